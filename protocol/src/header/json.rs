@@ -1,0 +1,395 @@
+//! The JSON header. A scanner of our own reads the flat headers that every client sends, as borrowed slices and in one pass;
+//! whatever it does not know (nested values, odd escapes, other spellings) goes to the general reader, so the scanner never
+//! has to decide what is an error.
+
+use bytes::{BufMut, BytesMut};
+
+use super::binary::check_field;
+use super::text::hex4;
+use super::{
+    CommandHead, FieldSink, FieldSource, Header, HeaderError, Language, Text, json_general,
+};
+use crate::frame::HeaderEncoding;
+use crate::limits::FrameLimits;
+
+pub(super) fn decode<'a>(bytes: &'a [u8], limits: &FrameLimits) -> Result<Header<'a>, HeaderError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| HeaderError::NotUtf8 {
+        what: "header",
+        at: error.valid_up_to(),
+    })?;
+    match scan(text, limits) {
+        Ok(header) => Ok(header),
+        Err(Stop::Unusual) => json_general::decode(text, limits),
+        Err(Stop::Error(error)) => Err(error),
+    }
+}
+
+/// Why the scanner stopped.
+enum Stop {
+    /// Not a header that it knows; the general reader decides.
+    Unusual,
+    Error(HeaderError),
+}
+
+impl From<HeaderError> for Stop {
+    fn from(error: HeaderError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The bytes that end a run of ordinary string characters.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// A scalar as it lies in the text.
+enum Scalar<'a> {
+    String {
+        inside: &'a str,
+        escaped: bool,
+    },
+    /// A number, `true` or `false`.
+    Bare(&'a str),
+    Null,
+}
+
+impl<'a> Scanner<'a> {
+    #[inline]
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(byte) = bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(*byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    #[inline]
+    fn expect(&mut self, wanted: u8) -> Result<(), Stop> {
+        if self.peek() == Some(wanted) {
+            self.at += 1;
+            return Ok(());
+        }
+        Err(Stop::Unusual)
+    }
+
+    /// After a member: another one follows (true) or the object ends (false).
+    #[inline]
+    fn more(&mut self) -> Result<bool, Stop> {
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(b'}') => {
+                self.at += 1;
+                Ok(false)
+            }
+            _ => Err(Stop::Unusual),
+        }
+    }
+
+    /// A string; the bool says whether it has escapes, all of which are checked.
+    #[inline]
+    fn string(&mut self) -> Result<(&'a str, bool), Stop> {
+        self.expect(b'"')?;
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut at = start;
+        let mut escaped = false;
+        loop {
+            while at < bytes.len() && !SPECIAL[usize::from(bytes[at])] {
+                at += 1;
+            }
+            match bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    at += escape_length(bytes, at).ok_or(Stop::Unusual)?;
+                }
+                _ => return Err(Stop::Unusual),
+            }
+        }
+        self.at = at + 1;
+        Ok((&self.text[start..at], escaped))
+    }
+
+    /// A name: a string without escapes, and the colon.
+    #[inline]
+    fn key(&mut self) -> Result<&'a str, Stop> {
+        let (key, escaped) = self.string()?;
+        if escaped {
+            return Err(Stop::Unusual);
+        }
+        self.expect(b':')?;
+        Ok(key)
+    }
+
+    #[inline]
+    fn scalar(&mut self) -> Result<Scalar<'a>, Stop> {
+        match self.peek() {
+            Some(b'"') => {
+                let (inside, escaped) = self.string()?;
+                Ok(Scalar::String { inside, escaped })
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                let rest = &self.text.as_bytes()[self.at..];
+                let length = integer_length(rest).ok_or(Stop::Unusual)?;
+                let start = self.at;
+                self.at += length;
+                Ok(Scalar::Bare(&self.text[start..self.at]))
+            }
+            Some(b't') => self.word("true").map(Scalar::Bare),
+            Some(b'f') => self.word("false").map(Scalar::Bare),
+            Some(b'n') => self.word("null").map(|_| Scalar::Null),
+            _ => Err(Stop::Unusual),
+        }
+    }
+
+    fn word(&mut self, word: &'static str) -> Result<&'static str, Stop> {
+        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(word);
+        }
+        Err(Stop::Unusual)
+    }
+
+    #[inline]
+    fn int(&mut self) -> Result<i32, Stop> {
+        match self.scalar()? {
+            Scalar::Bare(text)
+            | Scalar::String {
+                inside: text,
+                escaped: false,
+            } => Text::Plain(text).parse().ok_or(Stop::Unusual),
+            _ => Err(Stop::Unusual),
+        }
+    }
+
+    #[inline]
+    fn fields(&mut self, header: &mut Header<'a>, limits: &FrameLimits) -> Result<(), Stop> {
+        if self.peek() == Some(b'n') {
+            return self.word("null").map(drop);
+        }
+        self.expect(b'{')?;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let key = self.key()?;
+            let (value, escaped) = match self.scalar()? {
+                Scalar::String { inside, escaped } => (inside, escaped),
+                Scalar::Bare(text) => (text, false),
+                // Readers treat a null field as an absent one.
+                Scalar::Null if self.more()? => continue,
+                Scalar::Null => return Ok(()),
+            };
+            check_field(key.len(), value.len(), header.fields.len(), limits)?;
+            header.fields.push(key, value, escaped);
+            if !self.more()? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Length of an integer at the start of `bytes`. Fractions, exponents and leading zeros are left to the general reader.
+fn integer_length(bytes: &[u8]) -> Option<usize> {
+    let sign = usize::from(bytes.first() == Some(&b'-'));
+    let digits = bytes[sign..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let leading_zero = digits > 1 && bytes.get(sign) == Some(&b'0');
+    let goes_on = matches!(bytes.get(sign + digits), Some(b'.' | b'e' | b'E'));
+    (digits > 0 && !leading_zero && !goes_on).then_some(sign + digits)
+}
+
+/// Length of the escape at `at`; `None` when it is not one. A pair of surrogates is one escape.
+#[inline]
+fn escape_length(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at + 1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => match hex4(bytes, at + 2)? {
+            0xd800..=0xdbff => {
+                let pair = bytes.get(at + 6..at + 8) == Some(b"\\u");
+                (pair && matches!(hex4(bytes, at + 8)?, 0xdc00..=0xdfff)).then_some(12)
+            }
+            0xdc00..=0xdfff => None,
+            _ => Some(6),
+        },
+        _ => None,
+    }
+}
+
+fn scan<'a>(text: &'a str, limits: &FrameLimits) -> Result<Header<'a>, Stop> {
+    let mut header = Header::empty(HeaderEncoding::Json);
+    let mut scanner = Scanner { text, at: 0 };
+    let mut has_code = false;
+    let mut has_fields = false;
+    scanner.expect(b'{')?;
+    loop {
+        match scanner.key()? {
+            "code" => {
+                header.code = scanner.int()?;
+                has_code = true;
+            }
+            "version" => header.version = scanner.int()?,
+            "opaque" => header.opaque = scanner.int()?,
+            "flag" => header.flag = scanner.int()?,
+            "language" => match scanner.scalar()? {
+                Scalar::String {
+                    inside,
+                    escaped: false,
+                } => header.language = Language::from_name(inside),
+                _ => return Err(Stop::Unusual),
+            },
+            "remark" => {
+                header.remark = match scanner.scalar()? {
+                    Scalar::String {
+                        inside,
+                        escaped: true,
+                    } => Some(Text::Escaped(inside)),
+                    Scalar::String { inside, .. } => Some(Text::Plain(inside)),
+                    Scalar::Null => None,
+                    Scalar::Bare(_) => return Err(Stop::Unusual),
+                }
+            }
+            "extFields" if !has_fields => {
+                scanner.fields(&mut header, limits)?;
+                has_fields = true;
+            }
+            "extFields" => return Err(Stop::Unusual),
+            _ => drop(scanner.scalar()?),
+        }
+        if !scanner.more()? {
+            break;
+        }
+    }
+    if scanner.peek().is_some() || !has_code {
+        return Err(Stop::Unusual);
+    }
+    Ok(header)
+}
+
+pub(super) fn encode(out: &mut BytesMut, head: &CommandHead, fields: &dyn FieldSource) {
+    out.reserve(320);
+    let mut number = itoa::Buffer::new();
+    out.put_slice(b"{\"code\":");
+    out.put_slice(number.format(head.code).as_bytes());
+    if fields.is_present() {
+        out.put_slice(b",\"extFields\":{");
+        fields.visit(&mut Sink { out, first: true });
+        out.put_slice(b"}");
+    }
+    out.put_slice(b",\"flag\":");
+    out.put_slice(number.format(head.flag).as_bytes());
+    out.put_slice(b",\"language\":\"");
+    out.put_slice(head.language.name().as_bytes());
+    out.put_slice(b"\",\"opaque\":");
+    out.put_slice(number.format(head.opaque).as_bytes());
+    if let Some(remark) = &head.remark {
+        out.put_slice(b",\"remark\":");
+        put_string(out, remark);
+    }
+    out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    out.put_slice(number.format(head.version).as_bytes());
+    out.put_slice(b"}");
+}
+
+struct Sink<'a> {
+    out: &'a mut BytesMut,
+    first: bool,
+}
+
+impl Sink<'_> {
+    #[inline]
+    fn known_key(&mut self, key: &'static str) {
+        self.out.reserve(key.len() + 32);
+        self.out.put_slice(if self.first { b"\"" } else { b",\"" });
+        self.first = false;
+        // Names that the program knows have nothing to escape.
+        self.out.put_slice(key.as_bytes());
+        self.out.put_slice(b"\":\"");
+    }
+}
+
+impl FieldSink for Sink<'_> {
+    fn str(&mut self, key: &'static str, value: &str) {
+        self.known_key(key);
+        put_escaped(self.out, value);
+        self.out.put_slice(b"\"");
+    }
+
+    fn int(&mut self, key: &'static str, value: i64) {
+        self.known_key(key);
+        self.out
+            .put_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.out.put_slice(b"\"");
+    }
+
+    fn bool(&mut self, key: &'static str, value: bool) {
+        self.known_key(key);
+        self.out
+            .put_slice(if value { b"true\"" } else { b"false\"" });
+    }
+
+    fn pair(&mut self, key: &str, value: &str) {
+        self.out.put_slice(if self.first { b"" } else { b"," });
+        self.first = false;
+        put_string(self.out, key);
+        self.out.put_slice(b":");
+        put_string(self.out, value);
+    }
+}
+
+fn put_string(out: &mut BytesMut, text: &str) {
+    out.put_slice(b"\"");
+    put_escaped(out, text);
+    out.put_slice(b"\"");
+}
+
+/// The inside of a JSON string: runs are copied whole, the rest is escaped.
+#[inline]
+fn put_escaped(out: &mut BytesMut, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    let mut start = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if !SPECIAL[usize::from(*byte)] {
+            continue;
+        }
+        out.put_slice(&bytes[start..at]);
+        start = at + 1;
+        match byte {
+            b'"' => out.put_slice(b"\\\""),
+            b'\\' => out.put_slice(b"\\\\"),
+            b'\n' => out.put_slice(b"\\n"),
+            b'\r' => out.put_slice(b"\\r"),
+            b'\t' => out.put_slice(b"\\t"),
+            _ => {
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                out.put_slice(b"\\u00");
+                out.put_slice(&digits);
+            }
+        }
+    }
+    out.put_slice(&bytes[start..]);
+}

@@ -1,0 +1,387 @@
+//! A string of a header as it lies in the frame. A JSON string with escapes stays escaped until somebody needs it: the
+//! longest field of a send (its properties, full of `\u0001` and `\u0002`) then goes straight into the record.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A string that may still carry JSON escapes.
+#[derive(Clone)]
+pub enum Text<'a> {
+    /// The string itself.
+    Plain(&'a str),
+    /// The inside of a JSON string with escapes that the scanner has checked.
+    Escaped(&'a str),
+    /// A string that had to be copied (headers that only the general JSON reader understands).
+    Owned(String),
+}
+
+impl<'a> Text<'a> {
+    /// The resolved string. Allocates only when there are escapes.
+    #[must_use]
+    pub fn to_cow(&self) -> Cow<'_, str> {
+        match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Escaped(text) => Cow::Owned(unescape(text)),
+            Self::Owned(text) => Cow::Borrowed(text),
+        }
+    }
+
+    /// The resolved string, borrowing from the frame where that is possible.
+    #[must_use]
+    pub fn into_cow(self) -> Cow<'a, str> {
+        match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Escaped(text) => Cow::Owned(unescape(text)),
+            Self::Owned(text) => Cow::Owned(text),
+        }
+    }
+
+    /// Appends the resolved string to `out`; never allocates beyond `out`.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Plain(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Escaped(text) => unescape_into(text, out),
+            Self::Owned(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+
+    /// The string when it needs no resolving.
+    #[must_use]
+    pub fn as_plain(&self) -> Option<&str> {
+        match self {
+            Self::Plain(text) => Some(text),
+            Self::Escaped(_) => None,
+            Self::Owned(text) => Some(text),
+        }
+    }
+
+    /// The text as it lies in the frame, escapes unresolved.
+    #[must_use]
+    pub fn raw(&self) -> &str {
+        match self {
+            Self::Plain(text) | Self::Escaped(text) => text,
+            Self::Owned(text) => text,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.raw().is_empty()
+    }
+
+    /// Upper bound of the resolved length in bytes; exact when there are no escapes.
+    #[must_use]
+    pub fn len_max(&self) -> usize {
+        self.raw().len()
+    }
+
+    /// Whether the resolved string is `other`.
+    #[must_use]
+    pub fn eq_str(&self, other: &str) -> bool {
+        match self {
+            Self::Escaped(text) => text.len() >= other.len() && unescape(text) == other,
+            _ => self.raw() == other,
+        }
+    }
+
+    /// Reads an integer or a boolean; `None` when the text is not one.
+    #[must_use]
+    pub fn parse<T: FromText>(&self) -> Option<T> {
+        match self {
+            Self::Escaped(text) => T::from_text(&unescape(text)),
+            _ => T::from_text(self.raw()),
+        }
+    }
+
+    /// A view that borrows from `self`.
+    #[must_use]
+    pub fn reborrow(&self) -> Text<'_> {
+        match self {
+            Self::Plain(text) => Text::Plain(text),
+            Self::Escaped(text) => Text::Escaped(text),
+            Self::Owned(text) => Text::Plain(text),
+        }
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_cow(), f)
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_cow())
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Text<'_>) -> bool {
+        self.to_cow() == other.to_cow()
+    }
+}
+
+impl Eq for Text<'_> {}
+
+impl Default for Text<'_> {
+    fn default() -> Self {
+        Text::Plain("")
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Text::Plain(text)
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Text::Owned(text)
+    }
+}
+
+/// What [`Text::parse`] can read.
+pub trait FromText: Sized {
+    /// Reads the whole text; `None` when it is something else.
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+impl FromText for i64 {
+    fn from_text(text: &str) -> Option<Self> {
+        parse_i64(text.as_bytes())
+    }
+}
+
+impl FromText for i32 {
+    fn from_text(text: &str) -> Option<Self> {
+        parse_i64(text.as_bytes()).and_then(|value| value.try_into().ok())
+    }
+}
+
+impl FromText for bool {
+    /// `true` and `false` in any case; the C++ client writes `1` and `0`; Java reads an empty text as false.
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "true" | "1" => Some(true),
+            "false" | "0" | "" => Some(false),
+            _ if text.eq_ignore_ascii_case("true") => Some(true),
+            _ if text.eq_ignore_ascii_case("false") => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl FromText for f64 {
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    if digits.is_empty() || digits.len() > 20 {
+        return None;
+    }
+    if digits.len() <= 18 {
+        // Cannot overflow: 18 digits are below 10^18.
+        let mut value = 0i64;
+        for digit in digits {
+            let digit = digit.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        return Some(if negative { -value } else { value });
+    }
+    let mut value = 0i64;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
+    }
+    if negative {
+        Some(value)
+    } else {
+        value.checked_neg()
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    unescape_into(text, &mut out);
+    // Runs are cut at ASCII bytes and escapes resolve to characters, so this copies nothing but the lossy case.
+    String::from_utf8(out)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Resolves the escapes of the inside of a JSON string. What is not an escape is kept as it is.
+fn unescape_into(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if byte != b'\\' {
+            let run = run_length(&bytes[at..]);
+            out.extend_from_slice(&bytes[at..at + run]);
+            at += run;
+            continue;
+        }
+        let simple = match bytes.get(at + 1) {
+            Some(b'u') => {
+                at += unescape_unicode(&bytes[at..], out);
+                continue;
+            }
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(b'r') => b'\r',
+            Some(b'b') => 0x08,
+            Some(b'f') => 0x0c,
+            Some(&other @ (b'"' | b'\\' | b'/')) => other,
+            _ => {
+                out.push(b'\\');
+                at += 1;
+                continue;
+            }
+        };
+        out.push(simple);
+        at += 2;
+    }
+}
+
+/// Bytes up to the next backslash. Property strings are escaped every few bytes, so the first ones are looked at singly.
+fn run_length(bytes: &[u8]) -> usize {
+    for (index, byte) in bytes.iter().take(16).enumerate() {
+        if *byte == b'\\' {
+            return index;
+        }
+    }
+    if bytes.len() <= 16 {
+        return bytes.len();
+    }
+    memchr::memchr(b'\\', &bytes[16..]).map_or(bytes.len(), |index| index + 16)
+}
+
+/// Resolves the `\uXXXX` (or the pair of surrogates) at the start of `bytes`; answers how many bytes it took.
+fn unescape_unicode(bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    let Some(unit) = hex4(bytes, 2) else {
+        out.push(b'\\');
+        return 1;
+    };
+    if unit < 0x80 {
+        out.push(unit as u8);
+        return 6;
+    }
+    let (point, taken) = match unit {
+        0xd800..=0xdbff => match (bytes.get(6..8), hex4(bytes, 8)) {
+            (Some(b"\\u"), Some(low @ 0xdc00..=0xdfff)) => {
+                (0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00), 12)
+            }
+            _ => (0xfffd, 6),
+        },
+        _ => (unit, 6),
+    };
+    let character = char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER);
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    taken
+}
+
+/// Four hex digits at `at`, as a number.
+pub(super) fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = bytes.get(at..at + 4)?;
+    let mut value = 0;
+    for digit in digits {
+        value = value << 4 | (*digit as char).to_digit(16)?;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_resolve_only_when_asked() {
+        let text = Text::Escaped(r#"K\u0001V\u0002 \"q\" \\ \/ \n\t \u00e9 \ud83d\ude00 é"#);
+        assert_eq!(text.to_cow(), "K\u{1}V\u{2} \"q\" \\ / \n\t é 😀 é");
+        let mut out = b"head".to_vec();
+        text.append_to(&mut out);
+        assert_eq!(out, "headK\u{1}V\u{2} \"q\" \\ / \n\t é 😀 é".as_bytes());
+        assert!(text.eq_str("K\u{1}V\u{2} \"q\" \\ / \n\t é 😀 é"));
+        assert!(matches!(Text::Plain("abc").to_cow(), Cow::Borrowed("abc")));
+    }
+
+    #[test]
+    fn broken_escapes_neither_panic_nor_invent() {
+        for text in [
+            "\\",
+            "\\u",
+            "\\u12",
+            "\\ud83d",
+            "\\ud83dx",
+            "\\ud83d\\u0041",
+            "\\x",
+            "\\u00zz",
+        ] {
+            let mut out = Vec::new();
+            Text::Escaped(text).append_to(&mut out);
+            assert!(std::str::from_utf8(&out).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_keep_their_range() {
+        for value in [
+            0,
+            1,
+            -1,
+            i64::MAX,
+            i64::MIN,
+            999_999_999_999_999_999,
+            1_000_000_000_000_000_000,
+        ] {
+            assert_eq!(Text::Plain(&value.to_string()).parse::<i64>(), Some(value));
+        }
+        for bad in [
+            "",
+            "-",
+            "+",
+            "1a",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "1.0",
+            " 1",
+            "123456789012345678901",
+        ] {
+            assert_eq!(Text::Plain(bad).parse::<i64>(), None, "{bad}");
+        }
+        assert_eq!(Text::Plain("2147483648").parse::<i32>(), None);
+        assert_eq!(Text::Plain("-2147483648").parse::<i32>(), Some(i32::MIN));
+        assert_eq!(Text::Escaped("1\\u0032").parse::<i32>(), Some(12));
+    }
+
+    #[test]
+    fn booleans_of_every_client() {
+        for (text, value) in [
+            ("true", true),
+            ("TRUE", true),
+            ("1", true),
+            ("false", false),
+            ("0", false),
+            ("", false),
+        ] {
+            assert_eq!(Text::Plain(text).parse::<bool>(), Some(value));
+        }
+        assert_eq!(Text::Plain("yes").parse::<bool>(), None);
+    }
+}
