@@ -1,1 +1,29 @@
-//! Placeholder header, replaced with the crate.
+//! Sockets for the remoting protocol: accept, dial, frame, correlate, limit, drain.
+//!
+//! Both ends use one connection machine ([`connection`](self)): every complete frame of one socket read is handled in place
+//! and the answers leave in one write. A server implements [`Service`]; a client holds a [`Caller`] per address.
+//! This crate knows frames and headers, and not what any request means.
+
+mod caller;
+mod clock;
+mod connection;
+mod connector;
+mod exchange;
+mod incoming;
+mod limits;
+mod log_gate;
+mod outbox;
+mod owned_frame;
+mod peer;
+mod scratch;
+mod server;
+
+pub use caller::{CallError, Caller, CallerConfig, CallerEvent};
+pub use clock::{Clock, ManualClock, SleepFuture, SystemClock};
+pub use connector::{ConnectFuture, Connector, Stream, TcpConnector};
+pub use exchange::{Exchange, PendingReply, Replies, Service, Ticket};
+pub use incoming::{IncomingRequests, RefuseIncoming};
+pub use limits::TransportLimits;
+pub use owned_frame::OwnedFrame;
+pub use peer::{CloseReason, Peer, PeerCallError};
+pub use server::{ServeReport, ServerConfig, bind, serve};

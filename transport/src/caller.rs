@@ -1,0 +1,436 @@
+//! Calls to one address: connects when it is needed, pipelines, matches answers, and reconnects with growing, jittered pauses.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rmq_protocol::header::FieldSource;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::clock::SystemClock;
+use crate::connection::Connection;
+use crate::connector::Connector;
+use crate::exchange::{Exchange, Service};
+use crate::incoming::IncomingRequests;
+use crate::limits::TransportLimits;
+use crate::owned_frame::OwnedFrame;
+use crate::peer::{CloseReason, Peer, PeerCallError};
+use crate::server::next_peer_id;
+
+/// How a [`Caller`] behaves.
+#[derive(Debug, Clone)]
+pub struct CallerConfig {
+    /// Time for one attempt to connect.
+    pub connect_timeout: Duration,
+    /// Calls that may wait for an answer at once; more wait for room.
+    pub in_flight_max: usize,
+    /// Pause after the first failed attempt to connect; doubles with each, with jitter, up to `backoff_max`.
+    pub backoff_min: Duration,
+    /// Longest pause between attempts.
+    pub backoff_max: Duration,
+    /// Limits of the connection.
+    pub limits: TransportLimits,
+}
+
+impl Default for CallerConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            in_flight_max: 65_535,
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
+            limits: TransportLimits::default(),
+        }
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No connection could be made: the request was not sent.
+    #[error("cannot connect to {addr}: {source}")]
+    Connect {
+        /// Where to.
+        addr: String,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The connection broke after the request was handed to it: it may have been processed.
+    #[error("the connection to {addr} was lost before the answer came")]
+    Lost {
+        /// Where to.
+        addr: String,
+    },
+    /// No answer in time: it may have been processed.
+    #[error("no answer from {addr} within {after:?}")]
+    Timeout {
+        /// Where to.
+        addr: String,
+        /// The time limit.
+        after: Duration,
+    },
+    /// No connection, or no room among the calls in flight, in time: the request was not sent.
+    #[error("{addr} could not take the request within {after:?}: {why}")]
+    NotSent {
+        /// Where to.
+        addr: String,
+        /// The time limit.
+        after: Duration,
+        /// What it waited for.
+        why: &'static str,
+    },
+    /// The caller was closed here: the request was not sent.
+    #[error("the connection to {addr} was closed by this program")]
+    Closed {
+        /// Where to.
+        addr: String,
+    },
+}
+
+impl CallError {
+    /// Whether the other side may have handled the request. `false` means that sending it again cannot double it.
+    #[must_use]
+    pub fn may_have_been_processed(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Timeout { .. })
+    }
+}
+
+/// What happens to a caller's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerEvent {
+    /// Not connected yet, or between attempts.
+    Disconnected,
+    /// Connected; the number counts connections.
+    Connected(u64),
+    /// Closed by this program.
+    Closed,
+}
+
+/// Calls to one address. Cheap to clone; all clones share one connection.
+#[derive(Clone)]
+pub struct Caller {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    addr: String,
+    connector: Arc<dyn Connector>,
+    config: CallerConfig,
+    incoming: Arc<Incoming>,
+    room: Semaphore,
+    state: Mutex<State>,
+    /// Held while connecting, so that callers share one attempt.
+    connecting: tokio::sync::Mutex<Backoff>,
+    events: watch::Sender<CallerEvent>,
+}
+
+#[derive(Default)]
+struct State {
+    peer: Option<Arc<Peer>>,
+    connections: u64,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+    not_before: Option<(Instant, Arc<io::Error>)>,
+}
+
+/// Server-initiated requests as a service.
+struct Incoming(Arc<dyn IncomingRequests>);
+
+impl Service for Incoming {
+    type Batch = ();
+
+    fn request(&self, (): &mut (), exchange: &mut Exchange<'_>) {
+        self.0.request(exchange);
+    }
+}
+
+impl Caller {
+    /// A caller for `addr` (`host:port`); connects at the first call.
+    #[must_use]
+    pub fn new(
+        addr: impl Into<String>,
+        connector: Arc<dyn Connector>,
+        config: CallerConfig,
+        incoming: Arc<dyn IncomingRequests>,
+    ) -> Self {
+        let inner = Inner {
+            addr: addr.into(),
+            connector,
+            room: Semaphore::new(config.in_flight_max.min(Semaphore::MAX_PERMITS)),
+            config,
+            incoming: Arc::new(Incoming(incoming)),
+            state: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            events: watch::Sender::new(CallerEvent::Disconnected),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Where it calls.
+    #[must_use]
+    pub fn addr(&self) -> &str {
+        &self.inner.addr
+    }
+
+    /// Sends a request and waits for its answer, at most `timeout` in all, connecting included.
+    /// An answer with an error code is an answer: the code is in the frame.
+    ///
+    /// # Errors
+    /// See [`CallError`] and [`CallError::may_have_been_processed`].
+    pub async fn call(
+        &self,
+        code: i32,
+        fields: &(dyn FieldSource + Sync),
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<OwnedFrame, CallError> {
+        let deadline = Instant::now() + timeout;
+        let not_sent = |why| CallError::NotSent {
+            addr: self.inner.addr.clone(),
+            after: timeout,
+            why,
+        };
+        let _room = match self.inner.room.try_acquire() {
+            Ok(room) => room,
+            Err(_) => match tokio::time::timeout_at(deadline, self.inner.room.acquire()).await {
+                Ok(Ok(room)) => room,
+                Ok(Err(_)) => return Err(self.closed()),
+                Err(_) => return Err(not_sent("too many calls are in flight")),
+            },
+        };
+        loop {
+            let peer = match self.connected() {
+                Some(peer) => peer,
+                None => match tokio::time::timeout_at(deadline, self.connect()).await {
+                    Ok(connected) => connected?,
+                    Err(_) => return Err(not_sent("no connection yet")),
+                },
+            };
+            match peer.start_call(code, fields, body) {
+                Ok(waiting) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    return waiting
+                        .wait(&peer, left)
+                        .await
+                        .map_err(|error| match error {
+                            PeerCallError::Timeout(_) => CallError::Timeout {
+                                addr: self.inner.addr.clone(),
+                                after: timeout,
+                            },
+                            _ => CallError::Lost {
+                                addr: self.inner.addr.clone(),
+                            },
+                        });
+                }
+                // The connection ended between the look and the send: nothing was sent, so another one may be used.
+                Err(_) => self.inner.forget(&peer),
+            }
+        }
+    }
+
+    /// Sends a request that wants no answer. `Ok` means that it was handed to a connection, not that anybody read it.
+    ///
+    /// # Errors
+    /// When there is no connection within `timeout`.
+    pub async fn one_way(
+        &self,
+        code: i32,
+        fields: &(dyn FieldSource + Sync),
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<(), CallError> {
+        loop {
+            let peer = match self.connected() {
+                Some(peer) => peer,
+                None => match tokio::time::timeout(timeout, self.connect()).await {
+                    Ok(connected) => connected?,
+                    Err(_) => {
+                        return Err(CallError::NotSent {
+                            addr: self.inner.addr.clone(),
+                            after: timeout,
+                            why: "no connection yet",
+                        });
+                    }
+                },
+            };
+            if peer.request_one_way(code, fields, body) {
+                return Ok(());
+            }
+            self.inner.forget(&peer);
+        }
+    }
+
+    /// The state of the connection as it changes.
+    #[must_use]
+    pub fn events(&self) -> watch::Receiver<CallerEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected().is_some()
+    }
+
+    /// Closes the connection; what is in flight fails, later calls too.
+    pub fn close(&self) {
+        let peer = {
+            let mut state = self.inner.state.lock();
+            state.closed = true;
+            state.peer.take()
+        };
+        self.inner.room.close();
+        if let Some(peer) = peer {
+            peer.close(CloseReason::Local("closed by this program"));
+        }
+        self.inner.events.send_replace(CallerEvent::Closed);
+    }
+
+    fn connected(&self) -> Option<Arc<Peer>> {
+        self.inner.state.lock().peer.clone()
+    }
+
+    fn closed(&self) -> CallError {
+        CallError::Closed {
+            addr: self.inner.addr.clone(),
+        }
+    }
+
+    async fn connect(&self) -> Result<Arc<Peer>, CallError> {
+        let mut backoff = self.inner.connecting.lock().await;
+        // Another call may have connected while this one waited.
+        if let Some(peer) = self.connected() {
+            return Ok(peer);
+        }
+        if self.inner.state.lock().closed {
+            return Err(self.closed());
+        }
+        if let Some((not_before, error)) = &backoff.not_before {
+            // During the pause everybody gets the last error at once instead of a queue of waiting calls.
+            if Instant::now() < *not_before {
+                return Err(CallError::Connect {
+                    addr: self.inner.addr.clone(),
+                    source: Arc::clone(error),
+                });
+            }
+        }
+        let config = &self.inner.config;
+        let attempt = tokio::time::timeout(
+            config.connect_timeout,
+            self.inner.connector.connect(&self.inner.addr),
+        )
+        .await;
+        let stream = match attempt.unwrap_or_else(|_| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no connection within {:?}", config.connect_timeout),
+            ))
+        }) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let error = Arc::new(error);
+                let pause = jittered(
+                    config
+                        .backoff_min
+                        .saturating_mul(1 << backoff.failures.min(16))
+                        .min(config.backoff_max),
+                );
+                backoff.failures += 1;
+                backoff.not_before = Some((Instant::now() + pause, Arc::clone(&error)));
+                return Err(CallError::Connect {
+                    addr: self.inner.addr.clone(),
+                    source: error,
+                });
+            }
+        };
+        *backoff = Backoff::default();
+        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let remote = self.inner.addr.parse().unwrap_or(unknown);
+        let peer = Arc::new(Peer::new(
+            next_peer_id(),
+            remote,
+            unknown,
+            config.limits.parked_requests_max,
+        ));
+        let connection = Connection::new(
+            stream,
+            Arc::clone(&self.inner.incoming),
+            Arc::clone(&peer),
+            Arc::new(config.limits.clone()),
+            Arc::new(SystemClock),
+            false,
+        );
+        {
+            let mut state = self.inner.state.lock();
+            if state.closed {
+                return Err(self.closed());
+            }
+            state.connections += 1;
+            state.peer = Some(Arc::clone(&peer));
+            self.inner
+                .events
+                .send_replace(CallerEvent::Connected(state.connections));
+        }
+        let inner = Arc::downgrade(&self.inner);
+        let running = Arc::clone(&peer);
+        tokio::spawn(async move {
+            let reason = connection.run().await;
+            if let Some(inner) = inner.upgrade() {
+                tracing::debug!(addr = inner.addr, "connection ended: {reason}");
+                inner.forget(&running);
+            }
+        });
+        Ok(peer)
+    }
+}
+
+impl Inner {
+    fn forget(&self, peer: &Arc<Peer>) {
+        let mut state = self.state.lock();
+        if state
+            .peer
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, peer))
+        {
+            state.peer = None;
+            self.events.send_replace(CallerEvent::Disconnected);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(peer) = self.state.get_mut().peer.take() {
+            peer.close(CloseReason::Local("nobody calls any more"));
+        }
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("addr", &self.inner.addr)
+            .field("connected", &self.is_connected())
+            .finish()
+    }
+}
+
+/// Between half of `pause` and all of it, so that many clients do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    let half = pause / 2;
+    half + half.mul_f64(random as f64 / u64::MAX as f64)
+}

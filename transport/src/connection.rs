@@ -1,0 +1,413 @@
+//! One connection: reads what is there, has every complete frame handled in place, sends all answers in one write.
+//!
+//! ```text
+//! wake ─► outbox (answers from other threads) ─► write ─► read ─► frames ─► batch end ─┐
+//!             ▲                                                                      │
+//!             └──────────────────────────────────────────────────────────────────────┘
+//! ```
+//! It holds no buffer while it waits, except for the bytes of an unfinished frame. It does not read while too much waits to be
+//! sent or answered: the peer then feels it through TCP.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use rmq_protocol::code::RequestCode;
+use rmq_protocol::frame::{self, RawFrame, Split};
+use rmq_protocol::header::Header;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock::{Clock, SleepFuture};
+use crate::exchange::{Answer, Exchange, Replies, Service, Ticket, encode_unanswered};
+use crate::limits::TransportLimits;
+use crate::owned_frame::OwnedFrame;
+use crate::peer::{CloseReason, Peer};
+use crate::scratch;
+
+/// First byte of a TLS handshake; a frame within the limits starts with 0x00 or 0x01.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// An unfinished frame up to this size is copied to the front of the read buffer; a larger one is extended where it lies.
+const SMALL_REST: usize = 64 * 1024;
+/// What was sent of a write buffer that still fills is cut off from this size on.
+const SENT_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) struct Connection<S: Service, IO> {
+    stream: IO,
+    service: Arc<S>,
+    peer: Arc<Peer>,
+    limits: Arc<TransportLimits>,
+    clock: Arc<dyn Clock>,
+    batch: S::Batch,
+    /// Bytes of an unfinished frame.
+    rest: Vec<u8>,
+    out: BytesMut,
+    /// Bytes of `out` that have been written.
+    sent: usize,
+    timer: Option<SleepFuture>,
+    times: Times,
+    /// A server expects a first frame soon; a client's peer may stay silent.
+    expects_first_frame: bool,
+    seen_frame: bool,
+    read_closed: Option<CloseReason>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    accepted_ms: i64,
+    traffic_ms: i64,
+    rest_since_ms: i64,
+    /// Last progress while there is something to write.
+    write_ms: Option<i64>,
+}
+
+impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
+    pub(crate) fn new(
+        stream: IO,
+        service: Arc<S>,
+        peer: Arc<Peer>,
+        limits: Arc<TransportLimits>,
+        clock: Arc<dyn Clock>,
+        expects_first_frame: bool,
+    ) -> Self {
+        let now = clock.now_ms();
+        Self {
+            stream,
+            service,
+            peer,
+            limits,
+            clock,
+            batch: S::Batch::default(),
+            rest: Vec::new(),
+            out: BytesMut::new(),
+            sent: 0,
+            timer: None,
+            times: Times {
+                accepted_ms: now,
+                traffic_ms: now,
+                rest_since_ms: now,
+                write_ms: None,
+            },
+            expects_first_frame,
+            seen_frame: false,
+            read_closed: None,
+        }
+    }
+
+    /// Runs until the connection ends.
+    pub(crate) async fn run(mut self) -> CloseReason {
+        let reason = std::future::poll_fn(|cx| self.poll(cx)).await;
+        self.peer.gone();
+        reason
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.peer.outbox().register(cx);
+        loop {
+            self.peer.outbox().take_into(&mut self.out);
+            let blocked = match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.to_string())),
+                Poll::Pending => true,
+            };
+            if self.unsent() > self.limits.out_bytes_max {
+                return Poll::Ready(CloseReason::OutTooMuch(self.limits.out_bytes_max));
+            }
+            if let Some(reason) = self.ended(blocked) {
+                return Poll::Ready(reason);
+            }
+            let may_read = self.read_closed.is_none()
+                && !self.peer.is_draining()
+                && self.unsent() < self.limits.out_bytes_pause
+                && self.peer.parked() < self.limits.parked_requests_max;
+            if may_read {
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(reason)) => {
+                        // What was asked before the end is still answered.
+                        self.read_closed = Some(reason);
+                        continue;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if let Some(reason) = self.poll_timer(cx) {
+                return Poll::Ready(reason);
+            }
+            return Poll::Pending;
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// Whether nothing is left to do.
+    fn ended(&self, blocked: bool) -> Option<CloseReason> {
+        if blocked {
+            return None;
+        }
+        if let Some(reason) = self.peer.close_asked() {
+            return Some(reason);
+        }
+        if let Some(reason) = &self.read_closed {
+            // A peer that closed cannot take late answers; waiting for parked requests would only hold memory.
+            return Some(reason.clone());
+        }
+        (self.peer.is_draining() && self.peer.parked() == 0).then_some(CloseReason::Stopping)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.times.write_ms.is_none() {
+            self.times.write_ms = Some(self.clock.now_ms());
+        }
+        while self.sent < self.out.len() {
+            let written =
+                ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += written;
+            if self.sent < self.out.len() {
+                let now = self.clock.now_ms();
+                self.times.write_ms = Some(now);
+                self.times.traffic_ms = now;
+                if self.sent >= SENT_BYTES_MAX {
+                    self.out = BytesMut::from(&self.out[self.sent..]);
+                    self.sent = 0;
+                }
+            }
+        }
+        self.times.write_ms = None;
+        self.times.traffic_ms = self.clock.now_ms();
+        self.sent = 0;
+        spare::give(std::mem::take(&mut self.out));
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        if self.rest.len() > SMALL_REST {
+            return self.poll_read_large(cx);
+        }
+        scratch::with(|buffer| {
+            let kept = self.rest.len();
+            let (front, space) = buffer.split_at_mut(kept);
+            let mut read = ReadBuf::new(space);
+            let received = match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+                Ok(()) => read.filled().len(),
+                Err(error) => return Poll::Ready(Err(CloseReason::Io(error.to_string()))),
+            };
+            if received == 0 {
+                return Poll::Ready(Err(CloseReason::ByPeer));
+            }
+            front.copy_from_slice(&self.rest);
+            let bytes = &buffer[..kept + received];
+            let handled = self.handle(bytes);
+            let used = match handled {
+                Ok(used) => used,
+                Err(reason) => return Poll::Ready(Err(reason)),
+            };
+            self.keep_rest(&bytes[used..], used > 0 || kept == 0);
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// The rest is the start of a large frame: it grows with what arrives, never with what its length field promises.
+    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        let received = scratch::with(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+                Ok(()) => {
+                    self.rest.extend_from_slice(read.filled());
+                    Poll::Ready(Ok(read.filled().len()))
+                }
+                Err(error) => Poll::Ready(Err(CloseReason::Io(error.to_string()))),
+            }
+        });
+        if ready!(received)? == 0 {
+            return Poll::Ready(Err(CloseReason::ByPeer));
+        }
+        let rest = std::mem::take(&mut self.rest);
+        let used = match self.handle(&rest) {
+            Ok(used) => used,
+            Err(reason) => return Poll::Ready(Err(reason)),
+        };
+        if used == 0 {
+            self.rest = rest;
+        } else {
+            self.keep_rest(&rest[used..], true);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn keep_rest(&mut self, rest: &[u8], is_new: bool) {
+        if is_new {
+            self.times.rest_since_ms = self.times.traffic_ms;
+        }
+        self.rest.clear();
+        if rest.is_empty() {
+            self.rest.shrink_to(0);
+        } else {
+            self.rest.extend_from_slice(rest);
+        }
+    }
+
+    /// Handles every complete frame of `bytes`; returns how many bytes they took.
+    fn handle(&mut self, bytes: &[u8]) -> Result<usize, CloseReason> {
+        self.times.traffic_ms = self.clock.now_ms();
+        if !self.seen_frame && bytes.first() == Some(&TLS_HANDSHAKE) {
+            return Err(CloseReason::Tls);
+        }
+        if self.out.capacity() == 0 {
+            self.out = spare::take();
+        }
+        let mut used = 0;
+        let mut requests = 0u32;
+        let outcome = loop {
+            match frame::split(&bytes[used..], &self.limits.frame) {
+                Ok(Split::Frame { frame, consumed }) => {
+                    used += consumed;
+                    match self.handle_frame(&frame) {
+                        Ok(is_request) => requests += u32::from(is_request),
+                        Err(reason) => break Err(reason),
+                    }
+                }
+                Ok(Split::Need { .. }) => break Ok(used),
+                Err(error) => break Err(CloseReason::BadFrame(error.to_string())),
+            }
+        };
+        if requests > 0 {
+            self.service.batch_end(
+                &mut self.batch,
+                &mut Replies {
+                    out: &mut self.out,
+                    peer: &self.peer,
+                },
+            );
+        }
+        outcome
+    }
+
+    /// Whether it was a request.
+    fn handle_frame(&mut self, frame: &RawFrame<'_>) -> Result<bool, CloseReason> {
+        let header = Header::decode(frame.encoding, frame.header, &self.limits.frame)
+            .map_err(|error| CloseReason::BadFrame(error.to_string()))?;
+        self.seen_frame = true;
+        if header.is_response() {
+            if !self
+                .peer
+                .answered(header.opaque, || OwnedFrame::copy(frame, &header))
+            {
+                tracing::debug!(peer = %self.peer.remote_addr(), opaque = header.opaque, "response without a waiting call");
+            }
+            return Ok(false);
+        }
+        self.peer
+            .seen(header.encoding, header.language, header.version);
+        let mut exchange = Exchange {
+            header: &header,
+            body: frame.body,
+            peer: &self.peer,
+            out: &mut self.out,
+            answer: Answer::Missing,
+        };
+        self.service.request(&mut self.batch, &mut exchange);
+        if exchange.answer == Answer::Missing && !header.is_one_way() {
+            let name = RequestCode::from_i32(header.code).map_or("unknown", RequestCode::name);
+            tracing::error!(code = header.code, name, peer = %self.peer.remote_addr(), "a handler gave no answer");
+            encode_unanswered(&mut self.out, &Ticket::of(&header));
+        }
+        Ok(true)
+    }
+
+    /// The reason to close when a time limit has passed; arms the timer for the next one.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
+        loop {
+            if let Some(timer) = &mut self.timer {
+                if timer.as_mut().poll(cx).is_pending() {
+                    return None;
+                }
+                self.timer = None;
+            }
+            let now = self.clock.now_ms();
+            let (at_ms, reason) = self.next_limit();
+            if at_ms <= now {
+                return Some(reason);
+            }
+            // Not re-armed at every read: when it fires early, it is armed again for what is left. A limit that begins
+            // later than now is found at the latest one short limit after it began.
+            let short_ms = self
+                .limits
+                .first_frame_timeout
+                .min(self.limits.started_frame_timeout)
+                .as_millis() as i64;
+            self.timer = Some(self.clock.sleep_until_ms(at_ms.min(now + short_ms.max(1))));
+        }
+    }
+
+    fn next_limit(&self) -> (i64, CloseReason) {
+        let limits = &self.limits;
+        let ms = |duration: std::time::Duration| duration.as_millis() as i64;
+        let mut next = (
+            self.times.traffic_ms + ms(limits.idle_timeout),
+            CloseReason::Idle(limits.idle_timeout),
+        );
+        let mut consider = |at_ms: i64, reason: CloseReason| {
+            if at_ms < next.0 {
+                next = (at_ms, reason);
+            }
+        };
+        if self.expects_first_frame && !self.seen_frame {
+            consider(
+                self.times.accepted_ms + ms(limits.first_frame_timeout),
+                CloseReason::FirstFrame(limits.first_frame_timeout),
+            );
+        }
+        if !self.rest.is_empty() {
+            consider(
+                self.times.rest_since_ms + ms(limits.started_frame_timeout),
+                CloseReason::StartedFrame(limits.started_frame_timeout),
+            );
+        }
+        if let Some(write_ms) = self.times.write_ms {
+            consider(
+                write_ms + ms(limits.write_stall_timeout),
+                CloseReason::WriteStall(limits.write_stall_timeout),
+            );
+        }
+        next
+    }
+}
+
+/// Write buffers of this thread that no connection needs now.
+mod spare {
+    use std::cell::RefCell;
+
+    use bytes::BytesMut;
+
+    const BUFFERS_MAX: usize = 8;
+    const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+    thread_local! {
+        static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take() -> BytesMut {
+        BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    pub(super) fn give(mut buffer: BytesMut) {
+        buffer.clear();
+        if buffer.capacity() > 0 && buffer.capacity() <= BUFFER_BYTES_MAX {
+            BUFFERS.with_borrow_mut(|buffers| {
+                if buffers.len() < BUFFERS_MAX {
+                    buffers.push(buffer);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Every limit of a connection and of a server, in one place.
+
+use std::time::Duration;
+
+use rmq_protocol::limits::FrameLimits;
+
+/// Limits of a server's connections.
+#[derive(Debug, Clone)]
+pub struct TransportLimits {
+    /// Open connections in all; more are closed when accepted.
+    pub connections_max: usize,
+    /// Open connections of one source address. Loopback is exempt.
+    pub connections_per_source_max: usize,
+    /// Requests of one connection that wait for an answer; beyond it the connection is not read.
+    pub parked_requests_max: usize,
+    /// Bytes that wait to be sent on one connection; beyond it the connection is not read.
+    pub out_bytes_pause: usize,
+    /// Bytes that wait to be sent on one connection; beyond it the connection is closed: its peer does not read.
+    pub out_bytes_max: usize,
+    /// From accept to the first complete frame.
+    pub first_frame_timeout: Duration,
+    /// From the first byte of a frame to its last.
+    pub started_frame_timeout: Duration,
+    /// Without traffic in either direction (upstream: 120 s, `NettyServerConfig`).
+    pub idle_timeout: Duration,
+    /// Without progress while there are bytes to send.
+    pub write_stall_timeout: Duration,
+    /// Limits of one frame.
+    pub frame: FrameLimits,
+}
+
+impl Default for TransportLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            connections_per_source_max: 1_000,
+            parked_requests_max: 65_536,
+            out_bytes_pause: 4 << 20,
+            out_bytes_max: 256 << 20,
+            first_frame_timeout: Duration::from_secs(15),
+            started_frame_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(120),
+            write_stall_timeout: Duration::from_secs(30),
+            frame: FrameLimits::default(),
+        }
+    }
+}

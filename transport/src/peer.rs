@@ -1,0 +1,316 @@
+//! The other end of a connection, as handlers know it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rmq_protocol::frame::{self, HeaderEncoding};
+use rmq_protocol::header::{CommandHead, FieldSource, Language};
+use tokio::sync::{Notify, oneshot};
+
+use crate::exchange::Replies;
+use crate::outbox::Outbox;
+use crate::owned_frame::OwnedFrame;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed it.
+    #[error("closed by the peer")]
+    ByPeer,
+    /// The system reported an error.
+    #[error("connection failed: {0}")]
+    Io(String),
+    /// The peer sent what is not a frame, or one beyond the limits.
+    #[error("not a valid frame: {0}")]
+    BadFrame(String),
+    /// The peer speaks TLS to a port without it.
+    #[error(
+        "the peer starts a TLS handshake, which this port does not offer; use a plain connection"
+    )]
+    Tls,
+    /// No complete frame in time.
+    #[error("no complete frame within {0:?} of connecting")]
+    FirstFrame(Duration),
+    /// A frame that was started and not finished.
+    #[error("a frame was started and not finished within {0:?}")]
+    StartedFrame(Duration),
+    /// No traffic.
+    #[error("idle for {0:?}")]
+    Idle(Duration),
+    /// The peer does not read what it asked for.
+    #[error("the peer did not read for {0:?} while data was waiting for it")]
+    WriteStall(Duration),
+    /// Too much waits for the peer.
+    #[error("more than {0} bytes wait for the peer, which does not read them")]
+    OutTooMuch(usize),
+    /// The server stops.
+    #[error("the server stops")]
+    Stopping,
+    /// Somebody here wanted it.
+    #[error("{0}")]
+    Local(&'static str),
+}
+
+/// A connection's other end: cheap to share, usable from any thread.
+#[derive(Debug)]
+pub struct Peer {
+    id: u64,
+    remote: SocketAddr,
+    local: SocketAddr,
+    outbox: Outbox,
+    parked: AtomicUsize,
+    parked_max: usize,
+    closing: Mutex<Option<CloseReason>>,
+    close_asked: AtomicBool,
+    draining: AtomicBool,
+    cut: Notify,
+    encoding: AtomicU8,
+    language: AtomicU8,
+    version: AtomicI32,
+    opaque: AtomicI32,
+    calls: Mutex<HashMap<i32, oneshot::Sender<OwnedFrame>, foldhash::fast::RandomState>>,
+}
+
+/// Why a call over a given connection has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerCallError {
+    /// The connection was already gone: the peer has not seen the request.
+    #[error("the connection is closed")]
+    Closed,
+    /// The connection broke while waiting: the peer may have handled the request.
+    #[error("the connection was lost before the answer came")]
+    Lost,
+    /// No answer in time: the peer may have handled the request.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+}
+
+impl Peer {
+    pub(crate) fn new(id: u64, remote: SocketAddr, local: SocketAddr, parked_max: usize) -> Self {
+        Self {
+            id,
+            remote,
+            local,
+            outbox: Outbox::default(),
+            parked: AtomicUsize::new(0),
+            parked_max,
+            closing: Mutex::new(None),
+            close_asked: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            cut: Notify::new(),
+            encoding: AtomicU8::new(0),
+            language: AtomicU8::new(0),
+            version: AtomicI32::new(0),
+            opaque: AtomicI32::new(0),
+            calls: Mutex::new(HashMap::default()),
+        }
+    }
+
+    /// Unique among the connections of this process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The other end's address as the socket knows it.
+    #[must_use]
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// This end's address.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Language that the peer's last request named.
+    #[must_use]
+    pub fn language(&self) -> Language {
+        Language::from_u8(self.language.load(Ordering::Relaxed))
+    }
+
+    /// Version ordinal that the peer's last request named; 0 before the first.
+    #[must_use]
+    pub fn version(&self) -> i32 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Requests that wait for an answer.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    /// Encodes any number of answers under one lock and wakes the connection once.
+    /// Returns whether the connection was still there.
+    pub fn send_with(self: &Arc<Self>, write: impl FnOnce(&mut Replies<'_>)) -> bool {
+        self.outbox
+            .write(|out| write(&mut Replies { out, peer: self }))
+            .is_some()
+    }
+
+    /// Sends a request that wants no answer. Returns whether the connection was still there.
+    pub fn request_one_way(&self, code: i32, fields: &dyn FieldSource, body: &[u8]) -> bool {
+        let head = CommandHead::one_way(code, self.next_opaque());
+        self.outbox
+            .write(|out| frame::encode_frame(out, self.encoding(), &head, fields, body))
+            .is_some()
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// See [`PeerCallError`]; only [`PeerCallError::Closed`] means that the peer has not seen it.
+    pub async fn call(
+        &self,
+        code: i32,
+        fields: &dyn FieldSource,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<OwnedFrame, PeerCallError> {
+        let waiting = self.start_call(code, fields, body)?;
+        waiting.wait(self, timeout).await
+    }
+
+    /// Sends a request; the answer is waited for separately, so that the fields need not live across an await.
+    pub(crate) fn start_call(
+        &self,
+        code: i32,
+        fields: &dyn FieldSource,
+        body: &[u8],
+    ) -> Result<WaitingCall, PeerCallError> {
+        let opaque = self.next_opaque();
+        let head = CommandHead::request(code, opaque);
+        let (sender, receiver) = oneshot::channel();
+        self.calls.lock().insert(opaque, sender);
+        let sent = self
+            .outbox
+            .write(|out| frame::encode_frame(out, self.encoding(), &head, fields, body));
+        if sent.is_none() {
+            self.calls.lock().remove(&opaque);
+            return Err(PeerCallError::Closed);
+        }
+        Ok(WaitingCall { opaque, receiver })
+    }
+
+    /// Ends the connection after what is ready has been sent.
+    pub fn close(&self, reason: CloseReason) {
+        self.closing.lock().get_or_insert(reason);
+        self.close_asked.store(true, Ordering::Release);
+        self.outbox.wake();
+    }
+
+    pub(crate) fn close_asked(&self) -> Option<CloseReason> {
+        if self.close_asked.load(Ordering::Acquire) {
+            self.closing.lock().clone()
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.outbox.wake();
+    }
+
+    /// Ends the connection without sending what waits.
+    pub(crate) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    pub(crate) async fn was_cut(&self) {
+        self.cut.notified().await;
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Remembers how the peer speaks.
+    pub(crate) fn seen(&self, encoding: HeaderEncoding, language: Language, version: i32) {
+        let encoding = match encoding {
+            HeaderEncoding::Json => 0,
+            HeaderEncoding::Binary => 1,
+        };
+        self.encoding.store(encoding, Ordering::Relaxed);
+        self.language.store(language.as_u8(), Ordering::Relaxed);
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    /// Hands a response to the call that waits for it. Whether one did.
+    pub(crate) fn answered(&self, opaque: i32, frame: impl FnOnce() -> OwnedFrame) -> bool {
+        let waiting = self.calls.lock().remove(&opaque);
+        // A caller that gave up meanwhile is no failure.
+        waiting.is_some_and(|sender| sender.send(frame()).is_ok())
+    }
+
+    /// The connection is gone: fails everybody who waits.
+    pub(crate) fn gone(&self) {
+        self.outbox.close();
+        self.calls.lock().clear();
+    }
+
+    pub(crate) fn parked_add(&self) {
+        self.parked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn parked_remove(&self) {
+        let before = self.parked.fetch_sub(1, Ordering::AcqRel);
+        // The connection waits for this when it is full, or when it drains.
+        if before == self.parked_max || self.is_draining() {
+            self.outbox.wake();
+        }
+    }
+
+    fn encoding(&self) -> HeaderEncoding {
+        if self.encoding.load(Ordering::Relaxed) == 1 {
+            HeaderEncoding::Binary
+        } else {
+            HeaderEncoding::Json
+        }
+    }
+
+    fn next_opaque(&self) -> i32 {
+        self.opaque.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+pub(crate) struct WaitingCall {
+    opaque: i32,
+    receiver: oneshot::Receiver<OwnedFrame>,
+}
+
+impl WaitingCall {
+    pub(crate) async fn wait(
+        self,
+        peer: &Peer,
+        timeout: Duration,
+    ) -> Result<OwnedFrame, PeerCallError> {
+        // Removes the entry also when the caller's future is dropped.
+        struct Forget<'a>(&'a Peer, i32);
+        impl Drop for Forget<'_> {
+            fn drop(&mut self) {
+                self.0.calls.lock().remove(&self.1);
+            }
+        }
+        let _forget = Forget(peer, self.opaque);
+        match tokio::time::timeout(timeout, self.receiver).await {
+            Ok(Ok(frame)) => Ok(frame),
+            Ok(Err(_)) => Err(PeerCallError::Lost),
+            Err(_) => Err(PeerCallError::Timeout(timeout)),
+        }
+    }
+}
