@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 
 /// Deepest nesting that is read.
 const DEPTH_MAX: usize = 64;
+/// Longest text that is read into a tree, which takes many times its size.
+const TREE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A body that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,28 @@ pub fn from_slice<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Resu
     let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
     // What the lenient reader cannot make sense of is reported as the strict one saw it.
     let text = to_strict(text).ok_or_else(|| invalid(strict.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))
+    let error = match serde_json::from_str(&text) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if text.len() > TREE_BYTES_MAX {
+        return Err(invalid(error.to_string()));
+    }
+    // fastjson takes null for any field; here it counts as absent.
+    let mut tree = serde_json::from_str(&text).map_err(|_| invalid(error.to_string()))?;
+    drop_nulls(&mut tree);
+    serde_json::from_value(tree).map_err(|error| invalid(error.to_string()))
+}
+
+fn drop_nulls(tree: &mut serde_json::Value) {
+    match tree {
+        serde_json::Value::Object(object) => {
+            object.retain(|_, value| !value.is_null());
+            object.values_mut().for_each(drop_nulls);
+        }
+        serde_json::Value::Array(array) => array.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 /// Rewrites fastjson text as strict JSON; `None` when it is not even that.

@@ -66,6 +66,6 @@ header_fields! {
 
 header_fields! {
     request CheckClientConfig;
-    /// Checks a filter expression; body [`crate::bodies::CheckClientConfig`].
+    /// Checks a filter expression; body [`crate::bodies::CheckClientConfigBody`].
     pub struct CheckClientConfig {}
 }
