@@ -1,19 +1,35 @@
 //! Typed requests and replies, by family. The fields of a request are the header's; bodies are in [`crate::bodies`].
 
+mod access;
+mod brokers;
 mod clients;
 pub(crate) mod field;
+mod groups;
+mod lookup;
 mod offsets;
+mod pop;
 mod pull;
 mod registration;
+mod reply;
 mod route;
 mod send;
 mod send_back;
+mod topics;
+mod transactions;
 
+pub use access::*;
+pub use brokers::*;
 pub use clients::*;
 pub use field::{FieldError, FieldProblem, FieldValue, Reply, Request};
+pub use groups::*;
+pub use lookup::*;
 pub use offsets::*;
+pub use pop::*;
 pub use pull::*;
 pub use registration::*;
+pub use reply::*;
 pub use route::*;
 pub use send::{SendMessage, SendMessageReply, SendMessageV1};
 pub use send_back::*;
+pub use topics::*;
+pub use transactions::*;
