@@ -1,0 +1,211 @@
+//! Hashes of message keys, and the keys of records that no run file holds yet.
+//!
+//! A key is found by a 64-bit hash of kind, topic and key. Two keys can share a hash, so whoever looks up compares the record itself.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+/// Which of a message's keys is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// One of the business keys of the property `KEYS` (separated by spaces).
+    Key,
+    /// The client's message id, property `UNIQ_KEY`.
+    UniqueKey,
+}
+
+/// Hashes of one record.
+pub(crate) type KeyHashes = SmallVec<[u64; 3]>;
+
+/// At most this many business keys of one message are indexed.
+pub(crate) const KEYS_PER_RECORD_MAX: usize = 64;
+
+const SEED_KEY: u64 = 0x9e37_79b9_7f4a_7c15;
+const SEED_UNIQUE: u64 = 0xd1b5_4a32_d192_ed03;
+const MULTIPLIER: u64 = 0xa076_1d64_78bd_642f;
+
+/// The hash under which a key is kept. Part of the run file format: it never changes without a new format version.
+pub(crate) fn key_hash(kind: KeyKind, topic: &str, key: &str) -> u64 {
+    let seed = match kind {
+        KeyKind::Key => SEED_KEY,
+        KeyKind::UniqueKey => SEED_UNIQUE,
+    };
+    let hash = mix_bytes(seed, topic.as_bytes());
+    mix_bytes(hash, key.as_bytes())
+}
+
+/// All hashes of one message. `keys` are separated by spaces, empty ones are skipped.
+pub(crate) fn key_hashes(topic: &str, keys: &str, unique_key: &str) -> KeyHashes {
+    let mut hashes = KeyHashes::new();
+    if !unique_key.is_empty() {
+        hashes.push(key_hash(KeyKind::UniqueKey, topic, unique_key));
+    }
+    if !keys.is_empty() {
+        for key in keys
+            .split(' ')
+            .filter(|key| !key.is_empty())
+            .take(KEYS_PER_RECORD_MAX)
+        {
+            let hash = key_hash(KeyKind::Key, topic, key);
+            if !hashes.contains(&hash) {
+                hashes.push(hash);
+            }
+        }
+    }
+    hashes
+}
+
+fn mix_bytes(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hash = fold(seed ^ bytes.len() as u64, MULTIPLIER);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        hash = fold(hash ^ u64::from_le_bytes(*word), MULTIPLIER);
+    }
+    if !rest.is_empty() {
+        let mut last = [0u8; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        hash = fold(hash ^ u64::from_le_bytes(last), MULTIPLIER);
+    }
+    fold(hash ^ SEED_KEY, MULTIPLIER)
+}
+
+fn fold(a: u64, b: u64) -> u64 {
+    let wide = u128::from(a) * u128::from(b);
+    // The sum keeps a zero operand from sticking at zero.
+    ((wide as u64) ^ ((wide >> 64) as u64)).wrapping_add(a.rotate_left(23))
+}
+
+/// One indexed key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyEntry {
+    pub(crate) hash: u64,
+    pub(crate) position: u64,
+}
+
+const CHUNK: usize = 4096;
+
+/// Keys in log order. Full chunks are shared, so that a look-up scans them outside the dispatcher's lock.
+#[derive(Debug, Default)]
+pub(crate) struct RecentKeys {
+    full: Vec<Arc<[KeyEntry]>>,
+    tail: Vec<KeyEntry>,
+}
+
+impl RecentKeys {
+    pub(crate) fn push(&mut self, hash: u64, position: u64) {
+        self.tail.push(KeyEntry { hash, position });
+        if self.tail.len() == CHUNK {
+            self.full.push(std::mem::take(&mut self.tail).into());
+        }
+    }
+
+    /// Everything so far: full chunks shared, the newest keys copied.
+    pub(crate) fn snapshot(&self) -> KeySnapshot {
+        KeySnapshot {
+            full: self.full.clone(),
+            tail: self.tail.clone(),
+        }
+    }
+
+    /// Drops what lies below a position, whole chunks only; a look-up may find the rest a second time in a run.
+    pub(crate) fn trim_below(&mut self, position: u64) {
+        self.full
+            .retain(|chunk| chunk.last().is_some_and(|last| last.position >= position));
+        if self
+            .tail
+            .last()
+            .is_some_and(|last| last.position < position)
+        {
+            self.tail = Vec::new();
+        }
+    }
+}
+
+/// The recent keys at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct KeySnapshot {
+    full: Vec<Arc<[KeyEntry]>>,
+    tail: Vec<KeyEntry>,
+}
+
+impl KeySnapshot {
+    /// Positions under a hash, newest first.
+    pub(crate) fn positions(&self, hash: u64) -> impl Iterator<Item = u64> + '_ {
+        let full = self.full.iter().rev().flat_map(|chunk| chunk.iter().rev());
+        self.tail
+            .iter()
+            .rev()
+            .chain(full)
+            .filter(move |entry| entry.hash == hash)
+            .map(|entry| entry.position)
+    }
+
+    /// Keys within a range of positions, in log order.
+    pub(crate) fn within(&self, from: u64, to: u64) -> impl Iterator<Item = KeyEntry> + '_ {
+        let all = self
+            .full
+            .iter()
+            .flat_map(|chunk| chunk.iter())
+            .chain(self.tail.iter());
+        all.copied()
+            .filter(move |entry| entry.position >= from && entry.position < to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_part_of_the_format() {
+        // Changing these values makes every run file on disk unreadable by key: raise the format version with them.
+        assert_eq!(
+            key_hash(KeyKind::Key, "orders", "k1"),
+            key_hash(KeyKind::Key, "orders", "k1")
+        );
+        assert_ne!(
+            key_hash(KeyKind::Key, "orders", "k1"),
+            key_hash(KeyKind::UniqueKey, "orders", "k1")
+        );
+        assert_ne!(
+            key_hash(KeyKind::Key, "orders", "k1"),
+            key_hash(KeyKind::Key, "order", "sk1")
+        );
+        assert_ne!(
+            key_hash(KeyKind::Key, "a", ""),
+            key_hash(KeyKind::Key, "a", "\0")
+        );
+    }
+
+    #[test]
+    fn spreads_close_keys() {
+        let mut seen = std::collections::HashSet::new();
+        for i in 0..100_000 {
+            assert!(seen.insert(key_hash(KeyKind::Key, "t", &i.to_string())));
+        }
+    }
+
+    #[test]
+    fn splits_keys_and_skips_empty_and_repeated_ones() {
+        let hashes = key_hashes("t", " a  b a ", "id");
+        assert_eq!(hashes.len(), 3);
+        assert_eq!(hashes[0], key_hash(KeyKind::UniqueKey, "t", "id"));
+        assert!(key_hashes("t", "", "").is_empty());
+    }
+
+    #[test]
+    fn snapshot_is_newest_first() {
+        let mut keys = RecentKeys::default();
+        for i in 0..(CHUNK as u64 * 2 + 10) {
+            keys.push(i % 3, i);
+        }
+        let newest: Vec<u64> = keys.snapshot().positions(0).take(3).collect();
+        assert_eq!(newest, [8199, 8196, 8193]);
+        keys.trim_below(CHUNK as u64 + 5);
+        assert_eq!(
+            keys.snapshot().within(0, u64::MAX).next().unwrap().position,
+            CHUNK as u64
+        );
+    }
+}

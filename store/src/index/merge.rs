@@ -1,0 +1,133 @@
+//! Merging runs: those of a complete segment become one, and small ones in front of the newest segment do not pile up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::recent::HOLES_MAX;
+use super::run::{
+    Chunk, MergeError, Run, RunEntry, RunWriter, SPAN_MAX, Span, merge_keys, publish,
+};
+use super::{Index, Runs};
+
+/// So many runs that are together smaller than one run are merged before their segment is complete.
+const SMALL_RUNS: usize = 8;
+
+impl Index {
+    /// Merges one group of runs if there is one worth it. `segment_end` says where the segment of a position ends.
+    /// Returns whether something was merged.
+    pub(crate) fn merge_one(
+        &self,
+        run_bytes: u64,
+        segment_end: impl Fn(u64) -> u64,
+    ) -> Result<bool, MergeError> {
+        let mut generation = self.change();
+        let runs = self.runs.load_full();
+        let Some(group) = choose(&runs, run_bytes, segment_end) else {
+            return Ok(false);
+        };
+        let inputs = &runs[group.clone()];
+        let span = Span::new(inputs[0].span().from, inputs[inputs.len() - 1].span().to);
+        let name = self.next_name(&mut generation, span);
+        let path = name.path(&self.dir);
+        publish::<MergeError>(&*self.fs, &path, |file| {
+            let base = inputs
+                .iter()
+                .filter(|run| run.queue_count() > 0)
+                .map(|run| run.oldest_ms())
+                .min()
+                .unwrap_or(0);
+            let newest = inputs
+                .iter()
+                .map(|run| run.newest_ms())
+                .max()
+                .unwrap_or(base);
+            write(
+                RunWriter::new(file, span, name.number, base).newest_at_least(newest),
+                inputs,
+            )
+        })?;
+        let merged = Run::open(&*self.fs, &path, span)?;
+        let mut all = Runs::clone(&runs);
+        all.splice(group, [Arc::new(merged)]);
+        self.install(&mut generation, all)?;
+        Ok(true)
+    }
+}
+
+fn choose(
+    runs: &Runs,
+    run_bytes: u64,
+    segment_end: impl Fn(u64) -> u64,
+) -> Option<std::ops::Range<usize>> {
+    let mut from = 0;
+    while from < runs.len() {
+        let end = segment_end(runs[from].span().from);
+        let mut to = from + 1;
+        while to < runs.len()
+            && runs[to].span().from < end
+            && runs[to].span().to - runs[from].span().from <= SPAN_MAX
+        {
+            to += 1;
+        }
+        // Complete: the runs reach exactly to the end of the segment, so that none will follow.
+        if to - from > 1 && runs[to - 1].span().to >= end {
+            return Some(from..to);
+        }
+        let mut small = to;
+        while small > from && runs[to - 1].span().to - runs[small - 1].span().from <= run_bytes {
+            small -= 1;
+        }
+        if to - small >= SMALL_RUNS {
+            return Some(small..to);
+        }
+        from = to;
+    }
+    None
+}
+
+fn write(mut writer: RunWriter<'_>, inputs: &[Arc<Run>]) -> Result<(), MergeError> {
+    let mut queues: BTreeMap<(String, i32), Vec<(usize, Chunk)>> = BTreeMap::new();
+    for (input, run) in inputs.iter().enumerate() {
+        run.for_each_queue(|topic, id, chunk| {
+            queues
+                .entry((topic.to_owned(), id))
+                .or_default()
+                .push((input, chunk))
+        })?;
+    }
+    for ((topic, id), chunks) in queues {
+        // What lies before a jump too large for holes was given up when the jump was dispatched.
+        let jump = chunks
+            .windows(2)
+            .rposition(|pair| pair[1].1.first_offset - pair[0].1.end_offset() > HOLES_MAX);
+        let chunks = &chunks[jump.map_or(0, |jump| jump + 1)..];
+        let Some((_, first)) = chunks.first() else {
+            continue;
+        };
+        writer.queue(&topic, id, first.first_offset);
+        for (input, chunk) in chunks {
+            let run = &inputs[*input];
+            let mut outcome: io::Result<()> = Ok(());
+            // Offsets that were lost between two runs stay holes.
+            let gap = chunk.first_offset - writer.next_offset();
+            for _ in 0..gap.max(0) {
+                writer.entry(&RunEntry {
+                    position: run.entry(chunk, 0)?.position,
+                    size: 0,
+                    tag_hash: 0,
+                    store_ms: None,
+                })?;
+            }
+            run.entries(chunk, 0..chunk.count, |entry| {
+                outcome = writer.entry(&entry);
+                outcome.is_ok()
+            })?;
+            outcome?;
+        }
+    }
+    let mut writer = writer.keys(inputs.iter().map(|run| run.key_count()).sum());
+    merge_keys(inputs, |hash, position| writer.key(hash, position))?;
+    writer.finish()?;
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! From memory to disk, beside the message path.
+//!
+//! A seal takes everything dispatched up to a position D, makes the log durable beyond it, commits the tables with "applied to D" in the
+//! same transaction, writes the run up to D (or to the end of the segment, whichever comes first), replaces the manifest and
+//! only then drops the recent entries that the run holds. A crash between any two steps leaves a state from which replay finds the rest.
+
+use std::io;
+use std::sync::Arc;
+
+use tracing::{debug, error};
+
+use super::keys::KeyEntry;
+use super::manifest::RunName;
+use super::run::{MergeError, Run, RunDamaged, RunEntry, RunWriter, SPAN_MAX, Span, publish};
+use crate::dispatch::{PendingChanges, Shared};
+use crate::queue::{QueueHead, QueueRef};
+use crate::tables::TablesError;
+
+/// Why derived files could not be written. Nothing is lost: the log holds it, and the next seal tries again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SealError {
+    #[error("the log could not be made durable: {0}")]
+    Log(io::Error),
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    #[error("an index run could not be written: {0}")]
+    Run(#[from] io::Error),
+    #[error(transparent)]
+    Damaged(#[from] RunDamaged),
+    #[error(
+        "the tables hold the log up to {applied} only, so what is before {position} cannot be dropped"
+    )]
+    Behind { applied: u64, position: u64 },
+}
+
+impl From<MergeError> for SealError {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Damaged(damage) => Self::Damaged(damage),
+            MergeError::Io(error) => Self::Run(error),
+        }
+    }
+}
+
+/// What one seal works on.
+struct Batch {
+    to: u64,
+    touched: Vec<QueueRef>,
+    changes: PendingChanges,
+}
+
+impl Shared {
+    /// Seals what was dispatched so far, at most to the end of a segment. Returns whether more is left.
+    pub(crate) fn seal(&self) -> Result<bool, SealError> {
+        let _one = self.sealing.lock();
+        let from = self.index.end();
+        let batch = {
+            let mut state = self.state.lock();
+            let to = self.dispatched();
+            if to <= from && to <= self.tables.applied_to() && state.pending.is_empty() {
+                return Ok(false);
+            }
+            let touched = std::mem::take(&mut state.touched);
+            Batch {
+                to,
+                touched,
+                changes: std::mem::take(&mut state.pending),
+            }
+        };
+        for queue in &batch.touched {
+            queue.clear_touch();
+        }
+        let sealed = self
+            .seal_tables(&batch)
+            .and_then(|()| self.seal_run(from, &batch));
+        self.give_back(batch, sealed.is_err());
+        let end = sealed?;
+        Ok(end < self.dispatched())
+    }
+
+    fn seal_tables(&self, batch: &Batch) -> Result<(), SealError> {
+        if batch.to < self.tables.applied_to() {
+            return Ok(());
+        }
+        let heads: Vec<(&QueueRef, QueueHead)> = batch
+            .touched
+            .iter()
+            .map(|queue| (queue, head_at(queue, batch.to)))
+            .collect();
+        // After the heads were read, so that nothing they say is beyond the durable log.
+        self.log
+            .make_durable(self.dispatched())
+            .map_err(SealError::Log)?;
+        self.tables.commit(&batch.changes, &heads, batch.to)?;
+        Ok(())
+    }
+
+    /// Writes the next run; returns where the runs end now.
+    fn seal_run(&self, from: u64, batch: &Batch) -> Result<u64, SealError> {
+        let to = batch
+            .to
+            .min(self.log.segment_end(from))
+            .min(from.saturating_add(SPAN_MAX));
+        if to <= from {
+            return Ok(from);
+        }
+        let span = Span::new(from, to);
+        let queues = self.collect_entries(&batch.touched, span);
+        let mut keys: Vec<KeyEntry> = self.state.lock().keys.snapshot().within(from, to).collect();
+        keys.sort_unstable();
+
+        let mut generation = self.index.change();
+        let name = self.index.next_name(&mut generation, span);
+        let run = self.write_run(name, &queues, &keys)?;
+        debug!(log = %span, queues = queues.len(), keys = keys.len(), bytes = run.file_bytes(), "index run written");
+        self.index.append(&mut generation, run)?;
+        drop(generation);
+
+        for (queue, _, _) in &queues {
+            queue.recent().lock().trim_below(to);
+        }
+        self.state.lock().keys.trim_below(to);
+        Ok(to)
+    }
+
+    /// A copy of the entries within `span`, per queue, sorted by topic and id.
+    fn collect_entries(
+        &self,
+        touched: &[QueueRef],
+        span: Span,
+    ) -> Vec<(QueueRef, i64, Vec<RunEntry>)> {
+        let base = self.state.lock().base_ms.unwrap_or(0);
+        let mut queues: Vec<(QueueRef, i64, Vec<RunEntry>)> = touched
+            .iter()
+            .filter_map(|queue| {
+                let recent = queue.recent().lock();
+                let count = recent.count_below(span.to);
+                let entries = recent.entries().range(..count).map(|entry| RunEntry {
+                    position: entry.position,
+                    size: entry.size,
+                    tag_hash: entry.tag_hash,
+                    store_ms: (entry.time != u32::MAX).then(|| base + i64::from(entry.time)),
+                });
+                (count > 0).then(|| (queue.clone(), recent.first(), entries.collect()))
+            })
+            .collect();
+        for entry in queues
+            .iter_mut()
+            .flat_map(|(_, _, entries)| entries)
+            .filter(|entry| entry.store_ms.is_none())
+        {
+            entry.store_ms = self.log.store_time(entry.position);
+        }
+        queues.sort_unstable_by(|(a, ..), (b, ..)| {
+            (a.topic(), a.queue_id()).cmp(&(b.topic(), b.queue_id()))
+        });
+        queues
+    }
+
+    fn write_run(
+        &self,
+        name: RunName,
+        queues: &[(QueueRef, i64, Vec<RunEntry>)],
+        keys: &[KeyEntry],
+    ) -> Result<Run, SealError> {
+        let base = queues
+            .iter()
+            .flat_map(|(_, _, entries)| entries)
+            .filter_map(|entry| entry.store_ms)
+            .min()
+            .unwrap_or(0);
+        let path = name.path(&self.index.dir);
+        publish::<io::Error>(&*self.index.fs, &path, |file| {
+            let mut writer = RunWriter::new(file, name.span, name.number, base);
+            for (queue, first, entries) in queues {
+                writer.queue(queue.topic(), queue.queue_id(), *first);
+                entries.iter().try_for_each(|entry| writer.entry(entry))?;
+            }
+            let mut writer = writer.keys(keys.len());
+            keys.iter()
+                .try_for_each(|key| writer.key(key.hash, key.position))?;
+            writer.finish()
+        })?;
+        Ok(Run::open(&*self.index.fs, &path, name.span)?)
+    }
+
+    /// Queues that still have recent entries are looked at again by the next seal; after a failure everything is.
+    fn give_back(&self, batch: Batch, failed: bool) {
+        let again: Vec<QueueRef> = batch
+            .touched
+            .into_iter()
+            .filter(|queue| failed || !queue.recent().lock().is_empty())
+            .collect();
+        let mut state = self.state.lock();
+        for queue in again {
+            if queue.touch() {
+                state.touched.push(queue);
+            }
+        }
+        if failed {
+            for (key, value) in batch.changes {
+                // What came after it counts.
+                state.pending.entry(key).or_insert(value);
+            }
+        }
+    }
+
+    /// Seals when enough was dispatched since the last run, replaces damaged runs, merges.
+    pub(crate) fn maintain(&self) -> Result<(), SealError> {
+        while self.seal_is_due() {
+            self.seal()?;
+        }
+        self.heal();
+        while self.index.merge_one(self.config.run_bytes, |position| {
+            self.log.segment_end(position)
+        })? {}
+        Ok(())
+    }
+
+    /// Enough log for a run was dispatched, or the segment of the next run is complete.
+    fn seal_is_due(&self) -> bool {
+        let from = self.index.end();
+        let to = self.dispatched();
+        to >= from + self.config.run_bytes || to > self.log.segment_end(from)
+    }
+
+    /// See [`Dispatcher::drop_below`](crate::dispatch::Dispatcher::drop_below).
+    pub(crate) fn drop_below(&self, position: u64) -> Result<(), SealError> {
+        while self.index.end().min(self.tables.applied_to()) < position
+            && self.dispatched() > self.index.end()
+        {
+            self.seal()?;
+        }
+        let applied = self.tables.applied_to();
+        if applied < position {
+            return Err(SealError::Behind { applied, position });
+        }
+        let _one = self.sealing.lock();
+        let runs = self.index.runs().clone();
+        for run in runs.iter().filter(|run| run.span().from < position) {
+            self.raise_minima(run, position)?;
+        }
+        self.index.drop_below(position)?;
+        Ok(())
+    }
+
+    /// Moves the minima of queues in memory past what a run holds below `position`.
+    fn raise_minima(&self, run: &Arc<Run>, position: u64) -> Result<(), SealError> {
+        let mut loaded = Vec::new();
+        run.for_each_queue(|topic, id, chunk| {
+            if let Some(queue) = self.queues.loaded(topic, id) {
+                loaded.push((queue, chunk));
+            }
+        })?;
+        for (queue, chunk) in loaded {
+            let gone = if run.span().to <= position {
+                chunk.count
+            } else {
+                super::below(run, &chunk, position)?
+            };
+            queue.raise_min((chunk.first_offset + i64::from(gone)).min(queue.max_offset()));
+        }
+        Ok(())
+    }
+
+    /// Logs a failure of the background work.
+    pub(crate) fn report(&self, error: &SealError) {
+        error!(%error, dispatched = self.dispatched(), "derived files could not be written; it is tried again");
+    }
+}
+
+/// The head of a queue as of a log position that everything was dispatched up to.
+fn head_at(queue: &QueueRef, position: u64) -> QueueHead {
+    let head = queue.head();
+    let recent = queue.recent().lock();
+    let next = if recent.is_empty() {
+        queue.max_offset()
+    } else {
+        recent.first() + recent.count_below(position) as i64
+    };
+    QueueHead { next, ..head }
+}

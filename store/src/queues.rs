@@ -1,0 +1,118 @@
+//! The queues that are in memory, by topic and number. The others lie in the tables and are loaded when somebody asks for them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+
+use crate::queue::{QueueHead, QueueRef};
+
+/// Where queues that are not in memory come from.
+pub(crate) trait QueueSource: Send + Sync {
+    /// The head of a queue, if the queue ever was.
+    fn head(&self, topic: &str, queue_id: i32) -> Option<QueueHead>;
+    /// Every queue of a topic.
+    fn heads_of(&self, topic: &str) -> Vec<(i32, QueueHead)>;
+    /// The oldest offset of a queue that a run file holds.
+    fn oldest_offset(&self, topic: &str, queue_id: i32, head: &QueueHead) -> Option<i64>;
+}
+
+/// The table of queues.
+#[derive(Default)]
+pub(crate) struct Queues {
+    /// Per topic, sorted by queue id.
+    topics: RwLock<HashMap<Arc<str>, Vec<QueueRef>, RandomState>>,
+}
+
+impl Queues {
+    /// The queue, created when it never was.
+    pub(crate) fn get_or_create(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        source: &dyn QueueSource,
+    ) -> QueueRef {
+        if let Some(queue) = self.loaded(topic, queue_id) {
+            return queue;
+        }
+        let mut topics = self.topics.write();
+        match find(topics.get(topic), queue_id) {
+            Ok(queue) => queue,
+            Err(_) => {
+                let head = source.head(topic, queue_id).unwrap_or_default();
+                insert(&mut topics, topic, queue_id, head, source)
+            }
+        }
+    }
+
+    /// The queue, if it ever was.
+    pub(crate) fn find(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        source: &dyn QueueSource,
+    ) -> Option<QueueRef> {
+        if let Some(queue) = self.loaded(topic, queue_id) {
+            return Some(queue);
+        }
+        let mut topics = self.topics.write();
+        match find(topics.get(topic), queue_id) {
+            Ok(queue) => Some(queue),
+            Err(_) => source
+                .head(topic, queue_id)
+                .map(|head| insert(&mut topics, topic, queue_id, head, source)),
+        }
+    }
+
+    /// Every queue of a topic that ever was, sorted by id.
+    pub(crate) fn of_topic(&self, topic: &str, source: &dyn QueueSource) -> Vec<QueueRef> {
+        let mut topics = self.topics.write();
+        for (queue_id, head) in source.heads_of(topic) {
+            if find(topics.get(topic), queue_id).is_err() {
+                insert(&mut topics, topic, queue_id, head, source);
+            }
+        }
+        topics.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// The queue, if it is in memory.
+    pub(crate) fn loaded(&self, topic: &str, queue_id: i32) -> Option<QueueRef> {
+        find(self.topics.read().get(topic), queue_id).ok()
+    }
+
+    /// Every queue in memory.
+    pub(crate) fn all_loaded(&self) -> Vec<QueueRef> {
+        self.topics.read().values().flatten().cloned().collect()
+    }
+}
+
+fn find(queues: Option<&Vec<QueueRef>>, queue_id: i32) -> Result<QueueRef, usize> {
+    let Some(queues) = queues else { return Err(0) };
+    queues
+        .binary_search_by_key(&queue_id, QueueRef::queue_id)
+        .map(|index| queues[index].clone())
+}
+
+fn insert(
+    topics: &mut HashMap<Arc<str>, Vec<QueueRef>, RandomState>,
+    topic: &str,
+    queue_id: i32,
+    head: QueueHead,
+    source: &dyn QueueSource,
+) -> QueueRef {
+    let name = topics
+        .get_key_value(topic)
+        .map_or_else(|| Arc::from(topic), |(name, _)| Arc::clone(name));
+    let oldest = source
+        .oldest_offset(topic, queue_id, &head)
+        .unwrap_or(head.next);
+    let queue = QueueRef::with_head(Arc::clone(&name), queue_id, head, oldest.max(head.floor));
+    let queues = topics.entry(name).or_insert_with(|| Vec::with_capacity(1));
+    let index = queues.partition_point(|other| other.queue_id() < queue_id);
+    if queues.len() == queues.capacity() && queues.len() < 4 {
+        queues.reserve_exact(1);
+    }
+    queues.insert(index, queue.clone());
+    queue
+}

@@ -1,0 +1,479 @@
+//! The materialised view of settings and queue heads: one redb file, `tables`, format version 1.
+//!
+//! ```text
+//!  table            key                                     value
+//!  meta             "format"                                u64 = 1
+//!                   "applied_to"                            u64: every record below this log position is in here
+//!  topics, groups, consumer_offsets, delay_progress,
+//!  broker_config, kv  the setting's key                     the setting's value
+//!  queue_heads      topic, 0x00, queue id as u32 + 2^31 BE  next offset i64, deleted below i64, newest position + 1 u64; little-endian
+//! ```
+//!
+//! Each seal is one durable transaction that also moves `applied_to`, so the file is always the exact state at one log position. It is
+//! created with the first seal. A damaged file is put aside and its content found again by replaying the log; where the log no
+//! longer reaches back to its beginning, the store refuses to open instead of starting with settings lost.
+
+mod backend;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use tracing::{error, info, warn};
+
+use crate::dispatch::{LogReader, PendingChanges};
+use crate::fs::Fs;
+use crate::queue::{QueueHead, QueueRef};
+use crate::settings::{Change, SettingsState, Table};
+use backend::Backend;
+
+const FORMAT: u64 = 1;
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const HEADS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("queue_heads");
+/// redb's cache. Reads of settings come from memory, and heads are read once, so little is enough.
+const CACHE_BYTES: usize = 4 << 20;
+const HEAD_BYTES: usize = 24;
+
+/// Why the tables cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TablesError {
+    /// They are gone, and the log cannot bring them back.
+    #[error(
+        "the tables in {} are {problem}, and the log starts at {log_start} and not at 0, so topics, groups and consumer offsets changed before are lost: \
+         restore the file from a backup or a replica, or start with `accept_lost_tables` to go on with what the log still holds", path.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// The oldest position of the log.
+        log_start: u64,
+    },
+    /// Written by another version.
+    #[error("the tables in {} have format {found}, this version knows format {FORMAT}: use the version of rmq that wrote them", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format on disk.
+        found: u64,
+    },
+    /// The system or the database reported an error.
+    #[error("{doing} the tables in {}: {problem}", path.display())]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was reported.
+        problem: String,
+    },
+}
+
+/// The tables file.
+pub(crate) struct Tables {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    /// `None` until the first commit.
+    database: RwLock<Option<Database>>,
+    applied_to: AtomicU64,
+    sync_failed: Arc<AtomicBool>,
+}
+
+impl Tables {
+    /// Opens the file, or starts over where that loses nothing (or is accepted).
+    pub(crate) fn open(
+        dir: &Path,
+        fs: &Arc<dyn Fs>,
+        log: &dyn LogReader,
+        accept_lost: bool,
+    ) -> Result<Self, TablesError> {
+        let tables = Self {
+            fs: Arc::clone(fs),
+            path: dir.join("tables"),
+            database: RwLock::new(None),
+            applied_to: AtomicU64::new(0),
+            sync_failed: Arc::default(),
+        };
+        fs.create_dir_all(dir)
+            .map_err(|error| tables.failed("creating the folder of", error))?;
+        let problem = if fs.exists(&tables.path) {
+            match tables.load(log.start()) {
+                Ok(()) => return Ok(tables),
+                Err(LoadError::Format(found)) => {
+                    return Err(TablesError::Format {
+                        path: tables.path,
+                        found,
+                    });
+                }
+                Err(LoadError::Io(error)) => return Err(tables.failed("opening", error)),
+                Err(LoadError::Damaged(problem)) => problem,
+            }
+        } else if log.start() == 0 {
+            return Ok(tables);
+        } else {
+            "missing".to_owned()
+        };
+        tables.start_over(problem, log.start(), accept_lost)
+    }
+
+    fn start_over(
+        self,
+        problem: String,
+        log_start: u64,
+        accept_lost: bool,
+    ) -> Result<Self, TablesError> {
+        if log_start > 0 {
+            if !accept_lost {
+                return Err(TablesError::Lost {
+                    path: self.path,
+                    problem,
+                    log_start,
+                });
+            }
+            error!(path = %self.path.display(), %problem, log_start, "the tables are lost, and so is what changed before the log's start; going on as configured");
+        } else {
+            warn!(path = %self.path.display(), %problem, "the tables are built again from the log");
+        }
+        if self.fs.exists(&self.path) {
+            let aside = self.path.with_extension("damaged");
+            self.fs
+                .rename(&self.path, &aside)
+                .map_err(|error| self.failed("putting aside", error))?;
+            info!(path = %aside.display(), "the damaged file was put aside");
+        }
+        self.applied_to.store(log_start, Ordering::Release);
+        Ok(self)
+    }
+
+    /// Opens and checks the existing file.
+    fn load(&self, log_start: u64) -> Result<(), LoadError> {
+        let (database, applied_to) = self.open_database()?;
+        if applied_to < log_start {
+            return Err(LoadError::Damaged(format!(
+                "complete up to log position {applied_to} only"
+            )));
+        }
+        *self.database.write() = Some(database);
+        self.applied_to.store(applied_to, Ordering::Release);
+        Ok(())
+    }
+
+    fn open_database(&self) -> Result<(Database, u64), LoadError> {
+        let file = self.fs.open(&self.path).map_err(LoadError::Io)?;
+        let backend = Backend {
+            file,
+            sync_failed: Arc::clone(&self.sync_failed),
+        };
+        // A damaged file can make redb panic; that is damage like any other.
+        catch_unwind(AssertUnwindSafe(move || check(backend)))
+            .unwrap_or_else(|_| Err(LoadError::Damaged("damaged beyond recognition".to_owned())))
+    }
+
+    fn failed(&self, doing: &'static str, problem: impl ToString) -> TablesError {
+        TablesError::Failed {
+            doing,
+            path: self.path.clone(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// Every record below this log position is in the tables.
+    pub(crate) fn applied_to(&self) -> u64 {
+        self.applied_to.load(Ordering::Acquire)
+    }
+
+    /// Fills the current values from the tables.
+    pub(crate) fn load_settings(&self, state: &SettingsState) -> Result<(), TablesError> {
+        let database = self.database.read();
+        let Some(database) = database.as_ref() else {
+            return Ok(());
+        };
+        let load = || -> Result<(), redb::Error> {
+            let read = database.begin_read()?;
+            for table in Table::ALL
+                .into_iter()
+                .filter(|table| *table != Table::QueueHeads)
+            {
+                let Some(rows) =
+                    existing(read.open_table(TableDefinition::<&str, &[u8]>::new(table.name())))?
+                else {
+                    continue;
+                };
+                for row in rows.iter()? {
+                    let (key, value) = row?;
+                    state.update(&[Change::set(
+                        table,
+                        key.value(),
+                        Bytes::copy_from_slice(value.value()),
+                    )]);
+                }
+            }
+            Ok(())
+        };
+        load().map_err(|error| self.failed("reading", error))
+    }
+
+    /// The head of a queue.
+    pub(crate) fn head(&self, topic: &str, queue_id: i32) -> Option<QueueHead> {
+        let database = self.database.read();
+        let find = |database: &Database| -> Result<Option<QueueHead>, redb::Error> {
+            let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
+                return Ok(None);
+            };
+            let found = heads.get(&*head_key(topic, queue_id))?;
+            Ok(found.and_then(|value| decode_head(value.value())))
+        };
+        database.as_ref().and_then(|database| {
+            find(database).unwrap_or_else(|error| self.unreadable(topic, &error))
+        })
+    }
+
+    /// The heads of every queue of a topic, by id.
+    pub(crate) fn heads_of(&self, topic: &str) -> Vec<(i32, QueueHead)> {
+        let database = self.database.read();
+        let find = |database: &Database| -> Result<Vec<(i32, QueueHead)>, redb::Error> {
+            let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
+                return Ok(Vec::new());
+            };
+            let (from, to) = (head_key(topic, i32::MIN), head_key(topic, i32::MAX));
+            let mut found = Vec::new();
+            for row in heads.range(&*from..=&*to)? {
+                let (key, value) = row?;
+                let (key, value) = (key.value(), decode_head(value.value()));
+                if let (Some(id), Some(head)) = (key.last_chunk::<4>(), value) {
+                    found.push(((u32::from_be_bytes(*id) ^ (1 << 31)) as i32, head));
+                }
+            }
+            Ok(found)
+        };
+        database
+            .as_ref()
+            .map(|database| find(database).unwrap_or_else(|error| self.unreadable(topic, &error)))
+            .unwrap_or_default()
+    }
+
+    /// The whole file was checked when it was opened, so this is a failing disk. Going on would hand out offsets twice.
+    fn unreadable<T>(&self, topic: &str, error: &redb::Error) -> T {
+        panic!(
+            "the head of a queue of topic {topic} cannot be read from {}: {error}",
+            self.path.display()
+        )
+    }
+
+    /// Applies everything up to a log position in one durable transaction.
+    pub(crate) fn commit(
+        &self,
+        changes: &PendingChanges,
+        heads: &[(&QueueRef, QueueHead)],
+        applied_to: u64,
+    ) -> Result<(), TablesError> {
+        if self.sync_failed.load(Ordering::Acquire) {
+            return Err(self.failed(
+                "writing",
+                "an earlier sync has failed; restart the broker after the disk is repaired",
+            ));
+        }
+        if self.database.read().is_none() {
+            self.create()?;
+        }
+        let outcome = {
+            let database = self.database.read();
+            let Some(database) = database.as_ref() else {
+                return Err(self.failed("writing", "the file is not open"));
+            };
+            write(database, changes, heads, applied_to)
+        };
+        if let Err(error) = outcome {
+            // redb refuses everything after an I/O error (a full disk, say) until the file is opened again.
+            self.reopen()?;
+            return Err(self.failed("writing", error));
+        }
+        self.applied_to.store(applied_to, Ordering::Release);
+        Ok(())
+    }
+
+    /// Creates the file, or opens the one that an earlier failure closed.
+    fn create(&self) -> Result<(), TablesError> {
+        if self.fs.exists(&self.path) {
+            return self.reopen();
+        }
+        let create = || -> Result<Database, String> {
+            let file = self
+                .fs
+                .create(&self.path)
+                .map_err(|error| error.to_string())?;
+            let backend = Backend {
+                file,
+                sync_failed: Arc::clone(&self.sync_failed),
+            };
+            let database = builder()
+                .create_with_backend(backend)
+                .map_err(|error| error.to_string())?;
+            if let Some(dir) = self.path.parent() {
+                self.fs.sync_dir(dir).map_err(|error| error.to_string())?;
+            }
+            Ok(database)
+        };
+        match create() {
+            Ok(database) => {
+                *self.database.write() = Some(database);
+                Ok(())
+            }
+            Err(problem) => {
+                // Nothing was in it yet.
+                if let Err(error) = self.fs.remove(&self.path) {
+                    warn!(path = %self.path.display(), %error, "the half-made tables file cannot be removed");
+                }
+                Err(self.failed("creating", problem))
+            }
+        }
+    }
+
+    fn reopen(&self) -> Result<(), TablesError> {
+        let mut database = self.database.write();
+        *database = None;
+        let (opened, applied_to) = self
+            .open_database()
+            .map_err(|error| self.failed("opening again", error))?;
+        if applied_to != self.applied_to() {
+            let problem = format!(
+                "they hold the log up to {applied_to} and not up to {}; restart the broker",
+                self.applied_to()
+            );
+            return Err(self.failed("opening again", problem));
+        }
+        *database = Some(opened);
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("damaged ({0})")]
+    Damaged(String),
+    #[error("format {0}")]
+    Format(u64),
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// Opens a database and walks every page of it once.
+fn check(backend: Backend) -> Result<(Database, u64), LoadError> {
+    let damaged = |error: &dyn std::fmt::Display| LoadError::Damaged(error.to_string());
+    if backend.file.len().map_err(LoadError::Io)? == 0 {
+        return Err(LoadError::Damaged("empty".to_owned()));
+    }
+    let repaired = Arc::new(AtomicBool::new(false));
+    let mut builder = builder();
+    let seen = Arc::clone(&repaired);
+    builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed));
+    let mut database = builder
+        .create_with_backend(backend)
+        .map_err(|error| damaged(&error))?;
+    // A repair, after a crash, has already checked every page.
+    if !repaired.load(Ordering::Relaxed) {
+        database
+            .check_integrity()
+            .map_err(|error| damaged(&error))?;
+    }
+    let meta = || -> Result<(Option<u64>, Option<u64>), redb::Error> {
+        let Some(meta) = existing(database.begin_read()?.open_table(META))? else {
+            return Ok((None, None));
+        };
+        let value = |key: &str| meta.get(key).map(|found| found.map(|value| value.value()));
+        Ok((value("format")?, value("applied_to")?))
+    };
+    match meta().map_err(|error| damaged(&error))? {
+        (Some(FORMAT), Some(applied_to)) => Ok((database, applied_to)),
+        (Some(FORMAT) | None, _) => {
+            Err(LoadError::Damaged("without their log position".to_owned()))
+        }
+        (Some(found), _) => Err(LoadError::Format(found)),
+    }
+}
+
+fn write(
+    database: &Database,
+    changes: &PendingChanges,
+    heads: &[(&QueueRef, QueueHead)],
+    applied_to: u64,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut sorted: Vec<_> = changes.iter().collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        for group in sorted.chunk_by(|a, b| a.0.0 == b.0.0) {
+            let mut rows =
+                transaction.open_table(TableDefinition::<&str, &[u8]>::new(group[0].0.0.name()))?;
+            for ((_, key), value) in group {
+                match value {
+                    Some(value) => drop(rows.insert(&**key, &**value)?),
+                    None => drop(rows.remove(&**key)?),
+                }
+            }
+        }
+        let mut sorted: Vec<_> = heads
+            .iter()
+            .map(|(queue, head)| (head_key(queue.topic(), queue.queue_id()), head))
+            .collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut rows = transaction.open_table(HEADS)?;
+        for (key, head) in sorted {
+            rows.insert(&*key, &encode_head(head)[..])?;
+        }
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("format", FORMAT)?;
+        meta.insert("applied_to", applied_to)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// A table that was never written does not exist.
+fn existing<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn head_key(topic: &str, queue_id: i32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(topic.len() + 5);
+    key.extend_from_slice(topic.as_bytes());
+    key.push(0);
+    key.extend_from_slice(&((queue_id as u32) ^ (1 << 31)).to_be_bytes());
+    key
+}
+
+fn encode_head(head: &QueueHead) -> [u8; HEAD_BYTES] {
+    let mut bytes = [0; HEAD_BYTES];
+    bytes[..8].copy_from_slice(&head.next.to_le_bytes());
+    bytes[8..16].copy_from_slice(&head.floor.to_le_bytes());
+    bytes[16..].copy_from_slice(&head.last.to_le_bytes());
+    bytes
+}
+
+fn decode_head(bytes: &[u8]) -> Option<QueueHead> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let [next, floor, last] = words else {
+        return None;
+    };
+    rest.is_empty().then(|| QueueHead {
+        next: i64::from_le_bytes(*next),
+        floor: i64::from_le_bytes(*floor),
+        last: u64::from_le_bytes(*last),
+    })
+}
