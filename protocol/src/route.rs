@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bodies::{BodyError, from_slice};
+use crate::bodies::{BodyError, object_from_slice};
 
 /// Permission bits of a topic or broker.
 pub mod perm {
@@ -130,7 +130,7 @@ macro_rules! json {
             /// # Errors
             /// When it is not JSON of this shape.
             pub fn from_json(bytes: &[u8]) -> Result<Self, BodyError> {
-                from_slice(stringify!($name), bytes)
+                object_from_slice(stringify!($name), bytes)
             }
         }
     )*};

@@ -33,6 +33,23 @@ pub enum BodyError {
     },
 }
 
+/// Reads a body that is an object. (A list would pass for one: its items would be taken for the fields.)
+///
+/// # Errors
+/// When it is no object, or has another shape.
+pub fn object_from_slice<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, BodyError> {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(BodyError::Json {
+            what,
+            reason: "it does not begin with '{'".to_owned(),
+        });
+    }
+    from_slice(what, bytes)
+}
+
 /// Reads a body: as strict JSON first, and when that fails as fastjson text.
 ///
 /// # Errors

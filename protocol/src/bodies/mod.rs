@@ -23,7 +23,7 @@ pub use assignment::*;
 pub use config::*;
 pub use connection::*;
 pub use consume_queue::*;
-pub use fastjson::{BodyError, from_slice, to_strict};
+pub use fastjson::{BodyError, from_slice, object_from_slice, to_strict};
 pub use group::*;
 pub use heartbeat::*;
 pub use locks::*;
@@ -52,7 +52,7 @@ macro_rules! bodies {
             /// # Errors
             /// When it is not JSON of this shape.
             pub fn from_json(bytes: &[u8]) -> Result<Self, $crate::bodies::BodyError> {
-                $crate::bodies::from_slice(stringify!($name), bytes)
+                $crate::bodies::object_from_slice(stringify!($name), bytes)
             }
         }
     )*};

@@ -136,9 +136,3 @@ fn int<E: serde::de::Error>(value: &Value, name: &str) -> Result<i32, E> {
     };
     number.ok_or_else(|| E::custom(format_args!("{name} is not a 32-bit integer")))
 }
-
-impl Default for Language {
-    fn default() -> Self {
-        Self::Java
-    }
-}

@@ -2,10 +2,11 @@
 //! (`apache/rocketmq remoting/.../protocol/LanguageCode.java`).
 
 /// Language of the sender of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Language {
     /// `JAVA`.
+    #[default]
     Java = 0,
     /// `CPP`.
     Cpp = 1,
