@@ -109,7 +109,7 @@ impl<'a, V> IntoIterator for &'a QueueMap<V> {
     }
 }
 
-/// Keys are strings that hold the queue's JSON; [`write_raw_keys`] takes the quotes off afterwards.
+/// Keys are strings that hold the queue's JSON; `write_raw_keys` takes the quotes off afterwards.
 impl<V: Serialize> Serialize for QueueMap<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;

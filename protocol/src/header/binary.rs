@@ -8,12 +8,16 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{CommandHead, FieldSink, FieldSource, Header, HeaderError, Language, Text};
-use crate::frame::HeaderEncoding;
 use crate::limits::FrameLimits;
+
+const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
 
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// A stretch of the header that is known to be UTF-8. Small lengths are ASCII, so one check covers many texts.
+    known: &'a str,
+    known_at: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -40,24 +44,56 @@ impl<'a> Reader<'a> {
         length: i64,
         length_bytes: usize,
     ) -> Result<&'a str, HeaderError> {
-        let bytes = usize::try_from(length)
+        let at = self.at;
+        let end = match usize::try_from(length)
             .ok()
-            .and_then(|length| self.bytes.get(self.at..)?.get(..length))
-            .ok_or(HeaderError::BadLength {
-                what,
-                at: self.at - length_bytes,
-                length,
-            })?;
-        let text =
-            std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8 { what, at: self.at })?;
-        self.at += bytes.len();
-        Ok(text)
+            .and_then(|length| at.checked_add(length))
+        {
+            Some(end) if end <= self.bytes.len() => end,
+            _ => {
+                return Err(HeaderError::BadLength {
+                    what,
+                    at: at - length_bytes,
+                    length,
+                });
+            }
+        };
+        if end > self.known_at + self.known.len() {
+            self.know_more(end);
+        }
+        // A text that starts or ends inside a character is not UTF-8 either.
+        match self.known.get(at - self.known_at..end - self.known_at) {
+            Some(text) => {
+                self.at = end;
+                Ok(text)
+            }
+            None => Err(HeaderError::NotUtf8 { what, at }),
+        }
+    }
+
+    /// Moves the known stretch to the current place. Looks at each byte at most twice in the whole header.
+    fn know_more(&mut self, end: usize) {
+        let rest = &self.bytes[self.at..];
+        self.known_at = self.at;
+        self.known = match std::str::from_utf8(rest) {
+            Ok(text) => text,
+            Err(error) if self.at + error.valid_up_to() < end => "",
+            Err(error) => std::str::from_utf8(&rest[..error.valid_up_to()]).unwrap_or_default(),
+        };
     }
 }
 
-pub(super) fn decode<'a>(bytes: &'a [u8], limits: &FrameLimits) -> Result<Header<'a>, HeaderError> {
-    let mut header = Header::empty(HeaderEncoding::Binary);
-    let mut reader = Reader { bytes, at: 0 };
+pub(super) fn decode<'a>(
+    bytes: &'a [u8],
+    limits: &FrameLimits,
+    header: &mut Header<'a>,
+) -> Result<(), HeaderError> {
+    let mut reader = Reader {
+        bytes,
+        at: 0,
+        known: "",
+        known_at: 0,
+    };
     header.code = i32::from(i16::from_be_bytes(reader.array("code")?));
     header.language = Language::from_u8(reader.array::<1>("language")?[0]);
     header.version = i32::from(i16::from_be_bytes(reader.array("version")?));
@@ -83,13 +119,21 @@ pub(super) fn decode<'a>(bytes: &'a [u8], limits: &FrameLimits) -> Result<Header
     reader.bytes = &bytes[..end];
     while reader.at < end {
         let length = i16::from_be_bytes(reader.array("field name length")?);
-        let key = reader.text("field name", length.into(), 2)?;
+        let key = match (length, reader.bytes.get(reader.at)) {
+            // The one-letter names of sends.
+            (1, Some(letter @ b'a'..=b'z')) => {
+                reader.at += 1;
+                let at = usize::from(letter - b'a');
+                &LETTERS[at..=at]
+            }
+            _ => reader.text("field name", length.into(), 2)?,
+        };
         let length = i32::from_be_bytes(reader.array("field value length")?);
         let value = reader.text("field value", length.into(), 4)?;
         check_field(key.len(), value.len(), header.fields.len(), limits)?;
         header.fields.push(key, value, false);
     }
-    Ok(header)
+    Ok(())
 }
 
 #[inline]

@@ -9,18 +9,24 @@ use super::text::hex4;
 use super::{
     CommandHead, FieldSink, FieldSource, Header, HeaderError, Language, Text, json_general,
 };
-use crate::frame::HeaderEncoding;
 use crate::limits::FrameLimits;
 
-pub(super) fn decode<'a>(bytes: &'a [u8], limits: &FrameLimits) -> Result<Header<'a>, HeaderError> {
+pub(super) fn decode<'a>(
+    bytes: &'a [u8],
+    limits: &FrameLimits,
+    header: &mut Header<'a>,
+) -> Result<(), HeaderError> {
     let text = std::str::from_utf8(bytes).map_err(|error| HeaderError::NotUtf8 {
         what: "header",
         at: error.valid_up_to(),
     })?;
-    match scan(text, limits) {
-        Ok(header) => Ok(header),
-        Err(Stop::Unusual) => json_general::decode(text, limits),
-        Err(Stop::Error(error)) => Err(error),
+    match scan(text, limits, header) {
+        Ok(()) => Ok(()),
+        Err(Stop::Unusual) => {
+            *header = json_general::decode(text, limits)?;
+            Ok(())
+        }
+        Err(Stop::Error(error)) => Err(*error),
     }
 }
 
@@ -28,12 +34,12 @@ pub(super) fn decode<'a>(bytes: &'a [u8], limits: &FrameLimits) -> Result<Header
 enum Stop {
     /// Not a header that it knows; the general reader decides.
     Unusual,
-    Error(HeaderError),
+    Error(Box<HeaderError>),
 }
 
 impl From<HeaderError> for Stop {
     fn from(error: HeaderError) -> Self {
-        Self::Error(error)
+        Self::Error(Box::new(error))
     }
 }
 
@@ -49,6 +55,30 @@ const SPECIAL: [bool; 256] = {
     table[b'\\' as usize] = true;
     table
 };
+
+/// How many bytes at the start of `bytes` are ordinary string characters; eight are looked at together.
+#[inline]
+fn ordinary(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        // The lowest marked byte is always right; bytes above it may be marked by a borrow.
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let marked =
+            control | zero(word ^ (ONES * b'"' as u64)) | zero(word ^ (ONES * b'\\' as u64));
+        if marked != 0 {
+            return at + (marked.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at + bytes[at..]
+        .iter()
+        .take_while(|byte| !SPECIAL[usize::from(**byte)])
+        .count()
+}
 
 struct Scanner<'a> {
     text: &'a str,
@@ -113,9 +143,7 @@ impl<'a> Scanner<'a> {
         let mut at = start;
         let mut escaped = false;
         loop {
-            while at < bytes.len() && !SPECIAL[usize::from(bytes[at])] {
-                at += 1;
-            }
+            at += ordinary(&bytes[at..]);
             match bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -239,8 +267,7 @@ fn escape_length(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn scan<'a>(text: &'a str, limits: &FrameLimits) -> Result<Header<'a>, Stop> {
-    let mut header = Header::empty(HeaderEncoding::Json);
+fn scan<'a>(text: &'a str, limits: &FrameLimits, header: &mut Header<'a>) -> Result<(), Stop> {
     let mut scanner = Scanner { text, at: 0 };
     let mut has_code = false;
     let mut has_fields = false;
@@ -273,7 +300,7 @@ fn scan<'a>(text: &'a str, limits: &FrameLimits) -> Result<Header<'a>, Stop> {
                 }
             }
             "extFields" if !has_fields => {
-                scanner.fields(&mut header, limits)?;
+                scanner.fields(header, limits)?;
                 has_fields = true;
             }
             "extFields" => return Err(Stop::Unusual),
@@ -288,7 +315,7 @@ fn scan<'a>(text: &'a str, limits: &FrameLimits) -> Result<Header<'a>, Stop> {
     if scanner.peek().is_some() || !has_code {
         return Err(Stop::Unusual);
     }
-    Ok(header)
+    Ok(())
 }
 
 pub(super) fn encode(out: &mut BytesMut, head: &CommandHead, fields: &dyn FieldSource) {
@@ -403,6 +430,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::frame::HeaderEncoding;
 
     type Seen = (
         i32,
@@ -440,14 +468,15 @@ mod tests {
     fn agree(text: &str) -> bool {
         let limits = FrameLimits::default();
         let general = json_general::decode(text, &limits);
-        match scan(text, &limits) {
-            Ok(header) => {
+        let mut header = Header::empty(HeaderEncoding::Json);
+        match scan(text, &limits, &mut header) {
+            Ok(()) => {
                 let general = general.unwrap_or_else(|error| panic!("{text}: {error}"));
                 assert_eq!(seen(&header), seen(&general), "{text}");
                 true
             }
             Err(Stop::Error(error)) => {
-                assert_eq!(general.unwrap_err(), error, "{text}");
+                assert_eq!(general.unwrap_err(), *error, "{text}");
                 true
             }
             Err(Stop::Unusual) => false,
@@ -481,7 +510,12 @@ mod tests {
             r#"{"code":1,"other":[1,2]}"#,
         ] {
             assert!(!agree(text), "{text}");
-            let header = decode(text.as_bytes(), &FrameLimits::default()).unwrap();
+            let header = Header::decode(
+                HeaderEncoding::Json,
+                text.as_bytes(),
+                &FrameLimits::default(),
+            )
+            .unwrap();
             assert_eq!(header.code, 1);
         }
     }

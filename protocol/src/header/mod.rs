@@ -62,10 +62,13 @@ impl<'a> Header<'a> {
                 max: limits.header_bytes_max,
             });
         }
+        // Filled in place: it is large, and moving it costs more than reading it.
+        let mut header = Self::empty(encoding);
         match encoding {
-            HeaderEncoding::Json => json::decode(bytes, limits),
-            HeaderEncoding::Binary => binary::decode(bytes, limits),
+            HeaderEncoding::Json => json::decode(bytes, limits, &mut header)?,
+            HeaderEncoding::Binary => binary::decode(bytes, limits, &mut header)?,
         }
+        Ok(header)
     }
 
     /// Whether this answers a request.
@@ -80,6 +83,7 @@ impl<'a> Header<'a> {
         self.flag & FLAG_ONE_WAY != 0
     }
 
+    #[inline]
     fn empty(encoding: HeaderEncoding) -> Self {
         Self {
             encoding,

@@ -54,22 +54,44 @@ pub enum FieldProblem {
     },
 }
 
-impl FieldProblem {
-    fn invalid(expected: &'static str, text: &Text<'_>) -> Self {
-        Self::Invalid {
-            expected,
-            value: text.to_cow().chars().take(64).collect(),
+impl FieldError {
+    /// The field `field` of `of` has a text that it cannot have.
+    #[cold]
+    pub(super) fn invalid(
+        of: &'static str,
+        field: &'static str,
+        expected: &'static str,
+        fields: &Fields<'_>,
+    ) -> Self {
+        let value = fields
+            .get(field)
+            .map(|text| text.to_cow().chars().take(64).collect())
+            .unwrap_or_default();
+        Self {
+            of,
+            field,
+            problem: FieldProblem::Invalid { expected, value },
+        }
+    }
+
+    /// The field `field` of `of` is not there.
+    #[cold]
+    pub(super) fn missing(of: &'static str, field: &'static str) -> Self {
+        Self {
+            of,
+            field,
+            problem: FieldProblem::Missing,
         }
     }
 }
 
 /// The type of a field.
 pub trait FieldValue<'a>: Sized {
-    /// Reads the field's text.
-    ///
-    /// # Errors
-    /// When the text has another form.
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem>;
+    /// What the text must be, for people.
+    const EXPECTED: &'static str;
+
+    /// Reads the field's text; `None` when it has another form.
+    fn read(text: Text<'a>) -> Option<Self>;
 
     /// The value of an absent field; `None` when the field is required.
     fn absent() -> Option<Self> {
@@ -81,9 +103,11 @@ pub trait FieldValue<'a>: Sized {
 }
 
 impl<'a> FieldValue<'a> for Text<'a> {
+    const EXPECTED: &'static str = "a text";
+
     #[inline]
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem> {
-        Ok(text)
+    fn read(text: Text<'a>) -> Option<Self> {
+        Some(text)
     }
 
     fn write(&self, key: &'static str, sink: &mut dyn FieldSink) {
@@ -92,9 +116,11 @@ impl<'a> FieldValue<'a> for Text<'a> {
 }
 
 impl<'a> FieldValue<'a> for Cow<'a, str> {
+    const EXPECTED: &'static str = "a text";
+
     #[inline]
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem> {
-        Ok(text.into_cow())
+    fn read(text: Text<'a>) -> Option<Self> {
+        Some(text.into_cow())
     }
 
     fn write(&self, key: &'static str, sink: &mut dyn FieldSink) {
@@ -103,8 +129,10 @@ impl<'a> FieldValue<'a> for Cow<'a, str> {
 }
 
 impl<'a> FieldValue<'a> for String {
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem> {
-        Ok(text.into_cow().into_owned())
+    const EXPECTED: &'static str = "a text";
+
+    fn read(text: Text<'a>) -> Option<Self> {
+        Some(text.into_cow().into_owned())
     }
 
     fn write(&self, key: &'static str, sink: &mut dyn FieldSink) {
@@ -113,10 +141,11 @@ impl<'a> FieldValue<'a> for String {
 }
 
 impl<'a> FieldValue<'a> for i32 {
+    const EXPECTED: &'static str = "a 32-bit integer";
+
     #[inline]
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem> {
+    fn read(text: Text<'a>) -> Option<Self> {
         text.parse()
-            .ok_or_else(|| FieldProblem::invalid("a 32-bit integer", &text))
     }
 
     fn write(&self, key: &'static str, sink: &mut dyn FieldSink) {
@@ -125,10 +154,11 @@ impl<'a> FieldValue<'a> for i32 {
 }
 
 impl<'a> FieldValue<'a> for i64 {
+    const EXPECTED: &'static str = "a 64-bit integer";
+
     #[inline]
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem> {
+    fn read(text: Text<'a>) -> Option<Self> {
         text.parse()
-            .ok_or_else(|| FieldProblem::invalid("a 64-bit integer", &text))
     }
 
     fn write(&self, key: &'static str, sink: &mut dyn FieldSink) {
@@ -137,10 +167,11 @@ impl<'a> FieldValue<'a> for i64 {
 }
 
 impl<'a> FieldValue<'a> for bool {
+    const EXPECTED: &'static str = "true or false";
+
     #[inline]
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem> {
+    fn read(text: Text<'a>) -> Option<Self> {
         text.parse()
-            .ok_or_else(|| FieldProblem::invalid("true or false", &text))
     }
 
     fn write(&self, key: &'static str, sink: &mut dyn FieldSink) {
@@ -149,8 +180,10 @@ impl<'a> FieldValue<'a> for bool {
 }
 
 impl<'a, T: FieldValue<'a>> FieldValue<'a> for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
     #[inline]
-    fn read(text: Text<'a>) -> Result<Self, FieldProblem> {
+    fn read(text: Text<'a>) -> Option<Self> {
         T::read(text).map(Some)
     }
 
@@ -234,17 +267,19 @@ macro_rules! header_fields {
     };
     (@decode $fields:ident $name:ident $($field:ident: $type:ty = $wire:literal $(or $default:expr)?),*) => {{
         $(let mut $field: Option<$type> = None;)*
-        $fields.for_each(|key, _text| {
+        let invalid = $fields.for_each(|key, _text| {
             match key {
-                $($wire => {
-                    $field = Some(<$type as $crate::requests::field::FieldValue<'_>>::read(_text).map_err(|problem| {
-                        $crate::requests::FieldError { of: stringify!($name), field: $wire, problem }
-                    })?);
-                })*
+                $($wire => match <$type as $crate::requests::field::FieldValue<'_>>::read(_text) {
+                    Some(value) => $field = Some(value),
+                    None => return Err(($wire, <$type as $crate::requests::field::FieldValue<'_>>::EXPECTED)),
+                },)*
                 _ => {}
             }
-            Ok::<(), $crate::requests::FieldError>(())
-        })?;
+            Ok::<(), (&'static str, &'static str)>(())
+        });
+        if let Err((field, expected)) = invalid {
+            return Err($crate::requests::FieldError::invalid(stringify!($name), field, expected, $fields));
+        }
         Ok(Self {
             $($field: match $field {
                 Some(value) => value,
@@ -255,13 +290,7 @@ macro_rules! header_fields {
     (@absent $name:ident $wire:literal $type:ty) => {
         match <$type as $crate::requests::field::FieldValue<'_>>::absent() {
             Some(value) => value,
-            None => {
-                return Err($crate::requests::FieldError {
-                    of: stringify!($name),
-                    field: $wire,
-                    problem: $crate::requests::FieldProblem::Missing,
-                });
-            }
+            None => return Err($crate::requests::FieldError::missing(stringify!($name), $wire)),
         }
     };
     (@absent $name:ident $wire:literal $type:ty, $default:expr) => { $default };

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::FieldError;
 use super::field::{FieldValue, header_fields};
-use super::{FieldError, FieldProblem};
 use crate::code::RequestCode;
 use crate::header::{FieldSink, FieldSource, Fields, Text};
 
@@ -115,9 +115,9 @@ impl<'a> SendMessage<'a> {
         index: impl Fn(&str) -> Option<usize>,
     ) -> Result<Self, FieldError> {
         let mut send = Self::new("", "");
-        // One bit for each required field that was seen.
+        // One bit for each field that was seen.
         let mut seen = 0u32;
-        fields.for_each(|key, text| {
+        let invalid = fields.for_each(|key, text| {
             let Some(index) = index(key) else {
                 return Ok(());
             };
@@ -138,20 +138,22 @@ impl<'a> SendMessage<'a> {
                 12 => set(&mut send.batch, text),
                 _ => set(&mut send.broker_name, text),
             };
-            read.map_err(|problem| FieldError {
-                of: "SendMessage",
-                field: names[index],
-                problem,
-            })
-        })?;
+            read.map_err(|expected| (index, expected))
+        });
+        if let Err((index, expected)) = invalid {
+            return Err(FieldError::invalid(
+                "SendMessage",
+                names[index],
+                expected,
+                fields,
+            ));
+        }
         let missing = !seen & 0xff;
         if missing != 0 {
-            let field = names[missing.trailing_zeros() as usize];
-            return Err(FieldError {
-                of: "SendMessage",
-                field,
-                problem: FieldProblem::Missing,
-            });
+            return Err(FieldError::missing(
+                "SendMessage",
+                names[missing.trailing_zeros() as usize],
+            ));
         }
         Ok(send)
     }
@@ -201,8 +203,9 @@ impl<'a> SendMessage<'a> {
     }
 }
 
-fn set<'a, T: FieldValue<'a>>(slot: &mut T, text: Text<'a>) -> Result<(), FieldProblem> {
-    *slot = T::read(text)?;
+#[inline]
+fn set<'a, T: FieldValue<'a>>(slot: &mut T, text: Text<'a>) -> Result<(), &'static str> {
+    *slot = T::read(text).ok_or(T::EXPECTED)?;
     Ok(())
 }
 
