@@ -1,1 +1,48 @@
-//! Placeholder header, replaced with the crate.
+//! The log on disk and what is derived from it. No sockets, no sessions, no request codes.
+//!
+//! ```text
+//! append ──► commit log  (segments of RocketMQ records, each with a checksum)      the truth
+//!               │  in log order
+//!               ├──► queue index   recent part in memory, the rest in immutable run files
+//!               ├──► key index     in the same run files
+//!               └──► tables        settings and progress, with "applied to P"
+//! ```
+//! What it promises: a message is acknowledged ([`Store::when_acked`]) only when the system (async flush) or the disk (sync flush) has
+//! it, and visible only from then on; no offset of a queue ever names two messages; everything but the log can be lost and is rebuilt.
+
+mod cold;
+mod commit_log;
+mod config;
+mod dispatch;
+mod error;
+pub mod fs;
+mod health;
+mod index;
+mod layout;
+mod queue;
+mod queues;
+mod read;
+mod recovery;
+mod retention;
+mod segment;
+mod settings;
+mod store;
+mod tables;
+mod watermark;
+
+pub use cold::{ColdPool, ColdPoolFull};
+pub use commit_log::{Appended, DamagedRange, NewMessage};
+pub use config::{ConfigProblems, FlushMode, NowMs, StoreConfig};
+pub use dispatch::{Arrival, Arrivals, DispatchError};
+pub use error::{AppendError, OpenError, ReadError};
+pub use health::StoreHealth;
+pub use index::keys::KeyKind;
+pub use index::look_up::Boundary;
+pub use queue::QueueRef;
+pub use read::{
+    AllMessages, EntryFilter, ReadLimits, ReadOutcome, ReadStatus, RecordSlice, Temperature,
+};
+pub use recovery::RecoveryReport;
+pub use retention::{Removed, RetentionError};
+pub use settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, Table};
+pub use store::{Positions, Store, StoreStats};

@@ -1,0 +1,412 @@
+//! The segments of the log and how far each kind of progress has come; what readers, the dispatcher and retention share.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex};
+use rmq_protocol::message::{BLANK_MAGIC, RecordError, RecordView};
+use tokio::sync::watch;
+
+use crate::config::StoreConfig;
+use crate::dispatch::LogReader;
+use crate::error::{AppendError, ReadError};
+use crate::fs::Fs;
+use crate::health::Health;
+use crate::layout;
+use crate::segment::{Segment, Slice};
+
+/// The next try to make a segment after there was no room, milliseconds.
+const SPACE_RETRY_MS: i64 = 1_000;
+/// Ranges that are remembered; more are only logged.
+const DAMAGED_MAX: usize = 1_000;
+
+/// A stretch of the log below the durable watermark that cannot be read. What is around it is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// Its first byte in the log.
+    pub from: u64,
+    /// The byte after its last.
+    pub to: u64,
+}
+
+/// How far the log has come. `flushed` may be ahead of or behind `confirmed`, depending on the flush mode.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    pub(crate) appended: AtomicU64,
+    /// Written, confirmed and dispatched.
+    pub(crate) written: AtomicU64,
+    pub(crate) confirmed: AtomicU64,
+    pub(crate) flushed: AtomicU64,
+}
+
+pub(crate) struct Files {
+    pub(crate) fs: Arc<dyn Fs>,
+    config: StoreConfig,
+    pub(crate) health: Health,
+    pub(crate) positions: Marks,
+    /// Sorted by base, without gaps.
+    segments: ArcSwap<Vec<Arc<Segment>>>,
+    /// Changes of the list, one at a time.
+    changing: Mutex<()>,
+    spare: Mutex<Spare>,
+    spare_wanted: Condvar,
+    preparer: Mutex<Option<JoinHandle<()>>>,
+    /// One segment is made at a time: the appender waits for the preparer instead of making the same file.
+    making: Mutex<()>,
+    no_space_until_ms: Mutex<i64>,
+    damaged: Mutex<BTreeMap<u64, u64>>,
+    confirmed_watch: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Spare {
+    segment: Option<Arc<Segment>>,
+    /// Base of the segment to prepare.
+    wanted: Option<u64>,
+    stop: bool,
+}
+
+impl Files {
+    pub(crate) fn new(fs: Arc<dyn Fs>, config: StoreConfig, segments: Vec<Arc<Segment>>) -> Self {
+        Self {
+            fs,
+            config,
+            health: Health::default(),
+            positions: Marks::default(),
+            segments: ArcSwap::from_pointee(segments),
+            changing: Mutex::default(),
+            spare: Mutex::default(),
+            spare_wanted: Condvar::new(),
+            preparer: Mutex::default(),
+            making: Mutex::default(),
+            no_space_until_ms: Mutex::new(0),
+            damaged: Mutex::default(),
+            confirmed_watch: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        self.segments.load_full()
+    }
+
+    /// The segment that holds `position`; the first byte after the last segment belongs to none.
+    pub(crate) fn segment(&self, position: u64) -> Option<Arc<Segment>> {
+        let segments = self.segments.load();
+        let index = segments.partition_point(|segment| segment.end() <= position);
+        segments.get(index).filter(|segment| segment.base() <= position).cloned()
+    }
+
+    /// The segment that begins at `base`: prepared before, or made now. It is part of the log from then on.
+    pub(crate) fn next_segment(&self, base: u64) -> Result<Arc<Segment>, AppendError> {
+        let now = (self.config.now_ms)();
+        if self.health.is_out_of_space() && now < *self.no_space_until_ms.lock() {
+            return Err(self.health.no_space(self.space_text("the disk is full")));
+        }
+        let _making = self.making.lock();
+        let prepared = self.spare.lock().segment.take_if(|segment| segment.base() == base);
+        let segment = match prepared {
+            Some(segment) => segment,
+            None => self.make_segment(base)?,
+        };
+        self.health.has_space();
+        self.add_segment(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    fn make_segment(&self, base: u64) -> Result<Arc<Segment>, AppendError> {
+        let full = |why: String| {
+            *self.no_space_until_ms.lock() = (self.config.now_ms)() + SPACE_RETRY_MS;
+            Err(self.health.no_space(why))
+        };
+        let path = layout::segment(&self.config.dir, base);
+        match self.fs.space(&self.config.dir) {
+            Ok(space) if space.used_ratio() > self.config.disk_full_ratio => {
+                return full(self.space_text(&format!("more than {:.0} % of the disk are used", self.config.disk_full_ratio * 100.0)));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!("cannot ask for the free space of {}: {error}", self.config.dir.display()),
+        }
+        match Segment::create(&*self.fs, &path, base, self.config.segment_bytes) {
+            Ok(segment) => Ok(segment),
+            Err(error) => full(self.space_text(&format!("cannot make {}: {error}", path.display()))),
+        }
+    }
+
+    fn space_text(&self, why: &str) -> String {
+        match self.fs.space(&self.config.dir) {
+            Ok(space) => format!("{why} ({} has {} of {} MiB free)", self.config.dir.display(), space.free >> 20, space.total >> 20),
+            Err(_) => why.to_owned(),
+        }
+    }
+
+    pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
+        let _changing = self.changing.lock();
+        let mut segments = Vec::clone(&self.segments.load());
+        segments.push(segment);
+        self.segments.store(Arc::new(segments));
+    }
+
+    /// Takes the segments below `position` off the log. They are still readable by whoever holds them.
+    pub(crate) fn take_below(&self, position: u64) -> Vec<Arc<Segment>> {
+        let _changing = self.changing.lock();
+        let segments = self.segments.load();
+        let (gone, kept): (Vec<_>, Vec<_>) = segments.iter().cloned().partition(|segment| segment.end() <= position);
+        self.segments.store(Arc::new(kept));
+        gone
+    }
+
+    /// Has the next segment made in the background when the current one is more than half full.
+    pub(crate) fn prepare_ahead(&self, written: u64) {
+        let segments = self.segments.load();
+        let Some(last) = segments.last() else { return };
+        let base = last.end();
+        if written < last.base() + (last.end() - last.base()) / 2 {
+            return;
+        }
+        let mut spare = self.spare.lock();
+        if spare.segment.is_none() && spare.wanted != Some(base) {
+            spare.wanted = Some(base);
+            self.spare_wanted.notify_one();
+        }
+    }
+
+    pub(crate) fn start_preparer(self: &Arc<Self>) -> io::Result<()> {
+        let files = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("rmq-prepare".to_owned()).spawn(move || {
+            loop {
+                let base = {
+                    let mut spare = files.spare.lock();
+                    loop {
+                        if spare.stop {
+                            return;
+                        }
+                        if spare.segment.is_none()
+                            && let Some(base) = spare.wanted
+                        {
+                            break base;
+                        }
+                        files.spare_wanted.wait(&mut spare);
+                    }
+                };
+                let _making = files.making.lock();
+                // The append may have made it itself meanwhile.
+                let made = if files.segment(base).is_some() { None } else { files.make_ahead(base) };
+                let mut spare = files.spare.lock();
+                spare.wanted = None;
+                spare.segment = made;
+            }
+        })?;
+        *self.preparer.lock() = Some(thread);
+        Ok(())
+    }
+
+    fn make_ahead(&self, base: u64) -> Option<Arc<Segment>> {
+        let path = layout::segment(&self.config.dir, base);
+        if self.fs.exists(&path) {
+            return None;
+        }
+        // No room now is no failure yet: the append that needs it will say so.
+        Segment::create(&*self.fs, &path, base, self.config.segment_bytes)
+            .inspect_err(|error| tracing::warn!("cannot prepare {}: {error}", path.display()))
+            .ok()
+    }
+
+    pub(crate) fn stop_preparer(&self) {
+        {
+            let mut spare = self.spare.lock();
+            spare.stop = true;
+            self.spare_wanted.notify_all();
+        }
+        if let Some(thread) = self.preparer.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that prepares segments panicked");
+        }
+    }
+
+    /// Makes everything written below `end` durable. The first failure poisons the store.
+    pub(crate) fn sync_up_to(&self, end: u64) -> Result<(), AppendError> {
+        self.health.check_writable()?;
+        let from = self.positions.flushed.load(Ordering::Acquire);
+        for segment in self.segments.load().iter() {
+            if segment.end() > from
+                && segment.base() < end
+                && let Err(error) = segment.sync()
+            {
+                return Err(self.health.poison(format!("syncing the log up to position {end} failed: {error}")));
+            }
+        }
+        self.crash_point("log.synced");
+        self.positions.flushed.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    pub(crate) fn announce_confirmed(&self, end: u64) {
+        if self.confirmed_watch.receiver_count() > 0 {
+            self.confirmed_watch.send_replace(end);
+        }
+    }
+
+    pub(crate) fn watch_confirmed(&self) -> watch::Receiver<u64> {
+        let receiver = self.confirmed_watch.subscribe();
+        // A receiver that was the first may have missed the last announcement.
+        self.confirmed_watch.send_replace(self.positions.confirmed.load(Ordering::Acquire));
+        receiver
+    }
+
+    pub(crate) fn crash_point(&self, name: &'static str) {
+        self.fs.crash_point(name);
+    }
+
+    pub(crate) fn report_damage(&self, from: u64, to: u64, why: &str) {
+        tracing::error!(from, to, "the log is damaged: {why}; its other messages are served");
+        let mut damaged = self.damaged.lock();
+        if damaged.len() < DAMAGED_MAX {
+            let end = damaged.entry(from).or_insert(to);
+            *end = (*end).max(to);
+        }
+    }
+
+    pub(crate) fn damage(&self) -> Vec<DamagedRange> {
+        self.damaged.lock().iter().map(|(from, to)| DamagedRange { from: *from, to: *to }).collect()
+    }
+
+    /// The bytes of the record at `position`, whose lengths, place and checksum are right.
+    pub(crate) fn intact_record(&self, position: u64) -> Result<Slice, ReadError> {
+        let no_record = |reason: String| ReadError::NoRecord { position, reason };
+        let segment = self.segment(position).ok_or_else(|| self.outside(position))?;
+        let rest = segment.end() - position;
+        let head = segment.view(position, 4).ok_or_else(|| no_record("it cannot be read".to_owned()))?;
+        let size = head.first_chunk().map_or(0, |size| i32::from_be_bytes(*size));
+        let size = u64::try_from(size).ok().filter(|size| *size <= rest).ok_or_else(|| no_record(format!("its size is {size}")))?;
+        let slice = segment.view(position, size).ok_or_else(|| no_record("it cannot be read".to_owned()))?;
+        check(&slice, position).map_err(|error| no_record(error.to_string()))?;
+        Ok(slice)
+    }
+
+    fn outside(&self, position: u64) -> ReadError {
+        let start = LogReader::start(self);
+        if position < start {
+            ReadError::Removed { position, start }
+        } else {
+            ReadError::BeyondEnd { position, end: self.positions.confirmed.load(Ordering::Acquire) }
+        }
+    }
+
+    /// What lies at `position`. `limit` is where a record must end at the latest.
+    pub(crate) fn look(&self, segment: &Arc<Segment>, position: u64) -> Found {
+        let rest = segment.end().saturating_sub(position);
+        if rest < 8 {
+            return Found::SegmentEnd;
+        }
+        let Some(head) = segment.view(position, 8) else { return Found::Nothing };
+        let (size, magic) = match (head.first_chunk::<4>(), head.last_chunk::<4>()) {
+            (Some(size), Some(magic)) => (i32::from_be_bytes(*size), i32::from_be_bytes(*magic)),
+            _ => return Found::Nothing,
+        };
+        if magic == BLANK_MAGIC && u64::try_from(size).is_ok_and(|size| size == rest) {
+            return Found::SegmentEnd;
+        }
+        let Some(size) = u64::try_from(size).ok().filter(|size| (8..=rest).contains(size)) else { return Found::Nothing };
+        match segment.view(position, size) {
+            Some(slice) if check(&slice, position).is_ok() => Found::Record(slice),
+            _ => Found::Nothing,
+        }
+    }
+
+    /// The next position after `position` at which an intact record starts, before `limit`, in this segment.
+    pub(crate) fn resync(&self, segment: &Arc<Segment>, position: u64, limit: u64) -> Option<u64> {
+        let limit = limit.min(segment.end());
+        let bytes = segment.view(position, limit.saturating_sub(position))?;
+        // Records carry their own position: nothing inside a body can pass for one except at its very place.
+        let mut at = 1;
+        while at + 36 <= bytes.len() {
+            let candidate = position + at as u64;
+            if bytes[at + 28..at + 36] == candidate.to_be_bytes() && matches!(self.look(segment, candidate), Found::Record(_)) {
+                return Some(candidate);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    pub(crate) fn segment_path(&self, base: u64) -> PathBuf {
+        layout::segment(&self.config.dir, base)
+    }
+}
+
+/// What a look at a position of the log finds.
+pub(crate) enum Found {
+    /// An intact record.
+    Record(Slice),
+    /// The filler, or too little room for one.
+    SegmentEnd,
+    /// Zeros, or what is left of something.
+    Nothing,
+}
+
+/// Lengths, place and checksum of a record.
+pub(crate) fn check(bytes: &[u8], position: u64) -> Result<(), RecordError> {
+    let record = RecordView::parse(bytes)?;
+    if record.position().0 != position {
+        return Err(RecordError::Length { what: "position", length: record.position().0 as i64, size: bytes.len() });
+    }
+    // A record without its own checksum was not written by this store; its body's must do.
+    if !record.check_record_crc()? {
+        record.check_body_crc()?;
+    }
+    Ok(())
+}
+
+impl LogReader for Files {
+    fn visit(&self, position: u64, visit: &mut dyn FnMut(&[u8])) -> bool {
+        match self.intact_record(position) {
+            Ok(slice) => {
+                visit(&slice);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn store_time(&self, position: u64) -> Option<i64> {
+        let slice = self.intact_record(position).ok()?;
+        RecordView::parse(&slice).ok().map(|record| record.store_ms())
+    }
+
+    fn start(&self) -> u64 {
+        self.segments.load().first().map_or(0, |segment| segment.base())
+    }
+
+    fn segment_end(&self, position: u64) -> u64 {
+        self.segment(position).map_or(position, |segment| segment.end())
+    }
+
+    fn make_durable(&self, up_to: u64) -> io::Result<()> {
+        if self.positions.flushed.load(Ordering::Acquire) >= up_to {
+            return Ok(());
+        }
+        self.sync_up_to(up_to).map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn scan(&self, from: u64, to: u64, visit: &mut dyn FnMut(u64, &[u8])) -> io::Result<()> {
+        let mut position = from.max(LogReader::start(self));
+        while position < to {
+            let Some(segment) = self.segment(position) else { return Ok(()) };
+            match self.look(&segment, position) {
+                Found::Record(slice) => {
+                    visit(position, &slice);
+                    position += slice.len() as u64;
+                }
+                Found::SegmentEnd => position = segment.end(),
+                Found::Nothing => position = self.resync(&segment, position, to).unwrap_or(segment.end()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,363 @@
+//! The log: appends go into a staging buffer under a short mutex; whoever needs them written writes all that is staged.
+//!
+//! ```text
+//! append ──► staging ──(swap)──► pwrite ──► [fdatasync] ──► dispatch ──► acknowledged, visible
+//!   append mutex      write mutex
+//! ```
+//! Lock order: write, append, dispatcher. Arrivals and acknowledgements are called with none of them held.
+
+mod crc_shift;
+mod files;
+mod flush;
+mod record;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use rmq_protocol::message::{BLANK_MAGIC, LogPosition, QueueOffset};
+use smallvec::SmallVec;
+
+pub use files::DamagedRange;
+pub(crate) use files::{Files, Found, check};
+pub(crate) use flush::Flush;
+
+use self::record::Prepared;
+use crate::config::{FlushMode, StoreConfig};
+use crate::dispatch::{Arrival, Dispatcher, Entry};
+use crate::error::AppendError;
+use crate::queue::QueueRef;
+use crate::settings::SETTINGS_TOPIC;
+
+/// Staged bytes beyond this are written by the append that finds them.
+const STAGED_BYTES_MAX: usize = 32 << 20;
+/// A staging buffer larger than this is not kept.
+const KEEP_STAGING_BYTES: usize = 4 << 20;
+/// Total size and magic of the filler at the end of a segment.
+const FILLER_BYTES: u64 = 8;
+
+/// A message to append.
+#[derive(Debug, Clone, Copy)]
+pub struct NewMessage<'a> {
+    /// The queue it goes to.
+    pub queue: &'a QueueRef,
+    /// Its topic: that of the queue.
+    pub topic: &'a str,
+    /// The user's flag.
+    pub flag: i32,
+    /// System flags; the host bits are set here.
+    pub sys_flag: i32,
+    /// When the client made it, Unix milliseconds.
+    pub born_ms: i64,
+    /// The client's address.
+    pub born_host: SocketAddr,
+    /// How often it was consumed without success.
+    pub reconsume_times: i32,
+    /// Position of the half message, 0 for none.
+    pub prepared_position: i64,
+    /// The body.
+    pub body: &'a [u8],
+    /// The property string with its last separator, without a record CRC: the store adds that.
+    pub properties: &'a [u8],
+    /// Hash of the tag, 0 for none.
+    pub tag_hash: i64,
+    /// Business keys, separated by spaces.
+    pub keys: &'a str,
+    /// The client's message id.
+    pub unique_key: &'a str,
+}
+
+/// Where a message went. It is neither written nor visible yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its first byte in the log.
+    pub position: LogPosition,
+    /// The byte after its last.
+    pub end: LogPosition,
+    /// Its place in its queue.
+    pub queue_offset: QueueOffset,
+    /// When it was stored, Unix milliseconds.
+    pub store_ms: i64,
+    /// Bytes of its record.
+    pub size: u32,
+}
+
+pub(crate) struct CommitLog {
+    pub(crate) config: StoreConfig,
+    pub(crate) files: Arc<Files>,
+    pub(crate) dispatcher: Dispatcher,
+    append: Mutex<Appender>,
+    write: Mutex<Writer>,
+    flush: Flush,
+}
+
+struct Appender {
+    staging: Staging,
+    /// Full parts before `staging`: each ends at the end of a segment.
+    full: Vec<Staging>,
+    next: u64,
+    segment_end: u64,
+    last_ms: i64,
+    closed: bool,
+}
+
+/// Records that are not written yet.
+#[derive(Default)]
+struct Staging {
+    start: u64,
+    /// Log position after it; beyond its bytes when a filler ends it.
+    end: u64,
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Default)]
+struct Writer {
+    /// The buffer that is swapped in next.
+    empty: Staging,
+    full: Vec<Staging>,
+    arrivals: Vec<Arrival>,
+}
+
+impl CommitLog {
+    /// A log that goes on at the end of `files`.
+    pub(crate) fn new(config: StoreConfig, files: Arc<Files>, dispatcher: Dispatcher, flush: Flush) -> Self {
+        let next = files.positions.written.load(Ordering::Acquire);
+        let segment_end = files.segment(next).map_or(next, |segment| segment.end());
+        let appender = Appender {
+            staging: Staging { start: next, end: next, ..Staging::default() },
+            full: Vec::new(),
+            next,
+            segment_end,
+            last_ms: 0,
+            closed: false,
+        };
+        Self { config, files, dispatcher, append: Mutex::new(appender), write: Mutex::default(), flush }
+    }
+
+    pub(crate) fn append(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
+        let mut prepared = Prepared::new(message, &self.config)?;
+        let now = (self.config.now_ms)();
+        let (appended, staged) = {
+            let mut appender = self.append.lock();
+            self.make_room(&mut appender, prepared.size)?;
+            (self.push(&mut appender, &mut prepared, now), appender.staging.bytes.len())
+        };
+        self.relieve(staged)?;
+        Ok(appended)
+    }
+
+    /// All messages with consecutive offsets, or none.
+    pub(crate) fn append_batch(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Appended; 8]>, AppendError> {
+        let mut prepared: Vec<Prepared<'_>> =
+            messages.iter().map(|message| Prepared::new(message, &self.config)).collect::<Result<_, _>>()?;
+        let total: usize = prepared.iter().map(|record| record.size).sum();
+        if total as u64 + FILLER_BYTES > self.config.segment_bytes {
+            return Err(AppendError::RecordTooLarge { bytes: total, segment_bytes: self.config.segment_bytes });
+        }
+        let now = (self.config.now_ms)();
+        let (appended, staged) = {
+            let mut appender = self.append.lock();
+            // A batch does not cross segments, so that nothing can fail in its middle.
+            self.make_room(&mut appender, total)?;
+            let appended = prepared.iter_mut().map(|record| self.push(&mut appender, record, now)).collect();
+            (appended, appender.staging.bytes.len())
+        };
+        self.relieve(staged)?;
+        Ok(appended)
+    }
+
+    /// Writes what is staged when it has become too much.
+    fn relieve(&self, staged: usize) -> Result<(), AppendError> {
+        if staged > STAGED_BYTES_MAX { self.write_out() } else { Ok(()) }
+    }
+
+    fn push(&self, appender: &mut Appender, record: &mut Prepared<'_>, now: i64) -> Appended {
+        let queue = record.message.queue;
+        let position = appender.next;
+        let queue_offset = queue.next_offset();
+        queue.set_next_offset(queue_offset + 1);
+        // Store times never run backwards in the log, whatever the clock does: look-ups by time rely on it.
+        let store_ms = now.max(appender.last_ms);
+        appender.last_ms = store_ms;
+        record.write(queue_offset, position, store_ms, &mut appender.staging.bytes);
+        let end = position + record.size as u64;
+        appender.next = end;
+        appender.staging.end = end;
+        appender.staging.entries.push(Entry {
+            queue: queue.clone(),
+            queue_offset,
+            position,
+            size: record.size as u32,
+            tag_hash: record.message.tag_hash,
+            store_ms,
+            keys: std::mem::take(&mut record.keys),
+            settings: (record.message.topic == SETTINGS_TOPIC).then(|| bytes::Bytes::copy_from_slice(record.message.body)),
+        });
+        self.files.positions.appended.store(end, Ordering::Release);
+        Appended {
+            position: LogPosition(position),
+            end: LogPosition(end),
+            queue_offset: QueueOffset(queue_offset),
+            store_ms,
+            size: record.size as u32,
+        }
+    }
+
+    /// Makes sure that `size` bytes and a filler fit the current segment; nothing is changed when that fails.
+    fn make_room(&self, appender: &mut Appender, size: usize) -> Result<(), AppendError> {
+        if appender.closed {
+            return Err(AppendError::Closed);
+        }
+        self.files.health.check_writable()?;
+        if appender.next + size as u64 + FILLER_BYTES <= appender.segment_end {
+            return Ok(());
+        }
+        let base = appender.segment_end;
+        let segment = self.files.next_segment(base)?;
+        let left = base - appender.next;
+        if left > 0 {
+            appender.staging.bytes.extend_from_slice(&(left as i32).to_be_bytes());
+            appender.staging.bytes.extend_from_slice(&BLANK_MAGIC.to_be_bytes());
+        }
+        appender.staging.end = base;
+        let full = std::mem::replace(&mut appender.staging, Staging { start: base, end: base, ..Staging::default() });
+        appender.full.push(full);
+        appender.next = base;
+        appender.segment_end = segment.end();
+        Ok(())
+    }
+
+    /// Writes everything appended before the call, dispatches it and so makes it visible. With sync flush it only
+    /// tells the flusher that somebody wants it.
+    pub(crate) fn write_out(&self) -> Result<(), AppendError> {
+        let target = self.files.positions.appended.load(Ordering::Acquire);
+        if self.files.positions.written.load(Ordering::Acquire) >= target {
+            return self.files.health.check_writable();
+        }
+        if self.config.flush == FlushMode::Sync {
+            self.flush.want(target);
+            return Ok(());
+        }
+        let mut arrivals = {
+            let mut writer = self.write.lock();
+            if self.files.positions.written.load(Ordering::Acquire) >= target {
+                return Ok(());
+            }
+            let end = self.write_staged(&mut writer)?;
+            self.confirm(&mut writer, end);
+            std::mem::take(&mut writer.arrivals)
+        };
+        self.dispatcher.announce(&mut arrivals);
+        self.keep_arrivals(arrivals);
+        self.flush.written(&self.files);
+        Ok(())
+    }
+
+    fn keep_arrivals(&self, arrivals: Vec<Arrival>) {
+        if arrivals.capacity() > 0
+            && let Some(mut writer) = self.write.try_lock()
+            && writer.arrivals.capacity() == 0
+        {
+            writer.arrivals = arrivals;
+        }
+    }
+
+    /// One round of the flusher in sync mode: write, sync, dispatch. Returns the end of what is acknowledged.
+    fn write_and_sync(&self) -> Result<u64, AppendError> {
+        let (end, mut arrivals) = {
+            let mut writer = self.write.lock();
+            let end = self.write_staged(&mut writer)?;
+            self.files.sync_up_to(end)?;
+            self.confirm(&mut writer, end);
+            (end, std::mem::take(&mut writer.arrivals))
+        };
+        self.dispatcher.announce(&mut arrivals);
+        self.keep_arrivals(arrivals);
+        Ok(end)
+    }
+
+    fn write_staged(&self, writer: &mut Writer) -> Result<u64, AppendError> {
+        self.files.health.check_writable()?;
+        let end = {
+            let mut appender = self.append.lock();
+            let next = appender.next;
+            let empty = std::mem::take(&mut writer.empty);
+            let staged = std::mem::replace(&mut appender.staging, Staging { start: next, end: next, ..empty });
+            writer.full.append(&mut appender.full);
+            writer.full.push(staged);
+            next
+        };
+        for staged in &writer.full {
+            if staged.bytes.is_empty() {
+                continue;
+            }
+            let Some(segment) = self.files.segment(staged.start) else {
+                return Err(self.files.health.poison(format!("there is no segment for position {}", staged.start)));
+            };
+            if let Err(error) = segment.write(staged.start, &staged.bytes) {
+                return Err(self.files.health.poison(format!("writing {} bytes at log position {} failed: {error}", staged.bytes.len(), staged.start)));
+            }
+        }
+        self.files.crash_point("log.written");
+        Ok(end)
+    }
+
+    /// Everything below `end` can no longer be lost in the sense of the flush mode: shows it to everybody.
+    fn confirm(&self, writer: &mut Writer, end: u64) {
+        self.files.positions.confirmed.store(end, Ordering::Release);
+        let mut last = None;
+        for mut staged in writer.full.drain(..) {
+            self.dispatcher.collect(&mut staged.entries, end, &mut writer.arrivals);
+            last = Some(staged);
+        }
+        if let Some(mut staged) = last
+            && staged.bytes.capacity() <= KEEP_STAGING_BYTES
+        {
+            staged.bytes.clear();
+            writer.empty = staged;
+        }
+        self.files.positions.written.store(end, Ordering::Release);
+        self.files.announce_confirmed(end);
+        self.files.prepare_ahead(end);
+    }
+
+    /// Calls `done` when everything below `up_to` is acknowledged as the flush mode promises, or cannot be any more.
+    pub(crate) fn when_acked(&self, up_to: LogPosition, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>) {
+        if self.files.positions.written.load(Ordering::Acquire) >= up_to.0 {
+            return done(Ok(()));
+        }
+        match self.config.flush {
+            FlushMode::Async { .. } => done(self.write_out()),
+            FlushMode::Sync => self.flush.wait_for(&self.files, up_to.0, done),
+        }
+    }
+
+    /// Nothing is appended any more; what is staged gets written and synced.
+    pub(crate) fn close(&self) -> Result<(), AppendError> {
+        self.append.lock().closed = true;
+        self.flush.stop();
+        let end = self.write_and_sync();
+        self.flush.fail_waiters(end.as_ref().err().cloned().unwrap_or(AppendError::Closed), end.as_ref().ok().copied());
+        end.map(|_| ())
+    }
+
+    /// Ends without writing, as a killed process would.
+    pub(crate) fn abandon(&self) {
+        self.append.lock().closed = true;
+        self.flush.stop();
+        self.flush.fail_waiters(AppendError::Closed, None);
+    }
+
+    /// Starts the flusher thread.
+    pub(crate) fn start_flusher(self: &Arc<Self>) -> io::Result<()> {
+        self.flush.start(self)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.config.dir
+    }
+}

@@ -1,0 +1,145 @@
+//! A message on its way into the log: everything that does not depend on its place is encoded and checksummed here, outside the lock.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rmq_protocol::message::{MAGIC_V1, MAGIC_V2, RECORD_CRC_BYTES, crc_digits, flags, properties, property};
+
+use super::NewMessage;
+use super::crc_shift::Shift;
+use crate::config::StoreConfig;
+use crate::error::AppendError;
+use crate::index::keys::{KeyHashes, key_hashes};
+use crate::settings::SETTINGS_TOPIC;
+
+/// Everything before the body, with IPv6 hosts.
+const HEAD_MAX: usize = 112;
+const QUEUE_OFFSET_AT: usize = 20;
+const POSITION_AT: usize = 28;
+/// Longest property string of a record, upstream's i16.
+const PROPERTIES_MAX: usize = i16::MAX as usize;
+const TOPIC_MAX: usize = u16::MAX as usize;
+
+/// An encoded message without its place.
+pub(crate) struct Prepared<'a> {
+    pub(crate) message: &'a NewMessage<'a>,
+    head: [u8; HEAD_MAX],
+    head_len: usize,
+    store_ms_at: usize,
+    /// CRC of everything between head and CRC property, and what it does to the head's.
+    tail_crc: u32,
+    shift: Shift,
+    pub(crate) size: usize,
+    pub(crate) keys: KeyHashes,
+}
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn new(message: &'a NewMessage<'a>, config: &StoreConfig) -> Result<Self, AppendError> {
+        let (body, topic, properties) = (message.body, message.topic.as_bytes(), message.properties);
+        if body.len() > config.body_bytes_max && message.topic != SETTINGS_TOPIC {
+            return Err(AppendError::BodyTooLarge { bytes: body.len(), max: config.body_bytes_max });
+        }
+        let properties_len = properties.len() + RECORD_CRC_BYTES;
+        if properties_len > PROPERTIES_MAX {
+            return Err(AppendError::PropertiesTooLarge {
+                bytes: properties.len(),
+                max: PROPERTIES_MAX - RECORD_CRC_BYTES,
+            });
+        }
+        if topic.len() > TOPIC_MAX {
+            return Err(AppendError::TopicTooLong { bytes: topic.len(), max: TOPIC_MAX });
+        }
+        let long_topic = topic.len() > 127;
+
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(body);
+        let body_crc = if body.is_empty() { 0 } else { hasher.clone().finalize() & 0x7fff_ffff };
+        let topic_len = (topic.len() as u16).to_be_bytes();
+        let topic_len: &[u8] = if long_topic { &topic_len } else { &topic_len[1..] };
+        hasher.update(topic_len);
+        hasher.update(topic);
+        hasher.update(&(properties_len as u16).to_be_bytes());
+        hasher.update(properties);
+        let tail_len = body.len() + topic_len.len() + topic.len() + 2 + properties.len();
+
+        let mut sys_flag = message.sys_flag & !(flags::BORN_HOST_V6 | flags::STORE_HOST_V6);
+        if message.born_host.is_ipv6() {
+            sys_flag |= flags::BORN_HOST_V6;
+        }
+        if config.store_host.is_ipv6() {
+            sys_flag |= flags::STORE_HOST_V6;
+        }
+        let mut prepared = Self {
+            message,
+            head: [0; HEAD_MAX],
+            head_len: 4,
+            store_ms_at: 0,
+            tail_crc: hasher.finalize(),
+            shift: Shift::of(tail_len),
+            size: 0,
+            keys: key_hashes(message.topic, message.keys, message.unique_key),
+        };
+        prepared.push(&if long_topic { MAGIC_V2 } else { MAGIC_V1 }.to_be_bytes());
+        prepared.push(&body_crc.to_be_bytes());
+        prepared.push(&message.queue.queue_id().to_be_bytes());
+        prepared.push(&message.flag.to_be_bytes());
+        // Queue offset and position, known under the lock.
+        prepared.push(&[0; 16]);
+        prepared.push(&sys_flag.to_be_bytes());
+        prepared.push(&message.born_ms.to_be_bytes());
+        prepared.push_host(message.born_host);
+        prepared.store_ms_at = prepared.head_len;
+        prepared.push(&[0; 8]);
+        prepared.push_host(config.store_host);
+        prepared.push(&message.reconsume_times.to_be_bytes());
+        prepared.push(&message.prepared_position.to_be_bytes());
+        prepared.push(&(body.len() as i32).to_be_bytes());
+        let size = prepared.head_len + tail_len + RECORD_CRC_BYTES;
+        // A record and the filler after it must fit, and leave a segment some use.
+        if size as u64 + 8 > config.segment_bytes {
+            return Err(AppendError::RecordTooLarge { bytes: size, segment_bytes: config.segment_bytes });
+        }
+        prepared.size = size;
+        prepared.head[..4].copy_from_slice(&(size as i32).to_be_bytes());
+        Ok(prepared)
+    }
+
+    /// Appends the record with its place to `out`.
+    pub(crate) fn write(&mut self, queue_offset: i64, position: u64, store_ms: i64, out: &mut Vec<u8>) {
+        self.patch(QUEUE_OFFSET_AT, queue_offset.to_be_bytes());
+        self.patch(POSITION_AT, position.to_be_bytes());
+        self.patch(self.store_ms_at, store_ms.to_be_bytes());
+        let head = &self.head[..self.head_len];
+        let crc = self.shift.combine(crc32fast::hash(head), self.tail_crc) & 0x7fff_ffff;
+        let message = self.message;
+        let topic = message.topic.as_bytes();
+        out.reserve(self.size);
+        out.extend_from_slice(head);
+        out.extend_from_slice(message.body);
+        let topic_len = (topic.len() as u16).to_be_bytes();
+        out.extend_from_slice(if topic.len() > 127 { &topic_len } else { &topic_len[1..] });
+        out.extend_from_slice(topic);
+        out.extend_from_slice(&((message.properties.len() + RECORD_CRC_BYTES) as u16).to_be_bytes());
+        out.extend_from_slice(message.properties);
+        out.extend_from_slice(property::CRC32.as_bytes());
+        out.push(properties::NAME_VALUE_SEPARATOR);
+        out.extend_from_slice(&crc_digits(crc));
+        out.push(properties::PROPERTY_SEPARATOR);
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.head[self.head_len..self.head_len + bytes.len()].copy_from_slice(bytes);
+        self.head_len += bytes.len();
+    }
+
+    fn push_host(&mut self, host: SocketAddr) {
+        match host.ip() {
+            IpAddr::V4(ip) => self.push(&ip.octets()),
+            IpAddr::V6(ip) => self.push(&ip.octets()),
+        }
+        self.push(&i32::from(host.port()).to_be_bytes());
+    }
+
+    fn patch(&mut self, at: usize, bytes: [u8; 8]) {
+        self.head[at..at + 8].copy_from_slice(&bytes);
+    }
+}

@@ -1,0 +1,134 @@
+//! How a store is set up.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// When the system has the bytes (`pwrite` returned). A killed process loses nothing; a power cut loses at most what
+    /// came in the last `interval_ms`, or the last `bytes`.
+    Async {
+        /// Longest time between a write and its flush, milliseconds; 1 to 60,000.
+        interval_ms: u64,
+        /// A flush starts when this much was written since the last; at least 4096.
+        bytes: u64,
+    },
+    /// When the disk has the bytes (`fdatasync` returned).
+    Sync,
+}
+
+impl Default for FlushMode {
+    fn default() -> Self {
+        Self::Async { interval_ms: 200, bytes: 1 << 20 }
+    }
+}
+
+/// Milliseconds since 1970, from wherever the owner of the store takes time.
+pub type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Set-up of a store. Checked as a whole by [`StoreConfig::validate`].
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// Folder of all files.
+    pub dir: PathBuf,
+    /// Size of a new segment, bytes; 64 KiB to 1 GiB (default 1 GiB). A record must fit twice.
+    pub segment_bytes: u64,
+    /// When an append is acknowledged.
+    pub flush: FlushMode,
+    /// Segments whose newest message is older are removed, milliseconds (default 72 h).
+    pub retention_ms: i64,
+    /// Above this share of the disk, expired segments are removed at once and not only in the hourly round; 0 to 1 (default 0.75).
+    pub disk_clean_ratio: f64,
+    /// Above this share of the disk, writes are refused; 0 to 1 (default 0.95).
+    pub disk_full_ratio: f64,
+    /// Largest message body, bytes (default 4 MiB, as upstream's `maxMessageSize`).
+    pub body_bytes_max: usize,
+    /// A run file is written for about this much log, bytes (default 64 MiB).
+    pub index_run_bytes: u64,
+    /// Address that stands in records and message ids.
+    pub store_host: SocketAddr,
+    /// Reads this close to the end of the log are taken to be in memory without asking, bytes (default 256 MiB).
+    pub hot_bytes: u64,
+    /// Threads that read what is not in memory; 1 to 64.
+    pub cold_threads: usize,
+    /// Reads that may wait for those threads.
+    pub cold_queue_max: usize,
+    /// Go on although settings were lost with damaged tables and the log no longer reaches back to its beginning.
+    pub accept_lost_tables: bool,
+    /// Write run files in the background. Tests that want to decide when turn it off.
+    pub background: bool,
+    /// Where time comes from.
+    pub now_ms: NowMs,
+}
+
+impl StoreConfig {
+    /// Defaults for a store in `dir`.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: 1 << 30,
+            flush: FlushMode::default(),
+            retention_ms: 72 * 3_600_000,
+            disk_clean_ratio: 0.75,
+            disk_full_ratio: 0.95,
+            body_bytes_max: 4 << 20,
+            index_run_bytes: 64 << 20,
+            store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
+            hot_bytes: 256 << 20,
+            cold_threads: 2,
+            cold_queue_max: 4_096,
+            accept_lost_tables: false,
+            background: true,
+            now_ms: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)),
+        }
+    }
+
+    /// Checks every value and their combination; reports all problems at once.
+    ///
+    /// # Errors
+    /// The list of what is wrong.
+    pub fn validate(&self) -> Result<(), ConfigProblems> {
+        let mut problems = Vec::new();
+        let mut demand = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        demand((64 << 10..=1 << 30).contains(&self.segment_bytes), format!("segment size {} is not between 64 KiB and 1 GiB", self.segment_bytes));
+        demand(self.segment_bytes.is_multiple_of(4096), format!("segment size {} is not a multiple of 4096", self.segment_bytes));
+        if let FlushMode::Async { interval_ms, bytes } = self.flush {
+            demand((1..=60_000).contains(&interval_ms), format!("flush interval {interval_ms} ms is not between 1 and 60000"));
+            demand(bytes >= 4096, format!("flush bytes {bytes} are below 4096"));
+        }
+        demand(self.retention_ms > 0, format!("retention {} ms is not positive", self.retention_ms));
+        for (name, ratio) in [("disk clean ratio", self.disk_clean_ratio), ("disk full ratio", self.disk_full_ratio)] {
+            demand((0.0..=1.0).contains(&ratio), format!("{name} {ratio} is not between 0 and 1"));
+        }
+        demand(self.disk_clean_ratio <= self.disk_full_ratio, format!("disk clean ratio {} is above disk full ratio {}", self.disk_clean_ratio, self.disk_full_ratio));
+        demand((1..=64).contains(&self.cold_threads), format!("{} cold-read threads are not between 1 and 64", self.cold_threads));
+        demand(self.cold_queue_max > 0, "the queue of cold reads has no room".to_owned());
+        demand(self.body_bytes_max > 0 && self.body_bytes_max <= 64 << 20, format!("body limit {} is not between 1 byte and 64 MiB", self.body_bytes_max));
+        if problems.is_empty() { Ok(()) } else { Err(ConfigProblems(problems)) }
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("dir", &self.dir)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("flush", &self.flush)
+            .field("retention_ms", &self.retention_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct ConfigProblems(pub Vec<String>);

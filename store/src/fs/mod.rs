@@ -1,0 +1,87 @@
+//! The seam to the file system: everything the store does to files goes through [`Fs`] and [`File`], so that tests can make it fail,
+//! drop what was not synced, or stop at any step.
+
+mod map;
+mod real;
+
+use std::io;
+use std::path::Path;
+
+pub use map::Map;
+pub use real::RealFs;
+
+/// Operations on names. Paths are absolute or relative to the working directory, as given in the configuration.
+pub trait Fs: Send + Sync + 'static {
+    /// Creates a folder and its parents; an existing one is fine.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Creates a file for reading and writing; an existing one is emptied.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Whether there is something of this name.
+    fn exists(&self, path: &Path) -> bool;
+    /// Gives a file another name, replacing what has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes names created, changed and removed in a folder durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Names of the files in a folder, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Room on the file system of a folder.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+    /// A read-only view of a whole file that nobody changes any more.
+    fn map(&self, path: &Path) -> io::Result<Map>;
+    /// Locks a file (created when missing) against other processes, and leaves `text` in it. `WouldBlock` when it is taken.
+    fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>>;
+    /// Marks a change of state, for tests that stop the store there.
+    fn crash_point(&self, _name: &'static str) {}
+}
+
+/// Operations on an open file. Usable from several threads at once.
+pub trait File: Send + Sync {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Fills `into` from `offset`.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Makes content (and length) durable: `fdatasync`.
+    fn sync(&self) -> io::Result<()>;
+    /// Makes content and all metadata durable: `fsync`.
+    fn sync_all(&self) -> io::Result<()>;
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Cuts or extends it.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves room, so that later writes in the range cannot fail for want of space. Reads as zeros.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Makes a range read as zeros; the room stays reserved.
+    fn zero_range(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// A read-only view of the first `len` bytes in which later writes appear; `None` where that is not offered.
+    fn map_shared(&self, len: u64) -> io::Result<Option<Map>>;
+    /// Whether reading the range would not wait for the disk. A hint.
+    fn is_resident(&self, offset: u64, len: u64) -> bool;
+}
+
+/// A held lock; dropped, it is released.
+pub trait Lock: Send + Sync {}
+
+/// Room on a file system, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Space {
+    /// Size of the file system.
+    pub total: u64,
+    /// Free for this process.
+    pub free: u64,
+}
+
+impl Space {
+    /// Used share, 0 to 1.
+    #[must_use]
+    pub fn used_ratio(&self) -> f64 {
+        if self.total == 0 { 0.0 } else { 1.0 - self.free as f64 / self.total as f64 }
+    }
+}

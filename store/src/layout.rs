@@ -1,0 +1,56 @@
+//! Names of files and folders.
+//!
+//! ```text
+//! <dir>/lock                       locked while the store is open; says by whom
+//! <dir>/format                     the format of everything below, one line
+//! <dir>/watermark                  how far the log is known to be durable
+//! <dir>/log/00000000000000000000   a segment of the log, named by the position of its first byte, 20 digits
+//! <dir>/index/…                    run files and tables, derived from the log
+//! ```
+
+use std::path::{Path, PathBuf};
+
+pub(crate) const FORMAT: &str = "rmq-store 1";
+
+pub(crate) fn lock(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
+pub(crate) fn format(dir: &Path) -> PathBuf {
+    dir.join("format")
+}
+
+pub(crate) fn watermark(dir: &Path) -> PathBuf {
+    dir.join("watermark")
+}
+
+pub(crate) fn log(dir: &Path) -> PathBuf {
+    dir.join("log")
+}
+
+pub(crate) fn index(dir: &Path) -> PathBuf {
+    dir.join("index")
+}
+
+pub(crate) fn segment(dir: &Path, base: u64) -> PathBuf {
+    log(dir).join(format!("{base:020}"))
+}
+
+/// The position in a segment's name.
+pub(crate) fn segment_base(name: &str) -> Option<u64> {
+    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_names_go_both_ways() {
+        let path = segment(Path::new("d"), 1 << 30);
+        assert_eq!(path, Path::new("d/log/00000000001073741824"));
+        assert_eq!(segment_base("00000000001073741824"), Some(1 << 30));
+        assert_eq!(segment_base("0000000000107374182x"), None);
+        assert_eq!(segment_base("1073741824"), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! Opening a store, step by step: lock, format, segments, watermark, derived files, replay, cut.
+//!
+//! The replay reads the log from where the derived files end. What is not an intact record ends the log if it lies above the
+//! durable watermark: it was never promised, and is cut. Below the watermark it is damage: it is reported, and the records
+//! after it are found again by the position that each carries.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rmq_protocol::message::RecordView;
+
+use crate::commit_log::{DamagedRange, Files, Found};
+use crate::config::StoreConfig;
+use crate::dispatch::{Dispatcher, Entry, LogReader};
+use crate::error::OpenError;
+use crate::fs::{Fs, Lock};
+use crate::layout;
+use crate::segment::Segment;
+
+/// Entries are dispatched in batches of this size while replaying.
+const REPLAY_BATCH: usize = 4_096;
+
+/// What was found when the store was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Position of the oldest record.
+    pub start: u64,
+    /// End of the log.
+    pub end: u64,
+    /// Bytes of log that were read.
+    pub replayed_bytes: u64,
+    /// Records that were read.
+    pub replayed_records: u64,
+    /// Bytes after the end that were not intact, and so were never acknowledged as durable.
+    pub cut_bytes: u64,
+    /// Damage below the watermark found by the replay.
+    pub damaged: Vec<DamagedRange>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Takes the lock; fails with who has it.
+pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
+    fs.create_dir_all(&layout::log(dir)).map_err(OpenError::io("create the folder", dir))?;
+    fs.create_dir_all(&layout::index(dir)).map_err(OpenError::io("create the folder", dir))?;
+    let path = layout::lock(dir);
+    let holder = format!("process {}\n", std::process::id());
+    fs.lock(&path, &holder).map_err(|source| {
+        if source.kind() == io::ErrorKind::WouldBlock {
+            OpenError::Locked { path: path.clone(), holder: source.to_string() }
+        } else {
+            OpenError::Io { doing: "lock", path: path.clone(), source }
+        }
+    })
+}
+
+/// Reads or writes the format line.
+pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let path = layout::format(dir);
+    if fs.exists(&path) {
+        let bytes = fs.map(&path).map_err(OpenError::io("read", &path))?;
+        let found = String::from_utf8_lossy(&bytes).trim().to_owned();
+        if found == layout::FORMAT {
+            return Ok(());
+        }
+        return Err(OpenError::Version { path, found, known: layout::FORMAT });
+    }
+    let names = fs.list(&layout::log(dir)).map_err(OpenError::io("list", dir))?;
+    if !names.is_empty() {
+        return Err(OpenError::NotWhole {
+            dir: dir.to_owned(),
+            problem: format!("{} is missing but there are log files; restore it, or start in an empty folder", path.display()),
+        });
+    }
+    let write = || -> io::Result<()> {
+        let temporary = path.with_extension("new");
+        let file = fs.create(&temporary)?;
+        file.write_at(0, format!("{}\n", layout::FORMAT).as_bytes())?;
+        file.sync_all()?;
+        drop(file);
+        fs.rename(&temporary, &path)?;
+        fs.sync_dir(dir)
+    };
+    write().map_err(OpenError::io("write", &path))
+}
+
+/// Opens the segments; they must follow each other without a gap. Makes the first one of a new store.
+pub(crate) fn open_segments(fs: &dyn Fs, config: &StoreConfig) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let dir = layout::log(&config.dir);
+    let mut bases = Vec::new();
+    for name in fs.list(&dir).map_err(OpenError::io("list", &dir))? {
+        match layout::segment_base(&name) {
+            Some(base) => bases.push(base),
+            None => {
+                let path = dir.join(&name);
+                if name.ends_with(".new") {
+                    // Left by a crash in the middle of making a segment.
+                    fs.remove(&path).map_err(OpenError::io("remove", &path))?;
+                } else {
+                    return Err(OpenError::NotWhole { dir, problem: format!("{name} is not the name of a segment; move it elsewhere") });
+                }
+            }
+        }
+    }
+    bases.sort_unstable();
+    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len().max(1));
+    for base in bases {
+        let path = layout::segment(&config.dir, base);
+        let segment = Segment::open(fs, &path, base).map_err(OpenError::io("open", &path))?;
+        if let Some(last) = segments.last()
+            && last.end() != base
+        {
+            return Err(OpenError::NotWhole {
+                dir,
+                problem: format!("after the segment at {} the next should begin at {}, but there is {base}; restore what is missing", last.base(), last.end()),
+            });
+        }
+        if segment.end() == base {
+            return Err(OpenError::NotWhole { dir, problem: format!("{} is empty", path.display()) });
+        }
+        segments.push(segment);
+    }
+    if segments.is_empty() {
+        let path = layout::segment(&config.dir, 0);
+        segments.push(Segment::create(fs, &path, 0, config.segment_bytes).map_err(OpenError::io("create", &path))?);
+    }
+    Ok(segments)
+}
+
+/// Reads what the derived files do not have yet, and settles the end of the log.
+pub(crate) fn replay(files: &Files, dispatcher: &Dispatcher, watermark: u64) -> Result<RecoveryReport, OpenError> {
+    let began = Instant::now();
+    let start = LogReader::start(files);
+    let from = dispatcher.replay_from().max(start);
+    let mut report = RecoveryReport {
+        start,
+        end: from,
+        replayed_bytes: 0,
+        replayed_records: 0,
+        cut_bytes: 0,
+        damaged: Vec::new(),
+        took: Duration::ZERO,
+    };
+    let mut entries: Vec<Entry> = Vec::with_capacity(REPLAY_BATCH);
+    let mut position = from;
+    let end = loop {
+        let Some(segment) = files.segment(position) else { break position };
+        match files.look(&segment, position) {
+            Found::Record(slice) => {
+                // It was checked a moment ago.
+                if let Ok(record) = RecordView::parse(&slice) {
+                    entries.push(dispatcher.entry_of(&record));
+                }
+                position += slice.len() as u64;
+                report.replayed_records += 1;
+                if entries.len() >= REPLAY_BATCH {
+                    dispatcher.apply(&mut entries, position);
+                }
+            }
+            Found::SegmentEnd => position = segment.end(),
+            Found::Nothing if position >= watermark => break position,
+            Found::Nothing => {
+                let next = files.resync(&segment, position, segment.end()).unwrap_or(segment.end()).min(watermark.max(position + 1));
+                let next = if matches!(files.look(&segment, next), Found::Record(_)) || next == segment.end() { next } else { watermark };
+                files.report_damage(position, next, "below the durable watermark there is no intact record");
+                report.damaged.push(DamagedRange { from: position, to: next });
+                position = next;
+            }
+        }
+    };
+    dispatcher.apply(&mut entries, end);
+    report.end = end;
+    report.replayed_bytes = end - from;
+    report.cut_bytes = cut(files, end)?;
+    let marks = &files.positions;
+    for mark in [&marks.appended, &marks.written, &marks.confirmed] {
+        mark.store(end, Ordering::Release);
+    }
+    // What survived a crash may be in the page cache only; the first sync covers it.
+    marks.flushed.store(watermark.min(end), Ordering::Release);
+    dispatcher.finish_replay(end)?;
+    report.took = began.elapsed();
+    Ok(report)
+}
+
+/// Makes everything after `end` read as zeros, durably, so that what is cut now can never come back behind later records.
+fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
+    let mut cut = 0;
+    for segment in files.segments().iter().filter(|segment| segment.end() > end) {
+        let from = end.max(segment.base());
+        let used = used_bytes(segment, from);
+        if used > 0 {
+            let path = files.segment_path(segment.base());
+            segment.clear_from(from).map_err(OpenError::io("clear the end of", &path))?;
+            files.crash_point("recovery.cut");
+            cut += used;
+        }
+    }
+    Ok(cut)
+}
+
+/// Bytes from `from` to the last one that is not zero, looking only as far as the store could have written.
+fn used_bytes(segment: &Arc<Segment>, from: u64) -> u64 {
+    /// A write reaches at most this far beyond what was synced before; a longer run of zeros is unused room.
+    const LOOK_BYTES: u64 = 64 << 20;
+    const STEP: u64 = 1 << 20;
+    let mut used = 0;
+    let mut at = from;
+    let mut zeros = 0;
+    while at < segment.end() && zeros < LOOK_BYTES {
+        let Some(bytes) = segment.view(at, STEP) else { break };
+        match bytes.iter().rposition(|byte| *byte != 0) {
+            Some(last) => {
+                used = at - from + last as u64 + 1;
+                zeros = 0;
+            }
+            None => zeros += bytes.len() as u64,
+        }
+        at += bytes.len() as u64;
+    }
+    used
+}

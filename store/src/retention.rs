@@ -1,0 +1,67 @@
+//! Removal of whole segments: those whose newest message is older than the retention. The active segment stays, and nothing that has
+//! not expired is ever removed for want of space: the store refuses writes before that.
+
+use std::sync::atomic::Ordering;
+
+use rmq_protocol::message::RecordView;
+
+use crate::commit_log::{CommitLog, Found};
+
+/// What a round of retention did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Segments removed.
+    pub segments: u64,
+    /// Bytes given back.
+    pub bytes: u64,
+}
+
+/// Why expired segments could not be removed. They stay until the next round.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    /// What is derived from them could not be brought up first.
+    #[error("expired messages stay for now: {0}")]
+    Derived(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file could not be removed. It is no longer used.
+    #[error("cannot remove {path}: {source}")]
+    Remove {
+        /// The file.
+        path: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Removes what has expired at `now_ms`.
+pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionError> {
+    let files = &log.files;
+    let segments = files.segments();
+    let confirmed = files.positions.confirmed.load(Ordering::Acquire);
+    let mut keep_from = None;
+    for pair in segments.windows(2) {
+        let [old, next] = pair else { continue };
+        // The first record of the next segment is newer than everything in this one.
+        let newest_ms = match files.look(next, next.base()) {
+            Found::Record(slice) if next.base() < confirmed => RecordView::parse(&slice).ok().map(|record| record.store_ms()),
+            _ => None,
+        };
+        match newest_ms {
+            Some(newest_ms) if newest_ms.saturating_add(log.config.retention_ms) < now_ms => keep_from = Some(old.end()),
+            _ => break,
+        }
+    }
+    let Some(keep_from) = keep_from else { return Ok(Removed::default()) };
+    log.dispatcher.drop_below(keep_from).map_err(|error| RetentionError::Derived(Box::new(error)))?;
+    files.crash_point("retention.derived");
+    let mut removed = Removed::default();
+    for segment in files.take_below(keep_from) {
+        let path = files.segment_path(segment.base());
+        files.fs.remove(&path).map_err(|source| RetentionError::Remove { path: path.display().to_string(), source })?;
+        files.crash_point("retention.removed");
+        removed.segments += 1;
+        removed.bytes += segment.end() - segment.base();
+    }
+    tracing::info!(segments = removed.segments, up_to = keep_from, "expired messages removed");
+    Ok(removed)
+}

@@ -1,0 +1,438 @@
+//! The handle of a store: open, append, read, look up, close.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rmq_protocol::message::{LogPosition, QueueOffset};
+use smallvec::SmallVec;
+use tokio::sync::watch;
+
+use crate::cold::ColdPool;
+use crate::commit_log::{Appended, CommitLog, DamagedRange, Files, Flush, NewMessage};
+use crate::config::{FlushMode, StoreConfig};
+use crate::dispatch::{Arrivals, DispatchConfig, Dispatcher, LogReader};
+use crate::error::{AppendError, OpenError, ReadError};
+use crate::fs::{Fs, Lock, Space};
+use crate::health::StoreHealth;
+use crate::index::keys::KeyKind;
+use crate::index::look_up::Boundary;
+use crate::layout;
+use crate::queue::QueueRef;
+use crate::read::{self, EntryFilter, ReadLimits, ReadOutcome, RecordSlice, Temperature};
+use crate::recovery::{self, RecoveryReport};
+use crate::retention::{self, Removed, RetentionError};
+use crate::settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, SettingsLog, Table};
+use crate::watermark::Watermark;
+
+/// An open store. Cheap to clone; usable from any thread. [`Store::close`] ends it for all clones.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    log: Arc<CommitLog>,
+    settings: Settings,
+    cold: ColdPool,
+    recovery: RecoveryReport,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+    closed: AtomicBool,
+}
+
+/// How far a store has come, log positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Positions {
+    /// Oldest record.
+    pub min: u64,
+    /// End of what was appended.
+    pub appended: u64,
+    /// End of what is written and visible.
+    pub written: u64,
+    /// End of what is durable.
+    pub flushed: u64,
+    /// End of what can no longer be truncated.
+    pub confirmed: u64,
+    /// End of what the index and the settings know.
+    pub dispatched: u64,
+}
+
+/// Figures of a store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreStats {
+    /// Segments of the log.
+    pub segments: usize,
+    /// Bytes that the segments take on the disk.
+    pub log_bytes: u64,
+    /// Room on the file system.
+    pub space: Space,
+    /// Store time of the oldest record, Unix milliseconds.
+    pub oldest_ms: Option<i64>,
+    /// How long recovery took.
+    pub recovery_took: Duration,
+}
+
+impl Store {
+    /// Opens the store in `config.dir`, or makes a new one. Blocks while the end of the log is read.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: nothing is repaired silently.
+    pub fn open(config: StoreConfig, fs: Arc<dyn Fs>) -> Result<(Self, RecoveryReport), OpenError> {
+        config.validate()?;
+        let dir = config.dir.clone();
+        fs.create_dir_all(&dir).map_err(OpenError::io("create the folder", &dir))?;
+        let lock = recovery::lock(&*fs, &dir)?;
+        recovery::check_format(&*fs, &dir)?;
+        let segments = recovery::open_segments(&*fs, &config)?;
+        let mark_path = layout::watermark(&dir);
+        let watermark = Watermark::open(&*fs, &mark_path).map_err(OpenError::io("open", &mark_path))?;
+        let durable = watermark.position();
+
+        let files = Arc::new(Files::new(Arc::clone(&fs), config.clone(), segments));
+        let reader: Arc<dyn LogReader> = Arc::clone(&files) as Arc<dyn LogReader>;
+        let derived = DispatchConfig {
+            run_bytes: config.index_run_bytes,
+            accept_lost_tables: config.accept_lost_tables,
+            background: config.background,
+        };
+        let dispatcher = Dispatcher::open(&layout::index(&dir), Arc::clone(&fs), reader, derived)?;
+        let report = recovery::replay(&files, &dispatcher, durable)?;
+        if report.cut_bytes > 0 {
+            tracing::warn!(end = report.end, bytes = report.cut_bytes, "the end of the log was not intact and never acknowledged as durable; it was cut");
+        }
+
+        let settings_state = Arc::clone(dispatcher.settings());
+        let flush = Flush::new(config.flush, watermark);
+        let (threads, queue_max) = (config.cold_threads, config.cold_queue_max);
+        let log = Arc::new(CommitLog::new(config, files, dispatcher, flush));
+        log.start_flusher().map_err(OpenError::io("start the flusher of", &dir))?;
+        log.files.start_preparer().map_err(OpenError::io("start the preparer of", &dir))?;
+        let settings = Settings::new(settings_state, Arc::new(SettingsWriter::new(Arc::clone(&log))));
+        let store = Self(Arc::new(Inner {
+            log,
+            settings,
+            cold: ColdPool::new(threads, queue_max),
+            recovery: report.clone(),
+            lock: Mutex::new(Some(lock)),
+            closed: AtomicBool::new(false),
+        }));
+        Ok((store, report))
+    }
+
+    /// The queue, created when it never was. Look it up once and keep it.
+    #[must_use]
+    pub fn queue(&self, topic: &str, queue_id: i32) -> QueueRef {
+        self.0.log.dispatcher.queue(topic, queue_id)
+    }
+
+    /// The queue, if it ever was.
+    #[must_use]
+    pub fn find_queue(&self, topic: &str, queue_id: i32) -> Option<QueueRef> {
+        self.0.log.dispatcher.find_queue(topic, queue_id)
+    }
+
+    /// Every queue of a topic that ever was, sorted by id.
+    #[must_use]
+    pub fn queues_of(&self, topic: &str) -> Vec<QueueRef> {
+        self.0.log.dispatcher.queues_of(topic)
+    }
+
+    /// Appends a message: it has its place in log and queue, and is neither written nor visible yet.
+    /// [`Store::write_out`] or [`Store::when_acked`] must follow, once for any number of appends.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
+        self.0.log.append(message)
+    }
+
+    /// Appends messages with consecutive offsets and positions, or none of them.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; the whole batch must fit one segment.
+    pub fn append_batch(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Appended; 8]>, AppendError> {
+        self.0.log.append_batch(messages)
+    }
+
+    /// Async flush: after it everything appended before is written, dispatched and visible. Sync flush: asks for that to
+    /// happen soon; use [`Store::when_acked`] to know when.
+    ///
+    /// # Errors
+    /// When writing failed, now or before.
+    pub fn write_out(&self) -> Result<(), AppendError> {
+        self.0.log.write_out()
+    }
+
+    /// Calls `done`, here or on the flusher's thread, when everything below `up_to` is acknowledged as the flush mode promises.
+    /// It must not block.
+    pub fn when_acked(&self, up_to: LogPosition, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>) {
+        self.0.log.when_acked(up_to, done);
+    }
+
+    /// When appends are acknowledged.
+    #[must_use]
+    pub fn flush_mode(&self) -> FlushMode {
+        self.0.log.config.flush
+    }
+
+    /// Appends a message and waits until it is acknowledged as the flush mode promises.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append_and_wait(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
+        let appended = self.append(message)?;
+        self.acked(appended.end).await?;
+        Ok(appended)
+    }
+
+    /// Waits until everything below `up_to` is acknowledged as the flush mode promises.
+    ///
+    /// # Errors
+    /// When writing or syncing failed.
+    pub async fn acked(&self, up_to: LogPosition) -> Result<(), AppendError> {
+        let (done, acked) = tokio::sync::oneshot::channel();
+        self.when_acked(
+            up_to,
+            Box::new(move |outcome| {
+                // The waiter may have gone away.
+                let _ = done.send(outcome);
+            }),
+        );
+        acked.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Reads messages of a queue from offset `from` on.
+    #[must_use]
+    pub fn read(
+        &self,
+        queue: &QueueRef,
+        from: QueueOffset,
+        limits: ReadLimits,
+        filter: &dyn EntryFilter,
+        temperature: Temperature,
+    ) -> ReadOutcome {
+        read::read(&self.0.log, queue, from.0, limits, filter, temperature)
+    }
+
+    /// Threads for reads that wait for the disk.
+    #[must_use]
+    pub fn cold_pool(&self) -> &ColdPool {
+        &self.0.cold
+    }
+
+    /// The record that begins at `position`. Its place and checksum are checked. May wait for the disk.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn record_at(&self, position: LogPosition) -> Result<RecordSlice, ReadError> {
+        let end = self.0.log.files.positions.confirmed.load(Ordering::Acquire);
+        if position.0 >= end {
+            return Err(ReadError::BeyondEnd { position: position.0, end });
+        }
+        self.0.log.files.intact_record(position.0).map(RecordSlice::new)
+    }
+
+    /// Messages with a key, newest first, stored between `from_ms` and `to_ms`, at most `max`. May wait for the disk.
+    #[must_use]
+    pub fn find_by_key(&self, topic: &str, key: &str, kind: KeyKind, max: usize, from_ms: i64, to_ms: i64) -> Vec<RecordSlice> {
+        let positions = self.0.log.dispatcher.find_by_key(topic, key, kind, max, from_ms, to_ms);
+        positions.into_iter().filter_map(|position| self.0.log.files.intact_record(position).ok()).map(RecordSlice::new).collect()
+    }
+
+    /// The offset of a queue at a store time, as upstream's search by timestamp. May wait for the disk.
+    ///
+    /// # Errors
+    /// [`ReadError::NoRecord`] while a damaged part of the index is being rebuilt.
+    pub fn offset_by_time(&self, queue: &QueueRef, ms: i64, boundary: Boundary) -> Result<QueueOffset, ReadError> {
+        self.0.log.dispatcher.offset_by_time(queue, ms, boundary).map(QueueOffset).map_err(|error| ReadError::NoRecord {
+            position: self.positions().min,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Store time of the oldest message of a queue, Unix milliseconds. May wait for the disk.
+    #[must_use]
+    pub fn earliest_store_time(&self, queue: &QueueRef) -> Option<i64> {
+        self.0.log.dispatcher.earliest_store_time(queue)
+    }
+
+    /// Tells `sink` of every message that becomes visible in a wanted queue.
+    pub fn set_arrivals(&self, sink: Arc<dyn Arrivals>) {
+        self.0.log.dispatcher.set_arrivals(sink);
+    }
+
+    /// Settings and progress.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Makes all messages of a topic unreachable and waits until that is as durable as a message. Offsets go on where they are.
+    ///
+    /// # Errors
+    /// When the store takes no writes.
+    pub async fn delete_queues(&self, topic: &str) -> Result<(), SettingsError> {
+        let end = self.0.settings.put_any(&[Change { table: Table::QueueHeads, key: topic.to_owned(), value: None }])?;
+        self.0.settings.settled(end).await
+    }
+
+    /// How far the store has come.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        let (files, marks) = (&self.0.log.files, &self.0.log.files.positions);
+        Positions {
+            min: LogReader::start(&**files),
+            appended: marks.appended.load(Ordering::Acquire),
+            written: marks.written.load(Ordering::Acquire),
+            flushed: marks.flushed.load(Ordering::Acquire),
+            confirmed: marks.confirmed.load(Ordering::Acquire),
+            dispatched: self.0.log.dispatcher.dispatched(),
+        }
+    }
+
+    /// The confirmed position as it moves.
+    #[must_use]
+    pub fn watch_confirmed(&self) -> watch::Receiver<u64> {
+        self.0.log.files.watch_confirmed()
+    }
+
+    /// Whether writes are taken.
+    #[must_use]
+    pub fn health(&self) -> StoreHealth {
+        self.0.log.files.health.get()
+    }
+
+    /// Stretches of the log that cannot be read, as far as they were met.
+    #[must_use]
+    pub fn damage(&self) -> Vec<DamagedRange> {
+        self.0.log.files.damage()
+    }
+
+    /// Figures; asks the file system.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let files = &self.0.log.files;
+        let segments = files.segments();
+        StoreStats {
+            segments: segments.len(),
+            log_bytes: segments.iter().map(|segment| segment.end() - segment.base()).sum(),
+            space: files.fs.space(self.dir()).unwrap_or_default(),
+            oldest_ms: files.store_time(LogReader::start(&**files)),
+            recovery_took: self.0.recovery.took,
+        }
+    }
+
+    /// The folder of the store.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.0.log.dir()
+    }
+
+    /// Removes what has expired at `now_ms`. Blocks; call it where that is fine.
+    ///
+    /// # Errors
+    /// See [`RetentionError`].
+    pub fn run_retention(&self, now_ms: i64) -> Result<Removed, RetentionError> {
+        retention::run(&self.0.log, now_ms)
+    }
+
+    /// Whether the disk is so full that [`Store::run_retention`] should run now.
+    #[must_use]
+    pub fn wants_retention(&self) -> bool {
+        let config = &self.0.log.config;
+        self.0.log.files.fs.space(&config.dir).is_ok_and(|space| space.used_ratio() > config.disk_clean_ratio)
+    }
+
+    /// Writes and syncs everything, brings the derived files up to the end, and releases the lock. Blocks.
+    /// The store is closed afterwards even if an error is returned.
+    ///
+    /// # Errors
+    /// When the last writes failed; what was acknowledged before is not affected.
+    pub fn close(&self) -> Result<(), AppendError> {
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.0.cold.stop();
+        let closed = self.0.log.close();
+        self.0.log.files.stop_preparer();
+        if closed.is_ok() {
+            if let Err(error) = self.0.log.dispatcher.close() {
+                tracing::warn!("the index could not be completed: {error}; the next start reads more of the log");
+            }
+            if let Err(error) = self.0.log.seal_watermark() {
+                tracing::warn!("the watermark could not be written: {error}");
+            }
+        } else {
+            self.0.log.dispatcher.abandon();
+        }
+        *self.0.lock.lock() = None;
+        closed
+    }
+
+    /// Ends the store without writing anything more, as if the process had been killed.
+    pub fn abandon(&self) {
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.0.cold.stop();
+        self.0.log.abandon();
+        self.0.log.files.stop_preparer();
+        self.0.log.dispatcher.abandon();
+        *self.0.lock.lock() = None;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !*self.closed.get_mut() {
+            self.log.abandon();
+            self.log.files.stop_preparer();
+            self.log.dispatcher.abandon();
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir()).field("positions", &self.positions()).finish_non_exhaustive()
+    }
+}
+
+/// Appends settings records.
+struct SettingsWriter {
+    log: Arc<CommitLog>,
+    queue: QueueRef,
+}
+
+impl SettingsWriter {
+    fn new(log: Arc<CommitLog>) -> Self {
+        Self { queue: log.dispatcher.queue(SETTINGS_TOPIC, 0), log }
+    }
+}
+
+impl SettingsLog for SettingsWriter {
+    fn append_settings(&self, body: &[u8]) -> Result<u64, AppendError> {
+        let now = (self.log.config.now_ms)();
+        let appended = self.log.append(&NewMessage {
+            queue: &self.queue,
+            topic: SETTINGS_TOPIC,
+            flag: 0,
+            sys_flag: 0,
+            born_ms: now,
+            born_host: self.log.config.store_host,
+            reconsume_times: 0,
+            prepared_position: 0,
+            body,
+            properties: b"",
+            tag_hash: 0,
+            keys: "",
+            unique_key: "",
+        })?;
+        Ok(appended.end.0)
+    }
+
+    fn settle(&self, up_to: u64, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>) {
+        self.log.when_acked(LogPosition(up_to), done);
+    }
+}
