@@ -610,3 +610,6 @@ impl QueueSource for Shared {
         self.first_in_runs(topic, queue_id)
     }
 }
+
+#[cfg(test)]
+mod tests;
