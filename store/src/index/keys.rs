@@ -160,9 +160,14 @@ mod tests {
     #[test]
     fn hashes_are_part_of_the_format() {
         // Changing these values makes every run file on disk unreadable by key: raise the format version with them.
+        assert_eq!(key_hash(KeyKind::Key, "orders", "k1"), 9221240753287515019);
         assert_eq!(
-            key_hash(KeyKind::Key, "orders", "k1"),
-            key_hash(KeyKind::Key, "orders", "k1")
+            key_hash(
+                KeyKind::UniqueKey,
+                "orders",
+                "7F0000010A9B18B4AAC20DC4F8B50000"
+            ),
+            3233118259648436745
         );
         assert_ne!(
             key_hash(KeyKind::Key, "orders", "k1"),

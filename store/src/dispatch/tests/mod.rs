@@ -180,6 +180,32 @@ fn a_failed_seal_loses_nothing() {
 }
 
 #[test]
+fn a_change_during_a_failed_seal_counts() {
+    let mut rig = Rig::new(8 << 10, 1 << 10);
+    rig.put(&[Change::set(Table::Topics, "t", b"older".to_vec())]);
+    rig.flush();
+    let shared = Arc::clone(&rig.dispatcher.shared);
+    *rig.log.at_sync.lock() = Some(Box::new(move || {
+        let key = (Table::Topics, "t".into());
+        shared
+            .state
+            .lock()
+            .pending
+            .insert(key, Some(Bytes::from_static(b"newer")));
+    }));
+    rig.log.sync_fails.store(true, Ordering::Relaxed);
+    assert!(rig.dispatcher.seal().is_err());
+    rig.log.sync_fails.store(false, Ordering::Relaxed);
+    rig.dispatcher.seal().unwrap();
+    let state = SettingsState::default();
+    rig.dispatcher.shared.tables.load_settings(&state).unwrap();
+    assert_eq!(
+        state.get(Table::Topics, "t").as_deref(),
+        Some(&b"newer"[..])
+    );
+}
+
+#[test]
 fn keys_that_share_a_hash_are_told_apart() {
     let mut rig = Rig::new(64 << 10, 32 << 10);
     rig.send(&Send {
@@ -240,7 +266,8 @@ fn records_lost_in_the_log_leave_holes() {
         rig.send(&to("a", 0));
     }
     rig.flush();
-    let lost: Vec<i64> = vec![3, 40, 41, 42, 77];
+    // The long stretch is wider than a run.
+    let lost: Vec<i64> = [3, 30, 31].into_iter().chain(50..75).chain([99]).collect();
     let expected = rig.queues.get_mut(&("a".to_owned(), 0)).unwrap();
     for offset in &lost {
         rig.log
@@ -249,12 +276,43 @@ fn records_lost_in_the_log_leave_holes() {
     expected
         .messages
         .retain(|message| !lost.contains(&message.offset));
+    expected.next = 99;
     // Nothing was sealed, so the replay meets the damage; later the same through runs, and merged ones.
     for clean in [false, true, true] {
         rig.reopen(clean, |_| {}).unwrap();
         rig.check();
     }
     rig.dispatcher.maybe_seal().unwrap();
+    rig.check();
+}
+
+#[test]
+fn a_gap_between_two_runs_survives_merging() {
+    let mut rig = Rig::new(8 << 10, 2 << 10);
+    for _ in 0..10 {
+        rig.send(&to("a", 0));
+    }
+    rig.flush();
+    rig.dispatcher.seal().unwrap();
+    for _ in 0..20 {
+        rig.send(&to("a", 0));
+    }
+    rig.flush();
+    let expected = rig.queues.get_mut(&("a".to_owned(), 0)).unwrap();
+    for message in expected.messages.drain(10..15) {
+        rig.log.remove_record(message.position);
+    }
+    rig.reopen(false, |_| {}).unwrap();
+    rig.check();
+    rig.dispatcher.seal().unwrap();
+    rig.check();
+    assert_eq!(rig.run_count(), 2);
+    while rig.log.end.load(Ordering::Relaxed) < rig.log.segment + 1000 {
+        rig.send(&to("a", 0));
+    }
+    rig.flush();
+    rig.dispatcher.maybe_seal().unwrap();
+    assert_eq!(rig.run_count(), 1);
     rig.check();
 }
 

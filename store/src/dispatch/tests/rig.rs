@@ -24,6 +24,8 @@ pub(crate) struct MemoryLog {
     pub(crate) end: AtomicU64,
     pub(crate) segment: u64,
     pub(crate) sync_fails: AtomicBool,
+    /// Runs once within the next sync.
+    pub(crate) at_sync: Mutex<Option<Box<dyn FnOnce() + std::marker::Send>>>,
 }
 
 impl MemoryLog {
@@ -34,6 +36,7 @@ impl MemoryLog {
             end: AtomicU64::new(0),
             segment,
             sync_fails: AtomicBool::new(false),
+            at_sync: Mutex::new(None),
         }
     }
 
@@ -80,6 +83,9 @@ impl LogReader for MemoryLog {
     }
 
     fn make_durable(&self, _up_to: u64) -> io::Result<()> {
+        if let Some(at_sync) = self.at_sync.lock().take() {
+            at_sync();
+        }
         if self.sync_fails.load(Ordering::Relaxed) {
             Err(io::Error::other("sync fails"))
         } else {
