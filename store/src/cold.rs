@@ -25,7 +25,11 @@ pub struct ColdPool {
 
 impl ColdPool {
     pub(crate) fn new(threads: usize, queue_max: usize) -> Self {
-        Self { threads, queue_max, jobs: Mutex::new(None) }
+        Self {
+            threads,
+            queue_max,
+            jobs: Mutex::new(None),
+        }
     }
 
     /// Has `job` run on one of the threads.
@@ -36,7 +40,9 @@ impl ColdPool {
         let mut jobs = self.jobs.lock();
         let sender = jobs.get_or_insert_with(|| self.start());
         sender.try_send(Box::new(job)).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => ColdPoolFull { waiting: self.queue_max },
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => ColdPoolFull {
+                waiting: self.queue_max,
+            },
         })
     }
 
@@ -45,7 +51,9 @@ impl ColdPool {
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..self.threads {
             let receiver = Arc::clone(&receiver);
-            let started = std::thread::Builder::new().name(format!("rmq-cold-{number}")).spawn(move || work(&receiver));
+            let started = std::thread::Builder::new()
+                .name(format!("rmq-cold-{number}"))
+                .spawn(move || work(&receiver));
             if let Err(error) = started {
                 tracing::error!("cannot start a thread for cold reads: {error}");
             }

@@ -23,7 +23,10 @@ pub enum FlushMode {
 
 impl Default for FlushMode {
     fn default() -> Self {
-        Self::Async { interval_ms: 200, bytes: 1 << 20 }
+        Self::Async {
+            interval_ms: 200,
+            bytes: 1 << 20,
+        }
     }
 }
 
@@ -84,7 +87,11 @@ impl StoreConfig {
             cold_queue_max: 4_096,
             accept_lost_tables: false,
             background: true,
-            now_ms: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)),
+            now_ms: Arc::new(|| {
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_millis() as i64)
+            }),
         }
     }
 
@@ -99,21 +106,70 @@ impl StoreConfig {
                 problems.push(problem);
             }
         };
-        demand((64 << 10..=1 << 30).contains(&self.segment_bytes), format!("segment size {} is not between 64 KiB and 1 GiB", self.segment_bytes));
-        demand(self.segment_bytes.is_multiple_of(4096), format!("segment size {} is not a multiple of 4096", self.segment_bytes));
+        demand(
+            (64 << 10..=1 << 30).contains(&self.segment_bytes),
+            format!(
+                "segment size {} is not between 64 KiB and 1 GiB",
+                self.segment_bytes
+            ),
+        );
+        demand(
+            self.segment_bytes.is_multiple_of(4096),
+            format!(
+                "segment size {} is not a multiple of 4096",
+                self.segment_bytes
+            ),
+        );
         if let FlushMode::Async { interval_ms, bytes } = self.flush {
-            demand((1..=60_000).contains(&interval_ms), format!("flush interval {interval_ms} ms is not between 1 and 60000"));
+            demand(
+                (1..=60_000).contains(&interval_ms),
+                format!("flush interval {interval_ms} ms is not between 1 and 60000"),
+            );
             demand(bytes >= 4096, format!("flush bytes {bytes} are below 4096"));
         }
-        demand(self.retention_ms > 0, format!("retention {} ms is not positive", self.retention_ms));
-        for (name, ratio) in [("disk clean ratio", self.disk_clean_ratio), ("disk full ratio", self.disk_full_ratio)] {
-            demand((0.0..=1.0).contains(&ratio), format!("{name} {ratio} is not between 0 and 1"));
+        demand(
+            self.retention_ms > 0,
+            format!("retention {} ms is not positive", self.retention_ms),
+        );
+        for (name, ratio) in [
+            ("disk clean ratio", self.disk_clean_ratio),
+            ("disk full ratio", self.disk_full_ratio),
+        ] {
+            demand(
+                (0.0..=1.0).contains(&ratio),
+                format!("{name} {ratio} is not between 0 and 1"),
+            );
         }
-        demand(self.disk_clean_ratio <= self.disk_full_ratio, format!("disk clean ratio {} is above disk full ratio {}", self.disk_clean_ratio, self.disk_full_ratio));
-        demand((1..=64).contains(&self.cold_threads), format!("{} cold-read threads are not between 1 and 64", self.cold_threads));
-        demand(self.cold_queue_max > 0, "the queue of cold reads has no room".to_owned());
-        demand(self.body_bytes_max > 0 && self.body_bytes_max <= 64 << 20, format!("body limit {} is not between 1 byte and 64 MiB", self.body_bytes_max));
-        if problems.is_empty() { Ok(()) } else { Err(ConfigProblems(problems)) }
+        demand(
+            self.disk_clean_ratio <= self.disk_full_ratio,
+            format!(
+                "disk clean ratio {} is above disk full ratio {}",
+                self.disk_clean_ratio, self.disk_full_ratio
+            ),
+        );
+        demand(
+            (1..=64).contains(&self.cold_threads),
+            format!(
+                "{} cold-read threads are not between 1 and 64",
+                self.cold_threads
+            ),
+        );
+        demand(
+            self.cold_queue_max > 0,
+            "the queue of cold reads has no room".to_owned(),
+        );
+        demand(
+            self.body_bytes_max > 0 && self.body_bytes_max <= 64 << 20,
+            format!(
+                "body limit {} is not between 1 byte and 64 MiB",
+                self.body_bytes_max
+            ),
+        );
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigProblems(problems))
+        }
     }
 }
 

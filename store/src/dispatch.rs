@@ -442,6 +442,11 @@ impl Dispatcher {
         self.shared.log.store_time(found.first()?.position)
     }
 
+    /// Number of run files and their bytes.
+    pub(crate) fn index_size(&self) -> (usize, u64) {
+        self.shared.index.size()
+    }
+
     /// A damaged run is rebuilt beside the message path.
     fn watch<T>(&self, outcome: Result<T, RunDamaged>) -> Result<T, RunDamaged> {
         if outcome.is_err() {

@@ -37,7 +37,10 @@ pub(crate) struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { quick: AtomicU8::new(WRITABLE), state: Mutex::new(StoreHealth::Writable) }
+        Self {
+            quick: AtomicU8::new(WRITABLE),
+            state: Mutex::new(StoreHealth::Writable),
+        }
     }
 }
 
@@ -54,7 +57,9 @@ impl Health {
             _ => {
                 let reason = reason.into();
                 tracing::error!(%reason, "the store is read-only from now on");
-                *state = StoreHealth::ReadOnly { reason: Arc::clone(&reason) };
+                *state = StoreHealth::ReadOnly {
+                    reason: Arc::clone(&reason),
+                };
                 self.quick.store(READ_ONLY, Ordering::Release);
                 reason
             }
@@ -65,13 +70,17 @@ impl Health {
     pub(crate) fn no_space(&self, reason: impl Into<Arc<str>>) -> AppendError {
         let mut state = self.state.lock();
         match &*state {
-            StoreHealth::ReadOnly { reason } => AppendError::ReadOnly { reason: Arc::clone(reason) },
+            StoreHealth::ReadOnly { reason } => AppendError::ReadOnly {
+                reason: Arc::clone(reason),
+            },
             before => {
                 let reason = reason.into();
                 if *before == StoreHealth::Writable {
                     tracing::error!(%reason, "no space: writes are refused until there is room");
                 }
-                *state = StoreHealth::NoSpace { reason: Arc::clone(&reason) };
+                *state = StoreHealth::NoSpace {
+                    reason: Arc::clone(&reason),
+                };
                 self.quick.store(NO_SPACE, Ordering::Release);
                 AppendError::NoSpace { reason }
             }
@@ -97,7 +106,9 @@ impl Health {
             return Ok(());
         }
         match &*self.state.lock() {
-            StoreHealth::ReadOnly { reason } => Err(AppendError::ReadOnly { reason: Arc::clone(reason) }),
+            StoreHealth::ReadOnly { reason } => Err(AppendError::ReadOnly {
+                reason: Arc::clone(reason),
+            }),
             _ => Ok(()),
         }
     }

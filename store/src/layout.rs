@@ -38,7 +38,9 @@ pub(crate) fn segment(dir: &Path, base: u64) -> PathBuf {
 
 /// The position in a segment's name.
 pub(crate) fn segment_base(name: &str) -> Option<u64> {
-    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| name.parse().ok())
+        .flatten()
 }
 
 #[cfg(test)]

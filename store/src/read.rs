@@ -170,7 +170,10 @@ pub(crate) fn read(
     let mut located = SmallVec::new();
     let mut scanned = 0;
     let mut next = from;
-    'read: while outcome.records.len() < limits.messages_max && scanned < limits.scan_entries_max && next < max {
+    'read: while outcome.records.len() < limits.messages_max
+        && scanned < limits.scan_entries_max
+        && next < max
+    {
         located.clear();
         let wanted = LOOK_UP.min(limits.scan_entries_max - scanned);
         let Ok(after) = log.dispatcher.locate(queue, next, wanted, &mut located) else {
@@ -201,20 +204,31 @@ pub(crate) fn read(
                 continue;
             };
             let cold = entry.position < hot_from;
-            if cold && temperature == Temperature::HotOnly && !segment.is_resident(entry.position, u64::from(entry.size)) {
+            if cold
+                && temperature == Temperature::HotOnly
+                && !segment.is_resident(entry.position, u64::from(entry.size))
+            {
                 if outcome.records.is_empty() {
                     outcome.status = ReadStatus::Cold;
                 }
                 break 'read;
             }
             next = entry.offset + 1;
-            let Some(slice) = segment.view(entry.position, u64::from(entry.size)) else { continue };
+            let Some(slice) = segment.view(entry.position, u64::from(entry.size)) else {
+                continue;
+            };
             // What is hot was checked when it was written; what was on the disk for long may have decayed.
             if cold && let Err(error) = check(&slice, entry.position) {
-                log.files.report_damage(entry.position, entry.position + u64::from(entry.size), &error.to_string());
+                log.files.report_damage(
+                    entry.position,
+                    entry.position + u64::from(entry.size),
+                    &error.to_string(),
+                );
                 continue;
             }
-            if filter.needs_record() && !RecordView::parse(&slice).is_ok_and(|record| filter.by_record(&record)) {
+            if filter.needs_record()
+                && !RecordView::parse(&slice).is_ok_and(|record| filter.by_record(&record))
+            {
                 continue;
             }
             outcome.total_bytes += size;

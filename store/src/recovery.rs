@@ -44,15 +44,24 @@ pub struct RecoveryReport {
 
 /// Takes the lock; fails with who has it.
 pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> {
-    fs.create_dir_all(&layout::log(dir)).map_err(OpenError::io("create the folder", dir))?;
-    fs.create_dir_all(&layout::index(dir)).map_err(OpenError::io("create the folder", dir))?;
+    fs.create_dir_all(&layout::log(dir))
+        .map_err(OpenError::io("create the folder", dir))?;
+    fs.create_dir_all(&layout::index(dir))
+        .map_err(OpenError::io("create the folder", dir))?;
     let path = layout::lock(dir);
     let holder = format!("process {}\n", std::process::id());
     fs.lock(&path, &holder).map_err(|source| {
         if source.kind() == io::ErrorKind::WouldBlock {
-            OpenError::Locked { path: path.clone(), holder: source.to_string() }
+            OpenError::Locked {
+                path: path.clone(),
+                holder: source.to_string(),
+            }
         } else {
-            OpenError::Io { doing: "lock", path: path.clone(), source }
+            OpenError::Io {
+                doing: "lock",
+                path: path.clone(),
+                source,
+            }
         }
     })
 }
@@ -66,13 +75,22 @@ pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
         if found == layout::FORMAT {
             return Ok(());
         }
-        return Err(OpenError::Version { path, found, known: layout::FORMAT });
+        return Err(OpenError::Version {
+            path,
+            found,
+            known: layout::FORMAT,
+        });
     }
-    let names = fs.list(&layout::log(dir)).map_err(OpenError::io("list", dir))?;
+    let names = fs
+        .list(&layout::log(dir))
+        .map_err(OpenError::io("list", dir))?;
     if !names.is_empty() {
         return Err(OpenError::NotWhole {
             dir: dir.to_owned(),
-            problem: format!("{} is missing but there are log files; restore it, or start in an empty folder", path.display()),
+            problem: format!(
+                "{} is missing but there are log files; restore it, or start in an empty folder",
+                path.display()
+            ),
         });
     }
     let write = || -> io::Result<()> {
@@ -88,7 +106,10 @@ pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens the segments; they must follow each other without a gap. Makes the first one of a new store.
-pub(crate) fn open_segments(fs: &dyn Fs, config: &StoreConfig) -> Result<Vec<Arc<Segment>>, OpenError> {
+pub(crate) fn open_segments(
+    fs: &dyn Fs,
+    config: &StoreConfig,
+) -> Result<Vec<Arc<Segment>>, OpenError> {
     let dir = layout::log(&config.dir);
     let mut bases = Vec::new();
     for name in fs.list(&dir).map_err(OpenError::io("list", &dir))? {
@@ -100,7 +121,10 @@ pub(crate) fn open_segments(fs: &dyn Fs, config: &StoreConfig) -> Result<Vec<Arc
                     // Left by a crash in the middle of making a segment.
                     fs.remove(&path).map_err(OpenError::io("remove", &path))?;
                 } else {
-                    return Err(OpenError::NotWhole { dir, problem: format!("{name} is not the name of a segment; move it elsewhere") });
+                    return Err(OpenError::NotWhole {
+                        dir,
+                        problem: format!("{name} is not the name of a segment; move it elsewhere"),
+                    });
                 }
             }
         }
@@ -115,23 +139,37 @@ pub(crate) fn open_segments(fs: &dyn Fs, config: &StoreConfig) -> Result<Vec<Arc
         {
             return Err(OpenError::NotWhole {
                 dir,
-                problem: format!("after the segment at {} the next should begin at {}, but there is {base}; restore what is missing", last.base(), last.end()),
+                problem: format!(
+                    "after the segment at {} the next should begin at {}, but there is {base}; restore what is missing",
+                    last.base(),
+                    last.end()
+                ),
             });
         }
         if segment.end() == base {
-            return Err(OpenError::NotWhole { dir, problem: format!("{} is empty", path.display()) });
+            return Err(OpenError::NotWhole {
+                dir,
+                problem: format!("{} is empty", path.display()),
+            });
         }
         segments.push(segment);
     }
     if segments.is_empty() {
         let path = layout::segment(&config.dir, 0);
-        segments.push(Segment::create(fs, &path, 0, config.segment_bytes).map_err(OpenError::io("create", &path))?);
+        segments.push(
+            Segment::create(fs, &path, 0, config.segment_bytes)
+                .map_err(OpenError::io("create", &path))?,
+        );
     }
     Ok(segments)
 }
 
 /// Reads what the derived files do not have yet, and settles the end of the log.
-pub(crate) fn replay(files: &Files, dispatcher: &Dispatcher, watermark: u64) -> Result<RecoveryReport, OpenError> {
+pub(crate) fn replay(
+    files: &Files,
+    dispatcher: &Dispatcher,
+    watermark: u64,
+) -> Result<RecoveryReport, OpenError> {
     let began = Instant::now();
     let start = LogReader::start(files);
     let from = dispatcher.replay_from().max(start);
@@ -147,7 +185,9 @@ pub(crate) fn replay(files: &Files, dispatcher: &Dispatcher, watermark: u64) -> 
     let mut entries: Vec<Entry> = Vec::with_capacity(REPLAY_BATCH);
     let mut position = from;
     let end = loop {
-        let Some(segment) = files.segment(position) else { break position };
+        let Some(segment) = files.segment(position) else {
+            break position;
+        };
         match files.look(&segment, position) {
             Found::Record(slice) => {
                 // It was checked a moment ago.
@@ -163,10 +203,26 @@ pub(crate) fn replay(files: &Files, dispatcher: &Dispatcher, watermark: u64) -> 
             Found::SegmentEnd => position = segment.end(),
             Found::Nothing if position >= watermark => break position,
             Found::Nothing => {
-                let next = files.resync(&segment, position, segment.end()).unwrap_or(segment.end()).min(watermark.max(position + 1));
-                let next = if matches!(files.look(&segment, next), Found::Record(_)) || next == segment.end() { next } else { watermark };
-                files.report_damage(position, next, "below the durable watermark there is no intact record");
-                report.damaged.push(DamagedRange { from: position, to: next });
+                let next = files
+                    .resync(&segment, position, segment.end())
+                    .unwrap_or(segment.end())
+                    .min(watermark.max(position + 1));
+                let next = if matches!(files.look(&segment, next), Found::Record(_))
+                    || next == segment.end()
+                {
+                    next
+                } else {
+                    watermark
+                };
+                files.report_damage(
+                    position,
+                    next,
+                    "below the durable watermark there is no intact record",
+                );
+                report.damaged.push(DamagedRange {
+                    from: position,
+                    to: next,
+                });
                 position = next;
             }
         }
@@ -189,12 +245,18 @@ pub(crate) fn replay(files: &Files, dispatcher: &Dispatcher, watermark: u64) -> 
 /// Makes everything after `end` read as zeros, durably, so that what is cut now can never come back behind later records.
 fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
     let mut cut = 0;
-    for segment in files.segments().iter().filter(|segment| segment.end() > end) {
+    for segment in files
+        .segments()
+        .iter()
+        .filter(|segment| segment.end() > end)
+    {
         let from = end.max(segment.base());
         let used = used_bytes(segment, from);
         if used > 0 {
             let path = files.segment_path(segment.base());
-            segment.clear_from(from).map_err(OpenError::io("clear the end of", &path))?;
+            segment
+                .clear_from(from)
+                .map_err(OpenError::io("clear the end of", &path))?;
             files.crash_point("recovery.cut");
             cut += used;
         }
@@ -211,7 +273,9 @@ fn used_bytes(segment: &Arc<Segment>, from: u64) -> u64 {
     let mut at = from;
     let mut zeros = 0;
     while at < segment.end() && zeros < LOOK_BYTES {
-        let Some(bytes) = segment.view(at, STEP) else { break };
+        let Some(bytes) = segment.view(at, STEP) else {
+            break;
+        };
         match bytes.iter().rposition(|byte| *byte != 0) {
             Some(last) => {
                 used = at - from + last as u64 + 1;

@@ -43,25 +43,43 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
         let [old, next] = pair else { continue };
         // The first record of the next segment is newer than everything in this one.
         let newest_ms = match files.look(next, next.base()) {
-            Found::Record(slice) if next.base() < confirmed => RecordView::parse(&slice).ok().map(|record| record.store_ms()),
+            Found::Record(slice) if next.base() < confirmed => RecordView::parse(&slice)
+                .ok()
+                .map(|record| record.store_ms()),
             _ => None,
         };
         match newest_ms {
-            Some(newest_ms) if newest_ms.saturating_add(log.config.retention_ms) < now_ms => keep_from = Some(old.end()),
+            Some(newest_ms) if newest_ms.saturating_add(log.config.retention_ms) < now_ms => {
+                keep_from = Some(old.end())
+            }
             _ => break,
         }
     }
-    let Some(keep_from) = keep_from else { return Ok(Removed::default()) };
-    log.dispatcher.drop_below(keep_from).map_err(|error| RetentionError::Derived(Box::new(error)))?;
+    let Some(keep_from) = keep_from else {
+        return Ok(Removed::default());
+    };
+    log.dispatcher
+        .drop_below(keep_from)
+        .map_err(|error| RetentionError::Derived(Box::new(error)))?;
     files.crash_point("retention.derived");
     let mut removed = Removed::default();
     for segment in files.take_below(keep_from) {
         let path = files.segment_path(segment.base());
-        files.fs.remove(&path).map_err(|source| RetentionError::Remove { path: path.display().to_string(), source })?;
+        files
+            .fs
+            .remove(&path)
+            .map_err(|source| RetentionError::Remove {
+                path: path.display().to_string(),
+                source,
+            })?;
         files.crash_point("retention.removed");
         removed.segments += 1;
         removed.bytes += segment.end() - segment.base();
     }
-    tracing::info!(segments = removed.segments, up_to = keep_from, "expired messages removed");
+    tracing::info!(
+        segments = removed.segments,
+        up_to = keep_from,
+        "expired messages removed"
+    );
     Ok(removed)
 }

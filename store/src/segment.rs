@@ -48,7 +48,12 @@ impl Segment {
 
     fn of(file: Box<dyn File>, base: u64, bytes: u64) -> io::Result<Arc<Self>> {
         let map = file.map_shared(bytes)?;
-        Ok(Arc::new(Self { base, bytes, file, map }))
+        Ok(Arc::new(Self {
+            base,
+            bytes,
+            file,
+            map,
+        }))
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -71,7 +76,8 @@ impl Segment {
     /// Everything from `position` on reads as zeros, durably.
     pub(crate) fn clear_from(&self, position: u64) -> io::Result<()> {
         if position < self.end() {
-            self.file.zero_range(position - self.base, self.end() - position)?;
+            self.file
+                .zero_range(position - self.base, self.end() - position)?;
             self.file.sync_all()?;
         }
         Ok(())
@@ -86,7 +92,11 @@ impl Segment {
         let start = usize::try_from(position.checked_sub(self.base)?).ok()?;
         let len = usize::try_from(bytes.min(self.end().checked_sub(position)?)).ok()?;
         Some(match &self.map {
-            Some(_) => Slice(Source::Mapped { segment: Arc::clone(self), start, len }),
+            Some(_) => Slice(Source::Mapped {
+                segment: Arc::clone(self),
+                start,
+                len,
+            }),
             None => {
                 let mut copy = vec![0; len];
                 self.file.read_at(start as u64, &mut copy).ok()?;
@@ -102,7 +112,11 @@ pub(crate) struct Slice(Source);
 
 #[derive(Clone)]
 enum Source {
-    Mapped { segment: Arc<Segment>, start: usize, len: usize },
+    Mapped {
+        segment: Arc<Segment>,
+        start: usize,
+        len: usize,
+    },
     Copied(Vec<u8>),
 }
 
@@ -111,7 +125,11 @@ impl Deref for Slice {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Source::Mapped { segment, start, len } => match &segment.map {
+            Source::Mapped {
+                segment,
+                start,
+                len,
+            } => match &segment.map {
                 Some(map) => &map[*start..*start + *len],
                 None => &[],
             },

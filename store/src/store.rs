@@ -65,6 +65,10 @@ pub struct StoreStats {
     pub segments: usize,
     /// Bytes that the segments take on the disk.
     pub log_bytes: u64,
+    /// Run files of the index.
+    pub index_runs: usize,
+    /// Bytes of the run files.
+    pub index_bytes: u64,
     /// Room on the file system.
     pub space: Space,
     /// Store time of the oldest record, Unix milliseconds.
@@ -81,12 +85,14 @@ impl Store {
     pub fn open(config: StoreConfig, fs: Arc<dyn Fs>) -> Result<(Self, RecoveryReport), OpenError> {
         config.validate()?;
         let dir = config.dir.clone();
-        fs.create_dir_all(&dir).map_err(OpenError::io("create the folder", &dir))?;
+        fs.create_dir_all(&dir)
+            .map_err(OpenError::io("create the folder", &dir))?;
         let lock = recovery::lock(&*fs, &dir)?;
         recovery::check_format(&*fs, &dir)?;
         let segments = recovery::open_segments(&*fs, &config)?;
         let mark_path = layout::watermark(&dir);
-        let watermark = Watermark::open(&*fs, &mark_path).map_err(OpenError::io("open", &mark_path))?;
+        let watermark =
+            Watermark::open(&*fs, &mark_path).map_err(OpenError::io("open", &mark_path))?;
         let durable = watermark.position();
 
         let files = Arc::new(Files::new(Arc::clone(&fs), config.clone(), segments));
@@ -99,16 +105,26 @@ impl Store {
         let dispatcher = Dispatcher::open(&layout::index(&dir), Arc::clone(&fs), reader, derived)?;
         let report = recovery::replay(&files, &dispatcher, durable)?;
         if report.cut_bytes > 0 {
-            tracing::warn!(end = report.end, bytes = report.cut_bytes, "the end of the log was not intact and never acknowledged as durable; it was cut");
+            tracing::warn!(
+                end = report.end,
+                bytes = report.cut_bytes,
+                "the end of the log was not intact and never acknowledged as durable; it was cut"
+            );
         }
 
         let settings_state = Arc::clone(dispatcher.settings());
         let flush = Flush::new(config.flush, watermark);
         let (threads, queue_max) = (config.cold_threads, config.cold_queue_max);
         let log = Arc::new(CommitLog::new(config, files, dispatcher, flush));
-        log.start_flusher().map_err(OpenError::io("start the flusher of", &dir))?;
-        log.files.start_preparer().map_err(OpenError::io("start the preparer of", &dir))?;
-        let settings = Settings::new(settings_state, Arc::new(SettingsWriter::new(Arc::clone(&log))));
+        log.start_flusher()
+            .map_err(OpenError::io("start the flusher of", &dir))?;
+        log.files
+            .start_preparer()
+            .map_err(OpenError::io("start the preparer of", &dir))?;
+        let settings = Settings::new(
+            settings_state,
+            Arc::new(SettingsWriter::new(Arc::clone(&log))),
+        );
         let store = Self(Arc::new(Inner {
             log,
             settings,
@@ -151,7 +167,10 @@ impl Store {
     ///
     /// # Errors
     /// See [`AppendError`]; the whole batch must fit one segment.
-    pub fn append_batch(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Appended; 8]>, AppendError> {
+    pub fn append_batch(
+        &self,
+        messages: &[NewMessage<'_>],
+    ) -> Result<SmallVec<[Appended; 8]>, AppendError> {
         self.0.log.append_batch(messages)
     }
 
@@ -166,7 +185,11 @@ impl Store {
 
     /// Calls `done`, here or on the flusher's thread, when everything below `up_to` is acknowledged as the flush mode promises.
     /// It must not block.
-    pub fn when_acked(&self, up_to: LogPosition, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>) {
+    pub fn when_acked(
+        &self,
+        up_to: LogPosition,
+        done: Box<dyn FnOnce(Result<(), AppendError>) + Send>,
+    ) {
         self.0.log.when_acked(up_to, done);
     }
 
@@ -228,27 +251,60 @@ impl Store {
     pub fn record_at(&self, position: LogPosition) -> Result<RecordSlice, ReadError> {
         let end = self.0.log.files.positions.confirmed.load(Ordering::Acquire);
         if position.0 >= end {
-            return Err(ReadError::BeyondEnd { position: position.0, end });
+            return Err(ReadError::BeyondEnd {
+                position: position.0,
+                end,
+            });
         }
-        self.0.log.files.intact_record(position.0).map(RecordSlice::new)
+        self.0
+            .log
+            .files
+            .intact_record(position.0)
+            .map(RecordSlice::new)
     }
 
     /// Messages with a key, newest first, stored between `from_ms` and `to_ms`, at most `max`. May wait for the disk.
     #[must_use]
-    pub fn find_by_key(&self, topic: &str, key: &str, kind: KeyKind, max: usize, from_ms: i64, to_ms: i64) -> Vec<RecordSlice> {
-        let positions = self.0.log.dispatcher.find_by_key(topic, key, kind, max, from_ms, to_ms);
-        positions.into_iter().filter_map(|position| self.0.log.files.intact_record(position).ok()).map(RecordSlice::new).collect()
+    pub fn find_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        kind: KeyKind,
+        max: usize,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Vec<RecordSlice> {
+        let positions = self
+            .0
+            .log
+            .dispatcher
+            .find_by_key(topic, key, kind, max, from_ms, to_ms);
+        positions
+            .into_iter()
+            .filter_map(|position| self.0.log.files.intact_record(position).ok())
+            .map(RecordSlice::new)
+            .collect()
     }
 
     /// The offset of a queue at a store time, as upstream's search by timestamp. May wait for the disk.
     ///
     /// # Errors
     /// [`ReadError::NoRecord`] while a damaged part of the index is being rebuilt.
-    pub fn offset_by_time(&self, queue: &QueueRef, ms: i64, boundary: Boundary) -> Result<QueueOffset, ReadError> {
-        self.0.log.dispatcher.offset_by_time(queue, ms, boundary).map(QueueOffset).map_err(|error| ReadError::NoRecord {
-            position: self.positions().min,
-            reason: error.to_string(),
-        })
+    pub fn offset_by_time(
+        &self,
+        queue: &QueueRef,
+        ms: i64,
+        boundary: Boundary,
+    ) -> Result<QueueOffset, ReadError> {
+        self.0
+            .log
+            .dispatcher
+            .offset_by_time(queue, ms, boundary)
+            .map(QueueOffset)
+            .map_err(|error| ReadError::NoRecord {
+                position: self.positions().min,
+                reason: error.to_string(),
+            })
     }
 
     /// Store time of the oldest message of a queue, Unix milliseconds. May wait for the disk.
@@ -273,7 +329,11 @@ impl Store {
     /// # Errors
     /// When the store takes no writes.
     pub async fn delete_queues(&self, topic: &str) -> Result<(), SettingsError> {
-        let end = self.0.settings.put_any(&[Change { table: Table::QueueHeads, key: topic.to_owned(), value: None }])?;
+        let end = self.0.settings.put_any(&[Change {
+            table: Table::QueueHeads,
+            key: topic.to_owned(),
+            value: None,
+        }])?;
         self.0.settings.settled(end).await
     }
 
@@ -314,9 +374,15 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let files = &self.0.log.files;
         let segments = files.segments();
+        let (index_runs, index_bytes) = self.0.log.dispatcher.index_size();
         StoreStats {
+            index_runs,
+            index_bytes,
             segments: segments.len(),
-            log_bytes: segments.iter().map(|segment| segment.end() - segment.base()).sum(),
+            log_bytes: segments
+                .iter()
+                .map(|segment| segment.end() - segment.base())
+                .sum(),
             space: files.fs.space(self.dir()).unwrap_or_default(),
             oldest_ms: files.store_time(LogReader::start(&**files)),
             recovery_took: self.0.recovery.took,
@@ -341,7 +407,12 @@ impl Store {
     #[must_use]
     pub fn wants_retention(&self) -> bool {
         let config = &self.0.log.config;
-        self.0.log.files.fs.space(&config.dir).is_ok_and(|space| space.used_ratio() > config.disk_clean_ratio)
+        self.0
+            .log
+            .files
+            .fs
+            .space(&config.dir)
+            .is_ok_and(|space| space.used_ratio() > config.disk_clean_ratio)
     }
 
     /// Writes and syncs everything, brings the derived files up to the end, and releases the lock. Blocks.
@@ -358,7 +429,9 @@ impl Store {
         self.0.log.files.stop_preparer();
         if closed.is_ok() {
             if let Err(error) = self.0.log.dispatcher.close() {
-                tracing::warn!("the index could not be completed: {error}; the next start reads more of the log");
+                tracing::warn!(
+                    "the index could not be completed: {error}; the next start reads more of the log"
+                );
             }
             if let Err(error) = self.0.log.seal_watermark() {
                 tracing::warn!("the watermark could not be written: {error}");
@@ -395,7 +468,10 @@ impl Drop for Inner {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("dir", &self.dir()).field("positions", &self.positions()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("dir", &self.dir())
+            .field("positions", &self.positions())
+            .finish_non_exhaustive()
     }
 }
 
@@ -407,7 +483,10 @@ struct SettingsWriter {
 
 impl SettingsWriter {
     fn new(log: Arc<CommitLog>) -> Self {
-        Self { queue: log.dispatcher.queue(SETTINGS_TOPIC, 0), log }
+        Self {
+            queue: log.dispatcher.queue(SETTINGS_TOPIC, 0),
+            log,
+        }
     }
 }
 

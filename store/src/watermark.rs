@@ -28,7 +28,11 @@ impl Watermark {
             let file = fs.create(path)?;
             file.set_len(SLOTS[1] + 4096)?;
             file.sync_all()?;
-            return Ok(Self { file, position: 0, next_slot: 0 });
+            return Ok(Self {
+                file,
+                position: 0,
+                next_slot: 0,
+            });
         }
         let file = fs.open(path)?;
         let mut newest = (0, 0);
@@ -44,7 +48,11 @@ impl Watermark {
                 newest = (position, 1 - index);
             }
         }
-        Ok(Self { file, position: newest.0, next_slot: newest.1 })
+        Ok(Self {
+            file,
+            position: newest.0,
+            next_slot: newest.1,
+        })
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -93,13 +101,19 @@ mod tests {
         watermark.raise(200).expect("written");
         watermark.raise(150).expect("ignored");
         drop(watermark);
-        assert_eq!(Watermark::open(&RealFs, &path).expect("opens").position(), 200);
+        assert_eq!(
+            Watermark::open(&RealFs, &path).expect("opens").position(),
+            200
+        );
         // 200 went to the second slot.
         let file = RealFs.open(&path).expect("opens");
         file.write_at(SLOTS[1] + 8, &[0xff]).expect("written");
         let mut watermark = Watermark::open(&RealFs, &path).expect("opens");
         assert_eq!(watermark.position(), 100);
         watermark.raise(300).expect("written");
-        assert_eq!(Watermark::open(&RealFs, &path).expect("opens").position(), 300);
+        assert_eq!(
+            Watermark::open(&RealFs, &path).expect("opens").position(),
+            300
+        );
     }
 }

@@ -7,18 +7,32 @@ use std::sync::Arc;
 use rmq_protocol::message::{LogPosition, QueueOffset, tag_hash};
 use rmq_store::fs::RealFs;
 use rmq_store::{
-    AllMessages, AppendError, Change, FlushMode, KeyKind, NewMessage, OpenError, QueueRef, ReadLimits, ReadStatus,
-    RecoveryReport, Store, StoreConfig, Table, Temperature,
+    AllMessages, AppendError, Change, FlushMode, KeyKind, NewMessage, OpenError, QueueRef,
+    ReadLimits, ReadStatus, RecoveryReport, Store, StoreConfig, Table, Temperature,
 };
 
-const LIMITS: ReadLimits = ReadLimits { messages_max: 1_000, bytes_max: 1 << 24, scan_entries_max: 10_000 };
+const LIMITS: ReadLimits = ReadLimits {
+    messages_max: 1_000,
+    bytes_max: 1 << 24,
+    scan_entries_max: 10_000,
+};
 
 fn open(dir: &Path, flush: FlushMode) -> (Store, RecoveryReport) {
-    let config = StoreConfig { segment_bytes: 1 << 20, index_run_bytes: 256 << 10, flush, ..StoreConfig::new(dir) };
+    let config = StoreConfig {
+        segment_bytes: 1 << 20,
+        index_run_bytes: 256 << 10,
+        flush,
+        ..StoreConfig::new(dir)
+    };
     Store::open(config, Arc::new(RealFs)).expect("it opens")
 }
 
-fn message<'a>(queue: &'a QueueRef, body: &'a [u8], properties: &'a [u8], keys: &'a str) -> NewMessage<'a> {
+fn message<'a>(
+    queue: &'a QueueRef,
+    body: &'a [u8],
+    properties: &'a [u8],
+    keys: &'a str,
+) -> NewMessage<'a> {
     NewMessage {
         queue,
         topic: queue.topic(),
@@ -37,13 +51,22 @@ fn message<'a>(queue: &'a QueueRef, body: &'a [u8], properties: &'a [u8], keys: 
 }
 
 fn bodies(store: &Store, queue: &QueueRef, from: i64) -> Vec<String> {
-    let outcome = store.read(queue, QueueOffset(from), LIMITS, &AllMessages, Temperature::MayWait);
+    let outcome = store.read(
+        queue,
+        QueueOffset(from),
+        LIMITS,
+        &AllMessages,
+        Temperature::MayWait,
+    );
     outcome
         .records
         .iter()
         .map(|record| {
             let view = record.view().expect("a record");
-            assert!(view.check_record_crc().expect("intact"), "every record has its checksum");
+            assert!(
+                view.check_record_crc().expect("intact"),
+                "every record has its checksum"
+            );
             view.check_body_crc().expect("intact");
             String::from_utf8(view.body().to_vec()).expect("UTF-8")
         })
@@ -57,19 +80,28 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
         let (store, report) = open(dir.path(), flush);
         assert_eq!((report.start, report.end, report.cut_bytes), (0, 0, 0));
         let queue = store.queue("orders", 3);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         for n in 0..100 {
             let body = format!("message {n}");
             let properties = format!("TAGS\u{1}A\u{2}KEYS\u{1}k{n} all\u{2}");
             let keys = format!("k{n} all");
             let new = message(&queue, body.as_bytes(), properties.as_bytes(), &keys);
-            let appended = runtime.block_on(store.append_and_wait(&new)).expect("stored");
+            let appended = runtime
+                .block_on(store.append_and_wait(&new))
+                .expect("stored");
             assert_eq!(appended.queue_offset, QueueOffset(n));
         }
         assert_eq!((queue.min_offset(), queue.max_offset()), (0, 100));
         let expected: Vec<String> = (0..100).map(|n| format!("message {n}")).collect();
         assert_eq!(bodies(&store, &queue, 0), expected);
-        assert_eq!(store.find_by_key("orders", "k42", KeyKind::Key, 10, 0, i64::MAX).len(), 1);
+        assert_eq!(
+            store
+                .find_by_key("orders", "k42", KeyKind::Key, 10, 0, i64::MAX)
+                .len(),
+            1
+        );
         store.abandon();
         drop(store);
 
@@ -78,12 +110,23 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
         assert_eq!(report.replayed_records, 100);
         let queue = store.queue("orders", 3);
         assert_eq!(bodies(&store, &queue, 0), expected);
-        assert_eq!(store.find_by_key("orders", "k42", KeyKind::Key, 10, 0, i64::MAX).len(), 1);
+        assert_eq!(
+            store
+                .find_by_key("orders", "k42", KeyKind::Key, 10, 0, i64::MAX)
+                .len(),
+            1
+        );
         store.close().expect("closed");
         drop(store);
         let (store, report) = open(dir.path(), flush);
-        assert_eq!(report.replayed_records, 0, "a closed store has nothing to read again");
-        assert_eq!(bodies(&store, &store.queue("orders", 3), 98), expected[98..]);
+        assert_eq!(
+            report.replayed_records, 0,
+            "a closed store has nothing to read again"
+        );
+        assert_eq!(
+            bodies(&store, &store.queue("orders", 3), 98),
+            expected[98..]
+        );
         store.close().expect("closed");
     }
 }
@@ -97,7 +140,14 @@ fn segments_roll_and_everything_is_found_in_all_of_them() {
     for n in 0..1_000 {
         let keys = format!("key{n}");
         let properties = format!("KEYS\u{1}{keys}\u{2}");
-        store.append(&message(&queues[n % 8], &body, properties.as_bytes(), &keys)).expect("appended");
+        store
+            .append(&message(
+                &queues[n % 8],
+                &body,
+                properties.as_bytes(),
+                &keys,
+            ))
+            .expect("appended");
         if n % 7 == 0 {
             store.write_out().expect("written");
         }
@@ -109,11 +159,20 @@ fn segments_roll_and_everything_is_found_in_all_of_them() {
             let queue = store.queue("t", id);
             let mut from = 0;
             while from < 125 {
-                let outcome = store.read(&queue, QueueOffset(from), LIMITS, &AllMessages, Temperature::MayWait);
+                let outcome = store.read(
+                    &queue,
+                    QueueOffset(from),
+                    LIMITS,
+                    &AllMessages,
+                    Temperature::MayWait,
+                );
                 assert_eq!(outcome.status, ReadStatus::Found);
                 for record in &outcome.records {
                     let view = record.view().expect("a record");
-                    assert_eq!((view.queue_offset(), view.queue_id().0), (QueueOffset(from), id));
+                    assert_eq!(
+                        (view.queue_offset(), view.queue_id().0),
+                        (QueueOffset(from), id)
+                    );
                     assert!(view.check_record_crc().expect("intact"));
                     from += 1;
                 }
@@ -139,7 +198,9 @@ fn a_second_opener_is_told_who_holds_it_and_another_format_is_refused() {
     let (store, _) = open(dir.path(), FlushMode::default());
     let config = StoreConfig::new(dir.path());
     match Store::open(config.clone(), Arc::new(RealFs)) {
-        Err(OpenError::Locked { holder, .. }) => assert!(holder.contains(&std::process::id().to_string()), "{holder}"),
+        Err(OpenError::Locked { holder, .. }) => {
+            assert!(holder.contains(&std::process::id().to_string()), "{holder}")
+        }
         other => panic!("{other:?}"),
     }
     store.close().expect("closed");
@@ -157,7 +218,12 @@ fn a_torn_tail_is_cut_and_damage_below_the_watermark_is_reported_and_skipped() {
     let (store, _) = open(dir.path(), FlushMode::default());
     let queue = store.queue("t", 0);
     let ends: Vec<LogPosition> = (0..10)
-        .map(|n| store.append(&message(&queue, format!("m{n}").as_bytes(), b"", "")).expect("appended").end)
+        .map(|n| {
+            store
+                .append(&message(&queue, format!("m{n}").as_bytes(), b"", ""))
+                .expect("appended")
+                .end
+        })
         .collect();
     store.write_out().expect("written");
     store.abandon();
@@ -165,7 +231,11 @@ fn a_torn_tail_is_cut_and_damage_below_the_watermark_is_reported_and_skipped() {
     let log = dir.path().join("log/00000000000000000000");
     let flip = |at: u64| {
         use std::os::unix::fs::FileExt;
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(&log).expect("opens");
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&log)
+            .expect("opens");
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).expect("read");
         file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
@@ -175,7 +245,10 @@ fn a_torn_tail_is_cut_and_damage_below_the_watermark_is_reported_and_skipped() {
     flip(ends[8].0 + 90);
     let (store, report) = open(dir.path(), FlushMode::default());
     assert_eq!(report.end, ends[8].0);
-    assert!(report.cut_bytes > 0 && report.damaged.is_empty(), "{report:?}");
+    assert!(
+        report.cut_bytes > 0 && report.damaged.is_empty(),
+        "{report:?}"
+    );
     assert_eq!(bodies(&store, &store.queue("t", 0), 0).len(), 9);
     // From here on everything is durable.
     store.close().expect("closed");
@@ -189,33 +262,62 @@ fn a_torn_tail_is_cut_and_damage_below_the_watermark_is_reported_and_skipped() {
     assert_eq!(report.damaged[0].to, ends[4].0);
     assert_eq!(store.damage(), report.damaged);
     let queue = store.queue("t", 0);
-    assert_eq!(bodies(&store, &queue, 0), ["m0", "m1", "m2", "m3", "m5", "m6", "m7", "m8"]);
+    assert_eq!(
+        bodies(&store, &queue, 0),
+        ["m0", "m1", "m2", "m3", "m5", "m6", "m7", "m8"]
+    );
     assert_eq!(queue.max_offset(), 9);
     store.close().expect("closed");
 }
 
 #[test]
 fn settings_survive_and_deleted_queues_keep_counting() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _) = open(dir.path(), FlushMode::Sync);
     let set = |key: &str, value: &'static str| Change::set(Table::Topics, key, value.as_bytes());
-    runtime.block_on(store.settings().put_and_wait(&[set("a", "1"), set("b", "2")])).expect("stored");
-    runtime.block_on(store.settings().put_and_wait(&[Change::remove(Table::Topics, "a"), set("b", "3")])).expect("stored");
+    runtime
+        .block_on(
+            store
+                .settings()
+                .put_and_wait(&[set("a", "1"), set("b", "2")]),
+        )
+        .expect("stored");
+    runtime
+        .block_on(
+            store
+                .settings()
+                .put_and_wait(&[Change::remove(Table::Topics, "a"), set("b", "3")]),
+        )
+        .expect("stored");
     let queue = store.queue("gone", 0);
-    runtime.block_on(store.append_and_wait(&message(&queue, b"x", b"", ""))).expect("stored");
-    runtime.block_on(store.delete_queues("gone")).expect("deleted");
+    runtime
+        .block_on(store.append_and_wait(&message(&queue, b"x", b"", "")))
+        .expect("stored");
+    runtime
+        .block_on(store.delete_queues("gone"))
+        .expect("deleted");
     store.abandon();
     drop(store);
     let (store, _) = open(dir.path(), FlushMode::Sync);
     assert_eq!(store.settings().get(Table::Topics, "a"), None);
-    assert_eq!(store.settings().scan(Table::Topics), [("b".to_owned(), "3".into())]);
+    assert_eq!(
+        store.settings().scan(Table::Topics),
+        [("b".to_owned(), "3".into())]
+    );
     let queue = store.queue("gone", 0);
     assert_eq!((queue.min_offset(), queue.max_offset()), (1, 1));
-    let appended = runtime.block_on(store.append_and_wait(&message(&queue, b"y", b"", ""))).expect("stored");
+    let appended = runtime
+        .block_on(store.append_and_wait(&message(&queue, b"y", b"", "")))
+        .expect("stored");
     assert_eq!(appended.queue_offset, QueueOffset(1));
     store.close().expect("closed");
-    assert!(matches!(store.append(&message(&queue, b"z", b"", "")), Err(AppendError::Closed)));
+    assert!(matches!(
+        store.append(&message(&queue, b"z", b"", "")),
+        Err(AppendError::Closed)
+    ));
 }
 
 #[test]
@@ -224,11 +326,19 @@ fn what_does_not_fit_is_refused_with_its_size() {
     let (store, _) = open(dir.path(), FlushMode::default());
     let queue = store.queue("t", 0);
     let large = vec![0; (4 << 20) + 1];
-    assert!(matches!(store.append(&message(&queue, &large, b"", "")), Err(AppendError::BodyTooLarge { bytes, .. }) if bytes == large.len()));
+    assert!(
+        matches!(store.append(&message(&queue, &large, b"", "")), Err(AppendError::BodyTooLarge { bytes, .. }) if bytes == large.len())
+    );
     let segment = vec![0; 1 << 20];
-    assert!(matches!(store.append(&message(&queue, &segment, b"", "")), Err(AppendError::RecordTooLarge { .. })));
+    assert!(matches!(
+        store.append(&message(&queue, &segment, b"", "")),
+        Err(AppendError::RecordTooLarge { .. })
+    ));
     let properties = vec![b'p'; 32_748];
-    assert!(matches!(store.append(&message(&queue, b"", &properties, "")), Err(AppendError::PropertiesTooLarge { .. })));
+    assert!(matches!(
+        store.append(&message(&queue, b"", &properties, "")),
+        Err(AppendError::PropertiesTooLarge { .. })
+    ));
     store.write_out().expect("nothing to write");
     assert_eq!(queue.max_offset(), 0);
     store.close().expect("closed");

@@ -98,7 +98,10 @@ impl Files {
     pub(crate) fn segment(&self, position: u64) -> Option<Arc<Segment>> {
         let segments = self.segments.load();
         let index = segments.partition_point(|segment| segment.end() <= position);
-        segments.get(index).filter(|segment| segment.base() <= position).cloned()
+        segments
+            .get(index)
+            .filter(|segment| segment.base() <= position)
+            .cloned()
     }
 
     /// The segment that begins at `base`: prepared before, or made now. It is part of the log from then on.
@@ -108,7 +111,11 @@ impl Files {
             return Err(self.health.no_space(self.space_text("the disk is full")));
         }
         let _making = self.making.lock();
-        let prepared = self.spare.lock().segment.take_if(|segment| segment.base() == base);
+        let prepared = self
+            .spare
+            .lock()
+            .segment
+            .take_if(|segment| segment.base() == base);
         let segment = match prepared {
             Some(segment) => segment,
             None => self.make_segment(base)?,
@@ -126,20 +133,33 @@ impl Files {
         let path = layout::segment(&self.config.dir, base);
         match self.fs.space(&self.config.dir) {
             Ok(space) if space.used_ratio() > self.config.disk_full_ratio => {
-                return full(self.space_text(&format!("more than {:.0} % of the disk are used", self.config.disk_full_ratio * 100.0)));
+                return full(self.space_text(&format!(
+                    "more than {:.0} % of the disk are used",
+                    self.config.disk_full_ratio * 100.0
+                )));
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!("cannot ask for the free space of {}: {error}", self.config.dir.display()),
+            Err(error) => tracing::warn!(
+                "cannot ask for the free space of {}: {error}",
+                self.config.dir.display()
+            ),
         }
         match Segment::create(&*self.fs, &path, base, self.config.segment_bytes) {
             Ok(segment) => Ok(segment),
-            Err(error) => full(self.space_text(&format!("cannot make {}: {error}", path.display()))),
+            Err(error) => {
+                full(self.space_text(&format!("cannot make {}: {error}", path.display())))
+            }
         }
     }
 
     fn space_text(&self, why: &str) -> String {
         match self.fs.space(&self.config.dir) {
-            Ok(space) => format!("{why} ({} has {} of {} MiB free)", self.config.dir.display(), space.free >> 20, space.total >> 20),
+            Ok(space) => format!(
+                "{why} ({} has {} of {} MiB free)",
+                self.config.dir.display(),
+                space.free >> 20,
+                space.total >> 20
+            ),
             Err(_) => why.to_owned(),
         }
     }
@@ -155,7 +175,10 @@ impl Files {
     pub(crate) fn take_below(&self, position: u64) -> Vec<Arc<Segment>> {
         let _changing = self.changing.lock();
         let segments = self.segments.load();
-        let (gone, kept): (Vec<_>, Vec<_>) = segments.iter().cloned().partition(|segment| segment.end() <= position);
+        let (gone, kept): (Vec<_>, Vec<_>) = segments
+            .iter()
+            .cloned()
+            .partition(|segment| segment.end() <= position);
         self.segments.store(Arc::new(kept));
         gone
     }
@@ -177,30 +200,36 @@ impl Files {
 
     pub(crate) fn start_preparer(self: &Arc<Self>) -> io::Result<()> {
         let files = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("rmq-prepare".to_owned()).spawn(move || {
-            loop {
-                let base = {
+        let thread = std::thread::Builder::new()
+            .name("rmq-prepare".to_owned())
+            .spawn(move || {
+                loop {
+                    let base = {
+                        let mut spare = files.spare.lock();
+                        loop {
+                            if spare.stop {
+                                return;
+                            }
+                            if spare.segment.is_none()
+                                && let Some(base) = spare.wanted
+                            {
+                                break base;
+                            }
+                            files.spare_wanted.wait(&mut spare);
+                        }
+                    };
+                    let _making = files.making.lock();
+                    // The append may have made it itself meanwhile.
+                    let made = if files.segment(base).is_some() {
+                        None
+                    } else {
+                        files.make_ahead(base)
+                    };
                     let mut spare = files.spare.lock();
-                    loop {
-                        if spare.stop {
-                            return;
-                        }
-                        if spare.segment.is_none()
-                            && let Some(base) = spare.wanted
-                        {
-                            break base;
-                        }
-                        files.spare_wanted.wait(&mut spare);
-                    }
-                };
-                let _making = files.making.lock();
-                // The append may have made it itself meanwhile.
-                let made = if files.segment(base).is_some() { None } else { files.make_ahead(base) };
-                let mut spare = files.spare.lock();
-                spare.wanted = None;
-                spare.segment = made;
-            }
-        })?;
+                    spare.wanted = None;
+                    spare.segment = made;
+                }
+            })?;
         *self.preparer.lock() = Some(thread);
         Ok(())
     }
@@ -238,7 +267,9 @@ impl Files {
                 && segment.base() < end
                 && let Err(error) = segment.sync()
             {
-                return Err(self.health.poison(format!("syncing the log up to position {end} failed: {error}")));
+                return Err(self.health.poison(format!(
+                    "syncing the log up to position {end} failed: {error}"
+                )));
             }
         }
         self.crash_point("log.synced");
@@ -255,7 +286,8 @@ impl Files {
     pub(crate) fn watch_confirmed(&self) -> watch::Receiver<u64> {
         let receiver = self.confirmed_watch.subscribe();
         // A receiver that was the first may have missed the last announcement.
-        self.confirmed_watch.send_replace(self.positions.confirmed.load(Ordering::Acquire));
+        self.confirmed_watch
+            .send_replace(self.positions.confirmed.load(Ordering::Acquire));
         receiver
     }
 
@@ -264,7 +296,11 @@ impl Files {
     }
 
     pub(crate) fn report_damage(&self, from: u64, to: u64, why: &str) {
-        tracing::error!(from, to, "the log is damaged: {why}; its other messages are served");
+        tracing::error!(
+            from,
+            to,
+            "the log is damaged: {why}; its other messages are served"
+        );
         let mut damaged = self.damaged.lock();
         if damaged.len() < DAMAGED_MAX {
             let end = damaged.entry(from).or_insert(to);
@@ -273,18 +309,36 @@ impl Files {
     }
 
     pub(crate) fn damage(&self) -> Vec<DamagedRange> {
-        self.damaged.lock().iter().map(|(from, to)| DamagedRange { from: *from, to: *to }).collect()
+        self.damaged
+            .lock()
+            .iter()
+            .map(|(from, to)| DamagedRange {
+                from: *from,
+                to: *to,
+            })
+            .collect()
     }
 
     /// The bytes of the record at `position`, whose lengths, place and checksum are right.
     pub(crate) fn intact_record(&self, position: u64) -> Result<Slice, ReadError> {
         let no_record = |reason: String| ReadError::NoRecord { position, reason };
-        let segment = self.segment(position).ok_or_else(|| self.outside(position))?;
+        let segment = self
+            .segment(position)
+            .ok_or_else(|| self.outside(position))?;
         let rest = segment.end() - position;
-        let head = segment.view(position, 4).ok_or_else(|| no_record("it cannot be read".to_owned()))?;
-        let size = head.first_chunk().map_or(0, |size| i32::from_be_bytes(*size));
-        let size = u64::try_from(size).ok().filter(|size| *size <= rest).ok_or_else(|| no_record(format!("its size is {size}")))?;
-        let slice = segment.view(position, size).ok_or_else(|| no_record("it cannot be read".to_owned()))?;
+        let head = segment
+            .view(position, 4)
+            .ok_or_else(|| no_record("it cannot be read".to_owned()))?;
+        let size = head
+            .first_chunk()
+            .map_or(0, |size| i32::from_be_bytes(*size));
+        let size = u64::try_from(size)
+            .ok()
+            .filter(|size| *size <= rest)
+            .ok_or_else(|| no_record(format!("its size is {size}")))?;
+        let slice = segment
+            .view(position, size)
+            .ok_or_else(|| no_record("it cannot be read".to_owned()))?;
         check(&slice, position).map_err(|error| no_record(error.to_string()))?;
         Ok(slice)
     }
@@ -294,7 +348,10 @@ impl Files {
         if position < start {
             ReadError::Removed { position, start }
         } else {
-            ReadError::BeyondEnd { position, end: self.positions.confirmed.load(Ordering::Acquire) }
+            ReadError::BeyondEnd {
+                position,
+                end: self.positions.confirmed.load(Ordering::Acquire),
+            }
         }
     }
 
@@ -304,7 +361,9 @@ impl Files {
         if rest < 8 {
             return Found::SegmentEnd;
         }
-        let Some(head) = segment.view(position, 8) else { return Found::Nothing };
+        let Some(head) = segment.view(position, 8) else {
+            return Found::Nothing;
+        };
         let (size, magic) = match (head.first_chunk::<4>(), head.last_chunk::<4>()) {
             (Some(size), Some(magic)) => (i32::from_be_bytes(*size), i32::from_be_bytes(*magic)),
             _ => return Found::Nothing,
@@ -312,7 +371,12 @@ impl Files {
         if magic == BLANK_MAGIC && u64::try_from(size).is_ok_and(|size| size == rest) {
             return Found::SegmentEnd;
         }
-        let Some(size) = u64::try_from(size).ok().filter(|size| (8..=rest).contains(size)) else { return Found::Nothing };
+        let Some(size) = u64::try_from(size)
+            .ok()
+            .filter(|size| (8..=rest).contains(size))
+        else {
+            return Found::Nothing;
+        };
         match segment.view(position, size) {
             Some(slice) if check(&slice, position).is_ok() => Found::Record(slice),
             _ => Found::Nothing,
@@ -327,7 +391,9 @@ impl Files {
         let mut at = 1;
         while at + 36 <= bytes.len() {
             let candidate = position + at as u64;
-            if bytes[at + 28..at + 36] == candidate.to_be_bytes() && matches!(self.look(segment, candidate), Found::Record(_)) {
+            if bytes[at + 28..at + 36] == candidate.to_be_bytes()
+                && matches!(self.look(segment, candidate), Found::Record(_))
+            {
                 return Some(candidate);
             }
             at += 1;
@@ -354,7 +420,11 @@ pub(crate) enum Found {
 pub(crate) fn check(bytes: &[u8], position: u64) -> Result<(), RecordError> {
     let record = RecordView::parse(bytes)?;
     if record.position().0 != position {
-        return Err(RecordError::Length { what: "position", length: record.position().0 as i64, size: bytes.len() });
+        return Err(RecordError::Length {
+            what: "position",
+            length: record.position().0 as i64,
+            size: bytes.len(),
+        });
     }
     // A record without its own checksum was not written by this store; its body's must do.
     if !record.check_record_crc()? {
@@ -376,35 +446,46 @@ impl LogReader for Files {
 
     fn store_time(&self, position: u64) -> Option<i64> {
         let slice = self.intact_record(position).ok()?;
-        RecordView::parse(&slice).ok().map(|record| record.store_ms())
+        RecordView::parse(&slice)
+            .ok()
+            .map(|record| record.store_ms())
     }
 
     fn start(&self) -> u64 {
-        self.segments.load().first().map_or(0, |segment| segment.base())
+        self.segments
+            .load()
+            .first()
+            .map_or(0, |segment| segment.base())
     }
 
     fn segment_end(&self, position: u64) -> u64 {
-        self.segment(position).map_or(position, |segment| segment.end())
+        self.segment(position)
+            .map_or(position, |segment| segment.end())
     }
 
     fn make_durable(&self, up_to: u64) -> io::Result<()> {
         if self.positions.flushed.load(Ordering::Acquire) >= up_to {
             return Ok(());
         }
-        self.sync_up_to(up_to).map_err(|error| io::Error::other(error.to_string()))
+        self.sync_up_to(up_to)
+            .map_err(|error| io::Error::other(error.to_string()))
     }
 
     fn scan(&self, from: u64, to: u64, visit: &mut dyn FnMut(u64, &[u8])) -> io::Result<()> {
         let mut position = from.max(LogReader::start(self));
         while position < to {
-            let Some(segment) = self.segment(position) else { return Ok(()) };
+            let Some(segment) = self.segment(position) else {
+                return Ok(());
+            };
             match self.look(&segment, position) {
                 Found::Record(slice) => {
                     visit(position, &slice);
                     position += slice.len() as u64;
                 }
                 Found::SegmentEnd => position = segment.end(),
-                Found::Nothing => position = self.resync(&segment, position, to).unwrap_or(segment.end()),
+                Found::Nothing => {
+                    position = self.resync(&segment, position, to).unwrap_or(segment.end())
+                }
             }
         }
         Ok(())

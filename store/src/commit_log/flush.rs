@@ -58,10 +58,14 @@ impl Flush {
     pub(crate) fn start(&self, log: &Arc<CommitLog>) -> io::Result<()> {
         // Weak would end it too early: the log stops it in `close` or `abandon`.
         let running = Arc::clone(log);
-        let thread = std::thread::Builder::new().name("rmq-flush".to_owned()).spawn(move || match running.config.flush {
-            FlushMode::Sync => running.flush.run_sync(&running),
-            FlushMode::Async { interval_ms, .. } => running.flush.run_async(&running.files, Duration::from_millis(interval_ms)),
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("rmq-flush".to_owned())
+            .spawn(move || match running.config.flush {
+                FlushMode::Sync => running.flush.run_sync(&running),
+                FlushMode::Async { interval_ms, .. } => running
+                    .flush
+                    .run_async(&running.files, Duration::from_millis(interval_ms)),
+            })?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
@@ -97,9 +101,14 @@ impl Flush {
 
     /// Async mode: something was written.
     pub(crate) fn written(&self, files: &Files) {
-        let FlushMode::Async { bytes, .. } = self.mode else { return };
+        let FlushMode::Async { bytes, .. } = self.mode else {
+            return;
+        };
         let positions = &files.positions;
-        let unsynced = positions.written.load(Ordering::Acquire).saturating_sub(positions.flushed.load(Ordering::Acquire));
+        let unsynced = positions
+            .written
+            .load(Ordering::Acquire)
+            .saturating_sub(positions.flushed.load(Ordering::Acquire));
         let wake = self.idle.swap(false, Ordering::AcqRel)
             || (unsynced >= bytes && !self.urgent.swap(true, Ordering::AcqRel));
         if wake {
@@ -144,10 +153,15 @@ impl Flush {
         loop {
             {
                 let mut state = self.state.lock();
-                while !state.stop && positions.written.load(Ordering::Acquire) <= positions.flushed.load(Ordering::Acquire) {
+                while !state.stop
+                    && positions.written.load(Ordering::Acquire)
+                        <= positions.flushed.load(Ordering::Acquire)
+                {
                     self.idle.store(true, Ordering::Release);
                     // Written between the look and the flag: that writer saw no flag.
-                    if positions.written.load(Ordering::Acquire) > positions.flushed.load(Ordering::Acquire) {
+                    if positions.written.load(Ordering::Acquire)
+                        > positions.flushed.load(Ordering::Acquire)
+                    {
                         break;
                     }
                     self.wake.wait(&mut state);

@@ -124,18 +124,34 @@ struct Writer {
 
 impl CommitLog {
     /// A log that goes on at the end of `files`.
-    pub(crate) fn new(config: StoreConfig, files: Arc<Files>, dispatcher: Dispatcher, flush: Flush) -> Self {
+    pub(crate) fn new(
+        config: StoreConfig,
+        files: Arc<Files>,
+        dispatcher: Dispatcher,
+        flush: Flush,
+    ) -> Self {
         let next = files.positions.written.load(Ordering::Acquire);
         let segment_end = files.segment(next).map_or(next, |segment| segment.end());
         let appender = Appender {
-            staging: Staging { start: next, end: next, ..Staging::default() },
+            staging: Staging {
+                start: next,
+                end: next,
+                ..Staging::default()
+            },
             full: Vec::new(),
             next,
             segment_end,
             last_ms: 0,
             closed: false,
         };
-        Self { config, files, dispatcher, append: Mutex::new(appender), write: Mutex::default(), flush }
+        Self {
+            config,
+            files,
+            dispatcher,
+            append: Mutex::new(appender),
+            write: Mutex::default(),
+            flush,
+        }
     }
 
     pub(crate) fn append(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
@@ -144,26 +160,40 @@ impl CommitLog {
         let (appended, staged) = {
             let mut appender = self.append.lock();
             self.make_room(&mut appender, prepared.size)?;
-            (self.push(&mut appender, &mut prepared, now), appender.staging.bytes.len())
+            (
+                self.push(&mut appender, &mut prepared, now),
+                appender.staging.bytes.len(),
+            )
         };
         self.relieve(staged)?;
         Ok(appended)
     }
 
     /// All messages with consecutive offsets, or none.
-    pub(crate) fn append_batch(&self, messages: &[NewMessage<'_>]) -> Result<SmallVec<[Appended; 8]>, AppendError> {
-        let mut prepared: Vec<Prepared<'_>> =
-            messages.iter().map(|message| Prepared::new(message, &self.config)).collect::<Result<_, _>>()?;
+    pub(crate) fn append_batch(
+        &self,
+        messages: &[NewMessage<'_>],
+    ) -> Result<SmallVec<[Appended; 8]>, AppendError> {
+        let mut prepared: Vec<Prepared<'_>> = messages
+            .iter()
+            .map(|message| Prepared::new(message, &self.config))
+            .collect::<Result<_, _>>()?;
         let total: usize = prepared.iter().map(|record| record.size).sum();
         if total as u64 + FILLER_BYTES > self.config.segment_bytes {
-            return Err(AppendError::RecordTooLarge { bytes: total, segment_bytes: self.config.segment_bytes });
+            return Err(AppendError::RecordTooLarge {
+                bytes: total,
+                segment_bytes: self.config.segment_bytes,
+            });
         }
         let now = (self.config.now_ms)();
         let (appended, staged) = {
             let mut appender = self.append.lock();
             // A batch does not cross segments, so that nothing can fail in its middle.
             self.make_room(&mut appender, total)?;
-            let appended = prepared.iter_mut().map(|record| self.push(&mut appender, record, now)).collect();
+            let appended = prepared
+                .iter_mut()
+                .map(|record| self.push(&mut appender, record, now))
+                .collect();
             (appended, appender.staging.bytes.len())
         };
         self.relieve(staged)?;
@@ -172,7 +202,11 @@ impl CommitLog {
 
     /// Writes what is staged when it has become too much.
     fn relieve(&self, staged: usize) -> Result<(), AppendError> {
-        if staged > STAGED_BYTES_MAX { self.write_out() } else { Ok(()) }
+        if staged > STAGED_BYTES_MAX {
+            self.write_out()
+        } else {
+            Ok(())
+        }
     }
 
     fn push(&self, appender: &mut Appender, record: &mut Prepared<'_>, now: i64) -> Appended {
@@ -183,7 +217,12 @@ impl CommitLog {
         // Store times never run backwards in the log, whatever the clock does: look-ups by time rely on it.
         let store_ms = now.max(appender.last_ms);
         appender.last_ms = store_ms;
-        record.write(queue_offset, position, store_ms, &mut appender.staging.bytes);
+        record.write(
+            queue_offset,
+            position,
+            store_ms,
+            &mut appender.staging.bytes,
+        );
         let end = position + record.size as u64;
         appender.next = end;
         appender.staging.end = end;
@@ -195,7 +234,8 @@ impl CommitLog {
             tag_hash: record.message.tag_hash,
             store_ms,
             keys: std::mem::take(&mut record.keys),
-            settings: (record.message.topic == SETTINGS_TOPIC).then(|| bytes::Bytes::copy_from_slice(record.message.body)),
+            settings: (record.message.topic == SETTINGS_TOPIC)
+                .then(|| bytes::Bytes::copy_from_slice(record.message.body)),
         });
         self.files.positions.appended.store(end, Ordering::Release);
         Appended {
@@ -220,11 +260,24 @@ impl CommitLog {
         let segment = self.files.next_segment(base)?;
         let left = base - appender.next;
         if left > 0 {
-            appender.staging.bytes.extend_from_slice(&(left as i32).to_be_bytes());
-            appender.staging.bytes.extend_from_slice(&BLANK_MAGIC.to_be_bytes());
+            appender
+                .staging
+                .bytes
+                .extend_from_slice(&(left as i32).to_be_bytes());
+            appender
+                .staging
+                .bytes
+                .extend_from_slice(&BLANK_MAGIC.to_be_bytes());
         }
         appender.staging.end = base;
-        let full = std::mem::replace(&mut appender.staging, Staging { start: base, end: base, ..Staging::default() });
+        let full = std::mem::replace(
+            &mut appender.staging,
+            Staging {
+                start: base,
+                end: base,
+                ..Staging::default()
+            },
+        );
         appender.full.push(full);
         appender.next = base;
         appender.segment_end = segment.end();
@@ -286,7 +339,14 @@ impl CommitLog {
             let mut appender = self.append.lock();
             let next = appender.next;
             let empty = std::mem::take(&mut writer.empty);
-            let staged = std::mem::replace(&mut appender.staging, Staging { start: next, end: next, ..empty });
+            let staged = std::mem::replace(
+                &mut appender.staging,
+                Staging {
+                    start: next,
+                    end: next,
+                    ..empty
+                },
+            );
             writer.full.append(&mut appender.full);
             writer.full.push(staged);
             next
@@ -296,10 +356,17 @@ impl CommitLog {
                 continue;
             }
             let Some(segment) = self.files.segment(staged.start) else {
-                return Err(self.files.health.poison(format!("there is no segment for position {}", staged.start)));
+                return Err(self
+                    .files
+                    .health
+                    .poison(format!("there is no segment for position {}", staged.start)));
             };
             if let Err(error) = segment.write(staged.start, &staged.bytes) {
-                return Err(self.files.health.poison(format!("writing {} bytes at log position {} failed: {error}", staged.bytes.len(), staged.start)));
+                return Err(self.files.health.poison(format!(
+                    "writing {} bytes at log position {} failed: {error}",
+                    staged.bytes.len(),
+                    staged.start
+                )));
             }
         }
         self.files.crash_point("log.written");
@@ -311,7 +378,8 @@ impl CommitLog {
         self.files.positions.confirmed.store(end, Ordering::Release);
         let mut last = None;
         for mut staged in writer.full.drain(..) {
-            self.dispatcher.collect(&mut staged.entries, end, &mut writer.arrivals);
+            self.dispatcher
+                .collect(&mut staged.entries, end, &mut writer.arrivals);
             last = Some(staged);
         }
         if let Some(mut staged) = last
@@ -326,7 +394,11 @@ impl CommitLog {
     }
 
     /// Calls `done` when everything below `up_to` is acknowledged as the flush mode promises, or cannot be any more.
-    pub(crate) fn when_acked(&self, up_to: LogPosition, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>) {
+    pub(crate) fn when_acked(
+        &self,
+        up_to: LogPosition,
+        done: Box<dyn FnOnce(Result<(), AppendError>) + Send>,
+    ) {
         if self.files.positions.written.load(Ordering::Acquire) >= up_to.0 {
             return done(Ok(()));
         }
@@ -341,7 +413,10 @@ impl CommitLog {
         self.append.lock().closed = true;
         self.flush.stop();
         let end = self.write_and_sync();
-        self.flush.fail_waiters(end.as_ref().err().cloned().unwrap_or(AppendError::Closed), end.as_ref().ok().copied());
+        self.flush.fail_waiters(
+            end.as_ref().err().cloned().unwrap_or(AppendError::Closed),
+            end.as_ref().ok().copied(),
+        );
         end.map(|_| ())
     }
 

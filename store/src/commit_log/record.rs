@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use rmq_protocol::message::{MAGIC_V1, MAGIC_V2, RECORD_CRC_BYTES, crc_digits, flags, properties, property};
+use rmq_protocol::message::{
+    MAGIC_V1, MAGIC_V2, RECORD_CRC_BYTES, crc_digits, flags, properties, property,
+};
 
 use super::NewMessage;
 use super::crc_shift::Shift;
@@ -33,10 +35,17 @@ pub(crate) struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    pub(crate) fn new(message: &'a NewMessage<'a>, config: &StoreConfig) -> Result<Self, AppendError> {
-        let (body, topic, properties) = (message.body, message.topic.as_bytes(), message.properties);
+    pub(crate) fn new(
+        message: &'a NewMessage<'a>,
+        config: &StoreConfig,
+    ) -> Result<Self, AppendError> {
+        let (body, topic, properties) =
+            (message.body, message.topic.as_bytes(), message.properties);
         if body.len() > config.body_bytes_max && message.topic != SETTINGS_TOPIC {
-            return Err(AppendError::BodyTooLarge { bytes: body.len(), max: config.body_bytes_max });
+            return Err(AppendError::BodyTooLarge {
+                bytes: body.len(),
+                max: config.body_bytes_max,
+            });
         }
         let properties_len = properties.len() + RECORD_CRC_BYTES;
         if properties_len > PROPERTIES_MAX {
@@ -46,15 +55,26 @@ impl<'a> Prepared<'a> {
             });
         }
         if topic.len() > TOPIC_MAX {
-            return Err(AppendError::TopicTooLong { bytes: topic.len(), max: TOPIC_MAX });
+            return Err(AppendError::TopicTooLong {
+                bytes: topic.len(),
+                max: TOPIC_MAX,
+            });
         }
         let long_topic = topic.len() > 127;
 
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(body);
-        let body_crc = if body.is_empty() { 0 } else { hasher.clone().finalize() & 0x7fff_ffff };
+        let body_crc = if body.is_empty() {
+            0
+        } else {
+            hasher.clone().finalize() & 0x7fff_ffff
+        };
         let topic_len = (topic.len() as u16).to_be_bytes();
-        let topic_len: &[u8] = if long_topic { &topic_len } else { &topic_len[1..] };
+        let topic_len: &[u8] = if long_topic {
+            &topic_len
+        } else {
+            &topic_len[1..]
+        };
         hasher.update(topic_len);
         hasher.update(topic);
         hasher.update(&(properties_len as u16).to_be_bytes());
@@ -96,7 +116,10 @@ impl<'a> Prepared<'a> {
         let size = prepared.head_len + tail_len + RECORD_CRC_BYTES;
         // A record and the filler after it must fit, and leave a segment some use.
         if size as u64 + 8 > config.segment_bytes {
-            return Err(AppendError::RecordTooLarge { bytes: size, segment_bytes: config.segment_bytes });
+            return Err(AppendError::RecordTooLarge {
+                bytes: size,
+                segment_bytes: config.segment_bytes,
+            });
         }
         prepared.size = size;
         prepared.head[..4].copy_from_slice(&(size as i32).to_be_bytes());
@@ -104,7 +127,13 @@ impl<'a> Prepared<'a> {
     }
 
     /// Appends the record with its place to `out`.
-    pub(crate) fn write(&mut self, queue_offset: i64, position: u64, store_ms: i64, out: &mut Vec<u8>) {
+    pub(crate) fn write(
+        &mut self,
+        queue_offset: i64,
+        position: u64,
+        store_ms: i64,
+        out: &mut Vec<u8>,
+    ) {
         self.patch(QUEUE_OFFSET_AT, queue_offset.to_be_bytes());
         self.patch(POSITION_AT, position.to_be_bytes());
         self.patch(self.store_ms_at, store_ms.to_be_bytes());
@@ -116,9 +145,15 @@ impl<'a> Prepared<'a> {
         out.extend_from_slice(head);
         out.extend_from_slice(message.body);
         let topic_len = (topic.len() as u16).to_be_bytes();
-        out.extend_from_slice(if topic.len() > 127 { &topic_len } else { &topic_len[1..] });
+        out.extend_from_slice(if topic.len() > 127 {
+            &topic_len
+        } else {
+            &topic_len[1..]
+        });
         out.extend_from_slice(topic);
-        out.extend_from_slice(&((message.properties.len() + RECORD_CRC_BYTES) as u16).to_be_bytes());
+        out.extend_from_slice(
+            &((message.properties.len() + RECORD_CRC_BYTES) as u16).to_be_bytes(),
+        );
         out.extend_from_slice(message.properties);
         out.extend_from_slice(property::CRC32.as_bytes());
         out.push(properties::NAME_VALUE_SEPARATOR);

@@ -1,5 +1,8 @@
 //! Read-only views of files. The only place with `unsafe`.
-#![allow(unsafe_code, reason = "mapping a file cannot be proven safe by the compiler; see the comment at the call")]
+#![allow(
+    unsafe_code,
+    reason = "mapping a file cannot be proven safe by the compiler; see the comment at the call"
+)]
 
 use std::fs::File;
 use std::io;
@@ -18,7 +21,8 @@ enum Inner {
 impl Map {
     /// Maps the first `len` bytes, which must exist.
     pub(super) fn of(file: &File, len: u64) -> io::Result<Self> {
-        let len = usize::try_from(len).map_err(|_| io::Error::other("the file is too large for this machine"))?;
+        let len = usize::try_from(len)
+            .map_err(|_| io::Error::other("the file is too large for this machine"))?;
         if len == 0 {
             return Ok(Self(Inner::Copied(Vec::new())));
         }

@@ -1,14 +1,18 @@
 //! The seam to the file system: everything the store does to files goes through [`Fs`] and [`File`], so that tests can make it fail,
 //! drop what was not synced, or stop at any step.
 
+mod faulty;
 mod map;
 mod real;
+mod simulated;
 
 use std::io;
 use std::path::Path;
 
+pub use faulty::{Fault, FaultyFs, Operation};
 pub use map::Map;
 pub use real::RealFs;
+pub use simulated::{Crash, SimulatedDisk};
 
 /// Operations on names. Paths are absolute or relative to the working directory, as given in the configuration.
 pub trait Fs: Send + Sync + 'static {
@@ -82,6 +86,10 @@ impl Space {
     /// Used share, 0 to 1.
     #[must_use]
     pub fn used_ratio(&self) -> f64 {
-        if self.total == 0 { 0.0 } else { 1.0 - self.free as f64 / self.total as f64 }
+        if self.total == 0 {
+            0.0
+        } else {
+            1.0 - self.free as f64 / self.total as f64
+        }
     }
 }

@@ -23,12 +23,19 @@ impl Fs for RealFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         Ok(Box::new(RealFile(file)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(RealFile(OpenOptions::new().read(true).write(true).open(path)?)))
+        Ok(Box::new(RealFile(
+            OpenOptions::new().read(true).write(true).open(path)?,
+        )))
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -50,14 +57,23 @@ impl Fs for RealFs {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         fs::read_dir(dir)?
             .map(|entry| {
-                entry?.file_name().into_string().map_err(|name| io::Error::other(format!("{} holds a file whose name is not UTF-8: {}", dir.display(), name.display())))
+                entry?.file_name().into_string().map_err(|name| {
+                    io::Error::other(format!(
+                        "{} holds a file whose name is not UTF-8: {}",
+                        dir.display(),
+                        name.display()
+                    ))
+                })
             })
             .collect()
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(dir)?;
-        Ok(Space { total: stat.f_blocks * stat.f_frsize, free: stat.f_bavail * stat.f_frsize })
+        Ok(Space {
+            total: stat.f_blocks * stat.f_frsize,
+            free: stat.f_bavail * stat.f_frsize,
+        })
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
@@ -68,12 +84,20 @@ impl Fs for RealFs {
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>> {
         use std::io::Write;
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
                 let holder = fs::read_to_string(path).unwrap_or_default();
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_owned()));
+                return Err(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    holder.trim().to_owned(),
+                ));
             }
             Err(fs::TryLockError::Error(error)) => return Err(error),
         }
@@ -132,7 +156,9 @@ impl File for RealFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.write_zeros(offset, len),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.write_zeros(offset, len)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -140,7 +166,9 @@ impl File for RealFile {
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, FallocateFlags::ZERO_RANGE, offset, len) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.write_zeros(offset, len),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.write_zeros(offset, len)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -157,7 +185,11 @@ impl File for RealFile {
             match rustix::io::preadv2(&self.0, &mut into, at, ReadWriteFlags::NOWAIT) {
                 Ok(read) => read == 1,
                 // Where the kernel cannot tell, a read in place is as good as any.
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => true,
+                Err(
+                    rustix::io::Errno::OPNOTSUPP
+                    | rustix::io::Errno::NOSYS
+                    | rustix::io::Errno::INVAL,
+                ) => true,
                 Err(_) => false,
             }
         };

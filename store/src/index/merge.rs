@@ -47,6 +47,7 @@ impl Index {
                 inputs,
             )
         })?;
+        self.fs.crash_point("index.merge_written");
         let merged = Run::open(&*self.fs, &path, span)?;
         let mut all = Runs::clone(&runs);
         all.splice(group, [Arc::new(merged)]);

@@ -200,6 +200,7 @@ impl Index {
             runs: names,
         }
         .store(&*self.fs, &self.dir)?;
+        self.fs.crash_point("index.manifest_replaced");
         if let Some(last) = runs.last() {
             self.end.store(last.span().to, Ordering::Release);
         }

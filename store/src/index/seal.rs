@@ -75,7 +75,8 @@ impl Shared {
             .and_then(|()| self.seal_run(from, &batch));
         self.give_back(batch, sealed.is_err());
         let end = sealed?;
-        Ok(end < self.dispatched())
+        // Without progress there is nothing more to do now, whatever is left.
+        Ok(end > from && end < self.dispatched())
     }
 
     fn seal_tables(&self, batch: &Batch) -> Result<(), SealError> {
@@ -91,7 +92,9 @@ impl Shared {
         self.log
             .make_durable(self.dispatched())
             .map_err(SealError::Log)?;
+        self.index.fs.crash_point("index.log_durable");
         self.tables.commit(&batch.changes, &heads, batch.to)?;
+        self.index.fs.crash_point("index.tables_committed");
         Ok(())
     }
 
@@ -112,9 +115,11 @@ impl Shared {
         let mut generation = self.index.change();
         let name = self.index.next_name(&mut generation, span);
         let run = self.write_run(name, &queues, &keys)?;
+        self.index.fs.crash_point("index.run_written");
         debug!(log = %span, queues = queues.len(), keys = keys.len(), bytes = run.file_bytes(), "index run written");
         self.index.append(&mut generation, run)?;
         drop(generation);
+        self.index.fs.crash_point("index.run_published");
 
         for (queue, _, _) in &queues {
             queue.recent().lock().trim_below(to);
@@ -207,9 +212,7 @@ impl Shared {
 
     /// Seals when enough was dispatched since the last run, replaces damaged runs, merges.
     pub(crate) fn maintain(&self) -> Result<(), SealError> {
-        while self.seal_is_due() {
-            self.seal()?;
-        }
+        while self.seal_is_due() && self.seal()? {}
         self.heal();
         while self.index.merge_one(self.config.run_bytes, |position| {
             self.log.segment_end(position)

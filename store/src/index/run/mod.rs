@@ -38,7 +38,6 @@ mod read;
 mod write;
 
 use std::fmt;
-use std::ops::Range;
 
 pub(crate) use read::{Chunk, Run};
 pub(crate) use write::{MergeError, RunWriter, merge_keys, publish};
@@ -87,15 +86,6 @@ pub(crate) struct Span {
 impl Span {
     pub(crate) fn new(from: u64, to: u64) -> Self {
         Self { from, to }
-    }
-
-    pub(crate) fn bytes(self) -> u64 {
-        self.to - self.from
-    }
-
-    /// The number of positions as a range.
-    pub(crate) fn range(self) -> Range<u64> {
-        self.from..self.to
     }
 }
 
