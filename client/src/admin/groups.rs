@@ -1,0 +1,184 @@
+//! Consumer groups.
+
+use rmq_protocol::bodies::{ConsumeStats, ConsumerConnection, SubscriptionGroupConfig};
+use rmq_protocol::names::validate_group;
+use rmq_protocol::requests::{
+    DeleteSubscriptionGroup, GetConsumeStats, GetConsumerConnectionList,
+    GetSubscriptionGroupConfig, UpdateAndCreateSubscriptionGroup,
+};
+
+use super::Admin;
+use crate::error::{Error, ErrorKind};
+
+/// What a consumer group shall be.
+///
+/// ```
+/// let spec = rmq_client::GroupSpec::new("billing").retries(3);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct GroupSpec {
+    config: SubscriptionGroupConfig,
+}
+
+impl GroupSpec {
+    /// A group with the usual settings.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            config: SubscriptionGroupConfig::new(name),
+        }
+    }
+
+    /// Attempts before a message goes to the dead letters. Default 16.
+    pub fn retries(mut self, attempts: u16) -> Self {
+        self.config.retry_max_times = i32::from(attempts);
+        self
+    }
+
+    /// Whether consuming is allowed. Default true.
+    pub fn consumable(mut self, allowed: bool) -> Self {
+        self.config.consume_enable = allowed;
+        self
+    }
+
+    /// Whether every member may get every message. Default true.
+    pub fn broadcasting(mut self, allowed: bool) -> Self {
+        self.config.consume_broadcast_enable = allowed;
+        self
+    }
+
+    /// Consumes in order.
+    pub fn ordered(mut self) -> Self {
+        self.config.consume_message_orderly = true;
+        self
+    }
+}
+
+impl From<SubscriptionGroupConfig> for GroupSpec {
+    /// All settings at once.
+    fn from(config: SubscriptionGroupConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl Admin {
+    /// Creates a group at every master, or changes it where it exists.
+    ///
+    /// # Errors
+    /// When the name is not allowed or a broker refuses; brokers before it have the group then.
+    pub async fn create_group(&self, spec: &GroupSpec) -> Result<(), Error> {
+        validate_group(&spec.config.group_name)
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        let body = spec.config.to_json();
+        for (_, broker) in self.masters(None).await? {
+            let created = broker
+                .call(&UpdateAndCreateSubscriptionGroup {}, &body)
+                .await;
+            created.map_err(|error| {
+                error.doing(&format!("creating group \"{}\"", spec.config.group_name))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a group at every master, with its offsets where `offsets` says so.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn delete_group(&self, group: &str, offsets: bool) -> Result<(), Error> {
+        let request = DeleteSubscriptionGroup {
+            group_name: group.into(),
+            clean_offset: Some(offsets),
+        };
+        for (_, broker) in self.masters(None).await? {
+            broker
+                .call(&request, b"")
+                .await
+                .map_err(|error| error.doing(&format!("deleting group \"{group}\"")))?;
+        }
+        Ok(())
+    }
+
+    /// The settings of a group at each master that has it, by broker name.
+    ///
+    /// # Errors
+    /// When a broker does not answer or none has the group.
+    pub async fn group_config(
+        &self,
+        group: &str,
+    ) -> Result<Vec<(String, SubscriptionGroupConfig)>, Error> {
+        let mut found = Vec::new();
+        for (name, broker) in self.masters(None).await? {
+            match broker
+                .call(
+                    &GetSubscriptionGroupConfig {
+                        group: group.into(),
+                    },
+                    b"",
+                )
+                .await
+            {
+                Ok(answer) => {
+                    found.push((name, SubscriptionGroupConfig::from_json(answer.body())?))
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.doing(&format!("reading group \"{group}\""))),
+            }
+        }
+        if found.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no broker has a group \"{group}\""),
+            ));
+        }
+        Ok(found)
+    }
+
+    /// How far a group is, in one topic or in all, at all brokers.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn consume_stats(
+        &self,
+        group: &str,
+        topic: Option<&str>,
+    ) -> Result<ConsumeStats, Error> {
+        let mut all = ConsumeStats::default();
+        for (_, broker) in self.masters(None).await? {
+            let request = GetConsumeStats {
+                consumer_group: group.into(),
+                topic: topic.map(Into::into),
+                topic_list: None,
+            };
+            let answer = broker.call(&request, b"").await?;
+            let stats = ConsumeStats::from_json(answer.body())?;
+            all.offset_table.0.extend(stats.offset_table.0);
+            all.consume_tps += stats.consume_tps;
+        }
+        all.offset_table
+            .0
+            .sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(all)
+    }
+
+    /// The members of a group at one broker group, as it knows them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when nobody is online.
+    pub async fn connections(
+        &self,
+        broker: &str,
+        group: &str,
+    ) -> Result<ConsumerConnection, Error> {
+        let request = GetConsumerConnectionList {
+            consumer_group: group.into(),
+        };
+        let answer = self
+            .client
+            .master_of(broker)
+            .await?
+            .call(&request, b"")
+            .await?;
+        Ok(ConsumerConnection::from_json(answer.body())?)
+    }
+}

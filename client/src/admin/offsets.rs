@@ -1,0 +1,129 @@
+//! Offsets of groups and bounds of queues.
+
+use rmq_protocol::ResponseCode;
+use rmq_protocol::requests::{
+    GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset, Request, SearchOffsetByTimestamp,
+    UpdateConsumerOffset,
+};
+
+use super::Admin;
+use crate::error::Error;
+use crate::queue::Queue;
+
+impl Admin {
+    /// The next offset that a group will consume of a queue; `None` when it has none yet.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn committed_offset(&self, group: &str, queue: &Queue) -> Result<Option<i64>, Error> {
+        let request = QueryConsumerOffset {
+            consumer_group: group.into(),
+            topic: queue.topic().into(),
+            queue_id: queue.id(),
+            // Only what was committed counts.
+            set_zero_if_not_found: Some(false),
+            broker_name: Some(queue.broker().into()),
+        };
+        let remote = self.client.reader_of(queue).await?;
+        let answer = remote
+            .call_any(QueryConsumerOffset::CODE.as_i32(), &request, b"")
+            .await?;
+        if answer.code() == ResponseCode::QueryNotFound.as_i32() {
+            return Ok(None);
+        }
+        Ok(Some(answer.success()?.fields::<OffsetReply>()?.offset))
+    }
+
+    /// Sets the next offset that a group will consume of a queue.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses, for example an unknown group.
+    pub async fn commit_offset(
+        &self,
+        group: &str,
+        queue: &Queue,
+        offset: i64,
+    ) -> Result<(), Error> {
+        let request = UpdateConsumerOffset {
+            consumer_group: group.into(),
+            topic: queue.topic().into(),
+            queue_id: queue.id(),
+            commit_offset: offset,
+            broker_name: Some(queue.broker().into()),
+        };
+        let committed = self
+            .client
+            .reader_of(queue)
+            .await?
+            .call(&request, b"")
+            .await;
+        committed.map(drop).map_err(|error| {
+            error.doing(&format!(
+                "committing {offset} of {queue} for group \"{group}\""
+            ))
+        })
+    }
+
+    /// The offset after a queue's newest message.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn max_offset(&self, queue: &Queue) -> Result<i64, Error> {
+        let request = GetMaxOffset {
+            topic: queue.topic().into(),
+            queue_id: queue.id(),
+            committed: Some(true),
+            broker_name: Some(queue.broker().into()),
+        };
+        Ok(self
+            .client
+            .reader_of(queue)
+            .await?
+            .call(&request, b"")
+            .await?
+            .fields::<OffsetReply>()?
+            .offset)
+    }
+
+    /// The offset of a queue's oldest message.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn min_offset(&self, queue: &Queue) -> Result<i64, Error> {
+        let request = GetMinOffset {
+            topic: queue.topic().into(),
+            queue_id: queue.id(),
+            broker_name: Some(queue.broker().into()),
+        };
+        Ok(self
+            .client
+            .reader_of(queue)
+            .await?
+            .call(&request, b"")
+            .await?
+            .fields::<OffsetReply>()?
+            .offset)
+    }
+
+    /// The offset of the first message of a queue that was stored at or after a time, Unix milliseconds.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn offset_at(&self, queue: &Queue, unix_ms: i64) -> Result<i64, Error> {
+        let request = SearchOffsetByTimestamp {
+            topic: queue.topic().into(),
+            queue_id: queue.id(),
+            timestamp: unix_ms,
+            boundary_type: Some("LOWER".into()),
+            broker_name: Some(queue.broker().into()),
+        };
+        Ok(self
+            .client
+            .reader_of(queue)
+            .await?
+            .call(&request, b"")
+            .await?
+            .fields::<OffsetReply>()?
+            .offset)
+    }
+}

@@ -1,0 +1,236 @@
+//! Topics.
+
+use std::time::Duration;
+
+use rmq_protocol::bodies::{TopicConfig, TopicList, TopicStatsTable};
+use rmq_protocol::names::validate_topic;
+use rmq_protocol::requests::{
+    DeleteTopicInBroker, DeleteTopicInNamesrv, GetAllTopicListFromNameserver, GetTopicConfig,
+    GetTopicStatsInfo, UpdateAndCreateTopic,
+};
+use rmq_protocol::route::perm;
+
+use super::Admin;
+use crate::error::{Error, ErrorKind};
+
+/// How long a created topic may take to appear in the routes.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a topic shall be.
+///
+/// ```
+/// let spec = rmq_client::TopicSpec::new("orders").queues(8).attribute("message.type", "NORMAL");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct TopicSpec {
+    name: String,
+    read_queues: i32,
+    write_queues: i32,
+    perm: i32,
+    order: bool,
+    attributes: Vec<(String, String)>,
+    cluster: Option<String>,
+}
+
+impl TopicSpec {
+    /// A readable and writable topic with 8 queues at each broker.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            read_queues: 8,
+            write_queues: 8,
+            perm: perm::READ | perm::WRITE,
+            order: false,
+            attributes: Vec::new(),
+            cluster: None,
+        }
+    }
+
+    /// Queues at each broker.
+    pub fn queues(mut self, queues: u16) -> Self {
+        self.read_queues = i32::from(queues);
+        self.write_queues = i32::from(queues);
+        self
+    }
+
+    /// Queues at each broker for reading and for writing, which differ while a topic shrinks.
+    pub fn read_and_write_queues(mut self, read: u16, write: u16) -> Self {
+        self.read_queues = i32::from(read);
+        self.write_queues = i32::from(write);
+        self
+    }
+
+    /// What is allowed.
+    pub fn permissions(mut self, read: bool, write: bool) -> Self {
+        self.perm = if read { perm::READ } else { 0 } | if write { perm::WRITE } else { 0 };
+        self
+    }
+
+    /// An order topic.
+    pub fn ordered(mut self) -> Self {
+        self.order = true;
+        self
+    }
+
+    /// Sets an attribute, such as `message.type`.
+    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.push((name.into(), value.into()));
+        self
+    }
+
+    /// Only at the brokers of this cluster.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.cluster = Some(cluster.into());
+        self
+    }
+}
+
+impl Admin {
+    /// Creates a topic at every master, or changes it where it exists, and waits until its route is known.
+    ///
+    /// # Errors
+    /// When the name is not allowed or a broker refuses; brokers before it have the topic then.
+    pub async fn create_topic(&self, spec: &TopicSpec) -> Result<(), Error> {
+        validate_topic(&spec.name).map_err(|error| Error::invalid(error.to_string()))?;
+        let attributes: Vec<_> = spec
+            .attributes
+            .iter()
+            .map(|(name, value)| format!("+{name}={value}"))
+            .collect();
+        let request = UpdateAndCreateTopic {
+            topic: spec.name.as_str().into(),
+            default_topic: Some(rmq_protocol::names::AUTO_CREATE_TOPIC.into()),
+            read_queue_nums: spec.read_queues,
+            write_queue_nums: spec.write_queues,
+            perm: spec.perm,
+            topic_filter_type: Some("SINGLE_TAG".into()),
+            topic_sys_flag: Some(0),
+            order: Some(spec.order),
+            attributes: Some(attributes.join(",").into()),
+            force: Some(false),
+        };
+        let doing = format!("creating topic \"{}\"", spec.name);
+        for (_, broker) in self.masters(spec.cluster.as_deref()).await? {
+            broker
+                .call(&request, b"")
+                .await
+                .map_err(|error| error.doing(&doing))?;
+        }
+        if spec.perm & perm::WRITE != 0 && spec.write_queues > 0 {
+            self.client
+                .wait_for_route(&spec.name, VISIBLE_WITHIN)
+                .await
+                .map_err(|error| error.doing(&doing))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic at every master and every name server, with its messages.
+    ///
+    /// # Errors
+    /// When a server does not answer or refuses.
+    pub async fn delete_topic(&self, topic: &str) -> Result<(), Error> {
+        let doing = format!("deleting topic \"{topic}\"");
+        for (_, broker) in self.masters(None).await? {
+            let request = DeleteTopicInBroker {
+                topic: topic.into(),
+            };
+            broker
+                .call(&request, b"")
+                .await
+                .map_err(|error| error.doing(&doing))?;
+        }
+        let request = DeleteTopicInNamesrv {
+            topic: topic.into(),
+            cluster_name: None,
+        };
+        for addr in self.client.url().name_servers() {
+            self.client
+                .remote(addr)
+                .call(&request, b"")
+                .await
+                .map_err(|error| error.doing(&doing))?;
+        }
+        self.client.forget_route(topic);
+        Ok(())
+    }
+
+    /// Names of all topics that the name servers know, sorted.
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn topics(&self) -> Result<Vec<String>, Error> {
+        let answer = self
+            .client
+            .ask_name_server(&GetAllTopicListFromNameserver {}, b"")
+            .await?
+            .success()?;
+        let mut list = TopicList::from_json(answer.body())?.topic_list;
+        list.sort();
+        list.dedup();
+        Ok(list)
+    }
+
+    /// The settings of a topic at each master that has it, by broker name.
+    ///
+    /// # Errors
+    /// When a broker does not answer or none has the topic.
+    pub async fn topic_config(&self, topic: &str) -> Result<Vec<(String, TopicConfig)>, Error> {
+        let mut found = Vec::new();
+        for (name, broker) in self.masters(None).await? {
+            match broker
+                .call(
+                    &GetTopicConfig {
+                        topic: topic.into(),
+                        lo: None,
+                    },
+                    b"",
+                )
+                .await
+            {
+                Ok(answer) => found.push((name, TopicConfig::from_json(answer.body())?)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.doing(&format!("reading topic \"{topic}\""))),
+            }
+        }
+        if found.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no broker has a topic \"{topic}\""),
+            ));
+        }
+        Ok(found)
+    }
+
+    /// The bounds of a topic's queues at all its brokers.
+    ///
+    /// # Errors
+    /// When the topic has no route or a broker does not answer.
+    pub async fn topic_stats(&self, topic: &str) -> Result<TopicStatsTable, Error> {
+        let route = self.client.refresh_route(topic).await?;
+        let mut all = TopicStatsTable::default();
+        for data in &route.raw().queue_datas {
+            let Some(addr) = route.reader(&data.broker_name) else {
+                continue;
+            };
+            let answer = self
+                .client
+                .remote(addr)
+                .call(
+                    &GetTopicStatsInfo {
+                        topic: topic.into(),
+                    },
+                    b"",
+                )
+                .await?;
+            let stats = TopicStatsTable::from_json(answer.body())?;
+            all.offset_table.0.extend(stats.offset_table.0);
+            all.topic_put_tps += stats.topic_put_tps;
+        }
+        all.offset_table
+            .0
+            .sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(all)
+    }
+}

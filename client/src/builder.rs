@@ -1,0 +1,108 @@
+//! Settings of a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_transport::{CallerConfig, Connector, TcpConnector};
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::url::ClusterUrl;
+
+/// Time limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// One attempt to connect. Default 3 s.
+    pub connect: Duration,
+    /// One request, connecting included. Default 5 s.
+    pub request: Duration,
+    /// How old a route may become before it is asked for again. Default 30 s.
+    pub route_age: Duration,
+    /// Between heartbeats of a group's member. Default 30 s; brokers forget a client after 120 s.
+    pub heartbeat: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            request: Duration::from_secs(5),
+            route_age: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Builds a [`Client`] with other than the usual settings.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), rmq_client::Error> {
+/// use std::time::Duration;
+/// let client = rmq_client::Client::builder("rmq://localhost:9876")
+///     .name("checkout")
+///     .request_timeout(Duration::from_secs(2))
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub struct ClientBuilder {
+    url: String,
+    pub(crate) name: Option<String>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) caller: CallerConfig,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            name: None,
+            timeouts: Timeouts::default(),
+            connector: Arc::new(TcpConnector),
+            caller: CallerConfig::default(),
+        }
+    }
+
+    /// Tells clients of one process apart; part of the client id that brokers show. Default: unique.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// All time limits at once.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// The time limit of one request, connecting included.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.request = timeout;
+        self
+    }
+
+    /// How connections are opened: plain TCP unless told otherwise.
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connector = connector;
+        self
+    }
+
+    /// Requests that may wait for an answer at once, for each connection; more wait for room. Default 65,535.
+    pub fn in_flight_max(mut self, requests: usize) -> Self {
+        self.caller.in_flight_max = requests.max(1);
+        self
+    }
+
+    /// Connects: `Ok` means that a name server answered.
+    ///
+    /// # Errors
+    /// When the address cannot be understood or no name server answers in time.
+    pub async fn connect(mut self) -> Result<Client, Error> {
+        let url: ClusterUrl = self.url.parse()?;
+        self.caller.connect_timeout = self.timeouts.connect;
+        Client::start(url, self).await
+    }
+}

@@ -1,0 +1,287 @@
+//! The one error type: what failed, where, why, and whether trying again can help.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use rmq_protocol::ResponseCode;
+use rmq_protocol::bodies::BodyError;
+use rmq_protocol::requests::FieldError;
+use rmq_transport::CallError;
+
+/// What kind of failure it is; new kinds may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller gave something that cannot be sent.
+    InvalidInput,
+    /// No name server knows a route of the topic.
+    NoRoute,
+    /// No connection to the other side.
+    Unreachable,
+    /// No answer in time; it may have been processed.
+    Timeout,
+    /// The other side is too busy, or is about to stop.
+    Busy,
+    /// The other side does not allow it.
+    Denied,
+    /// What was asked for does not exist.
+    NotFound,
+    /// The other side refused it for another reason; its code says which.
+    Refused,
+    /// The answer cannot be understood.
+    Protocol,
+    /// The client was shut down.
+    Closed,
+}
+
+/// A failed operation.
+///
+/// ```
+/// use rmq_client::{ClusterUrl, Error, ErrorKind};
+///
+/// let error: Error = "http://x".parse::<ClusterUrl>().unwrap_err().into();
+/// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+/// assert!(!error.is_retryable() && error.broker_code().is_none());
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    what: String,
+    addr: Option<String>,
+    broker_code: Option<i32>,
+    advice: Option<String>,
+    may_have_been_processed: bool,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            what: what.into(),
+            addr: None,
+            broker_code: None,
+            advice: None,
+            may_have_been_processed: false,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, what)
+    }
+
+    pub(crate) fn protocol(addr: &str, what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Protocol, what).at(addr)
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the client was shut down")
+    }
+
+    pub(crate) fn at(mut self, addr: &str) -> Self {
+        self.0.addr = Some(addr.to_owned());
+        self
+    }
+
+    pub(crate) fn advice(mut self, advice: impl Into<String>) -> Self {
+        self.0.advice = Some(advice.into());
+        self
+    }
+
+    pub(crate) fn source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// Puts what was being done before what went wrong.
+    pub(crate) fn doing(mut self, what: &str) -> Self {
+        self.0.what = format!("{what}: {}", self.0.what);
+        self
+    }
+
+    /// An answer with a code that is not success.
+    pub(crate) fn answer(addr: &str, code: i32, remark: &str) -> Self {
+        let known = ResponseCode::from_i32(code);
+        let kind = match known {
+            Some(ResponseCode::SystemBusy | ResponseCode::FlowControl | ResponseCode::GoAway) => {
+                ErrorKind::Busy
+            }
+            Some(ResponseCode::ServiceNotAvailable) => ErrorKind::Busy,
+            Some(ResponseCode::NoPermission) => ErrorKind::Denied,
+            Some(
+                ResponseCode::TopicNotExist
+                | ResponseCode::QueryNotFound
+                | ResponseCode::SubscriptionGroupNotExist
+                | ResponseCode::SubscriptionNotExist
+                | ResponseCode::ConsumerNotOnline
+                | ResponseCode::BrokerNotExist,
+            ) => ErrorKind::NotFound,
+            _ => ErrorKind::Refused,
+        };
+        let name = known.map_or_else(|| format!("code {code}"), |known| known.to_string());
+        let what = if remark.is_empty() {
+            name
+        } else {
+            format!("{name}: {remark}")
+        };
+        let mut error = Self::new(kind, what).at(addr);
+        error.0.broker_code = Some(code);
+        error
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether doing the same again, maybe later, can succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::NoRoute | ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Busy => {
+                true
+            }
+            ErrorKind::Refused => self.0.broker_code == Some(ResponseCode::SystemError.as_i32()),
+            _ => false,
+        }
+    }
+
+    /// Whether the other side may have done it all the same. After `false` nothing happened, so trying again cannot double it.
+    #[must_use]
+    pub fn may_have_been_processed(&self) -> bool {
+        self.0.may_have_been_processed
+    }
+
+    /// The response code of the broker or name server, when it answered.
+    #[must_use]
+    pub fn broker_code(&self) -> Option<i32> {
+        self.0.broker_code
+    }
+
+    /// Where it failed, `host:port`.
+    #[must_use]
+    pub fn addr(&self) -> Option<&str> {
+        self.0.addr.as_deref()
+    }
+
+    /// What can be done about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        self.0.advice.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.what)?;
+        if let Some(addr) = &self.0.addr {
+            write!(f, " (at {addr})")?;
+        }
+        if let Some(advice) = &self.0.advice {
+            write!(f, "; {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("what", &self.0.what)
+            .field("addr", &self.0.addr)
+            .field("broker_code", &self.0.broker_code)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        let (kind, addr) = match &error {
+            CallError::Connect { addr, .. } | CallError::Lost { addr } => {
+                (ErrorKind::Unreachable, addr)
+            }
+            CallError::Timeout { addr, .. } => (ErrorKind::Timeout, addr),
+            CallError::NotSent { addr, .. } => (ErrorKind::Unreachable, addr),
+            CallError::Closed { .. } => return Self::closed(),
+            _ => return Self::new(ErrorKind::Unreachable, error.to_string()).source(error),
+        };
+        let mut out = Self::new(kind, error.to_string());
+        out.0.addr = Some(addr.clone());
+        out.0.may_have_been_processed = error.may_have_been_processed();
+        // The text of the call already names the address.
+        out.0.what = out
+            .0
+            .what
+            .replace(&format!(" {addr}"), "")
+            .trim_end()
+            .to_owned();
+        out.source(error)
+    }
+}
+
+impl From<crate::UrlError> for Error {
+    fn from(error: crate::UrlError) -> Self {
+        Self::invalid(error.to_string()).source(error)
+    }
+}
+
+impl From<FieldError> for Error {
+    fn from(error: FieldError) -> Self {
+        Self::new(ErrorKind::Protocol, "the answer lacks what it must have").source(error)
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        Self::new(ErrorKind::Protocol, "the answer's body cannot be read").source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_decide_what_can_be_retried() {
+        for (code, kind, retryable) in [
+            (ResponseCode::SystemError, ErrorKind::Refused, true),
+            (ResponseCode::SystemBusy, ErrorKind::Busy, true),
+            (ResponseCode::NoPermission, ErrorKind::Denied, false),
+            (ResponseCode::TopicNotExist, ErrorKind::NotFound, false),
+            (ResponseCode::MessageIllegal, ErrorKind::Refused, false),
+        ] {
+            let error = Error::answer("b:1", code.as_i32(), "why");
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (kind, retryable),
+                "{code}"
+            );
+            assert_eq!(error.broker_code(), Some(code.as_i32()));
+            assert_eq!(error.to_string(), format!("{code}: why (at b:1)"));
+        }
+    }
+
+    #[test]
+    fn lost_calls_may_have_been_processed() {
+        let lost: Error = CallError::Lost {
+            addr: "b:1".to_owned(),
+        }
+        .into();
+        assert!(lost.may_have_been_processed() && lost.is_retryable());
+        assert_eq!(lost.addr(), Some("b:1"));
+    }
+}

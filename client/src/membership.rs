@@ -1,0 +1,296 @@
+//! Being a member of a consumer group: heartbeats to every broker, notices of changes, and leaving.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rmq_protocol::bodies::{
+    ConsumeFromWhere, ConsumeType, ConsumerData, ConsumerList, HeartbeatData, MessageModel,
+    SubscriptionData,
+};
+use rmq_protocol::names::{retry_topic, validate_group};
+use rmq_protocol::requests::{GetConsumerListByGroup, HeartBeat, Request, UnregisterClient};
+use rmq_protocol::{RequestCode, ResponseCode};
+use tokio::sync::watch;
+use tokio::time::{Duration, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::client::{Client, now_ms};
+use crate::error::Error;
+
+/// Pause before a heartbeat is tried again that failed or whose connection broke.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a member subscribes to.
+#[derive(Debug)]
+#[must_use]
+pub struct MembershipBuilder {
+    client: Client,
+    group: String,
+    subscriptions: Vec<SubscriptionData>,
+    model: MessageModel,
+    from: ConsumeFromWhere,
+}
+
+impl MembershipBuilder {
+    pub(crate) fn new(client: Client, group: String) -> Self {
+        Self {
+            client,
+            group,
+            subscriptions: Vec::new(),
+            model: MessageModel::Clustering,
+            from: ConsumeFromWhere::LastOffset,
+        }
+    }
+
+    /// Subscribes to a topic: `*`, or tags as `A || B`.
+    pub fn subscribe(mut self, topic: impl Into<String>, tags: &str) -> Self {
+        self.subscriptions
+            .push(SubscriptionData::tags(topic, tags, now_ms()));
+        self
+    }
+
+    /// Every member gets every message.
+    pub fn broadcasting(mut self) -> Self {
+        self.model = MessageModel::Broadcasting;
+        self
+    }
+
+    /// A new group begins with the oldest messages instead of the next ones.
+    pub fn from_first(mut self) -> Self {
+        self.from = ConsumeFromWhere::FirstOffset;
+        self
+    }
+
+    /// Joins: `Ok` means that every broker of the cluster knows the member.
+    ///
+    /// # Errors
+    /// When the group's name is not allowed or a broker does not answer.
+    pub async fn join(mut self) -> Result<Membership, Error> {
+        validate_group(&self.group).map_err(|error| Error::invalid(error.to_string()))?;
+        if self.model == MessageModel::Clustering {
+            self.subscriptions.push(SubscriptionData::tags(
+                retry_topic(&self.group),
+                "*",
+                now_ms(),
+            ));
+        }
+        let data = HeartbeatData {
+            client_id: self.client.id().to_owned(),
+            consumer_data_set: vec![ConsumerData {
+                consume_from_where: self.from,
+                consume_type: ConsumeType::Passively,
+                group_name: self.group.clone(),
+                message_model: self.model,
+                subscription_data_set: self.subscriptions,
+                unit_mode: false,
+            }],
+            ..HeartbeatData::default()
+        };
+        let changes = self.client.notices().watch(&self.group);
+        let member = Arc::new(Member {
+            group: self.group,
+            client: self.client,
+            heartbeat: data.to_json(),
+        });
+        let stop = member.client.stopped().child_token();
+        // Before the first heartbeat is answered nobody may rely on the membership.
+        let brokers = member.brokers().await?;
+        for addr in &brokers {
+            member
+                .heartbeat(addr)
+                .await
+                .map_err(|error| error.doing(&format!("joining group \"{}\"", member.group)))?;
+        }
+        let beat = beat_everywhere(Arc::clone(&member), brokers, stop.clone());
+        member.client.tasks().spawn(beat);
+        Ok(Membership {
+            member,
+            changes,
+            stop: stop.drop_guard(),
+        })
+    }
+}
+
+struct Member {
+    client: Client,
+    group: String,
+    heartbeat: Vec<u8>,
+}
+
+impl Member {
+    async fn brokers(&self) -> Result<Vec<String>, Error> {
+        let info = self.client.cluster_info().await?;
+        Ok(info
+            .broker_addr_table
+            .values()
+            .flat_map(|data| data.broker_addrs.values().cloned())
+            .collect())
+    }
+
+    async fn heartbeat(&self, addr: &str) -> Result<(), Error> {
+        self.client
+            .remote(addr)
+            .call(&HeartBeat {}, &self.heartbeat)
+            .await
+            .map(drop)
+    }
+}
+
+/// Finds new brokers at each turn; each broker has a task of its own, so a dead one does not hold up the others.
+async fn beat_everywhere(member: Arc<Member>, first: Vec<String>, stop: CancellationToken) {
+    let mut known: HashMap<String, ()> = HashMap::new();
+    let mut brokers = first;
+    loop {
+        for addr in brokers {
+            if known.insert(addr.clone(), ()).is_none() {
+                member
+                    .client
+                    .tasks()
+                    .spawn(beat(Arc::clone(&member), addr, stop.clone()));
+            }
+        }
+        tokio::select! {
+            () = sleep(member.client.timeouts().heartbeat) => {}
+            () = stop.cancelled() => return,
+        }
+        brokers = match member.brokers().await {
+            Ok(brokers) => brokers,
+            Err(error) => {
+                tracing::debug!(group = member.group, "cannot ask for the brokers: {error}");
+                Vec::new()
+            }
+        };
+    }
+}
+
+/// One broker: a heartbeat now and then, and at once when the connection is a new one, as brokers forget members with their connection.
+async fn beat(member: Arc<Member>, addr: String, stop: CancellationToken) {
+    let remote = member.client.remote(&addr);
+    let mut connection = remote.connection();
+    loop {
+        connection.borrow_and_update();
+        let pause = tokio::select! {
+            pause = async {
+                tokio::select! {
+                    () = sleep(member.client.timeouts().heartbeat) => Duration::ZERO,
+                    changed = connection.changed() => if changed.is_ok() { RETRY_PAUSE } else { Duration::MAX },
+                }
+            } => pause,
+            () = stop.cancelled() => return,
+        };
+        if pause == Duration::MAX {
+            return;
+        }
+        let mut pause = pause;
+        loop {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+            match member.heartbeat(&addr).await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::debug!(addr, group = member.group, "heartbeat failed: {error}");
+                    pause = (pause * 2).clamp(RETRY_PAUSE, member.client.timeouts().heartbeat);
+                }
+            }
+        }
+    }
+}
+
+/// A member of a group. When it is dropped heartbeats stop, and brokers forget it after a while; [`Membership::leave`] tells them at once.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// let mut member = client.member_of("billing").subscribe("orders", "*").join().await?;
+/// member.changed().await; // somebody else came or went
+/// println!("{:?}", member.members().await?);
+/// member.leave().await;
+/// # Ok(()) }
+/// ```
+pub struct Membership {
+    member: Arc<Member>,
+    changes: watch::Receiver<u64>,
+    stop: DropGuard,
+}
+
+impl Membership {
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.member.group
+    }
+
+    /// Waits for the next notice that members of the group came or went. Notices since the last call are one.
+    pub async fn changed(&mut self) {
+        if self.changes.changed().await.is_err() {
+            // Left or shut down: no notice will ever come.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Client ids of the group's members, as the first broker that answers knows them.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub async fn members(&self) -> Result<Vec<String>, Error> {
+        let request = GetConsumerListByGroup {
+            consumer_group: self.member.group.as_str().into(),
+        };
+        let mut last = Error::closed();
+        for addr in self.member.brokers().await? {
+            let remote = self.member.client.remote(&addr);
+            match remote
+                .call_any(GetConsumerListByGroup::CODE.as_i32(), &request, b"")
+                .await
+            {
+                Ok(answer) if answer.code() == ResponseCode::Success.as_i32() => {
+                    let list = ConsumerList::from_json(answer.body())
+                        .map_err(|error| Error::from(error).at(&addr))?;
+                    return Ok(list.consumer_id_list);
+                }
+                // What brokers say of a group without members.
+                Ok(answer) if answer.code() == ResponseCode::SystemError.as_i32() => {
+                    return Ok(Vec::new());
+                }
+                Ok(answer) => last = answer.error(),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Leaves the group: every broker that can be reached is told.
+    pub async fn leave(self) {
+        drop(self.stop);
+        let client = &self.member.client;
+        client.notices().forget(&self.member.group);
+        let request = UnregisterClient {
+            client_id: client.id().into(),
+            producer_group: None,
+            consumer_group: Some(self.member.group.as_str().into()),
+        };
+        let Ok(brokers) = self.member.brokers().await else {
+            return;
+        };
+        for addr in brokers {
+            let code = RequestCode::UnregisterClient.as_i32();
+            if let Err(error) = client.remote(&addr).call_any(code, &request, b"").await {
+                tracing::debug!(
+                    addr,
+                    group = self.member.group,
+                    "cannot say that the member leaves: {error}"
+                );
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership")
+            .field("group", &self.member.group)
+            .field("client", &self.member.client.id())
+            .finish()
+    }
+}

@@ -1,0 +1,109 @@
+//! Many messages of one topic in few requests.
+
+use bytes::Bytes;
+use rmq_protocol::RequestCode;
+use rmq_protocol::message::batch::{self, BatchEntry};
+use rmq_protocol::requests::SendMessageReply;
+
+use super::{Prepared, Producer, SendReceipt, SendStatus, Target};
+use crate::error::Error;
+use crate::message::Message;
+
+/// Messages that fit one request.
+struct Chunk {
+    body: Vec<u8>,
+    unique_ids: Vec<String>,
+}
+
+impl Producer {
+    /// Sends messages of one topic together. They are cut into requests that fit the size limit; each request is stored as a whole,
+    /// in one queue, in order. The results are in the order of the messages.
+    ///
+    /// # Errors
+    /// When the messages are of several topics or one of them cannot be sent at all; then none is sent.
+    pub async fn send_all(
+        &self,
+        messages: Vec<Message>,
+    ) -> Result<Vec<Result<SendReceipt, SharedError>>, Error> {
+        let Some(first) = messages.first() else {
+            return Ok(Vec::new());
+        };
+        let topic = first.topic().to_owned();
+        let key = first.ordering_key().map(str::to_owned);
+        if let Some(other) = messages.iter().find(|message| message.topic() != topic) {
+            return Err(Error::invalid(format!(
+                "a batch is of one topic, not of \"{topic}\" and \"{}\"",
+                other.topic()
+            )));
+        }
+        let mut results = Vec::with_capacity(messages.len());
+        for chunk in self.cut(&messages)? {
+            let _room = self.room().await?;
+            let prepared = Prepared {
+                code: RequestCode::SendBatchMessage,
+                topic: topic.clone(),
+                body: Bytes::from(chunk.body),
+                properties: String::new(),
+                flag: 0,
+                unique_id: String::new(),
+            };
+            match self
+                .deliver_raw(&prepared, &Target::Any(key.as_deref()))
+                .await
+            {
+                Ok((queue, answer)) => {
+                    let status = SendStatus::of(answer.code());
+                    let reply = answer.fields::<SendMessageReply>()?;
+                    let mut offset_ids = reply.msg_id.split(',');
+                    for (index, unique_id) in chunk.unique_ids.into_iter().enumerate() {
+                        let one = SendMessageReply {
+                            msg_id: offset_ids.next().unwrap_or_default().to_owned(),
+                            queue_offset: reply.queue_offset + index as i64,
+                            ..reply.clone()
+                        };
+                        results.push(Ok(SendReceipt::new(queue.clone(), status, unique_id, one)?));
+                    }
+                }
+                Err(error) => {
+                    let error = SharedError::from(error);
+                    results.extend(chunk.unique_ids.iter().map(|_| Err(error.clone())));
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    fn cut(&self, messages: &[Message]) -> Result<Vec<Chunk>, Error> {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        for message in messages {
+            let unique_id = self.client.next_unique_id();
+            let properties = message.encode_properties(&unique_id)?;
+            let entry = BatchEntry {
+                flag: message.user_flag(),
+                body: message.body(),
+                properties: &properties,
+            };
+            let mut encoded = Vec::new();
+            batch::encode(&entry, &mut encoded).map_err(|error| {
+                Error::invalid("a message of a batch is too large").source(error)
+            })?;
+            self.check_size(message.topic(), encoded.len())?;
+            match chunks.last_mut() {
+                Some(chunk)
+                    if chunk.body.len() + encoded.len() <= self.shared.message_bytes_max =>
+                {
+                    chunk.body.extend_from_slice(&encoded);
+                    chunk.unique_ids.push(unique_id);
+                }
+                _ => chunks.push(Chunk {
+                    body: encoded,
+                    unique_ids: vec![unique_id],
+                }),
+            }
+        }
+        Ok(chunks)
+    }
+}
+
+/// The error of a request that carried several messages; each of them has it.
+pub type SharedError = std::sync::Arc<Error>;

@@ -1,0 +1,82 @@
+//! Settings of a producer.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::sync::Semaphore;
+
+use super::{Producer, Shared};
+use crate::client::Client;
+
+/// Builds a [`Producer`].
+#[derive(Debug)]
+#[must_use]
+pub struct ProducerBuilder {
+    client: Client,
+    group: String,
+    max_in_flight: usize,
+    retries: u32,
+    auto_create: bool,
+    message_bytes_max: usize,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            group: "rmq-client".to_owned(),
+            max_in_flight: 1_024,
+            retries: 2,
+            auto_create: true,
+            message_bytes_max: 4 * 1024 * 1024,
+        }
+    }
+
+    /// The group that brokers know the producer by. Default `rmq-client`.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = group.into();
+        self
+    }
+
+    /// Messages that may wait for an answer at once; further sends wait for room. Default 1,024.
+    pub fn max_in_flight(mut self, messages: usize) -> Self {
+        self.max_in_flight = messages.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Repetitions of a send that failed for a reason that can pass. Default 2; 0 sends each message once.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// Whether a message may create its topic, where brokers allow that. Default true.
+    pub fn auto_create_topic(mut self, allowed: bool) -> Self {
+        self.auto_create = allowed;
+        self
+    }
+
+    /// Longest body of a message or batch, bytes. Default 4 MiB, as brokers have it.
+    pub fn message_bytes_max(mut self, bytes: usize) -> Self {
+        self.message_bytes_max = bytes;
+        self
+    }
+
+    /// The producer. Nothing is sent for that.
+    #[must_use]
+    pub fn build(self) -> Producer {
+        let shared = self.shared();
+        Producer::new(self.client, shared)
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::new(Shared {
+            group: self.group.clone(),
+            retries: self.retries,
+            auto_create: self.auto_create,
+            message_bytes_max: self.message_bytes_max,
+            room: Arc::new(Semaphore::new(self.max_in_flight)),
+            turn: AtomicUsize::new(0),
+        })
+    }
+}

@@ -1,0 +1,385 @@
+//! Sending: one by one, pipelined, as a batch, or without an answer.
+
+mod batch;
+mod builder;
+mod pending;
+mod receipt;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rmq_protocol::message::java_hash_code;
+use rmq_protocol::names::AUTO_CREATE_TOPIC;
+use rmq_protocol::requests::{SendMessage, SendMessageReply};
+use rmq_protocol::{RequestCode, ResponseCode, Text};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::client::{Client, now_ms};
+use crate::error::{Error, ErrorKind};
+use crate::message::Message;
+use crate::queue::Queue;
+use crate::remote::{Answer, Remote};
+
+pub use batch::SharedError;
+pub use builder::ProducerBuilder;
+pub use pending::PendingSend;
+pub use receipt::{SendReceipt, SendStatus};
+
+/// Pause before the first repetition; doubles with each.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Sends messages. Cheap to clone; clones share the limit of sends in flight.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::Message;
+/// let producer = client.producer_builder().group("checkout").max_in_flight(1_000).build();
+/// // Pipelined: `submit` returns as soon as there is room, the answer comes later.
+/// let first = producer.submit(Message::new("orders", "1")).await?;
+/// let second = producer.submit(Message::new("orders", "2")).await?;
+/// println!("{} {}", first.await?.queue_offset(), second.await?.queue_offset());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Producer {
+    client: Client,
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a producer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    group: String,
+    retries: u32,
+    auto_create: bool,
+    message_bytes_max: usize,
+    room: Arc<Semaphore>,
+    turn: AtomicUsize,
+}
+
+/// Where a message goes.
+enum Target<'t> {
+    /// Any queue, or the one of its ordering key.
+    Any(Option<&'t str>),
+    Queue(&'t Queue),
+}
+
+/// A message ready for the wire; repetitions send the same, so they carry the same id.
+struct Prepared {
+    code: RequestCode,
+    topic: String,
+    body: bytes::Bytes,
+    properties: String,
+    flag: i32,
+    unique_id: String,
+}
+
+impl Producer {
+    pub(crate) fn new(client: Client, shared: Arc<Shared>) -> Self {
+        Self { client, shared }
+    }
+
+    /// The producer's group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.shared.group
+    }
+
+    /// Sends a message to a queue of its topic, in turn, and waits until it is stored. What can be repeated is repeated, at another
+    /// broker where there is one; the message keeps its id, but can then be stored twice.
+    ///
+    /// # Errors
+    /// When the message cannot be sent or no broker stored it.
+    pub async fn send(&self, message: Message) -> Result<SendReceipt, Error> {
+        let _room = self.room().await?;
+        let prepared = self.prepare(&message)?;
+        self.deliver(&prepared, &Target::Any(message.ordering_key()))
+            .await
+    }
+
+    /// Sends a message to one queue and waits until it is stored. Messages that are sent to a queue one after the other keep their order.
+    ///
+    /// # Errors
+    /// When the message cannot be sent or the broker did not store it.
+    pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<SendReceipt, Error> {
+        let _room = self.room().await?;
+        let prepared = self.prepare_for(queue, &message)?;
+        self.deliver(&prepared, &Target::Queue(queue)).await
+    }
+
+    /// Sends a message and returns as soon as there is room for another one; the result comes with [`PendingSend`], which may be
+    /// dropped. While the connection stands, messages leave in the order of the calls.
+    ///
+    /// # Errors
+    /// When the message cannot be sent at all.
+    pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
+        let room = self.room().await?;
+        let prepared = self.prepare(&message)?;
+        let producer = self.clone();
+        Ok(PendingSend::start(&self.client, async move {
+            let _room = room;
+            producer
+                .deliver(&prepared, &Target::Any(message.ordering_key()))
+                .await
+        })
+        .await)
+    }
+
+    /// As [`Producer::submit`], to one queue.
+    ///
+    /// # Errors
+    /// When the message cannot be sent at all.
+    pub async fn submit_to(&self, queue: &Queue, message: Message) -> Result<PendingSend, Error> {
+        let room = self.room().await?;
+        let prepared = self.prepare_for(queue, &message)?;
+        let (producer, queue) = (self.clone(), queue.clone());
+        Ok(PendingSend::start(&self.client, async move {
+            let _room = room;
+            producer.deliver(&prepared, &Target::Queue(&queue)).await
+        })
+        .await)
+    }
+
+    /// Hands a message to a connection and does not wait for an answer: nobody knows whether it was stored.
+    ///
+    /// # Errors
+    /// When the message cannot be sent or there is no connection.
+    pub async fn send_and_forget(&self, message: Message) -> Result<(), Error> {
+        let prepared = self.prepare(&message)?;
+        let target = Target::Any(message.ordering_key());
+        let (queue, remote) = self.pick(&prepared.topic, &target, None).await?;
+        let request = self.request(&prepared, &queue);
+        remote
+            .one_way(prepared.code.as_i32(), &request, &prepared.body)
+            .await
+    }
+
+    async fn room(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.shared.room)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::closed())
+    }
+
+    fn prepare(&self, message: &Message) -> Result<Prepared, Error> {
+        if message.body().is_empty() {
+            return Err(Error::invalid(format!(
+                "a message for \"{}\" has no body; brokers refuse that",
+                message.topic()
+            )));
+        }
+        self.check_size(message.topic(), message.body().len())?;
+        let unique_id = self.client.next_unique_id();
+        Ok(Prepared {
+            code: RequestCode::SendMessageV2,
+            topic: message.topic().to_owned(),
+            body: message.body().clone(),
+            properties: message.encode_properties(&unique_id)?,
+            flag: message.user_flag(),
+            unique_id,
+        })
+    }
+
+    fn prepare_for(&self, queue: &Queue, message: &Message) -> Result<Prepared, Error> {
+        if queue.topic() != message.topic() {
+            return Err(Error::invalid(format!(
+                "a message for \"{}\" cannot go to {queue}",
+                message.topic()
+            )));
+        }
+        self.prepare(message)
+    }
+
+    fn check_size(&self, topic: &str, bytes: usize) -> Result<(), Error> {
+        let max = self.shared.message_bytes_max;
+        if bytes > max {
+            return Err(Error::invalid(format!(
+                "a message for \"{topic}\" has {bytes} bytes, at most {max} are allowed"
+            )));
+        }
+        Ok(())
+    }
+
+    fn request<'r>(&'r self, prepared: &'r Prepared, queue: &'r Queue) -> SendMessage<'r> {
+        let mut request = SendMessage::new(self.shared.group.as_str(), prepared.topic.as_str());
+        request.queue_id = queue.id();
+        request.born_timestamp = now_ms();
+        request.flag = prepared.flag;
+        request.properties = Text::Plain(&prepared.properties);
+        request.batch = prepared.code == RequestCode::SendBatchMessage;
+        request.broker_name = Some(queue.broker().into());
+        request
+    }
+
+    async fn deliver(
+        &self,
+        prepared: &Prepared,
+        target: &Target<'_>,
+    ) -> Result<SendReceipt, Error> {
+        let (queue, answer) = self.deliver_raw(prepared, target).await?;
+        let status = SendStatus::of(answer.code());
+        SendReceipt::new(
+            queue,
+            status,
+            prepared.unique_id.clone(),
+            answer.fields::<SendMessageReply>()?,
+        )
+    }
+
+    /// Tries until a broker answers that it stored the message, or there is no sense in trying again.
+    async fn deliver_raw(
+        &self,
+        prepared: &Prepared,
+        target: &Target<'_>,
+    ) -> Result<(Queue, Answer), Error> {
+        let mut pause = PAUSE_MIN;
+        let mut avoid = None;
+        let mut attempt = 0;
+        loop {
+            let error = match self.attempt(prepared, target, &mut avoid).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => error,
+            };
+            attempt += 1;
+            if attempt > self.shared.retries || !worth_repeating(&error) {
+                return Err(error.doing(&format!("sending to \"{}\"", prepared.topic)));
+            }
+            tracing::debug!(
+                topic = prepared.topic,
+                attempt,
+                "send failed, trying again: {error}"
+            );
+            // The broker may have moved, or another one serves the topic now.
+            self.client.forget_route(&prepared.topic);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn attempt(
+        &self,
+        prepared: &Prepared,
+        target: &Target<'_>,
+        avoid: &mut Option<String>,
+    ) -> Result<(Queue, Answer), Error> {
+        let (queue, remote) = self.pick(&prepared.topic, target, avoid.as_deref()).await?;
+        *avoid = Some(queue.broker().to_owned());
+        let request = self.request(prepared, &queue);
+        let answer = remote
+            .call_any(prepared.code.as_i32(), &request, &prepared.body)
+            .await?;
+        match ResponseCode::from_i32(answer.code()) {
+            Some(
+                ResponseCode::Success
+                | ResponseCode::FlushDiskTimeout
+                | ResponseCode::FlushSlaveTimeout
+                | ResponseCode::SlaveNotAvailable,
+            ) => Ok((queue, answer)),
+            _ => Err(answer.error()),
+        }
+    }
+
+    /// A queue and the master of its broker group; another broker than `avoid` where there is one.
+    async fn pick(
+        &self,
+        topic: &str,
+        target: &Target<'_>,
+        avoid: Option<&str>,
+    ) -> Result<(Queue, Remote), Error> {
+        let route = match self.client.route(topic).await {
+            Err(error) if error.kind() == ErrorKind::NoRoute && self.shared.auto_create => {
+                return self.pick_for_new(topic, target, error).await;
+            }
+            route => route?,
+        };
+        let no_queue = || {
+            Error::new(
+                ErrorKind::NoRoute,
+                format!("topic \"{topic}\" has no queue that can be written"),
+            )
+            .advice("its brokers may be down or read-only")
+        };
+        let queue = match target {
+            Target::Queue(queue) => (*queue).clone(),
+            Target::Any(key) => {
+                let all = route.writable();
+                let others: Vec<&Queue> = all
+                    .iter()
+                    .filter(|queue| Some(queue.broker()) != avoid)
+                    .collect();
+                match key {
+                    // The same key must always give the same queue.
+                    Some(key) => by_key(all, key).ok_or_else(no_queue)?.clone(),
+                    None if others.is_empty() => self.in_turn(all).ok_or_else(no_queue)?.clone(),
+                    None => (*self.in_turn(&others).ok_or_else(no_queue)?).clone(),
+                }
+            }
+        };
+        let addr = route.master(queue.broker()).ok_or_else(no_queue)?;
+        Ok((queue, self.client.remote(addr)))
+    }
+
+    /// A topic that does not exist yet is created by the broker that gets its first message, as the template topic says.
+    async fn pick_for_new(
+        &self,
+        topic: &str,
+        target: &Target<'_>,
+        unknown: Error,
+    ) -> Result<(Queue, Remote), Error> {
+        const QUEUES: i32 = 4;
+        let Ok(template) = self.client.route(AUTO_CREATE_TOPIC).await else {
+            return Err(unknown);
+        };
+        let queues: Vec<Queue> = template
+            .writable()
+            .iter()
+            .filter(|queue| queue.id() < QUEUES)
+            .map(|queue| Queue::new(topic, queue.broker(), queue.id()))
+            .collect();
+        let queue = match target {
+            Target::Queue(queue) => Some(*queue),
+            Target::Any(Some(key)) => by_key(&queues, key),
+            Target::Any(None) => self.in_turn(&queues),
+        };
+        let Some(queue) = queue.cloned() else {
+            return Err(unknown);
+        };
+        let Some(addr) = template.master(queue.broker()) else {
+            return Err(unknown);
+        };
+        let remote = self.client.remote(addr);
+        Ok((queue, remote))
+    }
+
+    fn in_turn<'q, Q>(&self, queues: &'q [Q]) -> Option<&'q Q> {
+        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+        queues.get(turn.checked_rem(queues.len())?)
+    }
+}
+
+fn by_key<'q>(queues: &'q [Queue], key: &str) -> Option<&'q Queue> {
+    let hash = java_hash_code(key).unsigned_abs() as usize;
+    queues.get(hash.checked_rem(queues.len())?)
+}
+
+/// Also a topic that "does not exist" at the broker: the route may be older than the topic's move.
+fn worth_repeating(error: &Error) -> bool {
+    error.is_retryable() || error.broker_code() == Some(ResponseCode::TopicNotExist.as_i32())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_always_gives_the_same_queue() {
+        let queues: Vec<_> = (0..4).map(|id| Queue::new("t", "b", id)).collect();
+        let first = by_key(&queues, "customer-1").unwrap();
+        assert_eq!(by_key(&queues, "customer-1"), Some(first));
+        // i32::MIN has no positive counterpart.
+        assert!(by_key(&queues, "polygenelubricants").is_some());
+        assert!(by_key(&[], "x").is_none());
+    }
+}

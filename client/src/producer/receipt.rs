@@ -1,0 +1,98 @@
+//! What a broker says about a stored message.
+
+use rmq_protocol::ResponseCode;
+use rmq_protocol::requests::SendMessageReply;
+
+use crate::error::Error;
+use crate::queue::Queue;
+
+/// How safely a message is stored. All of these mean stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendStatus {
+    /// As safely as the broker is configured.
+    Stored,
+    /// The disk had not confirmed it in time.
+    FlushTimeout,
+    /// A replica had not confirmed it in time.
+    ReplicaTimeout,
+    /// There was no replica to confirm it.
+    ReplicaMissing,
+}
+
+impl SendStatus {
+    pub(super) fn of(code: i32) -> Self {
+        match ResponseCode::from_i32(code) {
+            Some(ResponseCode::FlushDiskTimeout) => Self::FlushTimeout,
+            Some(ResponseCode::FlushSlaveTimeout) => Self::ReplicaTimeout,
+            Some(ResponseCode::SlaveNotAvailable) => Self::ReplicaMissing,
+            _ => Self::Stored,
+        }
+    }
+}
+
+/// The receipt of a stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendReceipt {
+    queue: Queue,
+    queue_offset: i64,
+    message_id: String,
+    offset_id: String,
+    status: SendStatus,
+    recall_handle: Option<String>,
+}
+
+impl SendReceipt {
+    /// The broker says which queue it was; a request that lets it pick has a negative one.
+    pub(super) fn new(
+        queue: Queue,
+        status: SendStatus,
+        message_id: String,
+        reply: SendMessageReply,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            queue: Queue::new(queue.topic(), queue.broker(), reply.queue_id),
+            queue_offset: reply.queue_offset,
+            message_id,
+            offset_id: reply.msg_id,
+            status,
+            recall_handle: reply.recall_handle,
+        })
+    }
+
+    /// The id that the message carries.
+    #[must_use]
+    pub fn message_id(&self) -> &str {
+        &self.message_id
+    }
+
+    /// Where it is stored, as an id that tools can look up.
+    #[must_use]
+    pub fn offset_id(&self) -> &str {
+        &self.offset_id
+    }
+
+    /// Its queue.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Its place in the queue.
+    #[must_use]
+    pub fn queue_offset(&self) -> i64 {
+        self.queue_offset
+    }
+
+    /// How safely it is stored.
+    #[must_use]
+    pub fn status(&self) -> SendStatus {
+        self.status
+    }
+
+    /// What recalls a delayed message, where the broker can.
+    #[must_use]
+    pub fn recall_handle(&self) -> Option<&str> {
+        self.recall_handle.as_deref()
+    }
+}

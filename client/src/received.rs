@@ -1,0 +1,263 @@
+//! A message that was read.
+
+use std::io::Read;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use flate2::read::ZlibDecoder;
+use rmq_protocol::message::{OffsetMessageId, RecordView, flags, properties, property};
+
+use crate::error::{Error, ErrorKind};
+use crate::queue::Queue;
+
+/// Most bytes that a compressed body may become.
+const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A message as a broker stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedMessage {
+    queue: Queue,
+    queue_offset: i64,
+    id: OffsetMessageId,
+    sys_flag: i32,
+    flag: i32,
+    born_ms: i64,
+    born_host: SocketAddr,
+    store_ms: i64,
+    reconsume_times: i32,
+    properties: String,
+    body: Bytes,
+}
+
+impl ReceivedMessage {
+    /// Takes the records of an answer's body apart; every body is checked against its CRC.
+    pub(crate) fn parse_all(bytes: &Bytes, broker: &str) -> Result<Vec<Self>, Error> {
+        RecordView::iter(bytes)
+            .map(|record| {
+                let record =
+                    record.map_err(|error| damaged("a record cannot be read").source(error))?;
+                Self::new(&record, bytes, broker)
+            })
+            .collect()
+    }
+
+    fn new(record: &RecordView<'_>, bytes: &Bytes, broker: &str) -> Result<Self, Error> {
+        let place = || {
+            format!(
+                "{}/{} offset {}",
+                record.topic(),
+                record.queue_id(),
+                record.queue_offset()
+            )
+        };
+        record
+            .check_body_crc()
+            .map_err(|error| damaged(&place()).source(error))?;
+        let body = bytes.slice_ref(record.body());
+        Ok(Self {
+            queue: Queue::new(record.topic(), broker, record.queue_id().0),
+            queue_offset: record.queue_offset().0,
+            id: OffsetMessageId {
+                host: record.store_host(),
+                position: record.position(),
+            },
+            sys_flag: record.sys_flag(),
+            flag: record.flag(),
+            born_ms: record.born_ms(),
+            born_host: record.born_host(),
+            store_ms: record.store_ms(),
+            reconsume_times: record.reconsume_times(),
+            properties: record.properties().to_owned(),
+            body: inflate(body, record.sys_flag()).map_err(|error| error.doing(&place()))?,
+        })
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.queue.topic()
+    }
+
+    /// The queue that it was read from.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Its place in the queue.
+    #[must_use]
+    pub fn queue_offset(&self) -> i64 {
+        self.queue_offset
+    }
+
+    /// The id that the producer gave it; the stored one when there is none.
+    #[must_use]
+    pub fn message_id(&self) -> String {
+        self.property(property::UNIQ_KEY)
+            .map_or_else(|| self.id.to_string(), str::to_owned)
+    }
+
+    /// Where it is stored, as an id.
+    #[must_use]
+    pub fn offset_id(&self) -> OffsetMessageId {
+        self.id
+    }
+
+    /// The body, inflated.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The tag.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.property(property::TAGS)
+    }
+
+    /// The business keys.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.property(property::KEYS)
+            .unwrap_or_default()
+            .split(' ')
+            .filter(|key| !key.is_empty())
+    }
+
+    /// One property.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&str> {
+        properties::get(&self.properties, name)
+    }
+
+    /// All properties, those of the system included.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        properties::iter(&self.properties)
+    }
+
+    /// The user's flag.
+    #[must_use]
+    pub fn flag(&self) -> i32 {
+        self.flag
+    }
+
+    /// The system's flags, as stored.
+    #[must_use]
+    pub fn sys_flag(&self) -> i32 {
+        self.sys_flag
+    }
+
+    /// When the producer made it, Unix milliseconds of its clock.
+    #[must_use]
+    pub fn born_ms(&self) -> i64 {
+        self.born_ms
+    }
+
+    /// The producer's address as the broker saw it.
+    #[must_use]
+    pub fn born_host(&self) -> SocketAddr {
+        self.born_host
+    }
+
+    /// When the broker stored it, Unix milliseconds of its clock.
+    #[must_use]
+    pub fn store_ms(&self) -> i64 {
+        self.store_ms
+    }
+
+    /// How often it was consumed without success.
+    #[must_use]
+    pub fn reconsume_times(&self) -> i32 {
+        self.reconsume_times
+    }
+}
+
+fn damaged(what: &str) -> Error {
+    Error::new(ErrorKind::Protocol, format!("damaged message: {what}"))
+}
+
+fn inflate(body: Bytes, sys_flag: i32) -> Result<Bytes, Error> {
+    if sys_flag & flags::COMPRESSED == 0 {
+        return Ok(body);
+    }
+    match sys_flag & flags::COMPRESSION_TYPE {
+        0 | flags::COMPRESSION_ZLIB => {}
+        other => {
+            return Err(damaged(&format!(
+                "its body is compressed with type {other:#x}, and only zlib is understood"
+            )));
+        }
+    }
+    let mut inflated = Vec::new();
+    let read = ZlibDecoder::new(&*body)
+        .take(BODY_BYTES_MAX + 1)
+        .read_to_end(&mut inflated);
+    read.map_err(|error| damaged("its body is not zlib data").source(error))?;
+    if inflated.len() as u64 > BODY_BYTES_MAX {
+        return Err(damaged(&format!(
+            "its body inflates to more than {BODY_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(inflated.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+    use rmq_protocol::message::{LogPosition, QueueId, QueueOffset, RecordFields};
+
+    use super::*;
+
+    fn record(sys_flag: i32, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let fields = RecordFields {
+            queue_id: QueueId(3),
+            flag: 7,
+            queue_offset: QueueOffset(9),
+            position: LogPosition(100),
+            sys_flag,
+            born_ms: 1,
+            born_host: "1.2.3.4:5".parse().unwrap(),
+            store_ms: 2,
+            store_host: "127.0.0.1:10911".parse().unwrap(),
+            reconsume_times: 0,
+            prepared_position: 0,
+            body,
+            topic: "t",
+            properties: b"KEYS\x01a b\x02TAGS\x01T\x02",
+        };
+        fields.encode(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn compressed_bodies_are_inflated() {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(b"hello hello hello").unwrap();
+        let body = encoder.finish().unwrap();
+        let bytes = Bytes::from([record(0, b"plain"), record(0x301, &body)].concat());
+        let messages = ReceivedMessage::parse_all(&bytes, "b").unwrap();
+        assert_eq!(messages[0].body(), "plain");
+        assert_eq!(messages[1].body(), "hello hello hello");
+        assert_eq!(messages[0].queue(), &Queue::new("t", "b", 3));
+        assert_eq!(messages[0].keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(messages[0].message_id(), "7F00000100002A9F0000000000000064");
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let mut changed = record(0, b"plain");
+        changed[88] ^= 1;
+        for bytes in [
+            changed,
+            record(0x301, b"not zlib"),
+            record(0x101, b"lz4"),
+            record(0, b"x")[..50].to_vec(),
+        ] {
+            let error = ReceivedMessage::parse_all(&bytes.into(), "b").unwrap_err();
+            assert!(error.to_string().contains("damaged"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One server: typed requests, raw requests, answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rmq_protocol::requests::{Reply, Request};
+use rmq_protocol::{FieldSource, ResponseCode};
+use rmq_transport::{Caller, OwnedFrame};
+
+use crate::error::Error;
+
+/// A server at one address. Cheap to clone; all clones share one connection, which is opened when it is first needed.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::protocol::requests::GetBrokerRuntimeInfo;
+/// let answer = client.remote("127.0.0.1:10911").call(&GetBrokerRuntimeInfo {}, b"").await?;
+/// println!("{} bytes", answer.body().len());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Remote {
+    caller: Caller,
+    timeout: Duration,
+}
+
+impl Remote {
+    pub(crate) fn new(caller: Caller, timeout: Duration) -> Self {
+        Self { caller, timeout }
+    }
+
+    /// Its address, `host:port`.
+    #[must_use]
+    pub fn addr(&self) -> &str {
+        self.caller.addr()
+    }
+
+    /// The same server with another time limit for each request.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sends a typed request; `Ok` means that the server answered with success.
+    ///
+    /// # Errors
+    /// When there is no answer in time, or one with another code.
+    pub async fn call<'a, R: Request<'a> + Sync>(
+        &self,
+        request: &R,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        self.call_any(R::CODE.as_i32(), request, body)
+            .await?
+            .success()
+    }
+
+    /// Sends any request; `Ok` means that there is an answer, whatever its code.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub async fn call_any(
+        &self,
+        code: i32,
+        fields: &(dyn FieldSource + Sync),
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let frame = self.caller.call(code, fields, body, self.timeout).await?;
+        Ok(Answer {
+            frame,
+            addr: self.caller.addr().to_owned(),
+        })
+    }
+
+    /// Sends a request that wants no answer. `Ok` means that it was handed to a connection, and nothing more.
+    ///
+    /// # Errors
+    /// When there is no connection in time.
+    pub async fn one_way(
+        &self,
+        code: i32,
+        fields: &(dyn FieldSource + Sync),
+        body: &[u8],
+    ) -> Result<(), Error> {
+        Ok(self
+            .caller
+            .one_way(code, fields, body, self.timeout)
+            .await?)
+    }
+
+    /// The state of its connection as it changes.
+    pub(crate) fn connection(&self) -> tokio::sync::watch::Receiver<rmq_transport::CallerEvent> {
+        self.caller.events()
+    }
+
+    pub(crate) fn close(&self) {
+        self.caller.close();
+    }
+}
+
+/// A server's answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    frame: OwnedFrame,
+    addr: String,
+}
+
+impl Answer {
+    /// The response code.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.frame.code()
+    }
+
+    /// The remark, empty when there is none.
+    #[must_use]
+    pub fn remark(&self) -> String {
+        self.frame
+            .header()
+            .remark
+            .map(|remark| remark.to_cow().into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The version ordinal of the server.
+    #[must_use]
+    pub fn version(&self) -> i32 {
+        self.frame.header().version
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        self.frame.body()
+    }
+
+    /// Who answered.
+    #[must_use]
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// The answer's typed fields.
+    ///
+    /// # Errors
+    /// When a field is missing or malformed.
+    pub fn fields<T: Reply>(&self) -> Result<T, Error> {
+        T::decode(&self.frame.header().fields).map_err(|error| Error::from(error).at(&self.addr))
+    }
+
+    /// One field's text.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<String> {
+        self.frame
+            .header()
+            .fields
+            .get(name)
+            .map(|text| text.to_cow().into_owned())
+    }
+
+    /// Itself when the code is success.
+    ///
+    /// # Errors
+    /// The code and the remark as an error otherwise.
+    pub fn success(self) -> Result<Self, Error> {
+        if self.code() == ResponseCode::Success.as_i32() {
+            Ok(self)
+        } else {
+            Err(self.error())
+        }
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        Error::answer(&self.addr, self.code(), &self.remark())
+    }
+}
