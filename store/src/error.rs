@@ -97,6 +97,16 @@ pub enum ReadError {
     },
 }
 
+/// Why the derived files could not be brought up to date. The log has everything that they lack.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "index and tables could not be brought up to date: {reason}; it is tried again with the next run"
+)]
+pub struct CheckpointError {
+    /// What failed.
+    pub reason: String,
+}
+
 /// Why a store does not open. Nothing was changed, except where it says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

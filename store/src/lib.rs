@@ -34,7 +34,7 @@ pub use cold::{ColdPool, ColdPoolFull};
 pub use commit_log::{Appended, DamagedRange, NewMessage};
 pub use config::{ConfigProblems, FlushMode, NowMs, StoreConfig};
 pub use dispatch::{Arrival, Arrivals, DispatchError};
-pub use error::{AppendError, OpenError, ReadError};
+pub use error::{AppendError, CheckpointError, OpenError, ReadError};
 pub use health::StoreHealth;
 pub use index::keys::KeyKind;
 pub use index::look_up::Boundary;

@@ -15,7 +15,7 @@ use crate::cold::ColdPool;
 use crate::commit_log::{Appended, CommitLog, DamagedRange, Files, Flush, NewMessage};
 use crate::config::{FlushMode, StoreConfig};
 use crate::dispatch::{Arrivals, DispatchConfig, Dispatcher, LogReader};
-use crate::error::{AppendError, OpenError, ReadError};
+use crate::error::{AppendError, CheckpointError, OpenError, ReadError};
 use crate::fs::{Fs, Lock, Space};
 use crate::health::StoreHealth;
 use crate::index::keys::KeyKind;
@@ -413,6 +413,22 @@ impl Store {
             .fs
             .space(&config.dir)
             .is_ok_and(|space| space.used_ratio() > config.disk_clean_ratio)
+    }
+
+    /// Brings tables and index on disk up to everything visible now, so that the next start reads next to nothing. It happens by
+    /// itself about every [`StoreConfig::index_run_bytes`] and in [`Store::close`]. Blocks.
+    ///
+    /// # Errors
+    /// A file could not be written. Nothing is lost, and it is tried again.
+    pub fn checkpoint(&self) -> Result<(), CheckpointError> {
+        let dispatcher = &self.0.log.dispatcher;
+        let bring_up = || {
+            while dispatcher.seal()? {}
+            dispatcher.maybe_seal()
+        };
+        bring_up().map_err(|error| CheckpointError {
+            reason: error.to_string(),
+        })
     }
 
     /// Writes and syncs everything, brings the derived files up to the end, and releases the lock. Blocks.

@@ -119,13 +119,6 @@ impl Recent {
         }
     }
 
-    /// The entry at `offset`.
-    pub(crate) fn get(&self, offset: i64) -> Option<&RecentEntry> {
-        usize::try_from(offset - self.first)
-            .ok()
-            .and_then(|index| self.entries.get(index))
-    }
-
     /// How many entries lie below a log position.
     pub(crate) fn count_below(&self, position: u64) -> usize {
         self.entries
@@ -149,6 +142,11 @@ impl Recent {
 mod tests {
     use super::*;
 
+    fn at(recent: &Recent, offset: i64) -> Option<RecentEntry> {
+        let index = usize::try_from(offset - recent.first()).ok()?;
+        recent.entries().get(index).copied()
+    }
+
     fn entry(position: u64) -> RecentEntry {
         RecentEntry {
             position,
@@ -164,8 +162,8 @@ mod tests {
         assert_eq!(recent.push(5, entry(100), 5), Pushed::Dense);
         assert_eq!(recent.push(8, entry(200), 6), Pushed::AfterGap);
         assert_eq!(recent.end(), 9);
-        assert!(recent.get(6).unwrap().is_hole() && recent.get(7).unwrap().is_hole());
-        assert_eq!(recent.get(8).unwrap().position, 200);
+        assert!(at(&recent, 6).unwrap().is_hole() && at(&recent, 7).unwrap().is_hole());
+        assert_eq!(at(&recent, 8).unwrap().position, 200);
         assert_eq!(recent.push(7, entry(300), 9), Pushed::Taken);
         assert_eq!(
             recent.push(9 + HOLES_MAX + 1, entry(400), 9),
@@ -185,8 +183,8 @@ mod tests {
         }
         recent.trim_below(255);
         assert_eq!(recent.first(), 26);
-        assert_eq!(recent.get(25), None);
-        assert_eq!(recent.get(26).unwrap().position, 260);
+        assert_eq!(at(&recent, 25), None);
+        assert_eq!(at(&recent, 26).unwrap().position, 260);
         recent.trim_below(u64::MAX);
         assert!(recent.is_empty());
         assert_eq!((recent.first(), recent.end()), (100, 100));

@@ -45,8 +45,11 @@ pub(crate) enum RecordError {
     Key,
 }
 
-/// Encodes changes into as few records as the size limit allows; with each body the range of changes it holds.
-pub(crate) fn encode(changes: &[Change]) -> Result<Vec<(Vec<u8>, Range<usize>)>, SettingsError> {
+/// The body of one record, and which of the changes it holds.
+pub(crate) type Encoded = (Vec<u8>, Range<usize>);
+
+/// Encodes changes into as few records as the size limit allows.
+pub(crate) fn encode(changes: &[Change]) -> Result<Vec<Encoded>, SettingsError> {
     for change in changes {
         if change.key.is_empty() || change.key.len() > usize::from(u16::MAX) {
             return Err(SettingsError::Key {

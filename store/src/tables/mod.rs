@@ -82,6 +82,8 @@ pub(crate) struct Tables {
     /// `None` until the first commit.
     database: RwLock<Option<Database>>,
     applied_to: AtomicU64,
+    /// The file on disk holds a complete state.
+    complete: AtomicBool,
     sync_failed: Arc<AtomicBool>,
 }
 
@@ -98,6 +100,7 @@ impl Tables {
             path: dir.join("tables"),
             database: RwLock::new(None),
             applied_to: AtomicU64::new(0),
+            complete: AtomicBool::new(false),
             sync_failed: Arc::default(),
         };
         fs.create_dir_all(dir)
@@ -112,6 +115,8 @@ impl Tables {
                     });
                 }
                 Err(LoadError::Io(error)) => return Err(tables.failed("opening", error)),
+                Err(LoadError::Unfinished) if log.start() == 0 => return Ok(tables),
+                Err(LoadError::Unfinished) => "not finished".to_owned(),
                 Err(LoadError::Damaged(problem)) => problem,
             }
         } else if log.start() == 0 {
@@ -161,6 +166,7 @@ impl Tables {
         }
         *self.database.write() = Some(database);
         self.applied_to.store(applied_to, Ordering::Release);
+        self.complete.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -221,23 +227,18 @@ impl Tables {
 
     /// The head of a queue.
     pub(crate) fn head(&self, topic: &str, queue_id: i32) -> Option<QueueHead> {
-        let database = self.database.read();
-        let find = |database: &Database| -> Result<Option<QueueHead>, redb::Error> {
+        self.read(topic, |database| {
             let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
                 return Ok(None);
             };
             let found = heads.get(&*head_key(topic, queue_id))?;
             Ok(found.and_then(|value| decode_head(value.value())))
-        };
-        database.as_ref().and_then(|database| {
-            find(database).unwrap_or_else(|error| self.unreadable(topic, &error))
         })
     }
 
     /// The heads of every queue of a topic, by id.
     pub(crate) fn heads_of(&self, topic: &str) -> Vec<(i32, QueueHead)> {
-        let database = self.database.read();
-        let find = |database: &Database| -> Result<Vec<(i32, QueueHead)>, redb::Error> {
+        self.read(topic, |database| {
             let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
                 return Ok(Vec::new());
             };
@@ -251,15 +252,31 @@ impl Tables {
                 }
             }
             Ok(found)
-        };
+        })
+    }
+
+    fn read<T: Default>(
+        &self,
+        topic: &str,
+        look_up: impl Fn(&Database) -> Result<T, redb::Error>,
+    ) -> T {
+        if self.database.read().is_none() && self.complete.load(Ordering::Acquire) {
+            // A failed commit has closed it, and it could not be opened again so far.
+            if let Err(error) = self.reopen() {
+                self.unreadable(topic, &error);
+            }
+        }
+        let database = self.database.read();
         database
             .as_ref()
-            .map(|database| find(database).unwrap_or_else(|error| self.unreadable(topic, &error)))
+            .map(|database| {
+                look_up(database).unwrap_or_else(|error| self.unreadable(topic, &error))
+            })
             .unwrap_or_default()
     }
 
     /// The whole file was checked when it was opened, so this is a failing disk. Going on would hand out offsets twice.
-    fn unreadable<T>(&self, topic: &str, error: &redb::Error) -> T {
+    fn unreadable(&self, topic: &str, error: &dyn std::fmt::Display) -> ! {
         panic!(
             "the head of a queue of topic {topic} cannot be read from {}: {error}",
             self.path.display()
@@ -280,7 +297,11 @@ impl Tables {
             ));
         }
         if self.database.read().is_none() {
-            self.create()?;
+            if self.complete.load(Ordering::Acquire) {
+                self.reopen()?
+            } else {
+                self.create()?
+            }
         }
         let outcome = {
             let database = self.database.read();
@@ -291,18 +312,19 @@ impl Tables {
         };
         if let Err(error) = outcome {
             // redb refuses everything after an I/O error (a full disk, say) until the file is opened again.
-            self.reopen()?;
+            *self.database.write() = None;
+            if self.complete.load(Ordering::Acquire) {
+                self.reopen()?;
+            }
             return Err(self.failed("writing", error));
         }
         self.applied_to.store(applied_to, Ordering::Release);
+        self.complete.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Creates the file, or opens the one that an earlier failure closed.
+    /// Creates the file; an unfinished one is overwritten.
     fn create(&self) -> Result<(), TablesError> {
-        if self.fs.exists(&self.path) {
-            return self.reopen();
-        }
         let create = || -> Result<Database, String> {
             let file = self
                 .fs
@@ -335,9 +357,12 @@ impl Tables {
         }
     }
 
+    /// Opens the file that a failure has closed.
     fn reopen(&self) -> Result<(), TablesError> {
         let mut database = self.database.write();
-        *database = None;
+        if database.is_some() {
+            return Ok(());
+        }
         let (opened, applied_to) = self
             .open_database()
             .map_err(|error| self.failed("opening again", error))?;
@@ -357,6 +382,8 @@ impl Tables {
 enum LoadError {
     #[error("damaged ({0})")]
     Damaged(String),
+    #[error("not finished")]
+    Unfinished,
     #[error("format {0}")]
     Format(u64),
     #[error(transparent)]
@@ -397,6 +424,7 @@ fn check(backend: Backend) -> Result<(Database, u64), LoadError> {
     };
     match meta().map_err(|error| damaged(&error))? {
         (Some(FORMAT), Some(applied_to)) => Ok((database, applied_to)),
+        (None, None) => Err(LoadError::Unfinished),
         (Some(FORMAT) | None, _) => {
             Err(LoadError::Damaged("without their log position".to_owned()))
         }

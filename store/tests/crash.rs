@@ -1,0 +1,481 @@
+//! The machine stops after every step the store takes on its disk: what was acknowledged is there, nothing was invented, offsets are
+//! dense, the index says what the log says, and the store goes on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc;
+
+use rmq_protocol::message::{LogPosition, QueueOffset};
+use rmq_store::fs::{Crash, SimulatedDisk};
+use rmq_store::{
+    AllMessages, Change, FlushMode, KeyKind, NewMessage, QueueRef, ReadLimits, ReadStatus, Store,
+    StoreConfig, Table, Temperature,
+};
+
+const LIMITS: ReadLimits = ReadLimits {
+    messages_max: 50,
+    bytes_max: 1 << 20,
+    scan_entries_max: 1_000,
+};
+/// Long enough for no flush by time: the test says when.
+const ASYNC: FlushMode = FlushMode::Async {
+    interval_ms: 60_000,
+    bytes: 1 << 30,
+};
+
+fn config(flush: FlushMode, clock: &Arc<AtomicI64>) -> StoreConfig {
+    let clock = Arc::clone(clock);
+    StoreConfig {
+        segment_bytes: 64 << 10,
+        index_run_bytes: 16 << 10,
+        flush,
+        retention_ms: 1_000_000,
+        background: false,
+        now_ms: Arc::new(move || clock.fetch_add(1, Ordering::Relaxed)),
+        ..StoreConfig::new("store")
+    }
+}
+
+/// A body, and the steps of the disk at its acknowledgement.
+type Sent = (Vec<u8>, usize);
+
+/// What was appended, and after how many steps of the disk it was acknowledged.
+#[derive(Default)]
+struct History {
+    /// Per queue, by offset.
+    queues: BTreeMap<(String, i32), Vec<Sent>>,
+    /// Acknowledged settings: steps, number of values of `key` so far.
+    settings: Vec<(usize, u64)>,
+    /// Steps after which the first offsets of queues may be gone.
+    removed: Option<usize>,
+    /// Steps after which topic "gone" was deleted, and from which offset on it has messages again.
+    deleted: Option<(usize, usize)>,
+}
+
+fn message<'a>(
+    queue: &'a QueueRef,
+    body: &'a [u8],
+    properties: &'a [u8],
+    keys: &'a str,
+) -> NewMessage<'a> {
+    NewMessage {
+        queue,
+        topic: queue.topic(),
+        flag: 0,
+        sys_flag: 0,
+        born_ms: 1,
+        born_host: SocketAddr::from(([127, 0, 0, 1], 1)),
+        reconsume_times: 0,
+        prepared_position: 0,
+        body,
+        properties,
+        tag_hash: 0,
+        keys,
+        unique_key: "",
+    }
+}
+
+fn wait_acked(store: &Store, end: LogPosition) {
+    let (done, acked) = mpsc::channel();
+    store.when_acked(
+        end,
+        Box::new(move |outcome| done.send(outcome).expect("somebody waits")),
+    );
+    acked
+        .recv()
+        .expect("it is called")
+        .expect("it is acknowledged");
+}
+
+struct Work {
+    disk: SimulatedDisk,
+    store: Store,
+    history: History,
+    clock: Arc<AtomicI64>,
+    count: u64,
+}
+
+impl Work {
+    fn send(&mut self, topic: &str, id: i32, bytes: usize) {
+        let queue = self.store.queue(topic, id);
+        self.count += 1;
+        let body: Vec<u8> = format!("{topic}/{id} {} ", self.count)
+            .into_bytes()
+            .into_iter()
+            .chain(std::iter::repeat_n(b'.', bytes))
+            .collect();
+        let keys = format!("n{}", self.count);
+        let properties = format!("KEYS\u{1}{keys}\u{2}");
+        let appended = self
+            .store
+            .append(&message(&queue, &body, properties.as_bytes(), &keys))
+            .expect("appended");
+        wait_acked(&self.store, appended.end);
+        let messages = self
+            .history
+            .queues
+            .entry((topic.to_owned(), id))
+            .or_default();
+        assert_eq!(appended.queue_offset, QueueOffset(messages.len() as i64));
+        messages.push((body, self.disk.steps()));
+    }
+
+    fn set(&mut self, value: u64) {
+        let change = Change::set(
+            Table::ConsumerOffsets,
+            "key",
+            value.to_string().into_bytes(),
+        );
+        let end = self.store.settings().put(&[change]).expect("put");
+        wait_acked(&self.store, end);
+        self.history.settings.push((self.disk.steps(), value));
+    }
+
+    fn seal(&self) {
+        self.store.checkpoint().expect("sealed");
+    }
+}
+
+/// A small life: messages, settings, sealed and merged runs, rolled segments, a deletion, retention, a clean stop.
+fn life(flush: FlushMode) -> (SimulatedDisk, History) {
+    let disk = SimulatedDisk::new();
+    let clock = Arc::new(AtomicI64::new(1_000_000));
+    let (store, _) = Store::open(config(flush, &clock), Arc::new(disk.clone())).expect("opens");
+    let mut work = Work {
+        disk,
+        store,
+        history: History::default(),
+        clock,
+        count: 0,
+    };
+    for round in 0..24 {
+        for n in 0..3 {
+            work.send(["a", "b", "gone"][n], (round % 2) as i32, 2_000 + 100 * n);
+        }
+        work.set(round);
+        if round % 3 == 2 {
+            work.seal();
+        }
+        if round == 10 {
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime")
+                .block_on(work.store.delete_queues("gone"))
+                .expect("deleted");
+            work.history.deleted = Some((
+                work.disk.steps(),
+                work.history.queues[&("gone".to_owned(), 0)].len(),
+            ));
+        }
+        if round == 20 {
+            work.clock.fetch_add(1_001_000, Ordering::Relaxed);
+            work.send("a", 0, 10);
+            work.history.removed = Some(work.disk.steps());
+        }
+        if round == 23 {
+            let removed = work
+                .store
+                .run_retention(work.clock.load(Ordering::Relaxed))
+                .expect("runs");
+            assert!(removed.segments >= 1, "{removed:?}");
+        }
+    }
+    work.store.close().expect("closed");
+    (work.disk, work.history)
+}
+
+/// Opens what a crash after `steps` has left, and checks it.
+fn check(disk: &SimulatedDisk, history: &History, flush: FlushMode, steps: usize, crash: Crash) {
+    let what = format!(
+        "{flush:?}, {crash:?} after step {steps} of {}",
+        disk.steps()
+    );
+    let left = disk.after_crash(steps, crash);
+    let clock = Arc::new(AtomicI64::new(10_000_000));
+    let open = || {
+        Store::open(config(flush, &clock), Arc::new(left.clone()))
+            .unwrap_or_else(|error| panic!("{what}: {error}"))
+    };
+    let (store, report) = open();
+    assert!(report.damaged.is_empty(), "{what}: {report:?}");
+    let promised = flush == FlushMode::Sync || crash == Crash::Kill;
+    check_content(&store, history, steps, promised, &what);
+    // It goes on, and what is appended now is found after another crash.
+    let queue = store.queue("a", 0);
+    let before = queue.max_offset();
+    let appended = store
+        .append(&message(&queue, b"after", b"", ""))
+        .expect("appended");
+    wait_acked(&store, appended.end);
+    assert_eq!(appended.queue_offset.0, before, "{what}");
+    store.abandon();
+    drop(store);
+    let (store, _) = open();
+    let outcome = store.read(
+        &store.queue("a", 0),
+        QueueOffset(before),
+        LIMITS,
+        &AllMessages,
+        Temperature::MayWait,
+    );
+    assert_eq!(
+        outcome.records[0].view().expect("a record").body(),
+        b"after",
+        "{what}"
+    );
+    store.abandon();
+}
+
+fn check_content(store: &Store, history: &History, steps: usize, promised: bool, what: &str) {
+    for ((topic, id), messages) in &history.queues {
+        let queue = store.queue(topic, *id);
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        let acked = messages.iter().filter(|(_, at)| *at <= steps).count() as i64;
+        if promised {
+            assert!(
+                max >= acked,
+                "{what}: {queue:?} has lost some of its {acked} acknowledged messages"
+            );
+        }
+        assert!(
+            max <= messages.len() as i64,
+            "{what}: {queue:?} has more than was sent"
+        );
+        let deleted = topic == "gone" && history.deleted.is_some_and(|(at, _)| steps >= at);
+        let may_begin_later = history.removed.is_some_and(|at| steps >= at) || topic == "gone";
+        assert!(min == 0 || may_begin_later, "{what}: {queue:?} begins late");
+        assert!(
+            !(promised && deleted) || min > 0,
+            "{what}: {queue:?} was deleted"
+        );
+        let mut at = min;
+        while at < max {
+            let outcome = store.read(
+                &queue,
+                QueueOffset(at),
+                LIMITS,
+                &AllMessages,
+                Temperature::MayWait,
+            );
+            assert_eq!(
+                outcome.status,
+                ReadStatus::Found,
+                "{what}: {queue:?} at {at}"
+            );
+            for record in &outcome.records {
+                let view = record.view().expect("a record");
+                assert_eq!(
+                    view.queue_offset(),
+                    QueueOffset(at),
+                    "{what}: offsets are dense"
+                );
+                assert!(
+                    view.body() == messages[at as usize].0,
+                    "{what}: {queue:?} at {at} has another message"
+                );
+                at += 1;
+            }
+        }
+        if min < max {
+            check_key(store, &queue, &messages[max as usize - 1].0, what);
+        }
+    }
+    let value: Option<u64> = store
+        .settings()
+        .get(Table::ConsumerOffsets, "key")
+        .map(|value| String::from_utf8_lossy(&value).parse().expect("a number"));
+    let acked = history
+        .settings
+        .iter()
+        .filter(|(at, _)| *at <= steps)
+        .map(|(_, value)| *value)
+        .max();
+    assert!(
+        !promised || value >= acked,
+        "{what}: the setting is {value:?}, {acked:?} was acknowledged"
+    );
+    assert!(
+        value <= history.settings.iter().map(|(_, value)| *value).max(),
+        "{what}"
+    );
+}
+
+/// The newest message of a queue is found by its key.
+fn check_key(store: &Store, queue: &QueueRef, body: &[u8], what: &str) {
+    let number = String::from_utf8_lossy(body)
+        .split(' ')
+        .nth(1)
+        .expect("a number")
+        .to_owned();
+    let found = store.find_by_key(
+        queue.topic(),
+        &format!("n{number}"),
+        KeyKind::Key,
+        10,
+        0,
+        i64::MAX,
+    );
+    assert_eq!(found.len(), 1, "{what}: key n{number} of {queue:?}");
+}
+
+fn every_step(flush: FlushMode, crashes: &[Crash], stride: usize) {
+    let (disk, history) = life(flush);
+    let steps = disk.steps();
+    let points: Vec<usize> = disk
+        .points()
+        .iter()
+        .flat_map(|(at, _)| [*at, at + 1])
+        .collect();
+    // Every stride-th step, and the steps before and after each named point.
+    let mut at: Vec<usize> = (0..=steps)
+        .step_by(stride)
+        .chain(points)
+        .chain([steps])
+        .collect();
+    at.sort_unstable();
+    at.dedup();
+    for steps in at {
+        for crash in crashes {
+            let crash = match crash {
+                Crash::Torn { seed } => Crash::Torn {
+                    seed: seed + steps as u64,
+                },
+                other => *other,
+            };
+            check(&disk, &history, flush, steps, crash);
+        }
+    }
+}
+
+#[test]
+fn sync_flush_loses_nothing_acknowledged_in_any_crash() {
+    every_step(
+        FlushMode::Sync,
+        &[Crash::PowerLoss, Crash::Torn { seed: 1 }],
+        3,
+    );
+}
+
+#[test]
+fn a_killed_process_loses_nothing_acknowledged_with_async_flush() {
+    every_step(ASYNC, &[Crash::Kill], 3);
+}
+
+#[test]
+fn async_flush_keeps_a_prefix_when_the_power_is_lost() {
+    every_step(ASYNC, &[Crash::PowerLoss, Crash::Torn { seed: 2 }], 5);
+}
+
+#[test]
+fn a_life_passes_every_named_point() {
+    let (disk, _) = life(FlushMode::Sync);
+    let seen: std::collections::BTreeSet<&str> =
+        disk.points().iter().map(|(_, name)| *name).collect();
+    for name in [
+        "segment.allocated",
+        "segment.created",
+        "log.written",
+        "log.synced",
+        "index.log_durable",
+        "index.tables_committed",
+        "index.run_written",
+        "index.manifest_replaced",
+        "index.run_published",
+        "index.merge_written",
+        "retention.derived",
+        "retention.removed",
+    ] {
+        assert!(seen.contains(name), "{name} is not among {seen:?}");
+    }
+}
+
+#[test]
+fn a_crash_during_recovery_is_recovered_from() {
+    let (disk, history) = life(FlushMode::Sync);
+    let steps = disk.steps() / 2;
+    let left = disk.after_crash(steps, Crash::Torn { seed: 7 });
+    let begun = left.steps();
+    let clock = Arc::new(AtomicI64::new(10_000_000));
+    let (store, _) =
+        Store::open(config(FlushMode::Sync, &clock), Arc::new(left.clone())).expect("opens");
+    store.abandon();
+    drop(store);
+    for during in begun..=left.steps() {
+        for crash in [
+            Crash::PowerLoss,
+            Crash::Torn {
+                seed: during as u64,
+            },
+        ] {
+            let again = left.after_crash(during, crash);
+            let (store, _) = Store::open(config(FlushMode::Sync, &clock), Arc::new(again))
+                .unwrap_or_else(|error| panic!("{crash:?} at {during}: {error}"));
+            check_content(
+                &store,
+                &history,
+                steps,
+                true,
+                &format!("{crash:?} at step {during} of recovery"),
+            );
+            store.abandon();
+        }
+    }
+}
+
+#[test]
+fn what_was_cut_never_comes_back_behind_later_records() {
+    let clock = Arc::new(AtomicI64::new(1_000));
+    let disk = SimulatedDisk::new();
+    let open = |disk: &SimulatedDisk| {
+        Store::open(config(ASYNC, &clock), Arc::new(disk.clone())).expect("opens")
+    };
+    let append = |store: &Store, body: &[u8]| {
+        let queue = store.queue("a", 0);
+        let appended = store
+            .append(&message(&queue, body, b"", ""))
+            .expect("appended");
+        store.write_out().expect("written");
+        appended.end.0
+    };
+    let (store, _) = open(&disk);
+    let first = append(&store, &[b'0'; 600]);
+    append(&store, &[b'1'; 600]);
+    append(&store, &[b'2'; 600]);
+    let steps = disk.steps();
+    store.abandon();
+    let mut met = 0;
+    for seed in 0..200 {
+        let left = disk.after_crash(steps, Crash::Torn { seed });
+        let (store, report) = open(&left);
+        let cut = report.end == first && report.cut_bytes > 0;
+        if cut {
+            met += 1;
+            // As long as the lost one, so that the next record would begin where the one after that did.
+            append(&store, &[b'x'; 600]);
+        }
+        store.abandon();
+        drop(store);
+        if cut {
+            let (store, _) = open(&left);
+            assert_eq!(store.queue("a", 0).max_offset(), 2, "seed {seed}");
+            store.abandon();
+        }
+    }
+    assert!(
+        met >= 5,
+        "{met} crashes left a later record without the earlier one"
+    );
+}
+
+#[test]
+fn paths_are_below_the_folder() {
+    let (disk, _) = life(FlushMode::Sync);
+    let left = disk.after_crash(disk.steps(), Crash::PowerLoss);
+    use rmq_store::fs::Fs;
+    assert!(
+        left.exists(Path::new("store/format")) && left.exists(Path::new("store/index/manifest"))
+    );
+}

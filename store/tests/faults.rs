@@ -1,0 +1,285 @@
+//! Errors of the disk: the first failed write or sync makes the store read-only with its reason, a full disk refuses writes until
+//! there is room again, and nothing acknowledged is lost by either.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::sync::mpsc;
+
+use common::{Clock, config, message, offsets, open, send};
+use rmq_protocol::message::LogPosition;
+use rmq_store::fs::{Crash, Fault, FaultyFs, Operation, SimulatedDisk};
+use rmq_store::{AppendError, Change, FlushMode, Store, StoreHealth, Table};
+
+fn fault(
+    operation: Operation,
+    path_contains: &str,
+    after: usize,
+    times: usize,
+    kind: ErrorKind,
+) -> Fault {
+    Fault {
+        operation,
+        path_contains: path_contains.to_owned(),
+        after,
+        times,
+        kind,
+    }
+}
+
+fn acked(store: &Store, end: LogPosition) -> Result<(), AppendError> {
+    let (done, outcome) = mpsc::channel();
+    store.when_acked(
+        end,
+        Box::new(move |acked| done.send(acked).expect("somebody waits")),
+    );
+    outcome.recv().expect("it is called")
+}
+
+#[test]
+fn the_first_failed_sync_is_the_last() {
+    for nth in 0..12 {
+        let disk = SimulatedDisk::new();
+        let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
+        let clock = Clock::at(1);
+        let store = open(config("store", FlushMode::Sync, &clock), faulty.clone()).expect("opens");
+        let queue = store.queue("t", 0);
+        faulty.plan(fault(Operation::Sync, "/log/", nth, 1, ErrorKind::Other));
+        let mut promised = 0;
+        let error = loop {
+            let appended = store
+                .append(&message(&queue, &[b'x'; 100], b"", ""))
+                .expect("appended");
+            match acked(&store, appended.end) {
+                Ok(()) => promised += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(promised, nth as i64);
+        assert!(error.to_string().contains("planned failure"), "{error}");
+        // The disk would take the next sync; the store does not ask again.
+        match store.health() {
+            StoreHealth::ReadOnly { reason } => {
+                assert!(reason.contains("syncing the log"), "{reason}")
+            }
+            health => panic!("{health:?}"),
+        }
+        assert!(matches!(
+            store.append(&message(&queue, b"y", b"", "")),
+            Err(AppendError::ReadOnly { .. })
+        ));
+        assert_eq!(
+            queue.max_offset(),
+            promised,
+            "what was not acknowledged is not visible"
+        );
+        assert_eq!(
+            offsets(&store, &queue, 0).len() as i64,
+            promised,
+            "reads go on"
+        );
+        assert!(store.close().is_err());
+        drop(store);
+        for crash in [Crash::PowerLoss, Crash::Kill] {
+            let left = disk.after_crash(disk.steps(), crash);
+            let store = open(config("store", FlushMode::Sync, &clock), left).expect("opens");
+            let max = store.queue("t", 0).max_offset();
+            assert!(
+                max == promised || (crash == Crash::Kill && max == promised + 1),
+                "{max}"
+            );
+            store.abandon();
+        }
+    }
+}
+
+#[test]
+fn a_failed_write_makes_the_store_read_only() {
+    let disk = SimulatedDisk::new();
+    let faulty = FaultyFs::new(std::sync::Arc::new(disk));
+    let clock = Clock::at(1);
+    let store = open(
+        config("store", FlushMode::default(), &clock),
+        faulty.clone(),
+    )
+    .expect("opens");
+    let queue = store.queue("t", 0);
+    send(&store, &queue, "k", 10).expect("sent");
+    faulty.plan(fault(Operation::Write, "/log/", 0, 1, ErrorKind::Other));
+    let error = send(&store, &queue, "k", 10).expect_err("the write fails");
+    assert!(error.to_string().contains("planned failure"), "{error}");
+    assert!(matches!(
+        send(&store, &queue, "k", 10),
+        Err(AppendError::ReadOnly { .. })
+    ));
+    assert_eq!(offsets(&store, &queue, 0), [0]);
+    assert!(store.close().is_err());
+}
+
+#[test]
+fn a_full_disk_refuses_writes_until_there_is_room() {
+    let disk = SimulatedDisk::new();
+    let clock = Clock::at(1);
+    let open_again = |disk: &SimulatedDisk| {
+        open(config("store", FlushMode::Sync, &clock), disk.clone()).expect("opens")
+    };
+    let store = open_again(&disk);
+    let queue = store.queue("t", 0);
+    // Room for nothing but what is reserved already.
+    disk.set_free(Some(10_000));
+    let mut sent = 0;
+    let refused = loop {
+        match store.append(&message(&queue, &[b'x'; 5_000], b"", "")) {
+            Ok(appended) => {
+                acked(&store, appended.end).expect("what was taken is kept");
+                sent += 1;
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refused, AppendError::NoSpace { .. }), "{refused}");
+    assert!(sent >= 10, "{sent}");
+    assert!(matches!(store.health(), StoreHealth::NoSpace { .. }));
+    assert_eq!(offsets(&store, &queue, 0).len(), sent, "reads go on");
+    disk.set_free(None);
+    clock.advance(60_000);
+    let appended = store
+        .append(&message(&queue, &[b'x'; 5_000], b"", ""))
+        .expect("there is room again");
+    acked(&store, appended.end).expect("acknowledged");
+    assert_eq!(store.health(), StoreHealth::Writable);
+    assert_eq!(appended.queue_offset.0, sent as i64, "no offset was lost");
+    store.close().expect("closed");
+    drop(store);
+    let store = open_again(&disk);
+    assert_eq!(offsets(&store, &store.queue("t", 0), 0).len(), sent + 1);
+    store.abandon();
+}
+
+#[test]
+fn derived_files_that_cannot_be_written_cost_nothing_but_time() {
+    let no_space = ErrorKind::StorageFull;
+    let plans = [
+        fault(Operation::Create, "tables", 0, 1, no_space),
+        fault(Operation::Write, "tables", 0, 3, no_space),
+        fault(Operation::Write, "tables", 9, 1, no_space),
+        fault(Operation::Create, ".run", 0, 2, no_space),
+        fault(Operation::Write, ".run", 1, 1, no_space),
+        fault(Operation::Sync, ".run", 0, 1, ErrorKind::Other),
+        fault(Operation::Rename, ".run", 0, 1, ErrorKind::Other),
+        fault(Operation::Write, "manifest", 0, 1, no_space),
+        fault(Operation::Rename, "manifest", 0, 1, ErrorKind::Other),
+    ];
+    for plan in plans {
+        let disk = SimulatedDisk::new();
+        let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
+        let clock = Clock::at(1);
+        let store = open(config("store", FlushMode::Sync, &clock), faulty.clone()).expect("opens");
+        let queue = store.queue("t", 0);
+        faulty.plan(plan.clone());
+        let mut failures = 0;
+        for n in 0..40 {
+            let key = format!("k{n}");
+            let appended = store
+                .append(&message(&queue, &[b'x'; 3_000], b"", &key))
+                .expect("appended");
+            store
+                .settings()
+                .put(&[Change::set(Table::Topics, format!("t{n}"), "v")])
+                .expect("put");
+            acked(&store, appended.end).expect("the message path does not notice");
+            failures += usize::from(store.checkpoint().is_err());
+        }
+        assert!(failures >= 1, "{plan:?}");
+        store
+            .checkpoint()
+            .unwrap_or_else(|error| panic!("{plan:?}: {error}"));
+        let check = |store: &Store| {
+            assert_eq!(
+                offsets(store, &store.queue("t", 0), 0),
+                (0..40).collect::<Vec<_>>(),
+                "{plan:?}"
+            );
+            assert_eq!(store.settings().len(Table::Topics), 40, "{plan:?}");
+        };
+        check(&store);
+        assert_eq!(store.health(), StoreHealth::Writable);
+        store.close().expect("closed");
+        drop(store);
+        let store = open(
+            config("store", FlushMode::Sync, &clock),
+            disk.after_crash(disk.steps(), Crash::PowerLoss),
+        )
+        .expect("opens");
+        check(&store);
+        store.abandon();
+    }
+}
+
+#[test]
+fn tables_whose_sync_failed_are_not_trusted_again() {
+    let disk = SimulatedDisk::new();
+    let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
+    let clock = Clock::at(1);
+    let store = open(config("store", FlushMode::Sync, &clock), faulty.clone()).expect("opens");
+    let queue = store.queue("t", 0);
+    let end = send(&store, &queue, "k", 10).expect("sent").end;
+    acked(&store, end).expect("acknowledged");
+    store.checkpoint().expect("written");
+    faulty.plan(fault(Operation::Sync, "tables", 0, 1, ErrorKind::Other));
+    for _ in 0..3 {
+        let end = send(&store, &queue, "k", 10).expect("sent").end;
+        acked(&store, end).expect("acknowledged");
+        assert!(
+            store.checkpoint().is_err(),
+            "the disk would take it, the store does not believe it"
+        );
+    }
+    store.close().expect("the log is fine");
+    drop(store);
+    let store = open(
+        config("store", FlushMode::Sync, &clock),
+        disk.after_crash(disk.steps(), Crash::PowerLoss),
+    )
+    .expect("opens");
+    assert_eq!(store.queue("t", 0).max_offset(), 4);
+    store
+        .checkpoint()
+        .expect("after a restart it is tried again");
+    store.abandon();
+}
+
+#[test]
+fn a_queue_that_is_not_in_memory_is_found_after_a_failed_commit() {
+    let disk = SimulatedDisk::new();
+    let faulty = FaultyFs::new(std::sync::Arc::new(disk));
+    let clock = Clock::at(1);
+    let open_again = || {
+        open(
+            config("store", FlushMode::default(), &clock),
+            faulty.clone(),
+        )
+        .expect("opens")
+    };
+    let store = open_again();
+    for id in 0..3 {
+        send(&store, &store.queue("old", id), "k", 10).expect("sent");
+    }
+    store.close().expect("closed");
+    drop(store);
+    let store = open_again();
+    send(&store, &store.queue("new", 0), "k", 10).expect("sent");
+    faulty.plan(fault(
+        Operation::Write,
+        "tables",
+        1,
+        1,
+        ErrorKind::StorageFull,
+    ));
+    assert!(store.checkpoint().is_err());
+    let appended = send(&store, &store.queue("old", 0), "k", 10).expect("sent");
+    assert_eq!(appended.queue_offset.0, 1, "no offset is used twice");
+    assert_eq!(store.queues_of("old").len(), 3);
+    store.checkpoint().expect("there is room again");
+    store.close().expect("closed");
+}
