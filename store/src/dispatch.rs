@@ -242,6 +242,18 @@ impl Dispatcher {
         state.index_from.min(state.tables_from)
     }
 
+    /// The log was durable at least up to here when the derived files were written.
+    pub(crate) fn durable_log(&self) -> u64 {
+        self.shared.index.end().max(self.shared.tables.applied_to())
+    }
+
+    /// What was missing or damaged when the derived files were opened.
+    pub(crate) fn rebuilt(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.shared.tables.note().into_iter().collect();
+        notes.extend(self.shared.index.notes());
+        notes
+    }
+
     /// The replay is over: the visible ranges are settled, offsets continue after the newest message, the background work starts.
     /// `end` is the end of the log.
     pub(crate) fn finish_replay(&self, end: u64) -> Result<(), DispatchError> {
@@ -317,7 +329,7 @@ impl Dispatcher {
             }
         }
         drop(state);
-        if live && end - shared.index.end() >= shared.config.run_bytes {
+        if live && end.saturating_sub(shared.index.end()) >= shared.config.run_bytes {
             self.worker.wake();
         }
     }

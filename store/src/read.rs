@@ -167,6 +167,7 @@ pub(crate) fn read(
 
     let confirmed = log.files.positions.confirmed.load(Ordering::Acquire);
     let hot_from = confirmed.saturating_sub(log.config.hot_bytes);
+    let checked_from = hot_from.max(log.files.positions.checked_from.load(Ordering::Relaxed));
     let mut located = SmallVec::new();
     let mut scanned = 0;
     let mut next = from;
@@ -217,8 +218,10 @@ pub(crate) fn read(
             let Some(slice) = segment.view(entry.position, u64::from(entry.size)) else {
                 continue;
             };
-            // What is hot was checked when it was written; what was on the disk for long may have decayed.
-            if cold && let Err(error) = check(&slice, entry.position) {
+            // What this process wrote or replayed is intact; what was on the disk for long may have decayed.
+            if entry.position < checked_from
+                && let Err(error) = check(&slice, entry.position)
+            {
                 log.files.report_damage(
                     entry.position,
                     entry.position + u64::from(entry.size),

@@ -38,6 +38,8 @@ pub struct RecoveryReport {
     pub cut_bytes: u64,
     /// Damage below the watermark found by the replay.
     pub damaged: Vec<DamagedRange>,
+    /// Derived files that were missing or damaged and were made again from the log, in words.
+    pub rebuilt: Vec<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -180,6 +182,7 @@ pub(crate) fn replay(
         replayed_records: 0,
         cut_bytes: 0,
         damaged: Vec::new(),
+        rebuilt: dispatcher.rebuilt(),
         took: Duration::ZERO,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(REPLAY_BATCH);
@@ -237,6 +240,7 @@ pub(crate) fn replay(
     }
     // What survived a crash may be in the page cache only; the first sync covers it.
     marks.flushed.store(watermark.min(end), Ordering::Release);
+    marks.checked_from.store(from, Ordering::Release);
     dispatcher.finish_replay(end)?;
     report.took = began.elapsed();
     Ok(report)

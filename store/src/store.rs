@@ -103,6 +103,8 @@ impl Store {
             background: config.background,
         };
         let dispatcher = Dispatcher::open(&layout::index(&dir), Arc::clone(&fs), reader, derived)?;
+        // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
+        let durable = durable.max(dispatcher.durable_log());
         let report = recovery::replay(&files, &dispatcher, durable)?;
         if report.cut_bytes > 0 {
             tracing::warn!(

@@ -343,3 +343,50 @@ fn what_does_not_fit_is_refused_with_its_size() {
     assert_eq!(queue.max_offset(), 0);
     store.close().expect("closed");
 }
+
+#[test]
+fn damage_in_the_sealed_part_is_reported_and_the_rest_is_served() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, _) = open(dir.path(), FlushMode::default());
+    let queue = store.queue("t", 0);
+    let ends: Vec<LogPosition> = (0..10)
+        .map(|n| {
+            let body = format!("m{n}");
+            let appended = store.append(&message(&queue, body.as_bytes(), b"", ""));
+            appended.expect("appended").end
+        })
+        .collect();
+    store.close().expect("closed");
+    drop(store);
+    // Without the watermark, the derived files still say how far the log was durable: nothing below is a torn tail.
+    std::fs::remove_file(dir.path().join("watermark")).expect("removed");
+    let log = dir.path().join("log/00000000000000000000");
+    let mut bytes = std::fs::read(&log).expect("read");
+    for end in [ends[3], ends[8]] {
+        bytes[end.0 as usize + 90] ^= 0x10;
+    }
+    std::fs::write(&log, bytes).expect("written");
+    let (store, report) = open(dir.path(), FlushMode::default());
+    assert_eq!((report.end, report.cut_bytes), (ends[9].0, 0), "{report:?}");
+    assert_eq!(report.rebuilt, Vec::<String>::new());
+    let queue = store.queue("t", 0);
+    let served = ["m0", "m1", "m2", "m3", "m5", "m6", "m7", "m8"];
+    assert_eq!(bodies(&store, &queue, 0), served);
+    let damage: Vec<u64> = store.damage().iter().map(|range| range.from).collect();
+    assert_eq!(damage, [ends[3].0, ends[8].0]);
+    store.abandon();
+    drop(store);
+    // The same when the derived files must be made again, as far as the log was known to be durable.
+    let index = dir.path().join("index");
+    for entry in std::fs::read_dir(&index).expect("listed") {
+        let path = entry.expect("listed").path();
+        if path.extension().is_some_and(|extension| extension == "run") {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    let (store, report) = open(dir.path(), FlushMode::default());
+    assert_eq!(report.cut_bytes, 0);
+    assert_eq!(report.rebuilt.len(), 1, "{report:?}");
+    assert_eq!(bodies(&store, &store.queue("t", 0), 0), served);
+    store.close().expect("closed");
+}

@@ -42,6 +42,8 @@ pub(crate) struct Marks {
     pub(crate) written: AtomicU64,
     pub(crate) confirmed: AtomicU64,
     pub(crate) flushed: AtomicU64,
+    /// Records from here on were checked by this process: replayed, or written.
+    pub(crate) checked_from: AtomicU64,
 }
 
 pub(crate) struct Files {

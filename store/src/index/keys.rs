@@ -96,7 +96,8 @@ impl RecentKeys {
     pub(crate) fn push(&mut self, hash: u64, position: u64) {
         self.tail.push(KeyEntry { hash, position });
         if self.tail.len() == CHUNK {
-            self.full.push(std::mem::take(&mut self.tail).into());
+            self.full.push(Arc::from(&self.tail[..]));
+            self.tail.clear();
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Index {
     end: AtomicU64,
     /// Entries below are gone with their segments.
     start: AtomicU64,
+    /// What was wrong when it was opened.
+    notes: Mutex<Vec<String>>,
 }
 
 impl Index {
@@ -55,6 +57,7 @@ impl Index {
             .iter()
             .filter_map(|name| RunName::parse(name))
             .collect();
+        let mut notes = Vec::new();
         let manifest = match Manifest::load(&*fs, &dir) {
             Ok(manifest) => manifest,
             Err(ManifestError::Missing) if found.is_empty() => Manifest::default(),
@@ -63,6 +66,7 @@ impl Index {
             }
             Err(error) => {
                 warn!(dir = %dir.display(), %error, runs = found.len(), "the manifest of the index is not usable; its runs are found by their names");
+                notes.push(format!("the manifest of the index was not usable: {error}"));
                 adopt(&found)
             }
         };
@@ -71,6 +75,7 @@ impl Index {
             changes: Mutex::new(manifest.generation),
             end: AtomicU64::new(0),
             start: AtomicU64::new(log.start()),
+            notes: Mutex::new(notes),
             fs,
             dir,
         };
@@ -91,6 +96,10 @@ impl Index {
                 continue;
             }
             if let Some(end) = end.filter(|end| *end != name.span.from) {
+                self.note(format!(
+                    "index runs were missing between {end} and {}",
+                    name.span.from
+                ));
                 error!(
                     end,
                     next = name.span.from,
@@ -101,6 +110,7 @@ impl Index {
             }
             let run = Run::open(&*self.fs, &name.path(&self.dir), name.span).or_else(|damage| {
                 changed = true;
+                self.note(damage.to_string());
                 warn!(%damage, "a run of the index is written again from the log");
                 self.rebuild(name.span, log)
             });
@@ -116,6 +126,10 @@ impl Index {
         }
         if runs.first().is_some_and(|first| first.span().from > start) {
             // Something before the first run is missing: only a replay from the beginning finds it.
+            self.note(format!(
+                "the index began at {} and not at {start}",
+                runs[0].span().from
+            ));
             warn!(
                 log = start,
                 index = runs[0].span().from,
@@ -164,6 +178,15 @@ impl Index {
     /// Entries below this position are gone.
     pub(crate) fn start(&self) -> u64 {
         self.start.load(Ordering::Acquire)
+    }
+
+    /// What was wrong when it was opened, and was made good.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.lock().clone()
+    }
+
+    fn note(&self, text: String) {
+        self.notes.lock().push(text);
     }
 
     /// The runs at this moment.

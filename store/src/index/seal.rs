@@ -138,15 +138,8 @@ impl Shared {
         let mut queues: Vec<(QueueRef, i64, Vec<RunEntry>)> = touched
             .iter()
             .filter_map(|queue| {
-                let recent = queue.recent().lock();
-                let count = recent.count_below(span.to);
-                let entries = recent.entries().range(..count).map(|entry| RunEntry {
-                    position: entry.position,
-                    size: entry.size,
-                    tag_hash: entry.tag_hash,
-                    store_ms: (entry.time != u32::MAX).then(|| base + i64::from(entry.time)),
-                });
-                (count > 0).then(|| (queue.clone(), recent.first(), entries.collect()))
+                let (first, entries) = copy_entries(queue, span.to, base);
+                (!entries.is_empty()).then(|| (queue.clone(), first, entries))
             })
             .collect();
         for entry in queues
@@ -270,6 +263,37 @@ impl Shared {
     pub(crate) fn report(&self, error: &SealError) {
         error!(%error, dispatched = self.dispatched(), "derived files could not be written; it is tried again");
     }
+}
+
+/// The recent entries of a queue below a position, with the offset of the first. Only a seal removes entries, so they can be copied
+/// in parts: the queue is never locked for long.
+fn copy_entries(queue: &QueueRef, position: u64, base: i64) -> (i64, Vec<RunEntry>) {
+    const PART: usize = 1_024;
+    let (first, count) = {
+        let recent = queue.recent().lock();
+        (recent.first(), recent.count_below(position))
+    };
+    let mut entries = Vec::with_capacity(count);
+    while entries.len() < count {
+        let recent = queue.recent().lock();
+        if recent.first() != first {
+            // The offsets have jumped, and what was before is given up.
+            break;
+        }
+        let to = count.min(entries.len() + PART);
+        entries.extend(
+            recent
+                .entries()
+                .range(entries.len()..to)
+                .map(|entry| RunEntry {
+                    position: entry.position,
+                    size: entry.size,
+                    tag_hash: entry.tag_hash,
+                    store_ms: (entry.time != u32::MAX).then(|| base + i64::from(entry.time)),
+                }),
+        );
+    }
+    (first, entries)
 }
 
 /// The head of a queue as of a log position that everything was dispatched up to.

@@ -84,6 +84,8 @@ pub(crate) struct Tables {
     applied_to: AtomicU64,
     /// The file on disk holds a complete state.
     complete: AtomicBool,
+    /// What was wrong with the file when it was opened.
+    note: Option<String>,
     sync_failed: Arc<AtomicBool>,
 }
 
@@ -101,6 +103,7 @@ impl Tables {
             database: RwLock::new(None),
             applied_to: AtomicU64::new(0),
             complete: AtomicBool::new(false),
+            note: None,
             sync_failed: Arc::default(),
         };
         fs.create_dir_all(dir)
@@ -128,7 +131,7 @@ impl Tables {
     }
 
     fn start_over(
-        self,
+        mut self,
         problem: String,
         log_start: u64,
         accept_lost: bool,
@@ -153,6 +156,7 @@ impl Tables {
             info!(path = %aside.display(), "the damaged file was put aside");
         }
         self.applied_to.store(log_start, Ordering::Release);
+        self.note = Some(format!("the tables were {problem}"));
         Ok(self)
     }
 
@@ -187,6 +191,11 @@ impl Tables {
             path: self.path.clone(),
             problem: problem.to_string(),
         }
+    }
+
+    /// What was wrong with the file when it was opened, if it had to be made again.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.note.clone()
     }
 
     /// Every record below this log position is in the tables.

@@ -1,0 +1,143 @@
+//! Writers, readers, retention and the background work of the index at the same time.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use common::{LIMITS, message};
+use rmq_protocol::message::QueueOffset;
+use rmq_store::fs::RealFs;
+use rmq_store::{
+    AllMessages, Change, FlushMode, KeyKind, ReadStatus, Store, StoreConfig, Table, Temperature,
+};
+
+const WRITERS: usize = 3;
+const ROUNDS: i64 = 1_500;
+const QUEUES: i32 = 5;
+
+/// Reads a queue to `until`, and sees each offset once and in order while runs are written, merged and published.
+fn follow(store: &Store, id: i32, until: i64) {
+    let queue = store.queue("shared", id);
+    let mut at = 0;
+    while at < until {
+        let outcome = store.read(
+            &queue,
+            QueueOffset(at),
+            LIMITS,
+            &AllMessages,
+            Temperature::MayWait,
+        );
+        match outcome.status {
+            ReadStatus::Found => {
+                for record in &outcome.records {
+                    let view = record.view().expect("a record");
+                    assert_eq!(
+                        (view.queue_offset(), view.queue_id().0),
+                        (QueueOffset(at), id)
+                    );
+                    at += 1;
+                }
+                assert_eq!(outcome.next_offset, at);
+            }
+            ReadStatus::AtEnd | ReadStatus::NoMessageInQueue => thread::yield_now(),
+            other => panic!("{other:?} at {at} of {queue:?}"),
+        }
+    }
+}
+
+#[test]
+fn readers_see_every_offset_once_while_everything_moves() {
+    for flush in [FlushMode::default(), FlushMode::Sync] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = StoreConfig {
+            segment_bytes: 1 << 20,
+            index_run_bytes: 64 << 10,
+            flush,
+            ..StoreConfig::new(dir.path())
+        };
+        let (store, _) = Store::open(config.clone(), std::sync::Arc::new(RealFs)).expect("opens");
+        let per_queue = WRITERS as i64 * ROUNDS / i64::from(QUEUES);
+        let writing = AtomicBool::new(true);
+        let checks = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|writer| {
+                    let store = &store;
+                    scope.spawn(move || {
+                        for n in 0..ROUNDS {
+                            let queue = store.queue("shared", (n % i64::from(QUEUES)) as i32);
+                            let key = format!("{writer}-{n}");
+                            let properties = format!("KEYS\u{1}{key}\u{2}");
+                            store
+                                .append(&message(&queue, &[b'x'; 300], properties.as_bytes(), &key))
+                                .expect("appended");
+                            if n % 4 == 3 {
+                                store.write_out().expect("written");
+                            }
+                            if n % 100 == 0 {
+                                store
+                                    .settings()
+                                    .put(&[Change::set(
+                                        Table::Kv,
+                                        format!("w{writer}"),
+                                        n.to_string(),
+                                    )])
+                                    .expect("put");
+                            }
+                        }
+                        store.write_out().expect("written");
+                    })
+                })
+                .collect();
+            let readers: Vec<_> = (0..QUEUES)
+                .map(|id| {
+                    scope.spawn({
+                        let store = &store;
+                        move || follow(store, id, per_queue)
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                while writing.load(Ordering::Relaxed) {
+                    let found = store.find_by_key("shared", "0-0", KeyKind::Key, 8, 0, i64::MAX);
+                    assert!(found.len() <= 1);
+                    checks.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            writers
+                .into_iter()
+                .for_each(|writer| writer.join().expect("a writer ends well"));
+            readers
+                .into_iter()
+                .for_each(|reader| reader.join().expect("a reader ends well"));
+            writing.store(false, Ordering::Relaxed);
+        });
+        assert!(checks.load(Ordering::Relaxed) > 0);
+        store.close().expect("closed");
+        assert!(store.stats().index_runs > 0);
+        drop(store);
+        let (store, report) = Store::open(config, std::sync::Arc::new(RealFs)).expect("opens");
+        assert_eq!(report.replayed_records, 0);
+        for id in 0..QUEUES {
+            follow(&store, id, per_queue);
+        }
+        for (writer, n) in [(0, 0), (1, 777), (2, ROUNDS - 1)] {
+            assert_eq!(
+                store
+                    .find_by_key(
+                        "shared",
+                        &format!("{writer}-{n}"),
+                        KeyKind::Key,
+                        8,
+                        0,
+                        i64::MAX
+                    )
+                    .len(),
+                1
+            );
+        }
+        assert_eq!(store.settings().scan(Table::Kv).len(), WRITERS);
+        store.close().expect("closed");
+    }
+}
