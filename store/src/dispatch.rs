@@ -177,6 +177,8 @@ pub(crate) struct State {
     pub(crate) pending: PendingChanges,
     /// Base of the times in recent entries.
     pub(crate) base_ms: Option<i64>,
+    /// Largest store time so far.
+    pub(crate) newest_ms: i64,
     /// Records that were handed over before they were confirmed.
     held: VecDeque<Entry>,
     /// Records below are in run files already.
@@ -211,6 +213,7 @@ impl Dispatcher {
             keys: RecentKeys::default(),
             pending: PendingChanges::default(),
             base_ms: None,
+            newest_ms: 0,
             held: VecDeque::new(),
             index_from: index.end(),
             tables_from: tables.applied_to(),
@@ -510,6 +513,7 @@ impl Shared {
         let max = queue.max_offset();
         if entry.position >= state.index_from {
             let base = *state.base_ms.get_or_insert(entry.store_ms);
+            state.newest_ms = state.newest_ms.max(entry.store_ms);
             let kept = RecentEntry {
                 position: entry.position,
                 tag_hash: entry.tag_hash,

@@ -189,20 +189,27 @@ impl Shared {
 
     /// The first recent offset that is not `before`; the end of the queue when there is none.
     fn recent_by_time(&self, queue: &QueueRef, before: impl Fn(i64) -> bool) -> i64 {
-        let base = self.state.lock().base_ms.unwrap_or(0);
-        let recent = queue.recent().lock();
-        let index = recent.entries().partition_point(|entry| {
-            let time = if entry.time == u32::MAX {
-                self.log.store_time(entry.position)
-            } else {
-                Some(base + i64::from(entry.time))
+        loop {
+            let base = self.state.lock().base_ms;
+            let found = {
+                let recent = queue.recent().lock();
+                let index = recent.entries().partition_point(|entry| {
+                    let time = match base {
+                        Some(base) if entry.time != u32::MAX => Some(base + i64::from(entry.time)),
+                        _ => self.log.store_time(entry.position),
+                    };
+                    time.is_some_and(&before)
+                });
+                if recent.is_empty() {
+                    queue.max_offset()
+                } else {
+                    recent.first() + index as i64
+                }
             };
-            time.is_some_and(&before)
-        });
-        if recent.is_empty() {
-            queue.max_offset()
-        } else {
-            recent.first() + index as i64
+            // A seal moves the base now and then.
+            if self.state.lock().base_ms == base {
+                return found;
+            }
         }
     }
 

@@ -1,12 +1,12 @@
 //! Merging runs: those of a complete segment become one, and small ones in front of the newest segment do not pile up.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 
 use super::recent::HOLES_MAX;
 use super::run::{
-    Chunk, MergeError, Run, RunEntry, RunWriter, SPAN_MAX, Span, merge_keys, publish,
+    Chunk, MergeError, QueueCursor, Run, RunEntry, RunWriter, SPAN_MAX, Span, merge_keys, publish,
 };
 use super::{Index, Runs};
 
@@ -88,47 +88,74 @@ fn choose(
 }
 
 fn write(mut writer: RunWriter<'_>, inputs: &[Arc<Run>]) -> Result<(), MergeError> {
-    let mut queues: BTreeMap<(String, i32), Vec<(usize, Chunk)>> = BTreeMap::new();
-    for (input, run) in inputs.iter().enumerate() {
-        run.for_each_queue(|topic, id, chunk| {
-            queues
-                .entry((topic.to_owned(), id))
-                .or_default()
-                .push((input, chunk))
-        })?;
-    }
-    for ((topic, id), chunks) in queues {
-        // What lies before a jump too large for holes was given up when the jump was dispatched.
-        let jump = chunks
-            .windows(2)
-            .rposition(|pair| pair[1].1.first_offset - pair[0].1.end_offset() > HOLES_MAX);
-        let chunks = &chunks[jump.map_or(0, |jump| jump + 1)..];
-        let Some((_, first)) = chunks.first() else {
-            continue;
-        };
-        writer.queue(&topic, id, first.first_offset);
-        for (input, chunk) in chunks {
-            let run = &inputs[*input];
-            let mut outcome: io::Result<()> = Ok(());
-            // Offsets that were lost between two runs stay holes.
-            let gap = chunk.first_offset - writer.next_offset();
-            for _ in 0..gap.max(0) {
-                writer.entry(&RunEntry {
-                    position: run.entry(chunk, 0)?.position,
-                    size: 0,
-                    tag_hash: 0,
-                    store_ms: None,
-                })?;
+    let mut cursors: Vec<QueueCursor<'_>> = inputs
+        .iter()
+        .map(|run| run.queues())
+        .collect::<Result<_, _>>()?;
+    let mut chunks: Vec<(usize, Chunk)> = Vec::with_capacity(inputs.len());
+    loop {
+        let mut smallest: Option<(&str, i32)> = None;
+        chunks.clear();
+        for (input, cursor) in cursors.iter().enumerate() {
+            let Some((topic, id, chunk)) = cursor.current()? else {
+                continue;
+            };
+            let order = smallest.map_or(Ordering::Less, |smallest| (topic, id).cmp(&smallest));
+            if order == Ordering::Less {
+                smallest = Some((topic, id));
+                chunks.clear();
             }
-            run.entries(chunk, 0..chunk.count, |entry| {
-                outcome = writer.entry(&entry);
-                outcome.is_ok()
-            })?;
-            outcome?;
+            if order != Ordering::Greater {
+                chunks.push((input, chunk));
+            }
         }
+        let Some((topic, id)) = smallest else { break };
+        write_queue(&mut writer, inputs, topic, id, &chunks)?;
+        chunks
+            .iter()
+            .for_each(|(input, _)| cursors[*input].advance());
     }
     let mut writer = writer.keys(inputs.iter().map(|run| run.key_count()).sum());
     merge_keys(inputs, |hash, position| writer.key(hash, position))?;
     writer.finish()?;
+    Ok(())
+}
+
+fn write_queue(
+    writer: &mut RunWriter<'_>,
+    inputs: &[Arc<Run>],
+    topic: &str,
+    id: i32,
+    chunks: &[(usize, Chunk)],
+) -> Result<(), MergeError> {
+    // What lies before a jump too large for holes was given up when the jump was dispatched.
+    let jump = chunks
+        .windows(2)
+        .rposition(|pair| pair[1].1.first_offset - pair[0].1.end_offset() > HOLES_MAX);
+    let chunks = &chunks[jump.map_or(0, |jump| jump + 1)..];
+    let Some((_, first)) = chunks.first() else {
+        return Ok(());
+    };
+    writer.queue(topic, id, first.first_offset);
+    for (input, chunk) in chunks {
+        let run = &inputs[*input];
+        // Offsets that were lost between two runs stay holes.
+        let gap = chunk.first_offset - writer.next_offset();
+        for _ in 0..gap.max(0) {
+            let position = run.entry(chunk, 0)?.position;
+            writer.entry(&RunEntry {
+                position,
+                size: 0,
+                tag_hash: 0,
+                store_ms: None,
+            })?;
+        }
+        let mut outcome: io::Result<()> = Ok(());
+        run.entries(chunk, 0..chunk.count, |entry| {
+            outcome = writer.entry(&entry);
+            outcome.is_ok()
+        })?;
+        outcome?;
+    }
     Ok(())
 }

@@ -119,6 +119,17 @@ impl Recent {
         }
     }
 
+    /// Counts known times from another base.
+    pub(crate) fn map_times(&mut self, map: impl Fn(u32) -> u32) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.time != u32::MAX)
+        {
+            entry.time = map(entry.time);
+        }
+    }
+
     /// How many entries lie below a log position.
     pub(crate) fn count_below(&self, position: u64) -> usize {
         self.entries

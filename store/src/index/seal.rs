@@ -11,8 +11,9 @@ use tracing::{debug, error};
 
 use super::keys::KeyEntry;
 use super::manifest::RunName;
+use super::recent::RecentEntry;
 use super::run::{MergeError, Run, RunDamaged, RunEntry, RunWriter, SPAN_MAX, Span, publish};
-use crate::dispatch::{PendingChanges, Shared};
+use crate::dispatch::{PendingChanges, Shared, State};
 use crate::queue::{QueueHead, QueueRef};
 use crate::tables::TablesError;
 
@@ -108,71 +109,84 @@ impl Shared {
             return Ok(from);
         }
         let span = Span::new(from, to);
-        let queues = self.collect_entries(&batch.touched, span);
+        let (parts, base) = self.parts(&batch.touched, span.to);
         let mut keys: Vec<KeyEntry> = self.state.lock().keys.snapshot().within(from, to).collect();
         keys.sort_unstable();
 
         let mut generation = self.index.change();
         let name = self.index.next_name(&mut generation, span);
-        let run = self.write_run(name, &queues, &keys)?;
+        let run = self.write_run(name, &parts, base, &keys)?;
         self.index.fs.crash_point("index.run_written");
-        debug!(log = %span, queues = queues.len(), keys = keys.len(), bytes = run.file_bytes(), "index run written");
+        debug!(log = %span, queues = parts.len(), keys = keys.len(), bytes = run.file_bytes(), "index run written");
         self.index.append(&mut generation, run)?;
         drop(generation);
         self.index.fs.crash_point("index.run_published");
 
-        for (queue, _, _) in &queues {
-            queue.recent().lock().trim_below(to);
+        for part in &parts {
+            part.queue.recent().lock().trim_below(to);
         }
         self.state.lock().keys.trim_below(to);
         Ok(to)
     }
 
-    /// A copy of the entries within `span`, per queue, sorted by topic and id.
-    fn collect_entries(
-        &self,
-        touched: &[QueueRef],
-        span: Span,
-    ) -> Vec<(QueueRef, i64, Vec<RunEntry>)> {
-        let base = self.state.lock().base_ms.unwrap_or(0);
-        let mut queues: Vec<(QueueRef, i64, Vec<RunEntry>)> = touched
-            .iter()
-            .filter_map(|queue| {
-                let (first, entries) = copy_entries(queue, span.to, base);
-                (!entries.is_empty()).then(|| (queue.clone(), first, entries))
-            })
-            .collect();
-        for entry in queues
-            .iter_mut()
-            .flat_map(|(_, _, entries)| entries)
-            .filter(|entry| entry.store_ms.is_none())
-        {
-            entry.store_ms = self.log.store_time(entry.position);
+    /// What each queue has below a position, sorted by topic and id, and the smallest store time of all.
+    fn parts(&self, touched: &[QueueRef], position: u64) -> (Vec<Part>, i64) {
+        let base_ms = self.state.lock().base_ms.unwrap_or(0);
+        let mut base: Option<i64> = None;
+        let mut parts = Vec::new();
+        for queue in touched {
+            let recent = queue.recent().lock();
+            let count = recent.count_below(position);
+            let Some(oldest) = recent.entries().front().copied().filter(|_| count > 0) else {
+                continue;
+            };
+            let first = recent.first();
+            drop(recent);
+            // Store times never run backwards in the log, so the first entry of a queue is its oldest.
+            if let Some(ms) = self.store_ms(&oldest, base_ms) {
+                base = Some(base.map_or(ms, |base| base.min(ms)));
+            }
+            parts.push(Part {
+                queue: queue.clone(),
+                first,
+                count,
+            });
         }
-        queues.sort_unstable_by(|(a, ..), (b, ..)| {
-            (a.topic(), a.queue_id()).cmp(&(b.topic(), b.queue_id()))
+        parts.sort_unstable_by(|a, b| {
+            (a.queue.topic(), a.queue.queue_id()).cmp(&(b.queue.topic(), b.queue.queue_id()))
         });
-        queues
+        (parts, base.unwrap_or(0))
+    }
+
+    fn store_ms(&self, entry: &RecentEntry, base_ms: i64) -> Option<i64> {
+        if entry.time == u32::MAX {
+            self.log.store_time(entry.position)
+        } else {
+            Some(base_ms + i64::from(entry.time))
+        }
     }
 
     fn write_run(
         &self,
         name: RunName,
-        queues: &[(QueueRef, i64, Vec<RunEntry>)],
+        parts: &[Part],
+        base: i64,
         keys: &[KeyEntry],
     ) -> Result<Run, SealError> {
-        let base = queues
-            .iter()
-            .flat_map(|(_, _, entries)| entries)
-            .filter_map(|entry| entry.store_ms)
-            .min()
-            .unwrap_or(0);
+        let base_ms = self.state.lock().base_ms.unwrap_or(0);
         let path = name.path(&self.index.dir);
         publish::<io::Error>(&*self.index.fs, &path, |file| {
             let mut writer = RunWriter::new(file, name.span, name.number, base);
-            for (queue, first, entries) in queues {
-                writer.queue(queue.topic(), queue.queue_id(), *first);
-                entries.iter().try_for_each(|entry| writer.entry(entry))?;
+            for part in parts {
+                writer.queue(part.queue.topic(), part.queue.queue_id(), part.first);
+                part.copy(|entry| {
+                    writer.entry(&RunEntry {
+                        position: entry.position,
+                        size: entry.size,
+                        tag_hash: entry.tag_hash,
+                        store_ms: self.store_ms(entry, base_ms),
+                    })
+                })?;
             }
             let mut writer = writer.keys(keys.len());
             keys.iter()
@@ -200,6 +214,8 @@ impl Shared {
                 // What came after it counts.
                 state.pending.entry(key).or_insert(value);
             }
+        } else {
+            rebase(&mut state);
         }
     }
 
@@ -242,13 +258,12 @@ impl Shared {
 
     /// Moves the minima of queues in memory past what a run holds below `position`.
     fn raise_minima(&self, run: &Arc<Run>, position: u64) -> Result<(), SealError> {
-        let mut loaded = Vec::new();
-        run.for_each_queue(|topic, id, chunk| {
-            if let Some(queue) = self.queues.loaded(topic, id) {
-                loaded.push((queue, chunk));
-            }
-        })?;
-        for (queue, chunk) in loaded {
+        let mut cursor = run.queues()?;
+        while let Some((topic, id, chunk)) = cursor.current()? {
+            cursor.advance();
+            let Some(queue) = self.queues.loaded(topic, id) else {
+                continue;
+            };
             let gone = if run.span().to <= position {
                 chunk.count
             } else {
@@ -265,35 +280,51 @@ impl Shared {
     }
 }
 
-/// The recent entries of a queue below a position, with the offset of the first. Only a seal removes entries, so they can be copied
-/// in parts: the queue is never locked for long.
-fn copy_entries(queue: &QueueRef, position: u64, base: i64) -> (i64, Vec<RunEntry>) {
-    const PART: usize = 1_024;
-    let (first, count) = {
-        let recent = queue.recent().lock();
-        (recent.first(), recent.count_below(position))
-    };
-    let mut entries = Vec::with_capacity(count);
-    while entries.len() < count {
-        let recent = queue.recent().lock();
-        if recent.first() != first {
-            // The offsets have jumped, and what was before is given up.
-            break;
+/// The recent entries of one queue that a run takes.
+struct Part {
+    queue: QueueRef,
+    first: i64,
+    count: usize,
+}
+
+impl Part {
+    /// Shows the entries. Only a seal removes entries, so they can be copied in pieces: the queue is never locked for long.
+    fn copy(&self, mut visit: impl FnMut(&RecentEntry) -> io::Result<()>) -> io::Result<()> {
+        const PIECE: usize = 1_024;
+        let mut piece = Vec::with_capacity(PIECE.min(self.count));
+        let mut done = 0;
+        while done < self.count {
+            {
+                let recent = self.queue.recent().lock();
+                if recent.first() != self.first {
+                    // The offsets have jumped meanwhile, and what was before is given up.
+                    return Ok(());
+                }
+                let to = self.count.min(done + PIECE);
+                piece.clear();
+                piece.extend(recent.entries().range(done..to).copied());
+                done = to;
+            }
+            piece.iter().try_for_each(&mut visit)?;
         }
-        let to = count.min(entries.len() + PART);
-        entries.extend(
-            recent
-                .entries()
-                .range(entries.len()..to)
-                .map(|entry| RunEntry {
-                    position: entry.position,
-                    size: entry.size,
-                    tag_hash: entry.tag_hash,
-                    store_ms: (entry.time != u32::MAX).then(|| base + i64::from(entry.time)),
-                }),
-        );
+        Ok(())
     }
-    (first, entries)
+}
+
+/// Times of recent entries are counted in 32 bits from a base: moves the base before they run out, while few entries are left.
+fn rebase(state: &mut State) {
+    const DAY_MS: i64 = 86_400_000;
+    let Some(old) = state.base_ms.filter(|old| state.newest_ms - old > DAY_MS) else {
+        return;
+    };
+    let new = state.newest_ms;
+    for queue in &state.touched {
+        queue
+            .recent()
+            .lock()
+            .map_times(|time| u32::try_from(old + i64::from(time) - new).unwrap_or(u32::MAX));
+    }
+    state.base_ms = Some(new);
 }
 
 /// The head of a queue as of a log position that everything was dispatched up to.

@@ -351,3 +351,22 @@ fn times_too_far_from_the_base_are_asked_of_the_log() {
     rig.reopen(true, |_| {}).unwrap();
     rig.check();
 }
+
+#[test]
+fn the_base_of_times_moves_with_a_long_life() {
+    let mut rig = Rig::new(8 << 10, 2 << 10);
+    for day in 0..120 {
+        rig.now += 86_400_000 + day;
+        for topic in ["a", "b", "c"] {
+            rig.send(&to(topic, 0));
+        }
+        rig.flush();
+        // The rest of the segment, and so some entries, stay in memory.
+        rig.dispatcher.seal().unwrap();
+    }
+    let base = rig.dispatcher.shared.state.lock().base_ms.unwrap();
+    assert!(rig.now - base < 10 * 86_400_000, "{}", rig.now - base);
+    rig.check();
+    rig.reopen(true, |_| {}).unwrap();
+    rig.check();
+}

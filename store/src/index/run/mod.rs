@@ -14,7 +14,7 @@
 //!  60  4  number of keys
 //!  64  4  filter: number of 64-byte blocks
 //!  68  4  bytes of topic names
-//!  72  4  CRC-32 of everything from the checks on ("meta")
+//!  72  4  CRC-32 of everything from the checks on ("directory")
 //!  76  8  bytes of the whole file
 //!  84  8  number that the manifest gave this file
 //!  92 32  zero
@@ -22,16 +22,16 @@
 //! 128     entries, 20 bytes each, per queue in offset order: position u32 (from the run's first), size u32 (0 = lost in the log),
 //!         tag hash i64, store time u32 (ms from the base; 0xFFFF_FFFF = ask the log)
 //!         keys, 12 bytes each, sorted by hash and position: hash u64, position u32
-//!         checks: CRC-32 of each block of 200 entries, then of each block of 340 keys
+//!         filter: a blocked Bloom filter over the key hashes, 5 bits of one block per key, about 12 bits a key
+//!         checks: CRC-32 of each group of 200 entries, then of 340 keys, then of 64 filter blocks
 //!         queues, 28 bytes each, sorted by topic and id: id i32, entries u32, first offset i64, first entry u32,
 //!         smallest and largest store time u32
 //!         topics, 12 bytes each, sorted by name: name at u32, name bytes u32, first queue u32
 //!         topic names
-//!         filter: a blocked Bloom filter over the key hashes, 5 bits of one block per key, about 12 bits a key
 //! ```
 //!
-//! Nothing but the header is read when the store opens. The meta part is checked at the first look-up, entries and keys block by
-//! block as they are read: whatever fails is reported as [`RunDamaged`] and the run is written again from the log.
+//! Nothing but the header is read when the store opens. The directory is checked at the first look-up; entries, keys and filter
+//! group by group as they are read: whatever fails is reported as [`RunDamaged`] and the run is written again from the log.
 
 mod filter;
 mod read;
@@ -39,7 +39,7 @@ mod write;
 
 use std::fmt;
 
-pub(crate) use read::{Chunk, Run};
+pub(crate) use read::{Chunk, QueueCursor, Run};
 pub(crate) use write::{MergeError, RunWriter, merge_keys, publish};
 
 pub(super) const MARK: &[u8; 8] = b"RMQRUN\r\n";
@@ -49,6 +49,7 @@ pub(super) const ENTRY: usize = 20;
 pub(super) const ENTRIES_PER_BLOCK: usize = 200;
 pub(super) const KEY: usize = 12;
 pub(super) const KEYS_PER_BLOCK: usize = 340;
+pub(super) const FILTER_PER_BLOCK: usize = 64;
 pub(super) const QUEUE: usize = 28;
 pub(super) const TOPIC: usize = 12;
 /// "Ask the log" where a time does not fit.

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{self, AtomicBool};
 
 use super::{
-    ENTRIES_PER_BLOCK, ENTRY, HEADER, KEY, KEYS_PER_BLOCK, MARK, QUEUE, RunDamaged, RunEntry, Span,
-    TIME_UNKNOWN, TOPIC, VERSION, filter,
+    ENTRIES_PER_BLOCK, ENTRY, FILTER_PER_BLOCK, HEADER, KEY, KEYS_PER_BLOCK, MARK, QUEUE,
+    RunDamaged, RunEntry, Span, TIME_UNKNOWN, TOPIC, VERSION, filter,
 };
 use crate::fs::{Fs, Map};
 
@@ -22,6 +22,7 @@ pub(crate) struct Run {
     queues: usize,
     entries: usize,
     keys: usize,
+    filter_blocks: usize,
     keys_at: usize,
     checks_at: usize,
     queues_at: usize,
@@ -47,6 +48,37 @@ impl Chunk {
     /// Offset after the last entry.
     pub(crate) fn end_offset(&self) -> i64 {
         self.first_offset + i64::from(self.count)
+    }
+}
+
+/// Goes through the queues of a run.
+pub(crate) struct QueueCursor<'a> {
+    run: &'a Run,
+    topic: usize,
+    row: usize,
+}
+
+impl<'a> QueueCursor<'a> {
+    /// The queue it stands at.
+    pub(crate) fn current(&self) -> Result<Option<(&'a str, i32, Chunk)>, RunDamaged> {
+        if self.row == self.run.queues {
+            return Ok(None);
+        }
+        let bytes: &'a [u8] = &self.run.map;
+        let name = std::str::from_utf8(self.run.topic_name(bytes, self.topic))
+            .map_err(|_| self.run.damage("a topic name is not UTF-8"))?;
+        let (id, chunk) = self.run.chunk(bytes, self.row);
+        Ok(Some((name, id, chunk)))
+    }
+
+    /// Goes on to the next queue.
+    pub(crate) fn advance(&mut self) {
+        self.row += 1;
+        while self.topic + 1 < self.run.topics
+            && self.run.queue_rows(&self.run.map, self.topic).end <= self.row
+        {
+            self.topic += 1;
+        }
     }
 }
 
@@ -83,13 +115,15 @@ impl Run {
         let [topics, queues, entries, keys, blocks, names] =
             [48, 52, 56, 60, 64, 68].map(|at| u32_at(bytes, at) as usize);
         let keys_at = HEADER + entries * ENTRY;
-        let checks_at = keys_at + keys * KEY;
-        let queues_at =
-            checks_at + 4 * (entries.div_ceil(ENTRIES_PER_BLOCK) + keys.div_ceil(KEYS_PER_BLOCK));
+        let filter_at = keys_at + keys * KEY;
+        let checks_at = filter_at + blocks * filter::BLOCK;
+        let checks = entries.div_ceil(ENTRIES_PER_BLOCK)
+            + keys.div_ceil(KEYS_PER_BLOCK)
+            + blocks.div_ceil(FILTER_PER_BLOCK);
+        let queues_at = checks_at + 4 * checks;
         let topics_at = queues_at + queues * QUEUE;
         let names_at = topics_at + topics * TOPIC;
-        let filter_at = names_at + names;
-        let end = filter_at + blocks * filter::BLOCK;
+        let end = names_at + names;
         if end != bytes.len() || u64_at(bytes, 76) != end as u64 {
             return Err(damaged("it is shorter or longer than its header says"));
         }
@@ -102,6 +136,7 @@ impl Run {
             queues,
             entries,
             keys,
+            filter_blocks: blocks,
             keys_at,
             checks_at,
             queues_at,
@@ -265,21 +300,14 @@ impl Run {
         Ok(None)
     }
 
-    /// Shows every queue, sorted by topic and id.
-    pub(crate) fn for_each_queue(
-        &self,
-        mut visit: impl FnMut(&str, i32, Chunk),
-    ) -> Result<(), RunDamaged> {
-        let bytes = self.meta()?;
-        for topic in 0..self.topics {
-            let name = std::str::from_utf8(self.topic_name(bytes, topic))
-                .map_err(|_| self.damage("a topic name is not UTF-8"))?;
-            for row in self.queue_rows(bytes, topic) {
-                let (id, chunk) = self.chunk(bytes, row);
-                visit(name, id, chunk);
-            }
-        }
-        Ok(())
+    /// Every queue, sorted by topic and id.
+    pub(crate) fn queues(&self) -> Result<QueueCursor<'_>, RunDamaged> {
+        self.meta()?;
+        Ok(QueueCursor {
+            run: self,
+            topic: 0,
+            row: 0,
+        })
     }
 
     /// Shows entries `range` of a chunk (indices from 0) until `visit` says false.
@@ -326,7 +354,24 @@ impl Run {
 
     /// Whether the filter lets a key through.
     pub(crate) fn may_hold_key(&self, hash: u64) -> Result<bool, RunDamaged> {
-        Ok(filter::may_contain(&self.meta()?[self.filter_at..], hash))
+        if self.filter_blocks == 0 {
+            return Ok(false);
+        }
+        let at = filter::block_of(self.filter_blocks, hash);
+        let before = self.entries.div_ceil(ENTRIES_PER_BLOCK) + self.keys.div_ceil(KEYS_PER_BLOCK);
+        let group = at / FILTER_PER_BLOCK;
+        let bytes = self.block(
+            self.filter_at,
+            filter::BLOCK,
+            self.filter_blocks,
+            FILTER_PER_BLOCK,
+            group,
+            before,
+        )?;
+        Ok(filter::may_contain(
+            &bytes[(at % FILTER_PER_BLOCK) * filter::BLOCK..][..filter::BLOCK],
+            hash,
+        ))
     }
 
     fn key(&self, index: usize) -> Result<(u64, u64), RunDamaged> {

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use super::{
-    ENTRIES_PER_BLOCK, HEADER, KEYS_PER_BLOCK, MARK, Run, RunDamaged, RunEntry, Span, TIME_UNKNOWN,
-    VERSION, filter,
+    ENTRIES_PER_BLOCK, FILTER_PER_BLOCK, HEADER, KEYS_PER_BLOCK, MARK, Run, RunDamaged, RunEntry,
+    Span, TIME_UNKNOWN, VERSION, filter,
 };
 use crate::fs::{File, Fs};
 
@@ -198,11 +198,13 @@ impl RunKeys<'_> {
             writer.close_block();
         }
         writer.flush()?;
+        for group in writer.filter.chunks(FILTER_PER_BLOCK * filter::BLOCK) {
+            writer.checks.push(crc32fast::hash(group));
+        }
+        writer.file.write_at(writer.written, &writer.filter)?;
+        writer.written += writer.filter.len() as u64;
         let mut meta = Vec::with_capacity(
-            writer.checks.len() * 4
-                + writer.queues.len() * super::QUEUE
-                + writer.names.len()
-                + writer.filter.len(),
+            writer.checks.len() * 4 + writer.queues.len() * super::QUEUE + writer.names.len(),
         );
         for check in &writer.checks {
             meta.extend_from_slice(&check.to_le_bytes());
@@ -221,7 +223,6 @@ impl RunKeys<'_> {
             meta.extend_from_slice(&topic.first_queue.to_le_bytes());
         }
         meta.extend_from_slice(&writer.names);
-        meta.extend_from_slice(&writer.filter);
         writer.file.write_at(writer.written, &meta)?;
 
         let mut header = [0; HEADER];
