@@ -366,6 +366,15 @@ fn the_base_of_times_moves_with_a_long_life() {
     }
     let base = rig.dispatcher.shared.state.lock().base_ms.unwrap();
     assert!(rig.now - base < 10 * 86_400_000, "{}", rig.now - base);
+    let queue = rig.dispatcher.queue("b", 0);
+    for message in &rig.queues[&("b".to_owned(), 0)].messages {
+        for boundary in [Boundary::Lower, Boundary::Upper] {
+            let found = rig
+                .dispatcher
+                .offset_by_time(&queue, message.store_ms, boundary);
+            assert_eq!(found.unwrap(), message.offset);
+        }
+    }
     rig.check();
     rig.reopen(true, |_| {}).unwrap();
     rig.check();
