@@ -1,1 +1,28 @@
-//! Placeholder header, replaced with the crate.
+//! The broker: stores messages and gives them to consumers, in the protocol of RocketMQ.
+//!
+//! A library first: [`BrokerServer::start`] runs one in the caller's process, with the clock and the file system passed in. The
+//! binary `rmq-broker` is a thin shell around it.
+
+mod broker;
+mod config;
+mod copy;
+mod delay;
+mod filter;
+mod groups;
+mod handlers;
+mod limits;
+mod locks;
+mod management;
+mod metrics;
+mod offsets;
+mod registration;
+mod reply;
+mod router;
+mod sessions;
+mod stats;
+mod tasks;
+mod topics;
+mod waiters;
+
+pub use broker::{BrokerServer, Deps, RunningBroker, StartError};
+pub use config::{BrokerConfig, ConfigError, ENVIRONMENT_PREFIX, Flush};

@@ -171,7 +171,7 @@ impl Peer {
     pub async fn call(
         &self,
         code: i32,
-        fields: &dyn FieldSource,
+        fields: &(dyn FieldSource + Sync),
         body: &[u8],
         timeout: Duration,
     ) -> Result<OwnedFrame, PeerCallError> {

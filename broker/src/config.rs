@@ -1,0 +1,454 @@
+//! The broker's configuration: YAML, then environment, then the command line. Unknown keys are refused with the nearest known one.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use rmq_protocol::names;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Environment variables with this prefix override the file: `RMQ_BROKER_FLUSH=sync`, `RMQ_BROKER_DATA_DIR=/data`.
+pub const ENVIRONMENT_PREFIX: &str = "RMQ_BROKER_";
+
+/// When a message is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Flush {
+    /// When the system has it.
+    Async,
+    /// When the disk has it.
+    Sync,
+}
+
+macro_rules! settings {
+    ($(#[doc = $doc:literal] $field:ident: $type:ty = $default:expr,)*) => {
+        /// Settings of a broker. Every field is a key of the file, in camel case.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        pub struct BrokerConfig {
+            $(#[doc = $doc] pub $field: $type,)*
+        }
+
+        impl Default for BrokerConfig {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        /// Field names and what they mean.
+        const FIELDS: &[(&str, &str)] = &[$((stringify!($field), $doc),)*];
+    };
+}
+
+settings! {
+    #[doc = "Name of the cluster."]
+    cluster_name: String = "DefaultCluster".to_owned(),
+    #[doc = "Name of the broker group: the master and its replicas share it."]
+    broker_name: String = "broker-a".to_owned(),
+    #[doc = "0 is the master; replicas are numbered from 1."]
+    broker_id: i64 = 0,
+    #[doc = "Address to listen on, host:port. Port 0 lets the system choose."]
+    listen: String = "0.0.0.0:10911".to_owned(),
+    #[doc = "Also listen two ports below, where old clients send with vipChannelEnabled. Not with port 0."]
+    fast_port: bool = true,
+    #[doc = "Address of health, metrics and version, host:port; empty for none."]
+    management: String = "0.0.0.0:10999".to_owned(),
+    #[doc = "Host that clients use to reach this broker; empty: the address of the interface towards the name servers."]
+    advertise: String = String::new(),
+    #[doc = "Name servers, host:port separated by semicolons."]
+    name_servers: String = String::new(),
+    #[doc = "Folder of all data."]
+    data_dir: PathBuf = PathBuf::from("rmq-data"),
+    #[doc = "When a message is acknowledged: async (the system has it; a power cut loses at most flushIntervalMs) or sync (the disk has it)."]
+    flush: Flush = Flush::Async,
+    #[doc = "With async flush: longest time between write and flush, milliseconds, 1 to 60000."]
+    flush_interval_ms: u64 = 200,
+    #[doc = "With async flush: flush when this many bytes were written, at least 4096."]
+    flush_bytes: u64 = 1 << 20,
+    #[doc = "Size of a new log segment, bytes, a multiple of 4096, 64 KiB to 1 GiB."]
+    segment_bytes: u64 = 1 << 30,
+    #[doc = "Messages are kept this long, hours, at least 1."]
+    retention_hours: u32 = 72,
+    #[doc = "Above this used share of the disk, expired messages are removed at once; 0 to 1."]
+    disk_clean_ratio: f64 = 0.75,
+    #[doc = "Above this used share of the disk, messages are refused; 0 to 1."]
+    disk_full_ratio: f64 = 0.95,
+    #[doc = "Largest message body, bytes, up to 16 MiB."]
+    max_message_bytes: usize = 4 << 20,
+    #[doc = "Create a topic when a message for an unknown one arrives (after the template TBW102)."]
+    auto_create_topic: bool = true,
+    #[doc = "Create a subscription group when an unknown one pulls."]
+    auto_create_subscription_group: bool = true,
+    #[doc = "What this broker allows: 6 read and write, 4 read, 2 write."]
+    permission: i32 = 6,
+    #[doc = "Region that clients are told."]
+    region: String = "DefaultRegion".to_owned(),
+    #[doc = "Delays of the delay levels, from level 1."]
+    delay_levels: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(),
+    #[doc = "Longest time for ending what is in flight when the broker stops, milliseconds."]
+    drain_timeout_ms: u64 = 5_000,
+    #[doc = "Connections in all, 1 to 1000000."]
+    connections_max: usize = 20_000,
+    #[doc = "Go on although settings were lost with damaged tables and the log no longer reaches back to its beginning."]
+    accept_lost_settings: bool = false,
+}
+
+/// Why a configuration is refused; all problems at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// `data_dir` to `dataDir`.
+fn camel(field: &str) -> String {
+    let mut out = String::with_capacity(field.len());
+    let mut upper = false;
+    for character in field.chars() {
+        if character == '_' {
+            upper = true;
+        } else if std::mem::take(&mut upper) {
+            out.push(character.to_ascii_uppercase());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+impl BrokerConfig {
+    /// Puts the layers together and checks the whole.
+    ///
+    /// # Errors
+    /// Every problem of every layer, each with its key and where it stands.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        sets: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let mut values = Map::new();
+        if let Some(path) = file {
+            match read_yaml(path) {
+                Ok(read) => read.into_iter().for_each(|(key, value)| {
+                    put(
+                        &mut values,
+                        &mut problems,
+                        &path.display().to_string(),
+                        &key,
+                        value,
+                    )
+                }),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for (name, text) in environment {
+            if let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+                put(
+                    &mut values,
+                    &mut problems,
+                    &format!("environment variable {name}"),
+                    &camel(&rest.to_lowercase()),
+                    scalar(&text),
+                );
+            }
+        }
+        for (key, text) in sets {
+            put(
+                &mut values,
+                &mut problems,
+                "command line",
+                key,
+                scalar(text),
+            );
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        let config: Self = serde_json::from_value(Value::Object(values))
+            .map_err(|error| ConfigError(vec![error.to_string()]))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut demand = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        let name = |name: &str| {
+            names::BrokerName::parse(name)
+                .err()
+                .map(|error| error.to_string())
+        };
+        demand(
+            name(&self.cluster_name).is_none(),
+            format!(
+                "clusterName: {}",
+                name(&self.cluster_name).unwrap_or_default()
+            ),
+        );
+        demand(
+            name(&self.broker_name).is_none(),
+            format!(
+                "brokerName: {}",
+                name(&self.broker_name).unwrap_or_default()
+            ),
+        );
+        demand(
+            self.broker_id == 0,
+            format!(
+                "brokerId: {} is a replica, and replicas are not supported by this version; use 0",
+                self.broker_id
+            ),
+        );
+        demand(
+            self.listen.parse::<SocketAddr>().is_ok(),
+            format!(
+                "listen: {:?} is not an address such as 0.0.0.0:10911",
+                self.listen
+            ),
+        );
+        demand(
+            self.management.is_empty() || self.management.parse::<SocketAddr>().is_ok(),
+            format!(
+                "management: {:?} is not an address such as 0.0.0.0:10999",
+                self.management
+            ),
+        );
+        demand(
+            !self.advertise.contains([':', '/', ' '])
+                || self.advertise.parse::<std::net::IpAddr>().is_ok(),
+            format!(
+                "advertise: {:?} is not a host name or address (without a port)",
+                self.advertise
+            ),
+        );
+        for server in self.name_server_list() {
+            demand(
+                server.rsplit_once(':').is_some_and(|(host, port)| {
+                    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+                }),
+                format!("nameServers: {server:?} is not host:port"),
+            );
+        }
+        demand(
+            self.retention_hours >= 1,
+            "retentionHours: at least 1".to_owned(),
+        );
+        demand(
+            (1..=16 << 20).contains(&self.max_message_bytes),
+            format!(
+                "maxMessageBytes: {} is not between 1 and 16777216",
+                self.max_message_bytes
+            ),
+        );
+        demand(
+            [0, 2, 4, 6].contains(&self.permission),
+            format!("permission: {} is not 0, 2, 4 or 6", self.permission),
+        );
+        demand(
+            (1..=1_000_000).contains(&self.connections_max),
+            format!(
+                "connectionsMax: {} is not between 1 and 1000000",
+                self.connections_max
+            ),
+        );
+        match crate::delay::parse_levels(&self.delay_levels) {
+            Ok(levels) => demand(
+                (1..=64).contains(&levels.len()),
+                format!("delayLevels: {} levels, 1 to 64 are allowed", levels.len()),
+            ),
+            Err(error) => demand(false, format!("delayLevels: {error}")),
+        }
+        if let Err(error) = self.store(SocketAddr::from(([127, 0, 0, 1], 0))).validate() {
+            problems.push(error.to_string());
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(problems))
+        }
+    }
+
+    /// The name servers as a list.
+    #[must_use]
+    pub fn name_server_list(&self) -> Vec<String> {
+        self.name_servers
+            .split([';', ','])
+            .map(str::trim)
+            .filter(|server| !server.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    pub(crate) fn store(&self, store_host: SocketAddr) -> rmq_store::StoreConfig {
+        rmq_store::StoreConfig {
+            segment_bytes: self.segment_bytes,
+            flush: match self.flush {
+                Flush::Async => rmq_store::FlushMode::Async {
+                    interval_ms: self.flush_interval_ms,
+                    bytes: self.flush_bytes,
+                },
+                Flush::Sync => rmq_store::FlushMode::Sync,
+            },
+            retention_ms: i64::from(self.retention_hours) * 3_600_000,
+            disk_clean_ratio: self.disk_clean_ratio,
+            disk_full_ratio: self.disk_full_ratio,
+            body_bytes_max: self.max_message_bytes,
+            store_host,
+            accept_lost_tables: self.accept_lost_settings,
+            ..rmq_store::StoreConfig::new(&self.data_dir)
+        }
+    }
+
+    /// The whole configuration as YAML with an explanation of every key.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        let values = serde_json::to_value(self).unwrap_or_default();
+        let mut out = String::new();
+        for (field, doc) in FIELDS {
+            let key = camel(field);
+            let value = values.get(&key).cloned().unwrap_or_default();
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "# {}\n{key}: {value}", doc.trim());
+        }
+        out
+    }
+}
+
+fn put(
+    values: &mut Map<String, Value>,
+    problems: &mut Vec<String>,
+    from: &str,
+    key: &str,
+    value: Value,
+) {
+    let known: Vec<String> = FIELDS.iter().map(|(field, _)| camel(field)).collect();
+    if !known.iter().any(|other| other == key) {
+        let nearest = known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
+        problems.push(format!(
+            "{from}: unknown key {key:?}; did you mean {:?}?",
+            nearest.map_or("", String::as_str)
+        ));
+        return;
+    }
+    // Alone, so that the message is about this key.
+    let one = Value::Object(Map::from_iter([(key.to_owned(), value.clone())]));
+    match serde_json::from_value::<BrokerConfig>(one) {
+        Ok(_) => {
+            values.insert(key.to_owned(), value);
+        }
+        Err(error) => problems.push(format!("{from}: {key}: {error}")),
+    }
+}
+
+/// The text of a variable or argument as a YAML scalar would be read; what is not a number or boolean is a string.
+fn scalar(text: &str) -> Value {
+    match text {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => text
+            .parse::<i64>()
+            .map(Value::from)
+            .or_else(|_| text.parse::<f64>().map(Value::from))
+            .unwrap_or_else(|_| Value::String(text.to_owned())),
+    }
+}
+
+fn read_yaml(path: &Path) -> Result<Map<String, Value>, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_yaml::from_str::<Option<Map<String, Value>>>(&text) {
+        Ok(values) => Ok(values.unwrap_or_default()),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(
+        yaml: &str,
+        environment: &[(&str, &str)],
+        sets: &[(&str, &str)],
+    ) -> Result<BrokerConfig, ConfigError> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), yaml).expect("written");
+        let own = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect::<Vec<_>>()
+        };
+        BrokerConfig::load(Some(file.path()), own(environment).into_iter(), &own(sets))
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let config = load(
+            "brokerName: one\nflush: sync\nretentionHours: 5\n",
+            &[("RMQ_BROKER_BROKER_NAME", "two"), ("PATH", "x")],
+            &[("retentionHours", "7")],
+        )
+        .expect("valid");
+        assert_eq!(
+            (
+                config.broker_name.as_str(),
+                config.flush,
+                config.retention_hours
+            ),
+            ("two", Flush::Sync, 7)
+        );
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_key() {
+        let error = load(
+            "brokerNme: x\nflush: sometimes\n",
+            &[],
+            &[("retentionHours", "many")],
+        )
+        .expect_err("wrong");
+        let text = error.to_string();
+        for part in [
+            "\"brokerNme\"",
+            "did you mean \"brokerName\"",
+            "flush:",
+            "retentionHours:",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let error = load(
+            "brokerId: 1\nlisten: nowhere\ndelayLevels: 1s 2y\nsegmentBytes: 5\n",
+            &[],
+            &[],
+        )
+        .expect_err("wrong");
+        for part in ["brokerId", "listen", "delayLevels", "segment size"] {
+            assert!(error.to_string().contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        let config = BrokerConfig {
+            broker_name: "b".to_owned(),
+            ..BrokerConfig::default()
+        };
+        let yaml = config.to_yaml();
+        assert_eq!(load(&yaml, &[], &[]).expect("valid"), config);
+        assert_eq!(yaml.matches("\n# ").count() + 1, FIELDS.len());
+    }
+}

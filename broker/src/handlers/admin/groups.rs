@@ -1,0 +1,154 @@
+//! Subscription groups: 200, 225, 201, 352, 207, 353.
+
+use std::sync::Arc;
+
+use rmq_protocol::bodies::{GroupForbidden, SubscriptionGroupConfig, SubscriptionGroupList};
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::names;
+use rmq_protocol::requests::{
+    DeleteSubscriptionGroup, GetAllSubscriptionGroupConfig, GetAllSubscriptionGroupConfigReply,
+    GetSubscriptionGroupConfig, UpdateAndGetGroupForbidden,
+};
+use rmq_transport::{Exchange, PendingReply};
+
+use crate::broker::Broker;
+use crate::handlers::decode;
+use crate::reply;
+
+pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    match SubscriptionGroupConfig::from_json(exchange.body) {
+        Ok(config) => put_all(broker, vec![config], exchange.park()),
+        Err(error) => exchange.fail(
+            ResponseCode::InvalidParameter,
+            format!("the group cannot be read: {error}"),
+        ),
+    }
+}
+
+pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    match SubscriptionGroupList::from_json(exchange.body) {
+        Ok(list) => put_all(broker, list.group_config_list, exchange.park()),
+        Err(error) => exchange.fail(
+            ResponseCode::InvalidParameter,
+            format!("the groups cannot be read: {error}"),
+        ),
+    }
+}
+
+fn put_all(broker: &Arc<Broker>, configs: Vec<SubscriptionGroupConfig>, reply: PendingReply) {
+    let then = Arc::clone(broker);
+    broker.run_task(async move {
+        for config in configs {
+            if let Err(error) = then.groups.put(config, then.now_ms()).await {
+                return reply.fail(reply::of_group(&error), error.to_string());
+            }
+        }
+        reply.ok(&());
+    });
+}
+
+pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<DeleteSubscriptionGroup<'_>>(exchange) else {
+        return;
+    };
+    let (name, clean) = (
+        request.group_name.to_string(),
+        request.clean_offset.unwrap_or(false),
+    );
+    let reply = exchange.park();
+    let then = Arc::clone(broker);
+    broker.run_task(async move {
+        match then.groups.delete(&name, then.now_ms()).await {
+            Ok(_) => {
+                if clean {
+                    then.offsets.remove_group(&name);
+                }
+                // Nobody reads its retries any more.
+                if let Err(error) = then
+                    .topics
+                    .delete(&names::retry_topic(&name), then.now_ms())
+                    .await
+                {
+                    return reply.fail(reply::of_topic(&error), error.to_string());
+                }
+                reply.ok(&());
+            }
+            Err(error) => reply.fail(reply::of_group(&error), error.to_string()),
+        }
+    });
+}
+
+pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetAllSubscriptionGroupConfig<'_>>(exchange) else {
+        return;
+    };
+    let mut table = broker.groups.table();
+    let total = table.subscription_group_table.len() as i32;
+    if let Some(count) = request.max_group_num {
+        let from = request.group_seq.unwrap_or(0).max(0) as usize;
+        table.subscription_group_table = table
+            .subscription_group_table
+            .into_iter()
+            .skip(from)
+            .take(count.max(0) as usize)
+            .collect();
+    }
+    exchange.ok_body(
+        &GetAllSubscriptionGroupConfigReply {
+            total_group_num: Some(total),
+        },
+        &table.to_json(),
+    );
+}
+
+pub(crate) fn one(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetSubscriptionGroupConfig<'_>>(exchange) else {
+        return;
+    };
+    match broker.groups.get(&request.group) {
+        Some(group) => exchange.ok_body(&(), &group.config.to_json()),
+        None => exchange.fail(
+            ResponseCode::SubscriptionGroupNotExist,
+            format!("No group in this broker. group: {}", request.group),
+        ),
+    }
+}
+
+pub(crate) fn forbidden(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<UpdateAndGetGroupForbidden<'_>>(exchange) else {
+        return;
+    };
+    let (name, topic, readable) = (
+        request.group.to_string(),
+        request.topic.to_string(),
+        request.readable,
+    );
+    let reply = exchange.park();
+    let then = Arc::clone(broker);
+    broker.run_task(async move {
+        let Some(group) = then.groups.get(&name) else {
+            return reply.fail(
+                ResponseCode::SubscriptionGroupNotExist,
+                format!("Group {name} not exist!"),
+            );
+        };
+        if let Some(readable) = readable
+            && let Err(error) = then
+                .groups
+                .set_readable(&group, &topic, readable, then.now_ms())
+                .await
+        {
+            return reply.fail(reply::of_group(&error), error.to_string());
+        }
+        let now = then
+            .groups
+            .get(&name)
+            .is_none_or(|group| group.may_read(&topic));
+        let body = GroupForbidden {
+            group: name,
+            readable: Some(now),
+            topic,
+        };
+        reply.reply(ResponseCode::Success, Some("".into()), &(), &body.to_json());
+    });
+}

@@ -1,0 +1,34 @@
+//! What administrators and tools ask: mqadmin, dashboards, exporters. Shapes and remarks as Apache RocketMQ 5.5.0 answers.
+
+pub(crate) mod config;
+pub(crate) mod connections;
+pub(crate) mod consumption;
+pub(crate) mod groups;
+pub(crate) mod maintenance;
+pub(crate) mod offsets;
+pub(crate) mod queues;
+pub(crate) mod relay;
+pub(crate) mod runtime;
+pub(crate) mod topics;
+
+use std::borrow::Cow;
+
+use rmq_protocol::bodies::MessageQueue;
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::header::NoFields;
+use rmq_transport::PendingReply;
+
+use crate::broker::Broker;
+
+/// Upstream's remark where a handler sets none.
+const NO_REMARK: Cow<'static, str> = Cow::Borrowed("not set any response code");
+
+/// Success as the original's administration answers it.
+fn done(reply: PendingReply) {
+    reply.reply(ResponseCode::Success, Some(NO_REMARK), &NoFields, &[]);
+}
+
+/// A queue's name in tables.
+fn queue_name(broker: &Broker, topic: &str, queue_id: i32) -> MessageQueue {
+    MessageQueue::new(topic, broker.config.broker_name.as_str(), queue_id)
+}

@@ -1,0 +1,123 @@
+//! Offsets by decree: 222, 314; all of them: 43, 45.
+
+use std::sync::Arc;
+
+use rmq_protocol::bodies::{
+    ConsumerOffsetTable, QueueOffsetForC, ResetOffsetBody, ResetOffsetBodyForC,
+};
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::header::Language;
+use rmq_protocol::requests::{CloneGroupOffset, InvokeBrokerToResetOffset};
+use rmq_store::Boundary;
+use rmq_transport::Exchange;
+
+use super::queue_name;
+use crate::broker::Broker;
+use crate::handlers::decode;
+use crate::reply;
+
+/// Sets a group's offsets; its clients are told at their next pull. No client needs to be online.
+pub(crate) fn reset(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<InvokeBrokerToResetOffset<'_>>(exchange) else {
+        return;
+    };
+    let Some(topic) = broker.topics.get(&request.topic) else {
+        return exchange.fail(
+            ResponseCode::TopicNotExist,
+            format!("Topic {} does not exist", request.topic),
+        );
+    };
+    if broker.groups.get(&request.group).is_none() {
+        return exchange.fail(
+            ResponseCode::SubscriptionGroupNotExist,
+            format!("Group {} not exist!", request.group),
+        );
+    }
+    let group = request.group.to_string();
+    let (timestamp, force) = (request.timestamp, request.is_force.unwrap_or(true));
+    let (one_queue, offset) = (request.queue_id.unwrap_or(-1), request.offset);
+    let for_c = exchange.header.language == Language::Cpp;
+    broker.run_blocking(exchange.park(), move |broker, reply| {
+        let mut resets = Vec::new();
+        for queue in topic.queues.iter().filter(|queue| one_queue < 0 || queue.queue_id() == one_queue) {
+            let (min, max) = (queue.min_offset(), queue.max_offset());
+            let wanted = match offset {
+                Some(offset) if one_queue >= 0 && offset >= 0 => {
+                    if !(min..=max).contains(&offset) {
+                        return reply.fail(
+                            ResponseCode::SystemError,
+                            format!("Target offset {offset} is outside of queue {one_queue} of {}: {min} to {max}", topic.name()),
+                        );
+                    }
+                    offset
+                }
+                _ if timestamp < 0 => max,
+                _ => match broker.store.offset_by_time(queue, timestamp, Boundary::Lower) {
+                    Ok(offset) => offset.0,
+                    Err(error) => return reply.fail(reply::of_read(&error), error.to_string()),
+                },
+            };
+            let now = broker.offsets.get(topic.name(), &group, queue.queue_id());
+            if force || now.is_none_or(|now| wanted < now) {
+                resets.push((queue.queue_id(), wanted));
+            }
+        }
+        if one_queue >= 0 && resets.is_empty() {
+            return reply.fail(ResponseCode::SystemError, format!("topic {} has no queue {one_queue}", topic.name()));
+        }
+        broker.offsets.reset(topic.name(), &group, &resets);
+        let body = if for_c {
+            let offset_table = resets
+                .iter()
+                .map(|(queue_id, offset)| QueueOffsetForC {
+                    broker_name: broker.config.broker_name.clone(),
+                    offset: *offset,
+                    queue_id: *queue_id,
+                    topic: topic.name().to_owned(),
+                })
+                .collect();
+            ResetOffsetBodyForC { offset_table }.to_json()
+        } else {
+            let offset_table = resets.iter().map(|(queue_id, offset)| (queue_name(broker, topic.name(), *queue_id), *offset)).collect();
+            ResetOffsetBody { offset_table }.to_json()
+        };
+        reply.ok_body(&(), &body);
+    });
+}
+
+pub(crate) fn clone(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<CloneGroupOffset<'_>>(exchange) else {
+        return;
+    };
+    let (from, to) = (request.src_group.as_ref(), request.dest_group.as_ref());
+    let topics = match request.topic.as_deref().filter(|topic| !topic.is_empty()) {
+        Some(topic) => vec![topic.to_owned()],
+        None => broker.offsets.topics_of(from),
+    };
+    for topic in topics {
+        broker.offsets.clone_group(&topic, from, to);
+    }
+    exchange.ok(&());
+}
+
+pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let table = ConsumerOffsetTable {
+        data_version: None,
+        offset_table: broker.offsets.all(),
+    };
+    exchange.ok_body(&(), &table.to_json());
+}
+
+pub(crate) fn delays(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let table: std::collections::BTreeMap<usize, i64> = broker
+        .delay
+        .progress()
+        .into_iter()
+        .enumerate()
+        .map(|(index, (next, _))| (index + 1, next))
+        .collect();
+    match serde_json::to_vec(&serde_json::json!({ "offsetTable": table })) {
+        Ok(body) => exchange.ok_body(&(), &body),
+        Err(error) => exchange.fail(ResponseCode::SystemError, error.to_string()),
+    }
+}

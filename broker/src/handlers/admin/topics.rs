@@ -1,0 +1,219 @@
+//! Topics: 17, 18, 21, 351, 215, 202, 305.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rmq_protocol::bodies::{
+    TopicConfig, TopicConfigList, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
+};
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::names;
+use rmq_protocol::requests::{
+    DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetTopicConfig,
+    GetTopicStatsInfo, UpdateAndCreateTopic,
+};
+use rmq_transport::{Exchange, PendingReply};
+
+use super::{done, queue_name};
+use crate::broker::Broker;
+use crate::handlers::decode;
+use crate::reply;
+use crate::topics::TopicError;
+
+pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<UpdateAndCreateTopic<'_>>(exchange) else {
+        return;
+    };
+    let mut config = TopicConfig {
+        perm: request.perm,
+        read_queue_nums: request.read_queue_nums,
+        write_queue_nums: request.write_queue_nums,
+        order: request.order.unwrap_or(false),
+        topic_sys_flag: request.topic_sys_flag.unwrap_or(0),
+        ..TopicConfig::new(request.topic.as_ref(), 1)
+    };
+    if request.topic_filter_type.as_deref() == Some("MULTI_TAG") {
+        config.topic_filter_type = TopicFilterType::MultiTag;
+    }
+    if let Some(known) = broker.topics.get(&config.topic_name) {
+        config.attributes = known.config.attributes.clone();
+    }
+    if let Err(problem) = change_attributes(
+        &mut config,
+        request.attributes.as_deref().unwrap_or_default(),
+    ) {
+        return exchange.fail(ResponseCode::InvalidParameter, problem);
+    }
+    put_all(broker, vec![config], exchange.park());
+}
+
+/// Applies `+name=value,-name`.
+fn change_attributes(config: &mut TopicConfig, changes: &str) -> Result<(), String> {
+    for change in changes
+        .split(',')
+        .map(str::trim)
+        .filter(|change| !change.is_empty())
+    {
+        if let Some(added) = change.strip_prefix('+') {
+            let (name, value) = added
+                .split_once('=')
+                .ok_or_else(|| format!("attribute {change:?} is not +name=value"))?;
+            config.attributes.insert(name.to_owned(), value.to_owned());
+        } else if let Some(name) = change.strip_prefix('-') {
+            config.attributes.remove(name);
+        } else {
+            return Err(format!(
+                "attribute {change:?} is neither +name=value nor -name"
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    match TopicConfigList::from_json(exchange.body) {
+        Ok(list) => put_all(broker, list.topic_config_list, exchange.park()),
+        Err(error) => exchange.fail(
+            ResponseCode::InvalidParameter,
+            format!("the topics cannot be read: {error}"),
+        ),
+    }
+}
+
+fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply) {
+    let then = Arc::clone(broker);
+    broker.run_task(async move {
+        for config in configs {
+            let stored = if names::is_system_topic(&config.topic_name) {
+                Err(TopicError::System(config.topic_name.clone()))
+            } else {
+                then.topics.put(config, then.now_ms()).await.map(|_| ())
+            };
+            if let Err(error) = stored {
+                return reply.fail(reply::of_topic(&error), error.to_string());
+            }
+        }
+        done(reply);
+    });
+}
+
+pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<DeleteTopicInBroker<'_>>(exchange) else {
+        return;
+    };
+    let name = request.topic.to_string();
+    if names::is_system_topic(&name) {
+        return exchange.fail(
+            ResponseCode::InvalidParameter,
+            format!("The topic[{name}] is conflict with system topic."),
+        );
+    }
+    let reply = exchange.park();
+    let then = Arc::clone(broker);
+    broker.run_task(async move {
+        match then.topics.delete(&name, then.now_ms()).await {
+            Ok(_) => {
+                then.offsets.remove_topic(&name);
+                reply.ok(&());
+            }
+            Err(error) => reply.fail(reply::of_topic(&error), error.to_string()),
+        }
+    });
+}
+
+pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetAllTopicConfig<'_>>(exchange) else {
+        return;
+    };
+    let (from, count) = (
+        request.topic_seq.unwrap_or(0).max(0) as usize,
+        request.max_topic_num,
+    );
+    broker.run_blocking(exchange.park(), move |broker, reply| {
+        let mut table = broker.topics.registration(6);
+        let total = table.topic_config_table.len();
+        if let Some(count) = count {
+            table.topic_config_table = table
+                .topic_config_table
+                .into_iter()
+                .skip(from)
+                .take(count.max(0) as usize)
+                .collect();
+        }
+        reply.ok_body(
+            &GetAllTopicConfigReply {
+                total_topic_num: Some(total as i32),
+            },
+            &table.to_json(),
+        );
+    });
+}
+
+pub(crate) fn one(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetTopicConfig<'_>>(exchange) else {
+        return;
+    };
+    match broker.topics.get(&request.topic) {
+        Some(topic) => exchange.ok_body(&(), &topic.config.to_json()),
+        None => exchange.fail(
+            ResponseCode::TopicNotExist,
+            format!("No topic in this broker. topic: {}", request.topic),
+        ),
+    }
+}
+
+pub(crate) fn stats(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetTopicStatsInfo<'_>>(exchange) else {
+        return;
+    };
+    let Some(topic) = broker.topics.get(&request.topic) else {
+        return exchange.fail(
+            ResponseCode::TopicNotExist,
+            format!("topic[{}] not exist", request.topic),
+        );
+    };
+    broker.run_blocking(exchange.park(), move |broker, reply| {
+        let mut table = TopicStatsTable::default();
+        for queue in &topic.queues {
+            let (min, max) = (queue.min_offset(), queue.max_offset());
+            let last = if max > min {
+                super::queues::store_time(broker, queue, max - 1).unwrap_or(0)
+            } else {
+                0
+            };
+            table.offset_table.push(
+                queue_name(broker, topic.name(), queue.queue_id()),
+                TopicOffset {
+                    last_update_timestamp: last,
+                    max_offset: max,
+                    min_offset: min,
+                },
+            );
+        }
+        let seconds = ((broker.now_ms() - broker.started_ms) / 1_000).max(1) as f64;
+        table.topic_put_tps = topic.counters.messages_in.load(Ordering::Relaxed) as f64 / seconds;
+        reply.ok_body(&(), &table.to_json());
+    });
+}
+
+pub(crate) fn system(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let own = [
+        broker.config.cluster_name.as_str(),
+        broker.config.broker_name.as_str(),
+    ];
+    let topic_list = broker
+        .topics
+        .all()
+        .iter()
+        .filter(|topic| topic.is_system() || own.contains(&topic.name()))
+        .map(|topic| topic.name().to_owned())
+        .collect();
+    exchange.ok_body(
+        &(),
+        &TopicList {
+            broker_addr: None,
+            topic_list,
+        }
+        .to_json(),
+    );
+}

@@ -1,0 +1,131 @@
+//! Clients and groups: heartbeats (34), leaving (35), who is there (38), checks of filter expressions (46).
+
+use std::sync::Arc;
+
+use rmq_protocol::bodies::{CheckClientConfigBody, ConsumerList, HeartbeatData, MessageModel};
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::header::NoFields;
+use rmq_protocol::names;
+use rmq_protocol::requests::{GetConsumerListByGroup, HeartBeatReply, UnregisterClient};
+use rmq_transport::Exchange;
+
+use super::{Batch, decode};
+use crate::broker::Broker;
+use crate::filter::Filter;
+use crate::reply;
+use crate::sessions::ConsumerGroup;
+
+pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Exchange<'_>) {
+    let data = match HeartbeatData::from_json(exchange.body) {
+        Ok(data) => data,
+        Err(error) => {
+            return exchange.fail(
+                ResponseCode::SystemError,
+                format!("the heartbeat cannot be read: {error}"),
+            );
+        }
+    };
+    if data.client_id.is_empty() {
+        return exchange.fail(ResponseCode::SystemError, "the heartbeat has no clientID");
+    }
+    let now = broker.now_ms();
+    for consumer in &data.consumer_data_set {
+        let group = match broker.groups.get_or_create(&consumer.group_name, now) {
+            Ok(group) => group,
+            // Java brokers accept the heartbeat and refuse the pulls; so do we, and say so once here.
+            Err(error) => {
+                tracing::warn!(
+                    group = consumer.group_name,
+                    client_id = data.client_id,
+                    "consumer group cannot be used: {error}"
+                );
+                continue;
+            }
+        };
+        if consumer.message_model == MessageModel::Clustering
+            && !names::is_system_group(&consumer.group_name)
+        {
+            match broker.retry_topic(&consumer.group_name, group.config.retry_queue_nums.max(1)) {
+                Ok(_) => batch.appended = true,
+                Err(error) => return exchange.fail(reply::of_topic(&error), error.to_string()),
+            }
+        }
+    }
+    match broker.sessions.heartbeat(exchange.peer, &data, now) {
+        Ok(changed) => changed.iter().for_each(|group| notify(broker, group)),
+        Err(error) => return exchange.fail(ResponseCode::SystemError, error.to_string()),
+    }
+    // Short heartbeats are not understood: clients then send theirs in full, which is all they ever need.
+    exchange.ok(&HeartBeatReply {
+        is_support_heart_beat_v2: Some(false),
+        is_sub_change: Some(true),
+    });
+}
+
+/// Tells the members of a group that others came or went.
+pub(crate) fn notify(broker: &Broker, group: &Arc<ConsumerGroup>) {
+    let wanted = broker
+        .groups
+        .get(group.name())
+        .is_none_or(|settings| settings.config.notify_consumer_ids_changed_enable);
+    if wanted && group.model() == MessageModel::Clustering {
+        group.notify();
+    }
+}
+
+pub(crate) fn unregister(broker: &Broker, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<UnregisterClient<'_>>(exchange) else {
+        return;
+    };
+    let left = broker.sessions.unregister(
+        exchange.peer.id(),
+        request.producer_group.as_deref(),
+        request.consumer_group.as_deref(),
+    );
+    left.iter().for_each(|group| notify(broker, group));
+    exchange.ok(&NoFields);
+}
+
+pub(crate) fn consumer_list(broker: &Broker, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetConsumerListByGroup<'_>>(exchange) else {
+        return;
+    };
+    let ids = broker
+        .sessions
+        .consumer(&request.consumer_group)
+        .map(|group| group.client_ids())
+        .unwrap_or_default();
+    if ids.is_empty() {
+        // Not an empty list: clients would drop their queues.
+        return exchange.fail(
+            ResponseCode::SystemError,
+            format!("no consumer for this group, {}", request.consumer_group),
+        );
+    }
+    exchange.ok_body(
+        &NoFields,
+        &ConsumerList {
+            consumer_id_list: ids,
+        }
+        .to_json(),
+    );
+}
+
+pub(crate) fn check_config(exchange: &mut Exchange<'_>) {
+    let body = match CheckClientConfigBody::from_json(exchange.body) {
+        Ok(body) => body,
+        Err(error) => {
+            return exchange.fail(
+                ResponseCode::SystemError,
+                format!("the request cannot be read: {error}"),
+            );
+        }
+    };
+    match Filter::of(&body.subscription_data) {
+        Ok(_) => exchange.ok(&NoFields),
+        Err(error @ crate::filter::FilterError::Type(_)) => {
+            exchange.fail(ResponseCode::SystemError, error.to_string())
+        }
+        Err(error) => exchange.fail(ResponseCode::SubscriptionParseFailed, error.to_string()),
+    }
+}

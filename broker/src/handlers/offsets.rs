@@ -1,0 +1,179 @@
+//! Offsets of groups (14, 15) and bounds of queues (29 to 32).
+
+use std::sync::Arc;
+
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::header::NoFields;
+use rmq_protocol::requests::{
+    GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset,
+    SearchOffsetByTimestamp, TimestampReply, UpdateConsumerOffset,
+};
+use rmq_store::{Boundary, QueueRef};
+use rmq_transport::Exchange;
+
+use super::decode;
+use crate::broker::Broker;
+use crate::reply;
+
+/// Whether a group that never committed may begin at 0: only while the queue's very first message is there. Anything else
+/// would skip messages (22 makes the client decide by its own setting).
+pub(crate) fn query(broker: &Broker, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<QueryConsumerOffset<'_>>(exchange) else {
+        return;
+    };
+    if let Some(offset) =
+        broker
+            .offsets
+            .get(&request.topic, &request.consumer_group, request.queue_id)
+    {
+        return exchange.ok(&OffsetReply { offset });
+    }
+    let queue = broker
+        .topics
+        .get(&request.topic)
+        .and_then(|topic| topic.queue(request.queue_id).cloned());
+    let is_young = queue.is_none_or(|queue| queue.min_offset() <= 0 && broker.is_in_memory(&queue));
+    if request.set_zero_if_not_found != Some(false) && is_young {
+        return exchange.ok(&OffsetReply { offset: 0 });
+    }
+    exchange.fail(
+        ResponseCode::QueryNotFound,
+        format!(
+            "Not found, maybe this group consumer boot first: group {}, topic {}, queue {}",
+            request.consumer_group, request.topic, request.queue_id
+        ),
+    );
+}
+
+pub(crate) fn update(broker: &Broker, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<UpdateConsumerOffset<'_>>(exchange) else {
+        return;
+    };
+    let Some(topic) = broker.topics.get(&request.topic) else {
+        return exchange.fail(
+            ResponseCode::TopicNotExist,
+            format!("Topic {} not exist!", request.topic),
+        );
+    };
+    if broker.groups.get(&request.consumer_group).is_none() {
+        return exchange.fail(
+            ResponseCode::SubscriptionGroupNotExist,
+            format!("Group {} not exist!", request.consumer_group),
+        );
+    }
+    if topic.queue(request.queue_id).is_none() {
+        return exchange.fail(
+            ResponseCode::InvalidParameter,
+            format!(
+                "topic {} has no queue {}; it has {}",
+                request.topic,
+                request.queue_id,
+                topic.queues.len()
+            ),
+        );
+    }
+    if request.commit_offset < 0 {
+        return exchange.fail(
+            ResponseCode::SystemError,
+            format!("the offset {} is negative", request.commit_offset),
+        );
+    }
+    broker.offsets.commit(
+        &request.topic,
+        &request.consumer_group,
+        request.queue_id,
+        request.commit_offset,
+    );
+    exchange.ok(&NoFields);
+}
+
+/// The queue of a request; answers itself when there is none.
+fn queue(
+    broker: &Broker,
+    exchange: &mut Exchange<'_>,
+    topic: &str,
+    queue_id: i32,
+) -> Option<QueueRef> {
+    let found = broker.topics.get(topic);
+    let Some(found) = found else {
+        exchange.fail(
+            ResponseCode::TopicNotExist,
+            format!("topic[{topic}] not exist, apply first please!"),
+        );
+        return None;
+    };
+    let queue = found.queue(queue_id).cloned();
+    if queue.is_none() {
+        exchange.fail(
+            ResponseCode::InvalidParameter,
+            format!(
+                "topic {topic} has no queue {queue_id}; it has {}",
+                found.queues.len()
+            ),
+        );
+    }
+    queue
+}
+
+pub(crate) fn max(broker: &Broker, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetMaxOffset<'_>>(exchange) else {
+        return;
+    };
+    if let Some(queue) = queue(broker, exchange, &request.topic, request.queue_id) {
+        exchange.ok(&OffsetReply {
+            offset: queue.max_offset(),
+        });
+    }
+}
+
+pub(crate) fn min(broker: &Broker, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetMinOffset<'_>>(exchange) else {
+        return;
+    };
+    if let Some(queue) = queue(broker, exchange, &request.topic, request.queue_id) {
+        exchange.reply(
+            ResponseCode::Success,
+            Some("".into()),
+            &OffsetReply {
+                offset: queue.min_offset(),
+            },
+            &[],
+        );
+    }
+}
+
+/// May wait for the disk, so it runs elsewhere.
+pub(crate) fn by_time(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<SearchOffsetByTimestamp<'_>>(exchange) else {
+        return;
+    };
+    let boundary = if request.is_upper() {
+        Boundary::Upper
+    } else {
+        Boundary::Lower
+    };
+    let timestamp = request.timestamp;
+    let Some(queue) = queue(broker, exchange, &request.topic, request.queue_id) else {
+        return;
+    };
+    broker.run_blocking(exchange.park(), move |broker, reply| {
+        match broker.store.offset_by_time(&queue, timestamp, boundary) {
+            Ok(offset) => reply.ok(&OffsetReply { offset: offset.0 }),
+            Err(error) => reply.fail(reply::of_read(&error), error.to_string()),
+        }
+    });
+}
+
+pub(crate) fn earliest(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<GetEarliestMsgStoretime<'_>>(exchange) else {
+        return;
+    };
+    let Some(queue) = queue(broker, exchange, &request.topic, request.queue_id) else {
+        return;
+    };
+    broker.run_blocking(exchange.park(), move |broker, reply| {
+        reply.ok(&TimestampReply {
+            timestamp: broker.store.earliest_store_time(&queue).unwrap_or(-1),
+        });
+    });
+}

@@ -1,0 +1,456 @@
+//! Pulling: 11 and 361. Order of the checks and meaning of the codes: apache/rocketmq `PullMessageProcessor`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rmq_protocol::bodies::MessageModel;
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::message::QueueOffset;
+use rmq_protocol::requests::{PullMessage, PullMessageReply, Request, pull_flag, pull_status};
+use rmq_protocol::route::{MASTER_ID, perm};
+use rmq_store::{QueueRef, ReadLimits, ReadOutcome, ReadStatus, Temperature};
+use rmq_transport::{Exchange, PendingReply};
+
+use super::refuse_fields;
+use crate::broker::Broker;
+use crate::filter::Filter;
+use crate::groups::Group;
+use crate::limits;
+use crate::reply;
+use crate::topics::Topic;
+use crate::waiters::{Parked, Waiter};
+
+/// A pull that passed all checks: what to read, for whom.
+#[derive(Debug, Clone)]
+pub(crate) struct PullPlan {
+    pub(crate) queue: QueueRef,
+    pub(crate) offset: i64,
+    pub(crate) filter: Filter,
+    limits: ReadLimits,
+    topic: Arc<Topic>,
+    group: Arc<Group>,
+    /// How long to wait for a message, milliseconds; 0 answers at once.
+    suspend_ms: i64,
+    /// An administrator has set the offset: the client is told to go there.
+    moved_to: Option<i64>,
+}
+
+/// The answer to a pull, but for its records.
+struct Answer {
+    code: ResponseCode,
+    status: &'static str,
+    fields: PullMessageReply,
+}
+
+type Refusal = (ResponseCode, Cow<'static, str>);
+
+pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let header = exchange.header;
+    let request = match PullMessage::decode(&header.fields) {
+        Ok(request) => request,
+        Err(error) => return refuse_fields(exchange, &error),
+    };
+    let plan = match plan(broker, &request) {
+        Ok(plan) => plan,
+        Err((code, remark)) => {
+            broker.stats.refused(code);
+            return exchange.fail(code, remark);
+        }
+    };
+    if let Some(offset) = plan.moved_to {
+        let fields = PullMessageReply {
+            next_begin_offset: offset,
+            ..bounds(&plan)
+        };
+        return exchange.reply(
+            ResponseCode::PullOffsetMoved,
+            Some(pull_status::OFFSET_TOO_SMALL.into()),
+            &fields,
+            &[],
+        );
+    }
+    let outcome = read(broker, &plan, Temperature::HotOnly);
+    match next_step(broker, &plan, &outcome) {
+        Step::Answer => {
+            let answer = answer(&plan, &outcome);
+            count(broker, &plan, &outcome);
+            exchange.reply_with_body(
+                answer.code,
+                Some(answer.status.into()),
+                &answer.fields,
+                outcome.total_bytes,
+                |out| {
+                    for record in &outcome.records {
+                        out.extend_from_slice(record);
+                    }
+                },
+            );
+        }
+        Step::Wait => wait(broker, plan, exchange.park()),
+        Step::ReadCold => read_cold(broker, plan, exchange.park()),
+    }
+}
+
+enum Step {
+    Answer,
+    Wait,
+    ReadCold,
+}
+
+fn next_step(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome) -> Step {
+    match outcome.status {
+        ReadStatus::Cold => Step::ReadCold,
+        ReadStatus::AtEnd if plan.suspend_ms > 0 && !broker.is_stopping() => Step::Wait,
+        ReadStatus::NoMessageInQueue
+            if plan.offset == 0 && plan.suspend_ms > 0 && !broker.is_stopping() =>
+        {
+            Step::Wait
+        }
+        _ => Step::Answer,
+    }
+}
+
+fn read(broker: &Broker, plan: &PullPlan, temperature: Temperature) -> ReadOutcome {
+    broker.store.read(
+        &plan.queue,
+        QueueOffset(plan.offset),
+        plan.limits,
+        &plan.filter,
+        temperature,
+    )
+}
+
+fn wait(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
+    let deadline_ms = broker.now_ms() + plan.suspend_ms;
+    park(
+        broker,
+        Waiter {
+            plan,
+            reply,
+            deadline_ms,
+        },
+    );
+}
+
+fn park(broker: &Arc<Broker>, waiter: Waiter) {
+    if let Parked::Arrived(waiter) = broker.waiters.park(waiter) {
+        again(broker, *waiter);
+    }
+}
+
+/// A waiting pull looks again: something arrived in its queue.
+pub(crate) fn again(broker: &Arc<Broker>, mut waiter: Waiter) {
+    let outcome = read(broker, &waiter.plan, Temperature::HotOnly);
+    match outcome.status {
+        // Nothing for this one: it goes on waiting behind what it has seen.
+        ReadStatus::NoMatch if !broker.is_stopping() && broker.now_ms() < waiter.deadline_ms => {
+            waiter.plan.offset = outcome.next_offset;
+            park(broker, waiter);
+        }
+        ReadStatus::AtEnd | ReadStatus::NoMessageInQueue
+            if !broker.is_stopping() && broker.now_ms() < waiter.deadline_ms =>
+        {
+            park(broker, waiter);
+        }
+        ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply),
+        _ => give(broker, &waiter.plan, &outcome, waiter.reply),
+    }
+}
+
+/// A waiting pull is answered with what there is: its time is up, or the broker stops.
+pub(crate) fn end_waiting(broker: &Arc<Broker>, waiter: Waiter) {
+    let outcome = read(broker, &waiter.plan, Temperature::HotOnly);
+    if outcome.status == ReadStatus::Cold {
+        read_cold(broker, waiter.plan, waiter.reply);
+    } else {
+        give(broker, &waiter.plan, &outcome, waiter.reply);
+    }
+}
+
+fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
+    let then = Arc::clone(broker);
+    // Shared, so that the answer is still here when the pool has no room for the job.
+    let handed = Arc::new(parking_lot::Mutex::new(Some((plan, reply))));
+    let theirs = Arc::clone(&handed);
+    let spawned = broker.store.cold_pool().spawn(move || {
+        let job = theirs.lock().take();
+        if let Some((plan, reply)) = job {
+            let outcome = read(&then, &plan, Temperature::MayWait);
+            give(&then, &plan, &outcome, reply);
+        }
+    });
+    if let Err(full) = spawned
+        && let Some((_, reply)) = handed.lock().take()
+    {
+        broker.stats.refused(ResponseCode::SystemBusy);
+        reply.fail(ResponseCode::SystemBusy, full.to_string());
+    }
+}
+
+fn give(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome, reply: PendingReply) {
+    let answer = answer(plan, outcome);
+    count(broker, plan, outcome);
+    reply.reply_with_body(
+        answer.code,
+        Some(answer.status.into()),
+        &answer.fields,
+        outcome.total_bytes,
+        |out| {
+            for record in &outcome.records {
+                out.extend_from_slice(record);
+            }
+        },
+    );
+}
+
+fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome) {
+    let (messages, bytes) = (outcome.records.len() as u64, outcome.total_bytes as u64);
+    if messages == 0 {
+        broker.stats.pull_missed();
+        return;
+    }
+    plan.topic
+        .counters
+        .messages_out
+        .fetch_add(messages, Ordering::Relaxed);
+    plan.topic
+        .counters
+        .bytes_out
+        .fetch_add(bytes, Ordering::Relaxed);
+    plan.group
+        .counters
+        .messages_out
+        .fetch_add(messages, Ordering::Relaxed);
+    plan.group
+        .counters
+        .bytes_out
+        .fetch_add(bytes, Ordering::Relaxed);
+    broker.stats.delivered(messages, bytes);
+}
+
+fn answer(plan: &PullPlan, outcome: &ReadOutcome) -> Answer {
+    use pull_status as status;
+    let (code, status, next) = match outcome.status {
+        ReadStatus::Found => (ResponseCode::Success, status::FOUND, outcome.next_offset),
+        ReadStatus::NoMatch => (
+            ResponseCode::PullRetryImmediately,
+            status::NO_MATCHED_MESSAGE,
+            outcome.next_offset,
+        ),
+        ReadStatus::Removed | ReadStatus::Cold => (
+            ResponseCode::PullRetryImmediately,
+            status::MESSAGE_WAS_REMOVING,
+            outcome.next_offset,
+        ),
+        ReadStatus::AtEnd => (
+            ResponseCode::PullNotFound,
+            status::OFFSET_OVERFLOW_ONE,
+            outcome.next_offset,
+        ),
+        ReadStatus::NoMessageInQueue if plan.offset == 0 => {
+            (ResponseCode::PullNotFound, status::NO_MESSAGE_IN_QUEUE, 0)
+        }
+        ReadStatus::NoMessageInQueue => (
+            ResponseCode::PullOffsetMoved,
+            status::NO_MESSAGE_IN_QUEUE,
+            0,
+        ),
+        ReadStatus::OffsetTooSmall => (
+            ResponseCode::PullOffsetMoved,
+            status::OFFSET_TOO_SMALL,
+            outcome.min_offset,
+        ),
+        ReadStatus::OffsetTooBig => (
+            ResponseCode::PullOffsetMoved,
+            status::OFFSET_OVERFLOW_BADLY,
+            outcome.max_offset,
+        ),
+    };
+    let fields = PullMessageReply {
+        next_begin_offset: next,
+        min_offset: outcome.min_offset,
+        max_offset: outcome.max_offset,
+        ..bounds(plan)
+    };
+    Answer {
+        code,
+        status,
+        fields,
+    }
+}
+
+fn bounds(plan: &PullPlan) -> PullMessageReply {
+    PullMessageReply {
+        suggest_which_broker_id: MASTER_ID,
+        next_begin_offset: plan.offset,
+        min_offset: plan.queue.min_offset(),
+        max_offset: plan.queue.max_offset(),
+        offset_delta: None,
+        topic_sys_flag: Some(plan.topic.config.topic_sys_flag),
+        group_sys_flag: Some(plan.group.config.group_sys_flag),
+        forbidden_type: None,
+    }
+}
+
+fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal> {
+    if !perm::is_readable(broker.permission()) {
+        return Err((
+            ResponseCode::NoPermission,
+            format!(
+                "the broker[{}] pulling message is forbidden",
+                broker.identity.addr
+            )
+            .into(),
+        ));
+    }
+    let group = broker
+        .groups
+        .get_or_create(&request.consumer_group, broker.now_ms())
+        .map_err(|error| {
+            (
+                reply::of_group(&error),
+                format!(
+                    "subscription group [{}] does not exist: {error}",
+                    request.consumer_group
+                )
+                .into(),
+            )
+        })?;
+    if !group.config.consume_enable {
+        return Err((
+            ResponseCode::NoPermission,
+            format!(
+                "subscription group no permission, {}",
+                request.consumer_group
+            )
+            .into(),
+        ));
+    }
+    let topic = broker.topics.get(&request.topic).ok_or_else(|| {
+        (
+            ResponseCode::TopicNotExist,
+            Cow::from(format!(
+                "topic[{}] not exist, apply first please!",
+                request.topic
+            )),
+        )
+    })?;
+    if !perm::is_readable(topic.config.perm) {
+        return Err((
+            ResponseCode::NoPermission,
+            format!("the topic[{}] pulling message is forbidden", request.topic).into(),
+        ));
+    }
+    let queues = topic.config.read_queue_nums;
+    let queue = topic.queue(request.queue_id).filter(|_| request.queue_id < queues).cloned().ok_or_else(|| {
+        (
+            ResponseCode::InvalidParameter,
+            Cow::from(format!("queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}] consumer:[{}]", request.queue_id, request.topic, request.consumer_group)),
+        )
+    })?;
+    let filter = filter(broker, request, &group)?;
+    if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
+        broker.offsets.commit(
+            &request.topic,
+            &request.consumer_group,
+            request.queue_id,
+            request.commit_offset,
+        );
+    }
+    let moved_to = broker
+        .offsets
+        .take_reset(&request.topic, &request.consumer_group, request.queue_id)
+        .filter(|reset| *reset != request.queue_offset);
+    let bytes_max = match request.max_msg_bytes {
+        Some(bytes) if bytes > 0 => (bytes as usize).min(limits::PULL_BYTES_MAX),
+        _ => limits::PULL_BYTES_DEFAULT,
+    };
+    let messages_max = usize::try_from(request.max_msg_nums)
+        .unwrap_or(0)
+        .clamp(1, limits::PULL_MESSAGES_MAX);
+    let suspend = request.sys_flag & pull_flag::SUSPEND != 0;
+    Ok(PullPlan {
+        queue,
+        offset: request.queue_offset.max(0),
+        moved_to,
+        filter,
+        limits: ReadLimits {
+            messages_max,
+            bytes_max,
+            scan_entries_max: limits::PULL_SCAN_MAX,
+        },
+        topic,
+        group,
+        suspend_ms: if suspend {
+            request
+                .suspend_timeout_millis
+                .clamp(0, limits::SUSPEND_MS_MAX)
+        } else {
+            0
+        },
+    })
+}
+
+fn filter(broker: &Broker, request: &PullMessage<'_>, group: &Group) -> Result<Filter, Refusal> {
+    if !group.may_read(&request.topic) {
+        return Err((
+            ResponseCode::NoPermission,
+            format!(
+                "the consumer group[{}] is forbidden for topic[{}]",
+                request.consumer_group, request.topic
+            )
+            .into(),
+        ));
+    }
+    if request.sys_flag & pull_flag::SUBSCRIPTION != 0 {
+        return Filter::parse(
+            &request.topic,
+            request.subscription.as_deref().unwrap_or("*"),
+            request.expression_type.as_deref(),
+        )
+        .map_err(|error| (filter_code(&error), error.to_string().into()));
+    }
+    let online = broker.sessions.consumer(&request.consumer_group).ok_or_else(|| {
+        (
+            ResponseCode::SubscriptionNotExist,
+            Cow::from(format!("the consumer's group info not exist: group {} has no client here; it must send a heartbeat first", request.consumer_group)),
+        )
+    })?;
+    if online.model() == MessageModel::Broadcasting && !group.config.consume_broadcast_enable {
+        return Err((
+            ResponseCode::NoPermission,
+            format!(
+                "the consumer group[{}] can not consume by broadcast way",
+                request.consumer_group
+            )
+            .into(),
+        ));
+    }
+    let subscription = online.subscription(&request.topic).ok_or_else(|| {
+        (
+            ResponseCode::SubscriptionNotExist,
+            Cow::from(format!(
+                "the consumer's subscription not exist: group {}, topic {}",
+                request.consumer_group, request.topic
+            )),
+        )
+    })?;
+    let filter = subscription
+        .filter
+        .clone()
+        .map_err(|error| (filter_code(&error), Cow::from(error.to_string())))?;
+    if subscription.data.sub_version < request.sub_version {
+        // The heartbeat with the newer subscription is still to come. Sending everything is safe: the client compares
+        // the tags itself. Refusing (code 25) would only cost the client 30 seconds.
+        return Ok(Filter::All);
+    }
+    Ok(filter)
+}
+
+fn filter_code(error: &crate::filter::FilterError) -> ResponseCode {
+    match error {
+        crate::filter::FilterError::TooLong(_) => ResponseCode::SubscriptionParseFailed,
+        crate::filter::FilterError::Type(_) => ResponseCode::SystemError,
+    }
+}

@@ -1,0 +1,582 @@
+//! Sending: 10, 310 (single) and 320 (batch). The message is appended at once; it is written, and the answer given, at the end of the
+//! batch. Order of the checks: apache/rocketmq `AbstractSendMessageProcessor.msgCheck`, `SendMessageProcessor.sendMessage`.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rmq_protocol::code::{RequestCode, ResponseCode};
+use rmq_protocol::header::{FieldSink, FieldSource};
+use rmq_protocol::message::{self, LogPosition, OffsetMessageId, properties, property, tag_hash};
+use rmq_protocol::names;
+use rmq_protocol::requests::SendMessage;
+use rmq_protocol::route::perm;
+use rmq_store::{AppendError, Appended, FlushMode, NewMessage, QueueRef};
+use rmq_transport::{Exchange, Replies, Ticket};
+use smallvec::SmallVec;
+
+use super::{Batch, refuse_fields};
+use crate::broker::Broker;
+use crate::reply;
+use crate::topics::Topic;
+
+/// A send that is appended and not answered yet.
+#[derive(Debug)]
+pub(crate) struct SendTicket {
+    ticket: Ticket,
+    end: LogPosition,
+    queue_id: i32,
+    queue_offset: i64,
+    positions: SmallVec<[u64; 1]>,
+    unique_key: SmallVec<[u8; 40]>,
+}
+
+type Refusal = (ResponseCode, Cow<'static, str>);
+
+pub(crate) fn handle(
+    broker: &Broker,
+    batch: &mut Batch,
+    exchange: &mut Exchange<'_>,
+    code: RequestCode,
+) {
+    let header = exchange.header;
+    let send = match SendMessage::decode(code, &header.fields) {
+        Ok(send) => send,
+        Err(error) => return refuse_fields(exchange, &error),
+    };
+    let mut properties = std::mem::take(&mut batch.properties);
+    let appended = append(broker, &send, exchange, &mut properties);
+    batch.properties = properties;
+    match appended {
+        Ok(sent) => batch.sends.push(sent),
+        Err((code, remark)) => {
+            broker.stats.refused(code);
+            exchange.fail(code, remark);
+        }
+    }
+}
+
+fn append(
+    broker: &Broker,
+    send: &SendMessage<'_>,
+    exchange: &mut Exchange<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<SendTicket, Refusal> {
+    if broker.is_stopping() {
+        return Err((
+            ResponseCode::ServiceNotAvailable,
+            "the broker is stopping; send to another one".into(),
+        ));
+    }
+    let topic = topic_for(broker, send)?;
+    if !perm::is_writable(broker.permission()) && topic.config.order {
+        return Err((
+            ResponseCode::NoPermission,
+            format!(
+                "the broker[{}] sending message is forbidden",
+                broker.identity.addr
+            )
+            .into(),
+        ));
+    }
+    let queues = topic
+        .config
+        .write_queue_nums
+        .max(topic.config.read_queue_nums);
+    let queue_id = if send.queue_id < 0 {
+        broker.random_queue(topic.config.write_queue_nums)
+    } else {
+        send.queue_id
+    };
+    let Some(queue) = topic.queue(queue_id) else {
+        return Err((
+            ResponseCode::InvalidParameter,
+            format!("request queueId[{queue_id}] is illegal, topic {} has {queues} queues (0 to {}). Producer: {}", topic.name(), queues - 1, exchange.peer.remote_addr()).into(),
+        ));
+    };
+
+    scratch.clear();
+    send.properties.append_to(scratch);
+    if send.batch {
+        return append_batch(broker, send, exchange, &topic, queue, scratch);
+    }
+    let found = complete(broker, scratch)?;
+    let Ok(text) = std::str::from_utf8(scratch) else {
+        return Err((
+            ResponseCode::MessageIllegal,
+            "the properties are not UTF-8".into(),
+        ));
+    };
+    if found.transaction {
+        return Err((
+            ResponseCode::NoPermission,
+            format!("the broker[{}] sending transaction message is forbidden: transactions are not supported by this version", broker.identity.addr).into(),
+        ));
+    }
+    if found.timer {
+        return Err((
+            ResponseCode::SystemError,
+            "messages with an arbitrary delay (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS) are not supported by this version; use a delay level (DELAY)".into(),
+        ));
+    }
+    let mut new = NewMessage {
+        queue,
+        topic: topic.name(),
+        flag: send.flag,
+        sys_flag: send.sys_flag,
+        born_ms: send.born_timestamp,
+        born_host: exchange.peer.remote_addr(),
+        reconsume_times: send.reconsume_times,
+        prepared_position: 0,
+        body: exchange.body,
+        properties: scratch,
+        tag_hash: found.tags.clone().map_or(0, |range| tag_hash(&text[range])),
+        keys: found.keys.clone().map_or("", |range| &text[range]),
+        unique_key: &text[found.unique_key.clone()],
+    };
+    // The rare ways of a message: dead letters and delays, which change topic, queue and properties.
+    let dead_letter_topic;
+    let dead_letter_properties;
+    if let Some(group) = topic.retry_group() {
+        let Some(to) = dead_letter(broker, send, group)? else {
+            return append_maybe_delayed(broker, exchange, &new, queue_id, found.delay_level);
+        };
+        dead_letter_topic = to;
+        dead_letter_properties = crate::copy::with(text, &[(property::DELAY, Some("-1"))]);
+        new.topic = dead_letter_topic.name();
+        new.properties = dead_letter_properties.as_bytes();
+        let Some(queue) = dead_letter_topic.queue(0) else {
+            return Err((
+                ResponseCode::SystemError,
+                format!("topic {} has no queue", dead_letter_topic.name()).into(),
+            ));
+        };
+        new.queue = queue;
+        return finish(broker, exchange, &new, 0, &dead_letter_topic);
+    }
+    if found.delay_level > 0 {
+        return append_maybe_delayed(broker, exchange, &new, queue_id, found.delay_level);
+    }
+    finish(broker, exchange, &new, queue_id, &topic)
+}
+
+/// Appends, parking the message under its delay level when it has one.
+fn append_maybe_delayed(
+    broker: &Broker,
+    exchange: &mut Exchange<'_>,
+    new: &NewMessage<'_>,
+    queue_id: i32,
+    level: i32,
+) -> Result<SendTicket, Refusal> {
+    if level <= 0 {
+        let topic = broker.topics.get(new.topic).ok_or_else(|| {
+            (
+                ResponseCode::TopicNotExist,
+                Cow::from("the topic was deleted"),
+            )
+        })?;
+        return finish(broker, exchange, new, queue_id, &topic);
+    }
+    let text = std::str::from_utf8(new.properties).unwrap_or_default();
+    let delayed = broker
+        .delay
+        .park(text, new.topic, queue_id, level, broker.now_ms());
+    let parked = NewMessage {
+        queue: &delayed.queue,
+        topic: names::SCHEDULE_TOPIC,
+        properties: delayed.properties.as_bytes(),
+        tag_hash: delayed.deliver_ms,
+        ..*new
+    };
+    let Some(topic) = broker.topics.get(names::SCHEDULE_TOPIC) else {
+        return Err((
+            ResponseCode::SystemError,
+            "the topic of delayed messages is missing".into(),
+        ));
+    };
+    finish(broker, exchange, &parked, delayed.queue.queue_id(), &topic)
+}
+
+fn finish(
+    broker: &Broker,
+    exchange: &mut Exchange<'_>,
+    new: &NewMessage<'_>,
+    queue_id: i32,
+    topic: &Topic,
+) -> Result<SendTicket, Refusal> {
+    let appended = broker
+        .store
+        .append(new)
+        .map_err(|error| refuse(broker, &error))?;
+    count(broker, topic, 1, u64::from(appended.size));
+    Ok(SendTicket {
+        ticket: exchange.ticket(),
+        end: appended.end,
+        queue_id,
+        queue_offset: appended.queue_offset.0,
+        positions: smallvec::smallvec![appended.position.0],
+        unique_key: SmallVec::from_slice(new.unique_key.as_bytes()),
+    })
+}
+
+fn count(broker: &Broker, topic: &Topic, messages: u64, bytes: u64) {
+    topic
+        .counters
+        .messages_in
+        .fetch_add(messages, Ordering::Relaxed);
+    topic.counters.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    broker.stats.stored(messages, bytes);
+}
+
+fn refuse(broker: &Broker, error: &AppendError) -> Refusal {
+    (
+        reply::of_append(error, broker.store.flush_mode()),
+        error.to_string().into(),
+    )
+}
+
+fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refusal> {
+    if let Some(topic) = broker.topics.get(&send.topic) {
+        if topic.is_send_forbidden() {
+            return Err((
+                ResponseCode::NoPermission,
+                format!("Sending message to topic[{}] is forbidden.", send.topic).into(),
+            ));
+        }
+        return Ok(topic);
+    }
+    names::validate_topic(&send.topic)
+        .map_err(|error| (ResponseCode::InvalidParameter, error.to_string().into()))?;
+    if names::is_send_forbidden(&send.topic) || names::is_system_topic(&send.topic) {
+        return Err((
+            ResponseCode::NoPermission,
+            format!("Sending message to topic[{}] is forbidden.", send.topic).into(),
+        ));
+    }
+    let now = broker.now_ms();
+    let created = match names::group_of_retry_topic(&send.topic) {
+        Some(group) => broker.retry_topic(group, 1).map(Some),
+        None => broker.topics.auto_create(
+            &send.topic,
+            &send.default_topic,
+            send.default_topic_queue_nums,
+            now,
+        ),
+    };
+    match created {
+        Ok(Some(topic)) => Ok(topic),
+        Ok(None) => Err((
+            ResponseCode::TopicNotExist,
+            format!("topic[{}] not exist, apply first please! (auto-creation after {} is not enabled on this broker; create it: mqadmin updateTopic, rmq-ctl create topic)", send.topic, send.default_topic).into(),
+        )),
+        Err(error) => Err((reply::of_topic(&error), error.to_string().into())),
+    }
+}
+
+/// The dead-letter topic, when a consumer that sends a retry itself has tried often enough.
+fn dead_letter(
+    broker: &Broker,
+    send: &SendMessage<'_>,
+    group: &str,
+) -> Result<Option<Arc<Topic>>, Refusal> {
+    let Some(settings) = broker.groups.get(group) else {
+        return Err((
+            ResponseCode::SubscriptionGroupNotExist,
+            format!("subscription group not exist, {group}").into(),
+        ));
+    };
+    let max = send
+        .max_reconsume_times
+        .unwrap_or(settings.config.retry_max_times);
+    // Whoever holds queue locks consumes in order, and sends here only to give a message up.
+    let gives_up = send.reconsume_times > max || broker.locks.is_any_held(group, broker.now_ms());
+    if !gives_up {
+        return Ok(None);
+    }
+    settings
+        .counters
+        .dead_letters
+        .fetch_add(1, Ordering::Relaxed);
+    broker
+        .dead_letter_topic(group)
+        .map(Some)
+        .map_err(|error| (reply::of_topic(&error), error.to_string().into()))
+}
+
+/// What the properties of a message say, as ranges of the text.
+struct Found {
+    tags: Option<Range<usize>>,
+    keys: Option<Range<usize>>,
+    unique_key: Range<usize>,
+    delay_level: i32,
+    transaction: bool,
+    timer: bool,
+}
+
+/// Reads the properties and adds what the broker adds to every message.
+fn complete(broker: &Broker, text: &mut Vec<u8>) -> Result<Found, Refusal> {
+    if text
+        .last()
+        .is_some_and(|last| *last != properties::PROPERTY_SEPARATOR)
+    {
+        text.push(properties::PROPERTY_SEPARATOR);
+    }
+    let illegal = || {
+        (
+            ResponseCode::MessageIllegal,
+            Cow::from("the properties are not UTF-8"),
+        )
+    };
+    let mut found = Found {
+        tags: None,
+        keys: None,
+        unique_key: 0..0,
+        delay_level: 0,
+        transaction: false,
+        timer: false,
+    };
+    let mut stray = false;
+    {
+        let text = std::str::from_utf8(text).map_err(|_| illegal())?;
+        let base = text.as_ptr() as usize;
+        let range = |value: &str| {
+            let start = value.as_ptr() as usize - base;
+            start..start + value.len()
+        };
+        for (name, value) in properties::iter(text) {
+            match name {
+                property::TAGS => found.tags = Some(range(value)),
+                property::KEYS => found.keys = Some(range(value)),
+                property::UNIQ_KEY => found.unique_key = range(value),
+                property::DELAY => found.delay_level = value.parse().unwrap_or(0),
+                property::TRAN_MSG => found.transaction = value == "true",
+                property::TIMER_DELAY_SEC
+                | property::TIMER_DELAY_MS
+                | property::TIMER_DELIVER_MS => found.timer = true,
+                property::CLUSTER
+                | property::MSG_REGION
+                | property::TRACE_ON
+                | property::POP_CK
+                | property::CRC32 => stray = true,
+                _ => {}
+            }
+        }
+    }
+    if stray {
+        // A message that was received and is sent again brings the broker's own properties along.
+        let cleaned = {
+            let text = std::str::from_utf8(text).map_err(|_| illegal())?;
+            crate::copy::with(
+                text,
+                &[
+                    (property::CLUSTER, None),
+                    (property::MSG_REGION, None),
+                    (property::TRACE_ON, None),
+                    (property::POP_CK, None),
+                    (property::CRC32, None),
+                ],
+            )
+        };
+        *text = cleaned.into_bytes();
+        return complete(broker, text);
+    }
+    if found.unique_key.is_empty() {
+        text.extend_from_slice(property::UNIQ_KEY.as_bytes());
+        text.push(properties::NAME_VALUE_SEPARATOR);
+        let start = text.len();
+        broker.unique_ids.append_next(broker.now_ms(), text);
+        found.unique_key = start..text.len();
+        text.push(properties::PROPERTY_SEPARATOR);
+    }
+    text.extend_from_slice(&broker.property_suffix);
+    Ok(found)
+}
+
+/// Members keep the properties that the client gave them (rocketmq 5.5.0 adds none).
+fn append_batch(
+    broker: &Broker,
+    send: &SendMessage<'_>,
+    exchange: &mut Exchange<'_>,
+    topic: &Arc<Topic>,
+    queue: &QueueRef,
+    header_properties: &[u8],
+) -> Result<SendTicket, Refusal> {
+    if topic.retry_group().is_some() {
+        return Err((
+            ResponseCode::MessageIllegal,
+            "a batch cannot be sent to a retry topic".into(),
+        ));
+    }
+    let mut owned: Vec<Option<String>> = Vec::new();
+    let mut entries = Vec::new();
+    for entry in message::batch::iter(exchange.body) {
+        let entry = entry.map_err(|error| {
+            (
+                ResponseCode::MessageIllegal,
+                Cow::from(format!(
+                    "the batch is damaged at message {}: {error}",
+                    entries.len()
+                )),
+            )
+        })?;
+        for (name, value) in properties::iter(entry.properties) {
+            let delayed = name == property::DELAY && value.parse::<i32>().unwrap_or(0) > 0;
+            if delayed || (name == property::TRAN_MSG && value == "true") {
+                return Err((
+                    ResponseCode::MessageIllegal,
+                    "a batch cannot contain delayed or transactional messages".into(),
+                ));
+            }
+        }
+        let ends = entry.properties.is_empty() || entry.properties.ends_with('\u{2}');
+        owned.push((!ends).then(|| [entry.properties, "\u{2}"].concat()));
+        entries.push(entry);
+    }
+    if entries.is_empty() {
+        return Err((
+            ResponseCode::MessageIllegal,
+            "the batch has no messages".into(),
+        ));
+    }
+    let messages: Vec<NewMessage<'_>> = entries
+        .iter()
+        .zip(&owned)
+        .map(|(entry, owned)| {
+            let text = owned.as_deref().unwrap_or(entry.properties);
+            NewMessage {
+                queue,
+                topic: topic.name(),
+                flag: entry.flag,
+                sys_flag: send.sys_flag,
+                born_ms: send.born_timestamp,
+                born_host: exchange.peer.remote_addr(),
+                reconsume_times: send.reconsume_times,
+                prepared_position: 0,
+                body: entry.body,
+                properties: text.as_bytes(),
+                tag_hash: properties::get(text, property::TAGS).map_or(0, tag_hash),
+                keys: properties::get(text, property::KEYS).unwrap_or_default(),
+                unique_key: properties::get(text, property::UNIQ_KEY).unwrap_or_default(),
+            }
+        })
+        .collect();
+    let appended: SmallVec<[Appended; 8]> = broker
+        .store
+        .append_batch(&messages)
+        .map_err(|error| refuse(broker, &error))?;
+    let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
+        return Err((ResponseCode::SystemError, "the batch was not stored".into()));
+    };
+    count(
+        broker,
+        topic,
+        appended.len() as u64,
+        last.end.0 - first.position.0,
+    );
+    let header_text = std::str::from_utf8(header_properties).unwrap_or_default();
+    Ok(SendTicket {
+        ticket: exchange.ticket(),
+        end: last.end,
+        queue_id: queue.queue_id(),
+        queue_offset: first.queue_offset.0,
+        positions: appended.iter().map(|one| one.position.0).collect(),
+        unique_key: SmallVec::from_slice(
+            properties::get(header_text, property::UNIQ_KEY)
+                .unwrap_or_default()
+                .as_bytes(),
+        ),
+    })
+}
+
+/// Writes what the batch appended and answers its sends.
+pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mut Replies<'_>) {
+    let Some(end) = batch.sends.iter().map(|send| send.end).max() else {
+        if std::mem::take(&mut batch.appended) {
+            // Whoever appended it waits for it on its own; this only makes it sooner.
+            let _ = broker.store.write_out();
+        }
+        return;
+    };
+    batch.appended = false;
+    if broker.store.flush_mode() != FlushMode::Sync {
+        let written = broker.store.write_out();
+        answer(broker, &batch.sends, &written, replies);
+        batch.sends.clear();
+        return;
+    }
+    let sends = std::mem::take(&mut batch.sends);
+    let peer = Arc::clone(replies.peer());
+    // Stands for all of them: the connection counts as busy until they are answered.
+    let busy = replies.park(sends[0].ticket);
+    let broker_then = Arc::clone(broker);
+    broker.store.when_acked(
+        end,
+        Box::new(move |flushed| {
+            peer.send_with(|replies| answer(&broker_then, &sends, &flushed, replies));
+            busy.forget();
+        }),
+    );
+}
+
+fn answer(
+    broker: &Broker,
+    sends: &[SendTicket],
+    stored: &Result<(), AppendError>,
+    replies: &mut Replies<'_>,
+) {
+    match stored {
+        Ok(()) => {
+            let mut id = Vec::with_capacity(56);
+            for send in sends {
+                id.clear();
+                for (index, position) in send.positions.iter().enumerate() {
+                    if index > 0 {
+                        id.push(b',');
+                    }
+                    OffsetMessageId {
+                        host: broker.identity.store_host,
+                        position: LogPosition(*position),
+                    }
+                    .append_to(&mut id);
+                }
+                let fields = Sent {
+                    region: &broker.config.region,
+                    id: &id,
+                    send,
+                };
+                replies.reply(&send.ticket, ResponseCode::Success, None, &fields, &[]);
+            }
+        }
+        Err(error) => {
+            let code = reply::of_append(error, broker.store.flush_mode());
+            for send in sends {
+                replies.reply(&send.ticket, code, Some(error.to_string().into()), &(), &[]);
+            }
+        }
+    }
+}
+
+/// Fields of the answer, written without a copy.
+struct Sent<'a> {
+    region: &'a str,
+    id: &'a [u8],
+    send: &'a SendTicket,
+}
+
+impl FieldSource for Sent<'_> {
+    fn visit(&self, sink: &mut dyn FieldSink) {
+        sink.int("queueId", self.send.queue_id.into());
+        if let Ok(key) = std::str::from_utf8(&self.send.unique_key)
+            && !key.is_empty()
+        {
+            sink.str("transactionId", key);
+        }
+        if let Ok(id) = std::str::from_utf8(self.id) {
+            sink.str("msgId", id);
+        }
+        sink.str("TRACE_ON", "true");
+        sink.str("MSG_REGION", self.region);
+        sink.int("queueOffset", self.send.queue_offset);
+    }
+}

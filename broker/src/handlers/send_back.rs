@@ -1,0 +1,203 @@
+//! A consumer could not handle a message and gives it back (36): it comes again later, or goes to the dead letters.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::message::{LogPosition, OffsetMessageId, properties, property, tag_hash};
+use rmq_protocol::names::SCHEDULE_TOPIC;
+use rmq_protocol::requests::ConsumerSendMsgBack;
+use rmq_protocol::route::perm;
+use rmq_store::NewMessage;
+use rmq_transport::{Exchange, PendingReply};
+
+use super::decode;
+use crate::broker::Broker;
+use crate::copy;
+use crate::groups::Group;
+use crate::reply;
+
+/// What is to come back, and how.
+struct SendBack {
+    position: i64,
+    delay_level: i32,
+    max_attempts: i32,
+    origin_message_id: Option<String>,
+    group: Arc<Group>,
+}
+
+pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
+    let Some(request) = decode::<ConsumerSendMsgBack<'_>>(exchange) else {
+        return;
+    };
+    let Some(group) = broker.groups.get(&request.group) else {
+        return exchange.fail(
+            ResponseCode::SubscriptionGroupNotExist,
+            format!("subscription group not exist, {}", request.group),
+        );
+    };
+    if !perm::is_writable(broker.permission()) {
+        return exchange.fail(
+            ResponseCode::NoPermission,
+            format!(
+                "the broker[{}] sending message is forbidden",
+                broker.identity.addr
+            ),
+        );
+    }
+    if group.config.retry_queue_nums <= 0 {
+        return exchange.ok(&());
+    }
+    let back = SendBack {
+        position: request.offset,
+        delay_level: request.delay_level,
+        max_attempts: request
+            .max_reconsume_times
+            .unwrap_or(group.config.retry_max_times),
+        origin_message_id: request.origin_msg_id.as_deref().map(str::to_owned),
+        group,
+    };
+    broker.run_blocking(exchange.park(), move |broker, reply| {
+        store(broker, &back, reply)
+    });
+}
+
+fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
+    let record = match u64::try_from(back.position)
+        .map(|position| broker.store.record_at(LogPosition(position)))
+    {
+        Ok(Ok(record)) => record,
+        Ok(Err(error)) => {
+            return answer.fail(
+                ResponseCode::SystemError,
+                format!("look message by offset failed, {}: {error}", back.position),
+            );
+        }
+        Err(_) => {
+            return answer.fail(
+                ResponseCode::SystemError,
+                format!(
+                    "look message by offset failed, {}: it is negative",
+                    back.position
+                ),
+            );
+        }
+    };
+    let Some(view) = record.view() else {
+        return answer.fail(
+            ResponseCode::SystemError,
+            format!("look message by offset failed, {}", back.position),
+        );
+    };
+    let text = view.properties();
+    let group = back.group.name();
+    let own_id = OffsetMessageId {
+        host: view.store_host(),
+        position: view.position(),
+    }
+    .to_string();
+    let origin_topic = properties::get(text, property::RETRY_TOPIC)
+        .unwrap_or(view.topic())
+        .to_owned();
+    let origin_id = properties::get(text, property::ORIGIN_MESSAGE_ID)
+        .map(str::to_owned)
+        .or_else(|| back.origin_message_id.clone())
+        .unwrap_or(own_id);
+
+    let gives_up = view.reconsume_times() >= back.max_attempts || back.delay_level < 0;
+    let topic = if gives_up {
+        broker.dead_letter_topic(group)
+    } else {
+        broker.retry_topic(group, back.group.config.retry_queue_nums)
+    };
+    let topic = match topic {
+        Ok(topic) => topic,
+        Err(error) => return answer.fail(reply::of_topic(&error), error.to_string()),
+    };
+    if gives_up {
+        back.group
+            .counters
+            .dead_letters
+            .fetch_add(1, Ordering::Relaxed);
+    } else {
+        back.group
+            .counters
+            .sent_back
+            .fetch_add(1, Ordering::Relaxed);
+    }
+    let queue_id = broker.random_queue(topic.config.write_queue_nums);
+    let Some(queue) = topic.queue(queue_id) else {
+        return answer.fail(
+            ResponseCode::SystemError,
+            format!("topic {} has no queue", topic.name()),
+        );
+    };
+    let mut kept = copy::with(
+        text,
+        &[
+            (property::RETRY_TOPIC, Some(&origin_topic)),
+            (property::ORIGIN_MESSAGE_ID, Some(&origin_id)),
+            (property::WAIT, Some("false")),
+            (property::DELAY, None),
+        ],
+    );
+    let delayed;
+    let (mut topic_name, mut queue, mut tag) = (
+        topic.name(),
+        queue,
+        properties::get(&kept, property::TAGS).map_or(0, tag_hash),
+    );
+    if gives_up {
+        kept = copy::with(
+            &kept,
+            &[
+                (property::DELAY, Some("0")),
+                (property::REAL_TOPIC, None),
+                (property::REAL_QID, None),
+            ],
+        );
+    } else {
+        // Level 3 is ten seconds: the first retry, then longer with each.
+        let level = if back.delay_level > 0 {
+            back.delay_level
+        } else {
+            3 + view.reconsume_times()
+        };
+        delayed = broker
+            .delay
+            .park(&kept, topic.name(), queue_id, level, broker.now_ms());
+        kept.clone_from(&delayed.properties);
+        (topic_name, queue, tag) = (SCHEDULE_TOPIC, &delayed.queue, delayed.deliver_ms);
+    }
+    let appended = broker.store.append(&NewMessage {
+        queue,
+        topic: topic_name,
+        flag: view.flag(),
+        sys_flag: view.sys_flag(),
+        born_ms: view.born_ms(),
+        born_host: view.born_host(),
+        reconsume_times: view.reconsume_times() + 1,
+        prepared_position: 0,
+        body: view.body(),
+        properties: kept.as_bytes(),
+        tag_hash: tag,
+        keys: properties::get(&kept, property::KEYS).unwrap_or_default(),
+        unique_key: properties::get(&kept, property::UNIQ_KEY).unwrap_or_default(),
+    });
+    match appended {
+        Ok(appended) => {
+            let flush = broker.store.flush_mode();
+            broker.store.when_acked(
+                appended.end,
+                Box::new(move |stored| match stored {
+                    Ok(()) => answer.ok(&()),
+                    Err(error) => answer.fail(reply::of_append(&error, flush), error.to_string()),
+                }),
+            );
+        }
+        Err(error) => answer.fail(
+            reply::of_append(&error, broker.store.flush_mode()),
+            error.to_string(),
+        ),
+    }
+}

@@ -1,0 +1,214 @@
+//! Tells every name server that this broker is here and what it serves: at once when that changes, and every 30 seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rmq_protocol::bodies::RegisterBrokerBody;
+use rmq_protocol::code::{RequestCode, ResponseCode};
+use rmq_protocol::requests::{RegisterBroker, UnregisterBroker};
+use rmq_transport::{Caller, CallerConfig, RefuseIncoming, TcpConnector};
+use tokio::sync::{Notify, watch};
+
+use crate::broker::Broker;
+use crate::tasks::{LEAVE_TIMEOUT, Tasks};
+
+/// Registered again after this, milliseconds; a name server forgets a broker after 120 s.
+const INTERVAL_MS: i64 = 30_000;
+/// Time for one registration.
+const CALL_TIMEOUT: Duration = Duration::from_secs(6);
+/// Pause after a failure, milliseconds.
+const RETRY_MS: i64 = 1_000;
+
+/// The name servers, and what each knows.
+pub(crate) struct Registrations {
+    servers: Vec<NameServer>,
+}
+
+struct NameServer {
+    caller: Caller,
+    /// The change counter that it knows; `None` before the first registration.
+    known: watch::Sender<Option<u64>>,
+    again: Notify,
+    last_error: Mutex<Option<String>>,
+}
+
+/// A name server as the health checks see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NameServerHealth {
+    pub(crate) addr: String,
+    pub(crate) registered: bool,
+    pub(crate) error: Option<String>,
+}
+
+impl Registrations {
+    pub(crate) fn new(addresses: Vec<String>) -> Self {
+        let servers = addresses
+            .into_iter()
+            .map(|addr| NameServer {
+                caller: Caller::new(
+                    addr,
+                    Arc::new(TcpConnector),
+                    CallerConfig::default(),
+                    Arc::new(RefuseIncoming),
+                ),
+                known: watch::Sender::new(None),
+                again: Notify::new(),
+                last_error: Mutex::new(None),
+            })
+            .collect();
+        Self { servers }
+    }
+
+    pub(crate) fn start(&self, broker: &Arc<Broker>, tasks: &Tasks) {
+        for index in 0..self.servers.len() {
+            tasks.spawn(keep_registered(Arc::clone(broker), index));
+        }
+    }
+
+    /// Something that name servers are told has changed, other than a topic.
+    pub(crate) fn again(&self) {
+        for server in &self.servers {
+            server.again.notify_one();
+        }
+    }
+
+    pub(crate) fn health(&self) -> Vec<NameServerHealth> {
+        self.servers
+            .iter()
+            .map(|server| NameServerHealth {
+                addr: server.caller.addr().to_owned(),
+                registered: server.known.borrow().is_some() && server.last_error.lock().is_none(),
+                error: server.last_error.lock().clone(),
+            })
+            .collect()
+    }
+
+    /// Waits until all name servers know the topics as they are now.
+    pub(crate) async fn all_current(&self, broker: &Broker) {
+        let wanted = *broker.topics.changes().borrow();
+        for server in &self.servers {
+            // The sender lives as long as self.
+            let _ = server
+                .known
+                .subscribe()
+                .wait_for(|known| known.is_some_and(|known| known >= wanted))
+                .await;
+        }
+    }
+
+    /// Takes this broker out of the routes, as far as name servers answer in time.
+    pub(crate) async fn leave(&self, broker: &Broker) {
+        let config = &broker.config;
+        let request = UnregisterBroker {
+            broker_id: config.broker_id,
+            cluster_name: config.cluster_name.as_str().into(),
+            broker_addr: broker.identity.addr.as_str().into(),
+            broker_name: config.broker_name.as_str().into(),
+        };
+        for server in &self.servers {
+            if server.known.borrow().is_none() {
+                continue;
+            }
+            let left = server
+                .caller
+                .call(
+                    RequestCode::UnregisterBroker.as_i32(),
+                    &request,
+                    &[],
+                    LEAVE_TIMEOUT,
+                )
+                .await;
+            if let Err(error) = left {
+                tracing::warn!(
+                    name_server = server.caller.addr(),
+                    "could not leave the routes; they forget this broker when its connection ends: {error}"
+                );
+            }
+        }
+    }
+}
+
+async fn keep_registered(broker: Arc<Broker>, index: usize) {
+    let Some(server) = broker.registrations.servers.get(index) else {
+        return;
+    };
+    let mut changes = broker.topics.changes();
+    loop {
+        let change = *changes.borrow_and_update();
+        let pause_ms = match register(&broker, server).await {
+            Ok(()) => {
+                if server.last_error.lock().take().is_some() {
+                    tracing::info!(name_server = server.caller.addr(), "registered again");
+                }
+                server.known.send_replace(Some(change));
+                INTERVAL_MS
+            }
+            Err(error) => {
+                let mut last = server.last_error.lock();
+                if last.as_ref() != Some(&error) {
+                    tracing::warn!(
+                        name_server = server.caller.addr(),
+                        "cannot register: {error}; trying on"
+                    );
+                    *last = Some(error);
+                }
+                RETRY_MS
+            }
+        };
+        tokio::select! {
+            () = broker.clock.sleep_until_ms(broker.now_ms() + pause_ms) => {}
+            () = server.again.notified() => {}
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn register(broker: &Broker, server: &NameServer) -> Result<(), String> {
+    let config = &broker.config;
+    let body = RegisterBrokerBody {
+        topic_config_serialize_wrapper: broker.topics.registration(broker.permission()),
+        ..RegisterBrokerBody::default()
+    }
+    .to_json();
+    let crc = (crc32fast::hash(&body) & 0x7fff_ffff) as i32;
+    let request = RegisterBroker {
+        broker_id: config.broker_id,
+        body_crc32: Some(crc),
+        cluster_name: config.cluster_name.as_str().into(),
+        broker_addr: broker.identity.addr.as_str().into(),
+        heartbeat_timeout_millis: None,
+        enable_acting_master: Some(false),
+        ha_server_addr: Some("".into()),
+        compressed: Some(false),
+        broker_name: config.broker_name.as_str().into(),
+        zone_name: None,
+    };
+    let answer = server
+        .caller
+        .call(
+            RequestCode::RegisterBroker.as_i32(),
+            &request,
+            &body,
+            CALL_TIMEOUT,
+        )
+        .await
+        .map_err(|error| error.to_string())?;
+    if answer.code() == ResponseCode::Success.as_i32() {
+        return Ok(());
+    }
+    let header = answer.header();
+    let remark = header
+        .remark
+        .as_ref()
+        .map(|remark| remark.to_cow().into_owned())
+        .unwrap_or_default();
+    Err(format!(
+        "the name server answers {}: {remark}",
+        answer.code()
+    ))
+}

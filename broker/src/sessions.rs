@@ -1,0 +1,399 @@
+//! Who is connected: producers, consumer groups with their members and subscriptions.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use rmq_protocol::bodies::{
+    Connection, ConsumeFromWhere, ConsumeType, ConsumerConnection, ConsumerData, HeartbeatData,
+    MessageModel, ProducerConnection, ProducerInfo, ProducerTable, SubscriptionData,
+};
+use rmq_protocol::code::RequestCode;
+use rmq_protocol::requests::NotifyConsumerIdsChanged;
+use rmq_transport::Peer;
+
+use crate::filter::Filter;
+use crate::limits;
+
+/// A client that says nothing for this long is gone, milliseconds (apache/rocketmq `ProducerManager.CHANNEL_EXPIRED_TIMEOUT`).
+pub(crate) const CLIENT_EXPIRY_MS: i64 = 120_000;
+
+/// One client's connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) client_id: String,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) last_ms: i64,
+}
+
+impl Member {
+    fn connection(&self) -> Connection {
+        Connection {
+            client_addr: self.peer.remote_addr().to_string(),
+            client_id: self.client_id.clone(),
+            language: self.peer.language().name().to_owned(),
+            version: self.peer.version(),
+        }
+    }
+}
+
+/// What a group wants of a topic, with the filter made of it.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) data: SubscriptionData,
+    /// An expression that the broker cannot evaluate.
+    pub(crate) filter: Result<Filter, crate::filter::FilterError>,
+}
+
+/// A consumer group that has or had members.
+#[derive(Debug)]
+pub(crate) struct ConsumerGroup {
+    name: String,
+    state: RwLock<GroupState>,
+}
+
+#[derive(Debug, Default)]
+struct GroupState {
+    consume_type: ConsumeType,
+    model: MessageModel,
+    from_where: ConsumeFromWhere,
+    subscriptions: HashMap<String, Arc<Subscription>, foldhash::fast::RandomState>,
+    members: BTreeMap<u64, Member>,
+    /// Subscribed topics of each member, to see when they differ.
+    topics_of: BTreeMap<u64, BTreeSet<String>>,
+    warned: bool,
+}
+
+impl ConsumerGroup {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn subscription(&self, topic: &str) -> Option<Arc<Subscription>> {
+        self.state.read().subscriptions.get(topic).cloned()
+    }
+
+    pub(crate) fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.state.read().subscriptions.values().cloned().collect()
+    }
+
+    pub(crate) fn model(&self) -> MessageModel {
+        self.state.read().model
+    }
+
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.state.read().members.values().cloned().collect()
+    }
+
+    pub(crate) fn client_ids(&self) -> Vec<String> {
+        let ids: BTreeSet<String> = self
+            .state
+            .read()
+            .members
+            .values()
+            .map(|member| member.client_id.clone())
+            .collect();
+        ids.into_iter().collect()
+    }
+
+    pub(crate) fn member(&self, client_id: &str) -> Option<Member> {
+        self.state
+            .read()
+            .members
+            .values()
+            .find(|member| member.client_id == client_id)
+            .cloned()
+    }
+
+    pub(crate) fn connection(&self) -> ConsumerConnection {
+        let state = self.state.read();
+        ConsumerConnection {
+            connection_set: state.members.values().map(Member::connection).collect(),
+            consume_from_where: state.from_where,
+            consume_type: state.consume_type,
+            message_model: state.model,
+            subscription_table: state
+                .subscriptions
+                .iter()
+                .map(|(topic, subscription)| (topic.clone(), subscription.data.clone()))
+                .collect(),
+        }
+    }
+
+    /// Tells every member to look again who is there.
+    pub(crate) fn notify(&self) {
+        let members = self.members();
+        let request = NotifyConsumerIdsChanged {
+            consumer_group: self.name.as_str().into(),
+        };
+        for member in members {
+            member.peer.request_one_way(
+                RequestCode::NotifyConsumerIdsChanged.as_i32(),
+                &request,
+                &[],
+            );
+        }
+    }
+}
+
+type Consumers = HashMap<String, Arc<ConsumerGroup>, foldhash::fast::RandomState>;
+
+/// All clients.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    producers: Mutex<BTreeMap<String, BTreeMap<u64, Member>>>,
+    consumers: RwLock<Consumers>,
+}
+
+/// A heartbeat that goes beyond a limit.
+#[derive(Debug, thiserror::Error)]
+#[error("the group {group} has {max} clients, the limit", max = limits::CLIENTS_PER_GROUP_MAX)]
+pub(crate) struct TooManyClients {
+    group: String,
+}
+
+impl Sessions {
+    pub(crate) fn consumer(&self, group: &str) -> Option<Arc<ConsumerGroup>> {
+        self.consumers.read().get(group).cloned()
+    }
+
+    pub(crate) fn consumers(&self) -> Vec<Arc<ConsumerGroup>> {
+        self.consumers.read().values().cloned().collect()
+    }
+
+    /// Takes a heartbeat; returns the groups whose members or subscriptions changed.
+    pub(crate) fn heartbeat(
+        &self,
+        peer: &Arc<Peer>,
+        data: &HeartbeatData,
+        now_ms: i64,
+    ) -> Result<Vec<Arc<ConsumerGroup>>, TooManyClients> {
+        let member = Member {
+            client_id: data.client_id.clone(),
+            peer: Arc::clone(peer),
+            last_ms: now_ms,
+        };
+        {
+            let mut producers = self.producers.lock();
+            for producer in &data.producer_data_set {
+                let members = producers.entry(producer.group_name.clone()).or_default();
+                if members.len() >= limits::CLIENTS_PER_GROUP_MAX
+                    && !members.contains_key(&peer.id())
+                {
+                    return Err(TooManyClients {
+                        group: producer.group_name.clone(),
+                    });
+                }
+                members.insert(peer.id(), member.clone());
+            }
+        }
+        let mut changed = Vec::new();
+        for consumer in &data.consumer_data_set {
+            let group = {
+                let mut consumers = self.consumers.write();
+                Arc::clone(
+                    consumers
+                        .entry(consumer.group_name.clone())
+                        .or_insert_with(|| {
+                            Arc::new(ConsumerGroup {
+                                name: consumer.group_name.clone(),
+                                state: RwLock::default(),
+                            })
+                        }),
+                )
+            };
+            if group.update(&member, consumer)? {
+                changed.push(group);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// A client leaves its groups; returns the consumer groups that lost a member.
+    pub(crate) fn unregister(
+        &self,
+        peer_id: u64,
+        producer: Option<&str>,
+        consumer: Option<&str>,
+    ) -> Vec<Arc<ConsumerGroup>> {
+        if let Some(group) = producer {
+            let mut producers = self.producers.lock();
+            if let Some(members) = producers.get_mut(group) {
+                members.remove(&peer_id);
+                if members.is_empty() {
+                    producers.remove(group);
+                }
+            }
+        }
+        let group = consumer.and_then(|group| self.consumer(group));
+        let left = group
+            .into_iter()
+            .filter(|group| group.remove(peer_id))
+            .collect();
+        self.drop_empty();
+        left
+    }
+
+    /// A connection is gone; returns the consumer groups that lost a member.
+    pub(crate) fn closed(&self, peer_id: u64) -> Vec<Arc<ConsumerGroup>> {
+        {
+            let mut producers = self.producers.lock();
+            producers.retain(|_, members| {
+                members.remove(&peer_id);
+                !members.is_empty()
+            });
+        }
+        let left = self
+            .consumers()
+            .into_iter()
+            .filter(|group| group.remove(peer_id))
+            .collect();
+        self.drop_empty();
+        left
+    }
+
+    /// Drops who said nothing for too long; returns the consumer groups that lost a member.
+    pub(crate) fn expire(&self, now_ms: i64) -> Vec<Arc<ConsumerGroup>> {
+        let is_gone = |member: &Member| member.last_ms + CLIENT_EXPIRY_MS < now_ms;
+        {
+            let mut producers = self.producers.lock();
+            producers.retain(|_, members| {
+                members.retain(|_, member| !is_gone(member));
+                !members.is_empty()
+            });
+        }
+        let mut left = Vec::new();
+        for group in self.consumers() {
+            let gone: Vec<u64> = group
+                .state
+                .read()
+                .members
+                .iter()
+                .filter(|(_, member)| is_gone(member))
+                .map(|(id, _)| *id)
+                .collect();
+            if gone.into_iter().filter(|id| group.remove(*id)).count() > 0 {
+                left.push(group);
+            }
+        }
+        self.drop_empty();
+        left
+    }
+
+    /// A group without members is not online.
+    fn drop_empty(&self) {
+        self.consumers
+            .write()
+            .retain(|_, group| !group.state.read().members.is_empty());
+    }
+
+    pub(crate) fn producer_connection(&self, group: &str) -> Option<ProducerConnection> {
+        let producers = self.producers.lock();
+        let members = producers.get(group)?;
+        Some(ProducerConnection {
+            connection_set: members.values().map(Member::connection).collect(),
+        })
+    }
+
+    pub(crate) fn producer_table(&self) -> ProducerTable {
+        let producers = self.producers.lock();
+        let info = |member: &Member| ProducerInfo {
+            client_id: member.client_id.clone(),
+            language: member.peer.language().name().to_owned(),
+            last_update_timestamp: member.last_ms,
+            remote_ip: member.peer.remote_addr().to_string(),
+            version: member.peer.version(),
+        };
+        ProducerTable {
+            data: producers
+                .iter()
+                .map(|(group, members)| (group.clone(), members.values().map(info).collect()))
+                .collect(),
+        }
+    }
+
+    /// Connections of producers and of consumers.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let producers = self.producers.lock().values().map(BTreeMap::len).sum();
+        let consumers = self
+            .consumers()
+            .iter()
+            .map(|group| group.state.read().members.len())
+            .sum();
+        (producers, consumers)
+    }
+}
+
+impl ConsumerGroup {
+    /// Whether members or subscriptions changed.
+    fn update(&self, member: &Member, data: &ConsumerData) -> Result<bool, TooManyClients> {
+        let mut state = self.state.write();
+        let peer_id = member.peer.id();
+        let is_new = !state.members.contains_key(&peer_id);
+        if is_new && state.members.len() >= limits::CLIENTS_PER_GROUP_MAX {
+            return Err(TooManyClients {
+                group: self.name.clone(),
+            });
+        }
+        if is_new
+            && state
+                .members
+                .values()
+                .any(|other| other.client_id == member.client_id)
+        {
+            tracing::warn!(group = self.name, client_id = member.client_id, peer = %member.peer.remote_addr(),
+                "two connections of the group use one client id; queues will be assigned wrongly unless one of them is closing");
+        }
+        state.members.insert(peer_id, member.clone());
+        state.consume_type = data.consume_type;
+        state.model = data.message_model;
+        state.from_where = data.consume_from_where;
+
+        let mut changed = is_new;
+        let topics: BTreeSet<String> = data
+            .subscription_data_set
+            .iter()
+            .map(|subscription| subscription.topic.clone())
+            .collect();
+        for wanted in &data.subscription_data_set {
+            let known = state.subscriptions.get(&wanted.topic);
+            if known.is_some_and(|known| {
+                known.data == *wanted || known.data.sub_version > wanted.sub_version
+            }) {
+                continue;
+            }
+            changed |= known.is_none_or(|known| known.data.sub_string != wanted.sub_string);
+            let filter = Filter::of(wanted);
+            state.subscriptions.insert(
+                wanted.topic.clone(),
+                Arc::new(Subscription {
+                    data: wanted.clone(),
+                    filter,
+                }),
+            );
+        }
+        state.topics_of.insert(peer_id, topics.clone());
+        let before = state.subscriptions.len();
+        let wanted: BTreeSet<String> = state.topics_of.values().flatten().cloned().collect();
+        state
+            .subscriptions
+            .retain(|topic, _| wanted.contains(topic));
+        changed |= state.subscriptions.len() != before;
+        if !state.warned && state.topics_of.values().any(|other| *other != topics) {
+            state.warned = true;
+            tracing::warn!(
+                group = self.name,
+                client_id = member.client_id,
+                "clients of one group subscribe to different topics; messages will go to clients that do not want them. Give them different groups"
+            );
+        }
+        Ok(changed)
+    }
+
+    /// Whether the member was there.
+    fn remove(&self, peer_id: u64) -> bool {
+        let mut state = self.state.write();
+        state.topics_of.remove(&peer_id);
+        state.members.remove(&peer_id).is_some()
+    }
+}

@@ -1,0 +1,136 @@
+//! Every background task of a broker, and what happens when it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::Broker;
+use crate::delay;
+use crate::handlers::{clients, pull};
+use crate::stats;
+
+/// Progress of consumers is written at most this often, milliseconds.
+const SAVE_MS: i64 = 1_000;
+/// Clients are looked over this often, milliseconds.
+const EXPIRE_MS: i64 = 10_000;
+/// Expired messages are looked for this often, milliseconds.
+const RETENTION_MS: i64 = 60_000;
+
+/// The tasks. All end on one token; none of them failing ends the broker, because each only does again what it did not get done.
+pub(crate) struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    pub(crate) fn start(broker: &Arc<Broker>) -> Self {
+        let tasks = Self {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        tasks.spawn(end_waiting_pulls(Arc::clone(broker)));
+        tasks.spawn(save_progress(Arc::clone(broker)));
+        tasks.spawn(expire_clients(Arc::clone(broker)));
+        tasks.spawn(remove_expired(Arc::clone(broker)));
+        tasks.spawn(sample(Arc::clone(broker)));
+        for level in 0..broker.delay.levels() {
+            let stop = tasks.stop.clone();
+            let broker = Arc::clone(broker);
+            tasks
+                .tracker
+                .spawn(async move { delay::run_level(broker, level, stop).await });
+        }
+        tasks
+    }
+
+    /// Runs `task` until it ends or the broker stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+async fn end_waiting_pulls(broker: Arc<Broker>) {
+    loop {
+        match broker.waiters.next_deadline() {
+            Some(at_ms) => {
+                tokio::select! {
+                    () = broker.clock.sleep_until_ms(at_ms) => {}
+                    () = broker.waiters.earlier() => continue,
+                }
+            }
+            None => broker.waiters.earlier().await,
+        }
+        for waiter in broker.waiters.take_due(broker.now_ms()) {
+            pull::end_waiting(&broker, waiter);
+        }
+    }
+}
+
+async fn save_progress(broker: Arc<Broker>) {
+    loop {
+        broker.offsets.changed().await;
+        broker.clock.sleep_until_ms(broker.now_ms() + SAVE_MS).await;
+        for saved in [broker.offsets.save(), broker.delay.save()] {
+            if let Err(error) = saved {
+                tracing::warn!(
+                    "progress of consumers is not saved now and will be tried again: {error}"
+                );
+                broker.offsets.note_progress();
+            }
+        }
+    }
+}
+
+async fn expire_clients(broker: Arc<Broker>) {
+    loop {
+        let now = broker.now_ms();
+        broker.clock.sleep_until_ms(now + EXPIRE_MS).await;
+        for group in broker.sessions.expire(broker.now_ms()) {
+            clients::notify(&broker, &group);
+        }
+        broker.locks.expire(broker.now_ms());
+    }
+}
+
+async fn remove_expired(broker: Arc<Broker>) {
+    loop {
+        broker
+            .clock
+            .sleep_until_ms(broker.now_ms() + RETENTION_MS)
+            .await;
+        let store = broker.store.clone();
+        let now = broker.now_ms();
+        match tokio::task::spawn_blocking(move || store.run_retention(now)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("{error}"),
+            Err(error) => tracing::error!("removing expired messages ended badly: {error}"),
+        }
+    }
+}
+
+async fn sample(broker: Arc<Broker>) {
+    loop {
+        broker.stats.take_sample(broker.now_ms());
+        broker
+            .clock
+            .sleep_until_ms(broker.now_ms() + stats::SAMPLE_MS)
+            .await;
+    }
+}
+
+/// How long leaving the name servers may take.
+pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);

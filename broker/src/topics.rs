@@ -1,0 +1,356 @@
+//! The topic table: settings of each topic at this broker, with its queues looked up once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Mutex, RwLock};
+use rmq_protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
+use rmq_protocol::names::{self, AUTO_CREATE_TOPIC, BENCHMARK_TOPIC, NameError};
+use rmq_protocol::route::perm;
+use rmq_store::{Change, QueueRef, SettingsError, Store, Table};
+use tokio::sync::watch;
+
+use crate::limits;
+
+/// A topic and its queues.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) config: TopicConfig,
+    /// As many as the larger of read and write queues.
+    pub(crate) queues: Box<[QueueRef]>,
+    pub(crate) counters: Arc<TopicCounters>,
+    send_forbidden: bool,
+}
+
+/// What a topic has taken in since the broker started. Kept when the topic's settings change.
+#[derive(Debug, Default)]
+pub(crate) struct TopicCounters {
+    pub(crate) messages_in: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) messages_out: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+}
+
+impl Topic {
+    pub(crate) fn name(&self) -> &str {
+        &self.config.topic_name
+    }
+
+    /// The queue of this number, if it may be used.
+    pub(crate) fn queue(&self, queue_id: i32) -> Option<&QueueRef> {
+        usize::try_from(queue_id)
+            .ok()
+            .and_then(|index| self.queues.get(index))
+    }
+
+    /// Whether clients may not send to it.
+    pub(crate) fn is_send_forbidden(&self) -> bool {
+        self.send_forbidden
+    }
+
+    /// The group whose retries it holds.
+    pub(crate) fn retry_group(&self) -> Option<&str> {
+        names::group_of_retry_topic(self.name())
+    }
+
+    pub(crate) fn is_system(&self) -> bool {
+        names::is_system_topic(self.name())
+    }
+}
+
+type Map = HashMap<Arc<str>, Arc<Topic>, foldhash::fast::RandomState>;
+
+/// All topics of this broker.
+pub(crate) struct Topics {
+    store: Store,
+    table: RwLock<Map>,
+    /// Changes of settings, one at a time, so that table and log agree on their order.
+    changing: tokio::sync::Mutex<()>,
+    version: Mutex<DataVersion>,
+    changes: watch::Sender<u64>,
+}
+
+/// Why a topic cannot be had or changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TopicError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("the topic {0} belongs to the system")]
+    System(String),
+    #[error("the topic {topic} cannot have {queues} queues; 1 to {max} are allowed", max = limits::QUEUES_PER_TOPIC_MAX)]
+    Queues { topic: String, queues: i32 },
+    #[error(
+        "the permission {perm} of topic {topic} is not a combination of 4 (read), 2 (write) and 1 (inherit)"
+    )]
+    Perm { topic: String, perm: i32 },
+    #[error("the broker has {max} topics, the limit; delete some, or spread them over more brokers", max = limits::TOPICS_MAX)]
+    TooMany,
+    #[error(
+        "message type {0} is not supported; use NORMAL, FIFO, DELAY, TRANSACTION or UNSPECIFIED"
+    )]
+    MessageType(String),
+    #[error(transparent)]
+    Store(#[from] SettingsError),
+}
+
+impl Topics {
+    /// Loads the topics from the store and adds the system's own.
+    pub(crate) fn load(store: &Store, system: Vec<TopicConfig>, now_ms: i64) -> Self {
+        let topics = Self {
+            store: store.clone(),
+            table: RwLock::default(),
+            changing: tokio::sync::Mutex::new(()),
+            version: Mutex::new(DataVersion {
+                counter: 0,
+                state_version: 0,
+                timestamp: now_ms,
+            }),
+            changes: watch::Sender::new(0),
+        };
+        for config in system {
+            topics.insert(config);
+        }
+        for (name, value) in store.settings().scan(Table::Topics) {
+            match serde_json::from_slice::<TopicConfig>(&value) {
+                Ok(config) => {
+                    topics.insert(config);
+                }
+                Err(error) => tracing::error!(
+                    topic = name,
+                    "stored settings of the topic cannot be read and are ignored: {error}"
+                ),
+            }
+        }
+        topics
+    }
+
+    /// The topics that every broker has.
+    pub(crate) fn system(
+        cluster: &str,
+        broker: &str,
+        auto_create: bool,
+        delay_levels: i32,
+    ) -> Vec<TopicConfig> {
+        let topic = |name: &str, queues, perm| TopicConfig {
+            perm,
+            ..TopicConfig::new(name, queues)
+        };
+        let mut system = vec![
+            topic(
+                names::SCHEDULE_TOPIC,
+                delay_levels,
+                perm::READ | perm::WRITE,
+            ),
+            topic(names::SELF_TEST_TOPIC, 1, perm::READ | perm::WRITE),
+            topic(names::OFFSET_MOVED_EVENT_TOPIC, 1, perm::READ | perm::WRITE),
+            topic(names::TRACE_TOPIC, 1, perm::READ | perm::WRITE),
+            topic(BENCHMARK_TOPIC, 16, perm::READ | perm::WRITE),
+            topic(cluster, 16, perm::READ | perm::WRITE | perm::INHERIT),
+            topic(broker, 1, perm::READ | perm::WRITE | perm::INHERIT),
+        ];
+        if auto_create {
+            system.push(topic(
+                AUTO_CREATE_TOPIC,
+                8,
+                perm::READ | perm::WRITE | perm::INHERIT,
+            ));
+        }
+        system
+    }
+
+    /// The topic, without allocating.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.table.read().get(name).cloned()
+    }
+
+    /// Every topic, sorted by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        let mut all: Vec<_> = self.table.read().values().cloned().collect();
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.read().len()
+    }
+
+    pub(crate) fn version(&self) -> DataVersion {
+        *self.version.lock()
+    }
+
+    /// Counts changes, for whoever tells others of them.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// All topics as they are registered: with the broker's own permission applied.
+    pub(crate) fn registration(&self, broker_permission: i32) -> TopicConfigTable {
+        let data_version = self.version();
+        let topic_config_table: BTreeMap<String, TopicConfig> = self
+            .all()
+            .into_iter()
+            .map(|topic| {
+                let mut config = topic.config.clone();
+                config.perm &= broker_permission | perm::INHERIT;
+                (config.topic_name.clone(), config)
+            })
+            .collect();
+        TopicConfigTable {
+            data_version,
+            topic_config_table,
+            ..TopicConfigTable::default()
+        }
+    }
+
+    /// Creates or changes a topic; returns when that is as durable as a message.
+    pub(crate) async fn put(
+        &self,
+        config: TopicConfig,
+        now_ms: i64,
+    ) -> Result<Arc<Topic>, TopicError> {
+        check(&config)?;
+        let _changing = self.changing.lock().await;
+        if self
+            .get(&config.topic_name)
+            .is_some_and(|topic| topic.config == config)
+        {
+            return self.get(&config.topic_name).ok_or(TopicError::TooMany);
+        }
+        let change = self.prepare(&config)?;
+        self.store.settings().put_and_wait(&[change]).await?;
+        Ok(self.publish(config, now_ms))
+    }
+
+    /// Creates a topic from the message path: the settings record goes into the log before the message that needs it, and
+    /// is written with it.
+    pub(crate) fn create_now(
+        &self,
+        config: TopicConfig,
+        now_ms: i64,
+    ) -> Result<Arc<Topic>, TopicError> {
+        check(&config)?;
+        if let Some(topic) = self.get(&config.topic_name) {
+            return Ok(topic);
+        }
+        let change = self.prepare(&config)?;
+        self.store.settings().put(&[change])?;
+        Ok(self.publish(config, now_ms))
+    }
+
+    fn prepare(&self, config: &TopicConfig) -> Result<Change, TopicError> {
+        if self.len() >= limits::TOPICS_MAX && self.get(&config.topic_name).is_none() {
+            return Err(TopicError::TooMany);
+        }
+        let json = serde_json::to_vec(config).map_err(|_| TopicError::TooMany)?;
+        Ok(Change::set(Table::Topics, config.topic_name.clone(), json))
+    }
+
+    /// The topic for a message to an unknown topic, made after the template that the request names.
+    pub(crate) fn auto_create(
+        &self,
+        name: &str,
+        template: &str,
+        queues: i32,
+        now_ms: i64,
+    ) -> Result<Option<Arc<Topic>>, TopicError> {
+        let Some(template) = self.get(template) else {
+            return Ok(None);
+        };
+        if !perm::is_inherited(template.config.perm) {
+            return Ok(None);
+        }
+        let queues = queues.min(template.config.write_queue_nums).max(1);
+        let config = TopicConfig {
+            perm: template.config.perm & !perm::INHERIT,
+            topic_sys_flag: template.config.topic_sys_flag,
+            topic_filter_type: template.config.topic_filter_type,
+            ..TopicConfig::new(name, queues)
+        };
+        self.create_now(config, now_ms).map(Some)
+    }
+
+    /// Removes a topic and makes its messages unreachable. Whether there was one.
+    pub(crate) async fn delete(&self, name: &str, now_ms: i64) -> Result<bool, TopicError> {
+        let _changing = self.changing.lock().await;
+        if self.table.read().get(name).is_none() {
+            return Ok(false);
+        }
+        self.store
+            .settings()
+            .put_and_wait(&[Change::remove(Table::Topics, name)])
+            .await?;
+        self.store.delete_queues(name).await?;
+        self.table.write().remove(name);
+        self.changed(now_ms);
+        Ok(true)
+    }
+
+    fn publish(&self, config: TopicConfig, now_ms: i64) -> Arc<Topic> {
+        let topic = self.insert(config);
+        self.changed(now_ms);
+        topic
+    }
+
+    fn insert(&self, config: TopicConfig) -> Arc<Topic> {
+        let queues = config.read_queue_nums.max(config.write_queue_nums).max(1);
+        let queues = (0..queues)
+            .map(|id| self.store.queue(&config.topic_name, id))
+            .collect();
+        let mut table = self.table.write();
+        let counters = table
+            .get(config.topic_name.as_str())
+            .map(|old| Arc::clone(&old.counters))
+            .unwrap_or_default();
+        let name: Arc<str> = Arc::from(config.topic_name.as_str());
+        let send_forbidden = names::is_send_forbidden(&config.topic_name);
+        let topic = Arc::new(Topic {
+            config,
+            queues,
+            counters,
+            send_forbidden,
+        });
+        table.insert(name, Arc::clone(&topic));
+        topic
+    }
+
+    fn changed(&self, now_ms: i64) {
+        {
+            let mut version = self.version.lock();
+            version.counter += 1;
+            version.timestamp = now_ms;
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+fn check(config: &TopicConfig) -> Result<(), TopicError> {
+    names::validate_topic(&config.topic_name)?;
+    for queues in [config.read_queue_nums, config.write_queue_nums] {
+        // Queues may be taken away from readers or writers altogether while a topic shrinks.
+        if !(0..=limits::QUEUES_PER_TOPIC_MAX).contains(&queues) {
+            return Err(TopicError::Queues {
+                topic: config.topic_name.clone(),
+                queues,
+            });
+        }
+    }
+    if config.read_queue_nums.max(config.write_queue_nums) == 0 {
+        return Err(TopicError::Queues {
+            topic: config.topic_name.clone(),
+            queues: 0,
+        });
+    }
+    if config.perm & !(perm::READ | perm::WRITE | perm::INHERIT | perm::PRIORITY) != 0 {
+        return Err(TopicError::Perm {
+            topic: config.topic_name.clone(),
+            perm: config.perm,
+        });
+    }
+    if let Some(kind) = config.attributes.get("message.type")
+        && !["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION"].contains(&kind.as_str())
+    {
+        return Err(TopicError::MessageType(kind.clone()));
+    }
+    Ok(())
+}

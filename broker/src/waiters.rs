@@ -1,0 +1,214 @@
+//! Pulls that found nothing and wait: answered when a matching message arrives, when their time is up, or when the broker stops.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use rmq_store::{EntryFilter, QueueRef};
+use rmq_transport::PendingReply;
+use tokio::sync::Notify;
+
+use crate::handlers::pull::PullPlan;
+
+const SHARDS: usize = 16;
+
+/// A pull that waits.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) plan: PullPlan,
+    pub(crate) reply: PendingReply,
+    pub(crate) deadline_ms: i64,
+}
+
+type Shard = HashMap<QueueRef, Vec<(u64, Waiter)>, foldhash::fast::RandomState>;
+
+/// All waiting pulls, by queue.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    shards: [Mutex<Shard>; SHARDS],
+    deadlines: Mutex<BTreeMap<(i64, u64), QueueRef>>,
+    next_id: AtomicU64,
+    count: AtomicUsize,
+    /// A deadline came that is earlier than all before.
+    earlier: Notify,
+}
+
+/// What became of a waiter that was to be parked.
+#[derive(Debug)]
+pub(crate) enum Parked {
+    /// It waits.
+    Waiting,
+    /// Something came meanwhile: handle it now.
+    Arrived(Box<Waiter>),
+}
+
+impl Waiters {
+    fn shard(&self, queue: &QueueRef) -> &Mutex<Shard> {
+        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(queue);
+        &self.shards[hash as usize % SHARDS]
+    }
+
+    /// Lets a pull wait, unless its queue has grown meanwhile.
+    pub(crate) fn park(&self, waiter: Waiter) -> Parked {
+        let queue = waiter.plan.queue.clone();
+        let offset = waiter.plan.offset;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let deadline_ms = waiter.deadline_ms;
+        {
+            let mut shard = self.shard(&queue).lock();
+            shard.entry(queue.clone()).or_default().push((id, waiter));
+            self.count.fetch_add(1, Ordering::Relaxed);
+            queue.set_wanted(true);
+        }
+        {
+            let mut deadlines = self.deadlines.lock();
+            let is_earliest = deadlines
+                .first_key_value()
+                .is_none_or(|((earliest, _), _)| deadline_ms < *earliest);
+            deadlines.insert((deadline_ms, id), queue.clone());
+            if is_earliest {
+                self.earlier.notify_one();
+            }
+        }
+        // After the flag is up: a message before it is seen here, one after it is announced.
+        if queue.max_offset() > offset
+            && let Some(waiter) = self.take(&queue, id)
+        {
+            return Parked::Arrived(Box::new(waiter));
+        }
+        Parked::Waiting
+    }
+
+    fn take(&self, queue: &QueueRef, id: u64) -> Option<Waiter> {
+        let waiter = {
+            let mut shard = self.shard(queue).lock();
+            let waiting = shard.get_mut(queue)?;
+            let index = waiting.iter().position(|(other, _)| *other == id)?;
+            let (_, waiter) = waiting.swap_remove(index);
+            if waiting.is_empty() {
+                shard.remove(queue);
+                end_wanting(queue);
+            }
+            waiter
+        };
+        self.gone(id, &waiter);
+        Some(waiter)
+    }
+
+    fn gone(&self, id: u64, waiter: &Waiter) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.deadlines.lock().remove(&(waiter.deadline_ms, id));
+    }
+
+    /// Takes those of a queue that want one of the messages with these tags.
+    pub(crate) fn take_matching(&self, queue: &QueueRef, tags: &[i64]) -> Vec<Waiter> {
+        let taken: Vec<(u64, Waiter)> = {
+            let mut shard = self.shard(queue).lock();
+            let Some(waiting) = shard.get_mut(queue) else {
+                return Vec::new();
+            };
+            let taken = waiting
+                .extract_if(.., |(_, waiter)| {
+                    tags.iter().any(|tag| waiter.plan.filter.by_tag(*tag))
+                })
+                .collect();
+            if waiting.is_empty() {
+                shard.remove(queue);
+                end_wanting(queue);
+            }
+            taken
+        };
+        taken
+            .into_iter()
+            .map(|(id, waiter)| {
+                self.gone(id, &waiter);
+                waiter
+            })
+            .collect()
+    }
+
+    /// Takes those whose time is up at `now_ms`.
+    pub(crate) fn take_due(&self, now_ms: i64) -> Vec<Waiter> {
+        let due: Vec<(u64, QueueRef)> = {
+            let mut deadlines = self.deadlines.lock();
+            let later = deadlines.split_off(&(now_ms + 1, 0));
+            std::mem::replace(&mut *deadlines, later)
+                .into_iter()
+                .map(|((_, id), queue)| (id, queue))
+                .collect()
+        };
+        due.into_iter()
+            .filter_map(|(id, queue)| self.take(&queue, id))
+            .collect()
+    }
+
+    /// Takes those of a connection, or all.
+    pub(crate) fn take_of(&self, peer_id: Option<u64>) -> Vec<Waiter> {
+        let mut taken = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.retain(|queue, waiting| {
+                taken.extend(waiting.extract_if(.., |(_, waiter)| {
+                    peer_id.is_none_or(|id| waiter.reply.peer().id() == id)
+                }));
+                if waiting.is_empty() {
+                    end_wanting(queue);
+                }
+                !waiting.is_empty()
+            });
+        }
+        taken
+            .into_iter()
+            .map(|(id, waiter)| {
+                self.gone(id, &waiter);
+                waiter
+            })
+            .collect()
+    }
+
+    /// The next deadline.
+    pub(crate) fn next_deadline(&self) -> Option<i64> {
+        self.deadlines
+            .lock()
+            .first_key_value()
+            .map(|((deadline, _), _)| *deadline)
+    }
+
+    /// Ready when an earlier deadline has come.
+    pub(crate) async fn earlier(&self) {
+        self.earlier.notified().await;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// Tags of arrivals by queue, in order.
+pub(crate) fn by_queue(arrivals: &[rmq_store::Arrival]) -> Vec<(QueueRef, Vec<i64>)> {
+    let mut queues: Vec<(QueueRef, Vec<i64>)> = Vec::new();
+    for arrival in arrivals {
+        match queues
+            .iter_mut()
+            .rev()
+            .take(8)
+            .find(|(queue, _)| *queue == arrival.queue)
+        {
+            Some((_, tags)) => {
+                if !tags.contains(&arrival.tag_hash) {
+                    tags.push(arrival.tag_hash);
+                }
+            }
+            None => queues.push((arrival.queue.clone(), vec![arrival.tag_hash])),
+        }
+    }
+    queues
+}
+
+/// Nobody waits for the queue any more, except for delayed delivery, which always does.
+fn end_wanting(queue: &QueueRef) {
+    if queue.topic() != rmq_protocol::names::SCHEDULE_TOPIC {
+        queue.set_wanted(false);
+    }
+}
