@@ -1,0 +1,21 @@
+//! Looks for brokers that have been silent for too long.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::handlers::Handlers;
+
+/// Runs until `stop`.
+pub(crate) async fn run(handlers: Arc<Handlers>, stop: CancellationToken) {
+    loop {
+        let next = handlers.clock.now_ms() + handlers.config.load().scan_interval_ms;
+        tokio::select! {
+            () = handlers.clock.sleep_until_ms(next) => {}
+            () = stop.cancelled() => return,
+        }
+        for change in handlers.registry.expire(handlers.clock.now_ms()) {
+            handlers.announce(&change);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Tools: write permissions, key-value settings, configuration.
+
+use std::sync::Arc;
+
+use rmq_protocol::ResponseCode;
+use rmq_protocol::bodies::{parse_properties, write_properties};
+use rmq_protocol::requests::{
+    AddWritePermOfBroker, AddWritePermOfBrokerReply, DeleteKvConfig, GetKvConfig, GetKvConfigReply,
+    GetKvListByNamespace, PutKvConfig, WipeWritePermOfBroker, WipeWritePermOfBrokerReply,
+};
+use rmq_transport::Exchange;
+
+use super::{Handled, Handlers, Refusal, decode};
+use crate::config::ConfigError;
+use crate::kv::ORDER_TOPIC_CONFIG;
+
+impl Handlers {
+    pub(super) fn wipe_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: WipeWritePermOfBroker<'_> = decode(exchange.header)?;
+        let topics = self.registry.set_wiped(&request.broker_name, true);
+        tracing::info!(broker = %request.broker_name, topics, peer = %exchange.peer.remote_addr(), "write permission taken");
+        exchange.ok(&WipeWritePermOfBrokerReply {
+            wipe_topic_count: i32::try_from(topics).unwrap_or(i32::MAX),
+        });
+        Ok(())
+    }
+
+    pub(super) fn add_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: AddWritePermOfBroker<'_> = decode(exchange.header)?;
+        let topics = self.registry.set_wiped(&request.broker_name, false);
+        tracing::info!(broker = %request.broker_name, topics, peer = %exchange.peer.remote_addr(), "write permission given back");
+        exchange.ok(&AddWritePermOfBrokerReply {
+            add_topic_count: i32::try_from(topics).unwrap_or(i32::MAX),
+        });
+        Ok(())
+    }
+
+    pub(super) fn put_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: PutKvConfig<'_> = decode(exchange.header)?;
+        let max = usize::try_from(self.config.load().kv_bytes_max).unwrap_or(0);
+        self.kv
+            .put(&request.namespace, &request.key, &request.value, max)
+            .map_err(Refusal::system)?;
+        self.kv_changed(&request.namespace);
+        exchange.ok(&());
+        Ok(())
+    }
+
+    pub(super) fn get_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: GetKvConfig<'_> = decode(exchange.header)?;
+        match self.kv.get(&request.namespace, &request.key) {
+            Some(value) => exchange.ok(&GetKvConfigReply { value: Some(value) }),
+            None => {
+                let remark = format!(
+                    "No config item, Namespace: {} Key: {}",
+                    request.namespace, request.key
+                );
+                let none = GetKvConfigReply { value: None };
+                exchange.reply(ResponseCode::QueryNotFound, Some(remark.into()), &none, b"");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: DeleteKvConfig<'_> = decode(exchange.header)?;
+        self.kv
+            .delete(&request.namespace, &request.key)
+            .map_err(Refusal::system)?;
+        self.kv_changed(&request.namespace);
+        exchange.ok(&());
+        Ok(())
+    }
+
+    pub(super) fn kv_list(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: GetKvListByNamespace<'_> = decode(exchange.header)?;
+        let Some(table) = self.kv.table(&request.namespace) else {
+            let remark = format!("No config item, Namespace: {}", request.namespace);
+            return Err(Refusal::new(ResponseCode::QueryNotFound, remark));
+        };
+        exchange.ok_body(&(), &table.to_json());
+        Ok(())
+    }
+
+    /// Fixed queues of order topics are part of routes.
+    fn kv_changed(&self, namespace: &str) {
+        if namespace == ORDER_TOPIC_CONFIG {
+            self.registry.forget_routes();
+        }
+    }
+
+    pub(super) fn update_config(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let changes = parse_properties(exchange.body).map_err(Refusal::system)?;
+        let update = self.config.load().update("the request", &changes);
+        let changed = update.map_err(|error| {
+            let code = match error {
+                ConfigError::Fixed { .. } => ResponseCode::NoPermission,
+                _ => ResponseCode::SystemError,
+            };
+            Refusal::new(code, format!("Can not update config: {error}"))
+        })?;
+        tracing::info!(peer = %exchange.peer.remote_addr(), ?changes, "settings changed");
+        self.config.store(Arc::new(changed));
+        self.registry.forget_routes();
+        exchange.ok(&());
+        Ok(())
+    }
+
+    pub(super) fn get_config(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let pairs = self.config.load().pairs();
+        let body = write_properties(pairs.iter().map(|(name, value)| (*name, value.as_str())));
+        exchange.ok_body(&(), &body);
+        Ok(())
+    }
+}

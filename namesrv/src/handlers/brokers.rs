@@ -1,0 +1,170 @@
+//! Brokers: registration, signs of life, leaving.
+
+use std::sync::Arc;
+
+use rmq_protocol::ResponseCode;
+use rmq_protocol::bodies::{
+    BrokerMemberGroupBody, DataVersion, RegisterBrokerBody, TopicConfigTable,
+};
+use rmq_protocol::message::crc32_masked;
+use rmq_protocol::requests::{
+    BrokerHeartbeat, GetBrokerMemberGroup, QueryDataVersion, QueryDataVersionReply, RegisterBroker,
+    UnregisterBroker,
+};
+use rmq_transport::Exchange;
+
+use super::{Handled, Handlers, Refusal, decode};
+use crate::kv::ORDER_TOPIC_CONFIG;
+use crate::registry::{MinIdChange, Registration, Rules};
+
+/// The first version that sends filter servers beside its topics: `V3_0_11_SNAPSHOT`.
+const WRAPPED_SINCE_VERSION: i32 = 36;
+/// Longest name or address.
+const NAME_BYTES_MAX: usize = 255;
+
+impl Handlers {
+    pub(super) fn register_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: RegisterBroker<'_> = decode(exchange.header)?;
+        if let Some(crc) = request.body_crc32.filter(|crc| *crc != 0)
+            && crc != crc32_masked(exchange.body)
+        {
+            return Err(Refusal::system("crc32 not match"));
+        }
+        for (what, name) in [
+            ("clusterName", &request.cluster_name),
+            ("brokerName", &request.broker_name),
+            ("brokerAddr", &request.broker_addr),
+        ] {
+            if name.trim().is_empty() || name.len() > NAME_BYTES_MAX {
+                return Err(Refusal::system(format!(
+                    "{what} must have 1 to {NAME_BYTES_MAX} bytes"
+                )));
+            }
+        }
+        let body = registration_body(exchange, request.compressed == Some(true))?;
+        let config = self.config.load();
+        let timeout_ms = request
+            .heartbeat_timeout_millis
+            .filter(|ms| *ms > 0)
+            .unwrap_or(config.broker_timeout_ms);
+        let registration = Registration {
+            cluster: request.cluster_name.into_owned(),
+            group: request.broker_name.into_owned(),
+            id: request.broker_id,
+            addr: request.broker_addr.into_owned(),
+            ha_addr: request
+                .ha_server_addr
+                .map(|addr| addr.into_owned())
+                .unwrap_or_default(),
+            zone: request
+                .zone_name
+                .map(|zone| zone.into_owned())
+                .filter(|zone| !zone.is_empty()),
+            timeout_ms,
+            enable_acting_master: request.enable_acting_master,
+            body,
+            peer: Some(Arc::clone(exchange.peer)),
+        };
+        let rules = Rules {
+            brokers_max: usize::try_from(config.brokers_max).unwrap_or(usize::MAX),
+            topics_max: usize::try_from(config.topics_max).unwrap_or(usize::MAX),
+            drop_unregistered_topics: config.delete_topic_with_broker_registration,
+        };
+        let registered = self
+            .registry
+            .register(registration, self.clock.now_ms(), rules)
+            .map_err(Refusal::system)?;
+        if let Some(change) = &registered.min_id {
+            self.announce(change);
+        }
+        let order = self
+            .kv
+            .table(ORDER_TOPIC_CONFIG)
+            .map(|table| table.to_json())
+            .unwrap_or_default();
+        exchange.ok_body(&registered.reply(), &order);
+        Ok(())
+    }
+
+    pub(super) fn unregister_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: UnregisterBroker<'_> = decode(exchange.header)?;
+        if let Some(change) = self.registry.unregister(
+            &request.broker_name,
+            request.broker_id,
+            &request.broker_addr,
+        ) {
+            self.announce(&change);
+        }
+        exchange.ok(&());
+        Ok(())
+    }
+
+    pub(super) fn query_data_version(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: QueryDataVersion<'_> = decode(exchange.header)?;
+        let version = DataVersion::from_json(exchange.body).map_err(Refusal::system)?;
+        let (same, known) =
+            self.registry
+                .same_version(&request.broker_addr, version, self.clock.now_ms());
+        let body = known.map(|known| known.to_json()).unwrap_or_default();
+        exchange.ok_body(&QueryDataVersionReply { changed: !same }, &body);
+        Ok(())
+    }
+
+    pub(super) fn broker_heartbeat(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: BrokerHeartbeat<'_> = decode(exchange.header)?;
+        self.registry
+            .heartbeat(&request.broker_addr, self.clock.now_ms());
+        exchange.ok(&());
+        Ok(())
+    }
+
+    pub(super) fn member_group(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: GetBrokerMemberGroup<'_> = decode(exchange.header)?;
+        let broker_member_group = self
+            .registry
+            .member_group(&request.cluster_name, &request.broker_name);
+        exchange.ok_body(
+            &(),
+            &BrokerMemberGroupBody {
+                broker_member_group,
+            }
+            .to_json(),
+        );
+        Ok(())
+    }
+
+    /// Tells a group's members who has the lowest id now, where that is wanted.
+    pub(crate) fn announce(&self, change: &MinIdChange) {
+        if self.config.load().notify_min_broker_id_changed {
+            change.notify();
+        }
+    }
+}
+
+fn registration_body(
+    exchange: &Exchange<'_>,
+    compressed: bool,
+) -> Result<RegisterBrokerBody, Refusal> {
+    let version = exchange.header.version;
+    let bytes = exchange.body;
+    let invalid = |error| {
+        Refusal::new(
+            ResponseCode::SystemError,
+            format!("the registration cannot be read: {error}"),
+        )
+    };
+    if bytes.is_empty() {
+        return Ok(RegisterBrokerBody::default());
+    }
+    if compressed {
+        return RegisterBrokerBody::from_compressed(bytes, version).map_err(invalid);
+    }
+    if version < WRAPPED_SINCE_VERSION {
+        let topic_config_serialize_wrapper = TopicConfigTable::from_json(bytes).map_err(invalid)?;
+        return Ok(RegisterBrokerBody {
+            filter_server_list: Vec::new(),
+            topic_config_serialize_wrapper,
+        });
+    }
+    RegisterBrokerBody::from_json(bytes).map_err(invalid)
+}

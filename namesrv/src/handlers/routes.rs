@@ -1,0 +1,121 @@
+//! Routes and clusters.
+
+use rmq_protocol::RequestCode;
+use rmq_protocol::ResponseCode;
+use rmq_protocol::bodies::TopicList;
+use rmq_protocol::names::validate_topic;
+use rmq_protocol::requests::{
+    DeleteTopicInNamesrv, GetRouteinfoByTopic, GetTopicsByCluster, RegisterTopicInNamesrv,
+};
+use rmq_protocol::route::TopicRoute;
+use rmq_transport::Exchange;
+
+use super::{Handled, Handlers, Refusal, decode};
+use crate::kv::ORDER_TOPIC_CONFIG;
+use crate::registry::UnitTopics;
+
+impl Handlers {
+    pub(super) fn route(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: GetRouteinfoByTopic<'_> = decode(exchange.header)?;
+        let config = self.config.load();
+        if config.need_wait_for_service
+            && self.clock.now_ms() < self.started_ms + config.wait_seconds_for_service * 1_000
+        {
+            return Err(Refusal::system("name server not ready"));
+        }
+        let topic = request.topic.as_ref();
+        let order = || {
+            config
+                .order_message_enable
+                .then(|| self.kv.get(ORDER_TOPIC_CONFIG, topic))
+                .flatten()
+        };
+        let fields = &exchange.header.fields;
+        let zone = fields
+            .get("__ZONE_MODE")
+            .filter(|mode| mode.eq_str("true"))
+            .and_then(|_| fields.get("__ZONE_NAME"))
+            .filter(|zone| !zone.is_empty());
+        let route = match zone {
+            Some(zone) => self.registry.route_in_zone(topic, &zone.to_cow(), order()),
+            None => self.registry.route(topic, order),
+        };
+        let Some(route) = route else {
+            let remark = format!("No topic route info in name server for the topic: {topic}");
+            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+        };
+        exchange.ok_body(&(), &route);
+        Ok(())
+    }
+
+    pub(super) fn cluster_info(&self, exchange: &mut Exchange<'_>) -> Handled {
+        exchange.ok_body(&(), &self.registry.cluster_info().to_json());
+        Ok(())
+    }
+
+    pub(super) fn all_topics(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let allowed = self.config.load().enable_all_topic_list;
+        list(exchange, allowed, || self.registry.all_topics())
+    }
+
+    pub(super) fn topics_of_cluster(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: GetTopicsByCluster<'_> = decode(exchange.header)?;
+        let topics = || self.registry.topics_of_cluster(&request.cluster);
+        list(exchange, self.config.load().enable_topic_list, topics)
+    }
+
+    pub(super) fn system_topics(&self, exchange: &mut Exchange<'_>) -> Handled {
+        exchange.ok_body(&(), &self.registry.system_topics().to_json());
+        Ok(())
+    }
+
+    pub(super) fn unit_topics(&self, code: RequestCode, exchange: &mut Exchange<'_>) -> Handled {
+        let which = match code {
+            RequestCode::GetUnitTopicList => UnitTopics::Unit,
+            RequestCode::GetHasUnitSubTopicList => UnitTopics::UnitSub,
+            _ => UnitTopics::UnitSubOnly,
+        };
+        list(exchange, self.config.load().enable_topic_list, || {
+            self.registry.unit_topics(which)
+        })
+    }
+
+    pub(super) fn delete_topic(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: DeleteTopicInNamesrv<'_> = decode(exchange.header)?;
+        let cluster = request
+            .cluster_name
+            .as_deref()
+            .filter(|cluster| !cluster.is_empty());
+        self.registry.delete_topic(&request.topic, cluster);
+        tracing::info!(topic = %request.topic, peer = %exchange.peer.remote_addr(), "topic deleted");
+        exchange.ok(&());
+        Ok(())
+    }
+
+    pub(super) fn register_topic(&self, exchange: &mut Exchange<'_>) -> Handled {
+        let request: RegisterTopicInNamesrv<'_> = decode(exchange.header)?;
+        validate_topic(&request.topic)
+            .map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+        let route = TopicRoute::from_json(exchange.body).map_err(Refusal::system)?;
+        let max = usize::try_from(self.config.load().topics_max).unwrap_or(usize::MAX);
+        self.registry
+            .register_topic(&request.topic, route.queue_datas, max)
+            .map_err(|topics| {
+                Refusal::system(format!(
+                    "{topics} topics are registered, the limit (topicsMax)"
+                ))
+            })?;
+        exchange.ok(&());
+        Ok(())
+    }
+}
+
+fn list(exchange: &mut Exchange<'_>, allowed: bool, topics: impl FnOnce() -> TopicList) -> Handled {
+    if !allowed {
+        return Err(Refusal::system(
+            "this list is disabled (enableTopicList, enableAllTopicList)",
+        ));
+    }
+    exchange.ok_body(&(), &topics().to_json());
+    Ok(())
+}

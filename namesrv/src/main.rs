@@ -1,0 +1,138 @@
+//! `rmq-namesrv`: the name server as a process.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rmq_namesrv::{Deps, NameServer, NameServerConfig};
+use tracing_subscriber::EnvFilter;
+
+/// The rmq name server: brokers say what they serve, clients ask who serves what.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  rmq-namesrv
+  rmq-namesrv --config namesrv.yaml --management 0.0.0.0:9878
+  rmq-namesrv --set orderMessageEnable=true --print-config
+
+Settings come from the file, then RMQ_NAMESRV_* variables, then --set, then the other options.
+RMQ_LOG sets what is logged, for example RMQ_LOG=debug."
+)]
+struct Args {
+    /// YAML file with settings.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where clients and brokers connect, host:port.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where /livez, /readyz, /metrics and /version are served, host:port.
+    #[arg(long, value_name = "ADDR")]
+    management: Option<String>,
+    /// One setting; may be given many times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Print all settings as YAML, with what they mean, and end.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// What is wrong with the command line or the settings: exit code 2; everything else: 1.
+enum Failure {
+    Usage(String),
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let (code, text) = match failure {
+                Failure::Usage(text) => (2, text),
+                Failure::Failed(text) => (1, text),
+            };
+            // Nothing is left to do when even stderr is gone.
+            let _ = writeln!(std::io::stderr(), "rmq-namesrv: {text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let print = args.print_config;
+    let config = configure(args)?;
+    if print {
+        let printed = std::io::stdout().write_all(config.to_yaml().as_bytes());
+        return printed
+            .map_err(|error| Failure::Failed(format!("cannot write to stdout: {error}")));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .map_err(|error| Failure::Failed(format!("cannot start the worker threads: {error}")))?;
+    runtime.block_on(async {
+        let signals = Signals::new()
+            .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+        let server = NameServer::start(config, Deps::default()).await;
+        let server = server.map_err(|error| Failure::Failed(error.to_string()))?;
+        signals.wait().await;
+        server.shutdown().await;
+        Ok(())
+    })
+}
+
+fn configure(args: Args) -> Result<NameServerConfig, Failure> {
+    let mut config = NameServerConfig::default();
+    let usage = |error: rmq_namesrv::ConfigError| Failure::Usage(error.to_string());
+    if let Some(path) = &args.config {
+        config.read_file(path).map_err(usage)?;
+    }
+    config.read_env(std::env::vars()).map_err(usage)?;
+    for setting in &args.settings {
+        let Some((key, value)) = setting.split_once('=') else {
+            return Err(Failure::Usage(format!(
+                "--set {setting}: expected KEY=VALUE"
+            )));
+        };
+        config
+            .set("--set", key.trim(), value.trim())
+            .map_err(usage)?;
+    }
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    if let Some(management) = args.management {
+        config.management = management;
+    }
+    Ok(config)
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

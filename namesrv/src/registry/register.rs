@@ -1,0 +1,293 @@
+//! A broker registers: what it is, where it is, and which topics it has.
+
+use std::sync::Arc;
+
+use rmq_protocol::bodies::{DataVersion, RegisterBrokerBody, TopicConfig};
+use rmq_protocol::requests::RegisterBrokerReply;
+use rmq_protocol::route::{MASTER_ID, QueueData, perm};
+use rmq_transport::Peer;
+
+use super::{Group, Live, MinIdChange, Registry, Tables};
+
+/// A registration, taken apart.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) cluster: String,
+    pub(crate) group: String,
+    pub(crate) id: i64,
+    pub(crate) addr: String,
+    pub(crate) ha_addr: String,
+    pub(crate) zone: Option<String>,
+    pub(crate) timeout_ms: i64,
+    /// `None`: a broker too old to know of it.
+    pub(crate) enable_acting_master: Option<bool>,
+    pub(crate) body: RegisterBrokerBody,
+    pub(crate) peer: Option<Arc<Peer>>,
+}
+
+/// What a broker is told, and whom else to tell.
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    pub(crate) master_addr: Option<String>,
+    pub(crate) ha_server_addr: Option<String>,
+    pub(crate) min_id: Option<MinIdChange>,
+}
+
+impl Registered {
+    pub(crate) fn reply(&self) -> RegisterBrokerReply {
+        RegisterBrokerReply {
+            ha_server_addr: self.ha_server_addr.clone(),
+            master_addr: self.master_addr.clone(),
+        }
+    }
+}
+
+/// Why a registration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Rejected {
+    #[error(
+        "register broker failed: the first registration of a broker must carry all its topics, not one"
+    )]
+    OneTopic,
+    #[error("register broker failed: {brokers} brokers are registered, the limit (brokersMax)")]
+    Brokers { brokers: usize },
+    #[error(
+        "register broker failed: with its topics there would be {topics}, the limit is {max} (topicsMax)"
+    )]
+    Topics { topics: usize, max: usize },
+}
+
+/// Limits and settings that a registration is held to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) brokers_max: usize,
+    pub(crate) topics_max: usize,
+    pub(crate) drop_unregistered_topics: bool,
+}
+
+impl Registry {
+    /// Takes a registration at `now_ms`.
+    pub(crate) fn register(
+        &self,
+        new: Registration,
+        now_ms: i64,
+        rules: Rules,
+    ) -> Result<Registered, Rejected> {
+        let mut guard = self.tables.write();
+        let tables = &mut *guard;
+        let version = new.body.topic_config_serialize_wrapper.data_version;
+        let known = tables.live.get(&new.addr);
+        if known.is_some_and(|live| {
+            live.group == new.group && live.version.state_version > version.state_version
+        }) {
+            tracing::warn!(
+                broker = new.group,
+                addr = new.addr,
+                "registration ignored: its state version is older than the registered one"
+            );
+            return Ok(Registered::default());
+        }
+        let first_of_id = tables
+            .groups
+            .get(&new.group)
+            .is_none_or(|group| !group.members.contains_key(&new.id));
+        let topics = &new.body.topic_config_serialize_wrapper.topic_config_table;
+        if first_of_id && topics.len() == 1 {
+            return Err(Rejected::OneTopic);
+        }
+        if known.is_none() && tables.live.len() >= rules.brokers_max {
+            return Err(Rejected::Brokers {
+                brokers: tables.live.len(),
+            });
+        }
+        let added = topics
+            .keys()
+            .filter(|topic| !tables.topics.contains_key(*topic))
+            .count();
+        if tables.topics.len() + added > rules.topics_max {
+            return Err(Rejected::Topics {
+                topics: tables.topics.len() + added,
+                max: rules.topics_max,
+            });
+        }
+
+        let min_before = tables.groups.get(&new.group).and_then(Group::min);
+        let moved = self.place(tables, &new);
+        let min_after = tables.groups.get(&new.group).and_then(Group::min);
+        let is_acting = new.enable_acting_master.is_some()
+            && new.id != MASTER_ID
+            && min_after.as_ref().is_some_and(|(id, _)| *id == new.id);
+        let first = tables.live.get(&new.addr).is_none();
+        let changed = first
+            || tables
+                .live
+                .get(&new.addr)
+                .is_some_and(|live| live.version != version);
+        if new.id == MASTER_ID || is_acting {
+            if changed || moved {
+                self.update_topics(tables, &new, is_acting, rules.drop_unregistered_topics);
+            }
+        }
+        tables.live.insert(
+            new.addr.clone(),
+            Live {
+                group: new.group.clone(),
+                id: new.id,
+                last_ms: now_ms,
+                timeout_ms: new.timeout_ms,
+                version,
+                ha_addr: new.ha_addr.clone(),
+                filter_servers: new.body.filter_server_list,
+                peer: new.peer,
+            },
+        );
+        if moved {
+            self.forget_routes_of(tables, &new.group);
+        }
+        if first {
+            tracing::info!(
+                cluster = new.cluster,
+                broker = new.group,
+                id = new.id,
+                addr = new.addr,
+                "broker registered"
+            );
+        }
+        let mut registered = Registered::default();
+        if new.id != MASTER_ID
+            && let Some(master) = tables
+                .groups
+                .get(&new.group)
+                .and_then(|group| group.members.get(&MASTER_ID))
+        {
+            registered.master_addr = Some(master.clone());
+            registered.ha_server_addr = tables.live.get(master).map(|live| live.ha_addr.clone());
+        }
+        registered.min_id = MinIdChange::between(tables, &new.group, min_before, min_after, None);
+        Ok(registered)
+    }
+
+    /// Puts the broker at its place in its group; answers whether any route of the group changes by that.
+    fn place(&self, tables: &mut Tables, new: &Registration) -> bool {
+        // The same address under another name is a broker that was renamed.
+        if let Some(live) = tables.live.get(&new.addr)
+            && live.group != new.group
+        {
+            let (group, id) = (live.group.clone(), live.id);
+            tables.live.remove(&new.addr);
+            self.leave_group(tables, &group, id, &new.addr);
+        }
+        let group = tables.groups.entry(new.group.clone()).or_default();
+        let mut moved = group.cluster != new.cluster || group.zone != new.zone;
+        group.cluster.clone_from(&new.cluster);
+        group.zone.clone_from(&new.zone);
+        let acting = new.enable_acting_master.unwrap_or(false);
+        moved |= group.enable_acting_master != acting;
+        group.enable_acting_master = acting;
+        // A replica that became master, or the reverse, has one id only.
+        let members = group.members.len();
+        group
+            .members
+            .retain(|id, addr| *id == new.id || *addr != new.addr);
+        moved |= group.members.len() != members;
+        match group.members.insert(new.id, new.addr.clone()) {
+            Some(old) if old == new.addr => {}
+            Some(old) => {
+                moved = true;
+                tables.live.remove(&old);
+                tracing::warn!(
+                    broker = new.group,
+                    id = new.id,
+                    old,
+                    new = new.addr,
+                    "broker has another address now; two brokers of one name and id would take turns here"
+                );
+            }
+            None => moved = true,
+        }
+        moved
+    }
+
+    fn update_topics(
+        &self,
+        tables: &mut Tables,
+        new: &Registration,
+        is_acting: bool,
+        drop_others: bool,
+    ) {
+        let wrapper = &new.body.topic_config_serialize_wrapper;
+        let mut routes = self.routes.lock();
+        for (topic, config) in &wrapper.topic_config_table {
+            let data = queue_data(&new.group, config, is_acting);
+            let brokers = tables.topics.entry(topic.clone()).or_default();
+            if brokers.get(&new.group) != Some(&data) {
+                brokers.insert(new.group.clone(), data);
+                routes.remove(topic);
+            }
+        }
+        if let Some(mappings) = wrapper
+            .topic_queue_mapping_info_map
+            .as_ref()
+            .and_then(|map| map.as_object())
+        {
+            for (topic, mapping) in mappings {
+                tables
+                    .mappings
+                    .entry(topic.clone())
+                    .or_default()
+                    .insert(new.group.clone(), mapping.clone());
+                routes.remove(topic);
+            }
+        }
+        if drop_others {
+            tables.topics.retain(|topic, brokers| {
+                if !wrapper.topic_config_table.contains_key(topic)
+                    && brokers.remove(&new.group).is_some()
+                {
+                    routes.remove(topic);
+                }
+                !brokers.is_empty()
+            });
+        }
+    }
+
+    /// Whether the name server has the same version of a broker's topics; if so its life is prolonged.
+    pub(crate) fn same_version(
+        &self,
+        addr: &str,
+        version: DataVersion,
+        now_ms: i64,
+    ) -> (bool, Option<DataVersion>) {
+        let mut tables = self.tables.write();
+        match tables.live.get_mut(addr) {
+            Some(live) if live.version == version => {
+                live.last_ms = now_ms;
+                (true, Some(live.version))
+            }
+            Some(live) => (false, Some(live.version)),
+            None => (false, None),
+        }
+    }
+
+    /// A light sign of life.
+    pub(crate) fn heartbeat(&self, addr: &str, now_ms: i64) {
+        if let Some(live) = self.tables.write().live.get_mut(addr) {
+            live.last_ms = now_ms;
+        }
+    }
+}
+
+fn queue_data(group: &str, config: &TopicConfig, is_acting: bool) -> QueueData {
+    QueueData {
+        broker_name: group.to_owned(),
+        // A replica that stands in for its master serves reads only.
+        perm: if is_acting {
+            config.perm & !perm::WRITE
+        } else {
+            config.perm
+        },
+        read_queue_nums: config.read_queue_nums,
+        topic_sys_flag: config.topic_sys_flag,
+        write_queue_nums: config.write_queue_nums,
+    }
+}

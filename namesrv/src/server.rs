@@ -1,0 +1,186 @@
+//! Starting and stopping.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rmq_transport::{Clock, ServerConfig, SystemClock, bind, serve};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::NameServerConfig;
+use crate::handlers::Handlers;
+use crate::kv::KvConfigs;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::{expiry, management};
+
+/// What a name server gets from outside.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for Deps {
+    /// The system's clock.
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl std::fmt::Debug for Deps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Deps")
+    }
+}
+
+/// Why a name server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {addr} ({key}): {source}")]
+    Listen {
+        /// The key of the setting.
+        key: &'static str,
+        /// The address.
+        addr: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of key-value settings that cannot be read.
+    #[error("cannot read {path} (kvConfigPath): {source}")]
+    Kv {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+}
+
+/// The name server; see [`NameServer::start`].
+#[derive(Debug)]
+pub struct NameServer;
+
+impl NameServer {
+    /// Starts a name server in the current tokio runtime. It serves when this returns.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on or the file of key-value settings cannot be read.
+    pub async fn start(
+        config: NameServerConfig,
+        deps: Deps,
+    ) -> Result<RunningNameServer, StartError> {
+        let kv = KvConfigs::open(&config.kv_config_path).map_err(|source| StartError::Kv {
+            path: config.kv_config_path.clone(),
+            source,
+        })?;
+        let listen = |key: &'static str, addr: &str| {
+            let addr = addr.to_owned();
+            async move {
+                bind(&addr)
+                    .await
+                    .map_err(|source| StartError::Listen { key, addr, source })
+            }
+        };
+        let (listener, local_addr) = listen("listen", &config.listen).await?;
+        let managed = match config.management.as_str() {
+            "" => None,
+            addr => Some(listen("management", addr).await?),
+        };
+        let mut server = ServerConfig::new("name server");
+        server.limits.connections_max =
+            usize::try_from(config.connections_max).unwrap_or(usize::MAX);
+        server.limits.connections_per_source_max =
+            usize::try_from(config.connections_per_source_max).unwrap_or(usize::MAX);
+        server.drain_timeout =
+            Duration::from_millis(u64::try_from(config.drain_timeout_ms).unwrap_or(0));
+        server.clock = Arc::clone(&deps.clock);
+
+        let handlers = Arc::new(Handlers {
+            registry: Registry::default(),
+            kv,
+            config: ArcSwap::from_pointee(config),
+            started_ms: deps.clock.now_ms(),
+            clock: deps.clock,
+            metrics: Metrics::new(),
+        });
+        let (stopping, closed) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = vec![tokio::spawn(expiry::run(
+            Arc::clone(&handlers),
+            stopping.clone(),
+        ))];
+        let management_addr = managed.as_ref().map(|(_, addr)| *addr);
+        if let Some((listener, _)) = managed {
+            let serve = management::serve(
+                listener,
+                Arc::clone(&handlers),
+                stopping.clone(),
+                closed.clone(),
+            );
+            tasks.push(tokio::spawn(serve));
+        }
+        let server = serve(listener, handlers, server, stopping.clone());
+        let served = tokio::spawn(async move {
+            let report = server.await;
+            tracing::info!(?report, "name server stopped");
+        });
+        tracing::info!(%local_addr, ?management_addr, "name server started");
+        Ok(RunningNameServer {
+            local_addr,
+            management_addr,
+            stopping,
+            closed,
+            served,
+            tasks,
+        })
+    }
+}
+
+/// A running name server. When it is dropped it stops, without waiting for what is being answered.
+#[derive(Debug)]
+pub struct RunningNameServer {
+    local_addr: SocketAddr,
+    management_addr: Option<SocketAddr>,
+    stopping: CancellationToken,
+    closed: CancellationToken,
+    served: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl RunningNameServer {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where its management port is, if it has one.
+    #[must_use]
+    pub fn management_addr(&self) -> Option<SocketAddr> {
+        self.management_addr
+    }
+
+    /// Stops: accepts nothing new, answers what is being answered, closes.
+    pub async fn shutdown(mut self) {
+        self.stopping.cancel();
+        // A task that panicked has said so itself.
+        let _ = (&mut self.served).await;
+        self.closed.cancel();
+        for task in std::mem::take(&mut self.tasks) {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for RunningNameServer {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        self.closed.cancel();
+    }
+}
