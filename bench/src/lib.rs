@@ -1,0 +1,13 @@
+//! Load generator for any server that speaks the RocketMQ remoting protocol, and a reference server that shows what the
+//! machine allows. It shares the codec with our servers and nothing else.
+
+pub mod compare;
+pub mod disk;
+pub mod idle;
+pub mod load;
+pub mod process;
+pub mod reference;
+pub mod report;
+pub mod server;
+pub mod template;
+pub mod wire;
