@@ -83,6 +83,8 @@ fn run(args: Args) -> Result<(), Failure> {
             .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
         let server = NameServer::start(config, Deps::default()).await;
         let server = server.map_err(|error| Failure::Failed(error.to_string()))?;
+        // For whoever started it with port 0. It serves all the same when nobody reads this.
+        let _ = writeln!(std::io::stdout(), "listening on {}", server.local_addr());
         signals.wait().await;
         server.shutdown().await;
         Ok(())

@@ -148,12 +148,10 @@ impl Registry {
         self.forget_routes_of(tables, name);
         if after.is_none() {
             tables.groups.remove(name);
-            for table in [&mut tables.topics] {
-                table.retain(|_, brokers| {
-                    brokers.remove(name);
-                    !brokers.is_empty()
-                });
-            }
+            tables.topics.retain(|_, brokers| {
+                brokers.remove(name);
+                !brokers.is_empty()
+            });
             tables.mappings.retain(|_, brokers| {
                 brokers.remove(name);
                 !brokers.is_empty()

@@ -117,16 +117,14 @@ impl Registry {
         let is_acting = new.enable_acting_master.is_some()
             && new.id != MASTER_ID
             && min_after.as_ref().is_some_and(|(id, _)| *id == new.id);
-        let first = tables.live.get(&new.addr).is_none();
+        let first = !tables.live.contains_key(&new.addr);
         let changed = first
             || tables
                 .live
                 .get(&new.addr)
                 .is_some_and(|live| live.version != version);
-        if new.id == MASTER_ID || is_acting {
-            if changed || moved {
-                self.update_topics(tables, &new, is_acting, rules.drop_unregistered_topics);
-            }
+        if (new.id == MASTER_ID || is_acting) && (changed || moved) {
+            self.update_topics(tables, &new, is_acting, rules.drop_unregistered_topics);
         }
         tables.live.insert(
             new.addr.clone(),
