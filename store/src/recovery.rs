@@ -34,7 +34,7 @@ pub struct RecoveryReport {
     pub replayed_bytes: u64,
     /// Records that were read.
     pub replayed_records: u64,
-    /// Bytes after the end that were not intact, and so were never acknowledged as durable.
+    /// Bytes after the end that were not intact, and so were never acknowledged as durable; at most 4 MiB of a segment are counted.
     pub cut_bytes: u64,
     /// Damage below the watermark found by the replay.
     pub damaged: Vec<DamagedRange>,
@@ -166,11 +166,13 @@ pub(crate) fn open_segments(
     Ok(segments)
 }
 
-/// Reads what the derived files do not have yet, and settles the end of the log.
+/// Reads what the derived files do not have yet, and settles the end of the log. `closed_at` is where a store that was closed, or
+/// is new, has ended: nothing was ever written above.
 pub(crate) fn replay(
     files: &Files,
     dispatcher: &Dispatcher,
     watermark: u64,
+    closed_at: Option<u64>,
 ) -> Result<RecoveryReport, OpenError> {
     let began = Instant::now();
     let start = LogReader::start(files);
@@ -233,7 +235,9 @@ pub(crate) fn replay(
     dispatcher.apply(&mut entries, end);
     report.end = end;
     report.replayed_bytes = end - from;
-    report.cut_bytes = cut(files, end)?;
+    if closed_at != Some(end) {
+        report.cut_bytes = cut(files, end)?;
+    }
     let marks = &files.positions;
     for mark in [&marks.appended, &marks.written, &marks.confirmed] {
         mark.store(end, Ordering::Release);
@@ -246,7 +250,8 @@ pub(crate) fn replay(
     Ok(report)
 }
 
-/// Makes everything after `end` read as zeros, durably, so that what is cut now can never come back behind later records.
+/// Makes everything after `end` read as zeros, durably, so that what is cut now can never come back behind later records. What may
+/// be there can lie anywhere, so all of it is cleared, whether or not something is seen.
 fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
     let mut cut = 0;
     for segment in files
@@ -255,39 +260,20 @@ fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
         .filter(|segment| segment.end() > end)
     {
         let from = end.max(segment.base());
-        let used = used_bytes(segment, from);
-        if used > 0 {
-            let path = files.segment_path(segment.base());
-            segment
-                .clear_from(from)
-                .map_err(OpenError::io("clear the end of", &path))?;
-            files.crash_point("recovery.cut");
-            cut += used;
-        }
+        cut += used_bytes(segment, from);
+        let path = files.segment_path(segment.base());
+        segment
+            .clear_from(from)
+            .map_err(OpenError::io("clear the end of", &path))?;
+        files.crash_point("recovery.cut");
     }
     Ok(cut)
 }
 
-/// Bytes from `from` to the last one that is not zero, looking only as far as the store could have written.
+/// Bytes from `from` to the last one that is not zero, as far as it looks: this is for the report only.
 fn used_bytes(segment: &Arc<Segment>, from: u64) -> u64 {
-    /// A write reaches at most this far beyond what was synced before; a longer run of zeros is unused room.
-    const LOOK_BYTES: u64 = 64 << 20;
-    const STEP: u64 = 1 << 20;
-    let mut used = 0;
-    let mut at = from;
-    let mut zeros = 0;
-    while at < segment.end() && zeros < LOOK_BYTES {
-        let Some(bytes) = segment.view(at, STEP) else {
-            break;
-        };
-        match bytes.iter().rposition(|byte| *byte != 0) {
-            Some(last) => {
-                used = at - from + last as u64 + 1;
-                zeros = 0;
-            }
-            None => zeros += bytes.len() as u64,
-        }
-        at += bytes.len() as u64;
-    }
-    used
+    const LOOK_BYTES: u64 = 4 << 20;
+    let view = segment.view(from, LOOK_BYTES.min(segment.end() - from));
+    let last = view.and_then(|bytes| bytes.iter().rposition(|byte| *byte != 0));
+    last.map_or(0, |last| last as u64 + 1)
 }

@@ -89,11 +89,21 @@ impl Store {
             .map_err(OpenError::io("create the folder", &dir))?;
         let lock = recovery::lock(&*fs, &dir)?;
         recovery::check_format(&*fs, &dir)?;
+        let log_dir = layout::log(&dir);
+        let new = fs
+            .list(&log_dir)
+            .map_err(OpenError::io("list", &log_dir))?
+            .is_empty();
         let segments = recovery::open_segments(&*fs, &config)?;
         let mark_path = layout::watermark(&dir);
-        let watermark =
+        let mut watermark =
             Watermark::open(&*fs, &mark_path).map_err(OpenError::io("open", &mark_path))?;
         let durable = watermark.position();
+        let closed_at = if new {
+            Some(0)
+        } else {
+            watermark.is_sealed().then_some(durable)
+        };
 
         let files = Arc::new(Files::new(Arc::clone(&fs), config.clone(), segments));
         let reader: Arc<dyn LogReader> = Arc::clone(&files) as Arc<dyn LogReader>;
@@ -105,7 +115,10 @@ impl Store {
         let dispatcher = Dispatcher::open(&layout::index(&dir), Arc::clone(&fs), reader, derived)?;
         // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
         let durable = durable.max(dispatcher.durable_log());
-        let report = recovery::replay(&files, &dispatcher, durable)?;
+        let report = recovery::replay(&files, &dispatcher, durable, closed_at)?;
+        watermark
+            .unseal()
+            .map_err(OpenError::io("write", &mark_path))?;
         if report.cut_bytes > 0 {
             tracing::warn!(
                 end = report.end,

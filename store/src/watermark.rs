@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! two slots of 64 bytes at 0 and 4096, written in turn; the valid one with the larger position counts
-//! 0 mark "RMQWMRK1" | 8 position u64 | 16 CRC-32 of bytes 0..16 u32       little-endian
+//! 0 mark "RMQWMRK1" or "RMQWSEAL" | 8 position u64 | 16 CRC-32 of bytes 0..16 u32       little-endian
 //! ```
 //! A slot is written only after the sync that it speaks of, so a lost or torn slot makes the watermark older, never wrong.
+//!
+//! A store that is closed writes the second mark to both slots: then nothing was ever written above that position, and the next
+//! start need not look. It takes the mark back, durably, before anything is written.
 
 use std::io;
 use std::path::Path;
@@ -12,6 +15,7 @@ use std::path::Path;
 use crate::fs::{File, Fs};
 
 const MARK: &[u8; 8] = b"RMQWMRK1";
+const SEALED: &[u8; 8] = b"RMQWSEAL";
 const SLOTS: [u64; 2] = [0, 4096];
 const SLOT_BYTES: usize = 20;
 
@@ -19,6 +23,7 @@ pub(crate) struct Watermark {
     file: Box<dyn File>,
     position: u64,
     next_slot: usize,
+    sealed: bool,
 }
 
 impl Watermark {
@@ -32,26 +37,32 @@ impl Watermark {
                 file,
                 position: 0,
                 next_slot: 0,
+                sealed: false,
             });
         }
         let file = fs.open(path)?;
         let mut newest = (0, 0);
+        let mut found = [None; SLOTS.len()];
         for (index, at) in SLOTS.into_iter().enumerate() {
             let mut slot = [0u8; SLOT_BYTES];
             if file.len()? < at + SLOT_BYTES as u64 {
                 continue;
             }
             file.read_at(at, &mut slot)?;
-            if let Some(position) = parse(&slot)
+            found[index] = parse(&slot);
+            if let Some((position, _)) = found[index]
                 && position >= newest.0
             {
                 newest = (position, 1 - index);
             }
         }
+        // Only both together: one alone may be what a later life has begun to overwrite.
+        let sealed = found == [Some((newest.0, true)); SLOTS.len()];
         Ok(Self {
             file,
             position: newest.0,
             next_slot: newest.1,
+            sealed,
         })
     }
 
@@ -59,32 +70,66 @@ impl Watermark {
         self.position
     }
 
+    /// Nothing was ever written above the position.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Takes the seal back, durably: from now on something may be written above the position.
+    pub(crate) fn unseal(&mut self) -> io::Result<()> {
+        if self.sealed {
+            self.write(MARK, self.position)?;
+            self.sync()?;
+            self.sealed = false;
+        }
+        Ok(())
+    }
+
     /// Moves it up. Everything below `position` must be durable.
     pub(crate) fn raise(&mut self, position: u64) -> io::Result<()> {
         if position <= self.position {
             return Ok(());
         }
+        self.write(MARK, position)?;
+        self.position = position;
+        Ok(())
+    }
+
+    /// Moves it up and notes, durably, that nothing was written above it.
+    pub(crate) fn seal(&mut self, position: u64) -> io::Result<()> {
+        self.raise(position)?;
+        for _ in SLOTS {
+            // One after the other, so that a torn one leaves the other.
+            self.write(SEALED, self.position)?;
+            self.sync()?;
+        }
+        self.sealed = true;
+        Ok(())
+    }
+
+    fn write(&mut self, mark: &[u8; 8], position: u64) -> io::Result<()> {
         let mut slot = [0u8; SLOT_BYTES];
-        slot[..8].copy_from_slice(MARK);
+        slot[..8].copy_from_slice(mark);
         slot[8..16].copy_from_slice(&position.to_le_bytes());
         let crc = crc32fast::hash(&slot[..16]);
         slot[16..].copy_from_slice(&crc.to_le_bytes());
         self.file.write_at(SLOTS[self.next_slot], &slot)?;
         self.next_slot = 1 - self.next_slot;
-        self.position = position;
         Ok(())
     }
 
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         self.file.sync()
     }
 }
 
-fn parse(slot: &[u8; SLOT_BYTES]) -> Option<u64> {
+/// The position of an intact slot, and whether it is sealed.
+fn parse(slot: &[u8; SLOT_BYTES]) -> Option<(u64, bool)> {
     let (content, crc) = slot.split_last_chunk::<4>()?;
     let (mark, position) = content.split_first_chunk::<8>()?;
     let position = u64::from_le_bytes(*position.first_chunk()?);
-    (mark == MARK && crc32fast::hash(content) == u32::from_le_bytes(*crc)).then_some(position)
+    let intact = crc32fast::hash(content) == u32::from_le_bytes(*crc);
+    (intact && (mark == MARK || mark == SEALED)).then_some((position, mark == SEALED))
 }
 
 #[cfg(test)]
@@ -115,5 +160,31 @@ mod tests {
             Watermark::open(&RealFs, &path).expect("opens").position(),
             300
         );
+    }
+
+    #[test]
+    fn a_seal_holds_until_it_is_taken_back() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("watermark");
+        let open = || Watermark::open(&RealFs, &path).expect("opens");
+        let mut watermark = open();
+        watermark.raise(100).expect("written");
+        assert!(!open().is_sealed());
+        watermark.seal(200).expect("written");
+        assert!(open().is_sealed());
+        // One slot that is not right is enough.
+        let file = RealFs.open(&path).expect("opens");
+        for at in SLOTS {
+            let mut byte = [0];
+            file.read_at(at + 17, &mut byte).expect("read");
+            file.write_at(at + 17, &[byte[0] ^ 1]).expect("written");
+            assert_eq!((open().position(), open().is_sealed()), (200, false));
+            file.write_at(at + 17, &byte).expect("written");
+        }
+        let mut watermark = open();
+        watermark.unseal().expect("written");
+        assert_eq!((open().position(), open().is_sealed()), (200, false));
+        watermark.seal(200).expect("written");
+        assert!(open().is_sealed(), "also without anything new");
     }
 }

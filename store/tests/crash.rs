@@ -440,6 +440,8 @@ fn what_was_cut_never_comes_back_behind_later_records() {
         store.write_out().expect("written");
         appended.end.0
     };
+    // A closed store has nothing to cut at its next start; what comes after that start has.
+    open(&disk).0.close().expect("closed");
     let (store, _) = open(&disk);
     let first = append(&store, &[b'0'; 600]);
     append(&store, &[b'1'; 600]);

@@ -217,11 +217,11 @@ impl Flush {
         files.crash_point("watermark.raised");
     }
 
-    /// Raises the watermark and makes it durable, at the end.
+    /// Raises the watermark for the last time: nothing was written above it.
     pub(crate) fn seal_watermark(&self, files: &Files) -> io::Result<()> {
-        let mut watermark = self.watermark.lock();
-        watermark.raise(files.positions.flushed.load(Ordering::Acquire))?;
-        watermark.sync()
+        self.watermark
+            .lock()
+            .seal(files.positions.flushed.load(Ordering::Acquire))
     }
 
     /// Ends the thread.
