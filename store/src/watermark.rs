@@ -33,6 +33,9 @@ impl Watermark {
             let file = fs.create(path)?;
             file.set_len(SLOTS[1] + 4096)?;
             file.sync_all()?;
+            if let Some(dir) = path.parent() {
+                fs.sync_dir(dir)?;
+            }
             return Ok(Self {
                 file,
                 position: 0,
