@@ -1,0 +1,207 @@
+//! `rmq-namesrv` as a process: options, exit codes, signals, bad peers, the management port.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rmq-namesrv"));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Ends with the test, whatever its result.
+struct Process {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Process {
+    fn start(args: &[&str]) -> Self {
+        let mut all = vec!["--listen", "127.0.0.1:0"];
+        all.extend(args);
+        let mut child = command(&all).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let addr = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("{line:?}"));
+        Self {
+            addr: addr.parse().unwrap(),
+            child,
+        }
+    }
+
+    fn signal(mut self, signal: rustix::process::Signal) -> Option<i32> {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already ended when the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One request for cluster information, as JSON; the answer's text.
+fn ask(stream: &mut TcpStream) -> String {
+    let header = br#"{"code":106,"flag":0,"language":"JAVA","opaque":1,"version":513}"#;
+    let mut frame = (4 + header.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(&(header.len() as u32).to_be_bytes());
+    frame.extend_from_slice(header);
+    stream.write_all(&frame).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream
+}
+
+#[test]
+fn both_signals_end_it_well() {
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let process = Process::start(&[]);
+        let mut idle = connect(process.addr);
+        assert!(ask(&mut idle).contains("clusterAddrTable"));
+        assert_eq!(process.signal(signal), Some(0));
+        assert_eq!(
+            idle.read(&mut [0; 1]).unwrap(),
+            0,
+            "its connections are closed"
+        );
+    }
+}
+
+#[test]
+fn settings_come_in_order_and_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("n.yaml");
+    std::fs::write(
+        &file,
+        "brokersMax: 1\ntopicsMax: 1\nkvBytesMax: 1\nlisten: a:1\n",
+    )
+    .unwrap();
+    let output = command(&[
+        "--config",
+        file.to_str().unwrap(),
+        "--set",
+        "kvBytesMax=3",
+        "--listen",
+        "b:2",
+        "--print-config",
+    ])
+    .env("RMQ_NAMESRV_TOPICS_MAX", "2")
+    .env("RMQ_NAMESRV_KV_BYTES_MAX", "2")
+    .output()
+    .unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "brokersMax: 1",
+        "topicsMax: 2",
+        "kvBytesMax: 3",
+        "listen: \"b:2\"",
+    ] {
+        assert!(
+            text.lines().any(|printed| printed == line),
+            "{line} in {text}"
+        );
+    }
+}
+
+#[test]
+fn mistakes_are_named_with_their_exit_code() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (args, code, text) in [
+        (
+            vec!["--set", "topicMax=1"],
+            2,
+            "did you mean \"topicsMax\"?",
+        ),
+        (vec!["--set", "topicsMax"], 2, "expected KEY=VALUE"),
+        (vec!["--config", "/nowhere.yaml"], 2, "/nowhere.yaml"),
+        (vec!["--frobnicate"], 2, "--frobnicate"),
+        (vec!["--listen", taken.as_str()], 1, taken.as_str()),
+    ] {
+        let output = command(&args).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(text), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn bad_peers_are_closed_and_the_others_served() {
+    let process = Process::start(&[]);
+    let mut good = connect(process.addr);
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xff; 64],
+        &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+        &[0, 0, 0, 8, 0, 0, 0, 4, b'{', b'x', b'}', b' '],
+    ] {
+        let mut bad = connect(process.addr);
+        bad.write_all(garbage).unwrap();
+        assert!(
+            matches!(bad.read(&mut [0; 16]), Ok(0) | Err(_)),
+            "{garbage:?}"
+        );
+    }
+    let mut half = connect(process.addr);
+    half.write_all(&[0, 0, 1]).unwrap();
+    assert!(ask(&mut good).contains("clusterAddrTable"));
+}
+
+#[test]
+fn the_management_port_tells_how_it_is() {
+    // Its port is known only from the log, so one is chosen here; another process taking it in between is very unlikely.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let process = Process::start(&["--management", &free.to_string()]);
+    ask(&mut connect(process.addr));
+    let get = |path: &str| {
+        let mut stream = connect(free);
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert!(get("/livez").starts_with("HTTP/1.1 200"));
+    assert!(get("/readyz").contains("ok: 0 brokers, 0 topics"));
+    assert!(get("/version").contains(env!("CARGO_PKG_VERSION")));
+    let metrics = get("/metrics");
+    assert!(
+        metrics.contains("rmq_namesrv_requests_total{request_code=\"GET_BROKER_CLUSTER_INFO\"} 1"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("rmq_namesrv_brokers 0"), "{metrics}");
+    assert!(get("/nothing").starts_with("HTTP/1.1 404"));
+    assert_eq!(process.signal(rustix::process::Signal::TERM), Some(0));
+}
