@@ -36,8 +36,8 @@ pub use config::{ConfigProblems, FlushMode, NowMs, StoreConfig};
 pub use dispatch::{Arrival, Arrivals, DispatchError};
 pub use error::{AppendError, CheckpointError, OpenError, ReadError};
 pub use health::StoreHealth;
+pub use index::by_time::Boundary;
 pub use index::keys::KeyKind;
-pub use index::look_up::Boundary;
 pub use queue::QueueRef;
 pub use read::{
     AllMessages, EntryFilter, ReadLimits, ReadOutcome, ReadStatus, RecordSlice, Temperature,

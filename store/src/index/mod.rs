@@ -3,6 +3,8 @@
 //! The newest part is in memory ([`recent`], [`keys`]); what is older lies in run files ([`run`]) that the [`manifest`] names. All of
 //! it is derived: a file that is missing or damaged is dropped and written again from the log.
 
+pub(crate) mod by_key;
+pub(crate) mod by_time;
 pub(crate) mod keys;
 pub(crate) mod look_up;
 pub(crate) mod manifest;

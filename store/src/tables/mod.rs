@@ -14,8 +14,8 @@
 //! longer reaches back to its beginning, the store refuses to open instead of starting with settings lost.
 
 mod backend;
+mod rows;
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,14 +31,9 @@ use crate::fs::Fs;
 use crate::queue::{QueueHead, QueueRef};
 use crate::settings::{Change, SettingsState, Table};
 use backend::Backend;
+use rows::{HEADS, LoadError, builder, check, decode_head, existing, head_key, write};
 
 const FORMAT: u64 = 1;
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const HEADS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("queue_heads");
-/// redb's cache. Reads of settings come from memory, and heads are read once, so little is enough.
-const CACHE_BYTES: usize = 4 << 20;
-const HEAD_BYTES: usize = 24;
-
 /// Why the tables cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TablesError {
@@ -385,132 +380,4 @@ impl Tables {
         *database = Some(opened);
         Ok(())
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error("damaged ({0})")]
-    Damaged(String),
-    #[error("not finished")]
-    Unfinished,
-    #[error("format {0}")]
-    Format(u64),
-    #[error(transparent)]
-    Io(io::Error),
-}
-
-fn builder() -> redb::Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
-}
-
-/// Opens a database and walks every page of it once.
-fn check(backend: Backend) -> Result<(Database, u64), LoadError> {
-    let damaged = |error: &dyn std::fmt::Display| LoadError::Damaged(error.to_string());
-    if backend.file.len().map_err(LoadError::Io)? == 0 {
-        return Err(LoadError::Damaged("empty".to_owned()));
-    }
-    let repaired = Arc::new(AtomicBool::new(false));
-    let mut builder = builder();
-    let seen = Arc::clone(&repaired);
-    builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed));
-    let mut database = builder
-        .create_with_backend(backend)
-        .map_err(|error| damaged(&error))?;
-    // A repair, after a crash, has already checked every page.
-    if !repaired.load(Ordering::Relaxed) {
-        database
-            .check_integrity()
-            .map_err(|error| damaged(&error))?;
-    }
-    let meta = || -> Result<(Option<u64>, Option<u64>), redb::Error> {
-        let Some(meta) = existing(database.begin_read()?.open_table(META))? else {
-            return Ok((None, None));
-        };
-        let value = |key: &str| meta.get(key).map(|found| found.map(|value| value.value()));
-        Ok((value("format")?, value("applied_to")?))
-    };
-    match meta().map_err(|error| damaged(&error))? {
-        (Some(FORMAT), Some(applied_to)) => Ok((database, applied_to)),
-        (None, None) => Err(LoadError::Unfinished),
-        (Some(FORMAT) | None, _) => {
-            Err(LoadError::Damaged("without their log position".to_owned()))
-        }
-        (Some(found), _) => Err(LoadError::Format(found)),
-    }
-}
-
-fn write(
-    database: &Database,
-    changes: &PendingChanges,
-    heads: &[(&QueueRef, QueueHead)],
-    applied_to: u64,
-) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    {
-        let mut sorted: Vec<_> = changes.iter().collect();
-        sorted.sort_unstable_by(|a, b| a.0.cmp(b.0));
-        for group in sorted.chunk_by(|a, b| a.0.0 == b.0.0) {
-            let mut rows =
-                transaction.open_table(TableDefinition::<&str, &[u8]>::new(group[0].0.0.name()))?;
-            for ((_, key), value) in group {
-                match value {
-                    Some(value) => drop(rows.insert(&**key, &**value)?),
-                    None => drop(rows.remove(&**key)?),
-                }
-            }
-        }
-        let mut sorted: Vec<_> = heads
-            .iter()
-            .map(|(queue, head)| (head_key(queue.topic(), queue.queue_id()), head))
-            .collect();
-        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut rows = transaction.open_table(HEADS)?;
-        for (key, head) in sorted {
-            rows.insert(&*key, &encode_head(head)[..])?;
-        }
-        let mut meta = transaction.open_table(META)?;
-        meta.insert("format", FORMAT)?;
-        meta.insert("applied_to", applied_to)?;
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
-/// A table that was never written does not exist.
-fn existing<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
-    match opened {
-        Ok(table) => Ok(Some(table)),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn head_key(topic: &str, queue_id: i32) -> Vec<u8> {
-    let mut key = Vec::with_capacity(topic.len() + 5);
-    key.extend_from_slice(topic.as_bytes());
-    key.push(0);
-    key.extend_from_slice(&((queue_id as u32) ^ (1 << 31)).to_be_bytes());
-    key
-}
-
-fn encode_head(head: &QueueHead) -> [u8; HEAD_BYTES] {
-    let mut bytes = [0; HEAD_BYTES];
-    bytes[..8].copy_from_slice(&head.next.to_le_bytes());
-    bytes[8..16].copy_from_slice(&head.floor.to_le_bytes());
-    bytes[16..].copy_from_slice(&head.last.to_le_bytes());
-    bytes
-}
-
-fn decode_head(bytes: &[u8]) -> Option<QueueHead> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let [next, floor, last] = words else {
-        return None;
-    };
-    rest.is_empty().then(|| QueueHead {
-        next: i64::from_le_bytes(*next),
-        floor: i64::from_le_bytes(*floor),
-        last: u64::from_le_bytes(*last),
-    })
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::super::*;
 use super::rig::{Rig, Send};
-use crate::settings::Change;
+use crate::settings::{Change, Table};
+use crate::tables::TablesError;
 
 /// Three segments with several runs each, merged and unmerged, and tables.
 fn rig() -> Rig {

@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex as TestMutex;
 
 use super::*;
-use crate::settings::Change;
+use crate::index::keys::KeyHashes;
+use crate::settings::{Change, Table};
 use rig::{Rig, Send};
 
 #[derive(Default)]

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::super::*;
 use crate::fs::RealFs;
-use crate::settings::{Change, encode};
+use crate::settings::{Change, Table, encode};
 
 /// Records in memory, laid out in segments as the real log does.
 pub(crate) struct MemoryLog {

@@ -33,13 +33,16 @@
 //! Nothing but the header is read when the store opens. The directory is checked at the first look-up; entries, keys and filter
 //! group by group as they are read: whatever fails is reported as [`RunDamaged`] and the run is written again from the log.
 
+mod cursor;
 mod filter;
+mod key;
 mod read;
 mod write;
 
 use std::fmt;
 
-pub(crate) use read::{Chunk, QueueCursor, Run};
+pub(crate) use cursor::QueueCursor;
+pub(crate) use read::{Chunk, Run};
 pub(crate) use write::{MergeError, RunWriter, merge_keys, publish};
 
 pub(super) const MARK: &[u8; 8] = b"RMQRUN\r\n";

@@ -13,25 +13,25 @@ use crate::fs::{Fs, Map};
 
 /// An open run file.
 pub(crate) struct Run {
-    map: Map,
-    span: Span,
-    number: u64,
-    base_ms: i64,
-    newest_ms: i64,
-    topics: usize,
-    queues: usize,
-    entries: usize,
-    keys: usize,
-    filter_blocks: usize,
-    keys_at: usize,
-    checks_at: usize,
-    queues_at: usize,
-    topics_at: usize,
-    names_at: usize,
-    filter_at: usize,
-    meta_crc: u32,
-    meta: OnceLock<bool>,
-    damaged: AtomicBool,
+    pub(super) map: Map,
+    pub(super) span: Span,
+    pub(super) number: u64,
+    pub(super) base_ms: i64,
+    pub(super) newest_ms: i64,
+    pub(super) topics: usize,
+    pub(super) queues: usize,
+    pub(super) entries: usize,
+    pub(super) keys: usize,
+    pub(super) filter_blocks: usize,
+    pub(super) keys_at: usize,
+    pub(super) checks_at: usize,
+    pub(super) queues_at: usize,
+    pub(super) topics_at: usize,
+    pub(super) names_at: usize,
+    pub(super) filter_at: usize,
+    pub(super) meta_crc: u32,
+    pub(super) meta: OnceLock<bool>,
+    pub(super) damaged: AtomicBool,
 }
 
 /// The entries of one queue in a run.
@@ -51,44 +51,13 @@ impl Chunk {
     }
 }
 
-/// Goes through the queues of a run.
-pub(crate) struct QueueCursor<'a> {
-    run: &'a Run,
-    topic: usize,
-    row: usize,
-}
-
-impl<'a> QueueCursor<'a> {
-    /// The queue it stands at.
-    pub(crate) fn current(&self) -> Result<Option<(&'a str, i32, Chunk)>, RunDamaged> {
-        if self.row == self.run.queues {
-            return Ok(None);
-        }
-        let bytes: &'a [u8] = &self.run.map;
-        let name = std::str::from_utf8(self.run.topic_name(bytes, self.topic))
-            .map_err(|_| self.run.damage("a topic name is not UTF-8"))?;
-        let (id, chunk) = self.run.chunk(bytes, self.row);
-        Ok(Some((name, id, chunk)))
-    }
-
-    /// Goes on to the next queue.
-    pub(crate) fn advance(&mut self) {
-        self.row += 1;
-        while self.topic + 1 < self.run.topics
-            && self.run.queue_rows(&self.run.map, self.topic).end <= self.row
-        {
-            self.topic += 1;
-        }
-    }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut word = [0; 4];
     word.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(word)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
@@ -187,7 +156,7 @@ impl Run {
         self.damaged.load(atomic::Ordering::Acquire)
     }
 
-    fn damage(&self, what: &'static str) -> RunDamaged {
+    pub(super) fn damage(&self, what: &'static str) -> RunDamaged {
         self.damaged.store(true, atomic::Ordering::Release);
         RunDamaged {
             log: self.span,
@@ -196,7 +165,7 @@ impl Run {
     }
 
     /// The bytes, once the meta part is known to be intact.
-    fn meta(&self) -> Result<&[u8], RunDamaged> {
+    pub(super) fn meta(&self) -> Result<&[u8], RunDamaged> {
         let bytes: &[u8] = &self.map;
         if *self
             .meta
@@ -209,7 +178,7 @@ impl Run {
     }
 
     /// One block of entries or keys, checked.
-    fn block(
+    pub(super) fn block(
         &self,
         section_at: usize,
         item: usize,
@@ -230,11 +199,11 @@ impl Run {
         }
     }
 
-    fn entry_block(&self, block: usize) -> Result<&[u8], RunDamaged> {
+    pub(super) fn entry_block(&self, block: usize) -> Result<&[u8], RunDamaged> {
         self.block(HEADER, ENTRY, self.entries, ENTRIES_PER_BLOCK, block, 0)
     }
 
-    fn key_block(&self, block: usize) -> Result<&[u8], RunDamaged> {
+    pub(super) fn key_block(&self, block: usize) -> Result<&[u8], RunDamaged> {
         self.block(
             self.keys_at,
             KEY,
@@ -245,13 +214,13 @@ impl Run {
         )
     }
 
-    fn topic_name<'a>(&self, bytes: &'a [u8], topic: usize) -> &'a [u8] {
+    pub(super) fn topic_name<'a>(&self, bytes: &'a [u8], topic: usize) -> &'a [u8] {
         let row = self.topics_at + topic * TOPIC;
         let at = self.names_at + u32_at(bytes, row) as usize;
         &bytes[at..at + u32_at(bytes, row + 4) as usize]
     }
 
-    fn queue_rows(&self, bytes: &[u8], topic: usize) -> std::ops::Range<usize> {
+    pub(super) fn queue_rows(&self, bytes: &[u8], topic: usize) -> std::ops::Range<usize> {
         let first = u32_at(bytes, self.topics_at + topic * TOPIC + 8) as usize;
         let end = if topic + 1 == self.topics {
             self.queues
@@ -261,7 +230,7 @@ impl Run {
         first..end
     }
 
-    fn chunk(&self, bytes: &[u8], row: usize) -> (i32, Chunk) {
+    pub(super) fn chunk(&self, bytes: &[u8], row: usize) -> (i32, Chunk) {
         let at = self.queues_at + row * QUEUE;
         let newest = u32_at(bytes, at + 24);
         let chunk = Chunk {
@@ -298,16 +267,6 @@ impl Run {
             }
         }
         Ok(None)
-    }
-
-    /// Every queue, sorted by topic and id.
-    pub(crate) fn queues(&self) -> Result<QueueCursor<'_>, RunDamaged> {
-        self.meta()?;
-        Ok(QueueCursor {
-            run: self,
-            topic: 0,
-            row: 0,
-        })
     }
 
     /// Shows entries `range` of a chunk (indices from 0) until `visit` says false.
@@ -350,82 +309,5 @@ impl Run {
             tag_hash: u64_at(row, 8) as i64,
             store_ms: (time != TIME_UNKNOWN).then(|| self.base_ms + i64::from(time)),
         }
-    }
-
-    /// Whether the filter lets a key through.
-    pub(crate) fn may_hold_key(&self, hash: u64) -> Result<bool, RunDamaged> {
-        if self.filter_blocks == 0 {
-            return Ok(false);
-        }
-        let at = filter::block_of(self.filter_blocks, hash);
-        let before = self.entries.div_ceil(ENTRIES_PER_BLOCK) + self.keys.div_ceil(KEYS_PER_BLOCK);
-        let group = at / FILTER_PER_BLOCK;
-        let bytes = self.block(
-            self.filter_at,
-            filter::BLOCK,
-            self.filter_blocks,
-            FILTER_PER_BLOCK,
-            group,
-            before,
-        )?;
-        Ok(filter::may_contain(
-            &bytes[(at % FILTER_PER_BLOCK) * filter::BLOCK..][..filter::BLOCK],
-            hash,
-        ))
-    }
-
-    fn key(&self, index: usize) -> Result<(u64, u64), RunDamaged> {
-        let bytes = self.key_block(index / KEYS_PER_BLOCK)?;
-        let at = (index % KEYS_PER_BLOCK) * KEY;
-        Ok((
-            u64_at(bytes, at),
-            self.span.from + u64::from(u32_at(bytes, at + 8)),
-        ))
-    }
-
-    /// Shows the positions of a key's records, newest first, until `visit` says false. Returns whether it never did.
-    pub(crate) fn key_positions(
-        &self,
-        hash: u64,
-        mut visit: impl FnMut(u64) -> bool,
-    ) -> Result<bool, RunDamaged> {
-        if !self.may_hold_key(hash)? {
-            return Ok(true);
-        }
-        let (mut low, mut high) = (0, self.keys);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if self.key(middle)?.0 <= hash {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        while low > 0 {
-            low -= 1;
-            let (other, position) = self.key(low)?;
-            if other != hash {
-                break;
-            }
-            if !visit(position) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The keys number `block * 340` and on, one block at a time, for merging.
-    pub(super) fn keys_of_block(
-        &self,
-        block: usize,
-    ) -> Result<impl Iterator<Item = (u64, u64)> + '_, RunDamaged> {
-        let bytes: &[u8] = if block < self.keys.div_ceil(KEYS_PER_BLOCK) {
-            self.key_block(block)?
-        } else {
-            &[]
-        };
-        Ok(bytes
-            .chunks_exact(KEY)
-            .map(|row| (u64_at(row, 0), self.span.from + u64::from(u32_at(row, 8)))))
     }
 }

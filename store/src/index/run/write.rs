@@ -12,7 +12,7 @@ use crate::fs::{File, Fs};
 const BUFFER: usize = 256 * 1024;
 
 /// Writes one run file: queues in the order of topic and id, then [`keys`](Self::keys) in the order of hash and position, then
-/// [`finish`](Self::finish).
+/// [`RunKeys::finish`].
 pub(crate) struct RunWriter<'a> {
     file: &'a dyn File,
     span: Span,

@@ -13,126 +13,37 @@
 //!   recents                       [ ............................ )  in memory, rebuilt by replay at the start
 //! ```
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::path::{Path, PathBuf};
+mod entry;
+mod error;
+mod shared;
+
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use rmq_protocol::message::{RecordView, properties, property, tag_hash};
 use smallvec::SmallVec;
-use tracing::{error, warn};
 
+pub use self::entry::{Arrival, Arrivals};
+pub(crate) use self::entry::{Entry, LogReader};
+pub use self::error::DispatchError;
+pub(crate) use self::shared::{PendingChanges, Shared, State};
 use crate::fs::Fs;
-use crate::index::keys::{KeyHashes, KeyKind, RecentKeys, key_hashes};
-use crate::index::look_up::{Boundary, KeyQuery, Located};
-use crate::index::recent::{Pushed, RecentEntry};
+use crate::index::by_key::KeyQuery;
+use crate::index::by_time::Boundary;
+use crate::index::keys::{KeyKind, RecentKeys, key_hashes};
+use crate::index::look_up::Located;
 use crate::index::seal::SealError;
 use crate::index::worker::Worker;
 use crate::index::{Index, RunDamaged};
-use crate::queue::{QueueHead, QueueRef};
-use crate::queues::{QueueSource, Queues};
-use crate::settings::{RecordError, SETTINGS_TOPIC, SettingsState, Table, decode};
-use crate::tables::{Tables, TablesError};
-
-/// One message became visible. Handed to [`Arrivals`].
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// The queue it went to.
-    pub queue: QueueRef,
-    /// Its offset in that queue.
-    pub offset: i64,
-    /// Hash of its tag, 0 = no tag.
-    pub tag_hash: i64,
-    /// Where its record lies in the log.
-    pub position: u64,
-    /// When it was stored, ms since 1970.
-    pub store_time_ms: i64,
-}
-
-/// Whoever waits for messages.
-pub trait Arrivals: Send + Sync {
-    /// Messages of wanted queues became visible. Called outside every lock of the store; in log order within one call. Two calls may
-    /// overlap, so an arrival says "at least up to here", and not that nothing later has arrived.
-    fn arrived(&self, arrivals: &[Arrival]);
-}
-
-/// What dispatch needs to know of one record.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) queue: QueueRef,
-    pub(crate) queue_offset: i64,
-    pub(crate) position: u64,
-    pub(crate) size: u32,
-    pub(crate) tag_hash: i64,
-    pub(crate) store_ms: i64,
-    pub(crate) keys: KeyHashes,
-    /// The body of a settings record.
-    pub(crate) settings: Option<Bytes>,
-}
-
-impl Entry {
-    fn end(&self) -> u64 {
-        self.position + u64::from(self.size)
-    }
-}
-
-/// What the index asks of the log. Positions are those of record starts.
-pub(crate) trait LogReader: Send + Sync {
-    /// Shows the bytes of the record at `position` to `visit`; false when there is no intact record.
-    fn visit(&self, position: u64, visit: &mut dyn FnMut(&[u8])) -> bool;
-    /// Store time of the record at `position`, ms since 1970.
-    fn store_time(&self, position: u64) -> Option<i64>;
-    /// Position of the oldest record that is still kept.
-    fn start(&self) -> u64;
-    /// Where the segment that holds `position` ends.
-    fn segment_end(&self, position: u64) -> u64;
-    /// Returns once everything below `up_to` is on the disk.
-    fn make_durable(&self, up_to: u64) -> io::Result<()>;
-    /// Shows every intact record that starts in `[from, to)`, in log order.
-    fn scan(&self, from: u64, to: u64, visit: &mut dyn FnMut(u64, &[u8])) -> io::Result<()>;
-}
-
-/// Why what is derived from the log cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DispatchError {
-    /// The tables.
-    #[error(transparent)]
-    Tables(#[from] TablesError),
-    /// The index.
-    #[error("the index in {} cannot be opened: {problem}", dir.display())]
-    Index {
-        /// Its folder.
-        dir: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A settings record that this version cannot read.
-    #[error("the settings record at log position {position} cannot be applied: {problem}")]
-    Settings {
-        /// Where it lies.
-        position: u64,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The log is shorter than what was derived from it.
-    #[error(
-        "the log ends at {log}, but the tables were made from it up to {tables} and the index up to {index}: a part of the log that was durable is missing; \
-         restore it, or remove the folder of the derived files to go on with what is left"
-    )]
-    AheadOfLog {
-        /// End of the log.
-        log: u64,
-        /// Position the tables hold.
-        tables: u64,
-        /// Position the index holds.
-        index: u64,
-    },
-}
+use crate::queue::QueueRef;
+use crate::queues::Queues;
+use crate::settings::{SETTINGS_TOPIC, SettingsState};
+use crate::tables::Tables;
 
 /// How the derived files are kept.
 #[derive(Clone, Debug)]
@@ -150,47 +61,6 @@ pub(crate) struct Dispatcher {
     shared: Arc<Shared>,
     worker: Worker,
 }
-
-/// What the dispatcher and its background thread share.
-pub(crate) struct Shared {
-    pub(crate) config: DispatchConfig,
-    pub(crate) queues: Queues,
-    pub(crate) settings: Arc<SettingsState>,
-    pub(crate) state: Mutex<State>,
-    pub(crate) index: Index,
-    pub(crate) tables: Tables,
-    pub(crate) log: Arc<dyn LogReader>,
-    sink: ArcSwapOption<Arc<dyn Arrivals>>,
-    /// Everything below was dispatched.
-    dispatched: AtomicU64,
-    /// False while recovery replays the log.
-    live: AtomicBool,
-    /// One seal at a time.
-    pub(crate) sealing: Mutex<()>,
-}
-
-/// What changes with every record, behind the dispatcher's lock.
-pub(crate) struct State {
-    /// Queues that the next seal has to look at.
-    pub(crate) touched: Vec<QueueRef>,
-    pub(crate) keys: RecentKeys,
-    pub(crate) pending: PendingChanges,
-    /// Base of the times in recent entries.
-    pub(crate) base_ms: Option<i64>,
-    /// Largest store time so far.
-    pub(crate) newest_ms: i64,
-    /// Records that were handed over before they were confirmed.
-    held: VecDeque<Entry>,
-    /// Records below are in run files already.
-    index_from: u64,
-    /// Records below are in the tables already.
-    tables_from: u64,
-    /// A settings record that cannot be read; the store must not open over it.
-    refused: Option<(u64, RecordError)>,
-}
-
-/// Changes of settings that the tables do not hold yet; the last one of a key counts.
-pub(crate) type PendingChanges = HashMap<(Table, Box<str>), Option<Bytes>, RandomState>;
 
 impl Dispatcher {
     /// Opens what was derived from the log so far. Afterwards the log is to be replayed from [`replay_from`](Self::replay_from), and
@@ -498,137 +368,6 @@ impl Dispatcher {
     /// Ends the background work and writes nothing.
     pub(crate) fn abandon(&self) {
         self.worker.stop();
-    }
-}
-
-impl Shared {
-    /// Everything below this position was dispatched.
-    pub(crate) fn dispatched(&self) -> u64 {
-        self.dispatched.load(Ordering::Acquire)
-    }
-
-    /// One record, under the dispatcher's lock.
-    fn take(&self, state: &mut State, entry: &Entry, live: bool) {
-        let queue = &entry.queue;
-        let max = queue.max_offset();
-        if entry.position >= state.index_from {
-            let base = *state.base_ms.get_or_insert(entry.store_ms);
-            state.newest_ms = state.newest_ms.max(entry.store_ms);
-            let kept = RecentEntry {
-                position: entry.position,
-                tag_hash: entry.tag_hash,
-                size: entry.size,
-                time: u32::try_from(entry.store_ms - base).unwrap_or(u32::MAX),
-            };
-            let pushed = queue.recent().lock().push(entry.queue_offset, kept, max);
-            match pushed {
-                Pushed::Dense => {}
-                Pushed::AfterGap => {
-                    warn!(
-                        ?queue,
-                        offset = entry.queue_offset,
-                        position = entry.position,
-                        "the log has lost messages of this queue before this one"
-                    );
-                    if queue.min_offset() == max {
-                        queue.raise_min(entry.queue_offset);
-                    }
-                }
-                Pushed::Restarted => {
-                    error!(
-                        ?queue,
-                        offset = entry.queue_offset,
-                        position = entry.position,
-                        "the offsets of this queue jump; what is before is given up"
-                    );
-                    queue.raise_min(entry.queue_offset);
-                }
-                Pushed::Taken => {
-                    error!(
-                        ?queue,
-                        offset = entry.queue_offset,
-                        position = entry.position,
-                        "two records have this offset; the later one is not readable"
-                    );
-                    return;
-                }
-            }
-            for hash in &entry.keys {
-                state.keys.push(*hash, entry.position);
-            }
-        }
-        if queue.touch() {
-            state.touched.push(queue.clone());
-        }
-        if entry.position >= state.tables_from {
-            queue.set_last(entry.position);
-            if let Some(body) = &entry.settings {
-                self.take_settings(state, entry.position, body, live);
-            }
-        }
-        if entry.queue_offset >= max {
-            queue.set_max(entry.queue_offset + 1);
-        }
-    }
-
-    fn take_settings(&self, state: &mut State, position: u64, body: &[u8], live: bool) {
-        let changes = match decode(body) {
-            Ok(changes) => changes,
-            Err(error) => {
-                error!(position, %error, "a settings record cannot be read");
-                state.refused.get_or_insert((position, error));
-                return;
-            }
-        };
-        if !live {
-            // Whoever appends changes the current values itself.
-            self.settings.update(&changes);
-        }
-        for change in changes {
-            if change.table == Table::QueueHeads {
-                for queue in self.queues.of_topic(&change.key, self) {
-                    queue.raise_floor(queue.max_offset());
-                    if queue.touch() {
-                        state.touched.push(queue);
-                    }
-                }
-            } else {
-                state
-                    .pending
-                    .insert((change.table, change.key.into_boxed_str()), change.value);
-            }
-        }
-    }
-
-    /// Brings the bounds of a queue in line with runs and recents after a replay.
-    fn settle(&self, queue: &QueueRef) {
-        let recent = queue.recent().lock();
-        let recent_first = (!recent.is_empty()).then(|| recent.first());
-        drop(recent);
-        let oldest = self
-            .first_in_runs(queue.topic(), queue.queue_id())
-            .or(recent_first);
-        let max = queue.max_offset();
-        queue.set_next_offset(max);
-        queue.set_min(oldest.unwrap_or(max).max(queue.floor()).min(max));
-    }
-}
-
-impl QueueSource for Shared {
-    fn head(&self, topic: &str, queue_id: i32) -> Option<QueueHead> {
-        self.tables.head(topic, queue_id)
-    }
-
-    fn heads_of(&self, topic: &str) -> Vec<(i32, QueueHead)> {
-        self.tables.heads_of(topic)
-    }
-
-    fn oldest_offset(&self, topic: &str, queue_id: i32, head: &QueueHead) -> Option<i64> {
-        // Most idle queues have nothing left in the log: no run needs to be asked.
-        if head.last <= self.log.start() && head.last != 0 {
-            return None;
-        }
-        self.first_in_runs(topic, queue_id)
     }
 }
 

@@ -1,0 +1,68 @@
+//! Looking up a key in a run.
+
+use super::read::{u32_at, u64_at};
+use super::{ENTRIES_PER_BLOCK, FILTER_PER_BLOCK, KEY, KEYS_PER_BLOCK, Run, RunDamaged, filter};
+
+impl Run {
+    /// Whether the filter lets a key through.
+    pub(crate) fn may_hold_key(&self, hash: u64) -> Result<bool, RunDamaged> {
+        if self.filter_blocks == 0 {
+            return Ok(false);
+        }
+        let at = filter::block_of(self.filter_blocks, hash);
+        let before = self.entries.div_ceil(ENTRIES_PER_BLOCK) + self.keys.div_ceil(KEYS_PER_BLOCK);
+        let group = at / FILTER_PER_BLOCK;
+        let bytes = self.block(
+            self.filter_at,
+            filter::BLOCK,
+            self.filter_blocks,
+            FILTER_PER_BLOCK,
+            group,
+            before,
+        )?;
+        Ok(filter::may_contain(
+            &bytes[(at % FILTER_PER_BLOCK) * filter::BLOCK..][..filter::BLOCK],
+            hash,
+        ))
+    }
+
+    fn key(&self, index: usize) -> Result<(u64, u64), RunDamaged> {
+        let bytes = self.key_block(index / KEYS_PER_BLOCK)?;
+        let at = (index % KEYS_PER_BLOCK) * KEY;
+        Ok((
+            u64_at(bytes, at),
+            self.span.from + u64::from(u32_at(bytes, at + 8)),
+        ))
+    }
+
+    /// Shows the positions of a key's records, newest first, until `visit` says false. Returns whether it never did.
+    pub(crate) fn key_positions(
+        &self,
+        hash: u64,
+        mut visit: impl FnMut(u64) -> bool,
+    ) -> Result<bool, RunDamaged> {
+        if !self.may_hold_key(hash)? {
+            return Ok(true);
+        }
+        let (mut low, mut high) = (0, self.keys);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.key(middle)?.0 <= hash {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        while low > 0 {
+            low -= 1;
+            let (other, position) = self.key(low)?;
+            if other != hash {
+                break;
+            }
+            if !visit(position) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
