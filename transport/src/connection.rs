@@ -5,8 +5,8 @@
 //!             ▲                                                                      │
 //!             └──────────────────────────────────────────────────────────────────────┘
 //! ```
-//! It holds no buffer while it waits, except for the bytes of an unfinished frame. It does not read while too much waits to be
-//! sent or answered: the peer then feels it through TCP.
+//! It holds no buffer while it waits, except for the bytes of an unfinished frame. It handles and reads nothing while too much
+//! waits to be sent or answered: the peer then feels it through TCP.
 
 use std::io;
 use std::pin::Pin;
@@ -40,8 +40,10 @@ pub(crate) struct Connection<S: Service, IO> {
     limits: Arc<TransportLimits>,
     clock: Arc<dyn Clock>,
     batch: S::Batch,
-    /// Bytes of an unfinished frame.
+    /// Bytes of an unfinished frame; after a pause also frames that were read and not handled.
     rest: Vec<u8>,
+    /// Whether `rest` may start with a whole frame.
+    paused: bool,
     out: BytesMut,
     /// Bytes of `out` that have been written.
     sent: usize,
@@ -80,6 +82,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             clock,
             batch: S::Batch::default(),
             rest: Vec::new(),
+            paused: false,
             out: BytesMut::new(),
             sent: 0,
             timer: None,
@@ -117,12 +120,13 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             if let Some(reason) = self.ended(blocked) {
                 return Poll::Ready(reason);
             }
-            let may_read = self.read_closed.is_none()
-                && !self.peer.is_draining()
-                && self.unsent() < self.limits.out_bytes_pause
-                && self.peer.parked() < self.limits.parked_requests_max;
-            if may_read {
-                match self.poll_read(cx) {
+            if self.read_closed.is_none() && !self.peer.is_draining() && !self.is_full() {
+                let read = if self.paused {
+                    Poll::Ready(self.go_on())
+                } else {
+                    self.poll_read(cx)
+                };
+                match read {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(reason)) => {
                         // What was asked before the end is still answered.
@@ -141,6 +145,20 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
     fn unsent(&self) -> usize {
         self.out.len() - self.sent
+    }
+
+    /// Whether so much waits to be sent or answered that no further request may be handled.
+    fn is_full(&self) -> bool {
+        self.unsent() >= self.limits.out_bytes_pause
+            || self.peer.parked() >= self.limits.parked_requests_max
+    }
+
+    /// Handles what was read before a pause.
+    fn go_on(&mut self) -> Result<(), CloseReason> {
+        let rest = std::mem::take(&mut self.rest);
+        let used = self.handle(&rest)?;
+        self.keep_rest(&rest[used..], true);
+        Ok(())
     }
 
     /// Whether nothing is left to do.
@@ -267,7 +285,13 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         }
         let mut used = 0;
         let mut requests = 0u32;
+        self.paused = false;
         let outcome = loop {
+            // A few requests can ask for far more than was read.
+            if requests > 0 && self.is_full() {
+                self.paused = true;
+                break Ok(used);
+            }
             match frame::split(&bytes[used..], &self.limits.frame) {
                 Ok(Split::Frame { frame, consumed }) => {
                     used += consumed;
@@ -367,7 +391,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 CloseReason::FirstFrame(limits.first_frame_timeout),
             );
         }
-        if !self.rest.is_empty() {
+        // While nothing is read, the rest of a frame cannot come.
+        if !self.rest.is_empty() && !self.paused && !self.is_full() {
             consider(
                 self.times.rest_since_ms + ms(limits.started_frame_timeout),
                 CloseReason::StartedFrame(limits.started_frame_timeout),
@@ -411,3 +436,6 @@ mod spare {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
