@@ -1,0 +1,112 @@
+//! What goes wrong, as a person needs it: what failed, the facts, why, and what to do.
+
+use crate::exit_code::Exit;
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    what: String,
+    facts: Vec<(&'static str, String)>,
+    cause: Option<String>,
+    tries: Vec<String>,
+}
+
+impl Failure {
+    /// `what` failed, in one sentence without a full stop.
+    pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self {
+            exit,
+            what: what.into(),
+            facts: Vec::new(),
+            cause: None,
+            tries: Vec::new(),
+        }
+    }
+
+    /// Adds a line `name: value` (an address, a path, a process).
+    pub(crate) fn fact(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.facts.push((name, value.to_string()));
+        self
+    }
+
+    /// Says why, with every source of `error`.
+    pub(crate) fn cause(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            let inner_text = inner.to_string();
+            // Many error types print their source themselves; say it once.
+            if !text.contains(&inner_text) {
+                text.push_str(": ");
+                text.push_str(&inner_text);
+            }
+            source = inner.source();
+        }
+        self.cause = Some(text);
+        self
+    }
+
+    /// Says why, in own words.
+    pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds something to do about it.
+    pub(crate) fn try_this(mut self, advice: impl Into<String>) -> Self {
+        self.tries.push(advice.into());
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> Exit {
+        self.exit
+    }
+
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The lines below the first: label and text, aligned by the printer.
+    pub(crate) fn details(&self) -> Vec<(&str, &str)> {
+        let mut lines: Vec<(&str, &str)> = self
+            .facts
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        if let Some(cause) = &self.cause {
+            lines.push(("cause", cause));
+        }
+        for (n, advice) in self.tries.iter().enumerate() {
+            lines.push((if n == 0 { "try" } else { "" }, advice));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open the store")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn the_cause_has_all_its_sources() {
+        let error = Outer(std::io::Error::other("no such device"));
+        let failure = Failure::new(Exit::Failed, "the broker did not start")
+            .cause(&error)
+            .try_this("a")
+            .try_this("b");
+        assert_eq!(
+            failure.details(),
+            [
+                ("cause", "cannot open the store: no such device"),
+                ("try", "a"),
+                ("", "b")
+            ]
+        );
+        assert_eq!(failure.exit_code(), Exit::Failed);
+    }
+}

@@ -1,0 +1,24 @@
+//! What the process exits with. Part of the interface: scripts rely on it.
+
+use std::process::ExitCode;
+
+/// Exit codes of `rmq-ctl`. 2 (usage) is also what the argument parser uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It failed, and no other code says more.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// A server could not be reached, or did not answer in time. Worth another try.
+    Unreachable = 5,
+    /// Something is in the way: a port is taken, another process holds the data.
+    Conflict = 6,
+    /// A check found a problem.
+    CheckFailed = 10,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}

@@ -1,0 +1,193 @@
+//! `rmq-ctl dev` as a user runs it: the real process, its streams, its exit codes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+
+/// A running `rmq-ctl dev`; killed when dropped, so a failing test leaves nothing behind.
+struct Dev {
+    child: Child,
+    ready: Value,
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rmq-ctl"));
+    command
+        .arg("dev")
+        .args(args)
+        .stdin(Stdio::null())
+        .env_remove("RMQ_LOG");
+    command
+}
+
+fn start(args: &[&str]) -> Dev {
+    let mut all = vec!["--port", "0", "--broker-port", "0", "--print-json"];
+    all.extend(args);
+    let mut child = command(&all)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("rmq-ctl starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("stdout is piped"))
+        .read_line(&mut line)
+        .expect("stdout is UTF-8");
+    let ready = serde_json::from_str(&line)
+        .unwrap_or_else(|error| panic!("one line of JSON, got {line:?}: {error}"));
+    Dev { child, ready }
+}
+
+impl Dev {
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("the process is ours and still there");
+    }
+
+    fn stop(mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::INT);
+        let status = self.child.wait().expect("it can be waited for");
+        let mut rest = String::new();
+        self.child
+            .stdout
+            .take()
+            .expect("stdout is piped")
+            .read_to_string(&mut rest)
+            .expect("UTF-8");
+        assert_eq!(
+            rest, "",
+            "stdout carries the one line of JSON and nothing else"
+        );
+        status
+    }
+
+    fn address(&self, pointer: &str) -> String {
+        self.ready
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("{pointer} in {}", self.ready))
+            .to_owned()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Already ended when the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn says_where_it_is_in_one_line_and_stops_on_interrupt() {
+    let dev = start(&["--tmp", "--topics", "orders,payments"]);
+    for pointer in ["/nameServer", "/brokers/0/address"] {
+        let address = dev.address(pointer);
+        std::net::TcpStream::connect(&address)
+            .unwrap_or_else(|error| panic!("{pointer} {address}: {error}"));
+    }
+    assert!(!dev.address("/brokers/0/name").is_empty());
+    assert!(dev.stop().success());
+}
+
+#[test]
+fn a_second_start_beside_a_running_one_says_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().to_str().expect("UTF-8");
+    let first = start(&["--data", data]);
+    let second = command(&["--data", data, "--port", "0", "--broker-port", "0"])
+        .output()
+        .expect("it runs");
+    assert_eq!(second.status.code(), Some(6));
+    assert!(second.stdout.is_empty());
+    let stderr = String::from_utf8(second.stderr).expect("UTF-8");
+    assert!(stderr.contains("already running"), "{stderr}");
+    assert!(stderr.contains(&first.address("/nameServer")), "{stderr}");
+    assert!(stderr.contains(&first.child.id().to_string()), "{stderr}");
+    assert!(first.stop().success());
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    let refused = command(&["--tmp", "--port", &port, "--broker-port", "0"])
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(6));
+    let stderr = String::from_utf8(refused.stderr).expect("UTF-8");
+    assert!(stderr.contains(&format!("127.0.0.1:{port}")), "{stderr}");
+}
+
+#[test]
+fn the_messages_are_there_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().to_str().expect("UTF-8");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+
+    let first = start(&["--data", data, "--topics", "orders"]);
+    let name_server = first.address("/nameServer");
+    let queue = runtime.block_on(send(&name_server, "kept"));
+    assert!(first.stop().success());
+
+    // Killed this time: what was acknowledged must be there all the same.
+    let second = start(&["--data", data]);
+    let name_server = second.address("/nameServer");
+    assert_eq!(runtime.block_on(bodies(&name_server, queue)), ["kept"]);
+    let queue = runtime.block_on(send(&name_server, "kept too"));
+    second.signal(rustix::process::Signal::KILL);
+    drop(second);
+
+    let third = start(&["--data", data]);
+    let found = runtime.block_on(bodies(&third.address("/nameServer"), queue));
+    assert_eq!(
+        found.last().map(String::as_str),
+        Some("kept too"),
+        "{found:?}"
+    );
+    assert!(third.stop().success());
+    assert!(Path::new(data).join("dev.lock").exists());
+}
+
+/// Where a message went: topic, broker, queue, and its offset.
+type Place = (rmq_client::Queue, i64);
+
+async fn send(name_server: &str, body: &str) -> Place {
+    let client = rmq_client::Client::connect(format!("rmq://{name_server}"))
+        .await
+        .expect("connected");
+    let receipt = client
+        .producer()
+        .send(rmq_client::Message::new("orders", body.to_owned()))
+        .await
+        .expect("stored");
+    let place = (receipt.queue().clone(), receipt.queue_offset());
+    client.shutdown().await;
+    place
+}
+
+async fn bodies(name_server: &str, place: Place) -> Vec<String> {
+    let client = rmq_client::Client::connect(format!("rmq://{name_server}"))
+        .await
+        .expect("connected");
+    client
+        .wait_for_route("orders", std::time::Duration::from_secs(10))
+        .await
+        .expect("the topic is still there");
+    let (queue, offset) = place;
+    let options = rmq_client::PullOptions::default();
+    let pulled = client
+        .pull(&queue, offset, &options)
+        .await
+        .expect("readable");
+    let bodies = pulled
+        .messages
+        .iter()
+        .map(|message| String::from_utf8(message.body().to_vec()).expect("UTF-8"))
+        .collect();
+    client.shutdown().await;
+    bodies
+}
