@@ -1,7 +1,8 @@
 //! A small pool of threads for reads that wait for the disk, so that they never hold up a connection.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
@@ -20,7 +21,14 @@ pub struct ColdPoolFull {
 pub struct ColdPool {
     threads: usize,
     queue_max: usize,
-    jobs: Mutex<Option<SyncSender<Job>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: Option<SyncSender<Job>>,
+    running: Vec<JoinHandle<()>>,
+    stopped: bool,
 }
 
 impl ColdPool {
@@ -28,25 +36,35 @@ impl ColdPool {
         Self {
             threads,
             queue_max,
-            jobs: Mutex::new(None),
+            state: Mutex::default(),
         }
     }
 
     /// Has `job` run on one of the threads.
     ///
     /// # Errors
-    /// When too many wait already; `job` is dropped.
+    /// When too many wait already, or the store is closed; `job` is dropped.
     pub fn spawn(&self, job: impl FnOnce() + Send + 'static) -> Result<(), ColdPoolFull> {
-        let mut jobs = self.jobs.lock();
-        let sender = jobs.get_or_insert_with(|| self.start());
-        sender.try_send(Box::new(job)).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => ColdPoolFull {
-                waiting: self.queue_max,
-            },
-        })
+        let full = ColdPoolFull {
+            waiting: self.queue_max,
+        };
+        let mut state = self.state.lock();
+        if state.stopped {
+            return Err(full);
+        }
+        if state.jobs.is_none() {
+            self.start(&mut state);
+        }
+        let sent = state.jobs.as_ref().map(|jobs| jobs.try_send(Box::new(job)));
+        // A refused job is dropped outside the lock: it may hold the last handle of the store.
+        drop(state);
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(full),
+        }
     }
 
-    fn start(&self) -> SyncSender<Job> {
+    fn start(&self, state: &mut State) {
         let (sender, receiver) = sync_channel::<Job>(self.queue_max);
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..self.threads {
@@ -54,16 +72,29 @@ impl ColdPool {
             let started = std::thread::Builder::new()
                 .name(format!("rmq-cold-{number}"))
                 .spawn(move || work(&receiver));
-            if let Err(error) = started {
-                tracing::error!("cannot start a thread for cold reads: {error}");
+            match started {
+                Ok(thread) => state.running.push(thread),
+                Err(error) => tracing::error!("cannot start a thread for cold reads: {error}"),
             }
         }
-        sender
+        // Without a thread the jobs would wait for ever; with one, it does the others' work.
+        state.jobs = (!state.running.is_empty()).then_some(sender);
     }
 
-    /// Ends the threads after what they are doing.
+    /// Ends the threads after the jobs they have, and waits for that.
     pub(crate) fn stop(&self) {
-        *self.jobs.lock() = None;
+        let running = {
+            let mut state = self.state.lock();
+            state.stopped = true;
+            state.jobs = None;
+            std::mem::take(&mut state.running)
+        };
+        for thread in running {
+            // The last handle of the store may go away in one of its jobs.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread for cold reads panicked");
+            }
+        }
     }
 }
 

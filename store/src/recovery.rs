@@ -169,6 +169,7 @@ pub(crate) fn open_segments(
 /// Reads what the derived files do not have yet, and settles the end of the log. `closed_at` is where a store that was closed, or
 /// is new, has ended: nothing was ever written above.
 pub(crate) fn replay(
+    dir: &Path,
     files: &Files,
     dispatcher: &Dispatcher,
     watermark: u64,
@@ -177,6 +178,16 @@ pub(crate) fn replay(
     let began = Instant::now();
     let start = LogReader::start(files);
     let from = dispatcher.replay_from().max(start);
+    let files_end = files.segments().last().map_or(0, |last| last.end());
+    if from.max(watermark) > files_end {
+        return Err(OpenError::NotWhole {
+            dir: layout::log(dir),
+            problem: format!(
+                "it was durable up to position {}, but its files end at {files_end}; restore the newest files, or start in an empty folder",
+                from.max(watermark)
+            ),
+        });
+    }
     let mut report = RecoveryReport {
         start,
         end: from,
@@ -238,11 +249,12 @@ pub(crate) fn replay(
     if closed_at != Some(end) {
         report.cut_bytes = cut(files, end)?;
     }
+    write_again(files, watermark, end)?;
     let marks = &files.positions;
     for mark in [&marks.appended, &marks.written, &marks.confirmed] {
         mark.store(end, Ordering::Release);
     }
-    // What survived a crash may be in the page cache only; the first sync covers it.
+    // What survived a crash may be in the page cache only; the next sync covers it.
     marks.flushed.store(watermark.min(end), Ordering::Release);
     marks.checked_from.store(from, Ordering::Release);
     dispatcher.finish_replay(end)?;
@@ -268,6 +280,28 @@ fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
         files.crash_point("recovery.cut");
     }
     Ok(cut)
+}
+
+/// Writes what lies between the watermark and the end once more. If its sync failed in the life before, the system takes those pages
+/// for clean although the disk never got them, and no sync would bring them there.
+fn write_again(files: &Files, watermark: u64, end: u64) -> Result<(), OpenError> {
+    const STEP: u64 = 1 << 20;
+    let mut at = watermark;
+    while at < end {
+        let Some(segment) = files.segment(at) else {
+            return Ok(());
+        };
+        let bytes = STEP.min(end.min(segment.end()) - at);
+        let path = files.segment_path(segment.base());
+        let written = segment
+            .view(at, bytes)
+            .ok_or_else(|| io::Error::other("it cannot be read"))
+            // Copied first: the source must not be the very pages that are written.
+            .and_then(|slice| segment.write(at, &slice.to_vec()));
+        written.map_err(OpenError::io("write the end of", &path))?;
+        at += bytes;
+    }
+    Ok(())
 }
 
 /// Bytes from `from` to the last one that is not zero, as far as it looks: this is for the report only.

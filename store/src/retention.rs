@@ -1,11 +1,13 @@
 //! Removal of whole segments: those whose newest message is older than the retention. The active segment stays, and nothing that has
 //! not expired is ever removed for want of space: the store refuses writes before that.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rmq_protocol::message::RecordView;
 
-use crate::commit_log::{CommitLog, Found};
+use crate::commit_log::{CommitLog, Files, Found};
+use crate::segment::{Segment, Slice};
 
 /// What a round of retention did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,12 +44,11 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
     for pair in segments.windows(2) {
         let [old, next] = pair else { continue };
         // The first record of the next segment is newer than everything in this one.
-        let newest_ms = match files.look(next, next.base()) {
-            Found::Record(slice) if next.base() < confirmed => RecordView::parse(&slice)
+        let newest_ms = first_record(files, next, confirmed).and_then(|slice| {
+            RecordView::parse(&slice)
                 .ok()
-                .map(|record| record.store_ms()),
-            _ => None,
-        };
+                .map(|record| record.store_ms())
+        });
         match newest_ms {
             Some(newest_ms) if newest_ms.saturating_add(log.config.retention_ms) < now_ms => {
                 keep_from = Some(old.end())
@@ -72,6 +73,16 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
                 path: path.display().to_string(),
                 source,
             })?;
+        // Oldest first on the disk as well: a gap would be taken for a loss.
+        if let Some(folder) = path.parent() {
+            files
+                .fs
+                .sync_dir(folder)
+                .map_err(|source| RetentionError::Remove {
+                    path: path.display().to_string(),
+                    source,
+                })?;
+        }
         files.crash_point("retention.removed");
         removed.segments += 1;
         removed.bytes += segment.end() - segment.base();
@@ -82,4 +93,13 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
         "expired messages removed"
     );
     Ok(removed)
+}
+
+/// The first intact record of a segment below `confirmed`, past whatever is damaged.
+fn first_record(files: &Files, segment: &Arc<Segment>, confirmed: u64) -> Option<Slice> {
+    let at = |position| match files.look(segment, position) {
+        Found::Record(slice) if position < confirmed => Some(slice),
+        _ => None,
+    };
+    at(segment.base()).or_else(|| at(files.resync(segment, segment.base(), confirmed)?))
 }

@@ -115,7 +115,13 @@ impl Store {
         let dispatcher = Dispatcher::open(&layout::index(&dir), Arc::clone(&fs), reader, derived)?;
         // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
         let durable = durable.max(dispatcher.durable_log());
-        let report = recovery::replay(&files, &dispatcher, durable, closed_at)?;
+        let report = recovery::replay(&dir, &files, &dispatcher, durable, closed_at)?;
+        if config.flush == FlushMode::Sync {
+            // Readers see it from now on, so it must not be lost any more.
+            files
+                .make_durable(report.end)
+                .map_err(OpenError::io("sync the log in", &dir))?;
+        }
         watermark
             .unseal()
             .map_err(OpenError::io("write", &mark_path))?;
@@ -490,6 +496,7 @@ impl Store {
 impl Drop for Inner {
     fn drop(&mut self) {
         if !*self.closed.get_mut() {
+            self.cold.stop();
             self.log.abandon();
             self.log.files.stop_preparer();
             self.log.dispatcher.abandon();

@@ -55,6 +55,8 @@ pub(crate) struct Files {
     segments: ArcSwap<Vec<Arc<Segment>>>,
     /// Changes of the list, one at a time.
     changing: Mutex<()>,
+    /// One sync at a time: the system reports a failed write to one caller only, and the other must not take it for durable.
+    syncing: Mutex<()>,
     spare: Mutex<Spare>,
     spare_wanted: Condvar,
     preparer: Mutex<Option<JoinHandle<()>>>,
@@ -70,6 +72,8 @@ struct Spare {
     segment: Option<Arc<Segment>>,
     /// Base of the segment to prepare.
     wanted: Option<u64>,
+    /// Base of the segment that could not be prepared: left to the append that needs it.
+    failed: Option<u64>,
     stop: bool,
 }
 
@@ -82,6 +86,7 @@ impl Files {
             positions: Marks::default(),
             segments: ArcSwap::from_pointee(segments),
             changing: Mutex::default(),
+            syncing: Mutex::default(),
             spare: Mutex::default(),
             spare_wanted: Condvar::new(),
             preparer: Mutex::default(),
@@ -108,6 +113,10 @@ impl Files {
 
     /// The segment that begins at `base`: prepared before, or made now. It is part of the log from then on.
     pub(crate) fn next_segment(&self, base: u64) -> Result<Arc<Segment>, AppendError> {
+        // Prepared before a restart: it has been part of the log since recovery.
+        if let Some(segment) = self.segment(base) {
+            return Ok(segment);
+        }
         let now = (self.config.now_ms)();
         if self.health.is_out_of_space() && now < *self.no_space_until_ms.lock() {
             return Err(self.health.no_space(self.space_text("the disk is full")));
@@ -194,7 +203,7 @@ impl Files {
             return;
         }
         let mut spare = self.spare.lock();
-        if spare.segment.is_none() && spare.wanted != Some(base) {
+        if spare.segment.is_none() && spare.wanted != Some(base) && spare.failed != Some(base) {
             spare.wanted = Some(base);
             self.spare_wanted.notify_one();
         }
@@ -229,6 +238,7 @@ impl Files {
                     };
                     let mut spare = files.spare.lock();
                     spare.wanted = None;
+                    spare.failed = made.is_none().then_some(base);
                     spare.segment = made;
                 }
             })?;
@@ -242,6 +252,10 @@ impl Files {
             return None;
         }
         // No room now is no failure yet: the append that needs it will say so.
+        let space = self.fs.space(&self.config.dir).ok()?;
+        if space.used_ratio() > self.config.disk_full_ratio {
+            return None;
+        }
         Segment::create(&*self.fs, &path, base, self.config.segment_bytes)
             .inspect_err(|error| tracing::warn!("cannot prepare {}: {error}", path.display()))
             .ok()
@@ -262,6 +276,7 @@ impl Files {
 
     /// Makes everything written below `end` durable. The first failure poisons the store.
     pub(crate) fn sync_up_to(&self, end: u64) -> Result<(), AppendError> {
+        let _syncing = self.syncing.lock();
         self.health.check_writable()?;
         let from = self.positions.flushed.load(Ordering::Acquire);
         for segment in self.segments.load().iter() {

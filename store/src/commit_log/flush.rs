@@ -121,22 +121,43 @@ impl Flush {
     fn run_sync(&self, log: &CommitLog) {
         let positions = &log.files.positions;
         let mut last_watermark = Instant::now();
+        let mut watermark_lags = false;
         loop {
-            {
+            let wanted = {
                 let mut state = self.state.lock();
-                while !state.stop && state.wanted <= positions.written.load(Ordering::Acquire) {
-                    self.wake.wait(&mut state);
+                let mut timed_out = false;
+                while !state.stop
+                    && !timed_out
+                    && state.wanted <= positions.written.load(Ordering::Acquire)
+                {
+                    if watermark_lags {
+                        timed_out = self
+                            .wake
+                            .wait_for(&mut state, WATERMARK_INTERVAL)
+                            .timed_out();
+                    } else {
+                        self.wake.wait(&mut state);
+                    }
                 }
                 if state.stop {
                     return;
                 }
+                !timed_out
+            };
+            if !wanted {
+                // Nothing more comes for now: what was acknowledged last must not be taken for a torn tail.
+                self.raise_watermark(&log.files);
+                watermark_lags = false;
+                continue;
             }
             match log.write_and_sync() {
                 Ok(end) => {
                     self.acknowledge(end);
+                    watermark_lags = true;
                     if last_watermark.elapsed() >= WATERMARK_INTERVAL {
                         self.raise_watermark(&log.files);
                         last_watermark = Instant::now();
+                        watermark_lags = false;
                     }
                 }
                 Err(error) => {
@@ -187,7 +208,8 @@ impl Flush {
         }
     }
 
-    fn acknowledge(&self, end: u64) {
+    /// Sync mode: everything below `end` is flushed.
+    pub(crate) fn acknowledge(&self, end: u64) {
         let ready: Vec<(u64, Done)> = {
             let mut waiters = self.waiters.lock();
             waiters.extract_if(.., |(up_to, _)| *up_to <= end).collect()

@@ -33,7 +33,7 @@ use crate::queue::QueueRef;
 use crate::settings::SETTINGS_TOPIC;
 
 /// Staged bytes beyond this are written by the append that finds them.
-const STAGED_BYTES_MAX: usize = 32 << 20;
+const STAGED_BYTES_MAX: u64 = 32 << 20;
 /// A staging buffer larger than this is not kept.
 const KEEP_STAGING_BYTES: usize = 4 << 20;
 /// Total size and magic of the filler at the end of a segment.
@@ -157,15 +157,12 @@ impl CommitLog {
     pub(crate) fn append(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
         let mut prepared = Prepared::new(message, &self.config)?;
         let now = (self.config.now_ms)();
-        let (appended, staged) = {
+        let appended = {
             let mut appender = self.append.lock();
             self.make_room(&mut appender, prepared.size)?;
-            (
-                self.push(&mut appender, &mut prepared, now),
-                appender.staging.bytes.len(),
-            )
+            self.push(&mut appender, &mut prepared, now)
         };
-        self.relieve(staged)?;
+        self.relieve(appended.end)?;
         Ok(appended)
     }
 
@@ -186,26 +183,34 @@ impl CommitLog {
             });
         }
         let now = (self.config.now_ms)();
-        let (appended, staged) = {
+        let appended: SmallVec<[Appended; 8]> = {
             let mut appender = self.append.lock();
             // A batch does not cross segments, so that nothing can fail in its middle.
             self.make_room(&mut appender, total)?;
-            let appended = prepared
+            prepared
                 .iter_mut()
                 .map(|record| self.push(&mut appender, record, now))
-                .collect();
-            (appended, appender.staging.bytes.len())
+                .collect()
         };
-        self.relieve(staged)?;
+        if let Some(last) = appended.last() {
+            self.relieve(last.end)?;
+        }
         Ok(appended)
     }
 
-    /// Writes what is staged when it has become too much.
-    fn relieve(&self, staged: usize) -> Result<(), AppendError> {
-        if staged > STAGED_BYTES_MAX {
-            self.write_out()
-        } else {
-            Ok(())
+    /// Writes what is staged when it has become too much: whoever appends faster than the disk writes waits for it here.
+    fn relieve(&self, end: LogPosition) -> Result<(), AppendError> {
+        let written = self.files.positions.written.load(Ordering::Acquire);
+        if end.0.saturating_sub(written) <= STAGED_BYTES_MAX {
+            return Ok(());
+        }
+        match self.config.flush {
+            FlushMode::Async { .. } => self.write_out(),
+            FlushMode::Sync => {
+                let flushed = self.write_and_sync()?;
+                self.flush.acknowledge(flushed);
+                Ok(())
+            }
         }
     }
 

@@ -183,6 +183,13 @@ impl SimulatedDisk {
             free: state.free,
             ..State::default()
         };
+        if crash == Crash::Kill {
+            // The system goes on: what was not synced still is not.
+            next.steps = state.steps[..steps.min(state.steps.len())].to_vec();
+            return Self {
+                state: Arc::new(Mutex::new(next)),
+            };
+        }
         // The next life starts with what is there, all of it safe.
         let created = next.names.iter().map(|(path, file)| {
             Step::Name(NameChange::Create {
@@ -561,12 +568,17 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 6, "{seen:?}");
-        // A second crash keeps what survived the first.
-        let again = after(steps, Crash::Kill);
-        assert_eq!(
-            read(&again.after_crash(again.steps(), Crash::PowerLoss), "d/g").as_deref(),
-            Some(&b"samore"[..])
-        );
+        // What survived the power survives it again; what only survived the process still waits for a sync.
+        let twice = |first| {
+            let again = after(steps, first);
+            let last = again.after_crash(again.steps(), Crash::PowerLoss);
+            (read(&last, "d/f"), read(&last, "d/g"))
+        };
+        assert_eq!(twice(Crash::Kill), (Some(b"safe".to_vec()), None));
+        assert_eq!(twice(Crash::PowerLoss), (Some(b"safe".to_vec()), None));
+        let torn = Crash::Torn { seed: 1 };
+        let once = after(steps, torn);
+        assert_eq!(twice(torn), (read(&once, "d/f"), read(&once, "d/g")));
     }
 
     #[test]
