@@ -1,0 +1,219 @@
+//! Name servers and a broker in a folder of their own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rmq_client::{Client, Queue, TopicSpec};
+use tempfile::TempDir;
+
+use crate::process::Process;
+
+/// Longest time for a route to follow a broker.
+const ROUTE_WITHIN: Duration = Duration::from_secs(20);
+
+/// How the broker acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// When the system has the message.
+    Async,
+    /// When the disk has it.
+    Sync,
+}
+
+impl Flush {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Async => "flush=async",
+            Self::Sync => "flush=sync",
+        }
+    }
+}
+
+/// Name servers and one broker. Everything ends, and the folder goes, when this is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    /// `None` while one is down.
+    name_servers: Vec<Option<Process>>,
+    /// They keep their addresses over a restart.
+    name_server_addrs: Vec<String>,
+    broker: Option<Process>,
+    flush: Flush,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts `name_servers` name servers and a broker.
+    ///
+    /// # Panics
+    /// When one of them does not start.
+    #[must_use]
+    pub fn start(name_servers: usize, flush: Flush) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut cluster = Self {
+            name_servers: (0..name_servers).map(|_| None).collect(),
+            name_server_addrs: vec!["127.0.0.1:0".to_owned(); name_servers],
+            broker: None,
+            flush,
+            folder,
+        };
+        for index in 0..name_servers {
+            cluster.start_name_server(index);
+        }
+        cluster.start_broker();
+        cluster
+    }
+
+    /// Starts the broker on its data; it gets another port each time.
+    ///
+    /// # Panics
+    /// When it runs already or does not start.
+    pub fn start_broker(&mut self) {
+        assert!(self.broker.is_none(), "the broker runs already");
+        let args = [
+            "--listen".to_owned(),
+            "127.0.0.1:0".to_owned(),
+            "--management".to_owned(),
+            "127.0.0.1:0".to_owned(),
+            "--advertise".to_owned(),
+            "127.0.0.1".to_owned(),
+            "--name-servers".to_owned(),
+            self.name_server_addrs.join(";"),
+            "--data".to_owned(),
+            self.folder.path().join("data").display().to_string(),
+            "--set".to_owned(),
+            self.flush.setting().to_owned(),
+            "--set".to_owned(),
+            format!("segmentBytes={}", 16 << 20),
+        ];
+        self.broker = Some(Process::start("rmq-broker", &args, &self.log("broker")));
+    }
+
+    /// Starts a name server, at its old address where it had one.
+    ///
+    /// # Panics
+    /// When it runs already or does not start.
+    pub fn start_name_server(&mut self, index: usize) {
+        assert!(
+            self.name_servers[index].is_none(),
+            "the name server runs already"
+        );
+        let args = ["--listen".to_owned(), self.name_server_addrs[index].clone()];
+        let process = Process::start("rmq-namesrv", &args, &self.log(&format!("namesrv-{index}")));
+        self.name_server_addrs[index] = process.addr().to_owned();
+        self.name_servers[index] = Some(process);
+    }
+
+    /// Kills the broker with SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_broker(&mut self) {
+        self.broker.take().expect("the broker runs").kill();
+    }
+
+    /// Kills a name server with SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_name_server(&mut self, index: usize) {
+        self.name_servers[index]
+            .take()
+            .expect("the name server runs")
+            .kill();
+    }
+
+    /// Takes the broker out, for example to stop it gently.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn take_broker(&mut self) -> Process {
+        self.broker.take().expect("the broker runs")
+    }
+
+    /// The broker.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn broker(&mut self) -> &mut Process {
+        self.broker.as_mut().expect("the broker runs")
+    }
+
+    /// A name server.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn name_server(&mut self, index: usize) -> &mut Process {
+        self.name_servers[index]
+            .as_mut()
+            .expect("the name server runs")
+    }
+
+    /// A client that knows all name servers.
+    ///
+    /// # Panics
+    /// When none of them answers.
+    pub async fn client(&self) -> Client {
+        let url = format!("rmq://{}", self.name_server_addrs.join(","));
+        Client::connect(url).await.expect("a name server answers")
+    }
+
+    /// Waits until the routes show the broker where it is now; answers the topic's writable queues.
+    ///
+    /// # Panics
+    /// When that takes longer than 20 s.
+    pub async fn queues(&mut self, client: &Client, topic: &str) -> Vec<Queue> {
+        let addr = self.broker().addr().to_owned();
+        let followed = tokio::time::timeout(ROUTE_WITHIN, async {
+            loop {
+                if let Ok(route) = client.refresh_route(topic).await
+                    && let Some(queue) = route.writable().first()
+                    && route.master(queue.broker()) == Some(addr.as_str())
+                {
+                    return route.writable().to_vec();
+                }
+                // Asking again is what makes progress visible; a yield between keeps one core free for the servers.
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        followed.unwrap_or_else(|_| {
+            panic!(
+                "the route of {topic} does not follow the broker; its log:\n{}",
+                self.broker().log()
+            )
+        })
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Panics
+    /// When it cannot be created.
+    pub async fn create_topic(&mut self, client: &Client, topic: &str, queues: u16) -> Vec<Queue> {
+        let created = async {
+            // The broker may not have registered yet.
+            while client
+                .cluster_info()
+                .await
+                .is_ok_and(|info| info.broker_addr_table.is_empty())
+            {
+                tokio::task::yield_now().await;
+            }
+            client
+                .admin()
+                .create_topic(&TopicSpec::new(topic).queues(queues))
+                .await
+        };
+        tokio::time::timeout(ROUTE_WITHIN, created)
+            .await
+            .expect("the broker registers")
+            .expect("a topic can be created");
+        self.queues(client, topic).await
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.log"))
+    }
+}
