@@ -1,2 +1,48 @@
-//! Entry point.
-fn main() {}
+//! Tasks of the project, run as `cargo xtask <task>`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program talks to its terminal"
+)]
+
+mod facilities;
+mod runner;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Check and test everything.
+    Test(test::Options),
+    /// Check the rules that the compiler does not hold.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match Args::parse().task {
+        Task::Test(options) => test::run(&options),
+        Task::Tidy => {
+            let problems = tidy::check();
+            for problem in &problems {
+                eprintln!("tidy: {problem}");
+            }
+            if problems.is_empty() {
+                println!("tidy: all rules hold");
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

@@ -1,3 +1,5 @@
+//! Tests of dispatch, split by what they look at.
+
 mod damage;
 mod model;
 mod rig;

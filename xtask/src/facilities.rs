@@ -1,0 +1,180 @@
+//! What the tests with foreign clients need: looked for, installed when that is wanted and possible, fetched in the background.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A program that the tests use and the Debian packages that bring it.
+struct Tool {
+    program: &'static str,
+    version_args: &'static [&'static str],
+    packages: &'static [&'static str],
+    for_what: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        program: "javac",
+        version_args: &["-version"],
+        packages: &["openjdk-17-jdk-headless"],
+        for_what: "the Java client",
+    },
+    Tool {
+        program: "mvn",
+        version_args: &["-version"],
+        packages: &["maven"],
+        for_what: "the Java client",
+    },
+    Tool {
+        program: "go",
+        version_args: &["version"],
+        packages: &["golang-go"],
+        for_what: "the Go client",
+    },
+    Tool {
+        program: "python3",
+        version_args: &["--version"],
+        packages: &["python3", "python3-venv"],
+        for_what: "the C++ client (in a Python package)",
+    },
+];
+
+fn runs(program: &str, args: &[&str]) -> bool {
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Says what is missing; installs it when `install` is set and this is root on Debian.
+pub(crate) fn ensure(install: bool) {
+    let missing: Vec<&Tool> = TOOLS
+        .iter()
+        .filter(|tool| !runs(tool.program, tool.version_args))
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    for tool in &missing {
+        println!("missing: {} for {}", tool.program, tool.for_what);
+    }
+    if !install {
+        println!(
+            "run with --install to have them installed; without them those tests say `skipped: why`"
+        );
+        return;
+    }
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    if !is_root || !Path::new("/etc/debian_version").exists() {
+        println!("not installed: that needs root on Debian; those tests say `skipped: why`");
+        return;
+    }
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|tool| tool.packages)
+        .copied()
+        .collect();
+    println!("installing Debian packages: {}", packages.join(" "));
+    let apt = |args: &[&str]| {
+        let status = Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(args)
+            .stdin(Stdio::null())
+            .status();
+        if !status.is_ok_and(|status| status.success()) {
+            println!("apt-get {} did not succeed", args.join(" "));
+        }
+    };
+    apt(&["update", "-qq"]);
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(packages);
+    apt(&args);
+}
+
+/// The folder that downloads are kept in.
+pub(crate) fn cache_dir() -> PathBuf {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("rmq")
+}
+
+/// A download that goes on while cargo compiles.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    what: &'static str,
+    child: Option<Child>,
+}
+
+impl Fetch {
+    /// Starts what fetches the parts of the foreign clients.
+    pub(crate) fn start_all(root: &Path) -> Vec<Self> {
+        let python = cache_dir().join("python");
+        let pip = format!(
+            "test -e '{0}/ready-0.4.4' || {{ python3 -m venv '{0}' && '{0}/bin/pip' install --quiet rocketmq==0.4.4 && touch '{0}/ready-0.4.4'; }}",
+            python.display()
+        );
+        let mut fetches = Vec::new();
+        let java = root.join("e2e/java");
+        if java.join("pom.xml").exists() && runs("mvn", &["-version"]) {
+            println!("fetching Maven artifacts of the Java client in the background");
+            fetches.push(Self::start(
+                "Maven artifacts",
+                &java,
+                "mvn",
+                &["-q", "-B", "dependency:go-offline"],
+            ));
+        }
+        let go = root.join("e2e/go");
+        if go.join("go.mod").exists() && runs("go", &["version"]) {
+            println!("fetching Go modules of the Go client in the background");
+            fetches.push(Self::start(
+                "Go modules",
+                &go,
+                "go",
+                &["build", "-o", "/dev/null", "./..."],
+            ));
+        }
+        if root.join("e2e/python").exists() && runs("python3", &["--version"]) {
+            println!(
+                "fetching the Python package rocketmq 0.4.4 (with the C++ client) in the background"
+            );
+            fetches.push(Self::start("Python package", root, "sh", &["-c", &pip]));
+        }
+        fetches
+    }
+
+    fn start(what: &'static str, dir: &Path, program: &str, args: &[&str]) -> Self {
+        let child = Command::new("nice")
+            .args(["-n", "15", program])
+            .args(args)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .inspect_err(|error| println!("cannot fetch {what}: {error}"))
+            .ok();
+        Self { what, child }
+    }
+
+    /// Waits for the end.
+    pub(crate) fn finish(mut self) {
+        let Some(child) = &mut self.child else { return };
+        match child.wait() {
+            Ok(status) if status.success() => {}
+            // The test that needs it tries again, and says what is wrong.
+            Ok(status) => println!("fetching {}: ended with {status}", self.what),
+            Err(error) => println!("fetching {}: {error}", self.what),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Rules that the compiler does not hold: who may depend on whom, where `unsafe` may be, what no file may contain.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::test::root;
+
+/// What each crate may use of ours, tests aside. The reasons are in ARCHITECTURE.md.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("rmq-protocol", &[]),
+    ("rmq-transport", &["rmq-protocol"]),
+    ("rmq-store", &["rmq-protocol"]),
+    ("rmq-namesrv", &["rmq-protocol", "rmq-transport"]),
+    (
+        "rmq-broker",
+        &["rmq-protocol", "rmq-transport", "rmq-store"],
+    ),
+    ("rmq-client", &["rmq-protocol", "rmq-transport"]),
+    ("rmq-ctl", &["rmq-client", "rmq-namesrv", "rmq-broker"]),
+    // Not our servers, nor their transport: it must be able to measure anybody's.
+    ("rmq-bench", &["rmq-protocol"]),
+    ("rmq-e2e", &["rmq-protocol", "rmq-transport", "rmq-client"]),
+    ("xtask", &[]),
+];
+
+/// The one file that may contain `unsafe`.
+const UNSAFE: &str = "store/src/fs/map.rs";
+/// The only modules of the protocol that the store may know.
+const STORE_MAY_USE: &[&str] = &["message", "names"];
+/// Where the servers are linked into the command line.
+const SERVERS_IN_CLI: &str = "cli/src/commands/dev/servers.rs";
+const TEST_COMMAND: &str = "cargo xtask test --install";
+const RUN_COMMAND: &str = "cargo run --release -p rmq-ctl -- dev";
+
+/// All problems.
+pub(crate) fn check() -> Vec<String> {
+    let root = root();
+    let mut problems = dependencies(&root);
+    let files = tracked(&root);
+    if files.is_empty() {
+        problems.push("git lists no files".to_owned());
+    }
+    let mut yaml_calls: BTreeMap<String, usize> = BTreeMap::new();
+    for file in &files {
+        let Ok(text) = std::fs::read_to_string(root.join(file)) else {
+            continue;
+        };
+        let name = file.to_string_lossy().into_owned();
+        if name.ends_with(".rs") {
+            problems.extend(rust_file(&name, &text));
+            let calls =
+                text.matches("serde_yaml::from").count() + text.matches("serde_yaml::to").count();
+            if calls > 0 && !name.starts_with("xtask/") {
+                *yaml_calls
+                    .entry(name.split('/').next().unwrap_or_default().to_owned())
+                    .or_default() += calls;
+            }
+        }
+        if name.ends_with(".md") {
+            problems.extend(links(&root, &name, &text));
+        }
+        problems.extend(foreign_places(&name, &text));
+    }
+    for (folder, calls) in yaml_calls {
+        if calls > 1 {
+            problems.push(format!(
+                "{folder}: serde_yaml is called {calls} times; call it from one function"
+            ));
+        }
+    }
+    problems.extend(commands(&root));
+    problems
+}
+
+fn tracked(root: &Path) -> Vec<PathBuf> {
+    let listed = Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(root)
+        .output();
+    let Ok(listed) = listed else {
+        return Vec::new();
+    };
+    listed
+        .stdout
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| PathBuf::from(String::from_utf8_lossy(name).into_owned()))
+        .collect()
+}
+
+fn dependencies(root: &Path) -> Vec<String> {
+    let metadata = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(root)
+        .output();
+    let parsed = metadata
+        .ok()
+        .and_then(|out| serde_json::from_slice::<serde_json::Value>(&out.stdout).ok());
+    let Some(packages) = parsed
+        .as_ref()
+        .and_then(|value| value["packages"].as_array())
+    else {
+        return vec!["cargo metadata cannot be read".to_owned()];
+    };
+    let mut problems = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = MAY_USE.iter().find(|(known, _)| *known == name) else {
+            problems.push(format!(
+                "{name}: not in the table of who may use whom (xtask/src/tidy.rs, ARCHITECTURE.md)"
+            ));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let of = dependency["name"].as_str().unwrap_or_default();
+            let is_ours = MAY_USE.iter().any(|(known, _)| *known == of);
+            // Tests may use more: they put the parts together.
+            if is_ours && dependency["kind"].is_null() && !allowed.contains(&of) {
+                problems.push(format!("{name} must not depend on {of}"));
+            }
+        }
+    }
+    problems
+}
+
+fn rust_file(name: &str, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !text.trim_start().starts_with("//!") {
+        problems.push(format!(
+            "{name}: does not begin with a //! line that says what it is for"
+        ));
+    }
+    for (number, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        let at = format!("{name}:{}", number + 1);
+        let has_unsafe = ["unsafe {", "unsafe fn", "unsafe impl"]
+            .iter()
+            .any(|word| code.contains(word));
+        if has_unsafe && name != UNSAFE && !name.starts_with("xtask/") {
+            problems.push(format!("{at}: unsafe belongs into {UNSAFE} only"));
+        }
+        if name.starts_with("store/src/")
+            && let Some((_, rest)) = code.split_once("rmq_protocol::")
+            && !rest.starts_with('{')
+            && !STORE_MAY_USE.iter().any(|module| rest.starts_with(module))
+        {
+            problems.push(format!(
+                "{at}: the store knows the protocol's message and names only"
+            ));
+        }
+        let names_server = code.contains("rmq_broker::") || code.contains("rmq_namesrv::");
+        if name.starts_with("cli/src/") && names_server && name != SERVERS_IN_CLI {
+            problems.push(format!(
+                "{at}: the servers are linked in {SERVERS_IN_CLI} only"
+            ));
+        }
+    }
+    problems
+}
+
+/// Places that mean something on one machine only, and hosts of registries.
+fn foreign_places(name: &str, text: &str) -> Vec<String> {
+    if name.ends_with("Cargo.lock")
+        || name.ends_with("go.sum")
+        || name.starts_with("xtask/")
+        || name.contains("/testdata/")
+    {
+        return Vec::new();
+    }
+    [
+        "/work/",
+        "/root/",
+        "/home/",
+        "crates.io",
+        "pypi.org",
+        "proxy.golang.org",
+        "repo.maven",
+        "registry.npmjs",
+    ]
+    .iter()
+    .filter(|place| text.contains(**place))
+    .map(|place| format!("{name}: contains {place:?}, which belongs to one machine or registry"))
+    .collect()
+}
+
+/// Relative links of a page that lead nowhere.
+fn links(root: &Path, name: &str, text: &str) -> Vec<String> {
+    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .map(|link| link.split('#').next().unwrap_or_default())
+        .filter(|link| !link.is_empty() && !link.contains("://"))
+        .filter(|link| !root.join(folder).join(link).exists())
+        .map(|link| format!("{name}: the link {link} leads nowhere"))
+        .collect()
+}
+
+fn commands(root: &Path) -> Vec<String> {
+    let mut problems = Vec::new();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap_or_default();
+    for command in [TEST_COMMAND, RUN_COMMAND] {
+        if !readme.lines().any(|line| line.trim() == command) {
+            problems.push(format!("README.md: the command {command:?} is missing"));
+        }
+    }
+    let ci = std::fs::read_to_string(root.join(".ci/run")).unwrap_or_default();
+    if !ci.lines().any(|line| line.trim() == TEST_COMMAND) {
+        problems.push(format!(".ci/run: does not call exactly {TEST_COMMAND:?}"));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_finds_what_breaks_it() {
+        assert_eq!(
+            rust_file("broker/src/x.rs", "//! Doc.\nfn a() {}\n"),
+            Vec::<String>::new()
+        );
+        assert_eq!(rust_file("broker/src/x.rs", "fn a() {}\n").len(), 1);
+        assert_eq!(
+            rust_file("broker/src/x.rs", "//! Doc.\nunsafe { a() }\n").len(),
+            1
+        );
+        assert_eq!(rust_file(UNSAFE, "//! Doc.\nunsafe { a() }\n").len(), 0);
+        assert_eq!(
+            rust_file(
+                "store/src/x.rs",
+                "//! Doc.\nuse rmq_protocol::frame::split;\n"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            rust_file(
+                "store/src/x.rs",
+                "//! Doc.\nuse rmq_protocol::message::tag_hash;\n"
+            )
+            .len(),
+            0
+        );
+        assert_eq!(
+            rust_file("cli/src/x.rs", "//! Doc.\nuse rmq_broker::Deps;\n").len(),
+            1
+        );
+        assert_eq!(foreign_places("README.md", "see /work/x").len(), 1);
+        assert_eq!(
+            links(
+                Path::new("/nowhere"),
+                "docs/a.md",
+                "[a](b.md) [c](https://x)"
+            )
+            .len(),
+            1
+        );
+    }
+}
