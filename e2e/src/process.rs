@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 /// Where the binaries are, instead of those that cargo builds: a folder with `rmq-broker` and `rmq-namesrv`.
-pub const BINARIES_VARIABLE: &str = "RMQ_E2E_BINARIES";
+pub const BINARIES_VARIABLE: &str = "RMQ_E2E_BIN";
 
 /// The path of a server's binary, built in the profile of this test where no folder is given.
 ///
