@@ -84,6 +84,9 @@ pub enum RecordError {
         /// As computed.
         computed: u32,
     },
+    /// A record that should have a CRC of its own and has none.
+    #[error("the record has no CRC property")]
+    NoCrc,
 }
 
 /// A view over one record; nothing is copied.
