@@ -287,6 +287,8 @@ fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
 fn write_again(files: &Files, watermark: u64, end: u64) -> Result<(), OpenError> {
     const STEP: u64 = 1 << 20;
     let mut at = watermark;
+    // Copied first: the source must not be the very pages that are written.
+    let mut copy = Vec::new();
     while at < end {
         let Some(segment) = files.segment(at) else {
             return Ok(());
@@ -296,8 +298,11 @@ fn write_again(files: &Files, watermark: u64, end: u64) -> Result<(), OpenError>
         let written = segment
             .view(at, bytes)
             .ok_or_else(|| io::Error::other("it cannot be read"))
-            // Copied first: the source must not be the very pages that are written.
-            .and_then(|slice| segment.write(at, &slice.to_vec()));
+            .and_then(|slice| {
+                copy.clear();
+                copy.extend_from_slice(&slice);
+                segment.write(at, &copy)
+            });
         written.map_err(OpenError::io("write the end of", &path))?;
         at += bytes;
     }
