@@ -121,9 +121,14 @@ impl Fetch {
     pub(crate) fn start_all(root: &Path) -> Vec<Self> {
         let python = cache_dir().join("python");
         let pip = format!(
-            "test -e '{0}/ready-0.4.4' || {{ python3 -m venv '{0}' && '{0}/bin/pip' install --quiet rocketmq==0.4.4 && touch '{0}/ready-0.4.4'; }}",
+            "test -x '{0}/bin/pip' || python3 -m venv '{0}' && '{0}/bin/pip' install --quiet -r e2e/python/requirements.txt",
             python.display()
         );
+        let java_build = format!(
+            "-Dcompat.build={}",
+            root.join("target/foreign/java").display()
+        );
+        let go_program = root.join("target/foreign/go/compat").display().to_string();
         let mut fetches = Vec::new();
         let java = root.join("e2e/java");
         if java.join("pom.xml").exists() && runs("mvn", &["-version"]) {
@@ -132,7 +137,7 @@ impl Fetch {
                 "Maven artifacts",
                 &java,
                 "mvn",
-                &["-q", "-B", "dependency:go-offline"],
+                &["-q", "-B", &java_build, "package"],
             ));
         }
         let go = root.join("e2e/go");
@@ -142,7 +147,7 @@ impl Fetch {
                 "Go modules",
                 &go,
                 "go",
-                &["build", "-o", "/dev/null", "./..."],
+                &["build", "-o", &go_program, "."],
             ));
         }
         if root.join("e2e/python").exists() && runs("python3", &["--version"]) {

@@ -105,11 +105,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             fetch.finish();
         }
         let binaries = target_dir(&root).join("release");
-        runner.step(
-            "real processes and foreign clients",
-            cargo(&root, &["test", "-p", "rmq-e2e", "--no-fail-fast"])
-                .env("RMQ_E2E_BIN", &binaries),
-        );
+        let mut tests = cargo(&root, &["test", "-p", "rmq-e2e", "--no-fail-fast"]);
+        tests.env("RMQ_E2E_BIN", &binaries);
+        if options.install {
+            tests.env("RMQ_TEST_INSTALL", "1");
+        }
+        runner.step("real processes and foreign clients", &mut tests);
     }
 
     println!();
