@@ -96,47 +96,81 @@ enum Scalar<'a> {
     Null,
 }
 
+/// Where a string lies, without its quotes.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    end: u32,
+    escaped: bool,
+}
+
+/// `None` anywhere in here: not a header that the scanner knows.
 impl<'a> Scanner<'a> {
-    #[inline]
-    fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while let Some(byte) = bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(*byte);
-            }
-            self.at += 1;
-        }
-        None
+    #[inline(always)]
+    fn rest(&self) -> &'a [u8] {
+        &self.text.as_bytes()[self.at.min(self.text.len())..]
     }
 
-    #[inline]
-    fn expect(&mut self, wanted: u8) -> Result<(), Stop> {
-        if self.peek() == Some(wanted) {
-            self.at += 1;
-            return Ok(());
+    /// The next byte that is no white space. Clients send none, so the first look nearly always finds it.
+    #[inline(always)]
+    fn peek(&mut self) -> Option<u8> {
+        match self.text.as_bytes().get(self.at) {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => self.skip_space(),
         }
-        Err(Stop::Unusual)
+    }
+
+    #[cold]
+    fn skip_space(&mut self) -> Option<u8> {
+        let space = |byte: &&u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        self.at += self.rest().iter().take_while(space).count();
+        self.rest().first().copied()
+    }
+
+    #[inline(always)]
+    fn expect(&mut self, wanted: u8) -> Option<()> {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found.then_some(())
     }
 
     /// After a member: another one follows (true) or the object ends (false).
-    #[inline]
-    fn more(&mut self) -> Result<bool, Stop> {
-        match self.peek() {
-            Some(b',') => {
-                self.at += 1;
-                Ok(true)
-            }
-            Some(b'}') => {
-                self.at += 1;
-                Ok(false)
-            }
-            _ => Err(Stop::Unusual),
+    #[inline(always)]
+    fn more(&mut self) -> Option<bool> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b',' => Some(true),
+            b'}' => Some(false),
+            _ => None,
         }
     }
 
-    /// A string; the bool says whether it has escapes, all of which are checked.
-    #[inline]
-    fn string(&mut self) -> Result<(&'a str, bool), Stop> {
+    #[inline(always)]
+    fn text_of(&self, span: Span) -> &'a str {
+        &self.text[span.start as usize..span.end as usize]
+    }
+
+    /// A string whose escapes are checked; the scanner stands at its quote.
+    #[inline(always)]
+    fn string(&mut self) -> Option<Span> {
+        // Most values of a send are one digit.
+        if let [b'"', one, b'"', ..] = self.rest()
+            && one.is_ascii()
+            && !SPECIAL[usize::from(*one)]
+        {
+            let start = self.at as u32 + 1;
+            self.at += 3;
+            return Some(Span {
+                start,
+                end: start + 1,
+                escaped: false,
+            });
+        }
+        self.long_string()
+    }
+
+    fn long_string(&mut self) -> Option<Span> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -148,89 +182,91 @@ impl<'a> Scanner<'a> {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
-                    at += escape_length(bytes, at).ok_or(Stop::Unusual)?;
+                    at += escape_length(bytes, at)?;
                 }
-                _ => return Err(Stop::Unusual),
+                _ => return None,
             }
         }
         self.at = at + 1;
-        Ok((&self.text[start..at], escaped))
+        Some(Span {
+            start: start as u32,
+            end: at as u32,
+            escaped,
+        })
     }
 
     /// A name: a string without escapes, and the colon.
-    #[inline]
-    fn key(&mut self) -> Result<&'a str, Stop> {
-        let (key, escaped) = self.string()?;
-        if escaped {
-            return Err(Stop::Unusual);
-        }
+    #[inline(always)]
+    fn key(&mut self) -> Option<&'a str> {
+        self.peek()?;
+        let span = self.string()?;
         self.expect(b':')?;
-        Ok(key)
+        (!span.escaped).then(|| self.text_of(span))
+    }
+
+    #[inline(always)]
+    fn scalar(&mut self) -> Option<Scalar<'a>> {
+        if self.peek()? == b'"' {
+            let span = self.string()?;
+            return Some(Scalar::String {
+                inside: self.text_of(span),
+                escaped: span.escaped,
+            });
+        }
+        self.bare()
+    }
+
+    fn bare(&mut self) -> Option<Scalar<'a>> {
+        let rest = self.rest();
+        let (length, null) = match rest.first()? {
+            b'-' | b'0'..=b'9' => (integer_length(rest)?, false),
+            b't' if rest.starts_with(b"true") => (4, false),
+            b'f' if rest.starts_with(b"false") => (5, false),
+            b'n' if rest.starts_with(b"null") => (4, true),
+            _ => return None,
+        };
+        let start = self.at;
+        self.at += length;
+        Some(if null {
+            Scalar::Null
+        } else {
+            Scalar::Bare(&self.text[start..self.at])
+        })
     }
 
     #[inline]
-    fn scalar(&mut self) -> Result<Scalar<'a>, Stop> {
-        match self.peek() {
-            Some(b'"') => {
-                let (inside, escaped) = self.string()?;
-                Ok(Scalar::String { inside, escaped })
-            }
-            Some(b'-' | b'0'..=b'9') => {
-                let rest = &self.text.as_bytes()[self.at..];
-                let length = integer_length(rest).ok_or(Stop::Unusual)?;
-                let start = self.at;
-                self.at += length;
-                Ok(Scalar::Bare(&self.text[start..self.at]))
-            }
-            Some(b't') => self.word("true").map(Scalar::Bare),
-            Some(b'f') => self.word("false").map(Scalar::Bare),
-            Some(b'n') => self.word("null").map(|_| Scalar::Null),
-            _ => Err(Stop::Unusual),
-        }
-    }
-
-    fn word(&mut self, word: &'static str) -> Result<&'static str, Stop> {
-        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            self.at += word.len();
-            return Ok(word);
-        }
-        Err(Stop::Unusual)
-    }
-
-    #[inline]
-    fn int(&mut self) -> Result<i32, Stop> {
+    fn int(&mut self) -> Option<i32> {
         match self.scalar()? {
             Scalar::Bare(text)
             | Scalar::String {
                 inside: text,
                 escaped: false,
-            } => Text::Plain(text).parse().ok_or(Stop::Unusual),
-            _ => Err(Stop::Unusual),
+            } => Text::Plain(text).parse(),
+            _ => None,
         }
     }
 
-    #[inline]
     fn fields(&mut self, header: &mut Header<'a>, limits: &FrameLimits) -> Result<(), Stop> {
         if self.peek() == Some(b'n') {
-            return self.word("null").map(drop);
+            return self.bare().map(drop).ok_or(Stop::Unusual);
         }
-        self.expect(b'{')?;
+        self.expect(b'{').ok_or(Stop::Unusual)?;
         if self.peek() == Some(b'}') {
             self.at += 1;
             return Ok(());
         }
         loop {
-            let key = self.key()?;
-            let (value, escaped) = match self.scalar()? {
+            let key = self.key().ok_or(Stop::Unusual)?;
+            let (value, escaped) = match self.scalar().ok_or(Stop::Unusual)? {
                 Scalar::String { inside, escaped } => (inside, escaped),
                 Scalar::Bare(text) => (text, false),
                 // Readers treat a null field as an absent one.
-                Scalar::Null if self.more()? => continue,
+                Scalar::Null if self.more().ok_or(Stop::Unusual)? => continue,
                 Scalar::Null => return Ok(()),
             };
             check_field(key.len(), value.len(), header.fields.len(), limits)?;
             header.fields.push(key, value, escaped);
-            if !self.more()? {
+            if !self.more().ok_or(Stop::Unusual)? {
                 return Ok(());
             }
         }
@@ -271,44 +307,20 @@ fn scan<'a>(text: &'a str, limits: &FrameLimits, header: &mut Header<'a>) -> Res
     let mut scanner = Scanner { text, at: 0 };
     let mut has_code = false;
     let mut has_fields = false;
-    scanner.expect(b'{')?;
+    scanner.expect(b'{').ok_or(Stop::Unusual)?;
     loop {
-        match scanner.key()? {
-            "code" => {
-                header.code = scanner.int()?;
-                has_code = true;
+        let key = scanner.key().ok_or(Stop::Unusual)?;
+        if key == "extFields" {
+            if has_fields {
+                return Err(Stop::Unusual);
             }
-            "version" => header.version = scanner.int()?,
-            "opaque" => header.opaque = scanner.int()?,
-            "flag" => header.flag = scanner.int()?,
-            "language" => match scanner.scalar()? {
-                Scalar::String {
-                    inside,
-                    escaped: false,
-                } => header.language = Language::from_name(inside),
-                _ => return Err(Stop::Unusual),
-            },
-            "remark" => {
-                header.remark = match scanner.scalar()? {
-                    Scalar::String {
-                        inside,
-                        escaped: true,
-                    } => Some(Text::Escaped(inside)),
-                    Scalar::String { inside, .. } => Some(Text::Plain(inside)),
-                    Scalar::Null => None,
-                    Scalar::Bare(_) => return Err(Stop::Unusual),
-                }
-            }
-            "extFields" if !has_fields => {
-                scanner.fields(header, limits)?;
-                has_fields = true;
-            }
-            "extFields" => return Err(Stop::Unusual),
-            _ => {
-                scanner.scalar()?;
-            }
+            scanner.fields(header, limits)?;
+            has_fields = true;
+        } else {
+            member(&mut scanner, key, header).ok_or(Stop::Unusual)?;
+            has_code |= key == "code";
         }
-        if !scanner.more()? {
+        if !scanner.more().ok_or(Stop::Unusual)? {
             break;
         }
     }
@@ -316,6 +328,38 @@ fn scan<'a>(text: &'a str, limits: &FrameLimits, header: &mut Header<'a>) -> Res
         return Err(Stop::Unusual);
     }
     Ok(())
+}
+
+/// Any member of the header but its fields.
+fn member<'a>(scanner: &mut Scanner<'a>, key: &str, header: &mut Header<'a>) -> Option<()> {
+    match key {
+        "code" => header.code = scanner.int()?,
+        "version" => header.version = scanner.int()?,
+        "opaque" => header.opaque = scanner.int()?,
+        "flag" => header.flag = scanner.int()?,
+        "language" => match scanner.scalar()? {
+            Scalar::String {
+                inside,
+                escaped: false,
+            } => header.language = Language::from_name(inside),
+            _ => return None,
+        },
+        "remark" => {
+            header.remark = match scanner.scalar()? {
+                Scalar::String {
+                    inside,
+                    escaped: true,
+                } => Some(Text::Escaped(inside)),
+                Scalar::String { inside, .. } => Some(Text::Plain(inside)),
+                Scalar::Null => None,
+                Scalar::Bare(_) => return None,
+            }
+        }
+        _ => {
+            scanner.scalar()?;
+        }
+    }
+    Some(())
 }
 
 pub(super) fn encode(out: &mut BytesMut, head: &CommandHead, fields: &dyn FieldSource) {

@@ -187,7 +187,7 @@ impl FromText for f64 {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn parse_i64(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),

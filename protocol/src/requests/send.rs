@@ -203,7 +203,7 @@ impl<'a> SendMessage<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn set<'a, T: FieldValue<'a>>(slot: &mut T, text: Text<'a>) -> Result<(), &'static str> {
     *slot = T::read(text).ok_or(T::EXPECTED)?;
     Ok(())
