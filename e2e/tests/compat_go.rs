@@ -1,0 +1,66 @@
+//! The original Go client v2.1.2 (`e2e/go`) against our servers.
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::foreign::{self, Needs, Outcomes};
+
+const SCENARIOS: &[&str] = &[
+    "admin_topic",
+    "pull_from_offset",
+    "pull_poll",
+    "push_concurrent",
+    "push_delay_level",
+    "push_orderly",
+    "push_resume",
+    "push_retry_dead_letter",
+    "push_tags",
+    "send_async",
+    "send_batch",
+    "send_compressed",
+    "send_one_way",
+    "send_refused",
+    "send_sync",
+];
+
+const DEADLINE: Duration = Duration::from_secs(180);
+
+fn main() -> ExitCode {
+    foreign::main("go", SCENARIOS, needs, Box::new(run))
+}
+
+fn needs() -> Needs {
+    if !foreign::has("go", "version") {
+        return Err("`go` 1.19 or later is not installed (Debian: golang-go)".to_owned());
+    }
+    let mut modules = Command::new("go");
+    modules
+        .current_dir(foreign::source_dir("go"))
+        .args(["mod", "download"]);
+    if !foreign::may_install() {
+        modules.env("GOPROXY", "off");
+    }
+    foreign::build(&mut modules).map_err(|error| {
+        format!("its Go modules are not there; try: cargo xtask test --install\n{error}")
+    })
+}
+
+fn run(scenarios: &[String]) -> Result<Outcomes, String> {
+    let program = foreign::build_dir("go")?.join("compat");
+    foreign::build(
+        Command::new("go")
+            .current_dir(foreign::source_dir("go"))
+            .args(["build", "-o"])
+            .arg(&program)
+            .arg("."),
+    )?;
+    let mut cluster = Cluster::start(1, Flush::Async);
+    foreign::run(
+        Command::new(&program)
+            .arg(cluster.name_server(0).addr())
+            .arg(cluster.broker().addr())
+            .args(scenarios),
+        DEADLINE,
+    )
+}
