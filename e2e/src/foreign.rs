@@ -283,11 +283,8 @@ mod tests {
 
     #[test]
     fn a_program_that_hangs_is_killed_at_its_deadline() {
-        let error = run(
-            Command::new("sleep").arg("600"),
-            Duration::from_millis(50),
-        )
-        .expect_err("deadline");
+        let error =
+            run(Command::new("sleep").arg("600"), Duration::from_millis(50)).expect_err("deadline");
         assert!(error.contains("no line within"), "found: {error}");
     }
 }

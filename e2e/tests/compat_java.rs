@@ -98,7 +98,9 @@ fn needs() -> Needs {
     let fetched = std::env::home_dir()
         .is_some_and(|home| home.join(".m2/repository").join(TOOLS_JAR).exists());
     if !fetched && !foreign::may_install() {
-        return Err("its Maven parts were never fetched; try: cargo xtask test --install".to_owned());
+        return Err(
+            "its Maven parts were never fetched; try: cargo xtask test --install".to_owned(),
+        );
     }
     Ok(())
 }

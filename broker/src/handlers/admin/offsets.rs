@@ -58,7 +58,8 @@ pub(crate) fn reset(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 },
             };
             let now = broker.offsets.get(topic.name(), &group, queue.queue_id());
-            if force || now.is_none_or(|now| wanted < now) {
+            // One queue is moved to where it is told: the Java client names it without `isForce`, after moving it already.
+            if force || one_queue >= 0 || now.is_none_or(|now| wanted < now) {
                 resets.push((queue.queue_id(), wanted));
             }
         }
