@@ -504,17 +504,23 @@ impl RunningBroker {
     /// Ends at once and writes nothing more, as a killed process would. For tests.
     pub async fn kill(self) {
         self.broker.stopping.store(true, Ordering::Release);
-        for server in &self.servers {
-            server.abort();
-        }
-        self.stop_serving.cancel();
+        self.broker.registrations.forsake();
+        let store = self.broker.store.clone();
+        // A panic in there is reported by the runtime.
+        let _ = tokio::task::spawn_blocking(move || store.abandon()).await;
         self.tasks.stop().await;
         for waiter in self.broker.waiters.take_of(None) {
             waiter.reply.forget();
         }
-        let store = self.broker.store.clone();
-        // A panic in there is reported by the runtime.
-        let _ = tokio::task::spawn_blocking(move || store.abandon()).await;
+        // With nothing in flight and nothing that waits, the drain closes every connection at once.
+        self.stop_serving.cancel();
+        for server in self.servers {
+            // A panic in there is reported by the runtime.
+            let _ = server.await;
+        }
+        if let Some(management) = self.management {
+            let _ = management.await;
+        }
     }
 }
 

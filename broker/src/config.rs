@@ -143,12 +143,14 @@ impl BrokerConfig {
         }
         for (name, text) in environment {
             if let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+                let key = camel(&rest.to_lowercase());
+                let value = scalar(&key, &text);
                 put(
                     &mut values,
                     &mut problems,
                     &format!("environment variable {name}"),
-                    &camel(&rest.to_lowercase()),
-                    scalar(&text),
+                    &key,
+                    value,
                 );
             }
         }
@@ -158,7 +160,7 @@ impl BrokerConfig {
                 &mut problems,
                 "command line",
                 key,
-                scalar(text),
+                scalar(key, text),
             );
         }
         if !problems.is_empty() {
@@ -350,8 +352,13 @@ fn put(
     }
 }
 
-/// The text of a variable or argument as a YAML scalar would be read; what is not a number or boolean is a string.
-fn scalar(text: &str) -> Value {
+/// The text of a variable or argument as a YAML scalar would be read; what is not a number or boolean is a string, and so is
+/// everything for a key whose values are texts.
+fn scalar(key: &str, text: &str) -> Value {
+    let defaults = serde_json::to_value(BrokerConfig::default()).unwrap_or_default();
+    if defaults.get(key).is_some_and(Value::is_string) {
+        return Value::String(text.to_owned());
+    }
     match text {
         "true" => Value::Bool(true),
         "false" => Value::Bool(false),

@@ -48,8 +48,6 @@ struct Level {
 pub(crate) struct Delayed {
     pub(crate) queue: QueueRef,
     pub(crate) properties: String,
-    /// When it is due, Unix milliseconds; stands in the index in place of the tag's hash.
-    pub(crate) deliver_ms: i64,
 }
 
 /// A delay level that cannot be read.
@@ -129,14 +127,7 @@ impl DelayDelivery {
     }
 
     /// Where a message goes to wait for `level` (the highest one when there is no such level).
-    pub(crate) fn park(
-        &self,
-        text: &str,
-        topic: &str,
-        queue_id: i32,
-        level: i32,
-        now_ms: i64,
-    ) -> Delayed {
+    pub(crate) fn park(&self, text: &str, topic: &str, queue_id: i32, level: i32) -> Delayed {
         let number = usize::try_from(level)
             .unwrap_or(1)
             .clamp(1, self.levels.len().max(1));
@@ -154,7 +145,6 @@ impl DelayDelivery {
         Delayed {
             queue: level.queue.clone(),
             properties,
-            deliver_ms: now_ms + level.delay_ms,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable};
@@ -22,10 +22,59 @@ pub(crate) struct Group {
 
 #[derive(Debug, Default)]
 pub(crate) struct GroupCounters {
-    pub(crate) messages_out: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
+    given: RwLock<HashMap<Box<str>, Arc<GivenCounters>, foldhash::fast::RandomState>>,
     pub(crate) sent_back: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
+}
+
+/// What a group has been given of one topic.
+#[derive(Debug, Default)]
+pub(crate) struct GivenCounters {
+    pub(crate) messages: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+impl GroupCounters {
+    /// Those of a topic, without allocating once they are there.
+    pub(crate) fn given(&self, topic: &str) -> Arc<GivenCounters> {
+        if let Some(given) = self.given.read().get(topic) {
+            return Arc::clone(given);
+        }
+        Arc::clone(self.given.write().entry(topic.into()).or_default())
+    }
+
+    /// Messages and bytes by topic, sorted.
+    pub(crate) fn by_topic(&self) -> BTreeMap<String, (u64, u64)> {
+        let given = self.given.read();
+        given
+            .iter()
+            .map(|(topic, given)| {
+                let messages = given.messages.load(Ordering::Relaxed);
+                (
+                    topic.to_string(),
+                    (messages, given.bytes.load(Ordering::Relaxed)),
+                )
+            })
+            .collect()
+    }
+
+    /// Messages of all topics.
+    pub(crate) fn messages_out(&self) -> u64 {
+        self.by_topic()
+            .into_values()
+            .map(|(messages, _)| messages)
+            .sum()
+    }
+
+    /// Bytes of all topics.
+    pub(crate) fn bytes_out(&self) -> u64 {
+        self.by_topic().into_values().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Forgets a topic that is gone.
+    pub(crate) fn forget(&self, topic: &str) {
+        self.given.write().remove(topic);
+    }
 }
 
 impl Group {
@@ -120,6 +169,8 @@ impl Groups {
         self.store
             .settings()
             .put(&[self.prepare(&config, &BTreeMap::new())?])?;
+        // Nobody waits for it; a pull brings no write that would take it along. What fails here fails the next send, which says so.
+        let _ = self.store.write_out();
         let group = self.insert(config, BTreeMap::new());
         self.changed(now_ms);
         Ok(group)

@@ -30,11 +30,14 @@ pub(crate) fn serve(
         )
         .with_state(broker);
     tokio::spawn(async move {
-        let served = axum::serve(listener, routes)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await;
-        if let Err(error) = served {
-            tracing::error!("the management port ended: {error}");
+        tokio::select! {
+            // Connections that are kept open do not hold up the stop.
+            () = stop.cancelled() => {}
+            served = axum::serve(listener, routes) => {
+                if let Err(error) = served {
+                    tracing::error!("the management port ended: {error}");
+                }
+            }
         }
     })
 }
@@ -91,7 +94,9 @@ async fn ready(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
 }
 
 async fn metrics_text(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
-    match metrics::encode(&broker) {
+    // Looks at every topic and asks the disk: away from the threads that serve connections.
+    let text = tokio::task::spawn_blocking(move || metrics::encode(&broker)).await;
+    match text.unwrap_or(Err(std::fmt::Error)) {
         Ok(text) => (
             StatusCode::OK,
             [(

@@ -187,15 +187,14 @@ impl ConsumerOffsets {
         if changes.is_empty() {
             return Ok(());
         }
-        let put = self.store.settings().put(&changes).map_err(|error| {
+        if let Err(error) = self.store.settings().put(&changes) {
             // Tried again the next time.
             let mut state = self.state.lock();
             for change in &changes {
                 state.changed.insert(change.key.clone().into_boxed_str());
             }
-            error
-        });
-        put?;
+            return Err(error);
+        }
         self.store.write_out().map_err(SettingsError::Append)
     }
 }

@@ -1,6 +1,7 @@
 //! Tells every name server that this broker is here and what it serves: at once when that changes, and every 30 seconds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::{RegisterBroker, UnregisterBroker};
 use rmq_transport::{Caller, CallerConfig, RefuseIncoming, TcpConnector};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::tasks::{LEAVE_TIMEOUT, Tasks};
@@ -23,6 +25,8 @@ const RETRY_MS: i64 = 1_000;
 /// The name servers, and what each knows.
 pub(crate) struct Registrations {
     servers: Vec<NameServer>,
+    /// Nothing is registered any more.
+    leaving: CancellationToken,
 }
 
 struct NameServer {
@@ -30,6 +34,10 @@ struct NameServer {
     /// The change counter that it knows; `None` before the first registration.
     known: watch::Sender<Option<u64>>,
     again: Notify,
+    /// A registration was sent, whatever came of it.
+    told: AtomicBool,
+    /// One word at a time, so that leaving is the last.
+    turn: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<String>>,
 }
 
@@ -54,15 +62,26 @@ impl Registrations {
                 ),
                 known: watch::Sender::new(None),
                 again: Notify::new(),
+                told: AtomicBool::new(false),
+                turn: tokio::sync::Mutex::new(()),
                 last_error: Mutex::new(None),
             })
             .collect();
-        Self { servers }
+        Self {
+            servers,
+            leaving: CancellationToken::new(),
+        }
     }
 
     pub(crate) fn start(&self, broker: &Arc<Broker>, tasks: &Tasks) {
         for index in 0..self.servers.len() {
-            tasks.spawn(keep_registered(Arc::clone(broker), index));
+            let broker = Arc::clone(broker);
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = broker.registrations.leaving.cancelled() => {}
+                    () = keep_registered(&broker, index) => {}
+                }
+            });
         }
     }
 
@@ -97,46 +116,66 @@ impl Registrations {
         }
     }
 
-    /// Takes this broker out of the routes, as far as name servers answer in time.
-    pub(crate) async fn leave(&self, broker: &Broker) {
-        let config = &broker.config;
-        let request = UnregisterBroker {
-            broker_id: config.broker_id,
-            cluster_name: config.cluster_name.as_str().into(),
-            broker_addr: broker.identity.addr.as_str().into(),
-            broker_name: config.broker_name.as_str().into(),
-        };
+    /// Breaks the connections to the name servers without a word.
+    pub(crate) fn forsake(&self) {
+        self.leaving.cancel();
         for server in &self.servers {
-            if server.known.borrow().is_none() {
-                continue;
-            }
-            let left = server
-                .caller
-                .call(
-                    RequestCode::UnregisterBroker.as_i32(),
-                    &request,
-                    &[],
-                    LEAVE_TIMEOUT,
-                )
-                .await;
-            if let Err(error) = left {
-                tracing::warn!(
-                    name_server = server.caller.addr(),
-                    "could not leave the routes; they forget this broker when its connection ends: {error}"
-                );
-            }
+            server.caller.close();
         }
+    }
+
+    /// Takes this broker out of the routes, as far as name servers answer in time. Nothing is registered after that.
+    pub(crate) async fn leave(&self, broker: &Arc<Broker>) {
+        self.leaving.cancel();
+        let mut farewells = tokio::task::JoinSet::new();
+        for index in 0..self.servers.len() {
+            let broker = Arc::clone(broker);
+            farewells.spawn(async move { leave_one(&broker, index).await });
+        }
+        while farewells.join_next().await.is_some() {}
     }
 }
 
-async fn keep_registered(broker: Arc<Broker>, index: usize) {
+async fn leave_one(broker: &Broker, index: usize) {
+    let Some(server) = broker.registrations.servers.get(index) else {
+        return;
+    };
+    let _turn = server.turn.lock().await;
+    if !server.told.load(Ordering::Acquire) {
+        return;
+    }
+    let config = &broker.config;
+    let request = UnregisterBroker {
+        broker_id: config.broker_id,
+        cluster_name: config.cluster_name.as_str().into(),
+        broker_addr: broker.identity.addr.as_str().into(),
+        broker_name: config.broker_name.as_str().into(),
+    };
+    let left = server
+        .caller
+        .call(
+            RequestCode::UnregisterBroker.as_i32(),
+            &request,
+            &[],
+            LEAVE_TIMEOUT,
+        )
+        .await;
+    if let Err(error) = left {
+        tracing::warn!(
+            name_server = server.caller.addr(),
+            "could not leave the routes; they forget this broker when its connection ends: {error}"
+        );
+    }
+}
+
+async fn keep_registered(broker: &Broker, index: usize) {
     let Some(server) = broker.registrations.servers.get(index) else {
         return;
     };
     let mut changes = broker.topics.changes();
     loop {
         let change = *changes.borrow_and_update();
-        let pause_ms = match register(&broker, server).await {
+        let pause_ms = match register(broker, server).await {
             Ok(()) => {
                 if server.last_error.lock().take().is_some() {
                     tracing::info!(name_server = server.caller.addr(), "registered again");
@@ -169,6 +208,11 @@ async fn keep_registered(broker: Arc<Broker>, index: usize) {
 }
 
 async fn register(broker: &Broker, server: &NameServer) -> Result<(), String> {
+    let _turn = server.turn.lock().await;
+    if broker.registrations.leaving.is_cancelled() {
+        return Err("the broker is stopping".to_owned());
+    }
+    server.told.store(true, Ordering::Release);
     let config = &broker.config;
     let body = RegisterBrokerBody {
         topic_config_serialize_wrapper: broker.topics.registration(broker.permission()),

@@ -189,19 +189,16 @@ impl Sessions {
         }
         let mut changed = Vec::new();
         for consumer in &data.consumer_data_set {
-            let group = {
-                let mut consumers = self.consumers.write();
-                Arc::clone(
-                    consumers
-                        .entry(consumer.group_name.clone())
-                        .or_insert_with(|| {
-                            Arc::new(ConsumerGroup {
-                                name: consumer.group_name.clone(),
-                                state: RwLock::default(),
-                            })
-                        }),
-                )
-            };
+            // Held until the member is in: an empty group may be dropped by whoever else leaves.
+            let mut consumers = self.consumers.write();
+            let group = Arc::clone(consumers.entry(consumer.group_name.clone()).or_insert_with(
+                || {
+                    Arc::new(ConsumerGroup {
+                        name: consumer.group_name.clone(),
+                        state: RwLock::default(),
+                    })
+                },
+            ));
             if group.update(&member, consumer)? {
                 changed.push(group);
             }
@@ -310,17 +307,6 @@ impl Sessions {
                 .map(|(group, members)| (group.clone(), members.values().map(info).collect()))
                 .collect(),
         }
-    }
-
-    /// Connections of producers and of consumers.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let producers = self.producers.lock().values().map(BTreeMap::len).sum();
-        let consumers = self
-            .consumers()
-            .iter()
-            .map(|group| group.state.read().members.len())
-            .sum();
-        (producers, consumers)
     }
 }
 

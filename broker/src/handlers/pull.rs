@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use rmq_protocol::bodies::MessageModel;
 use rmq_protocol::code::ResponseCode;
+use rmq_protocol::header::{FieldSink, FieldSource};
 use rmq_protocol::message::QueueOffset;
 use rmq_protocol::requests::{PullMessage, PullMessageReply, Request, pull_flag, pull_status};
 use rmq_protocol::route::{MASTER_ID, perm};
@@ -15,7 +16,7 @@ use rmq_transport::{Exchange, PendingReply};
 use super::refuse_fields;
 use crate::broker::Broker;
 use crate::filter::Filter;
-use crate::groups::Group;
+use crate::groups::{GivenCounters, Group};
 use crate::limits;
 use crate::reply;
 use crate::topics::Topic;
@@ -30,6 +31,7 @@ pub(crate) struct PullPlan {
     limits: ReadLimits,
     topic: Arc<Topic>,
     group: Arc<Group>,
+    given: Arc<GivenCounters>,
     /// How long to wait for a message, milliseconds; 0 answers at once.
     suspend_ms: i64,
     /// An administrator has set the offset: the client is told to go there.
@@ -43,7 +45,49 @@ struct Answer {
     fields: PullMessageReply,
 }
 
-type Refusal = (ResponseCode, Cow<'static, str>);
+/// Why a pull is not served.
+struct Refusal {
+    code: ResponseCode,
+    remark: Cow<'static, str>,
+    /// Who forbids it, when it is forbidden.
+    by: Option<Forbidden>,
+}
+
+/// Values of the field `forbiddenType` (apache/rocketmq `ForbiddenType`).
+#[derive(Clone, Copy)]
+enum Forbidden {
+    Broker = 1,
+    Group = 2,
+    Topic = 3,
+    Broadcast = 4,
+    Subscription = 5,
+}
+
+impl Refusal {
+    fn new(code: ResponseCode, remark: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            remark: remark.into(),
+            by: None,
+        }
+    }
+
+    fn forbidden(by: Forbidden, remark: String) -> Self {
+        Self {
+            code: ResponseCode::NoPermission,
+            remark: remark.into(),
+            by: Some(by),
+        }
+    }
+}
+
+impl FieldSource for Refusal {
+    fn visit(&self, sink: &mut dyn FieldSink) {
+        if let Some(by) = self.by {
+            sink.int("forbiddenType", by as i64);
+        }
+    }
+}
 
 pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let header = exchange.header;
@@ -53,9 +97,10 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     };
     let plan = match plan(broker, &request) {
         Ok(plan) => plan,
-        Err((code, remark)) => {
-            broker.stats.refused(code);
-            return exchange.fail(code, remark);
+        Err(mut refusal) => {
+            broker.stats.refused(refusal.code);
+            let remark = std::mem::take(&mut refusal.remark);
+            return exchange.reply(refusal.code, Some(remark), &refusal, &[]);
         }
     };
     if let Some(offset) = plan.moved_to {
@@ -134,25 +179,30 @@ fn wait(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
 }
 
 fn park(broker: &Arc<Broker>, waiter: Waiter) {
-    if let Parked::Arrived(waiter) = broker.waiters.park(waiter) {
-        again(broker, *waiter);
+    let peer = waiter.reply.peer().id();
+    match broker.waiters.park(waiter) {
+        Parked::Arrived(waiter) => again(broker, *waiter),
+        // The stop has set its mark before it took everybody: whoever comes later sees it here.
+        Parked::Waiting if broker.is_stopping() => {
+            for waiter in broker.waiters.take_of(Some(peer)) {
+                end_waiting(broker, waiter);
+            }
+        }
+        Parked::Waiting => {}
     }
 }
 
 /// A waiting pull looks again: something arrived in its queue.
-pub(crate) fn again(broker: &Arc<Broker>, mut waiter: Waiter) {
+pub(crate) fn again(broker: &Arc<Broker>, waiter: Waiter) {
     let outcome = read(broker, &waiter.plan, Temperature::HotOnly);
     match outcome.status {
-        // Nothing for this one: it goes on waiting behind what it has seen.
-        ReadStatus::NoMatch if !broker.is_stopping() && broker.now_ms() < waiter.deadline_ms => {
-            waiter.plan.offset = outcome.next_offset;
-            park(broker, waiter);
-        }
+        // Another reader of the same records was faster to see them, or they are not visible yet.
         ReadStatus::AtEnd | ReadStatus::NoMessageInQueue
             if !broker.is_stopping() && broker.now_ms() < waiter.deadline_ms =>
         {
             park(broker, waiter);
         }
+        // More than one read may scan lies between what it waited for and what came: the client asks again from there.
         ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply),
         _ => give(broker, &waiter.plan, &outcome, waiter.reply),
     }
@@ -218,14 +268,8 @@ fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome) {
         .counters
         .bytes_out
         .fetch_add(bytes, Ordering::Relaxed);
-    plan.group
-        .counters
-        .messages_out
-        .fetch_add(messages, Ordering::Relaxed);
-    plan.group
-        .counters
-        .bytes_out
-        .fetch_add(bytes, Ordering::Relaxed);
+    plan.given.messages.fetch_add(messages, Ordering::Relaxed);
+    plan.given.bytes.fetch_add(bytes, Ordering::Relaxed);
     broker.stats.delivered(messages, bytes);
 }
 
@@ -295,59 +339,50 @@ fn bounds(plan: &PullPlan) -> PullMessageReply {
 
 fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal> {
     if !perm::is_readable(broker.permission()) {
-        return Err((
-            ResponseCode::NoPermission,
+        return Err(Refusal::forbidden(
+            Forbidden::Broker,
             format!(
                 "the broker[{}] pulling message is forbidden",
                 broker.identity.addr
-            )
-            .into(),
+            ),
         ));
     }
     let group = broker
         .groups
         .get_or_create(&request.consumer_group, broker.now_ms())
         .map_err(|error| {
-            (
+            Refusal::new(
                 reply::of_group(&error),
                 format!(
                     "subscription group [{}] does not exist: {error}",
                     request.consumer_group
-                )
-                .into(),
+                ),
             )
         })?;
     if !group.config.consume_enable {
-        return Err((
-            ResponseCode::NoPermission,
+        return Err(Refusal::forbidden(
+            Forbidden::Group,
             format!(
                 "subscription group no permission, {}",
                 request.consumer_group
-            )
-            .into(),
+            ),
         ));
     }
     let topic = broker.topics.get(&request.topic).ok_or_else(|| {
-        (
+        Refusal::new(
             ResponseCode::TopicNotExist,
-            Cow::from(format!(
-                "topic[{}] not exist, apply first please!",
-                request.topic
-            )),
+            format!("topic[{}] not exist, apply first please!", request.topic),
         )
     })?;
     if !perm::is_readable(topic.config.perm) {
-        return Err((
-            ResponseCode::NoPermission,
-            format!("the topic[{}] pulling message is forbidden", request.topic).into(),
+        return Err(Refusal::forbidden(
+            Forbidden::Topic,
+            format!("the topic[{}] pulling message is forbidden", request.topic),
         ));
     }
     let queues = topic.config.read_queue_nums;
     let queue = topic.queue(request.queue_id).filter(|_| request.queue_id < queues).cloned().ok_or_else(|| {
-        (
-            ResponseCode::InvalidParameter,
-            Cow::from(format!("queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}] consumer:[{}]", request.queue_id, request.topic, request.consumer_group)),
-        )
+        Refusal::new(ResponseCode::InvalidParameter, format!("queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}] consumer:[{}]", request.queue_id, request.topic, request.consumer_group))
     })?;
     let filter = filter(broker, request, &group)?;
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
@@ -380,6 +415,7 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
             bytes_max,
             scan_entries_max: limits::PULL_SCAN_MAX,
         },
+        given: group.counters.given(&request.topic),
         topic,
         group,
         suspend_ms: if suspend {
@@ -394,13 +430,12 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
 
 fn filter(broker: &Broker, request: &PullMessage<'_>, group: &Group) -> Result<Filter, Refusal> {
     if !group.may_read(&request.topic) {
-        return Err((
-            ResponseCode::NoPermission,
+        return Err(Refusal::forbidden(
+            Forbidden::Subscription,
             format!(
                 "the consumer group[{}] is forbidden for topic[{}]",
                 request.consumer_group, request.topic
-            )
-            .into(),
+            ),
         ));
     }
     if request.sys_flag & pull_flag::SUBSCRIPTION != 0 {
@@ -409,37 +444,33 @@ fn filter(broker: &Broker, request: &PullMessage<'_>, group: &Group) -> Result<F
             request.subscription.as_deref().unwrap_or("*"),
             request.expression_type.as_deref(),
         )
-        .map_err(|error| (filter_code(&error), error.to_string().into()));
+        .map_err(|error| Refusal::new(filter_code(&error), error.to_string()));
     }
     let online = broker.sessions.consumer(&request.consumer_group).ok_or_else(|| {
-        (
-            ResponseCode::SubscriptionNotExist,
-            Cow::from(format!("the consumer's group info not exist: group {} has no client here; it must send a heartbeat first", request.consumer_group)),
-        )
+        Refusal::new(ResponseCode::SubscriptionNotExist, format!("the consumer's group info not exist: group {} has no client here; it must send a heartbeat first", request.consumer_group))
     })?;
     if online.model() == MessageModel::Broadcasting && !group.config.consume_broadcast_enable {
-        return Err((
-            ResponseCode::NoPermission,
+        return Err(Refusal::forbidden(
+            Forbidden::Broadcast,
             format!(
                 "the consumer group[{}] can not consume by broadcast way",
                 request.consumer_group
-            )
-            .into(),
+            ),
         ));
     }
     let subscription = online.subscription(&request.topic).ok_or_else(|| {
-        (
+        Refusal::new(
             ResponseCode::SubscriptionNotExist,
-            Cow::from(format!(
+            format!(
                 "the consumer's subscription not exist: group {}, topic {}",
                 request.consumer_group, request.topic
-            )),
+            ),
         )
     })?;
     let filter = subscription
         .filter
         .clone()
-        .map_err(|error| (filter_code(&error), Cow::from(error.to_string())))?;
+        .map_err(|error| Refusal::new(filter_code(&error), error.to_string()))?;
     if subscription.data.sub_version < request.sub_version {
         // The heartbeat with the newer subscription is still to come. Sending everything is safe: the client compares
         // the tags itself. Refusing (code 25) would only cost the client 30 seconds.

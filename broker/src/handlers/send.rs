@@ -179,14 +179,11 @@ fn append_maybe_delayed(
         return finish(broker, exchange, new, queue_id, &topic);
     }
     let text = std::str::from_utf8(new.properties).unwrap_or_default();
-    let delayed = broker
-        .delay
-        .park(text, new.topic, queue_id, level, broker.now_ms());
+    let delayed = broker.delay.park(text, new.topic, queue_id, level);
     let parked = NewMessage {
         queue: &delayed.queue,
         topic: names::SCHEDULE_TOPIC,
         properties: delayed.properties.as_bytes(),
-        tag_hash: delayed.deliver_ms,
         ..*new
     };
     let Some(topic) = broker.topics.get(names::SCHEDULE_TOPIC) else {

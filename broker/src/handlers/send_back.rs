@@ -142,7 +142,7 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         ],
     );
     let delayed;
-    let (mut topic_name, mut queue, mut tag) = (
+    let (mut topic_name, mut queue, tag) = (
         topic.name(),
         queue,
         properties::get(&kept, property::TAGS).map_or(0, tag_hash),
@@ -163,11 +163,9 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         } else {
             3 + view.reconsume_times()
         };
-        delayed = broker
-            .delay
-            .park(&kept, topic.name(), queue_id, level, broker.now_ms());
+        delayed = broker.delay.park(&kept, topic.name(), queue_id, level);
         kept.clone_from(&delayed.properties);
-        (topic_name, queue, tag) = (SCHEDULE_TOPIC, &delayed.queue, delayed.deliver_ms);
+        (topic_name, queue) = (SCHEDULE_TOPIC, &delayed.queue);
     }
     let appended = broker.store.append(&NewMessage {
         queue,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rmq_protocol::bodies::{
     ConsumeStats, ConsumeStatsList, ConsumeTimeSpans, GroupList, OffsetWrapper,
@@ -84,7 +83,7 @@ fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
     }
     if let Some(group) = broker.groups.get(group) {
         let seconds = ((broker.now_ms() - broker.started_ms) / 1_000).max(1) as f64;
-        stats.consume_tps = group.counters.messages_out.load(Ordering::Relaxed) as f64 / seconds;
+        stats.consume_tps = group.counters.messages_out() as f64 / seconds;
     }
     stats
 }

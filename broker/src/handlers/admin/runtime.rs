@@ -184,8 +184,8 @@ pub(crate) fn stats(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         "GROUP_GET_NUMS" | "GROUP_GET_SIZE" | "SNDBCK_PUT_NUMS" => {
             let group = key.split_once('@').map_or(key, |(_, group)| group);
             broker.groups.get(group).map(|group| match name {
-                "GROUP_GET_NUMS" => group.counters.messages_out.load(Ordering::Relaxed),
-                "GROUP_GET_SIZE" => group.counters.bytes_out.load(Ordering::Relaxed),
+                "GROUP_GET_NUMS" => group.counters.messages_out(),
+                "GROUP_GET_SIZE" => group.counters.bytes_out(),
                 _ => group.counters.sent_back.load(Ordering::Relaxed),
             })
         }

@@ -114,6 +114,9 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         match then.topics.delete(&name, then.now_ms()).await {
             Ok(_) => {
                 then.offsets.remove_topic(&name);
+                for group in then.groups.all() {
+                    group.counters.forget(&name);
+                }
                 reply.ok(&());
             }
             Err(error) => reply.fail(reply::of_topic(&error), error.to_string()),

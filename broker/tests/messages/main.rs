@@ -1,0 +1,10 @@
+//! A real broker in this process, spoken to over real sockets: the way of a message in and out, and what happens at the limits.
+
+mod golden;
+mod long_poll;
+mod management;
+mod pull;
+mod registration;
+mod restart;
+mod send;
+mod support;
