@@ -108,6 +108,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.peer.outbox().register(cx);
         loop {
+            // Asked before the outbox is emptied: the last answer lies in it by then.
+            let ending = self.ending();
             self.peer.outbox().take_into(&mut self.out);
             let blocked = match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => false,
@@ -117,7 +119,9 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             if self.unsent() > self.limits.out_bytes_max {
                 return Poll::Ready(CloseReason::OutTooMuch(self.limits.out_bytes_max));
             }
-            if let Some(reason) = self.ended(blocked) {
+            if let Some(reason) = ending
+                && !blocked
+            {
                 return Poll::Ready(reason);
             }
             if self.read_closed.is_none() && !self.peer.is_draining() && !self.is_full() {
@@ -161,11 +165,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         Ok(())
     }
 
-    /// Whether nothing is left to do.
-    fn ended(&self, blocked: bool) -> Option<CloseReason> {
-        if blocked {
-            return None;
-        }
+    /// Whether nothing is left to do but to send what was answered.
+    fn ending(&self) -> Option<CloseReason> {
         if let Some(reason) = self.peer.close_asked() {
             return Some(reason);
         }

@@ -145,7 +145,7 @@ impl Peer {
     /// Requests that wait for an answer.
     #[must_use]
     pub fn parked(&self) -> usize {
-        self.parked.load(Ordering::Relaxed)
+        self.parked.load(Ordering::Acquire)
     }
 
     /// Encodes any number of answers under one lock and wakes the connection once.
