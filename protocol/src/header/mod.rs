@@ -3,7 +3,6 @@
 mod binary;
 mod fields;
 mod json;
-mod json_general;
 mod language;
 mod source;
 mod text;

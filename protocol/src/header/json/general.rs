@@ -6,9 +6,9 @@ use std::fmt;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::binary::check_field;
-use super::{Header, HeaderError, Language, Text};
 use crate::frame::HeaderEncoding;
+use crate::header::binary::check_field;
+use crate::header::{Header, HeaderError, Language, Text};
 use crate::limits::FrameLimits;
 
 pub(super) fn decode(text: &str, limits: &FrameLimits) -> Result<Header<'static>, HeaderError> {

@@ -1,37 +1,13 @@
-//! The JSON header. A scanner of our own reads the flat headers that every client sends, as borrowed slices and in one pass;
-//! whatever it does not know (nested values, odd escapes, other spellings) goes to the general reader, so the scanner never
-//! has to decide what is an error.
+//! The scanner: flat headers in one pass, as slices of the frame.
 
-use bytes::{BufMut, BytesMut};
-
-use super::binary::check_field;
-use super::text::hex4;
-use super::{
-    CommandHead, FieldSink, FieldSource, Header, HeaderError, Language, Text, json_general,
-};
+use super::SPECIAL;
+use crate::header::binary::check_field;
+use crate::header::text::hex4;
+use crate::header::{Header, HeaderError, Language, Text};
 use crate::limits::FrameLimits;
 
-pub(super) fn decode<'a>(
-    bytes: &'a [u8],
-    limits: &FrameLimits,
-    header: &mut Header<'a>,
-) -> Result<(), HeaderError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| HeaderError::NotUtf8 {
-        what: "header",
-        at: error.valid_up_to(),
-    })?;
-    match scan(text, limits, header) {
-        Ok(()) => Ok(()),
-        Err(Stop::Unusual) => {
-            *header = json_general::decode(text, limits)?;
-            Ok(())
-        }
-        Err(Stop::Error(error)) => Err(*error),
-    }
-}
-
 /// Why the scanner stopped.
-enum Stop {
+pub(super) enum Stop {
     /// Not a header that it knows; the general reader decides.
     Unusual,
     Error(Box<HeaderError>),
@@ -42,19 +18,6 @@ impl From<HeaderError> for Stop {
         Self::Error(Box::new(error))
     }
 }
-
-/// The bytes that end a run of ordinary string characters.
-const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
 
 /// How many bytes at the start of `bytes` are ordinary string characters; eight are looked at together.
 #[inline]
@@ -260,9 +223,8 @@ impl<'a> Scanner<'a> {
             let (value, escaped) = match self.scalar().ok_or(Stop::Unusual)? {
                 Scalar::String { inside, escaped } => (inside, escaped),
                 Scalar::Bare(text) => (text, false),
-                // Readers treat a null field as an absent one.
-                Scalar::Null if self.more().ok_or(Stop::Unusual)? => continue,
-                Scalar::Null => return Ok(()),
+                // It takes back an earlier field of the same name; no client sends that.
+                Scalar::Null => return Err(Stop::Unusual),
             };
             check_field(key.len(), value.len(), header.fields.len(), limits)?;
             header.fields.push(key, value, escaped);
@@ -303,7 +265,12 @@ fn escape_length(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn scan<'a>(text: &'a str, limits: &FrameLimits, header: &mut Header<'a>) -> Result<(), Stop> {
+/// Reads a flat header into `header`.
+pub(super) fn scan<'a>(
+    text: &'a str,
+    limits: &FrameLimits,
+    header: &mut Header<'a>,
+) -> Result<(), Stop> {
     let mut scanner = Scanner { text, at: 0 };
     let mut has_code = false;
     let mut has_fields = false;
@@ -360,244 +327,4 @@ fn member<'a>(scanner: &mut Scanner<'a>, key: &str, header: &mut Header<'a>) -> 
         }
     }
     Some(())
-}
-
-pub(super) fn encode(out: &mut BytesMut, head: &CommandHead, fields: &dyn FieldSource) {
-    out.reserve(320);
-    let mut number = itoa::Buffer::new();
-    out.put_slice(b"{\"code\":");
-    out.put_slice(number.format(head.code).as_bytes());
-    if fields.is_present() {
-        out.put_slice(b",\"extFields\":{");
-        fields.visit(&mut Sink { out, first: true });
-        out.put_slice(b"}");
-    }
-    out.put_slice(b",\"flag\":");
-    out.put_slice(number.format(head.flag).as_bytes());
-    out.put_slice(b",\"language\":\"");
-    out.put_slice(head.language.name().as_bytes());
-    out.put_slice(b"\",\"opaque\":");
-    out.put_slice(number.format(head.opaque).as_bytes());
-    if let Some(remark) = &head.remark {
-        out.put_slice(b",\"remark\":");
-        put_string(out, remark);
-    }
-    out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    out.put_slice(number.format(head.version).as_bytes());
-    out.put_slice(b"}");
-}
-
-struct Sink<'a> {
-    out: &'a mut BytesMut,
-    first: bool,
-}
-
-impl Sink<'_> {
-    #[inline]
-    fn known_key(&mut self, key: &'static str) {
-        self.out.reserve(key.len() + 32);
-        self.out.put_slice(if self.first { b"\"" } else { b",\"" });
-        self.first = false;
-        // Names that the program knows have nothing to escape.
-        self.out.put_slice(key.as_bytes());
-        self.out.put_slice(b"\":\"");
-    }
-}
-
-impl FieldSink for Sink<'_> {
-    fn str(&mut self, key: &'static str, value: &str) {
-        self.known_key(key);
-        put_escaped(self.out, value);
-        self.out.put_slice(b"\"");
-    }
-
-    fn int(&mut self, key: &'static str, value: i64) {
-        self.known_key(key);
-        self.out
-            .put_slice(itoa::Buffer::new().format(value).as_bytes());
-        self.out.put_slice(b"\"");
-    }
-
-    fn bool(&mut self, key: &'static str, value: bool) {
-        self.known_key(key);
-        self.out
-            .put_slice(if value { b"true\"" } else { b"false\"" });
-    }
-
-    fn pair(&mut self, key: &str, value: &str) {
-        self.out.put_slice(if self.first { b"" } else { b"," });
-        self.first = false;
-        put_string(self.out, key);
-        self.out.put_slice(b":");
-        put_string(self.out, value);
-    }
-}
-
-fn put_string(out: &mut BytesMut, text: &str) {
-    out.put_slice(b"\"");
-    put_escaped(out, text);
-    out.put_slice(b"\"");
-}
-
-/// The inside of a JSON string: runs are copied whole, the rest is escaped.
-#[inline]
-fn put_escaped(out: &mut BytesMut, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = text.as_bytes();
-    out.reserve(bytes.len() + 2);
-    let mut start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if !SPECIAL[usize::from(*byte)] {
-            continue;
-        }
-        out.put_slice(&bytes[start..at]);
-        start = at + 1;
-        match byte {
-            b'"' => out.put_slice(b"\\\""),
-            b'\\' => out.put_slice(b"\\\\"),
-            b'\n' => out.put_slice(b"\\n"),
-            b'\r' => out.put_slice(b"\\r"),
-            b'\t' => out.put_slice(b"\\t"),
-            _ => {
-                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-                out.put_slice(b"\\u00");
-                out.put_slice(&digits);
-            }
-        }
-    }
-    out.put_slice(&bytes[start..]);
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::frame::HeaderEncoding;
-
-    type Seen = (
-        i32,
-        Language,
-        i32,
-        i32,
-        i32,
-        Option<String>,
-        Vec<(String, String)>,
-    );
-
-    /// Everything that a header says; fields sorted, the last of equal names, as the general reader keeps them.
-    fn seen(header: &Header<'_>) -> Seen {
-        let mut fields = std::collections::BTreeMap::new();
-        for (key, value) in header.fields.iter() {
-            fields.insert(key.to_owned(), value.to_cow().into_owned());
-        }
-        let remark = header
-            .remark
-            .as_ref()
-            .map(|remark| remark.to_cow().into_owned());
-        let fields = fields.into_iter().collect();
-        (
-            header.code,
-            header.language,
-            header.version,
-            header.opaque,
-            header.flag,
-            remark,
-            fields,
-        )
-    }
-
-    /// The scanner either agrees with the general reader or leaves the header to it.
-    fn agree(text: &str) -> bool {
-        let limits = FrameLimits::default();
-        let general = json_general::decode(text, &limits);
-        let mut header = Header::empty(HeaderEncoding::Json);
-        match scan(text, &limits, &mut header) {
-            Ok(()) => {
-                let general = general.unwrap_or_else(|error| panic!("{text}: {error}"));
-                assert_eq!(seen(&header), seen(&general), "{text}");
-                true
-            }
-            Err(Stop::Error(error)) => {
-                assert_eq!(general.unwrap_err(), *error, "{text}");
-                true
-            }
-            Err(Stop::Unusual) => false,
-        }
-    }
-
-    #[test]
-    fn ordinary_headers_need_no_general_reader() {
-        for line in include_str!("../../testdata/frames.jsonl").lines() {
-            let frame: serde_json::Value = serde_json::from_str(line).unwrap();
-            if frame["encoding"] == "json" {
-                assert!(agree(&frame["header"].to_string()), "{line}");
-            }
-        }
-        for text in [
-            r#"{"code":10,"extFields":{"queueId":0,"batch":true,"n":null,"i":"K\u0001V\u0002 \ud83d\ude00"},"flag":0,"language":"CPP","opaque":7,"remark":"","version":63}"#,
-            "{ \"code\" : 10 ,\n \"extFields\" : { } , \"remark\":null }",
-            r#"{"code":"310","extFields":null,"unknown":"x","other":5}"#,
-        ] {
-            assert!(agree(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn odd_headers_go_to_the_general_reader_and_are_read_there() {
-        for text in [
-            r#"{"code":1,"extFields":{"\u0061":"x"}}"#,
-            r#"{"code":1,"extFields":{"a":{"b":1}}}"#,
-            r#"{"code":1,"extFields":{"a":1.5}}"#,
-            r#"{"code":1,"language":12}"#,
-            r#"{"code":1,"other":[1,2]}"#,
-        ] {
-            assert!(!agree(text), "{text}");
-            let header = Header::decode(
-                HeaderEncoding::Json,
-                text.as_bytes(),
-                &FrameLimits::default(),
-            )
-            .unwrap();
-            assert_eq!(header.code, 1);
-        }
-    }
-
-    fn scalar() -> impl Strategy<Value = String> {
-        prop_oneof![
-            any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
-            any::<i64>().prop_map(|number| number.to_string()),
-            r#""[a\\\\"u01d8/ ]{0,12}""#,
-            Just("true".to_owned()),
-            Just("null".to_owned()),
-            Just("-0".to_owned()),
-            Just("1e3".to_owned()),
-            Just("{}".to_owned()),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn scanner_and_general_reader_agree(
-            fields in vec(("[a-c]{1,2}", scalar()), 0..6),
-            remark in scalar(), opaque in any::<i32>(),
-            space in "[ \n\t]{0,2}",
-        ) {
-            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{space}\"{key}\"{space}:{value}{space}")).collect();
-            agree(&format!(
-                "{space}{{\"code\":310,{space}\"extFields\":{{{}}},\"opaque\":{opaque},\"remark\":{remark}{space}}}", fields.join(",")
-            ));
-        }
-
-        #[test]
-        fn they_agree_on_damaged_headers(at in 0usize..300, with in any::<u8>()) {
-            let mut bytes = br#"{"code":10,"extFields":{"queueId":"0","producerGroup":"g","flag":"7","properties":"K\u0001V\u0002TAGS\u0001x\u0002","x":5},"flag":0,"language":"JAVA","opaque":17639,"version":513}"#.to_vec();
-            let at = at % bytes.len();
-            bytes[at] = with;
-            if let Ok(text) = std::str::from_utf8(&bytes) {
-                agree(text);
-            }
-        }
-    }
 }
