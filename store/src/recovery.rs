@@ -250,6 +250,13 @@ pub(crate) fn replay(
         report.cut_bytes = cut(files, end)?;
     }
     write_again(files, watermark, end)?;
+    for segment in files
+        .segments()
+        .iter()
+        .filter(|segment| segment.end() > end)
+    {
+        segment.ends_at(end);
+    }
     let marks = &files.positions;
     for mark in [&marks.appended, &marks.written, &marks.confirmed] {
         mark.store(end, Ordering::Release);

@@ -1,4 +1,5 @@
-//! One file of the log: a fixed size, room reserved when it is made, written by position, read through one map.
+//! One file of the log: a fixed size, room reserved when it is made (and zeros written ahead where that pays), written by position, read
+//! through one map.
 
 use std::fmt;
 use std::io;
@@ -6,7 +7,14 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::fs::{File, Fs, Map};
+
+/// Zeros are written from the next boundary of this size on.
+const PAGE: u64 = 4096;
+/// Zeros that are synced together: the sync of a record waits for at most this much of them.
+const ZEROS_AT_ONCE: u64 = 1 << 20;
 
 pub(crate) struct Segment {
     base: u64,
@@ -14,6 +22,15 @@ pub(crate) struct Segment {
     file: Box<dyn File>,
     /// `None` where the file system has no shared maps: then reads copy.
     map: Option<Map>,
+    room: Mutex<Room>,
+}
+
+/// What follows the records, as offsets in the file.
+struct Room {
+    /// Records end here at the latest; claimed before they are written, so that zeros never meet them.
+    used: u64,
+    /// Zeros were written up to here.
+    zeroed: u64,
 }
 
 impl Segment {
@@ -37,23 +54,63 @@ impl Segment {
             // Gives the room back; what is left is removed at the next start.
             let _ = fs.remove(&temporary);
         })?;
-        Self::of(file, base, bytes)
+        Self::of(file, base, bytes, 0)
     }
 
+    /// Opens a file that may be full of records, see [`Segment::ends_at`].
     pub(crate) fn open(fs: &dyn Fs, path: &Path, base: u64) -> io::Result<Arc<Self>> {
         let file = fs.open(path)?;
         let bytes = file.len()?;
-        Self::of(file, base, bytes)
+        Self::of(file, base, bytes, bytes)
     }
 
-    fn of(file: Box<dyn File>, base: u64, bytes: u64) -> io::Result<Arc<Self>> {
+    fn of(file: Box<dyn File>, base: u64, bytes: u64, used: u64) -> io::Result<Arc<Self>> {
         let map = file.map_shared(bytes)?;
         Ok(Arc::new(Self {
             base,
             bytes,
             file,
             map,
+            room: Mutex::new(Room { used, zeroed: 0 }),
         }))
+    }
+
+    /// Recovery has found that nothing is used from `position` on.
+    pub(crate) fn ends_at(&self, position: u64) {
+        let mut room = self.room.lock();
+        room.used = position.saturating_sub(self.base).min(self.bytes);
+        room.zeroed = 0;
+    }
+
+    /// Whether less than half of `ahead` bytes after the records have real zeros.
+    pub(crate) fn wants_zeros(&self, ahead: u64) -> bool {
+        let room = self.room.lock();
+        room.zeroed.max(room.used) < self.bytes.min(room.used + ahead / 2)
+    }
+
+    /// Writes some zeros after the records and makes them durable through `file`, a handle of its own on the same file, so that the
+    /// sync of the records reports its own errors. Returns false when `ahead` bytes are there already.
+    pub(crate) fn zero_ahead(&self, file: &dyn File, ahead: u64) -> io::Result<bool> {
+        for written in 0..ZEROS_AT_ONCE / PAGE {
+            let mut room = self.room.lock();
+            let start = room.zeroed.max(room.used).next_multiple_of(PAGE);
+            if start >= self.bytes.min(room.used.saturating_add(ahead)) {
+                room.zeroed = room.zeroed.max(start);
+                drop(room);
+                if written > 0 {
+                    file.sync()?;
+                }
+                return Ok(false);
+            }
+            // Page by page: larger writes make larger units in the page cache, and those make the syncs of small records slower.
+            file.write_at(
+                start,
+                &[0; PAGE as usize][..PAGE.min(self.bytes - start) as usize],
+            )?;
+            room.zeroed = start + PAGE;
+        }
+        file.sync()?;
+        Ok(true)
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -66,7 +123,12 @@ impl Segment {
 
     /// Writes at a log position inside this segment.
     pub(crate) fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(position - self.base, bytes)
+        let from = position - self.base;
+        {
+            let mut room = self.room.lock();
+            room.used = room.used.max(from + bytes.len() as u64);
+        }
+        self.file.write_at(from, bytes)
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -141,5 +203,59 @@ impl Deref for Slice {
 impl fmt::Debug for Slice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::RealFs;
+
+    #[test]
+    fn zeros_go_ahead_of_the_records_and_never_meet_them() {
+        const BASE: u64 = 1 << 20;
+        const BYTES: u64 = 1 << 20;
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("segment");
+        let segment = Segment::create(&RealFs, &path, BASE, BYTES).expect("made");
+        assert!(segment.wants_zeros(64 << 10));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let file = RealFs.open(&path).expect("opens");
+                while segment.room.lock().used < BYTES {
+                    while segment.zero_ahead(&*file, 64 << 10).expect("written") {}
+                }
+            });
+            let mut at = 0;
+            while at < BYTES {
+                let record = vec![(at % 251) as u8 + 1; 3_333.min(BYTES - at) as usize];
+                segment.write(BASE + at, &record).expect("written");
+                at += record.len() as u64;
+            }
+        });
+        let file = RealFs.open(&path).expect("opens");
+        assert!(!segment.zero_ahead(&*file, BYTES).expect("nothing to do"));
+        let bytes = segment.view(BASE, BYTES).expect("readable");
+        for (index, record) in bytes.chunks(3_333).enumerate() {
+            let expected = (index as u64 * 3_333 % 251) as u8 + 1;
+            assert!(record.iter().all(|byte| *byte == expected), "{index}");
+        }
+    }
+
+    #[test]
+    fn what_was_there_is_not_zeroed_before_recovery_says_so() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("segment");
+        std::fs::write(&path, vec![7; 64 << 10]).expect("written");
+        let segment = Segment::open(&RealFs, &path, 0).expect("opens");
+        let file = RealFs.open(&path).expect("opens");
+        assert!(!segment.wants_zeros(64 << 10));
+        assert!(!segment.zero_ahead(&*file, 64 << 10).expect("nothing to do"));
+        segment.ends_at(10_000);
+        assert!(segment.wants_zeros(8 << 10));
+        while segment.zero_ahead(&*file, 16 << 10).expect("written") {}
+        let found = std::fs::read(&path).expect("readable");
+        let zeros: Vec<usize> = (0..found.len()).filter(|at| found[*at] == 0).collect();
+        assert_eq!((zeros[0], zeros.len()), (12_288, 16 << 10));
     }
 }
