@@ -136,7 +136,7 @@ enum Command {
         #[arg(long, default_value_os_t = std::env::temp_dir())]
         dir: PathBuf,
         /// Size of that file, MiB; it is written round and round.
-        #[arg(long, default_value_t = 1_024)]
+        #[arg(long, default_value_t = 512)]
         file_mib: u64,
         /// Memory of the other mode, MiB.
         #[arg(long, default_value_t = 1_024)]

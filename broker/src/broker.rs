@@ -301,11 +301,8 @@ impl BrokerServer {
             let addr = addr.to_owned();
             move |source| StartError::Listen { addr, what, source }
         };
-        let listener = TcpListener::bind(&config.listen)
+        let (listener, addr) = rmq_transport::bind(&config.listen)
             .await
-            .map_err(listen_error(&config.listen, "clients"))?;
-        let addr = listener
-            .local_addr()
             .map_err(listen_error(&config.listen, "clients"))?;
         let fast = fast_listener(&config, addr).await;
         let management_listener = match config.management.as_str() {
@@ -530,8 +527,9 @@ async fn fast_listener(config: &BrokerConfig, addr: SocketAddr) -> Option<TcpLis
         return None;
     }
     let fast = SocketAddr::new(configured.ip(), addr.port() - 2);
-    TcpListener::bind(fast)
+    rmq_transport::bind(&fast.to_string())
         .await
+        .map(|(listener, _)| listener)
         .inspect_err(|error| tracing::warn!("the fast port {fast} cannot be used, only clients with vipChannelEnabled miss it: {error}"))
         .ok()
 }

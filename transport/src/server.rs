@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +19,8 @@ use crate::limits::TransportLimits;
 use crate::log_gate::LogGate;
 use crate::peer::{CloseReason, Peer};
 
+/// Connections that may wait to be accepted: all clients come back at once after a restart.
+const BACKLOG: u32 = 4_096;
 /// Wait after the system refuses a connection for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -74,9 +76,33 @@ pub struct ServeReport {
 /// # Errors
 /// What the system says, for example that the address is in use.
 pub async fn bind(addr: &str) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(addr).await?;
-    let local = listener.local_addr()?;
-    Ok((listener, local))
+    let mut failed = None;
+    for addr in tokio::net::lookup_host(addr).await? {
+        match listen(addr) {
+            Ok(listener) => {
+                let local = listener.local_addr()?;
+                return Ok((listener, local));
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            format!("{addr} is no address of this machine"),
+        )
+    }))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A restarted server gets its port back while old connections fade away.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `listener` until `shutdown`, then drains: nothing new is accepted or read, what is in flight is answered, and
