@@ -22,6 +22,9 @@ pub struct NameServerConfig {
     /// `deleteTopicWithBrokerRegistration`: a topic that a broker no longer registers is dropped at once. Only for brokers that
     /// always register all their topics.
     pub delete_topic_with_broker_registration: bool,
+    /// `supportActingMaster`: a broker group without its master shows its lowest replica in the master's place, for reading,
+    /// where its brokers allow that.
+    pub support_acting_master: bool,
     /// `enableAllTopicList`: the list of all topics may be asked for.
     pub enable_all_topic_list: bool,
     /// `enableTopicList`: lists of the topics of one cluster and of system topics may be asked for.
@@ -38,6 +41,8 @@ pub struct NameServerConfig {
     pub brokers_max: i64,
     /// `topicsMax`: registered topics, 1 to 10,000,000.
     pub topics_max: i64,
+    /// `routeEntriesMax`: pairs of a topic and a broker group, 1 to 100,000,000.
+    pub route_entries_max: i64,
     /// `kvBytesMax`: bytes of all key-value settings, 0 to 1 GiB.
     pub kv_bytes_max: i64,
     /// `connectionsMax`: open connections, 1 to 1,000,000.
@@ -57,6 +62,7 @@ impl Default for NameServerConfig {
             order_message_enable: false,
             notify_min_broker_id_changed: false,
             delete_topic_with_broker_registration: false,
+            support_acting_master: false,
             enable_all_topic_list: true,
             enable_topic_list: true,
             need_wait_for_service: false,
@@ -65,6 +71,7 @@ impl Default for NameServerConfig {
             broker_timeout_ms: 120_000,
             brokers_max: 10_000,
             topics_max: 1_000_000,
+            route_entries_max: 5_000_000,
             kv_bytes_max: 16 * 1024 * 1024,
             connections_max: 20_000,
             connections_per_source_max: 1_000,
@@ -150,6 +157,7 @@ keys! {
     "orderMessageEnable" live Flag(order_message_enable) "routes carry the fixed queues of order topics";
     "notifyMinBrokerIdChanged" live Flag(notify_min_broker_id_changed) "brokers are told when another member of their group has the lowest id";
     "deleteTopicWithBrokerRegistration" live Flag(delete_topic_with_broker_registration) "a topic that a broker no longer registers is dropped at once";
+    "supportActingMaster" live Flag(support_acting_master) "a broker group without its master shows its lowest replica in the master's place, for reading";
     "enableAllTopicList" live Flag(enable_all_topic_list) "the list of all topics may be asked for";
     "enableTopicList" live Flag(enable_topic_list) "lists of a cluster's and of system topics may be asked for";
     "needWaitForService" fixed Flag(need_wait_for_service) "routes are refused after a start until brokers had time to register";
@@ -158,6 +166,7 @@ keys! {
     "brokerTimeoutMillis" live Number(broker_timeout_ms, 1_000..=3_600_000) "silence after which a broker is dropped, milliseconds";
     "brokersMax" live Number(brokers_max, 1..=1_000_000) "registered broker addresses";
     "topicsMax" live Number(topics_max, 1..=10_000_000) "registered topics";
+    "routeEntriesMax" live Number(route_entries_max, 1..=100_000_000) "pairs of a topic and a broker group";
     "kvBytesMax" live Number(kv_bytes_max, 0..=1_073_741_824) "bytes of all key-value settings";
     "connectionsMax" fixed Number(connections_max, 1..=1_000_000) "open connections";
     "connectionsPerSourceMax" fixed Number(connections_per_source_max, 1..=1_000_000) "open connections of one address other than loopback";
@@ -256,6 +265,7 @@ impl NameServerConfig {
     }
 
     /// Reads environment variables on top of the current settings: `RMQ_NAMESRV_` and the key in upper case with underscores.
+    /// What Kubernetes puts there for a service of that name (`RMQ_NAMESRV_PORT_9876_TCP`) is no setting.
     ///
     /// # Errors
     /// When a variable with that prefix is no key or has another form.
@@ -267,6 +277,9 @@ impl NameServerConfig {
             let Some(upper) = name.strip_prefix(ENV_PREFIX) else {
                 continue;
             };
+            if is_service_link(&name, &value) {
+                continue;
+            }
             match KEYS.iter().find(|key| upper_snake(key.name) == upper) {
                 Some(key) => self.set(&name, key.name, &value)?,
                 None => return Err(unknown(&name, &upper.to_lowercase().replace('_', ""))),
@@ -335,6 +348,16 @@ fn unknown(origin: &str, key: &str) -> ConfigError {
     }
 }
 
+/// Whether Kubernetes made this variable to tell where a service is.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let part = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    let schemes = ["tcp://", "udp://", "sctp://"];
+    part(&["_SERVICE_HOST"])
+        || name.contains("_SERVICE_PORT")
+        || schemes.iter().any(|scheme| value.starts_with(scheme))
+        || (name.contains("_PORT_") && part(&["_PROTO", "_PORT", "_ADDR"]))
+}
+
 fn upper_snake(name: &str) -> String {
     let mut out = String::new();
     for character in name.chars() {
@@ -367,6 +390,19 @@ mod tests {
             .read_env([
                 ("RMQ_NAMESRV_TOPICS_MAX".to_owned(), "9".to_owned()),
                 ("HOME".to_owned(), "/".to_owned()),
+                (
+                    "RMQ_NAMESRV_PORT".to_owned(),
+                    "tcp://10.0.0.1:9876".to_owned(),
+                ),
+                ("RMQ_NAMESRV_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned()),
+                (
+                    "RMQ_NAMESRV_SERVICE_PORT_REMOTING".to_owned(),
+                    "9876".to_owned(),
+                ),
+                (
+                    "RMQ_NAMESRV_0_PORT_9876_TCP_ADDR".to_owned(),
+                    "10.0.0.1".to_owned(),
+                ),
             ])
             .unwrap();
         assert_eq!(config.topics_max, 9);

@@ -85,6 +85,9 @@ fn run(args: Args) -> Result<(), Failure> {
         let server = server.map_err(|error| Failure::Failed(error.to_string()))?;
         // For whoever started it with port 0. It serves all the same when nobody reads this.
         let _ = writeln!(std::io::stdout(), "listening on {}", server.local_addr());
+        if let Some(management) = server.management_addr() {
+            let _ = writeln!(std::io::stdout(), "management on {management}");
+        }
         signals.wait().await;
         server.shutdown().await;
         Ok(())

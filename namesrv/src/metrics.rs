@@ -16,8 +16,13 @@ struct ByRequest {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByResponse {
-    response_code: &'static str,
+struct ByReason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
 }
 
 /// All figures. Labels are closed sets: codes that do not exist share one.
@@ -25,34 +30,61 @@ struct ByResponse {
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<ByRequest, Counter>,
-    refused: Family<ByResponse, Counter>,
+    rejected: Family<ByReason, Counter>,
     brokers: Gauge,
-    topics: Gauge,
     groups: Gauge,
+    topics: Gauge,
+    entries: Gauge,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("rmq_namesrv");
-        let requests = Family::<ByRequest, Counter>::default();
-        let refused = Family::<ByResponse, Counter>::default();
-        let (brokers, topics, groups) = (Gauge::default(), Gauge::default(), Gauge::default());
-        registry.register("requests", "Requests received", requests.clone());
-        registry.register(
-            "refused",
-            "Requests answered with an error",
-            refused.clone(),
+        let mut registry = Registry::default();
+        let gauge = |registry: &mut Registry, name: &str, help: &str| {
+            let gauge = Gauge::<i64>::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let brokers = gauge(
+            &mut registry,
+            "rocketmq_nameserver_brokers",
+            "Registered broker addresses",
         );
-        registry.register("brokers", "Registered broker addresses", brokers.clone());
-        registry.register("broker_groups", "Registered broker groups", groups.clone());
-        registry.register("topics", "Registered topics", topics.clone());
+        let groups = gauge(
+            &mut registry,
+            "rocketmq_nameserver_broker_groups",
+            "Registered broker groups",
+        );
+        let topics = gauge(&mut registry, "rocketmq_route_topics", "Registered topics");
+        let entries = gauge(
+            &mut registry,
+            "rocketmq_route_entries",
+            "Registered pairs of a topic and a broker group",
+        );
+        let requests = Family::<ByRequest, Counter>::default();
+        registry.register(
+            "rocketmq_nameserver_requests",
+            "Requests received",
+            requests.clone(),
+        );
+        let rejected = Family::<ByReason, Counter>::default();
+        registry.register(
+            "rocketmq_rejected_requests",
+            "Requests answered with an error",
+            rejected.clone(),
+        );
+        let build = Family::<Build, Gauge>::default();
+        let version = env!("CARGO_PKG_VERSION");
+        build.get_or_create(&Build { version }).set(1);
+        registry.register("rocketmq_build_info", "1; the version is a label", build);
         Self {
             registry,
             requests,
-            refused,
+            rejected,
             brokers,
-            topics,
             groups,
+            topics,
+            entries,
         }
     }
 
@@ -64,11 +96,8 @@ impl Metrics {
     }
 
     pub(crate) fn refused(&self, code: ResponseCode) {
-        self.refused
-            .get_or_create(&ByResponse {
-                response_code: code.name(),
-            })
-            .inc();
+        let reason = code.name();
+        self.rejected.get_or_create(&ByReason { reason }).inc();
     }
 
     /// The text of `/metrics`.
@@ -77,6 +106,7 @@ impl Metrics {
             (&self.brokers, sizes.brokers),
             (&self.groups, sizes.groups),
             (&self.topics, sizes.topics),
+            (&self.entries, sizes.entries),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

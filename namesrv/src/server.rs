@@ -106,6 +106,7 @@ impl NameServer {
             registry: Registry::default(),
             kv,
             config: ArcSwap::from_pointee(config),
+            changing: parking_lot::Mutex::new(()),
             started_ms: deps.clock.now_ms(),
             clock: deps.clock,
             metrics: Metrics::new(),

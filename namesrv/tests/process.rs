@@ -1,5 +1,7 @@
 //! `rmq-namesrv` as a process: options, exit codes, signals, bad peers, the management port.
 
+#![allow(clippy::print_stderr)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +21,7 @@ fn command(args: &[&str]) -> Command {
 struct Process {
     child: Child,
     addr: SocketAddr,
+    management: Option<SocketAddr>,
 }
 
 impl Process {
@@ -26,16 +29,19 @@ impl Process {
         let mut all = vec!["--listen", "127.0.0.1:0"];
         all.extend(args);
         let mut child = command(&all).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let addr = line
-            .trim()
-            .strip_prefix("listening on ")
-            .unwrap_or_else(|| panic!("{line:?}"));
+        let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
+        let mut addr_after = |prefix: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            let addr = line.trim().strip_prefix(prefix);
+            let addr = addr.unwrap_or_else(|| panic!("{line:?}"));
+            addr.parse().unwrap()
+        };
         Self {
-            addr: addr.parse().unwrap(),
+            addr: addr_after("listening on "),
+            management: args
+                .contains(&"--management")
+                .then(|| addr_after("management on ")),
             child,
         }
     }
@@ -175,12 +181,8 @@ fn bad_peers_are_closed_and_the_others_served() {
 
 #[test]
 fn the_management_port_tells_how_it_is() {
-    // Its port is known only from the log, so one is chosen here; another process taking it in between is very unlikely.
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let process = Process::start(&["--management", &free.to_string()]);
+    let process = Process::start(&["--management", "127.0.0.1:0"]);
+    let free = process.management.unwrap();
     ask(&mut connect(process.addr));
     let get = |path: &str| {
         let mut stream = connect(free);
@@ -198,10 +200,45 @@ fn the_management_port_tells_how_it_is() {
     assert!(get("/version").contains(env!("CARGO_PKG_VERSION")));
     let metrics = get("/metrics");
     assert!(
-        metrics.contains("rmq_namesrv_requests_total{request_code=\"GET_BROKER_CLUSTER_INFO\"} 1"),
+        metrics.contains(
+            "rocketmq_nameserver_requests_total{request_code=\"GET_BROKER_CLUSTER_INFO\"} 1"
+        ),
         "{metrics}"
     );
-    assert!(metrics.contains("rmq_namesrv_brokers 0"), "{metrics}");
+    assert!(
+        metrics.contains("rocketmq_nameserver_brokers 0"),
+        "{metrics}"
+    );
+    let build = concat!(
+        "rocketmq_build_info{version=\"",
+        env!("CARGO_PKG_VERSION"),
+        "\"} 1"
+    );
+    for line in [build, "rocketmq_route_topics 0", "rocketmq_route_entries 0"] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
     assert!(get("/nothing").starts_with("HTTP/1.1 404"));
     assert_eq!(process.signal(rustix::process::Signal::TERM), Some(0));
+}
+
+/// Prints what it costs when nothing happens; the bound is the one that is promised.
+#[test]
+fn idle_it_needs_little() {
+    let began = std::time::Instant::now();
+    let process = Process::start(&["--management", "127.0.0.1:0"]);
+    let started = began.elapsed();
+    ask(&mut connect(process.addr));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let anonymous = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .unwrap();
+    let kib: u64 = anonymous
+        .trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .unwrap();
+    eprintln!("name server: started in {started:?}, {kib} KiB of anonymous memory when idle");
+    assert!(kib <= 15 * 1024, "{kib} KiB");
 }

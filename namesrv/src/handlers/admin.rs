@@ -91,6 +91,7 @@ impl Handlers {
 
     pub(super) fn update_config(&self, exchange: &mut Exchange<'_>) -> Handled {
         let changes = parse_properties(exchange.body).map_err(Refusal::system)?;
+        let _changing = self.changing.lock();
         let update = self.config.load().update("the request", &changes);
         let changed = update.map_err(|error| {
             let code = match error {

@@ -31,9 +31,9 @@ impl Handlers {
             return Err(Refusal::system("crc32 not match"));
         }
         for (what, name) in [
-            ("clusterName", &request.cluster_name),
-            ("brokerName", &request.broker_name),
-            ("brokerAddr", &request.broker_addr),
+            ("clusterName", request.cluster_name.as_ref()),
+            ("brokerName", request.broker_name.as_ref()),
+            ("brokerAddr", request.broker_addr.as_ref()),
         ] {
             if name.trim().is_empty() || name.len() > NAME_BYTES_MAX {
                 return Err(Refusal::system(format!(
@@ -46,7 +46,7 @@ impl Handlers {
         let timeout_ms = request
             .heartbeat_timeout_millis
             .filter(|ms| *ms > 0)
-            .unwrap_or(config.broker_timeout_ms);
+            .map_or(config.broker_timeout_ms, |ms| ms.clamp(1_000, 3_600_000));
         let registration = Registration {
             cluster: request.cluster_name.into_owned(),
             group: request.broker_name.into_owned(),
@@ -65,14 +65,9 @@ impl Handlers {
             body,
             peer: Some(Arc::clone(exchange.peer)),
         };
-        let rules = Rules {
-            brokers_max: usize::try_from(config.brokers_max).unwrap_or(usize::MAX),
-            topics_max: usize::try_from(config.topics_max).unwrap_or(usize::MAX),
-            drop_unregistered_topics: config.delete_topic_with_broker_registration,
-        };
         let registered = self
             .registry
-            .register(registration, self.clock.now_ms(), rules)
+            .register(registration, self.clock.now_ms(), self.rules())
             .map_err(Refusal::system)?;
         if let Some(change) = &registered.min_id {
             self.announce(change);
@@ -84,6 +79,18 @@ impl Handlers {
             .unwrap_or_default();
         exchange.ok_body(&registered.reply(), &order);
         Ok(())
+    }
+
+    /// What registrations are held to.
+    pub(super) fn rules(&self) -> Rules {
+        let config = self.config.load();
+        let size = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        Rules {
+            brokers_max: size(config.brokers_max),
+            topics_max: size(config.topics_max),
+            entries_max: size(config.route_entries_max),
+            drop_unregistered_topics: config.delete_topic_with_broker_registration,
+        }
     }
 
     pub(super) fn unregister_broker(&self, exchange: &mut Exchange<'_>) -> Handled {

@@ -7,6 +7,7 @@ mod routes;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rmq_protocol::header::Header;
 use rmq_protocol::requests::{FieldError, Request};
 use rmq_protocol::{RequestCode, ResponseCode};
@@ -22,6 +23,8 @@ pub(crate) struct Handlers {
     pub(crate) registry: Registry,
     pub(crate) kv: KvConfigs,
     pub(crate) config: ArcSwap<NameServerConfig>,
+    /// Held while settings change: two changes at once must not undo each other.
+    pub(crate) changing: Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) started_ms: i64,

@@ -12,7 +12,7 @@ use rmq_transport::Exchange;
 
 use super::{Handled, Handlers, Refusal, decode};
 use crate::kv::ORDER_TOPIC_CONFIG;
-use crate::registry::UnitTopics;
+use crate::registry::{RouteRules, UnitTopics};
 
 impl Handlers {
     pub(super) fn route(&self, exchange: &mut Exchange<'_>) -> Handled {
@@ -24,11 +24,15 @@ impl Handlers {
             return Err(Refusal::system("name server not ready"));
         }
         let topic = request.topic.as_ref();
-        let order = || {
-            config
+        let rules = || {
+            let config = self.config.load();
+            let order = config
                 .order_message_enable
-                .then(|| self.kv.get(ORDER_TOPIC_CONFIG, topic))
-                .flatten()
+                .then(|| self.kv.get(ORDER_TOPIC_CONFIG, topic));
+            RouteRules {
+                order: order.flatten(),
+                acting_masters: config.support_acting_master,
+            }
         };
         let fields = &exchange.header.fields;
         let zone = fields
@@ -37,8 +41,8 @@ impl Handlers {
             .and_then(|_| fields.get("__ZONE_NAME"))
             .filter(|zone| !zone.is_empty());
         let route = match zone {
-            Some(zone) => self.registry.route_in_zone(topic, &zone.to_cow(), order()),
-            None => self.registry.route(topic, order),
+            Some(zone) => self.registry.route_in_zone(topic, &zone.to_cow(), rules()),
+            None => self.registry.route(topic, rules),
         };
         let Some(route) = route else {
             let remark = format!("No topic route info in name server for the topic: {topic}");
@@ -97,14 +101,9 @@ impl Handlers {
         validate_topic(&request.topic)
             .map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
         let route = TopicRoute::from_json(exchange.body).map_err(Refusal::system)?;
-        let max = usize::try_from(self.config.load().topics_max).unwrap_or(usize::MAX);
         self.registry
-            .register_topic(&request.topic, route.queue_datas, max)
-            .map_err(|topics| {
-                Refusal::system(format!(
-                    "{topics} topics are registered, the limit (topicsMax)"
-                ))
-            })?;
+            .register_topic(&request.topic, route.queue_datas, self.rules())
+            .map_err(Refusal::system)?;
         exchange.ok(&());
         Ok(())
     }

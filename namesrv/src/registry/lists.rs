@@ -21,7 +21,13 @@ impl Registry {
     pub(crate) fn all_topics(&self) -> TopicList {
         TopicList {
             broker_addr: None,
-            topic_list: self.tables.read().topics.keys().cloned().collect(),
+            topic_list: self
+                .tables
+                .read()
+                .topics
+                .iter()
+                .map(|(topic, _)| topic.clone())
+                .collect(),
         }
     }
 

@@ -69,11 +69,10 @@ impl Registry {
     /// A broker says that it leaves.
     pub(crate) fn unregister(&self, group: &str, id: i64, addr: &str) -> Option<MinIdChange> {
         let mut tables = self.tables.write();
-        let registered = tables
-            .live
-            .get(addr)
-            .is_some_and(|live| live.group == group);
-        if registered {
+        // Under the id that it registered with: an address without a life would stay for ever.
+        let known = tables.live.get(addr).filter(|live| live.group == group);
+        let id = known.map_or(id, |live| live.id);
+        if known.is_some() {
             tables.live.remove(addr);
         }
         tracing::info!(broker = group, id, addr, "broker unregistered");
@@ -148,10 +147,7 @@ impl Registry {
         self.forget_routes_of(tables, name);
         if after.is_none() {
             tables.groups.remove(name);
-            tables.topics.retain(|_, brokers| {
-                brokers.remove(name);
-                !brokers.is_empty()
-            });
+            tables.topics.remove_of(name, |_| true);
             tables.mappings.retain(|_, brokers| {
                 brokers.remove(name);
                 !brokers.is_empty()

@@ -9,6 +9,7 @@ mod register;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::DataVersion;
-use rmq_protocol::route::QueueData;
 use rmq_transport::Peer;
 
 pub(crate) use lists::UnitTopics;
 pub(crate) use member::MinIdChange;
 pub(crate) use register::{Registration, Rules};
+pub(crate) use routes::RouteRules;
+use topics::Topics;
 
 /// The tables.
 #[derive(Debug, Default)]
@@ -37,9 +39,9 @@ struct Tables {
     groups: BTreeMap<String, Group>,
     /// Living brokers by address.
     live: HashMap<String, Live, foldhash::fast::RandomState>,
-    /// Topic to broker group to queues, as registered.
-    topics: BTreeMap<String, BTreeMap<String, QueueData>>,
-    /// Static topics: topic to broker group to mapping, passed through.
+    /// Topics as they were registered.
+    topics: Topics,
+    /// Static topics: topic to broker group to mapping, passed through. Only of pairs that are in `topics`.
     mappings: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
 }
 
@@ -73,6 +75,7 @@ pub(crate) struct Sizes {
     pub(crate) groups: usize,
     pub(crate) brokers: usize,
     pub(crate) topics: usize,
+    pub(crate) entries: usize,
     pub(crate) encoded_routes: usize,
 }
 
@@ -83,6 +86,7 @@ impl Registry {
             groups: tables.groups.len(),
             brokers: tables.live.len(),
             topics: tables.topics.len(),
+            entries: tables.topics.entries(),
             encoded_routes: self.routes.lock().len(),
         }
     }
@@ -96,11 +100,6 @@ impl Registry {
     /// Drops the encoded routes of topics that a broker group serves. Called under the write lock.
     fn forget_routes_of(&self, tables: &Tables, group: &str) {
         let mut routes = self.routes.lock();
-        routes.retain(|topic, _| {
-            !tables
-                .topics
-                .get(topic)
-                .is_some_and(|brokers| brokers.contains_key(group))
-        });
+        routes.retain(|topic, _| !tables.topics.has(topic, group));
     }
 }

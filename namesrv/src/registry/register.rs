@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use rmq_protocol::bodies::{DataVersion, RegisterBrokerBody, TopicConfig};
 use rmq_protocol::requests::RegisterBrokerReply;
-use rmq_protocol::route::{MASTER_ID, QueueData, perm};
+use rmq_protocol::route::{MASTER_ID, QueueData};
 use rmq_transport::Peer;
 
-use super::{Group, Live, MinIdChange, Registry, Tables};
+use super::{Group, Live, MinIdChange, Registry, Tables, Topics};
+
+/// Longest name of a topic, of a filter server's address, bytes.
+const NAME_BYTES_MAX: usize = 255;
+/// Most filter servers of a broker; nothing uses them any more.
+const FILTER_SERVERS_MAX: usize = 64;
+/// Longest mapping of a static topic, bytes of JSON.
+const MAPPING_BYTES_MAX: usize = 64 * 1024;
 
 /// A registration, taken apart.
 #[derive(Debug)]
@@ -55,6 +62,23 @@ pub(crate) enum Rejected {
         "register broker failed: with its topics there would be {topics}, the limit is {max} (topicsMax)"
     )]
     Topics { topics: usize, max: usize },
+    #[error(
+        "register broker failed: there would be {entries} pairs of a topic and a broker group, the limit is {max} (routeEntriesMax)"
+    )]
+    Entries { entries: usize, max: usize },
+    #[error(
+        "register broker failed: {what} has {bytes} bytes, the limit is {max}; it begins {begin:?}"
+    )]
+    Long {
+        what: &'static str,
+        bytes: usize,
+        max: usize,
+        begin: String,
+    },
+    #[error("register broker failed: a topic has no name")]
+    NoName,
+    #[error("register broker failed: {servers} filter servers, the limit is {FILTER_SERVERS_MAX}")]
+    FilterServers { servers: usize },
 }
 
 /// Limits and settings that a registration is held to.
@@ -62,7 +86,80 @@ pub(crate) enum Rejected {
 pub(crate) struct Rules {
     pub(crate) brokers_max: usize,
     pub(crate) topics_max: usize,
+    pub(crate) entries_max: usize,
     pub(crate) drop_unregistered_topics: bool,
+}
+
+impl Rules {
+    /// Whether the group may serve these topics beside what is registered.
+    pub(super) fn check<'a>(
+        &self,
+        known: &Topics,
+        group: &str,
+        topics: impl Iterator<Item = &'a String>,
+    ) -> Result<(), Rejected> {
+        let (topics, entries) = known.growth(group, topics);
+        if topics > 0 && known.len() + topics > self.topics_max {
+            return Err(Rejected::Topics {
+                topics: known.len() + topics,
+                max: self.topics_max,
+            });
+        }
+        if entries > 0 && known.entries() + entries > self.entries_max {
+            return Err(Rejected::Entries {
+                entries: known.entries() + entries,
+                max: self.entries_max,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Everything that a broker writes freely has a bound.
+fn check_body(body: &RegisterBrokerBody) -> Result<(), Rejected> {
+    let long = |what, text: &str, max| Rejected::Long {
+        what,
+        bytes: text.len(),
+        max,
+        begin: text.chars().take(40).collect(),
+    };
+    let table = &body.topic_config_serialize_wrapper;
+    for topic in table.topic_config_table.keys() {
+        if topic.is_empty() {
+            return Err(Rejected::NoName);
+        }
+        if topic.len() > NAME_BYTES_MAX {
+            return Err(long("the name of a topic", topic, NAME_BYTES_MAX));
+        }
+    }
+    let servers = &body.filter_server_list;
+    if servers.len() > FILTER_SERVERS_MAX {
+        return Err(Rejected::FilterServers {
+            servers: servers.len(),
+        });
+    }
+    if let Some(server) = servers.iter().find(|server| server.len() > NAME_BYTES_MAX) {
+        return Err(long(
+            "the address of a filter server",
+            server,
+            NAME_BYTES_MAX,
+        ));
+    }
+    let mappings = table
+        .topic_queue_mapping_info_map
+        .as_ref()
+        .and_then(|map| map.as_object());
+    for mapping in mappings.into_iter().flat_map(|map| map.values()) {
+        let text = mapping.to_string();
+        if text.len() > MAPPING_BYTES_MAX {
+            return Err(long(
+                "the mapping of a static topic",
+                &text,
+                MAPPING_BYTES_MAX,
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl Registry {
@@ -73,20 +170,30 @@ impl Registry {
         now_ms: i64,
         rules: Rules,
     ) -> Result<Registered, Rejected> {
+        check_body(&new.body)?;
         let mut guard = self.tables.write();
         let tables = &mut *guard;
         let version = new.body.topic_config_serialize_wrapper.data_version;
-        let known = tables.live.get(&new.addr);
-        if known.is_some_and(|live| {
-            live.group == new.group && live.version.state_version > version.state_version
-        }) {
+        let rival = tables
+            .groups
+            .get(&new.group)
+            .and_then(|group| group.members.get(&new.id))
+            .filter(|addr| **addr != new.addr)
+            .and_then(|addr| Some((addr, tables.live.get(addr)?)));
+        if let Some((addr, _)) =
+            rival.filter(|(_, live)| live.version.state_version > version.state_version)
+        {
             tracing::warn!(
                 broker = new.group,
+                id = new.id,
                 addr = new.addr,
-                "registration ignored: its state version is older than the registered one"
+                other = addr,
+                "registration ignored: another address has this name and id with a newer state"
             );
             return Ok(Registered::default());
         }
+        let replaces = rival.is_some();
+        let known = tables.live.get(&new.addr);
         let first_of_id = tables
             .groups
             .get(&new.group)
@@ -95,24 +202,17 @@ impl Registry {
         if first_of_id && topics.len() == 1 {
             return Err(Rejected::OneTopic);
         }
-        if known.is_none() && tables.live.len() >= rules.brokers_max {
+        if known.is_none() && !replaces && tables.live.len() >= rules.brokers_max {
             return Err(Rejected::Brokers {
                 brokers: tables.live.len(),
             });
         }
-        let added = topics
-            .keys()
-            .filter(|topic| !tables.topics.contains_key(*topic))
-            .count();
-        if tables.topics.len() + added > rules.topics_max {
-            return Err(Rejected::Topics {
-                topics: tables.topics.len() + added,
-                max: rules.topics_max,
-            });
-        }
+        rules.check(&tables.topics, &new.group, topics.keys())?;
 
         let min_before = tables.groups.get(&new.group).and_then(Group::min);
-        let moved = self.place(tables, &new);
+        let servers_changed =
+            known.is_none_or(|live| live.filter_servers != new.body.filter_server_list);
+        let moved = self.place(tables, &new) || servers_changed;
         let min_after = tables.groups.get(&new.group).and_then(Group::min);
         let is_acting = new.enable_acting_master.is_some()
             && new.id != MASTER_ID
@@ -124,7 +224,7 @@ impl Registry {
                 .get(&new.addr)
                 .is_some_and(|live| live.version != version);
         if (new.id == MASTER_ID || is_acting) && (changed || moved) {
-            self.update_topics(tables, &new, is_acting, rules.drop_unregistered_topics);
+            self.update_topics(tables, &new, rules.drop_unregistered_topics);
         }
         tables.live.insert(
             new.addr.clone(),
@@ -206,20 +306,11 @@ impl Registry {
         moved
     }
 
-    fn update_topics(
-        &self,
-        tables: &mut Tables,
-        new: &Registration,
-        is_acting: bool,
-        drop_others: bool,
-    ) {
+    fn update_topics(&self, tables: &mut Tables, new: &Registration, drop_others: bool) {
         let wrapper = &new.body.topic_config_serialize_wrapper;
         let mut routes = self.routes.lock();
         for (topic, config) in &wrapper.topic_config_table {
-            let data = queue_data(&new.group, config, is_acting);
-            let brokers = tables.topics.entry(topic.clone()).or_default();
-            if brokers.get(&new.group) != Some(&data) {
-                brokers.insert(new.group.clone(), data);
+            if tables.topics.put(topic, queue_data(&new.group, config)) {
                 routes.remove(topic);
             }
         }
@@ -228,7 +319,10 @@ impl Registry {
             .as_ref()
             .and_then(|map| map.as_object())
         {
-            for (topic, mapping) in mappings {
+            let of_group = mappings
+                .iter()
+                .filter(|(topic, _)| tables.topics.has(topic, &new.group));
+            for (topic, mapping) in of_group {
                 tables
                     .mappings
                     .entry(topic.clone())
@@ -238,14 +332,18 @@ impl Registry {
             }
         }
         if drop_others {
-            tables.topics.retain(|topic, brokers| {
-                if !wrapper.topic_config_table.contains_key(topic)
-                    && brokers.remove(&new.group).is_some()
-                {
+            let mappings = &mut tables.mappings;
+            tables.topics.remove_of(&new.group, |topic| {
+                let gone = !wrapper.topic_config_table.contains_key(topic);
+                if gone {
                     routes.remove(topic);
+                    if let Some(of_topic) = mappings.get_mut(topic) {
+                        of_topic.remove(&new.group);
+                    }
                 }
-                !brokers.is_empty()
+                gone
             });
+            mappings.retain(|_, of_topic| !of_topic.is_empty());
         }
     }
 
@@ -275,15 +373,10 @@ impl Registry {
     }
 }
 
-fn queue_data(group: &str, config: &TopicConfig, is_acting: bool) -> QueueData {
+fn queue_data(group: &str, config: &TopicConfig) -> QueueData {
     QueueData {
         broker_name: group.to_owned(),
-        // A replica that stands in for its master serves reads only.
-        perm: if is_acting {
-            config.perm & !perm::WRITE
-        } else {
-            config.perm
-        },
+        perm: config.perm,
         read_queue_nums: config.read_queue_nums,
         topic_sys_flag: config.topic_sys_flag,
         write_queue_nums: config.write_queue_nums,

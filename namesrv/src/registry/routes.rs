@@ -5,21 +5,31 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rmq_protocol::route::{BrokerData, ClusterInfo, MASTER_ID, QueueData, TopicRoute, perm};
 
-use super::{Group, Registry, Tables};
+use super::register::Rejected;
+use super::{Group, Registry, Rules, Tables};
+
+/// Prefix of the topic in which brokers of a group find each other
+/// (`apache/rocketmq common/.../topic/TopicValidator.java`).
+const MEMBERS_TOPIC_PREFIX: &str = "%SYNC_BROKER_MEMBER_%";
+
+/// Settings that are part of a route.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RouteRules {
+    /// An order topic's fixed queues.
+    pub(crate) order: Option<String>,
+    /// Whether a group without its master shows its lowest replica in the master's place.
+    pub(crate) acting_masters: bool,
+}
 
 impl Registry {
-    /// The route of a topic, encoded. `order` gives an order topic's fixed queues.
-    pub(crate) fn route(
-        &self,
-        topic: &str,
-        order: impl FnOnce() -> Option<String>,
-    ) -> Option<Bytes> {
+    /// The route of a topic, encoded. `rules` is asked under the lock of the tables: after a change of settings and
+    /// [`Registry::forget_routes`] nothing made with the old ones is left.
+    pub(crate) fn route(&self, topic: &str, rules: impl FnOnce() -> RouteRules) -> Option<Bytes> {
         let tables = self.tables.read();
         if let Some(known) = self.routes.lock().get(topic) {
             return Some(known.clone());
         }
-        let mut route = tables.route(topic)?;
-        route.order_topic_conf = order();
+        let route = tables.route(topic, rules())?;
         let encoded = Bytes::from(route.to_json());
         self.routes.lock().insert(topic.to_owned(), encoded.clone());
         Some(encoded)
@@ -30,10 +40,9 @@ impl Registry {
         &self,
         topic: &str,
         zone: &str,
-        order: Option<String>,
+        rules: RouteRules,
     ) -> Option<Bytes> {
-        let mut route = self.tables.read().route(topic)?;
-        route.order_topic_conf = order;
+        let mut route = self.tables.read().route(topic, rules)?;
         route.broker_datas.retain(|data| {
             data.zone_name.as_deref() == Some(zone) || !data.broker_addrs.contains_key(&MASTER_ID)
         });
@@ -70,8 +79,8 @@ impl Registry {
         self.forget_routes_of(&tables, name);
         tables
             .topics
-            .values()
-            .filter(|brokers| brokers.contains_key(name))
+            .iter()
+            .filter(|(_, brokers)| brokers.contains_key(name))
             .count()
     }
 
@@ -80,26 +89,19 @@ impl Registry {
         &self,
         topic: &str,
         queues: Vec<QueueData>,
-        topics_max: usize,
-    ) -> Result<(), usize> {
+        rules: Rules,
+    ) -> Result<(), Rejected> {
         let mut guard = self.tables.write();
         let tables = &mut *guard;
         let queues: Vec<QueueData> = queues
             .into_iter()
             .filter(|queues| tables.groups.contains_key(&queues.broker_name))
             .collect();
-        if queues.is_empty() {
-            return Ok(());
+        for queues in queues {
+            let topic = topic.to_owned();
+            rules.check(&tables.topics, &queues.broker_name, [&topic].into_iter())?;
+            tables.topics.put(&topic, queues);
         }
-        if tables.topics.len() >= topics_max && !tables.topics.contains_key(topic) {
-            return Err(tables.topics.len());
-        }
-        let brokers = tables.topics.entry(topic.to_owned()).or_default();
-        brokers.extend(
-            queues
-                .into_iter()
-                .map(|queues| (queues.broker_name.clone(), queues)),
-        );
         self.routes.lock().remove(topic);
         Ok(())
     }
@@ -109,17 +111,17 @@ impl Registry {
         let mut guard = self.tables.write();
         let tables = &mut *guard;
         let groups = &tables.groups;
-        let keep = |name: &String| {
+        let keep = |name: &str| {
             cluster.is_some_and(|cluster| {
                 groups
                     .get(name)
                     .is_some_and(|group| group.cluster != cluster)
             })
         };
-        if let Some(brokers) = tables.topics.get_mut(topic) {
-            brokers.retain(|name, _| keep(name));
-            if brokers.is_empty() {
-                tables.topics.remove(topic);
+        tables.topics.remove(topic, |name| !keep(name));
+        if let Some(mappings) = tables.mappings.get_mut(topic) {
+            mappings.retain(|name, _| keep(name));
+            if mappings.is_empty() {
                 tables.mappings.remove(topic);
             }
         }
@@ -128,18 +130,30 @@ impl Registry {
 }
 
 impl Tables {
-    fn route(&self, topic: &str) -> Option<TopicRoute> {
+    pub(super) fn route(&self, topic: &str, rules: RouteRules) -> Option<TopicRoute> {
         let brokers = self.topics.get(topic)?;
-        let mut route = TopicRoute::default();
+        let mut route = TopicRoute {
+            order_topic_conf: rules.order,
+            ..TopicRoute::default()
+        };
         for (name, queues) in brokers {
             let Some(group) = self.groups.get(name) else {
                 continue;
             };
-            route.broker_datas.push(group.data(name));
             let mut queues = queues.clone();
-            if group.wiped {
+            if group.wiped || group.lacks_its_master() {
                 queues.perm &= !perm::WRITE;
             }
+            let mut data = group.data(name);
+            // Brokers look for themselves in the topic of their group: they see who is really there.
+            if rules.acting_masters
+                && group.lacks_its_master()
+                && !topic.starts_with(MEMBERS_TOPIC_PREFIX)
+                && let Some((_, addr)) = data.broker_addrs.pop_first()
+            {
+                data.broker_addrs.insert(MASTER_ID, addr);
+            }
+            route.broker_datas.push(data);
             route.queue_datas.push(queues);
             for addr in group.members.values() {
                 if let Some(servers) = self
@@ -162,6 +176,11 @@ impl Tables {
 }
 
 impl Group {
+    /// Whether a replica stands in for the master, for reading only.
+    fn lacks_its_master(&self) -> bool {
+        self.enable_acting_master && !self.members.contains_key(&MASTER_ID)
+    }
+
     pub(super) fn data(&self, name: &str) -> BrokerData {
         BrokerData {
             broker_addrs: self.members.clone(),

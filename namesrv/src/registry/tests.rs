@@ -9,6 +9,7 @@ use super::*;
 const RULES: Rules = Rules {
     brokers_max: 10,
     topics_max: 100,
+    entries_max: 200,
     drop_unregistered_topics: false,
 };
 
@@ -41,7 +42,7 @@ fn registration(group: &str, id: i64, addr: &str, counter: i64, topics: &[&str])
 
 fn route(registry: &Registry, topic: &str) -> Option<TopicRoute> {
     registry
-        .route(topic, || None)
+        .route(topic, RouteRules::default)
         .map(|bytes| TopicRoute::from_json(&bytes).unwrap())
 }
 
@@ -219,9 +220,12 @@ fn limits_and_odd_registrations_are_refused() {
         perm: 6,
         ..QueueData::default()
     };
-    assert_eq!(registry.register_topic("new", vec![queues("a")], 2), Err(2));
+    assert_eq!(
+        registry.register_topic("new", vec![queues("a")], rules),
+        Err(Rejected::Topics { topics: 3, max: 2 })
+    );
     registry
-        .register_topic("new", vec![queues("a"), queues("nobody")], 3)
+        .register_topic("new", vec![queues("a"), queues("nobody")], RULES)
         .unwrap();
     assert_eq!(route(&registry, "new").unwrap().queue_datas.len(), 1);
 }
@@ -238,7 +242,9 @@ fn zones_keep_their_brokers_and_those_without_a_master() {
         .register(registration("d", 1, "d:2", 1, &[]), 0, RULES)
         .unwrap();
     registry.unregister("d", 0, "d:1");
-    let bytes = registry.route_in_zone("t", "z1", None).unwrap();
+    let bytes = registry
+        .route_in_zone("t", "z1", RouteRules::default())
+        .unwrap();
     let route = TopicRoute::from_json(&bytes).unwrap();
     let names: Vec<_> = route
         .broker_datas
@@ -250,18 +256,276 @@ fn zones_keep_their_brokers_and_those_without_a_master() {
 }
 
 #[test]
-fn older_states_do_not_override_newer_ones() {
+fn an_address_with_an_older_state_does_not_take_a_newer_ones_place() {
     let registry = Registry::default();
-    let mut new = registration("a", 0, "a:1", 5, &["t", "u"]);
+    let of_state = |addr: &str, state| {
+        let mut new = registration("a", 0, addr, 5, &["t", "u"]);
+        new.body
+            .topic_config_serialize_wrapper
+            .data_version
+            .state_version = state;
+        new
+    };
+    let master = || {
+        route(&registry, "t").unwrap().broker_datas[0]
+            .master()
+            .map(str::to_owned)
+    };
+    registry.register(of_state("a:1", 2), 0, RULES).unwrap();
+    registry.register(of_state("a:2", 1), 0, RULES).unwrap();
+    assert_eq!(master().as_deref(), Some("a:1"));
+    registry.register(of_state("a:2", 2), 0, RULES).unwrap();
+    assert_eq!(master().as_deref(), Some("a:2"));
+    // The same address may start over: nothing else has its name.
+    registry.register(of_state("a:2", 0), 0, RULES).unwrap();
+    registry.register(of_state("a:3", 1), 0, RULES).unwrap();
+    assert_eq!(master().as_deref(), Some("a:3"));
+    assert_eq!(registry.sizes().brokers, 1);
+}
+
+#[test]
+fn a_full_name_server_still_takes_brokers_that_moved() {
+    let registry = Registry::default();
+    let rules = Rules {
+        brokers_max: 1,
+        topics_max: 2,
+        entries_max: 2,
+        ..RULES
+    };
+    for port in 1..5 {
+        registry
+            .register(
+                registration("a", 0, &format!("a:{port}"), 1, &["t", "u"]),
+                0,
+                rules,
+            )
+            .unwrap();
+        let addr = format!("a:{port}");
+        assert_eq!(
+            route(&registry, "t").unwrap().broker_datas[0].master(),
+            Some(addr.as_str())
+        );
+    }
+}
+
+#[test]
+fn what_a_broker_writes_freely_has_bounds() {
+    let registry = Registry::default();
+    let refused = |change: &dyn Fn(&mut RegisterBrokerBody)| {
+        let mut new = registration("a", 0, "a:1", 1, &["t", "u"]);
+        change(&mut new.body);
+        registry.register(new, 0, RULES).unwrap_err().to_string()
+    };
+    let topic = |name: &str| {
+        let name = name.to_owned();
+        move |body: &mut RegisterBrokerBody| {
+            let table = &mut body.topic_config_serialize_wrapper.topic_config_table;
+            table.insert(name.clone(), TopicConfig::new(&name, 1));
+        }
+    };
+    let long = "n".repeat(256);
+    for (text, expected) in [
+        (refused(&topic("")), "a topic has no name"),
+        (
+            refused(&topic(&long)),
+            "the name of a topic has 256 bytes, the limit is 255",
+        ),
+        (
+            refused(&|body| body.filter_server_list = vec!["x".to_owned(); 65]),
+            "65 filter servers, the limit is 64",
+        ),
+        (
+            refused(&|body| body.filter_server_list = vec![long.clone()]),
+            "the address of a filter server has 256 bytes",
+        ),
+        (
+            refused(&|body| {
+                body.topic_config_serialize_wrapper
+                    .topic_queue_mapping_info_map =
+                    Some(serde_json::json!({"t": {"bname": "x".repeat(70_000)}}));
+            }),
+            "the mapping of a static topic has 70012 bytes",
+        ),
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert_eq!(registry.sizes(), Sizes::default());
+
+    // Mappings of topics that it does not have are not kept.
+    let mut new = registration("a", 0, "a:1", 1, &["t", "u"]);
     new.body
         .topic_config_serialize_wrapper
-        .data_version
-        .state_version = 2;
+        .topic_queue_mapping_info_map =
+        Some(serde_json::json!({"t": {"totalQueues": 1}, "other": {"totalQueues": 1}}));
     registry.register(new, 0, RULES).unwrap();
-    registry
-        .register(registration("a", 0, "a:1", 9, &["v", "w"]), 0, RULES)
-        .unwrap();
-    assert!(route(&registry, "v").is_none());
+    assert!(
+        route(&registry, "t")
+            .unwrap()
+            .topic_queue_mapping_by_broker
+            .is_some()
+    );
+    assert_eq!(registry.tables.read().mappings.len(), 1);
+
+    let rules = Rules {
+        entries_max: 3,
+        ..RULES
+    };
+    let more = registry.register(registration("b", 0, "b:1", 1, &["t", "u"]), 0, rules);
+    assert_eq!(more.unwrap_err(), Rejected::Entries { entries: 4, max: 3 });
+}
+
+#[test]
+fn a_replica_acts_for_its_master_where_that_is_wanted() {
+    let registry = Registry::default();
+    for id in [0, 1, 2] {
+        let mut new = registration(
+            "a",
+            id,
+            &format!("a:{id}"),
+            1,
+            &["t", "%SYNC_BROKER_MEMBER_%a"],
+        );
+        new.enable_acting_master = Some(true);
+        registry.register(new, 0, RULES).unwrap();
+    }
+    let seen = |topic, acting_masters| {
+        // As after a change of settings.
+        registry.forget_routes();
+        let rules = || RouteRules {
+            order: None,
+            acting_masters,
+        };
+        let route = TopicRoute::from_json(&registry.route(topic, rules).unwrap()).unwrap();
+        let addrs = route.broker_datas[0].broker_addrs.clone();
+        let addrs: Vec<_> = addrs
+            .into_iter()
+            .map(|(id, addr)| format!("{id}={addr}"))
+            .collect();
+        (route.queue_datas[0].perm, addrs.join(" "))
+    };
+    assert_eq!(seen("t", true), (6, "0=a:0 1=a:1 2=a:2".to_owned()));
+    registry.unregister("a", 0, "a:0");
+    assert_eq!(seen("t", false), (4, "1=a:1 2=a:2".to_owned()));
+    assert_eq!(seen("t", true), (4, "0=a:1 2=a:2".to_owned()));
+    assert_eq!(seen("%SYNC_BROKER_MEMBER_%a", true).1, "1=a:1 2=a:2");
+    // The replica registers again, and the master comes back: all as before.
+    for id in [1, 0] {
+        let mut new = registration(
+            "a",
+            id,
+            &format!("a:{id}"),
+            1,
+            &["t", "%SYNC_BROKER_MEMBER_%a"],
+        );
+        new.enable_acting_master = Some(true);
+        registry.register(new, 0, RULES).unwrap();
+    }
+    assert_eq!(seen("t", true), (6, "0=a:0 1=a:1 2=a:2".to_owned()));
+}
+
+/// Anything in any order: the tables agree with each other, and a kept route with one made now.
+#[test]
+fn tables_agree_after_any_history() {
+    let registry = Registry::default();
+    let mut noise = 7_u32;
+    let mut random = |below: u32| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 16) % below
+    };
+    let topics = ["t0", "t1", "t2", "t3"];
+    for step in 0..6_000 {
+        let group = ["a", "b", "d"][random(3) as usize];
+        let id = i64::from(random(3));
+        let addr = format!("x:{}", random(6));
+        match random(12) {
+            0..=5 => {
+                let wanted = &topics[..random(5) as usize];
+                let mut new = registration(group, id, &addr, i64::from(random(3)), wanted);
+                new.enable_acting_master = [None, Some(false), Some(true)][random(3) as usize];
+                new.zone = [None, Some("z".to_owned())][random(2) as usize].clone();
+                new.body.filter_server_list = vec!["f".to_owned(); random(2) as usize];
+                for topic in new
+                    .body
+                    .topic_config_serialize_wrapper
+                    .topic_config_table
+                    .values_mut()
+                {
+                    topic.write_queue_nums = 1 + random(2) as i32;
+                }
+                if random(3) == 0 {
+                    new.body
+                        .topic_config_serialize_wrapper
+                        .topic_queue_mapping_info_map =
+                        Some(serde_json::json!({"t0": {"totalQueues": random(3)}}));
+                }
+                let rules = Rules {
+                    drop_unregistered_topics: random(2) == 0,
+                    topics_max: 3,
+                    brokers_max: 4,
+                    entries_max: 6,
+                };
+                // Some are refused.
+                let _ = registry.register(new, step, rules);
+            }
+            6 => drop(registry.unregister(group, id, &addr)),
+            7 => drop(registry.expire(step - i64::from(random(900)))),
+            8 => drop(registry.set_wiped(group, random(2) == 0)),
+            9 => registry.delete_topic(
+                topics[random(4) as usize],
+                [None, Some("c")][random(2) as usize],
+            ),
+            10 => {
+                let queues = QueueData {
+                    broker_name: group.to_owned(),
+                    perm: 6,
+                    ..QueueData::default()
+                };
+                let _ = registry.register_topic(topics[random(4) as usize], vec![queues], RULES);
+            }
+            _ => registry.heartbeat(&addr, step),
+        }
+        for topic in topics {
+            let kept = registry.route(topic, RouteRules::default);
+            let now = registry.tables.read().route(topic, RouteRules::default());
+            assert_eq!(
+                kept.as_deref(),
+                now.map(|route| route.to_json()).as_deref(),
+                "step {step}"
+            );
+        }
+        let tables = registry.tables.read();
+        let members: usize = tables
+            .groups
+            .values()
+            .map(|group| group.members.len())
+            .sum();
+        assert_eq!(members, tables.live.len(), "step {step}");
+        for (addr, live) in &tables.live {
+            assert_eq!(
+                tables.groups[&live.group].members[&live.id], *addr,
+                "step {step}"
+            );
+        }
+        assert!(
+            tables
+                .groups
+                .values()
+                .all(|group| !group.members.is_empty())
+        );
+        for (topic, groups) in tables.topics.iter() {
+            assert!(
+                groups.keys().all(|group| tables.groups.contains_key(group)),
+                "{topic} at step {step}"
+            );
+        }
+        for (topic, groups) in &tables.mappings {
+            assert!(
+                groups.keys().all(|group| tables.topics.has(topic, group)),
+                "{topic} at step {step}"
+            );
+        }
+        assert!(tables.live.len() <= 4 && tables.topics.len() <= 4);
+    }
 }
 
 #[test]
