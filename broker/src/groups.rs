@@ -166,11 +166,17 @@ impl Groups {
             return Err(GroupError::Unknown(name.to_owned()));
         }
         let config = SubscriptionGroupConfig::new(name);
-        self.store
-            .settings()
-            .put(&[self.prepare(&config, &BTreeMap::new())?])?;
-        // Nobody waits for it; a pull brings no write that would take it along. What fails here fails the next send, which says so.
-        let _ = self.store.write_out();
+        let change = self.prepare(&config, &BTreeMap::new())?;
+        match self.store.settings().put(&[change]) {
+            // Nobody waits for it; a pull brings no write that would take it along. What fails here fails the next send,
+            // which says so.
+            Ok(_) => drop(self.store.write_out()),
+            // A full or failed disk must not keep consumers from reading: the defaults are made again after a restart.
+            Err(SettingsError::Append(error)) => {
+                tracing::warn!(group = name, "a new group is not stored: {error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
         let group = self.insert(config, BTreeMap::new());
         self.changed(now_ms);
         Ok(group)

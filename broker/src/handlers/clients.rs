@@ -12,7 +12,6 @@ use rmq_transport::Exchange;
 use super::{Batch, decode};
 use crate::broker::Broker;
 use crate::filter::Filter;
-use crate::reply;
 use crate::sessions::ConsumerGroup;
 
 pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Exchange<'_>) {
@@ -47,7 +46,14 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
         {
             match broker.retry_topic(&consumer.group_name, group.config.retry_queue_nums.max(1)) {
                 Ok(_) => batch.appended = true,
-                Err(error) => return exchange.fail(reply::of_topic(&error), error.to_string()),
+                // It can read all the same; only what it gives back will be refused.
+                Err(error) => {
+                    tracing::warn!(
+                        group = consumer.group_name,
+                        client_id = data.client_id,
+                        "the group has no retry topic: {error}"
+                    );
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use crate::support::{PATIENCE, Rig, message, pull};
 
 /// Status and body.
-async fn get(broker: &RunningBroker, path: &str) -> (u16, String) {
+pub(crate) async fn get(broker: &RunningBroker, path: &str) -> (u16, String) {
     let addr = broker.management_addr().expect("a management port");
     let mut stream = TcpStream::connect(addr).await.expect("connects");
     stream
