@@ -253,6 +253,12 @@ fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refu
     }
     let now = broker.now_ms();
     let created = match names::group_of_retry_topic(&send.topic) {
+        Some(group) if broker.groups.get(group).is_none() => {
+            return Err((
+                ResponseCode::SubscriptionGroupNotExist,
+                format!("subscription group not exist, {group}").into(),
+            ));
+        }
         Some(group) => broker.retry_topic(group, 1).map(Some),
         None => broker.topics.auto_create(
             &send.topic,

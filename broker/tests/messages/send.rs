@@ -309,7 +309,8 @@ async fn what_cannot_be_stored_is_refused_with_its_code_and_a_reason() {
         (3, true)
     );
 
-    // Nothing of that was stored, and the connection still works.
+    // Nothing of that was stored or made, and the connection still works.
+    assert_eq!(client.pull(&pull("%RETRY%nobody", 0, 0)).await.code, 17);
     let pulled = client.pull(&pull("known", 0, 0)).await;
     assert_eq!(pulled.records.len(), 1);
     rig.stop().await;
