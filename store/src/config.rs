@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMode {
     /// When the system has the bytes (`pwrite` returned). A killed process loses nothing; a power cut loses at most what
-    /// came in the last `interval_ms`, or the last `bytes`.
+    /// came since the last flush began. Flushes begin `interval_ms` or `bytes` apart, or as fast as the disk takes them.
     Async {
         /// Longest time between a write and its flush, milliseconds; 1 to 60,000.
         interval_ms: u64,

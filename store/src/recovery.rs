@@ -199,6 +199,7 @@ pub(crate) fn replay(
         took: Duration::ZERO,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(REPLAY_BATCH);
+    let mut newest_ms = dispatcher.newest_ms().unwrap_or(0);
     let mut position = from;
     let end = loop {
         let Some(segment) = files.segment(position) else {
@@ -208,6 +209,7 @@ pub(crate) fn replay(
             Found::Record(slice) => {
                 // It was checked a moment ago.
                 if let Ok(record) = RecordView::parse(&slice) {
+                    newest_ms = newest_ms.max(record.store_ms());
                     entries.push(dispatcher.entry_of(&record));
                 }
                 position += slice.len() as u64;
@@ -264,6 +266,7 @@ pub(crate) fn replay(
     // What survived a crash may be in the page cache only; the next sync covers it.
     marks.flushed.store(watermark.min(end), Ordering::Release);
     marks.checked_from.store(from, Ordering::Release);
+    marks.newest_ms.store(newest_ms, Ordering::Release);
     dispatcher.finish_replay(end)?;
     report.took = began.elapsed();
     Ok(report)

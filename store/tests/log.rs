@@ -4,9 +4,9 @@ mod common;
 
 use std::os::unix::fs::FileExt;
 
-use common::{Clock, config, offsets, open, send};
+use common::{Clock, config, message, offsets, open, send};
 use rmq_store::fs::{Crash, RealFs, SimulatedDisk};
-use rmq_store::{FlushMode, OpenError};
+use rmq_store::{FlushMode, OpenError, StoreConfig};
 
 const SEGMENT: u64 = 64 << 10;
 
@@ -134,4 +134,50 @@ fn with_sync_flush_what_a_restart_shows_outlives_the_power() {
         store.abandon();
     }
     assert_eq!(shown_at_most, 6);
+}
+
+#[test]
+fn with_sync_flush_no_more_is_staged_than_the_disk_keeps_up_with() {
+    const STAGED_MAX: u64 = 32 << 20;
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = Clock::at(1_000_000);
+    let config = StoreConfig {
+        segment_bytes: 128 << 20,
+        ..config(dir.path(), FlushMode::Sync, &clock)
+    };
+    let store = open(config, RealFs).expect("opens");
+    let queue = store.queue("t", 0);
+    let body = vec![b'.'; 1 << 20];
+    for _ in 0..80 {
+        // Nobody asks for a flush.
+        let appended = store
+            .append(&message(&queue, &body, b"", ""))
+            .expect("appended");
+        let staged = appended.end.0 - store.positions().written;
+        assert!(staged <= STAGED_MAX, "{staged}");
+    }
+    assert!(store.positions().flushed > STAGED_MAX);
+    store.abandon();
+}
+
+#[test]
+fn store_times_go_on_after_a_restart_unless_the_clock_was_far_ahead() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store_ms = |clock: i64, close: bool| {
+        let config = config(dir.path(), FlushMode::default(), &Clock::at(clock));
+        let store = open(config, RealFs).expect("opens");
+        let appended = send(&store, &store.queue("t", 0), "k", 10).expect("sent");
+        if close {
+            store.close().expect("closed");
+        } else {
+            store.abandon();
+        }
+        appended.store_ms
+    };
+    assert_eq!(store_ms(1_000_000, true), 1_000_000);
+    assert_eq!(store_ms(990_000, false), 1_000_000, "from the index");
+    assert_eq!(store_ms(1_030_000, false), 1_030_000);
+    assert_eq!(store_ms(1_000_000, true), 1_030_000, "from the replay");
+    assert_eq!(store_ms(90_000_000, true), 90_000_000);
+    assert_eq!(store_ms(2_000_000, true), 2_000_000, "the clock was wrong");
 }

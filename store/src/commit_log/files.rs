@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -48,6 +48,8 @@ pub(crate) struct Marks {
     pub(crate) flushed: AtomicU64,
     /// Records from here on were checked by this process: replayed, or written.
     pub(crate) checked_from: AtomicU64,
+    /// Newest store time that recovery has found, Unix milliseconds.
+    pub(crate) newest_ms: AtomicI64,
 }
 
 pub(crate) struct Files {

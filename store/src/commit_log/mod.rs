@@ -34,6 +34,8 @@ use crate::settings::SETTINGS_TOPIC;
 
 /// Staged bytes beyond this are written by the append that finds them.
 const STAGED_BYTES_MAX: u64 = 32 << 20;
+/// A clock that was set back by more than this since the last start is followed.
+const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
 /// A staging buffer larger than this is not kept.
 const KEEP_STAGING_BYTES: usize = 4 << 20;
 /// Total size and magic of the filler at the end of a segment.
@@ -132,6 +134,15 @@ impl CommitLog {
     ) -> Self {
         let next = files.positions.written.load(Ordering::Acquire);
         let segment_end = files.segment(next).map_or(next, |segment| segment.end());
+        // Store times go on after the newest, except after a clock that was far ahead: its times would never expire.
+        let newest_ms = files.positions.newest_ms.load(Ordering::Acquire);
+        let ahead_ms = newest_ms.saturating_sub((config.now_ms)());
+        if ahead_ms > CLOCK_AHEAD_MS_MAX {
+            tracing::warn!(
+                ahead_ms,
+                "the newest message was stored in the future; times start at the clock again"
+            );
+        }
         let appender = Appender {
             staging: Staging {
                 start: next,
@@ -141,7 +152,11 @@ impl CommitLog {
             full: Vec::new(),
             next,
             segment_end,
-            last_ms: 0,
+            last_ms: if ahead_ms > CLOCK_AHEAD_MS_MAX {
+                0
+            } else {
+                newest_ms
+            },
             closed: false,
         };
         Self {

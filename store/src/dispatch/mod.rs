@@ -120,6 +120,12 @@ impl Dispatcher {
         self.shared.index.end().max(self.shared.tables.applied_to())
     }
 
+    /// The newest store time that the runs know, Unix milliseconds.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        let runs = self.shared.index.runs();
+        runs.iter().map(|run| run.newest_ms()).max()
+    }
+
     /// What was missing or damaged when the derived files were opened.
     pub(crate) fn rebuilt(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.shared.tables.note().into_iter().collect();

@@ -76,7 +76,7 @@ pub trait Lock: Send + Sync {}
 /// Room on a file system, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Space {
-    /// Size of the file system.
+    /// What is used and what is free for this process.
     pub total: u64,
     /// Free for this process.
     pub free: u64,

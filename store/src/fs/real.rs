@@ -71,7 +71,8 @@ impl Fs for RealFs {
     fn space(&self, dir: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(Space {
-            total: stat.f_blocks * stat.f_frsize,
+            // Blocks reserved for root are neither used nor free for us; `df` leaves them out as well.
+            total: (stat.f_blocks.saturating_sub(stat.f_bfree) + stat.f_bavail) * stat.f_frsize,
             free: stat.f_bavail * stat.f_frsize,
         })
     }
