@@ -70,8 +70,8 @@ settings! {
     segment_bytes: u64 = 1 << 30,
     #[doc = "Messages are kept this long, hours, at least 1."]
     retention_hours: u32 = 72,
-    #[doc = "Above this used share of the disk, expired messages are removed at once; 0 to 1."]
-    disk_clean_ratio: f64 = 0.75,
+    #[doc = "Above this used share of the disk, the oldest messages are removed before they expire; 0 to 1. 1 is never: then messages are refused above diskFullRatio."]
+    disk_evict_ratio: f64 = 1.0,
     #[doc = "Above this used share of the disk, messages are refused; 0 to 1."]
     disk_full_ratio: f64 = 0.95,
     #[doc = "Largest message body, bytes, up to 16 MiB."]
@@ -300,7 +300,7 @@ impl BrokerConfig {
                 Flush::Sync => rmq_store::FlushMode::Sync,
             },
             retention_ms: i64::from(self.retention_hours) * 3_600_000,
-            disk_clean_ratio: self.disk_clean_ratio,
+            disk_evict_ratio: self.disk_evict_ratio,
             disk_full_ratio: self.disk_full_ratio,
             body_bytes_max: self.max_message_bytes,
             store_host,

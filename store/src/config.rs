@@ -44,8 +44,9 @@ pub struct StoreConfig {
     pub flush: FlushMode,
     /// Segments whose newest message is older are removed, milliseconds (default 72 h).
     pub retention_ms: i64,
-    /// Above this share of the disk, expired segments are removed at once and not only in the hourly round; 0 to 1 (default 0.75).
-    pub disk_clean_ratio: f64,
+    /// Above this share of the disk the oldest segments are removed before they expire; 1 (the default) is never: then
+    /// messages are refused instead, above `disk_full_ratio`.
+    pub disk_evict_ratio: f64,
     /// Above this share of the disk, writes are refused; 0 to 1 (default 0.95).
     pub disk_full_ratio: f64,
     /// Largest message body, bytes (default 4 MiB, as upstream's `maxMessageSize`).
@@ -77,7 +78,7 @@ impl StoreConfig {
             segment_bytes: 1 << 30,
             flush: FlushMode::default(),
             retention_ms: 72 * 3_600_000,
-            disk_clean_ratio: 0.75,
+            disk_evict_ratio: 1.0,
             disk_full_ratio: 0.95,
             body_bytes_max: 4 << 20,
             index_run_bytes: 64 << 20,
@@ -132,7 +133,7 @@ impl StoreConfig {
             format!("retention {} ms is not positive", self.retention_ms),
         );
         for (name, ratio) in [
-            ("disk clean ratio", self.disk_clean_ratio),
+            ("disk evict ratio", self.disk_evict_ratio),
             ("disk full ratio", self.disk_full_ratio),
         ] {
             demand(
@@ -140,13 +141,6 @@ impl StoreConfig {
                 format!("{name} {ratio} is not between 0 and 1"),
             );
         }
-        demand(
-            self.disk_clean_ratio <= self.disk_full_ratio,
-            format!(
-                "disk clean ratio {} is above disk full ratio {}",
-                self.disk_clean_ratio, self.disk_full_ratio
-            ),
-        );
         demand(
             (1..=64).contains(&self.cold_threads),
             format!(

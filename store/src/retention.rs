@@ -1,5 +1,6 @@
-//! Removal of whole segments: those whose newest message is older than the retention. The active segment stays, and nothing that has
-//! not expired is ever removed for want of space: the store refuses writes before that.
+//! Removal of whole segments: those whose newest message is older than the retention and, where that is configured, the oldest ones
+//! while the disk is too full. The active segment stays. By default nothing that has not expired is removed for want of space: the
+//! store refuses writes instead.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,6 +57,7 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
             _ => break,
         }
     }
+    let keep_from = keep_from.max(keep_for_space(log, keep_from.unwrap_or(0), confirmed));
     let Some(keep_from) = keep_from else {
         return Ok(Removed::default());
     };
@@ -93,6 +95,36 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
         "expired messages removed"
     );
     Ok(removed)
+}
+
+/// Up to where segments go that have not expired, so that the disk is no fuller than configured.
+fn keep_for_space(log: &CommitLog, expired: u64, confirmed: u64) -> Option<u64> {
+    let ratio = log.config.disk_evict_ratio;
+    if ratio >= 1.0 {
+        return None;
+    }
+    let space = log.files.fs.space(&log.config.dir).ok()?;
+    let allowed = (space.total as f64 * ratio) as u64;
+    let used = space.total.saturating_sub(space.free);
+    let mut keep_from = None;
+    let mut freed = 0;
+    for segment in log.files.segments().iter() {
+        if used.saturating_sub(freed) <= allowed || segment.end() > confirmed {
+            break;
+        }
+        freed += segment.end() - segment.base();
+        if segment.end() > expired {
+            keep_from = Some(segment.end());
+        }
+    }
+    if let Some(position) = keep_from {
+        tracing::warn!(
+            up_to = position,
+            used_percent = (space.used_ratio() * 100.0) as u64,
+            "the disk is too full: the oldest messages go before they expire, as configured"
+        );
+    }
+    keep_from
 }
 
 /// The first intact record of a segment below `confirmed`, past whatever is damaged.

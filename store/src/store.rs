@@ -424,18 +424,6 @@ impl Store {
         retention::run(&self.0.log, now_ms)
     }
 
-    /// Whether the disk is so full that [`Store::run_retention`] should run now.
-    #[must_use]
-    pub fn wants_retention(&self) -> bool {
-        let config = &self.0.log.config;
-        self.0
-            .log
-            .files
-            .fs
-            .space(&config.dir)
-            .is_ok_and(|space| space.used_ratio() > config.disk_clean_ratio)
-    }
-
     /// Brings tables and index on disk up to everything visible now, so that the next start reads next to nothing. It happens by
     /// itself about every [`StoreConfig::index_run_bytes`] and in [`Store::close`]. Blocks.
     ///

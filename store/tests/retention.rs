@@ -4,10 +4,10 @@ mod common;
 
 use common::{Clock, config, offsets, open, send};
 use rmq_protocol::message::QueueOffset;
-use rmq_store::fs::RealFs;
+use rmq_store::fs::{RealFs, SimulatedDisk};
 use rmq_store::{
-    AllMessages, Boundary, Change, FlushMode, KeyKind, OpenError, ReadError, ReadStatus, Table,
-    Temperature,
+    AllMessages, Boundary, Change, FlushMode, KeyKind, OpenError, ReadError, ReadStatus,
+    StoreConfig, Table, Temperature,
 };
 
 #[test]
@@ -116,4 +116,30 @@ fn the_active_segment_stays_however_old_it_is() {
     assert_eq!(store.run_retention(i64::MAX).expect("runs").segments, 0);
     assert_eq!(offsets(&store, &queue, 0), [0]);
     store.close().expect("closed");
+}
+
+#[test]
+fn a_disk_that_is_too_full_gives_up_the_oldest_only_where_that_is_wanted() {
+    let total = 1u64 << 40;
+    for (ratio, expected) in [(1.0, 0), (0.5, 2)] {
+        let disk = SimulatedDisk::default();
+        let clock = Clock::at(1_000_000);
+        let config = StoreConfig {
+            disk_evict_ratio: ratio,
+            ..config(std::path::Path::new("data"), FlushMode::default(), &clock)
+        };
+        let segment = config.segment_bytes;
+        let store = open(config, disk.clone()).expect("opens");
+        let queue = store.queue("t", 0);
+        while store.stats().segments < 5 {
+            send(&store, &queue, "k", 2_000).expect("sent");
+        }
+        store.checkpoint().expect("written");
+        // One and a half segments too much.
+        disk.set_free(Some(total / 2 - segment - segment / 2));
+        let removed = store.run_retention(clock.now()).expect("runs");
+        assert_eq!(removed.segments, expected, "ratio {ratio}");
+        assert_eq!(queue.min_offset() > 0, expected > 0);
+        store.abandon();
+    }
 }
