@@ -127,6 +127,8 @@ impl fmt::Debug for RecordSlice {
     }
 }
 
+/// Bytes fetched at once for a read that waits for the disk: a reader that catches up goes on behind what it asked for.
+const COLD_READ_BYTES: u64 = 1 << 20;
 /// Entries looked up at once.
 const LOOK_UP: usize = 32;
 
@@ -205,6 +207,12 @@ pub(crate) fn read(
                 continue;
             };
             let cold = entry.position < hot_from;
+            if cold && temperature == Temperature::MayWait && outcome.records.is_empty() {
+                segment.will_need(
+                    entry.position,
+                    COLD_READ_BYTES.min(confirmed - entry.position),
+                );
+            }
             if cold
                 && temperature == Temperature::HotOnly
                 && !segment.is_resident(entry.position, u64::from(entry.size))

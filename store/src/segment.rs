@@ -145,6 +145,20 @@ impl Segment {
         Ok(())
     }
 
+    /// Whether records are still appended to it.
+    pub(crate) fn set_growing(&self, growing: bool) {
+        if let Some(map) = &self.map {
+            map.read_ahead(!growing);
+        }
+    }
+
+    /// Starts reading from the disk.
+    pub(crate) fn will_need(&self, position: u64, bytes: u64) {
+        if let Some(map) = &self.map {
+            map.will_need((position - self.base) as usize, bytes as usize);
+        }
+    }
+
     pub(crate) fn is_resident(&self, position: u64, bytes: u64) -> bool {
         self.file.is_resident(position - self.base, bytes)
     }

@@ -133,7 +133,10 @@ impl CommitLog {
         flush: Flush,
     ) -> Self {
         let next = files.positions.written.load(Ordering::Acquire);
-        let segment_end = files.segment(next).map_or(next, |segment| segment.end());
+        let segment_end = files.segment(next).map_or(next, |segment| {
+            segment.set_growing(true);
+            segment.end()
+        });
         // Store times go on after the newest, except after a clock that was far ahead: its times would never expire.
         let newest_ms = files.positions.newest_ms.load(Ordering::Acquire);
         let ahead_ms = newest_ms.saturating_sub((config.now_ms)());
@@ -278,6 +281,10 @@ impl CommitLog {
         }
         let base = appender.segment_end;
         let segment = self.files.next_segment(base)?;
+        segment.set_growing(true);
+        if let Some(full) = self.files.segment(base - 1) {
+            full.set_growing(false);
+        }
         let left = base - appender.next;
         if left > 0 {
             appender

@@ -33,6 +33,34 @@ impl Map {
         Ok(Self(Inner::Mapped(map)))
     }
 
+    /// Whether the system shall read ahead of a touched page, which it does by default. A file that grows under the map must not be
+    /// read ahead: what comes next is not written yet, and fetching megabytes of zeros holds up the reader.
+    pub fn read_ahead(&self, wanted: bool) {
+        if let Inner::Mapped(map) = &self.0 {
+            let advice = if wanted {
+                memmap2::Advice::Normal
+            } else {
+                memmap2::Advice::Random
+            };
+            // Advice only: without it reads are slower and as right.
+            let _ = map.advise(advice);
+        }
+    }
+
+    /// Starts reading `len` bytes at `offset` from the disk.
+    pub fn will_need(&self, offset: usize, len: usize) {
+        if let Inner::Mapped(map) = &self.0
+            && offset < map.len()
+        {
+            // As above.
+            let _ = map.advise_range(
+                memmap2::Advice::WillNeed,
+                offset,
+                len.min(map.len() - offset),
+            );
+        }
+    }
+
     /// A view of bytes in memory.
     #[must_use]
     pub fn copied(bytes: Vec<u8>) -> Self {
