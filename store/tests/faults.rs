@@ -7,9 +7,12 @@ use std::io::ErrorKind;
 use std::sync::mpsc;
 
 use common::{Clock, config, message, offsets, open, send};
-use rmq_protocol::message::LogPosition;
+use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, Fault, FaultyFs, Operation, SimulatedDisk};
-use rmq_store::{AppendError, Change, FlushMode, Store, StoreHealth, Table};
+use rmq_store::{
+    AllMessages, AppendError, Change, FlushMode, ReadStatus, Store, StoreConfig, StoreHealth,
+    Table, Temperature,
+};
 
 fn fault(
     operation: Operation,
@@ -282,4 +285,91 @@ fn a_queue_that_is_not_in_memory_is_found_after_a_failed_commit() {
     assert_eq!(store.queues_of("old").len(), 3);
     store.checkpoint().expect("there is room again");
     store.close().expect("closed");
+}
+
+#[test]
+fn room_is_found_again_although_nobody_appends() {
+    let disk = SimulatedDisk::new();
+    let store = open(
+        config("store", FlushMode::default(), &Clock::at(1)),
+        disk.clone(),
+    )
+    .expect("opens");
+    let queue = store.queue("t", 0);
+    disk.set_free(Some(10_000));
+    while send(&store, &queue, "k", 5_000).is_ok() {}
+    assert!(matches!(store.health(), StoreHealth::NoSpace { .. }));
+    disk.set_free(None);
+    // The clock of the store stands still, so no append would look.
+    while store.health() != StoreHealth::Writable {
+        std::thread::yield_now();
+    }
+    send(&store, &queue, "k", 5_000).expect("sent");
+    store.close().expect("closed");
+}
+
+#[test]
+fn what_is_not_in_memory_is_read_where_waiting_is_allowed() {
+    let faulty = FaultyFs::new(std::sync::Arc::new(SimulatedDisk::new()));
+    let config = StoreConfig {
+        hot_bytes: 500,
+        cold_threads: 1,
+        cold_queue_max: 1,
+        ..config("store", FlushMode::default(), &Clock::at(1))
+    };
+    let store = open(config, faulty.clone()).expect("opens");
+    let queue = store.queue("t", 0);
+    for n in 0..10 {
+        send(&store, &queue, &format!("k{n}"), 300).expect("sent");
+    }
+    let read = |from, temperature| {
+        let outcome = store.read(
+            &queue,
+            QueueOffset(from),
+            common::LIMITS,
+            &AllMessages,
+            temperature,
+        );
+        (outcome.status, outcome.records.len(), outcome.next_offset)
+    };
+    assert_eq!(read(0, Temperature::HotOnly), (ReadStatus::Found, 10, 10));
+    faulty.set_cold(true);
+    assert_eq!(read(0, Temperature::HotOnly), (ReadStatus::Cold, 0, 0));
+    assert_eq!(
+        read(9, Temperature::HotOnly),
+        (ReadStatus::Found, 1, 10),
+        "the newest are hot without a question"
+    );
+    assert_eq!(read(0, Temperature::MayWait), (ReadStatus::Found, 10, 10));
+
+    // One job runs, one waits, the next is refused.
+    let (started, running) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let pool = store.cold_pool();
+    pool.spawn(move || {
+        started.send(()).expect("somebody waits");
+        gate.recv().expect("it goes on");
+    })
+    .expect("there is a thread");
+    running.recv().expect("it runs");
+    let (done, result) = mpsc::channel();
+    let reader = store.clone();
+    pool.spawn(move || {
+        let queue = reader.queue("t", 0);
+        let outcome = reader.read(
+            &queue,
+            QueueOffset(0),
+            common::LIMITS,
+            &AllMessages,
+            Temperature::MayWait,
+        );
+        done.send(outcome.records.len()).expect("somebody waits");
+    })
+    .expect("it waits");
+    let refused = pool.spawn(|| {}).expect_err("no room");
+    assert_eq!(refused.waiting, 1);
+    go_on.send(()).expect("it waits");
+    assert_eq!(result.recv().expect("it runs"), 10);
+    store.close().expect("closed");
+    assert!(pool.spawn(|| {}).is_err(), "closed");
 }

@@ -12,7 +12,8 @@ use parking_lot::{Condvar, Mutex};
 use rmq_protocol::message::{BLANK_MAGIC, RecordError, RecordView};
 use tokio::sync::watch;
 
-use crate::config::{FlushMode, StoreConfig};
+use super::prepare::{Pace, Spare};
+use crate::config::StoreConfig;
 use crate::dispatch::LogReader;
 use crate::error::{AppendError, ReadError};
 use crate::fs::Fs;
@@ -22,10 +23,6 @@ use crate::segment::{Segment, Slice};
 
 /// The next try to make a segment after there was no room, milliseconds.
 const SPACE_RETRY_MS: i64 = 1_000;
-/// With sync flush, real zeros are kept this far ahead of the records.
-const ZEROED_AHEAD: u64 = 32 << 20;
-/// Syncs of more than this gain less from zeros than writing them costs.
-const SMALL_SYNC_BYTES: u64 = 32 << 10;
 /// Ranges that are remembered; more are only logged.
 const DAMAGED_MAX: usize = 1_000;
 
@@ -54,44 +51,24 @@ pub(crate) struct Marks {
 
 pub(crate) struct Files {
     pub(crate) fs: Arc<dyn Fs>,
-    config: StoreConfig,
+    pub(super) config: StoreConfig,
     pub(crate) health: Health,
     pub(crate) positions: Marks,
     /// Sorted by base, without gaps.
-    segments: ArcSwap<Vec<Arc<Segment>>>,
+    pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
     /// Changes of the list, one at a time.
     changing: Mutex<()>,
     /// One sync at a time: the system reports a failed write to one caller only, and the other must not take it for durable.
     syncing: Mutex<()>,
-    spare: Mutex<Spare>,
-    spare_wanted: Condvar,
-    preparer: Mutex<Option<JoinHandle<()>>>,
+    pub(super) spare: Mutex<Spare>,
+    pub(super) spare_wanted: Condvar,
+    pub(super) preparer: Mutex<Option<JoinHandle<()>>>,
     /// One segment is made at a time: the appender waits for the preparer instead of making the same file.
-    making: Mutex<()>,
-    pace: Mutex<Pace>,
+    pub(super) making: Mutex<()>,
+    pub(super) pace: Mutex<Pace>,
     no_space_until_ms: Mutex<i64>,
     damaged: Mutex<BTreeMap<u64, u64>>,
     confirmed_watch: watch::Sender<u64>,
-}
-
-/// How much is written at once.
-#[derive(Default)]
-struct Pace {
-    written: u64,
-    /// Sliding mean, bytes.
-    mean: u64,
-}
-
-#[derive(Default)]
-struct Spare {
-    segment: Option<Arc<Segment>>,
-    /// Base of the segment to prepare.
-    wanted: Option<u64>,
-    /// The records come close to where zeros were written.
-    zeros_wanted: bool,
-    /// Base of the segment that could not be prepared: left to the append that needs it.
-    failed: Option<u64>,
-    stop: bool,
 }
 
 impl Files {
@@ -157,7 +134,9 @@ impl Files {
     fn make_segment(&self, base: u64) -> Result<Arc<Segment>, AppendError> {
         let full = |why: String| {
             *self.no_space_until_ms.lock() = (self.config.now_ms)() + SPACE_RETRY_MS;
-            Err(self.health.no_space(why))
+            let error = self.health.no_space(why);
+            self.look_for_room();
+            Err(error)
         };
         let path = layout::segment(&self.config.dir, base);
         match self.fs.space(&self.config.dir) {
@@ -210,149 +189,6 @@ impl Files {
             .partition(|segment| segment.end() <= position);
         self.segments.store(Arc::new(kept));
         gone
-    }
-
-    /// Has the next segment made in the background when the current one is more than half full, and zeros written.
-    pub(crate) fn prepare_ahead(&self, written: u64) {
-        let segments = self.segments.load();
-        if self.zeroes(written)
-            && segments
-                .iter()
-                .rev()
-                .find(|segment| segment.base() <= written)
-                .is_some_and(|segment| segment.wants_zeros(ZEROED_AHEAD))
-        {
-            let mut spare = self.spare.lock();
-            if !spare.zeros_wanted {
-                spare.zeros_wanted = true;
-                self.spare_wanted.notify_one();
-            }
-        }
-        let Some(last) = segments.last() else { return };
-        let base = last.end();
-        if written < last.base() + (last.end() - last.base()) / 2 {
-            return;
-        }
-        let mut spare = self.spare.lock();
-        if spare.segment.is_none() && spare.wanted != Some(base) && spare.failed != Some(base) {
-            spare.wanted = Some(base);
-            self.spare_wanted.notify_one();
-        }
-    }
-
-    pub(crate) fn start_preparer(self: &Arc<Self>) -> io::Result<()> {
-        let files = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name("rmq-prepare".to_owned())
-            .spawn(move || {
-                loop {
-                    let base = {
-                        let mut spare = files.spare.lock();
-                        loop {
-                            if spare.stop {
-                                return;
-                            }
-                            if std::mem::take(&mut spare.zeros_wanted) {
-                                break None;
-                            }
-                            if spare.segment.is_none()
-                                && let Some(base) = spare.wanted
-                            {
-                                break Some(base);
-                            }
-                            files.spare_wanted.wait(&mut spare);
-                        }
-                    };
-                    let Some(base) = base else {
-                        files.write_zeros();
-                        continue;
-                    };
-                    let _making = files.making.lock();
-                    // The append may have made it itself meanwhile.
-                    let made = if files.segment(base).is_some() {
-                        None
-                    } else {
-                        files.make_ahead(base)
-                    };
-                    let mut spare = files.spare.lock();
-                    spare.wanted = None;
-                    spare.failed = made.is_none().then_some(base);
-                    spare.segment = made;
-                }
-            })?;
-        *self.preparer.lock() = Some(thread);
-        let written = self.positions.written.load(Ordering::Acquire);
-        self.pace.lock().written = written;
-        self.prepare_ahead(written);
-        Ok(())
-    }
-
-    /// Whether zeros are worth their writing: with sync flush, while little is written at once.
-    fn zeroes(&self, written: u64) -> bool {
-        if self.config.flush != FlushMode::Sync || !self.config.background {
-            return false;
-        }
-        let mut pace = self.pace.lock();
-        let step = written.saturating_sub(pace.written);
-        pace.written = written;
-        pace.mean = pace.mean - pace.mean / 8 + step / 8;
-        pace.mean < SMALL_SYNC_BYTES
-    }
-
-    /// Room that is only reserved has to be noted as written when its pages are first synced, which costs the file system a journal
-    /// commit. With zeros ahead of the records their syncs write nothing else.
-    fn write_zeros(&self) {
-        let written = self.positions.written.load(Ordering::Acquire);
-        let prepared = self.spare.lock().segment.clone();
-        let segments = self.segments();
-        let mut ahead = ZEROED_AHEAD;
-        for segment in segments
-            .iter()
-            .chain(&prepared)
-            .filter(|segment| segment.end() > written)
-        {
-            if ahead == 0 {
-                return;
-            }
-            let path = self.segment_path(segment.base());
-            let done = self.fs.open(&path).and_then(|file| {
-                while !self.spare.lock().stop && segment.zero_ahead(&*file, ahead)? {}
-                Ok(())
-            });
-            if let Err(error) = done {
-                tracing::warn!("cannot write zeros to {}: {error}", path.display());
-                return;
-            }
-            ahead = ahead.saturating_sub(segment.end() - written.max(segment.base()));
-        }
-    }
-
-    fn make_ahead(&self, base: u64) -> Option<Arc<Segment>> {
-        let path = layout::segment(&self.config.dir, base);
-        if self.fs.exists(&path) {
-            return None;
-        }
-        // No room now is no failure yet: the append that needs it will say so.
-        let space = self.fs.space(&self.config.dir).ok()?;
-        if space.used_ratio() > self.config.disk_full_ratio {
-            return None;
-        }
-        Segment::create(&*self.fs, &path, base, self.config.segment_bytes)
-            .inspect_err(|error| tracing::warn!("cannot prepare {}: {error}", path.display()))
-            .ok()
-    }
-
-    pub(crate) fn stop_preparer(&self) {
-        {
-            let mut spare = self.spare.lock();
-            spare.stop = true;
-            self.spare_wanted.notify_all();
-        }
-        if let Some(thread) = self.preparer.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that prepares segments panicked");
-        }
     }
 
     /// Makes everything written below `end` durable. The first failure poisons the store.

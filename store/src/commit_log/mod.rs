@@ -9,6 +9,7 @@
 mod crc_shift;
 mod files;
 mod flush;
+mod prepare;
 mod record;
 
 use std::io;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -43,6 +44,7 @@ pub struct Fault {
 pub struct FaultyFs {
     inner: Arc<dyn Fs>,
     plan: Arc<Mutex<Vec<Fault>>>,
+    cold: Arc<AtomicBool>,
 }
 
 impl FaultyFs {
@@ -52,6 +54,7 @@ impl FaultyFs {
         Self {
             inner,
             plan: Arc::default(),
+            cold: Arc::default(),
         }
     }
 
@@ -65,6 +68,11 @@ impl FaultyFs {
         self.plan.lock().clear();
     }
 
+    /// Whether all files pretend not to be in memory.
+    pub fn set_cold(&self, cold: bool) {
+        self.cold.store(cold, Ordering::Relaxed);
+    }
+
     fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
         check(&self.plan, operation, &path.to_string_lossy())
     }
@@ -74,6 +82,7 @@ impl FaultyFs {
             inner,
             path: path.to_string_lossy().into_owned(),
             plan: Arc::clone(&self.plan),
+            cold: Arc::clone(&self.cold),
         })
     }
 }
@@ -153,6 +162,7 @@ struct FaultyFile {
     inner: Box<dyn File>,
     path: String,
     plan: Arc<Mutex<Vec<Fault>>>,
+    cold: Arc<AtomicBool>,
 }
 
 impl FaultyFile {
@@ -205,6 +215,6 @@ impl File for FaultyFile {
     }
 
     fn is_resident(&self, offset: u64, len: u64) -> bool {
-        self.inner.is_resident(offset, len)
+        !self.cold.load(Ordering::Relaxed) && self.inner.is_resident(offset, len)
     }
 }
