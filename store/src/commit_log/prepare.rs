@@ -199,7 +199,12 @@ impl Files {
             return None;
         }
         Segment::create(&*self.fs, &path, base, self.config.segment_bytes)
-            .inspect_err(|error| tracing::warn!("cannot prepare {}: {error}", path.display()))
+            .inspect_err(|error| {
+                // Said once when the space ran out, and not at every look for room.
+                if !self.health.is_out_of_space() {
+                    tracing::warn!("cannot prepare {}: {error}", path.display());
+                }
+            })
             .ok()
     }
 
