@@ -168,6 +168,23 @@ pub fn build(command: &mut Command) -> Result<(), String> {
     Err(format!("{what}: {}\n{}", output.status, tail(&text)))
 }
 
+/// Checks that a program has exactly these scenarios, so that none of its own is left out here.
+pub fn check_list(list: &mut Command, scenarios: &[&str]) -> Result<(), String> {
+    let what = describe(list);
+    let output = list
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot start {what}: {error}"))?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<_> = printed.lines().map(str::trim).collect();
+    if found == scenarios {
+        return Ok(());
+    }
+    Err(format!(
+        "{what}: the program has the scenarios {found:?}, this test has {scenarios:?}"
+    ))
+}
+
 /// Runs a program of scenarios and reads its lines; kills it at the deadline.
 pub fn run(command: &mut Command, deadline: Duration) -> Result<Outcomes, String> {
     let what = describe(command);
@@ -266,6 +283,14 @@ mod tests {
         assert_eq!(outcomes["one"], Ok(()));
         assert_eq!(outcomes["two"], Err("expected 1, found 2".to_owned()));
         assert_eq!(outcomes.len(), 2);
+    }
+
+    #[test]
+    fn a_scenario_that_only_one_side_has_is_an_error() {
+        let mut list = Command::new("echo");
+        assert_eq!(check_list(list.arg("one"), &["one"]), Ok(()));
+        let error = check_list(&mut list, &["one", "two"]).expect_err("two is missing");
+        assert!(error.contains("two"), "found: {error}");
     }
 
     #[test]

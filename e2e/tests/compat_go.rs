@@ -37,7 +37,7 @@ fn needs() -> Needs {
     let mut modules = Command::new("go");
     modules
         .current_dir(foreign::source_dir("go"))
-        .args(["mod", "download"]);
+        .args(["list", "-deps", "."]);
     if !foreign::may_install() {
         modules.env("GOPROXY", "off");
     }
@@ -55,6 +55,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
             .arg(&program)
             .arg("."),
     )?;
+    foreign::check_list(Command::new(&program).arg("list"), SCENARIOS)?;
     let mut cluster = Cluster::start(1, Flush::Async);
     foreign::run(
         Command::new(&program)

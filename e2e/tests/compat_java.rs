@@ -108,6 +108,9 @@ fn needs() -> Needs {
 fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let built = foreign::build_dir("java")?;
     build(&built)?;
+    let mut list = Command::new("java");
+    list.arg("-cp").arg(class_path(&built));
+    foreign::check_list(list.args(["rmq.compat.Main", "list"]), SCENARIOS)?;
     let mut cluster = Cluster::start(1, Flush::Async);
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let mut java = |headers| java(&built, home.path(), headers, cluster.name_server(0).addr());
@@ -165,7 +168,11 @@ fn java(built: &Path, home: &Path, headers: &str, name_server: &str) -> Command 
             home.join("offsets").display()
         ))
         .arg("-cp")
-        .arg(format!("{0}/compat.jar:{0}/lib/*", built.display()))
+        .arg(class_path(built))
         .args(["rmq.compat.Main", name_server]);
     command
+}
+
+fn class_path(built: &Path) -> String {
+    format!("{0}/compat.jar:{0}/lib/*", built.display())
 }

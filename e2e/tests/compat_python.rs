@@ -59,6 +59,8 @@ fn environment() -> Result<PathBuf, String> {
 
 fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let python = environment()?;
+    let program = foreign::source_dir("python").join("compat.py");
+    foreign::check_list(Command::new(&python).arg(&program).arg("list"), SCENARIOS)?;
     let mut cluster = Cluster::start(1, Flush::Async);
     create_topics(&mut cluster)?;
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
@@ -67,7 +69,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
         // Each in a process of its own: this client shares much between the producers and consumers of a process.
         let ended = foreign::run(
             Command::new(&python)
-                .arg(foreign::source_dir("python").join("compat.py"))
+                .arg(&program)
                 .args([cluster.name_server(0).addr(), scenario])
                 // It logs below the home folder.
                 .env("HOME", home.path()),
