@@ -99,6 +99,16 @@ settings! {
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);
 
+/// Whether Kubernetes made this variable to tell where a service is (`RMQ_BROKER_PORT_10911_TCP`).
+fn is_service_link(name: &str, value: &str) -> bool {
+    let part = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    let schemes = ["tcp://", "udp://", "sctp://"];
+    part(&["_SERVICE_HOST"])
+        || name.contains("_SERVICE_PORT")
+        || schemes.iter().any(|scheme| value.starts_with(scheme))
+        || (name.contains("_PORT_") && part(&["_PROTO", "_PORT", "_ADDR"]))
+}
+
 /// `data_dir` to `dataDir`.
 fn camel(field: &str) -> String {
     let mut out = String::with_capacity(field.len());
@@ -142,7 +152,9 @@ impl BrokerConfig {
             }
         }
         for (name, text) in environment {
-            if let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+            if let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX)
+                && !is_service_link(&name, &text)
+            {
                 let key = camel(&rest.to_lowercase());
                 let value = scalar(&key, &text);
                 put(
@@ -406,7 +418,14 @@ mod tests {
     fn later_layers_win() {
         let config = load(
             "brokerName: one\nflush: sync\nretentionHours: 5\n",
-            &[("RMQ_BROKER_BROKER_NAME", "two"), ("PATH", "x")],
+            &[
+                ("RMQ_BROKER_BROKER_NAME", "two"),
+                ("PATH", "x"),
+                ("RMQ_BROKER_PORT", "tcp://10.0.0.1:10911"),
+                ("RMQ_BROKER_SERVICE_HOST", "10.0.0.1"),
+                ("RMQ_BROKER_SERVICE_PORT", "10911"),
+                ("RMQ_BROKER_A_PORT_10911_TCP_PORT", "10911"),
+            ],
             &[("retentionHours", "7")],
         )
         .expect("valid");
