@@ -89,6 +89,11 @@ impl Remote {
             .await?)
     }
 
+    /// Connects if there is no connection.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        Ok(self.caller.ready(self.timeout).await?)
+    }
+
     /// The state of its connection as it changes.
     pub(crate) fn connection(&self) -> tokio::sync::watch::Receiver<rmq_transport::CallerEvent> {
         self.caller.events()

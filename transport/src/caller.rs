@@ -273,6 +273,24 @@ impl Caller {
         }
     }
 
+    /// Connects if there is no connection, so that the next call is handed over without waiting.
+    ///
+    /// # Errors
+    /// When there is no connection within `timeout`.
+    pub async fn ready(&self, timeout: Duration) -> Result<(), CallError> {
+        if self.is_connected() {
+            return Ok(());
+        }
+        match tokio::time::timeout(timeout, self.connect()).await {
+            Ok(connected) => connected.map(drop),
+            Err(_) => Err(CallError::NotSent {
+                addr: self.inner.addr.clone(),
+                after: timeout,
+                why: "no connection yet",
+            }),
+        }
+    }
+
     /// The state of the connection as it changes.
     #[must_use]
     pub fn events(&self) -> watch::Receiver<CallerEvent> {

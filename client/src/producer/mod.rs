@@ -117,6 +117,8 @@ impl Producer {
     pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
         let room = self.room().await?;
         let prepared = self.prepare(&message)?;
+        self.make_ready(&prepared.topic, &Target::Any(message.ordering_key()))
+            .await;
         let producer = self.clone();
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
@@ -134,6 +136,8 @@ impl Producer {
     pub async fn submit_to(&self, queue: &Queue, message: Message) -> Result<PendingSend, Error> {
         let room = self.room().await?;
         let prepared = self.prepare_for(queue, &message)?;
+        self.make_ready(&prepared.topic, &Target::Queue(queue))
+            .await;
         let (producer, queue) = (self.clone(), queue.clone());
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
@@ -154,6 +158,17 @@ impl Producer {
         remote
             .one_way(prepared.code.as_i32(), &request, &prepared.body)
             .await
+    }
+
+    /// Fetches the route and connects where that is missing: what would wait for it together would leave in any order.
+    async fn make_ready(&self, topic: &str, target: &Target<'_>) {
+        if matches!(target, Target::Any(None)) {
+            // Only messages of one queue have an order.
+            let _ = self.client.route(topic).await;
+        } else if let Ok((_, remote)) = self.pick(topic, target, None).await {
+            // A failure is the send's to report.
+            let _ = remote.ready().await;
+        }
     }
 
     async fn room(&self) -> Result<OwnedSemaphorePermit, Error> {
