@@ -213,6 +213,12 @@ impl Cluster {
         self.queues(client, topic).await
     }
 
+    /// Where the broker keeps its data.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.log"))
     }

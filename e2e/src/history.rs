@@ -434,11 +434,16 @@ impl Notes {
             let reads = self.read.get(at).map(Vec::as_slice).unwrap_or_default();
             let there: HashMap<i64, &Read> = reads.iter().map(|read| (read.offset, read)).collect();
             let gone = |read: &&Read| there.get(&read.offset) != Some(read);
-            found.extend(delivered.iter().filter(gone).map(|read| Violation::Vanished {
-                key: read.key,
-                at: at.clone(),
-                offset: read.offset,
-            }));
+            found.extend(
+                delivered
+                    .iter()
+                    .filter(gone)
+                    .map(|read| Violation::Vanished {
+                        key: read.key,
+                        at: at.clone(),
+                        offset: read.offset,
+                    }),
+            );
         }
     }
 
