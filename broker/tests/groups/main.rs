@@ -1,0 +1,9 @@
+//! Consumer groups and administration, over the wire to a broker in this process.
+
+mod admin;
+mod consumers;
+mod recorded;
+mod retries;
+#[path = "../messages/support.rs"]
+#[allow(dead_code, reason = "the tests of messages use the rest")]
+mod support;
