@@ -22,7 +22,8 @@ pub fn synced_writes(dir: &Path, bytes: usize, count: u32) -> io::Result<Report>
         .read(true)
         .write(true)
         .open(&path)?;
-    let zeros = vec![0; 1 << 20];
+    // In small pieces: the page cache then keeps small pieces, and a sync of one block writes no more than that.
+    let zeros = vec![0; 4_096];
     for at in (0..FILE_BYTES).step_by(zeros.len()) {
         file.write_all_at(&zeros, at)?;
     }
