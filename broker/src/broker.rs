@@ -12,8 +12,8 @@ use rmq_protocol::names;
 use rmq_protocol::route::perm;
 use rmq_store::fs::{Fs, RealFs};
 use rmq_store::{
-    AllMessages, Arrival, Arrivals, OpenError, QueueRef, ReadLimits, ReadStatus, RecoveryReport,
-    Store, Temperature,
+    AllMessages, Arrival, Arrivals, FlushMode, OpenError, QueueRef, ReadLimits, ReadStatus,
+    RecoveryReport, Store, Temperature,
 };
 use rmq_transport::{
     Clock, Exchange, Peer, PendingReply, Replies, ServeReport, ServerConfig, Service, SystemClock,
@@ -220,6 +220,11 @@ impl Service for BrokerService {
 
     fn request(&self, batch: &mut Batch, exchange: &mut Exchange<'_>) {
         router::route(&self.0, batch, exchange);
+    }
+
+    fn gathers(&self, batch: &Batch) -> bool {
+        // One write for the sends of all connections that are ready. With sync flush the flusher gathers anyway.
+        !batch.sends.is_empty() && self.0.store.flush_mode() != FlushMode::Sync
     }
 
     fn batch_end(&self, batch: &mut Batch, replies: &mut Replies<'_>) {

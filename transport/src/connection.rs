@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::{Clock, SleepFuture};
 use crate::exchange::{Answer, Exchange, Replies, Service, Ticket, encode_unanswered};
+use crate::gather;
 use crate::limits::TransportLimits;
 use crate::owned_frame::OwnedFrame;
 use crate::peer::{CloseReason, Peer};
@@ -40,6 +41,9 @@ pub(crate) struct Connection<S: Service, IO> {
     limits: Arc<TransportLimits>,
     clock: Arc<dyn Clock>,
     batch: S::Batch,
+    /// The end of the batch is still to come; see [`crate::gather`].
+    batch_open: bool,
+    gathering: Option<gather::Turn>,
     /// Bytes of an unfinished frame; after a pause also frames that were read and not handled.
     rest: Vec<u8>,
     /// Whether `rest` may start with a whole frame.
@@ -81,6 +85,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             limits,
             clock,
             batch: S::Batch::default(),
+            batch_open: false,
+            gathering: None,
             rest: Vec::new(),
             paused: false,
             out: BytesMut::new(),
@@ -108,6 +114,16 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.peer.outbox().register(cx);
         loop {
+            if self.batch_open {
+                if self.gathering.is_none() && self.service.gathers(&self.batch) {
+                    self.gathering = gather::wait_a_turn();
+                    if self.gathering.is_some() {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                self.end_batch();
+            }
             // Asked before the outbox is emptied: the last answer lies in it by then.
             let ending = self.ending();
             self.peer.outbox().take_into(&mut self.out);
@@ -181,12 +197,16 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         if self.out.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        if self.times.write_ms.is_none() {
-            self.times.write_ms = Some(self.clock.now_ms());
-        }
         while self.sent < self.out.len() {
-            let written =
-                ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..]))?;
+            let Poll::Ready(written) =
+                Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..])
+            else {
+                if self.times.write_ms.is_none() {
+                    self.times.write_ms = Some(self.clock.now_ms());
+                }
+                return Poll::Pending;
+            };
+            let written = written?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -306,15 +326,22 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             }
         };
         if requests > 0 {
-            self.service.batch_end(
-                &mut self.batch,
-                &mut Replies {
-                    out: &mut self.out,
-                    peer: &self.peer,
-                },
-            );
+            gather::count_batch();
+            self.batch_open = true;
         }
         outcome
+    }
+
+    fn end_batch(&mut self) {
+        gather::batch_ends(self.gathering.take());
+        self.batch_open = false;
+        self.service.batch_end(
+            &mut self.batch,
+            &mut Replies {
+                out: &mut self.out,
+                peer: &self.peer,
+            },
+        );
     }
 
     /// Whether it was a request.

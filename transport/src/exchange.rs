@@ -24,6 +24,12 @@ pub trait Service: Send + Sync + 'static {
     /// Called after all complete frames of one read, before the answers leave.
     fn batch_end(&self, _batch: &mut Self::Batch, _replies: &mut Replies<'_>) {}
 
+    /// Whether the end of this batch is so costly that it should wait for the batches of other connections that are ready now,
+    /// so that one end can do the work of all. Answers already given in the batch wait too.
+    fn gathers(&self, _batch: &Self::Batch) -> bool {
+        false
+    }
+
     /// A connection was accepted.
     fn connected(&self, _peer: &Arc<Peer>) {}
 

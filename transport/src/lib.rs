@@ -9,6 +9,7 @@ mod clock;
 mod connection;
 mod connector;
 mod exchange;
+mod gather;
 mod incoming;
 mod limits;
 mod log_gate;

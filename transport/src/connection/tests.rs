@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -27,6 +27,7 @@ struct Echo {
     requests: AtomicUsize,
     batches: AtomicUsize,
     parked: Mutex<Vec<crate::PendingReply>>,
+    gathers: AtomicBool,
 }
 
 impl Service for Echo {
@@ -47,6 +48,10 @@ impl Service for Echo {
             LARGE => exchange.ok_body(&(), &[b'x'; LARGE_BYTES]),
             _ => {}
         }
+    }
+
+    fn gathers(&self, batch: &Self::Batch) -> bool {
+        self.gathers.load(Ordering::Relaxed) && !batch.is_empty()
     }
 
     fn batch_end(&self, batch: &mut Self::Batch, replies: &mut Replies<'_>) {
@@ -620,4 +625,52 @@ fn closing_sends_what_is_ready_first() {
     bench.peer.close(CloseReason::Local("test"));
     assert_eq!(poll(&mut running), Poll::Ready(CloseReason::Local("test")));
     assert_eq!(answers(&bench.script.written())[0].0, 2);
+}
+
+#[test]
+fn batches_of_busy_connections_end_together_and_a_lone_one_does_not_wait() {
+    let start_gathering = || {
+        let (bench, running) = start(Script::default(), TransportLimits::default());
+        bench.service.gathers.store(true, Ordering::Relaxed);
+        (bench, running)
+    };
+    let ended = |bench: &Bench| bench.service.batches.load(Ordering::Relaxed);
+    let (first, mut first_running) = start_gathering();
+    let (second, mut second_running) = start_gathering();
+    for round in 1..=3 {
+        first.script.push(request(AT_BATCH_END, 1, 0, b""));
+        second.script.push(request(AT_BATCH_END, 2, 0, b""));
+        assert!(poll(&mut first_running).is_pending());
+        assert!(poll(&mut second_running).is_pending());
+        assert_eq!((ended(&first), ended(&second)), (round - 1, round - 1));
+        assert!(poll(&mut first_running).is_pending());
+        assert_eq!((ended(&first), ended(&second)), (round, round - 1));
+        assert!(poll(&mut second_running).is_pending());
+        assert_eq!(ended(&second), round);
+    }
+    // Once in vain, and then no more.
+    first.script.push(request(AT_BATCH_END, 1, 0, b""));
+    let mut polls = 0;
+    while ended(&first) < 4 {
+        assert!(poll(&mut first_running).is_pending());
+        polls += 1;
+    }
+    assert_eq!(polls, 2);
+    first.script.push(request(AT_BATCH_END, 1, 0, b""));
+    assert!(poll(&mut first_running).is_pending());
+    assert_eq!(ended(&first), 5);
+}
+
+#[test]
+fn a_gathering_connection_that_ends_answers_first() {
+    let reads = [request(AT_BATCH_END, 1, 0, b"last"), vec![0xff; 8]];
+    let (bench, mut running) = start(Script::ending(reads), TransportLimits::default());
+    bench.service.gathers.store(true, Ordering::Relaxed);
+    let reason = loop {
+        if let Poll::Ready(reason) = poll(&mut running) {
+            break reason;
+        }
+    };
+    assert!(matches!(reason, CloseReason::BadFrame(_)), "{reason}");
+    assert_eq!(answers(&bench.script.written()).len(), 1);
 }
