@@ -30,7 +30,8 @@ async fn after_a_failed_sync_nothing_is_taken_and_everything_before_is_served() 
         operation: Operation::Sync,
         path_contains: rig.folder.path().display().to_string(),
         after: 0,
-        times: 1,
+        // Every one: others than that of the log, such as of zeros written ahead, may come first.
+        times: usize::MAX,
         kind: std::io::ErrorKind::Other,
     });
     let first = client
@@ -39,6 +40,7 @@ async fn after_a_failed_sync_nothing_is_taken_and_everything_before_is_served() 
         .expect_err("not flushed");
     // Stored perhaps, but not as safely as promised.
     assert_eq!(first.code, 10, "{first:?}");
+    fs.clear();
     // The disk works again, but what the system dropped nobody knows: no further message until a restart.
     let second = client
         .send(&message("t", 0, ""), b"refused")
