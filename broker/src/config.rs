@@ -65,7 +65,7 @@ settings! {
     #[doc = "With async flush: longest time between write and flush, milliseconds, 1 to 60000."]
     flush_interval_ms: u64 = 200,
     #[doc = "With async flush: flush when this many bytes were written, at least 4096."]
-    flush_bytes: u64 = 1 << 20,
+    flush_bytes: u64 = 16 << 20,
     #[doc = "Size of a new log segment, bytes, a multiple of 4096, 64 KiB to 1 GiB."]
     segment_bytes: u64 = 1 << 30,
     #[doc = "Messages are kept this long, hours, at least 1."]
