@@ -20,6 +20,9 @@ use crate::handlers::decode;
 use crate::reply;
 use crate::topics::TopicError;
 
+/// Longest wait, milliseconds, for name servers to hear of a deletion before it is answered.
+const DELETE_TOLD_MS: i64 = 2_000;
+
 pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<UpdateAndCreateTopic<'_>>(exchange) else {
         return;
@@ -116,6 +119,11 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 then.offsets.remove_topic(&name);
                 for group in then.groups.all() {
                     group.counters.forget(&name);
+                }
+                // The caller takes the topic out of the name servers next: a registration that still has it must not come after that.
+                tokio::select! {
+                    () = then.registrations.all_current(&then) => {}
+                    () = then.clock.sleep_until_ms(then.now_ms() + DELETE_TOLD_MS) => {}
                 }
                 reply.ok(&());
             }
