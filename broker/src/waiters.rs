@@ -101,6 +101,16 @@ impl Waiters {
         self.deadlines.lock().remove(&(waiter.deadline_ms, id));
     }
 
+    fn all_gone(&self, taken: Vec<(u64, Waiter)>) -> Vec<Waiter> {
+        taken
+            .into_iter()
+            .map(|(id, waiter)| {
+                self.gone(id, &waiter);
+                waiter
+            })
+            .collect()
+    }
+
     /// Takes those of a queue that want one of the messages with these tags.
     pub(crate) fn take_matching(&self, queue: &QueueRef, tags: &[i64]) -> Vec<Waiter> {
         let taken: Vec<(u64, Waiter)> = {
@@ -119,13 +129,7 @@ impl Waiters {
             }
             taken
         };
-        taken
-            .into_iter()
-            .map(|(id, waiter)| {
-                self.gone(id, &waiter);
-                waiter
-            })
-            .collect()
+        self.all_gone(taken)
     }
 
     /// Takes those whose time is up at `now_ms`.
@@ -158,13 +162,7 @@ impl Waiters {
                 !waiting.is_empty()
             });
         }
-        taken
-            .into_iter()
-            .map(|(id, waiter)| {
-                self.gone(id, &waiter);
-                waiter
-            })
-            .collect()
+        self.all_gone(taken)
     }
 
     /// The next deadline.

@@ -2,7 +2,6 @@
 //! dense, the index says what the log says, and the store goes on.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,9 +10,13 @@ use std::sync::mpsc;
 use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, SimulatedDisk};
 use rmq_store::{
-    AllMessages, Change, FlushMode, KeyKind, NewMessage, QueueRef, ReadLimits, ReadStatus, Store,
-    StoreConfig, Table, Temperature,
+    AllMessages, Change, FlushMode, KeyKind, QueueRef, ReadLimits, ReadStatus, Store, StoreConfig,
+    Table, Temperature,
 };
+
+mod common;
+
+use common::message;
 
 const LIMITS: ReadLimits = ReadLimits {
     messages_max: 50,
@@ -53,29 +56,6 @@ struct History {
     removed: Option<usize>,
     /// Steps after which topic "gone" was deleted, and from which offset on it has messages again.
     deleted: Option<(usize, usize)>,
-}
-
-fn message<'a>(
-    queue: &'a QueueRef,
-    body: &'a [u8],
-    properties: &'a [u8],
-    keys: &'a str,
-) -> NewMessage<'a> {
-    NewMessage {
-        queue,
-        topic: queue.topic(),
-        flag: 0,
-        sys_flag: 0,
-        born_ms: 1,
-        born_host: SocketAddr::from(([127, 0, 0, 1], 1)),
-        reconsume_times: 0,
-        prepared_position: 0,
-        body,
-        properties,
-        tag_hash: 0,
-        keys,
-        unique_key: "",
-    }
 }
 
 fn wait_acked(store: &Store, end: LogPosition) {

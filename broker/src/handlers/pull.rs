@@ -125,11 +125,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 Some(answer.status.into()),
                 &answer.fields,
                 outcome.total_bytes,
-                |out| {
-                    for record in &outcome.records {
-                        out.extend_from_slice(record);
-                    }
-                },
+                |out| copy_records(&outcome, out),
             );
         }
         Step::Wait => wait(broker, plan, exchange.park()),
@@ -202,8 +198,8 @@ pub(crate) fn again(broker: &Arc<Broker>, waiter: Waiter) {
         {
             park(broker, waiter);
         }
-        // More than one read may scan lies between what it waited for and what came: the client asks again from there.
         ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply),
+        // More than one read may scan lies between what it waited for and what came: the client asks again from there.
         _ => give(broker, &waiter.plan, &outcome, waiter.reply),
     }
 }
@@ -246,12 +242,14 @@ fn give(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome, reply: PendingR
         Some(answer.status.into()),
         &answer.fields,
         outcome.total_bytes,
-        |out| {
-            for record in &outcome.records {
-                out.extend_from_slice(record);
-            }
-        },
+        |out| copy_records(outcome, out),
     );
+}
+
+fn copy_records(outcome: &ReadOutcome, out: &mut bytes::BytesMut) {
+    for record in &outcome.records {
+        out.extend_from_slice(record);
+    }
 }
 
 fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome) {

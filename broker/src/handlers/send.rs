@@ -138,10 +138,9 @@ fn append(
     // The rare ways of a message: dead letters and delays, which change topic, queue and properties.
     let dead_letter_topic;
     let dead_letter_properties;
-    if let Some(group) = topic.retry_group() {
-        let Some(to) = dead_letter(broker, send, group)? else {
-            return append_maybe_delayed(broker, exchange, &new, queue_id, found.delay_level);
-        };
+    if let Some(group) = topic.retry_group()
+        && let Some(to) = dead_letter(broker, send, group)?
+    {
         dead_letter_topic = to;
         dead_letter_properties = crate::copy::with(text, &[(property::DELAY, Some("-1"))]);
         new.topic = dead_letter_topic.name();
@@ -156,28 +155,19 @@ fn append(
         return finish(broker, exchange, &new, 0, &dead_letter_topic);
     }
     if found.delay_level > 0 {
-        return append_maybe_delayed(broker, exchange, &new, queue_id, found.delay_level);
+        return append_delayed(broker, exchange, &new, queue_id, found.delay_level);
     }
     finish(broker, exchange, &new, queue_id, &topic)
 }
 
-/// Appends, parking the message under its delay level when it has one.
-fn append_maybe_delayed(
+/// Parks the message under its delay level.
+fn append_delayed(
     broker: &Broker,
     exchange: &mut Exchange<'_>,
     new: &NewMessage<'_>,
     queue_id: i32,
     level: i32,
 ) -> Result<SendTicket, Refusal> {
-    if level <= 0 {
-        let topic = broker.topics.get(new.topic).ok_or_else(|| {
-            (
-                ResponseCode::TopicNotExist,
-                Cow::from("the topic was deleted"),
-            )
-        })?;
-        return finish(broker, exchange, new, queue_id, &topic);
-    }
     let text = std::str::from_utf8(new.properties).unwrap_or_default();
     let delayed = broker.delay.park(text, new.topic, queue_id, level);
     let parked = NewMessage {
@@ -233,6 +223,13 @@ fn refuse(broker: &Broker, error: &AppendError) -> Refusal {
     )
 }
 
+fn no_group(group: &str) -> Refusal {
+    (
+        ResponseCode::SubscriptionGroupNotExist,
+        format!("subscription group not exist, {group}").into(),
+    )
+}
+
 fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refusal> {
     if let Some(topic) = broker.topics.get(&send.topic) {
         if topic.is_send_forbidden() {
@@ -254,10 +251,7 @@ fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refu
     let now = broker.now_ms();
     let created = match names::group_of_retry_topic(&send.topic) {
         Some(group) if broker.groups.get(group).is_none() => {
-            return Err((
-                ResponseCode::SubscriptionGroupNotExist,
-                format!("subscription group not exist, {group}").into(),
-            ));
+            return Err(no_group(group));
         }
         Some(group) => broker.retry_topic(group, 1).map(Some),
         None => broker.topics.auto_create(
@@ -284,10 +278,7 @@ fn dead_letter(
     group: &str,
 ) -> Result<Option<Arc<Topic>>, Refusal> {
     let Some(settings) = broker.groups.get(group) else {
-        return Err((
-            ResponseCode::SubscriptionGroupNotExist,
-            format!("subscription group not exist, {group}").into(),
-        ));
+        return Err(no_group(group));
     };
     let max = send
         .max_reconsume_times
