@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::builder::{ClientBuilder, Timeouts};
+use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, ErrorKind};
 use crate::incoming::{Incoming, Notices};
 use crate::membership::MembershipBuilder;
@@ -133,6 +134,11 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    /// A consumer: a member of a group that gets its share of the messages.
+    pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), group.into())
     }
 
     /// Registers as a member of a consumer group, with heartbeats and change notices.

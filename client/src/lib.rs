@@ -18,6 +18,7 @@
 mod admin;
 mod builder;
 mod client;
+mod consumer;
 mod error;
 mod incoming;
 mod membership;
@@ -33,6 +34,10 @@ mod url;
 pub use admin::{Admin, GroupSpec, TopicSpec};
 pub use builder::{ClientBuilder, Timeouts};
 pub use client::Client;
+pub use consumer::{
+    Assignment, Consumer, ConsumerBuilder, Deliveries, Delivery, Filter, HandledBuilder, Retry,
+    StartFrom,
+};
 pub use error::{Error, ErrorKind};
 pub use membership::{Membership, MembershipBuilder};
 pub use message::Message;

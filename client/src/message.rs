@@ -82,15 +82,7 @@ impl Message {
     ///
     /// Levels of an unchanged broker: 1 s, 5 s, 10 s, 30 s, 1 to 10 min by the minute, 20 min, 30 min, 1 h, 2 h.
     pub fn delay_level_for(self, delay: Duration) -> Self {
-        const SECONDS: [u64; 18] = [
-            1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600,
-            7_200,
-        ];
-        let index = SECONDS
-            .iter()
-            .position(|level| Duration::from_secs(*level) >= delay)
-            .unwrap_or(SECONDS.len() - 1);
-        self.set(property::DELAY, (index + 1).to_string())
+        self.set(property::DELAY, delay_level(delay).to_string())
     }
 
     /// The topic.
@@ -145,6 +137,18 @@ impl Message {
         }
         Ok(out.finish())
     }
+}
+
+/// The first delay level, from 1, that is not shorter; the last one when all are.
+pub(crate) fn delay_level(delay: Duration) -> i32 {
+    const SECONDS: [u64; 18] = [
+        1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
+    ];
+    let index = SECONDS
+        .iter()
+        .position(|level| Duration::from_secs(*level) >= delay)
+        .unwrap_or(SECONDS.len() - 1);
+    index as i32 + 1
 }
 
 #[cfg(test)]

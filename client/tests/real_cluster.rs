@@ -1,78 +1,14 @@
 //! The client with a real name server and a real broker, all in this process, over real sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
-use rmq_broker::{BrokerConfig, BrokerServer, Deps as BrokerDeps, RunningBroker};
 use rmq_client::{
     Client, ErrorKind, GroupSpec, Message, PullOptions, PullStatus, Queue, SendStatus, TopicSpec,
 };
-use rmq_namesrv::{Deps, NameServer, NameServerConfig, RunningNameServer};
+mod common;
 
-/// One name server and one broker; the folder goes with it.
-struct Cluster {
-    name_server: RunningNameServer,
-    broker: RunningBroker,
-    folder: tempfile::TempDir,
-}
-
-async fn name_server() -> RunningNameServer {
-    let config = NameServerConfig {
-        listen: "127.0.0.1:0".to_owned(),
-        ..NameServerConfig::default()
-    };
-    NameServer::start(config, Deps::default()).await.unwrap()
-}
-
-async fn broker(name: &str, dir: &Path, name_servers: &str) -> RunningBroker {
-    let config = BrokerConfig {
-        broker_name: name.to_owned(),
-        listen: "127.0.0.1:0".to_owned(),
-        advertise: "127.0.0.1".to_owned(),
-        fast_port: false,
-        management: String::new(),
-        name_servers: name_servers.to_owned(),
-        data_dir: dir.to_owned(),
-        segment_bytes: 4 << 20,
-        ..BrokerConfig::default()
-    };
-    let broker = BrokerServer::start(config, BrokerDeps::default())
-        .await
-        .unwrap();
-    broker.registered().await;
-    broker
-}
-
-impl Cluster {
-    async fn start() -> Self {
-        let name_server = name_server().await;
-        let folder = tempfile::tempdir().unwrap();
-        let broker = broker(
-            "broker-a",
-            folder.path(),
-            &name_server.local_addr().to_string(),
-        )
-        .await;
-        Self {
-            name_server,
-            broker,
-            folder,
-        }
-    }
-
-    async fn client(&self) -> Client {
-        Client::connect(format!("rmq://{}", self.name_server.local_addr()))
-            .await
-            .unwrap()
-    }
-
-    async fn stop(self, client: Client) {
-        client.shutdown().await;
-        self.broker.shutdown().await.unwrap();
-        self.name_server.shutdown().await;
-    }
-}
+use common::{Cluster, broker};
 
 /// Bodies of everything in a topic, by queue.
 async fn everything(client: &Client, topic: &str) -> BTreeMap<Queue, Vec<String>> {

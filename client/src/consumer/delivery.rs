@@ -1,0 +1,406 @@
+//! A message given to a consumer, to be settled once.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rmq_protocol::message::property;
+use rmq_protocol::names::retry_topic;
+use rmq_protocol::requests::ConsumerSendMsgBack;
+
+use super::held::Held;
+use crate::error::Error;
+use crate::message::{Message, delay_level};
+use crate::received::ReceivedMessage;
+
+/// Sends a message to the dead letters instead of delaying it.
+const DEAD_LETTER: i32 = -1;
+/// Between tries to hand a message back while no broker takes it.
+const HAND_BACK_PAUSE: Duration = Duration::from_secs(1);
+/// Before an ordered or broadcast message comes again when nobody says otherwise.
+const LOCAL_PAUSE: Duration = Duration::from_secs(1);
+/// Attempts of a broadcast message when nobody says otherwise.
+const BROADCAST_TIMES: u32 = 16;
+
+/// A message given to a consumer. It is settled by value: acknowledged, given back for later, or put to the dead letters.
+/// One that a stream gives and that is dropped unsettled comes again, with a warning.
+#[derive(Debug)]
+#[must_use = "a delivery that is dropped comes again"]
+pub struct Delivery {
+    inner: Arc<Inner>,
+    /// Handlers settle by their result, streams by the delivery.
+    by_drop: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    message: ReceivedMessage,
+    held: Arc<Held>,
+    /// Messages from before a seek settle nothing.
+    generation: u64,
+    /// Attempts in this process before this one.
+    repeated: u32,
+    settled: AtomicBool,
+    /// Whether it took room that it gives back.
+    bytes: u32,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    Done,
+    Again(Option<Duration>),
+    DeadLetter(String),
+}
+
+impl Delivery {
+    pub(super) fn new(
+        message: ReceivedMessage,
+        held: Arc<Held>,
+        generation: u64,
+        repeated: u32,
+        bytes: u32,
+    ) -> Self {
+        held.one_out();
+        let inner = Inner {
+            message,
+            held,
+            generation,
+            repeated,
+            settled: AtomicBool::new(false),
+            bytes,
+        };
+        Self {
+            inner: Arc::new(inner),
+            by_drop: true,
+        }
+    }
+
+    /// The topic that it was sent to, also when it comes again by way of the group's retry topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        let message = &self.inner.message;
+        message
+            .property(property::RETRY_TOPIC)
+            .unwrap_or_else(|| message.topic())
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &ReceivedMessage {
+        &self.inner.message
+    }
+
+    /// Which attempt it is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.inner.attempt()
+    }
+
+    /// It is done with: the group does not get it again.
+    ///
+    /// # Errors
+    /// None today; other ways of consumption ask the broker.
+    pub async fn ack(self) -> Result<(), Error> {
+        self.settle(Outcome::Done).await
+    }
+
+    /// It comes again after `pause`, or goes to the dead letters when it was tried often enough. Brokers round the pause up to one of
+    /// their delay levels.
+    ///
+    /// # Errors
+    /// When the consumer ends before a broker took it back; then it comes again without a pause.
+    pub async fn retry_after(self, pause: Duration) -> Result<(), Error> {
+        self.settle(Outcome::Again(Some(pause))).await
+    }
+
+    /// It comes again as the consumer's [`Retry`](crate::Retry) says.
+    ///
+    /// # Errors
+    /// As [`Delivery::retry_after`].
+    pub async fn retry(self) -> Result<(), Error> {
+        self.settle(Outcome::Again(None)).await
+    }
+
+    /// It goes to the group's dead letters at once; `why` is logged.
+    ///
+    /// # Errors
+    /// As [`Delivery::retry_after`].
+    pub async fn dead_letter(self, why: impl Into<String>) -> Result<(), Error> {
+        self.settle(Outcome::DeadLetter(why.into())).await
+    }
+
+    async fn settle(mut self, outcome: Outcome) -> Result<(), Error> {
+        self.by_drop = false;
+        let inner = Arc::clone(&self.inner);
+        inner.settle(outcome).await
+    }
+
+    /// For a handler: the delivery no longer settles itself, the other half does.
+    pub(super) fn split(mut self) -> (Self, Arc<Inner>) {
+        self.by_drop = false;
+        let inner = Arc::clone(&self.inner);
+        (self, inner)
+    }
+
+    pub(super) fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
+    }
+
+    /// Whether nobody waits for it any more: its queue went to another member, or somebody sought to another offset.
+    pub(super) fn is_stale(&self) -> bool {
+        self.inner.is_stale()
+    }
+
+    /// Forgets a stale delivery without a word.
+    pub(super) fn discard(mut self) {
+        self.by_drop = false;
+    }
+}
+
+impl Deref for Delivery {
+    type Target = ReceivedMessage;
+
+    fn deref(&self) -> &ReceivedMessage {
+        &self.inner.message
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let inner = &self.inner;
+        if !self.by_drop || inner.settled.load(Ordering::Acquire) || inner.is_stale() {
+            return;
+        }
+        tracing::warn!(
+            message = inner.message.message_id(),
+            queue = %inner.message.queue(),
+            "a delivery was dropped without ack, retry or dead_letter: it comes again"
+        );
+        let inner = Arc::clone(inner);
+        let tasks = inner.held.shared().tasks.clone();
+        tasks.spawn(async move { inner.settle(Outcome::Again(None)).await });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.held.shared().give_room_back(self.bytes);
+        self.held.one_back();
+    }
+}
+
+impl Inner {
+    fn attempt(&self) -> u32 {
+        u32::try_from(self.message.reconsume_times()).unwrap_or(0) + self.repeated + 1
+    }
+
+    fn is_stale(&self) -> bool {
+        self.held.is_gone() || self.held.generation() != self.generation
+    }
+
+    pub(super) async fn settle(self: &Arc<Self>, outcome: Outcome) -> Result<(), Error> {
+        if self.settled.swap(true, Ordering::AcqRel) || self.is_stale() {
+            return Ok(());
+        }
+        let settings = &self.held.shared().settings;
+        if settings.ordered {
+            self.held.ordered_outcome(self.generation, outcome);
+            return Ok(());
+        }
+        match outcome {
+            Outcome::Done => {
+                self.done();
+                Ok(())
+            }
+            outcome if settings.broadcast.is_some() => {
+                self.again_here(outcome);
+                Ok(())
+            }
+            Outcome::Again(pause) => {
+                let pause = pause.or_else(|| settings.retry.pause_after(self.attempt()));
+                self.hand_back(pause.map_or(0, delay_level)).await
+            }
+            Outcome::DeadLetter(why) => {
+                self.note_dead_letter(&why);
+                self.hand_back(DEAD_LETTER).await
+            }
+        }
+    }
+
+    /// The handler failed; a broker that is slow to take the message back does not hold up the worker.
+    pub(super) fn failed(self: &Arc<Self>, why: &str) {
+        tracing::warn!(
+            message = self.message.message_id(),
+            queue = %self.message.queue(),
+            attempt = self.attempt(),
+            "not handled: {why}"
+        );
+        let inner = Arc::clone(self);
+        let tasks = self.held.shared().tasks.clone();
+        tasks.spawn(async move { inner.settle(Outcome::Again(None)).await });
+    }
+
+    fn note_dead_letter(&self, why: &str) {
+        tracing::warn!(
+            message = self.message.message_id(),
+            queue = %self.message.queue(),
+            attempt = self.attempt(),
+            "to the dead letters: {why}"
+        );
+    }
+
+    fn done(&self) {
+        self.held
+            .settle(self.generation, self.message.queue_offset());
+    }
+
+    /// Settles an ordered message by giving it to the dead letters.
+    pub(super) async fn to_dead_letters(&self, why: &str) -> Result<(), Error> {
+        self.note_dead_letter(why);
+        self.hand_back(DEAD_LETTER).await
+    }
+
+    /// The pause before an ordered message is tried again; `None`: it was tried often enough.
+    pub(super) fn local_pause(&self, asked: Option<Duration>) -> Option<Duration> {
+        let retry = &self.held.shared().settings.retry;
+        if retry.times().is_some_and(|times| self.attempt() > times) {
+            return None;
+        }
+        Some(
+            asked
+                .or_else(|| retry.pause_after(self.attempt()))
+                .unwrap_or(LOCAL_PAUSE),
+        )
+    }
+
+    /// Broadcast messages come again from memory; brokers keep nothing for one member.
+    fn again_here(self: &Arc<Self>, outcome: Outcome) {
+        let asked = match &outcome {
+            Outcome::Again(asked) => *asked,
+            _ => None,
+        };
+        let retry = &self.held.shared().settings.retry;
+        let times = retry.times().unwrap_or(BROADCAST_TIMES);
+        if matches!(outcome, Outcome::DeadLetter(_)) || self.attempt() > times {
+            tracing::error!(
+                message = self.message.message_id(),
+                queue = %self.message.queue(),
+                attempts = self.attempt(),
+                "a broadcast message is given up: broadcasting has no dead letters"
+            );
+            return self.done();
+        }
+        let pause = asked
+            .or_else(|| retry.pause_after(self.attempt()))
+            .unwrap_or(LOCAL_PAUSE);
+        let again = Arc::clone(self);
+        let shared = Arc::clone(self.held.shared());
+        shared.tasks.clone().spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = again.held.stopped() => return,
+            }
+            let next = Delivery::new(
+                again.message.clone(),
+                Arc::clone(&again.held),
+                again.generation,
+                again.repeated + 1,
+                0,
+            );
+            shared.deliver(next).await;
+        });
+    }
+
+    /// Gives the message to the broker for later. It stays open until a broker took it, so it cannot be lost.
+    async fn hand_back(&self, delay_level: i32) -> Result<(), Error> {
+        loop {
+            let error = match self.hand_back_once(delay_level).await {
+                Ok(()) => {
+                    self.done();
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            tracing::warn!(
+                message = self.message.message_id(),
+                queue = %self.message.queue(),
+                "cannot be handed back, trying again: {error}"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(HAND_BACK_PAUSE) => {}
+                () = self.held.gone() => return Err(error),
+            }
+        }
+    }
+
+    async fn hand_back_once(&self, delay_level: i32) -> Result<(), Error> {
+        let shared = self.held.shared();
+        let message = &self.message;
+        let id = message.offset_id();
+        let request = ConsumerSendMsgBack {
+            offset: i64::try_from(id.position.0).unwrap_or(i64::MAX),
+            group: shared.group.as_str().into(),
+            delay_level,
+            origin_msg_id: Some(message.message_id().into()),
+            origin_topic: Some(message.topic().into()),
+            unit_mode: Some(false),
+            max_reconsume_times: shared
+                .settings
+                .retry
+                .times()
+                .map(|times| i32::try_from(times).unwrap_or(i32::MAX)),
+            broker_name: Some(message.queue().broker().into()),
+        };
+        let handed = async {
+            let route = shared.client.route(message.topic()).await?;
+            let Some(master) = route.master(message.queue().broker()) else {
+                return Err(Error::invalid(format!(
+                    "broker \"{}\" has no master now",
+                    message.queue().broker()
+                )));
+            };
+            shared.client.remote(master).call(&request, b"").await
+        };
+        let Err(error) = handed.await else {
+            return Ok(());
+        };
+        // The broker may be gone or have deleted the message; a copy at any broker serves as well, but not as a dead letter.
+        if delay_level == DEAD_LETTER {
+            shared.client.forget_route(message.topic());
+            return Err(error);
+        }
+        let copy = self.copy(delay_level);
+        shared.client.producer().send(copy).await.map(drop)
+    }
+
+    fn copy(&self, delay_level: i32) -> Message {
+        let message = &self.message;
+        let attempts = message.reconsume_times() + 1;
+        let level = if delay_level > 0 {
+            delay_level
+        } else {
+            3 + message.reconsume_times()
+        };
+        let topic = retry_topic(&self.held.shared().group);
+        let mut copy = Message::new(topic, message.body().clone()).flag(message.flag());
+        for (name, value) in message.properties() {
+            if name != property::UNIQ_KEY && name != property::WAIT {
+                copy = copy.property(name, value);
+            }
+        }
+        let origin = message
+            .property(property::RETRY_TOPIC)
+            .unwrap_or_else(|| message.topic());
+        let mut copy = copy
+            .property(property::RETRY_TOPIC, origin)
+            .property(property::ORIGIN_MESSAGE_ID, message.message_id())
+            .property(property::RECONSUME_TIME, attempts.to_string())
+            .property(property::DELAY, level.to_string());
+        if let Some(times) = self.held.shared().settings.retry.times() {
+            copy = copy.property(property::MAX_RECONSUME_TIMES, times.to_string());
+        }
+        copy
+    }
+}

@@ -1,0 +1,438 @@
+//! A queue that this member holds: reading it, handing its messages out, and knowing how far it is consumed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rmq_protocol::names::is_retry_topic;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::{Delivery, Outcome};
+use super::progress::Progress;
+use super::settings::{StartFrom, Subscription};
+use super::shared::Shared;
+use crate::error::{Error, ErrorKind};
+use crate::pull::{PullOptions, PullStatus};
+use crate::queue::Queue;
+use crate::received::ReceivedMessage;
+
+/// How long a broker holds a pull that finds nothing, as Java clients ask for.
+const PULL_WAIT: Duration = Duration::from_secs(15);
+const PULL_MESSAGES: u16 = 256;
+const PULL_BYTES: u32 = 256 * 1024;
+/// Messages read beyond the committed offset of one queue: what a crash would bring again at most.
+const OPEN_MAX: usize = 20_000;
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// A lock that was not renewed for this long is not trusted; brokers give it away after 60 s.
+const LOCK_TRUST: Duration = Duration::from_secs(30);
+
+/// A queue that this member holds.
+pub(super) struct Held {
+    queue: Queue,
+    shared: Arc<Shared>,
+    subscription: Subscription,
+    progress: Mutex<Option<Progress>>,
+    /// Counts seeks: what was read before one no longer counts.
+    generation: AtomicU64,
+    /// Reading stops.
+    stop: CancellationToken,
+    /// Nobody may settle or commit any more.
+    gone: CancellationToken,
+    /// Something was settled.
+    settled: Notify,
+    sought: Notify,
+    outcome: Mutex<Option<(u64, Outcome)>>,
+    locked: Mutex<Option<Instant>>,
+    /// Last answer of a pull, Unix milliseconds.
+    last_pull_ms: AtomicI64,
+    reported: AtomicBool,
+    /// Messages that wait for a worker or are being handled.
+    out: AtomicUsize,
+    /// None of them is left.
+    idle: Notify,
+}
+
+impl Held {
+    pub(super) fn new(queue: Queue, shared: Arc<Shared>, subscription: Subscription) -> Arc<Self> {
+        Arc::new(Self {
+            stop: shared.stop.child_token(),
+            queue,
+            shared,
+            subscription,
+            progress: Mutex::new(None),
+            generation: AtomicU64::new(0),
+            gone: CancellationToken::new(),
+            settled: Notify::new(),
+            sought: Notify::new(),
+            outcome: Mutex::new(None),
+            locked: Mutex::new(None),
+            last_pull_ms: AtomicI64::new(0),
+            reported: AtomicBool::new(false),
+            out: AtomicUsize::new(0),
+            idle: Notify::new(),
+        })
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    pub(super) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    pub(super) fn one_out(&self) {
+        self.out.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn one_back(&self) {
+        if self.out.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Ready when none of its messages waits for a worker or is being handled.
+    pub(super) async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.out.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Reads no more; what is open may still be settled.
+    pub(super) fn stop_reading(&self) {
+        self.stop.cancel();
+    }
+
+    /// Nothing of it counts any more.
+    pub(super) fn give_up(&self) {
+        self.stop.cancel();
+        self.gone.cancel();
+        self.settled.notify_one();
+    }
+
+    pub(super) fn last_pull_ms(&self) -> i64 {
+        self.last_pull_ms.load(Ordering::Relaxed)
+    }
+
+    /// The offset that a successor continues from; `None` before the first read.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.progress.lock().as_ref().map(Progress::position)
+    }
+
+    pub(super) fn unsettled(&self) -> usize {
+        self.progress.lock().as_ref().map_or(0, Progress::unsettled)
+    }
+
+    pub(super) fn to_commit(&self) -> Option<i64> {
+        self.progress.lock().as_ref()?.to_commit()
+    }
+
+    pub(super) fn committed(&self, offset: i64) {
+        if let Some(progress) = self.progress.lock().as_mut() {
+            progress.committed(offset);
+        }
+    }
+
+    pub(super) fn settle(&self, generation: u64, offset: i64) {
+        let mut progress = self.progress.lock();
+        if self.generation() == generation
+            && let Some(progress) = progress.as_mut()
+        {
+            progress.settle(offset);
+        }
+        drop(progress);
+        self.settled.notify_one();
+    }
+
+    /// Reading goes on at `offset`; what was read before no longer counts.
+    pub(super) fn seek(&self, offset: i64) {
+        {
+            let mut progress = self.progress.lock();
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            *progress = Some(Progress::at(offset, None));
+        }
+        self.sought.notify_one();
+        self.settled.notify_one();
+    }
+
+    pub(super) fn ordered_outcome(&self, generation: u64, outcome: Outcome) {
+        *self.outcome.lock() = Some((generation, outcome));
+        self.settled.notify_one();
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked
+            .lock()
+            .is_some_and(|at| at.elapsed() < LOCK_TRUST)
+    }
+
+    pub(super) fn set_locked(&self, at: Option<Instant>) {
+        *self.locked.lock() = at;
+    }
+
+    /// Reads until it is told to stop.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut pause = PAUSE_MIN;
+        while !self.stop.is_cancelled() {
+            match self.turn().await {
+                Ok(()) => pause = PAUSE_MIN,
+                Err(error) => {
+                    self.report(&error).await;
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// What waiting cannot mend is told once to who reads the stream; everything is logged.
+    async fn report(&self, error: &Error) {
+        tracing::warn!(queue = %self.queue, group = self.shared.group, "cannot read: {error}");
+        let is_lasting = matches!(error.kind(), ErrorKind::Denied | ErrorKind::InvalidInput);
+        if is_lasting && !self.reported.swap(true, Ordering::AcqRel) {
+            self.shared
+                .complain(Error::new(error.kind(), error.to_string()))
+                .await;
+        }
+    }
+
+    async fn turn(self: &Arc<Self>) -> Result<(), Error> {
+        tokio::select! {
+            () = self.shared.unpaused() => {}
+            () = self.stop.cancelled() => return Ok(()),
+        }
+        if self.shared.settings.ordered && !self.is_locked() {
+            self.shared.lock(&[Arc::clone(self)]).await?;
+            if !self.is_locked() {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("{} is still locked by another member", self.queue),
+                ));
+            }
+        }
+        let Some((generation, offset)) = self.place().await? else {
+            return Ok(());
+        };
+        let options = PullOptions::default()
+            .group(self.shared.group.as_str())
+            .max_messages(PULL_MESSAGES)
+            .max_bytes(PULL_BYTES)
+            .tags(self.subscription.filter.expression())
+            .wait(PULL_WAIT);
+        let pulled = tokio::select! {
+            pulled = self.shared.client.pull(&self.queue, offset, &options) => pulled?,
+            () = self.sought.notified() => return Ok(()),
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        self.last_pull_ms
+            .store(crate::client::now_ms(), Ordering::Relaxed);
+        if pulled.status == PullStatus::OffsetMoved {
+            tracing::warn!(
+                queue = %self.queue, group = self.shared.group,
+                "offset {offset} is outside of the queue ({} to {}): going on at {}",
+                pulled.min_offset, pulled.max_offset, pulled.next_offset
+            );
+        }
+        let messages: Vec<ReceivedMessage> = pulled
+            .messages
+            .into_iter()
+            .filter(|message| self.subscription.filter.accepts(message.tag()))
+            .collect();
+        {
+            let mut progress = self.progress.lock();
+            if self.generation() != generation {
+                return Ok(());
+            }
+            if let Some(progress) = progress.as_mut() {
+                progress.read(
+                    messages.iter().map(ReceivedMessage::queue_offset),
+                    pulled.next_offset,
+                );
+            }
+        }
+        if self.shared.settings.ordered {
+            self.in_order(messages, generation).await;
+        } else {
+            self.hand_out(messages, generation).await;
+        }
+        Ok(())
+    }
+
+    /// Where to read, once there is room; `None`: something changed, look again.
+    async fn place(&self) -> Result<Option<(u64, i64)>, Error> {
+        {
+            let progress = self.progress.lock();
+            if let Some(progress) = progress.as_ref()
+                && progress.open() < OPEN_MAX
+            {
+                return Ok(Some((self.generation(), progress.next())));
+            }
+        }
+        if self.progress.lock().is_some() {
+            tokio::select! {
+                () = self.settled.notified() => {}
+                () = self.stop.cancelled() => {}
+            }
+            return Ok(None);
+        }
+        let generation = self.generation();
+        let (offset, committed) = self.start_offset().await?;
+        let mut progress = self.progress.lock();
+        if progress.is_none() && self.generation() == generation {
+            *progress = Some(Progress::at(offset, committed));
+        }
+        Ok(None)
+    }
+
+    async fn start_offset(&self) -> Result<(i64, Option<i64>), Error> {
+        if let Some(kept) = self.shared.kept_offset(&self.queue).await? {
+            return Ok((kept, Some(kept)));
+        }
+        let admin = self.shared.client.admin();
+        // What was given back waits there: none of it may be passed over.
+        let offset = if is_retry_topic(self.queue.topic()) {
+            admin.min_offset(&self.queue).await?
+        } else {
+            match self.shared.settings.from {
+                StartFrom::First => admin.min_offset(&self.queue).await?,
+                StartFrom::Last => admin.max_offset(&self.queue).await?,
+                StartFrom::Time(at) => admin.offset_at(&self.queue, at).await?,
+            }
+        };
+        Ok((offset, None))
+    }
+
+    async fn hand_out(self: &Arc<Self>, messages: Vec<ReceivedMessage>, generation: u64) {
+        for message in messages {
+            let Some(bytes) = self.room_for(&message).await else {
+                return;
+            };
+            let delivery = Delivery::new(message, Arc::clone(self), generation, 0, bytes);
+            if self.generation() != generation {
+                return delivery.discard();
+            }
+            self.shared.deliver(delivery).await;
+        }
+    }
+
+    async fn room_for(&self, message: &ReceivedMessage) -> Option<u32> {
+        tokio::select! {
+            bytes = self.shared.take_room(message.body().len()) => Some(bytes),
+            () = self.stop.cancelled() => None,
+        }
+    }
+
+    /// One message after the other, each until it is done with.
+    async fn in_order(self: &Arc<Self>, messages: Vec<ReceivedMessage>, generation: u64) {
+        for message in messages {
+            let mut repeated = 0;
+            loop {
+                if self.generation() != generation {
+                    return;
+                }
+                if !self.is_locked() {
+                    // Somebody else may consume it now: begin again after the last settled one, with the lock.
+                    return self.begin_again(generation);
+                }
+                let Some(bytes) = self.room_for(&message).await else {
+                    return;
+                };
+                self.outcome.lock().take();
+                let delivery = Delivery::new(
+                    message.clone(),
+                    Arc::clone(self),
+                    generation,
+                    repeated,
+                    bytes,
+                );
+                let inner = delivery.inner();
+                self.shared.deliver(delivery).await;
+                let outcome = self.outcome(generation).await;
+                let given_up = match outcome {
+                    None => return,
+                    Some(Outcome::Done) => {
+                        self.settle(generation, message.queue_offset());
+                        break;
+                    }
+                    Some(Outcome::DeadLetter(why)) => why,
+                    Some(Outcome::Again(asked)) => match inner.local_pause(asked) {
+                        Some(pause) => {
+                            tokio::select! {
+                                () = sleep(pause) => {}
+                                () = self.stop.cancelled() => return,
+                            }
+                            repeated += 1;
+                            continue;
+                        }
+                        None => "it failed too often".to_owned(),
+                    },
+                };
+                if inner.to_dead_letters(&given_up).await.is_err() {
+                    return;
+                }
+                break;
+            }
+        }
+    }
+
+    /// What became of the message that is out; `None` when nobody waits for it any more.
+    async fn outcome(&self, generation: u64) -> Option<Outcome> {
+        loop {
+            if let Some((of, outcome)) = self.outcome.lock().take()
+                && of == generation
+            {
+                return Some(outcome);
+            }
+            if self.is_gone() || self.generation() != generation {
+                return None;
+            }
+            self.settled.notified().await;
+        }
+    }
+
+    fn begin_again(&self, generation: u64) {
+        let mut progress = self.progress.lock();
+        if self.generation() == generation
+            && let Some(known) = progress.as_mut()
+        {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            *progress = Some(Progress::at(known.position(), None));
+        }
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held")
+            .field("queue", &self.queue)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}

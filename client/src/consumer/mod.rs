@@ -1,0 +1,368 @@
+//! Consuming as a member of a group: queues are divided among the members, messages go to a handler or a stream, offsets are kept.
+
+mod assign;
+mod delivery;
+mod filter;
+mod handler;
+mod held;
+mod progress;
+mod rebalance;
+mod settings;
+mod shared;
+mod steered;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_protocol::names::retry_topic;
+
+pub use assign::Assignment;
+pub use delivery::Delivery;
+pub use filter::Filter;
+pub use handler::HandledBuilder;
+pub use settings::{Retry, StartFrom};
+pub use stream::Deliveries;
+
+use self::held::Held;
+use self::settings::{BroadcastOffsets, Settings, Subscription};
+use self::shared::{Item, Shared};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::queue::Queue;
+
+/// Messages at once that a handler gets when nobody says otherwise.
+const CONCURRENCY: usize = 32;
+
+/// Builds a consumer.
+///
+/// ```no_run
+/// # async fn bill(_: rmq_client::Delivery) -> Result<(), std::io::Error> { Ok(()) }
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::{Filter, Retry};
+///
+/// client
+///     .consumer("billing")
+///     .subscribe("orders", Filter::tags(["paid"]))
+///     .concurrency(32)
+///     .retry(Retry::up_to(8))
+///     .handler(|delivery| async move { bill(delivery).await })
+///     .run_until(std::future::pending::<()>())
+///     .await
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct ConsumerBuilder {
+    client: Client,
+    group: String,
+    subscriptions: Vec<Subscription>,
+    settings: Settings,
+    concurrency: usize,
+}
+
+impl ConsumerBuilder {
+    pub(crate) fn new(client: Client, group: String) -> Self {
+        Self {
+            client,
+            group,
+            subscriptions: Vec::new(),
+            settings: Settings::default(),
+            concurrency: CONCURRENCY,
+        }
+    }
+
+    /// Adds a topic, or changes what is wanted of it: [`Filter`], `"*"`, or tags as `"a || b"`. All members of a group must
+    /// subscribe to the same.
+    pub fn subscribe(mut self, topic: impl Into<String>, filter: impl Into<Filter>) -> Self {
+        let (topic, filter) = (topic.into(), filter.into());
+        self.subscriptions.retain(|other| other.topic != topic);
+        self.subscriptions.push(Subscription { topic, filter });
+        self
+    }
+
+    /// Messages that a handler works on at once. Default 32.
+    pub fn concurrency(mut self, messages: usize) -> Self {
+        self.concurrency = messages.max(1);
+        self
+    }
+
+    /// One message of a queue after the other: the next one comes when the one before is done with. Brokers lock the queues, so this
+    /// holds across all members.
+    pub fn ordered(mut self) -> Self {
+        self.settings.ordered = true;
+        self
+    }
+
+    /// Every member gets every message. Offsets are forgotten when the consumer ends; see [`ConsumerBuilder::broadcast_offsets`].
+    pub fn broadcast(mut self) -> Self {
+        self.settings
+            .broadcast
+            .get_or_insert(BroadcastOffsets::Memory);
+        self
+    }
+
+    /// Every member gets every message; this one keeps its offsets in a file, which has the form that Java clients write.
+    pub fn broadcast_offsets(mut self, file: impl Into<PathBuf>) -> Self {
+        self.settings.broadcast = Some(BroadcastOffsets::File(file.into()));
+        self
+    }
+
+    /// Where to begin in a queue of which the group has no offset yet. Default: the next message.
+    pub fn from(mut self, start: StartFrom) -> Self {
+        self.settings.from = start;
+        self
+    }
+
+    /// How often and when a failed message comes again. Default: as the group's settings at the broker say.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.settings.retry = retry;
+        self
+    }
+
+    /// How queues are divided among the members. Default [`Assignment::Average`], as Java and Go clients do.
+    pub fn assignment(mut self, assignment: Assignment) -> Self {
+        self.settings.assignment = assignment;
+        self
+    }
+
+    /// Messages and bytes of bodies that may be in memory at once, waiting or being handled. Default 4,096 and 64 MiB; beside them
+    /// one answer of at most 256 KiB, or one message, waits for each queue.
+    pub fn prefetch(mut self, messages: usize, bytes: usize) -> Self {
+        self.settings.prefetch_messages = messages.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self.settings.prefetch_bytes = bytes.clamp(1, u32::MAX as usize);
+        self
+    }
+
+    /// Time between commits of offsets: what a crash brings again at most. Default 5 s.
+    pub fn commit_every(mut self, pause: Duration) -> Self {
+        self.settings.commit_every = pause.max(Duration::from_millis(10));
+        self
+    }
+
+    /// How long the end of the consumer waits for what is being handled. Default 30 s.
+    pub fn drain_within(mut self, limit: Duration) -> Self {
+        self.settings.drain_within = limit;
+        self
+    }
+
+    /// Messages go to `handler`: its `Ok` acknowledges, its `Err` and its panic let the message come again later, and to the dead
+    /// letters when that was too often.
+    pub fn handler<H, F, E>(self, handler: H) -> HandledBuilder<H>
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        HandledBuilder::new(self, handler)
+    }
+
+    /// Messages come as a stream; each has to be settled.
+    ///
+    /// # Errors
+    /// When the group or a topic has a name that is not allowed, or a broker does not answer.
+    pub async fn stream(self) -> Result<Deliveries, Error> {
+        let (consumer, items) = self.start().await?;
+        Ok(Deliveries::new(consumer, items))
+    }
+
+    async fn start(mut self) -> Result<(Consumer, async_channel::Receiver<Item>), Error> {
+        if self.subscriptions.is_empty() {
+            return Err(Error::invalid(format!(
+                "the consumer of group \"{}\" subscribes to no topic",
+                self.group
+            )));
+        }
+        if self.settings.ordered && self.settings.broadcast.is_some() {
+            return Err(Error::invalid(
+                "an ordered consumer cannot broadcast: locks are the group's, not a member's",
+            ));
+        }
+        let mut member = self.client.member_of(self.group.as_str());
+        for subscription in &self.subscriptions {
+            rmq_protocol::names::validate_topic(&subscription.topic)
+                .map_err(|error| Error::invalid(error.to_string()))?;
+            member = member.subscribe(&subscription.topic, subscription.filter.expression());
+        }
+        member = match self.settings.from {
+            StartFrom::First => member.from_first(),
+            _ => member,
+        };
+        if self.settings.broadcast.is_some() {
+            member = member.broadcasting();
+        } else {
+            self.subscriptions.push(Subscription {
+                topic: retry_topic(&self.group),
+                filter: Filter::all(),
+            });
+        }
+        let (shared, items) = Shared::new(
+            self.client.clone(),
+            self.group,
+            self.settings,
+            self.subscriptions,
+        )?;
+        self.client.notices().serve(&shared.group, &shared)?;
+        let joined = member.join().await;
+        let member = match joined {
+            Ok(member) => member,
+            Err(error) => {
+                self.client.notices().forget_consumer(&shared.group);
+                return Err(error);
+            }
+        };
+        let complete = rebalance::once(&shared, &member).await;
+        shared
+            .tasks
+            .spawn(rebalance::run(Arc::clone(&shared), member, complete));
+        shared
+            .tasks
+            .spawn(rebalance::keep_offsets(Arc::clone(&shared)));
+        if shared.settings.ordered {
+            shared
+                .tasks
+                .spawn(rebalance::keep_locks(Arc::clone(&shared)));
+        }
+        Ok((Consumer { shared }, items))
+    }
+}
+
+/// A running consumer. When it is dropped it stops reading, as [`Consumer::shutdown`] does, but nobody waits for that.
+#[derive(Debug)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+}
+
+impl Consumer {
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.shared.group
+    }
+
+    /// Reads no more until [`Consumer::resume`]; what was read is still handed out. Its queues stay its own.
+    pub fn pause(&self) {
+        self.shared.set_paused(true);
+    }
+
+    /// Goes on after [`Consumer::pause`].
+    pub fn resume(&self) {
+        self.shared.set_paused(false);
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.shared.is_paused()
+    }
+
+    /// The queues it holds now.
+    #[must_use]
+    pub fn assignment(&self) -> Vec<Queue> {
+        let held = self.shared.held();
+        held.iter().map(|held| held.queue().clone()).collect()
+    }
+
+    /// The offset that the group continues from in a queue held by this member.
+    #[must_use]
+    pub fn position(&self, queue: &Queue) -> Option<i64> {
+        self.shared.find(queue)?.position()
+    }
+
+    /// Goes on at another offset of a queue. What was handed out before no longer counts, whatever becomes of it.
+    ///
+    /// # Errors
+    /// When another member holds the queue.
+    pub fn seek(&self, queue: &Queue, offset: i64) -> Result<(), Error> {
+        let held = self.shared.find(queue).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("this member of \"{}\" does not hold {queue}", self.group()),
+            )
+        })?;
+        held.seek(offset);
+        Ok(())
+    }
+
+    /// Messages in the queues of this member that are not settled yet.
+    ///
+    /// # Errors
+    /// When a broker does not answer.
+    pub async fn lag(&self) -> Result<u64, Error> {
+        let mut lag = 0;
+        for held in self.shared.held() {
+            let Some(position) = held.position() else {
+                continue;
+            };
+            let end = self.shared.client.admin().max_offset(held.queue()).await?;
+            lag += u64::try_from(end - position).unwrap_or(0);
+        }
+        Ok(lag)
+    }
+
+    /// Commits all offsets now.
+    ///
+    /// # Errors
+    /// When a broker does not answer; the others have got theirs.
+    pub async fn commit(&self) -> Result<(), Error> {
+        self.shared.commit(&self.shared.held()).await
+    }
+
+    /// Stops reading, waits for what is being handled, commits, and leaves the group.
+    ///
+    /// # Errors
+    /// When something was still being handled at the end of [`ConsumerBuilder::drain_within`], or offsets could not be committed;
+    /// it has left the group all the same, and other members get those messages again.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        end(&self.shared).await
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if !self.shared.stop.is_cancelled() {
+            let shared = Arc::clone(&self.shared);
+            let tasks = self.shared.client.tasks().clone();
+            tasks.spawn(async move {
+                if let Err(error) = end(&shared).await {
+                    tracing::warn!(group = shared.group, "the consumer ended badly: {error}");
+                }
+            });
+        }
+    }
+}
+
+async fn end(shared: &Arc<Shared>) -> Result<(), Error> {
+    let held = shared.held();
+    held.iter().for_each(|held| held.stop_reading());
+    shared.close();
+    let drained = tokio::time::timeout(shared.settings.drain_within, drained(&held)).await;
+    let committed = shared.commit(&held).await;
+    held.iter().for_each(|held| held.give_up());
+    if shared.settings.ordered {
+        shared.unlock(&held).await;
+    }
+    shared.client.notices().forget_consumer(&shared.group);
+    shared.stop.cancel();
+    shared.tasks.close();
+    shared.tasks.wait().await;
+    committed.map_err(|error| error.doing("committing offsets at the end"))?;
+    drained.map_err(|_| {
+        let open: usize = held.iter().map(|held| held.unsettled()).sum();
+        Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "{open} messages were still being handled after {:?}; other members get them again",
+                shared.settings.drain_within
+            ),
+        )
+    })
+}
+
+/// Ready when nothing of these queues is being handled.
+async fn drained(queues: &[Arc<Held>]) {
+    for held in queues {
+        held.drained().await;
+    }
+}

@@ -1,0 +1,324 @@
+//! What the parts of one consumer share: the queues it holds, the room for messages, and how its offsets are kept.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use rmq_protocol::bodies::{LockBatch, LockedQueues, MessageQueue, QueueMap, ResetOffsetBody};
+use rmq_protocol::requests::{LockBatchMq, UnlockBatchMq};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::delivery::Delivery;
+use super::held::Held;
+use super::settings::{BroadcastOffsets, Settings, Subscription};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::queue::Queue;
+
+pub(super) type Item = Result<Delivery, Error>;
+
+pub(super) struct Shared {
+    pub(super) client: Client,
+    pub(super) group: String,
+    pub(super) settings: Settings,
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    /// Look at once who holds what.
+    pub(super) rebalance: Notify,
+    held: Mutex<BTreeMap<Queue, Arc<Held>>>,
+    room_messages: Semaphore,
+    room_bytes: Semaphore,
+    paused: watch::Sender<bool>,
+    out: async_channel::Sender<Item>,
+    waiting: async_channel::Receiver<Item>,
+    /// Offsets of a broadcast consumer.
+    kept: Mutex<BTreeMap<Queue, i64>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        client: Client,
+        group: String,
+        settings: Settings,
+        subscriptions: Vec<Subscription>,
+    ) -> Result<(Arc<Self>, async_channel::Receiver<Item>), Error> {
+        // Room is taken before a message is handed out, so this never fills; one place more for each complaint.
+        let (out, items) = async_channel::unbounded();
+        let kept = match &settings.broadcast {
+            Some(BroadcastOffsets::File(path)) => read_offsets(path)?,
+            _ => BTreeMap::new(),
+        };
+        let shared = Self {
+            stop: client.stopped().child_token(),
+            client,
+            group,
+            subscriptions,
+            tasks: TaskTracker::new(),
+            rebalance: Notify::new(),
+            held: Mutex::default(),
+            room_messages: Semaphore::new(settings.prefetch_messages),
+            room_bytes: Semaphore::new(settings.prefetch_bytes),
+            paused: watch::Sender::new(false),
+            out,
+            waiting: items.clone(),
+            kept: Mutex::new(kept),
+            settings,
+        };
+        Ok((Arc::new(shared), items))
+    }
+
+    pub(super) fn is_broadcast(&self) -> bool {
+        self.settings.broadcast.is_some()
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.send_replace(paused);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        *self.paused.borrow()
+    }
+
+    pub(super) async fn unpaused(&self) {
+        let mut paused = self.paused.subscribe();
+        // The sender lives as long as `self`.
+        let _ = paused.wait_for(|paused| !paused).await;
+    }
+
+    /// Waits for room for one message; a message larger than all the room takes all of it. Returns the bytes taken.
+    pub(super) async fn take_room(&self, bytes: usize) -> u32 {
+        let bytes = bytes.clamp(1, self.settings.prefetch_bytes) as u32;
+        // Neither is ever closed. Both are kept from here on or, when the wait is given up, neither.
+        let message = self.room_messages.acquire().await;
+        let body = self.room_bytes.acquire_many(bytes).await;
+        for permit in [message, body].into_iter().flatten() {
+            permit.forget();
+        }
+        bytes
+    }
+
+    /// `bytes` as they were taken; 0: none, and no message either.
+    pub(super) fn give_room_back(&self, bytes: u32) {
+        if bytes > 0 {
+            self.room_messages.add_permits(1);
+            self.room_bytes.add_permits(bytes as usize);
+        }
+    }
+
+    pub(super) async fn deliver(&self, delivery: Delivery) {
+        if let Err(unsent) = self.out.send(Ok(delivery)).await
+            && let Ok(delivery) = unsent.0
+        {
+            delivery.discard();
+        }
+    }
+
+    pub(super) async fn complain(&self, error: Error) {
+        let _ = self.out.send(Err(error)).await;
+    }
+
+    /// No more items come, and those that wait for a worker are forgotten: their offsets stay uncommitted.
+    pub(super) fn close(&self) {
+        self.out.close();
+        while let Ok(item) = self.waiting.try_recv() {
+            if let Ok(delivery) = item {
+                delivery.discard();
+            }
+        }
+    }
+
+    pub(super) fn held(&self) -> Vec<Arc<Held>> {
+        self.held.lock().values().cloned().collect()
+    }
+
+    pub(super) fn find(&self, queue: &Queue) -> Option<Arc<Held>> {
+        self.held.lock().get(queue).cloned()
+    }
+
+    pub(super) fn insert(&self, held: Arc<Held>) {
+        self.held.lock().insert(held.queue().clone(), held);
+    }
+
+    pub(super) fn remove(&self, queue: &Queue) -> Option<Arc<Held>> {
+        self.held.lock().remove(queue)
+    }
+
+    /// Where the group, or a broadcast member, left off.
+    pub(super) async fn kept_offset(&self, queue: &Queue) -> Result<Option<i64>, Error> {
+        if self.is_broadcast() {
+            return Ok(self.kept.lock().get(queue).copied());
+        }
+        self.client
+            .admin()
+            .committed_offset(&self.group, queue)
+            .await
+    }
+
+    /// Keeps the offsets of these queues where they have moved.
+    pub(super) async fn commit(&self, queues: &[Arc<Held>]) -> Result<(), Error> {
+        let moved: Vec<(Arc<Held>, i64)> = queues
+            .iter()
+            .filter_map(|held| Some((Arc::clone(held), held.to_commit()?)))
+            .collect();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        if self.is_broadcast() {
+            let mut kept = self.kept.lock();
+            for (held, offset) in &moved {
+                kept.insert(held.queue().clone(), *offset);
+                held.committed(*offset);
+            }
+            return match &self.settings.broadcast {
+                Some(BroadcastOffsets::File(path)) => write_offsets(path, &kept),
+                _ => Ok(()),
+            };
+        }
+        let admin = self.client.admin();
+        let done = join_all(moved.iter().map(|(held, offset)| async {
+            admin
+                .commit_offset(&self.group, held.queue(), *offset)
+                .await
+                .map(|()| held.committed(*offset))
+        }));
+        done.await.into_iter().collect()
+    }
+
+    /// Asks the brokers for the locks of these queues; each learns whether it has its own.
+    pub(super) async fn lock(&self, queues: &[Arc<Held>]) -> Result<(), Error> {
+        let done = join_all(
+            by_broker(queues)
+                .into_iter()
+                .map(|(broker, queues)| async move {
+                    // Counted from before the request: the broker's time runs from then on or later.
+                    let asked = Instant::now();
+                    let body = self.lock_body(&queues);
+                    let remote = self.client.reader_of(queues[0].queue()).await?;
+                    let answer = remote.call(&LockBatchMq {}, &body).await?;
+                    let locked = LockedQueues::from_json(answer.body())
+                        .map_err(|error| Error::from(error).at(answer.addr()))?;
+                    for held in queues {
+                        let is_ours = locked
+                            .lock_ok_mq_set
+                            .iter()
+                            .any(|queue| Queue::from(queue) == *held.queue());
+                        held.set_locked(is_ours.then_some(asked));
+                    }
+                    tracing::trace!(broker, group = self.group, "locks renewed");
+                    Ok(())
+                }),
+        );
+        done.await.into_iter().collect()
+    }
+
+    pub(super) async fn unlock(&self, queues: &[Arc<Held>]) {
+        for (broker, queues) in by_broker(queues) {
+            for held in &queues {
+                held.set_locked(None);
+            }
+            let body = self.lock_body(&queues);
+            let unlocked = async {
+                let remote = self.client.reader_of(queues[0].queue()).await?;
+                remote.call(&UnlockBatchMq {}, &body).await
+            };
+            if let Err(error) = unlocked.await {
+                tracing::debug!(broker, group = self.group, "cannot unlock: {error}");
+            }
+        }
+    }
+
+    fn lock_body(&self, queues: &[Arc<Held>]) -> Vec<u8> {
+        LockBatch {
+            client_id: self.client.id().to_owned(),
+            consumer_group: self.group.clone(),
+            mq_set: queues.iter().map(|held| held.queue().into()).collect(),
+            only_this_broker: false,
+        }
+        .to_json()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}
+
+fn by_broker(queues: &[Arc<Held>]) -> BTreeMap<String, Vec<Arc<Held>>> {
+    let mut brokers: BTreeMap<String, Vec<Arc<Held>>> = BTreeMap::new();
+    for held in queues {
+        brokers
+            .entry(held.queue().broker().to_owned())
+            .or_default()
+            .push(Arc::clone(held));
+    }
+    brokers
+}
+
+/// As Java's `LocalFileOffsetStore` writes it.
+fn read_offsets(path: &Path) -> Result<BTreeMap<Queue, i64>, Error> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(file_error(path, "cannot be read").source(error)),
+    };
+    let body = ResetOffsetBody::from_json(&text)
+        .map_err(|error| file_error(path, "is not a file of offsets").source(error))?;
+    Ok(body
+        .offset_table
+        .0
+        .iter()
+        .map(|(queue, offset)| (queue.into(), *offset))
+        .collect())
+}
+
+fn write_offsets(path: &Path, offsets: &BTreeMap<Queue, i64>) -> Result<(), Error> {
+    let table = offsets
+        .iter()
+        .map(|(queue, offset)| (MessageQueue::from(queue), *offset))
+        .collect();
+    let body = ResetOffsetBody {
+        offset_table: QueueMap(table),
+    };
+    let beside = path.with_extension("new");
+    // Renamed whole: a crash leaves the old file or the new one.
+    std::fs::write(&beside, body.to_json())
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|error| file_error(path, "cannot be written").source(error))
+}
+
+fn file_error(path: &Path, what: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!(
+            "the offsets of a broadcast consumer: {} {what}",
+            path.display()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_survive_in_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("offsets.json");
+        assert!(read_offsets(&path).unwrap().is_empty());
+        let offsets = BTreeMap::from([(Queue::new("t", "b", 1), 5), (Queue::new("t", "b", 0), 7)]);
+        write_offsets(&path, &offsets).unwrap();
+        assert_eq!(read_offsets(&path).unwrap(), offsets);
+        std::fs::write(&path, b"nonsense").unwrap();
+        let error = read_offsets(&path).unwrap_err();
+        assert!(error.to_string().contains("offsets.json"), "{error}");
+    }
+}
