@@ -1,11 +1,15 @@
 //! What goes wrong, as a person needs it: what failed, the facts, why, and what to do.
 
+use rmq_client::{Error, ErrorKind};
+
+use crate::codes::{self, Code};
 use crate::exit_code::Exit;
 
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
+    code: Option<&'static Code>,
     what: String,
     facts: Vec<(&'static str, String)>,
     cause: Option<String>,
@@ -17,11 +21,41 @@ impl Failure {
     pub(crate) fn new(exit: Exit, what: impl Into<String>) -> Self {
         Self {
             exit,
+            code: None,
             what: what.into(),
             facts: Vec::new(),
             cause: None,
             tries: Vec::new(),
         }
+    }
+
+    /// As [`Failure::new`], of a kind that `explain` and the docs know.
+    pub(crate) fn coded(code: &'static Code, what: impl Into<String>) -> Self {
+        Self {
+            code: Some(code),
+            ..Self::new(code.exit, what)
+        }
+    }
+
+    /// A failed request to a cluster.
+    pub(crate) fn of(what: impl Into<String>, cluster: &str, error: Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::InvalidInput => &codes::INVALID,
+            ErrorKind::NoRoute => &codes::NO_ROUTE,
+            ErrorKind::Unreachable | ErrorKind::Closed => &codes::UNREACHABLE,
+            ErrorKind::Timeout => &codes::TIMEOUT,
+            ErrorKind::Busy => &codes::BUSY,
+            ErrorKind::Denied => &codes::DENIED,
+            ErrorKind::NotFound => &codes::NOT_FOUND,
+            ErrorKind::Protocol => &codes::PROTOCOL,
+            _ => &codes::SERVER,
+        };
+        Self::coded(code, what).fact("asked", cluster).cause(&error)
+    }
+
+    /// The code, when it has one.
+    pub(crate) fn code(&self) -> Option<&'static Code> {
+        self.code
     }
 
     /// Adds a line `name: value` (an address, a path, a process).
@@ -79,6 +113,9 @@ impl Failure {
         }
         for (n, advice) in self.tries.iter().enumerate() {
             lines.push((if n == 0 { "try" } else { "" }, advice));
+        }
+        if let Some(code) = self.code {
+            lines.push(("more", code.explain));
         }
         lines
     }

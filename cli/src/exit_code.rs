@@ -9,6 +9,10 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// What was asked for does not exist.
+    NotFound = 3,
+    /// The server does not allow it.
+    Refused = 4,
     /// A server could not be reached, or did not answer in time. Worth another try.
     Unreachable = 5,
     /// Something is in the way: a port is taken, another process holds the data.

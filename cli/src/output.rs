@@ -16,6 +16,8 @@ use crate::error::Failure;
 #[derive(Debug)]
 pub(crate) struct Output {
     choice: anstream::ColorChoice,
+    verbose: bool,
+    quiet: bool,
 }
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -23,13 +25,17 @@ const HEADING: Style = Style::new().bold();
 const LABEL: Style = AnsiColor::Cyan.on_default();
 
 impl Output {
-    pub(crate) fn new(color: Color) -> Self {
+    pub(crate) fn new(color: Color, verbose: bool, quiet: bool) -> Self {
         let choice = match color {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::Always,
             Color::Never => anstream::ColorChoice::Never,
         };
-        Self { choice }
+        Self {
+            choice,
+            verbose,
+            quiet,
+        }
     }
 
     /// A line of data on stdout, written at once: another program may be waiting for it.
@@ -41,7 +47,49 @@ impl Output {
 
     /// A line for people on stderr.
     pub(crate) fn say(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
         self.stderr(|out| writeln!(out, "{line}"));
+    }
+
+    /// A line for people on stderr that only `-v` shows.
+    pub(crate) fn detail(&self, line: &str) {
+        if self.verbose {
+            self.say(line);
+        }
+    }
+
+    /// Columns of the terminal, when stdout is one.
+    pub(crate) fn width(&self) -> Option<u16> {
+        use std::io::IsTerminal;
+        if !std::io::stdout().is_terminal() {
+            return None;
+        }
+        comfy_table::Table::new().width()
+    }
+
+    /// Asks a question that only `yes` agrees to; false when nobody can be asked.
+    pub(crate) fn ask(&self, question: &str) -> bool {
+        use std::io::IsTerminal;
+        if !std::io::stdin().is_terminal() {
+            return false;
+        }
+        self.stderr(|out| write!(out, "{question} [yes/no] "));
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim(), "y" | "yes")
+    }
+
+    /// Bytes of data on stdout, as they are. False when nobody reads any more.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> bool {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(bytes).is_ok()
+    }
+
+    /// Hands on what [`Output::bytes`] wrote.
+    pub(crate) fn flush(&self) {
+        let _ = std::io::stdout().lock().flush();
     }
 
     /// A heading for people on stderr.
@@ -67,7 +115,15 @@ impl Output {
     /// A failure, with its facts, its cause and what to do.
     pub(crate) fn error(&self, failure: &Failure) {
         self.stderr(|out| {
-            writeln!(out, "{ERROR}error{ERROR:#}: {}", failure.what())?;
+            match failure.code() {
+                Some(code) => writeln!(
+                    out,
+                    "{ERROR}error[{}]{ERROR:#}: {}",
+                    code.id,
+                    failure.what()
+                )?,
+                None => writeln!(out, "{ERROR}error{ERROR:#}: {}", failure.what())?,
+            }
             let details = failure.details();
             let width = details
                 .iter()

@@ -22,7 +22,9 @@ use crate::error::{Error, ErrorKind};
 use crate::incoming::{Incoming, Notices};
 use crate::membership::MembershipBuilder;
 use crate::producer::{self, Producer, ProducerBuilder};
+use crate::pull_consumer::PullConsumer;
 use crate::queue::Queue;
+use crate::reader::ReaderBuilder;
 use crate::remote::{Answer, Remote};
 use crate::routes::{Route, Routes};
 use crate::url::ClusterUrl;
@@ -61,6 +63,17 @@ impl Client {
     /// When the address cannot be understood or no name server answers in time.
     pub async fn connect(url: impl Into<String>) -> Result<Self, Error> {
         Self::builder(url).connect().await
+    }
+
+    /// Connects to the cluster that the environment names: `RMQ_URL`, else `NAMESRV_ADDR` as other clients have it, else a service
+    /// binding: a folder under `SERVICE_BINDING_ROOT` whose file `type` says `rmq` or `rocketmq`, with a file `uri`, or `host` and
+    /// perhaps `port`.
+    ///
+    /// # Errors
+    /// When none of them is set, or as [`Client::connect`].
+    pub async fn from_env() -> Result<Self, Error> {
+        let url = crate::environment::cluster_url(|name| std::env::var_os(name))?;
+        Self::connect(url).await
     }
 
     /// Connects with other than the usual settings.
@@ -139,6 +152,17 @@ impl Client {
     /// A consumer: a member of a group that gets its share of the messages.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), group.into())
+    }
+
+    /// Reads a topic without a group: nothing is committed, nobody else is affected.
+    pub fn reader(&self, topic: impl Into<String>) -> ReaderBuilder {
+        ReaderBuilder::new(self.clone(), topic.into())
+    }
+
+    /// Consumes for a group by hand: the caller says which queues, when to read, and when to commit.
+    #[must_use]
+    pub fn pull_consumer(&self, group: impl Into<String>) -> PullConsumer {
+        PullConsumer::new(self.clone(), group.into())
     }
 
     /// Registers as a member of a consumer group, with heartbeats and change notices.

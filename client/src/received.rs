@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use flate2::read::ZlibDecoder;
+use lz4_flex::frame::FrameDecoder as Lz4Decoder;
 use rmq_protocol::message::{OffsetMessageId, RecordView, flags, properties, property};
+use ruzstd::decoding::StreamingDecoder as ZstdDecoder;
 
 use crate::error::{Error, ErrorKind};
 use crate::queue::Queue;
@@ -32,16 +34,22 @@ pub struct ReceivedMessage {
 impl ReceivedMessage {
     /// Takes the records of an answer's body apart; every body is checked against its CRC.
     pub(crate) fn parse_all(bytes: &Bytes, broker: &str) -> Result<Vec<Self>, Error> {
-        RecordView::iter(bytes)
-            .map(|record| {
-                let record =
-                    record.map_err(|error| damaged("a record cannot be read").source(error))?;
-                Self::new(&record, bytes, broker)
-            })
-            .collect()
+        let mut messages: Vec<Self> = Vec::new();
+        for record in RecordView::iter(bytes) {
+            let record =
+                record.map_err(|error| damaged("a record cannot be read").source(error))?;
+            let (topic, id) = (record.topic(), record.queue_id().0);
+            // Nearly always all are of one queue.
+            let queue = match messages.last().map(Self::queue) {
+                Some(queue) if queue.id() == id && queue.topic() == topic => queue.clone(),
+                _ => Queue::new(topic, broker, id),
+            };
+            messages.push(Self::new(&record, bytes, queue)?);
+        }
+        Ok(messages)
     }
 
-    fn new(record: &RecordView<'_>, bytes: &Bytes, broker: &str) -> Result<Self, Error> {
+    fn new(record: &RecordView<'_>, bytes: &Bytes, queue: Queue) -> Result<Self, Error> {
         let place = || {
             format!(
                 "{}/{} offset {}",
@@ -55,7 +63,7 @@ impl ReceivedMessage {
             .map_err(|error| damaged(&place()).source(error))?;
         let body = bytes.slice_ref(record.body());
         Ok(Self {
-            queue: Queue::new(record.topic(), broker, record.queue_id().0),
+            queue,
             queue_offset: record.queue_offset().0,
             id: OffsetMessageId {
                 host: record.store_host(),
@@ -179,25 +187,36 @@ fn inflate(body: Bytes, sys_flag: i32) -> Result<Bytes, Error> {
     if sys_flag & flags::COMPRESSED == 0 {
         return Ok(body);
     }
-    match sys_flag & flags::COMPRESSION_TYPE {
-        0 | flags::COMPRESSION_ZLIB => {}
+    let (what, read) = match sys_flag & flags::COMPRESSION_TYPE {
+        // Clients before 5.0 write no type.
+        0 | flags::COMPRESSION_ZLIB => ("zlib", read_bounded(ZlibDecoder::new(&*body))),
+        flags::COMPRESSION_LZ4 => ("lz4", read_bounded(Lz4Decoder::new(&*body))),
+        flags::COMPRESSION_ZSTD => (
+            "zstd",
+            ZstdDecoder::new(&*body)
+                .map_err(std::io::Error::other)
+                .and_then(read_bounded),
+        ),
         other => {
             return Err(damaged(&format!(
-                "its body is compressed with type {other:#x}, and only zlib is understood"
+                "its body is compressed with type {other:#x}; zlib, lz4 and zstd are understood"
             )));
         }
-    }
-    let mut inflated = Vec::new();
-    let read = ZlibDecoder::new(&*body)
-        .take(BODY_BYTES_MAX + 1)
-        .read_to_end(&mut inflated);
-    read.map_err(|error| damaged("its body is not zlib data").source(error))?;
+    };
+    let inflated =
+        read.map_err(|error| damaged(&format!("its body is not {what} data")).source(error))?;
     if inflated.len() as u64 > BODY_BYTES_MAX {
         return Err(damaged(&format!(
             "its body inflates to more than {BODY_BYTES_MAX} bytes"
         )));
     }
     Ok(inflated.into())
+}
+
+fn read_bounded(from: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut inflated = Vec::new();
+    from.take(BODY_BYTES_MAX + 1).read_to_end(&mut inflated)?;
+    Ok(inflated)
 }
 
 #[cfg(test)]
@@ -247,13 +266,28 @@ mod tests {
     }
 
     #[test]
+    fn bodies_that_java_compressed_are_inflated() {
+        // `hello hello hello` by the compressors of rocketmq-common 5.5.0 (`LZ4FrameOutputStream`, `ZstdOutputStream`).
+        for (sys_flag, body) in [
+            (0x101, include_bytes!("../testdata/hello.lz4").as_slice()),
+            (0x201, include_bytes!("../testdata/hello.zst").as_slice()),
+        ] {
+            let bytes = Bytes::from(record(sys_flag, body));
+            let messages = ReceivedMessage::parse_all(&bytes, "b").unwrap();
+            assert_eq!(messages[0].body(), "hello hello hello");
+        }
+    }
+
+    #[test]
     fn damage_is_found() {
         let mut changed = record(0, b"plain");
         changed[88] ^= 1;
         for bytes in [
             changed,
             record(0x301, b"not zlib"),
-            record(0x101, b"lz4"),
+            record(0x101, b"not lz4"),
+            record(0x201, b"not zstd"),
+            record(0x401, b"unknown"),
             record(0, b"x")[..50].to_vec(),
         ] {
             let error = ReceivedMessage::parse_all(&bytes.into(), "b").unwrap_err();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rmq_client::{
-    Client, Delivery, ErrorKind, Filter, Message, Queue, Retry, StartFrom, TopicSpec,
+    Client, Delivery, ErrorKind, Filter, Message, Position, Queue, Retry, StartFrom, TopicSpec,
 };
 use tokio::sync::mpsc;
 
@@ -529,5 +529,139 @@ async fn what_cannot_be_consumed_says_why() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("cannot broadcast"), "{error}");
+    cluster.stop(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_reads_a_range_and_follows() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    topic(&client, "orders", 2).await;
+    send(&client, "orders", (0..50).map(|n| n.to_string())).await;
+    let all = client
+        .reader("orders")
+        .open()
+        .await
+        .unwrap()
+        .all()
+        .await
+        .unwrap();
+    let bodies: BTreeSet<String> = all
+        .iter()
+        .map(|message| String::from_utf8(message.body().to_vec()).unwrap())
+        .collect();
+    assert_eq!(bodies.len(), 50);
+    let last = client
+        .reader("orders")
+        .from(Position::Last(3))
+        .open()
+        .await
+        .unwrap();
+    assert_eq!(last.all().await.unwrap().len(), 6, "three of each queue");
+    let queue = Queue::new("orders", "broker-a", 1);
+    let of_one = client
+        .reader("orders")
+        .queues([queue.clone()])
+        .from(Position::Offset(20))
+        .open()
+        .await
+        .unwrap();
+    let offsets: Vec<i64> = of_one
+        .all()
+        .await
+        .unwrap()
+        .iter()
+        .map(|message| message.queue_offset())
+        .collect();
+    assert_eq!(offsets, (20..25).collect::<Vec<_>>());
+    let none = client
+        .reader("orders")
+        .from(Position::Latest)
+        .open()
+        .await
+        .unwrap();
+    assert!(none.all().await.unwrap().is_empty());
+
+    let mut follows = client
+        .reader("orders")
+        .from(Position::Latest)
+        .filter("paid")
+        .follow(true)
+        .open()
+        .await
+        .unwrap();
+    send(&client, "orders", ["untagged".to_owned()]).await;
+    let tagged = Message::new("orders", "tagged").tag("paid");
+    client.producer().send(tagged).await.unwrap();
+    let next = tokio::time::timeout(WITHIN, follows.next()).await;
+    assert_eq!(next.expect("in time").unwrap().unwrap().body(), "tagged");
+    let error = client
+        .reader("orders")
+        .queues([Queue::new("other", "broker-a", 0)])
+        .open()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error = client.reader("nothing").open().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoRoute);
+    drop(follows);
+    cluster.stop(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_consumer_reads_what_it_is_told_to() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    topic(&client, "orders", 2).await;
+    send(&client, "orders", (0..20).map(|n| n.to_string())).await;
+    let queues = client.route("orders").await.unwrap().readable().to_vec();
+    let mut consumer = client.pull_consumer("report").from(StartFrom::First);
+    consumer.assign(vec![queues[0].clone()]).await.unwrap();
+    let first = consumer.poll(4, WITHIN).await.unwrap();
+    assert_eq!(first.len(), 4);
+    assert_eq!(consumer.position(&queues[0]), Some(4));
+    consumer.commit().await.unwrap();
+    assert_eq!(consumer.committed(&queues[0]).await.unwrap(), Some(4));
+    consumer.seek(&queues[0], 9).unwrap();
+    let last = consumer.poll(10, WITHIN).await.unwrap();
+    assert_eq!((last.len(), last[0].queue_offset()), (1, 9));
+    assert!(
+        consumer
+            .poll(10, Duration::from_millis(20))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    // A pull that waits is not asked for again, and its answer is not lost.
+    let message = Message::new("orders", "late");
+    client
+        .producer()
+        .send_to(&queues[0], message)
+        .await
+        .unwrap();
+    let late = consumer.poll(10, WITHIN).await.unwrap();
+    assert_eq!((late.len(), late[0].queue_offset()), (1, 10));
+
+    consumer.assign(queues.clone()).await.unwrap();
+    assert_eq!(
+        consumer.position(&queues[0]),
+        Some(11),
+        "goes on where it was"
+    );
+    consumer.pause(&queues[1]).unwrap();
+    assert!(
+        consumer
+            .poll(10, Duration::from_millis(20))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    consumer.resume(&queues[1]).unwrap();
+    assert_eq!(consumer.poll(100, WITHIN).await.unwrap().len(), 10);
+    let unknown = Queue::new("orders", "broker-a", 7);
+    assert_eq!(
+        consumer.seek(&unknown, 0).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     cluster.stop(client).await;
 }

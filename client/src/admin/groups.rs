@@ -1,10 +1,12 @@
 //! Consumer groups.
 
-use rmq_protocol::bodies::{ConsumeStats, ConsumerConnection, SubscriptionGroupConfig};
+use rmq_protocol::bodies::{
+    ConsumeStats, ConsumerConnection, SubscriptionGroupConfig, SubscriptionGroupTable,
+};
 use rmq_protocol::names::validate_group;
 use rmq_protocol::requests::{
-    DeleteSubscriptionGroup, GetConsumeStats, GetConsumerConnectionList,
-    GetSubscriptionGroupConfig, UpdateAndCreateSubscriptionGroup,
+    DeleteSubscriptionGroup, GetAllSubscriptionGroupConfig, GetConsumeStats,
+    GetConsumerConnectionList, GetSubscriptionGroupConfig, UpdateAndCreateSubscriptionGroup,
 };
 
 use super::Admin;
@@ -97,6 +99,25 @@ impl Admin {
                 .map_err(|error| error.doing(&format!("deleting group \"{group}\"")))?;
         }
         Ok(())
+    }
+
+    /// Names of all groups that have settings at a broker, sorted.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn groups(&self) -> Result<Vec<String>, Error> {
+        let mut names = std::collections::BTreeSet::new();
+        for (_, broker) in self.masters(None).await? {
+            let request = GetAllSubscriptionGroupConfig {
+                group_seq: None,
+                data_version: None,
+                max_group_num: None,
+            };
+            let answer = broker.call(&request, b"").await?;
+            let table = SubscriptionGroupTable::from_json(answer.body())?;
+            names.extend(table.subscription_group_table.into_keys());
+        }
+        Ok(names.into_iter().collect())
     }
 
     /// The settings of a group at each master that has it, by broker name.

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod groups;
+mod messages;
 mod offsets;
 mod topics;
 

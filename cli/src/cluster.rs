@@ -1,0 +1,130 @@
+//! The cluster that a command talks to: which one, and the connection to it.
+
+use std::time::Duration;
+
+use clap::Args;
+use rmq_client::{Client, ClusterUrl, ErrorKind};
+
+use crate::codes;
+use crate::config::{Config, Source};
+use crate::error::Failure;
+use crate::output::Output;
+
+/// Options of every command that talks to a cluster.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterOptions {
+    /// Name servers: rmq://HOST:PORT,… or HOST:PORT;…. Wins over RMQ_URL, NAMESRV_ADDR and the context.
+    #[arg(long, global = true, value_name = "ADDR", help_heading = "Cluster")]
+    pub(crate) nameserver: Option<String>,
+
+    /// The context of the configuration file (see `rmq-ctl config`).
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Cluster",
+        env = "RMQ_CONTEXT"
+    )]
+    pub(crate) context: Option<String>,
+
+    /// Time limit of one request, in seconds.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 5, help_heading = "Cluster",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+}
+
+/// A connected cluster.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    /// For messages: which name servers, and who said so.
+    pub(crate) name: String,
+}
+
+impl Cluster {
+    pub(crate) async fn connect(
+        options: &ClusterOptions,
+        output: &Output,
+    ) -> Result<Self, Failure> {
+        let (url, source) = resolve(options)?;
+        let name = format!("{url} ({source})");
+        output.detail(&format!("cluster: {name}"));
+        let client = Client::builder(url)
+            .request_timeout(Duration::from_secs(options.timeout))
+            .connect()
+            .await
+            .map_err(|error| Failure::of("cannot connect to the cluster", &name, error))?;
+        Ok(Self { client, name })
+    }
+
+    /// A failure of a request to this cluster.
+    pub(crate) fn failed(&self, what: impl Into<String>, error: rmq_client::Error) -> Failure {
+        Failure::of(what, &self.name, error)
+    }
+
+    /// As [`Cluster::failed`] for one topic: when it is not there, names that are close are shown.
+    pub(crate) async fn topic_failed(&self, topic: &str, error: rmq_client::Error) -> Failure {
+        if error.kind() != ErrorKind::NoRoute && error.kind() != ErrorKind::NotFound {
+            return self.failed(format!("cannot read topic \"{topic}\""), error);
+        }
+        let mut failure =
+            Failure::coded(&codes::NO_ROUTE, format!("topic \"{topic}\" has no route"))
+                .fact("asked", &self.name)
+                .because("no broker has registered this topic at the name server");
+        let topics = self.client.admin().topics().await.unwrap_or_default();
+        if let Some(close) = closest(topic, &topics) {
+            failure = failure.try_this(format!("rmq-ctl describe topic {close}   (close match)"));
+        }
+        failure.try_this(format!("rmq-ctl create topic {topic}"))
+    }
+}
+
+/// The known name that is nearest to a mistyped one.
+pub(crate) fn closest<'n>(name: &str, known: &'n [String]) -> Option<&'n str> {
+    let scored = known.iter().map(|other| {
+        let score = strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase());
+        (score, other)
+    });
+    let (score, best) = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (score > 0.8).then_some(best.as_str())
+}
+
+/// Flag, then environment, then context, then this machine.
+fn resolve(options: &ClusterOptions) -> Result<(String, String), Failure> {
+    let (text, source) = if let Some(addr) = &options.nameserver {
+        (addr.clone(), "--nameserver".to_owned())
+    } else if options.context.is_none()
+        && let Some((name, value)) = ["RMQ_URL", "NAMESRV_ADDR"].into_iter().find_map(|name| {
+            Some((
+                name,
+                std::env::var(name).ok().filter(|value| !value.is_empty())?,
+            ))
+        })
+    {
+        (value, name.to_owned())
+    } else {
+        let (config, path) = Config::load(Source::Nearest)?;
+        match config.context(options.context.as_deref(), &path)? {
+            Some((name, context)) => (context.nameserver.clone(), format!("context \"{name}\"")),
+            None => ("localhost:9876".to_owned(), "the usual address".to_owned()),
+        }
+    };
+    let url: ClusterUrl = text.parse().map_err(|error: rmq_client::UrlError| {
+        Failure::coded(&codes::INVALID, "the address of the cluster cannot be used")
+            .fact("from", &source)
+            .cause(&error)
+    })?;
+    Ok((url.to_string(), source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_names_are_found() {
+        let known = ["order-events", "payments"].map(str::to_owned);
+        assert_eq!(closest("orders-events", &known), Some("order-events"));
+        assert_eq!(closest("Payment", &known), Some("payments"));
+        assert_eq!(closest("zzz", &known), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! The codes of errors: one table, from which messages, `explain` and docs/reference/errors.md are made.
+
+use crate::exit_code::Exit;
+
+/// One kind of error, with what a person needs to know of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Code {
+    /// Stable: scripts and pages name it.
+    pub(crate) id: &'static str,
+    pub(crate) exit: Exit,
+    pub(crate) title: &'static str,
+    pub(crate) why: &'static str,
+    pub(crate) what_to_do: &'static str,
+    /// The command that prints this.
+    pub(crate) explain: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident $id:literal $exit:ident: $title:literal; $why:literal; $what:literal;)*) => {
+        $(pub(crate) const $name: Code = Code { id: $id, exit: Exit::$exit, title: $title, why: $why, what_to_do: $what, explain: concat!("rmq-ctl explain ", $id) };)*
+        /// All codes, by number.
+        pub(crate) const ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    INVALID "RMQ-E001" Usage: "an argument cannot be used";
+        "A name, number, time or expression breaks a rule of the system or cannot be understood.";
+        "Read the cause: it names the argument and the rule. `rmq-ctl VERB --help` shows examples.";
+    UNCONFIRMED "RMQ-E002" Usage: "a change was not confirmed";
+        "The command destroys or overwrites something, and nobody could be asked, or the answer was no.";
+        "Look at the preview, then run the command again with --yes.";
+    CONFIG "RMQ-E003" Usage: "the configuration of rmq-ctl cannot be used";
+        "The file with the contexts cannot be read or written, or names a context that does not exist.";
+        "`rmq-ctl config view` shows the file and its place; `rmq-ctl config get-contexts` the names.";
+    UNREACHABLE "RMQ-E010" Unreachable: "a server cannot be reached";
+        "No connection: nothing listens at the address, a firewall is between, or the address means something only inside the cluster's network.";
+        "Check the address and that the server runs. From outside of Kubernetes the pods' addresses cannot be dialled.";
+    TIMEOUT "RMQ-E011" Unreachable: "a server did not answer in time";
+        "The server is overloaded or stuck, or the network loses packets. A change may have been made all the same.";
+        "Try again, with a longer --timeout where the server is slow. Look before you repeat a change.";
+    BUSY "RMQ-E012" Unreachable: "a server is too busy";
+        "The broker protects itself: its queue of requests is full, its disk is slow, or it is about to stop.";
+        "Try again later. `rmq-ctl describe broker NAME` shows its load.";
+    NO_ROUTE "RMQ-E017" NotFound: "a topic has no route";
+        "No broker has registered the topic at this name server: it does not exist, its name is spelt otherwise, its brokers are down, or this name server belongs to another cluster.";
+        "`rmq-ctl get topics` lists what there is, `rmq-ctl get brokers` who is registered; `rmq-ctl create topic NAME` creates it.";
+    NOT_FOUND "RMQ-E018" NotFound: "something does not exist";
+        "The server knows no such topic, group, message, broker or client.";
+        "`rmq-ctl get` lists what there is.";
+    DENIED "RMQ-E020" Refused: "the server does not allow it";
+        "The topic's or broker's permissions, or the group's settings, forbid it.";
+        "`rmq-ctl describe topic NAME` shows the permissions; `rmq-ctl set topic NAME perm=rw` changes them.";
+    SERVER "RMQ-E030" Failed: "the server refused the request";
+        "The server answered with an error of its own; the cause quotes its code and text.";
+        "Read the cause; the server's log says more.";
+    PROTOCOL "RMQ-E031" Failed: "an answer cannot be understood";
+        "The other side speaks another protocol or another version, or the data was damaged on the way.";
+        "Check that the address is a RocketMQ-compatible server's, and its version.";
+    IO "RMQ-E040" Failed: "a file or stream cannot be read or written";
+        "The operating system refused it; the cause quotes it.";
+        "Check the path, the permissions and the free space.";
+    CHECK "RMQ-E050" CheckFailed: "a check found a problem";
+        "The command looked, as it was told to, and what it saw is not as it should be.";
+        "Read what it printed.";
+}
+
+/// The code with this id, however it is written.
+pub(crate) fn find(text: &str) -> Option<&'static Code> {
+    let text = text.trim().to_uppercase();
+    let number = text
+        .strip_prefix("RMQ-")
+        .unwrap_or(&text)
+        .trim_start_matches('E')
+        .to_owned();
+    ALL.iter()
+        .copied()
+        .find(|code| code.id.trim_start_matches("RMQ-E") == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_found_however_it_is_written() {
+        for text in ["RMQ-E017", "rmq-e017", "E017", "017"] {
+            assert_eq!(find(text), Some(&NO_ROUTE), "{text}");
+        }
+        assert_eq!(find("E999"), None);
+    }
+
+    #[test]
+    fn codes_are_unique_and_in_order() {
+        assert!(ALL.windows(2).all(|pair| pair[0].id < pair[1].id));
+    }
+}

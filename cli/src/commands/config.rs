@@ -1,0 +1,126 @@
+//! `rmq-ctl config`: contexts. Changes only the user's configuration file.
+
+use clap::{Args, Subcommand};
+use rmq_client::ClusterUrl;
+
+use crate::cluster::ClusterOptions;
+use crate::codes;
+use crate::config::{Config, Context, Source};
+use crate::error::Failure;
+use crate::output::Output;
+
+/// Options of `config`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  rmq-ctl config set-context prod --nameserver ns-0:9876,ns-1:9876
+  rmq-ctl config use-context prod
+  rmq-ctl config get-contexts")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List the contexts; a star marks the current one.
+    GetContexts,
+    /// Print the current context's name.
+    CurrentContext,
+    /// Make a context the current one.
+    UseContext {
+        /// Its name.
+        name: String,
+    },
+    /// Add or change a context; the address comes from --nameserver.
+    SetContext {
+        /// Its name.
+        name: String,
+    },
+    /// Remove a context.
+    DeleteContext {
+        /// Its name.
+        name: String,
+    },
+    /// Print the file that is in force, and its place.
+    View,
+}
+
+pub(crate) fn run(
+    options: &Options,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let source = match options.what {
+        What::GetContexts | What::CurrentContext | What::View => Source::Nearest,
+        _ => Source::User,
+    };
+    let (mut config, path) = Config::load(source)?;
+    match &options.what {
+        What::GetContexts => {
+            for (name, context) in &config.contexts {
+                let is_current = config.current_context.as_ref() == Some(name);
+                let mark = if is_current { "*" } else { " " };
+                output.data(&format!("{mark} {name}  {}", context.nameserver));
+            }
+            if config.contexts.is_empty() {
+                output.say("there are no contexts; rmq-ctl config set-context NAME --nameserver HOST:9876 makes one");
+            }
+            return Ok(());
+        }
+        What::CurrentContext => {
+            let current = config.context(None, &path)?;
+            let (name, _) = current.ok_or_else(|| {
+                Failure::coded(&codes::CONFIG, "there is no current context")
+                    .fact("file", path.display())
+                    .try_this("rmq-ctl config use-context NAME")
+            })?;
+            output.data(name);
+            return Ok(());
+        }
+        What::View => {
+            output.say(&format!("# {}", path.display()));
+            output.data(crate::yaml::write(&config).trim_end());
+            return Ok(());
+        }
+        What::UseContext { name } => {
+            if !config.contexts.contains_key(name) {
+                return Err(config.no_context(name, &path));
+            }
+            config.current_context = Some(name.clone());
+        }
+        What::SetContext { name } => {
+            let Some(nameserver) = &cluster.nameserver else {
+                return Err(Failure::coded(
+                    &codes::INVALID,
+                    "a context needs the address of its name servers",
+                )
+                .try_this(format!(
+                    "rmq-ctl config set-context {name} --nameserver HOST:9876"
+                )));
+            };
+            nameserver
+                .parse::<ClusterUrl>()
+                .map_err(|error: rmq_client::UrlError| {
+                    Failure::coded(&codes::INVALID, "the address of the cluster cannot be used")
+                        .cause(&error)
+                })?;
+            let context = Context {
+                nameserver: nameserver.clone(),
+            };
+            config.contexts.insert(name.clone(), context);
+            // The first one is surely meant.
+            config.current_context.get_or_insert(name.clone());
+        }
+        What::DeleteContext { name } => {
+            if config.contexts.remove(name).is_none() {
+                return Err(config.no_context(name, &path));
+            }
+            if config.current_context.as_ref() == Some(name) {
+                config.current_context = None;
+            }
+        }
+    }
+    config.save(&path)?;
+    output.say(&format!("wrote {}", path.display()));
+    Ok(())
+}

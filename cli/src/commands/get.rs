@@ -1,0 +1,520 @@
+//! `rmq-ctl get`: lists. Reads only.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use rmq_client::ErrorKind;
+use rmq_client::protocol::names::{is_dlq_topic, is_retry_topic, is_system_group, is_system_topic};
+use serde::Serialize;
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::codes;
+use crate::error::Failure;
+use crate::output::Output;
+use crate::render::{Listing, RenderOptions, Row};
+use crate::when;
+
+/// Requests at once: enough to hide the way to the servers, few enough not to bother them.
+const AT_ONCE: usize = 16;
+
+/// Options of `get`.
+#[derive(Debug, Args)]
+#[command(after_help = "Reads only.
+
+Examples:
+  rmq-ctl get topics
+  rmq-ctl get topics -o wide
+  rmq-ctl get groups -o name
+  rmq-ctl get queues -t orders
+  rmq-ctl get clients -g billing
+  rmq-ctl get brokers -o jsonpath='{.items[*].address}'")]
+pub(crate) struct Options {
+    /// What to list.
+    #[arg(value_enum)]
+    noun: Noun,
+
+    /// Only these.
+    names: Vec<String>,
+
+    /// Topics and groups of the system too, retry topics and dead letters.
+    #[arg(long)]
+    all: bool,
+
+    /// The topic, for queues.
+    #[arg(short, long, value_name = "TOPIC", required_if_eq("noun", "queues"))]
+    topic: Option<String>,
+
+    /// The group, for clients.
+    #[arg(short, long, value_name = "GROUP", required_if_eq("noun", "clients"))]
+    group: Option<String>,
+
+    /// Print times in UTC.
+    #[arg(long)]
+    utc: bool,
+
+    #[command(flatten)]
+    render: RenderOptions,
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Noun {
+    /// Topics.
+    #[value(alias = "topic", alias = "t")]
+    Topics,
+    /// Consumer groups.
+    #[value(alias = "group", alias = "g", alias = "sub", alias = "subscriptions")]
+    Groups,
+    /// Brokers.
+    #[value(alias = "broker", alias = "b")]
+    Brokers,
+    /// Clusters.
+    #[value(alias = "cluster")]
+    Clusters,
+    /// Name servers.
+    #[value(alias = "nameserver", alias = "ns")]
+    Nameservers,
+    /// Queues of a topic.
+    #[value(alias = "queue", alias = "q")]
+    Queues,
+    /// Members of a group.
+    #[value(alias = "client", alias = "c")]
+    Clients,
+}
+
+pub(crate) async fn run(
+    options: &Options,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let cluster = Cluster::connect(cluster, output).await?;
+    let mut listing = match options.noun {
+        Noun::Topics => topics(options, &cluster).await?,
+        Noun::Groups => groups(options, &cluster).await?,
+        Noun::Brokers => brokers(&cluster).await?,
+        Noun::Clusters => clusters(&cluster).await?,
+        Noun::Nameservers => name_servers(&cluster).await,
+        Noun::Queues => queues(options, &cluster).await?,
+        Noun::Clients => clients(options, &cluster).await?,
+    };
+    if !options.names.is_empty() {
+        let known: Vec<String> = listing.rows.iter().map(|row| row.name.clone()).collect();
+        if let Some(missing) = options.names.iter().find(|name| !known.contains(name)) {
+            let mut failure = Failure::coded(
+                &codes::NOT_FOUND,
+                format!("there is no {} \"{missing}\"", listing.noun),
+            )
+            .fact("asked", &cluster.name);
+            if let Some(close) = crate::cluster::closest(missing, &known) {
+                failure = failure.try_this(format!("close match: {close}"));
+            }
+            return Err(failure);
+        }
+        listing.rows.retain(|row| options.names.contains(&row.name));
+    }
+    options.render.list(&listing, output)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicItem {
+    name: String,
+    read_queues: i32,
+    write_queues: i32,
+    perm: String,
+    brokers: Vec<String>,
+    cluster: String,
+}
+
+/// As people write permissions.
+pub(crate) fn perm_text(perm: i32) -> String {
+    use rmq_client::protocol::route::perm;
+    let mut text = String::new();
+    if perm::is_readable(perm) {
+        text.push('r');
+    }
+    if perm::is_writable(perm) {
+        text.push('w');
+    }
+    if text.is_empty() {
+        text.push('-');
+    }
+    text
+}
+
+async fn topics(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+    let failed = |error| cluster.failed("cannot list the topics", error);
+    let names = cluster.client.admin().topics().await.map_err(failed)?;
+    // Brokers register a topic under their own name and their cluster's.
+    let info = cluster.client.cluster_info().await.map_err(failed)?;
+    let is_hidden = |name: &str| {
+        is_system_topic(name)
+            || is_retry_topic(name)
+            || is_dlq_topic(name)
+            || info.cluster_addr_table.contains_key(name)
+            || info.broker_addr_table.contains_key(name)
+    };
+    let wanted = names
+        .into_iter()
+        .filter(|name| options.names.contains(name) || options.all || !is_hidden(name));
+    let items = stream::iter(wanted)
+        .map(|name| async move {
+            let route = match cluster.client.refresh_route(&name).await {
+                Ok(route) => route,
+                // Deleted while the list was read.
+                Err(error) if error.kind() == ErrorKind::NoRoute => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let raw = route.raw();
+            let sum = |of: fn(&rmq_client::protocol::route::QueueData) -> i32| {
+                raw.queue_datas.iter().map(of).sum()
+            };
+            let perm = raw.queue_datas.iter().fold(0, |all, data| all | data.perm);
+            Ok(Some(TopicItem {
+                read_queues: sum(|data| data.read_queue_nums),
+                write_queues: sum(|data| data.write_queue_nums),
+                perm: perm_text(perm),
+                brokers: raw
+                    .broker_datas
+                    .iter()
+                    .map(|data| data.broker_name.clone())
+                    .collect(),
+                cluster: raw
+                    .broker_datas
+                    .first()
+                    .map(|data| data.cluster.clone())
+                    .unwrap_or_default(),
+                name,
+            }))
+        })
+        .buffered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await
+        .map_err(failed)?;
+    let rows = items.into_iter().flatten().map(|item| {
+        let queues = if item.read_queues == item.write_queues {
+            item.read_queues.to_string()
+        } else {
+            format!("{}r/{}w", item.read_queues, item.write_queues)
+        };
+        let cells = vec![
+            item.name.clone(),
+            queues,
+            item.perm.clone(),
+            item.cluster.clone(),
+            item.brokers.join(","),
+        ];
+        Row::new(item.name.clone(), cells, &item)
+    });
+    Ok(Listing {
+        kind: "TopicList",
+        noun: "topic",
+        columns: &["NAME", "QUEUES", "PERM"],
+        wide_columns: &["CLUSTER", "BROKERS"],
+        rows: rows.collect(),
+        empty: "there are no topics; rmq-ctl create topic NAME makes one".to_owned(),
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupItem {
+    name: String,
+    members: usize,
+    lag: i64,
+}
+
+async fn groups(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+    let failed = |error| cluster.failed("cannot list the groups", error);
+    let admin = cluster.client.admin();
+    let names = admin.groups().await.map_err(failed)?;
+    let wanted = names
+        .into_iter()
+        .filter(|name| options.names.contains(name) || options.all || !is_system_group(name));
+    let items = stream::iter(wanted)
+        .map(|name| async move {
+            let lag = super::lag::of_group(cluster, &name).await?;
+            Ok(GroupItem {
+                members: members(cluster, &name).await?.len(),
+                lag: lag.iter().map(|queue| queue.lag).sum(),
+                name,
+            })
+        })
+        .buffered(AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await
+        .map_err(failed)?;
+    let rows = items.into_iter().map(|item| {
+        let cells = vec![
+            item.name.clone(),
+            item.members.to_string(),
+            item.lag.to_string(),
+        ];
+        Row::new(item.name.clone(), cells, &item)
+    });
+    Ok(Listing {
+        kind: "GroupList",
+        noun: "group",
+        columns: &["NAME", "MEMBERS", "LAG"],
+        wide_columns: &[],
+        rows: rows.collect(),
+        empty: "there are no groups".to_owned(),
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BrokerItem {
+    name: String,
+    id: i64,
+    address: String,
+    cluster: String,
+    version: String,
+    put_tps: String,
+    get_tps: String,
+    disk_ratio: String,
+}
+
+async fn brokers(cluster: &Cluster) -> Result<Listing, Failure> {
+    let failed = |error| cluster.failed("cannot list the brokers", error);
+    let info = cluster.client.cluster_info().await.map_err(failed)?;
+    let mut rows = Vec::new();
+    for (name, data) in &info.broker_addr_table {
+        // A broker that does not answer is listed all the same: it is the one that people look for.
+        let figures = cluster
+            .client
+            .admin()
+            .runtime_info(name)
+            .await
+            .unwrap_or_default();
+        let figure = |key: &str| {
+            let value = figures.get(key).map(String::as_str);
+            value
+                .and_then(|value| value.split(' ').next())
+                .unwrap_or("?")
+                .to_owned()
+        };
+        for (id, address) in &data.broker_addrs {
+            let item = BrokerItem {
+                name: name.clone(),
+                id: *id,
+                address: address.clone(),
+                cluster: data.cluster.clone(),
+                version: figure("brokerVersionDesc"),
+                put_tps: figure("putTps"),
+                get_tps: figure("getTransferredTps"),
+                disk_ratio: figure("commitLogDiskRatio"),
+            };
+            let role = if item.id == 0 { "master" } else { "replica" };
+            let cells = vec![
+                item.name.clone(),
+                role.to_owned(),
+                item.address.clone(),
+                item.cluster.clone(),
+                item.version.clone(),
+                item.put_tps.clone(),
+                item.get_tps.clone(),
+                item.disk_ratio.clone(),
+            ];
+            rows.push(Row::new(item.name.clone(), cells, &item));
+        }
+    }
+    Ok(Listing {
+        kind: "BrokerList",
+        noun: "broker",
+        columns: &["NAME", "ROLE", "ADDRESS", "CLUSTER", "VERSION"],
+        wide_columns: &["IN/S", "OUT/S", "DISK"],
+        rows,
+        empty: "no broker is registered at the name server".to_owned(),
+    })
+}
+
+#[derive(Serialize)]
+struct ClusterItem {
+    name: String,
+    brokers: Vec<String>,
+}
+
+async fn clusters(cluster: &Cluster) -> Result<Listing, Failure> {
+    let info = cluster
+        .client
+        .cluster_info()
+        .await
+        .map_err(|error| cluster.failed("cannot list the clusters", error))?;
+    let rows = info.cluster_addr_table.into_iter().map(|(name, brokers)| {
+        let cells = vec![name.clone(), brokers.len().to_string(), brokers.join(",")];
+        Row::new(name.clone(), cells, &ClusterItem { name, brokers })
+    });
+    Ok(Listing {
+        kind: "ClusterList",
+        noun: "cluster",
+        columns: &["NAME", "BROKERS"],
+        wide_columns: &["NAMES"],
+        rows: rows.collect(),
+        empty: "no broker is registered at the name server".to_owned(),
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NameServerItem {
+    address: String,
+    answers: bool,
+}
+
+async fn name_servers(cluster: &Cluster) -> Listing {
+    let mut rows = Vec::new();
+    for address in cluster.client.url().name_servers() {
+        let asked = cluster
+            .client
+            .remote(address)
+            .call(
+                &rmq_client::protocol::requests::GetBrokerClusterInfo {},
+                b"",
+            )
+            .await;
+        let item = NameServerItem {
+            address: address.clone(),
+            answers: asked.is_ok(),
+        };
+        let state = if item.answers {
+            "answers"
+        } else {
+            "does not answer"
+        };
+        let cells = vec![address.clone(), state.to_owned()];
+        rows.push(Row::new(address.clone(), cells, &item));
+    }
+    Listing {
+        kind: "NameServerList",
+        noun: "nameserver",
+        columns: &["ADDRESS", "STATE"],
+        wide_columns: &[],
+        rows,
+        empty: String::new(),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QueueItem {
+    name: String,
+    broker: String,
+    id: i32,
+    min_offset: i64,
+    max_offset: i64,
+    messages: i64,
+    last_store_time_ms: i64,
+}
+
+async fn queues(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+    let topic = options.topic.as_deref().unwrap_or_default();
+    let stats = match cluster.client.admin().topic_stats(topic).await {
+        Ok(stats) => stats,
+        Err(error) => return Err(cluster.topic_failed(topic, error).await),
+    };
+    let mut queues: Vec<_> = stats.offset_table.0;
+    queues.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let now = when::now_ms();
+    let rows = queues.into_iter().map(|(queue, offsets)| {
+        let item = QueueItem {
+            name: format!("{}/{}", queue.broker_name, queue.queue_id),
+            broker: queue.broker_name,
+            id: queue.queue_id,
+            min_offset: offsets.min_offset,
+            max_offset: offsets.max_offset,
+            messages: offsets.max_offset - offsets.min_offset,
+            last_store_time_ms: offsets.last_update_timestamp,
+        };
+        let cells = vec![
+            item.broker.clone(),
+            item.id.to_string(),
+            item.min_offset.to_string(),
+            item.max_offset.to_string(),
+            item.messages.to_string(),
+            when::show_age(item.last_store_time_ms, now),
+            when::show_time(item.last_store_time_ms, options.utc),
+        ];
+        Row::new(item.name.clone(), cells, &item)
+    });
+    Ok(Listing {
+        kind: "QueueList",
+        noun: "queue",
+        columns: &["BROKER", "QUEUE", "MIN", "MAX", "MESSAGES", "LAST"],
+        wide_columns: &["LAST STORED"],
+        rows: rows.collect(),
+        empty: format!("topic \"{topic}\" has no queues"),
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientItem {
+    id: String,
+    address: String,
+    language: String,
+    version: i32,
+    subscriptions: BTreeMap<String, String>,
+}
+
+/// Members of a group, each once, with what they subscribe to.
+async fn members(
+    cluster: &Cluster,
+    group: &str,
+) -> Result<BTreeMap<String, ClientItem>, rmq_client::Error> {
+    let mut members = BTreeMap::new();
+    let info = cluster.client.cluster_info().await?;
+    for broker in info.broker_addr_table.keys() {
+        let connection = match cluster.client.admin().connections(broker, group).await {
+            Ok(connection) => connection,
+            // Nobody is online at this broker.
+            Err(error) if error.broker_code().is_some() => continue,
+            Err(error) => return Err(error),
+        };
+        for member in connection.connection_set {
+            let subscriptions = connection
+                .subscription_table
+                .values()
+                .map(|data| (data.topic.clone(), data.sub_string.clone()));
+            let item = ClientItem {
+                id: member.client_id.clone(),
+                address: member.client_addr,
+                language: member.language,
+                version: member.version,
+                subscriptions: subscriptions.collect(),
+            };
+            members.insert(member.client_id, item);
+        }
+    }
+    Ok(members)
+}
+
+async fn clients(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+    let group = options.group.as_deref().unwrap_or_default();
+    let members = members(cluster, group).await.map_err(|error| {
+        cluster.failed(format!("cannot list the members of \"{group}\""), error)
+    })?;
+    let rows = members.into_values().map(|item| {
+        let subscriptions: Vec<String> = item
+            .subscriptions
+            .iter()
+            .map(|(topic, filter)| format!("{topic}[{filter}]"))
+            .collect();
+        let cells = vec![
+            item.id.clone(),
+            item.address.clone(),
+            item.language.clone(),
+            subscriptions.join(" "),
+        ];
+        Row::new(item.id.clone(), cells, &item)
+    });
+    Ok(Listing {
+        kind: "ClientList",
+        noun: "client",
+        columns: &["ID", "ADDRESS", "LANGUAGE"],
+        wide_columns: &["SUBSCRIPTIONS"],
+        rows: rows.collect(),
+        empty: format!("group \"{group}\" has no member online"),
+    })
+}

@@ -1,0 +1,138 @@
+//! Pages of docs/ that are made from the code, and the check that they are current.
+//! `RMQ_UPDATE_DOCS=1 cargo test -p rmq-ctl` writes them.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+
+use crate::args::Args;
+use crate::codes;
+
+/// `docs/reference/errors.md`.
+fn errors() -> String {
+    let mut page = String::from(
+        "# Errors of `rmq-ctl`\n\nEach error has a code that stays the same from version to version. `rmq-ctl explain CODE` prints what stands here.\nThe exit codes are 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 unreachable or timed out, 6 conflict, 10 a check found a problem.\n",
+    );
+    for code in codes::ALL {
+        let _ = write!(
+            page,
+            "\n## {}\n\n**{}** (exit code {})\n\n{}\n\n*What to do:* {}\n",
+            code.id, code.title, code.exit as u8, code.why, code.what_to_do
+        );
+    }
+    page
+}
+
+/// `docs/reference/cli.md`.
+fn cli() -> String {
+    let mut page = String::from(
+        "# `rmq-ctl`\n\nWhat `rmq-ctl VERB --help` prints. Every verb also takes the options of `rmq-ctl` itself.\n",
+    );
+    let mut root = Args::command().term_width(100);
+    root.build();
+    verb(&root, "rmq-ctl", &mut page);
+    page
+}
+
+fn verb(command: &Command, path: &str, page: &mut String) {
+    let help = command.clone().render_long_help().to_string();
+    let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let _ = write!(
+        page,
+        "\n## {path}\n\n```text\n{}\n```\n",
+        help.join("\n").trim_end()
+    );
+    for inner in command.get_subcommands() {
+        if inner.get_name() != "help" {
+            verb(inner, &format!("{path} {}", inner.get_name()), page);
+        }
+    }
+}
+
+/// Compares a generated page with the one under docs/, or writes it when `RMQ_UPDATE_DOCS` is set.
+fn check(page: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(page);
+    if std::env::var_os("RMQ_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, text).expect("docs/ can be written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == text,
+        "docs/{page} is not current: run RMQ_UPDATE_DOCS=1 cargo test -p rmq-ctl"
+    );
+}
+
+#[test]
+fn the_page_of_errors_is_current() {
+    check("reference/errors.md", &errors());
+}
+
+#[test]
+fn the_page_of_verbs_is_current() {
+    check("reference/cli.md", &cli());
+}
+
+#[test]
+fn every_verb_has_two_examples_that_parse() {
+    fn walk(command: &Command, path: &str) {
+        let inner: Vec<&Command> = command
+            .get_subcommands()
+            .filter(|inner| inner.get_name() != "help")
+            .collect();
+        for inner in &inner {
+            walk(inner, &format!("{path} {}", inner.get_name()));
+        }
+        let after = command.get_after_help().map(ToString::to_string);
+        let examples: Vec<String> = after
+            .iter()
+            .flat_map(|text| text.lines())
+            .filter_map(|line| line.strip_prefix("  "))
+            .filter(|line| line.contains("rmq-ctl "))
+            .map(str::to_owned)
+            .collect();
+        let is_leaf = inner.is_empty() && path.matches(' ').count() == 1;
+        assert!(
+            !is_leaf || examples.len() >= 2 || path == "rmq-ctl version",
+            "{path} has fewer than two examples"
+        );
+        for example in examples {
+            let line = example.split(" #").next().unwrap_or_default();
+            let line = line.split("| ").last().unwrap_or_default();
+            let words = words(line);
+            if let Err(error) = Args::command().try_get_matches_from(words) {
+                panic!("{example}: {error}");
+            }
+        }
+    }
+    walk(&Args::command(), "rmq-ctl");
+}
+
+/// Words as a shell sees them, for quotes of one kind.
+#[cfg(test)]
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            match words.last_mut() {
+                // Joined to the word before: a='b'.
+                Some(last) if !line_ends_with_space(line, index) => {
+                    let last: &mut String = last;
+                    last.push_str(part);
+                }
+                _ => words.push(part.to_owned()),
+            }
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+fn line_ends_with_space(line: &str, quotes: usize) -> bool {
+    let before: Vec<&str> = line.split('\'').take(quotes).collect();
+    before.join("'").ends_with(' ')
+}

@@ -1,0 +1,89 @@
+//! Finding single messages.
+
+use rmq_protocol::requests::QueryMessage;
+use rmq_protocol::{ResponseCode, requests::Request};
+
+use super::Admin;
+use crate::error::Error;
+use crate::received::ReceivedMessage;
+
+impl Admin {
+    /// Messages of a topic with a business key, stored from `from_ms` to `to_ms` (Unix milliseconds), at most `max` of each broker.
+    ///
+    /// # Errors
+    /// When the topic has no route or a broker does not answer.
+    pub async fn messages_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        max: u16,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<ReceivedMessage>, Error> {
+        let found = self.query(topic, key, max, from_ms, to_ms, false).await?;
+        // The index knows the key's hash only.
+        Ok(found
+            .into_iter()
+            .filter(|message| message.keys().any(|known| known == key))
+            .collect())
+    }
+
+    /// Messages of a topic with the id that their producer gave them; several when it was sent again.
+    ///
+    /// # Errors
+    /// When the topic has no route or a broker does not answer.
+    pub async fn messages_by_unique_id(
+        &self,
+        topic: &str,
+        id: &str,
+    ) -> Result<Vec<ReceivedMessage>, Error> {
+        let found = self.query(topic, id, 32, 0, i64::MAX, true).await?;
+        Ok(found
+            .into_iter()
+            .filter(|message| message.message_id() == id)
+            .collect())
+    }
+
+    async fn query(
+        &self,
+        topic: &str,
+        key: &str,
+        max: u16,
+        from_ms: i64,
+        to_ms: i64,
+        unique: bool,
+    ) -> Result<Vec<ReceivedMessage>, Error> {
+        let route = self.client.refresh_route(topic).await?;
+        let mut found = Vec::new();
+        for data in &route.raw().broker_datas {
+            let Some(addr) = route.reader(&data.broker_name) else {
+                continue;
+            };
+            let request = QueryMessage {
+                topic: topic.into(),
+                key: key.into(),
+                max_num: i32::from(max),
+                begin_timestamp: from_ms,
+                end_timestamp: to_ms,
+                index_type: None,
+                last_key: None,
+                unique_key_query: Some(unique),
+            };
+            let answer = self
+                .client
+                .remote(addr)
+                .call_any(QueryMessage::CODE.as_i32(), &request, b"")
+                .await?;
+            if answer.code() == ResponseCode::QueryNotFound.as_i32() {
+                continue;
+            }
+            let answer = answer.success()?;
+            found.extend(ReceivedMessage::parse_all(
+                answer.body(),
+                &data.broker_name,
+            )?);
+        }
+        found.sort_by_key(ReceivedMessage::store_ms);
+        Ok(found)
+    }
+}
