@@ -42,8 +42,10 @@ use crate::waiters::{self, Waiters};
 /// What a broker is given from outside.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where time comes from.
+    /// Where the time of messages comes from: delays, retention, long polls, rates.
     pub clock: Arc<dyn Clock>,
+    /// Where the time of connections comes from: idle limits, heartbeats, locks. A test that moves `clock` by hours keeps its clients.
+    pub connection_clock: Arc<dyn Clock>,
     /// Where files are.
     pub fs: Arc<dyn Fs>,
 }
@@ -52,6 +54,7 @@ impl Default for Deps {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
+            connection_clock: Arc::new(SystemClock),
             fs: Arc::new(RealFs),
         }
     }
@@ -109,6 +112,7 @@ pub(crate) struct Broker {
     pub(crate) config: BrokerConfig,
     pub(crate) identity: Identity,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) connection_clock: Arc<dyn Clock>,
     pub(crate) store: Store,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
@@ -132,6 +136,11 @@ pub(crate) struct Broker {
 impl Broker {
     pub(crate) fn now_ms(&self) -> i64 {
         self.clock.now_ms()
+    }
+
+    /// Unix milliseconds of the connections' clock.
+    pub(crate) fn connection_now_ms(&self) -> i64 {
+        self.connection_clock.now_ms()
     }
 
     pub(crate) fn permission(&self) -> i32 {
@@ -367,6 +376,7 @@ impl BrokerServer {
             stopping: AtomicBool::new(false),
             runtime: Handle::current(),
             clock: deps.clock,
+            connection_clock: deps.connection_clock,
             store,
             identity,
             config,
@@ -385,7 +395,7 @@ impl BrokerServer {
         let server = ServerConfig {
             name: "broker",
             limits,
-            clock: Arc::clone(&broker.clock),
+            clock: Arc::clone(&broker.connection_clock),
             drain_timeout: Duration::from_millis(broker.config.drain_timeout_ms),
         };
         let mut servers = Vec::new();

@@ -97,12 +97,15 @@ async fn save_progress(broker: Arc<Broker>) {
 
 async fn expire_clients(broker: Arc<Broker>) {
     loop {
-        let now = broker.now_ms();
-        broker.clock.sleep_until_ms(now + EXPIRE_MS).await;
-        for group in broker.sessions.expire(broker.now_ms()) {
+        let now = broker.connection_now_ms();
+        broker
+            .connection_clock
+            .sleep_until_ms(now + EXPIRE_MS)
+            .await;
+        for group in broker.sessions.expire(broker.connection_now_ms()) {
             clients::notify(&broker, &group);
         }
-        broker.locks.expire(broker.now_ms());
+        broker.locks.expire(broker.connection_now_ms());
     }
 }
 

@@ -18,6 +18,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("rmq-client", &["rmq-protocol", "rmq-transport"]),
     ("rmq-ctl", &["rmq-client", "rmq-namesrv", "rmq-broker"]),
+    // Users' tests get the servers themselves.
+    (
+        "rmq-testing",
+        &[
+            "rmq-client",
+            "rmq-broker",
+            "rmq-namesrv",
+            "rmq-transport",
+            "rmq-testing-macros",
+        ],
+    ),
+    ("rmq-testing-macros", &[]),
+    ("order-service", &["rmq-client"]),
     // Not our servers, nor their transport: it must be able to measure anybody's.
     ("rmq-bench", &["rmq-protocol"]),
     ("rmq-e2e", &["rmq-protocol", "rmq-transport", "rmq-client"]),

@@ -57,7 +57,10 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
             }
         }
     }
-    match broker.sessions.heartbeat(exchange.peer, &data, now) {
+    match broker
+        .sessions
+        .heartbeat(exchange.peer, &data, broker.connection_now_ms())
+    {
         Ok(changed) => changed.iter().for_each(|group| notify(broker, group)),
         Err(error) => return exchange.fail(ResponseCode::SystemError, error.to_string()),
     }

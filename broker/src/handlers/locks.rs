@@ -21,7 +21,7 @@ pub(crate) fn lock(broker: &Broker, exchange: &mut Exchange<'_>) {
         &request.consumer_group,
         &request.client_id,
         request.mq_set,
-        broker.now_ms(),
+        broker.connection_now_ms(),
     );
     exchange.ok_body(
         &(),

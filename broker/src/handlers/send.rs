@@ -284,7 +284,8 @@ fn dead_letter(
         .max_reconsume_times
         .unwrap_or(settings.config.retry_max_times);
     // Whoever holds queue locks consumes in order, and sends here only to give a message up.
-    let gives_up = send.reconsume_times > max || broker.locks.is_any_held(group, broker.now_ms());
+    let gives_up =
+        send.reconsume_times > max || broker.locks.is_any_held(group, broker.connection_now_ms());
     if !gives_up {
         return Ok(None);
     }

@@ -175,6 +175,7 @@ async fn broadcasting_groups_are_not_told_and_silent_clients_expire() {
     let rig = Rig::start_with(
         Deps {
             clock: Arc::new(clock.clone()),
+            connection_clock: Arc::new(clock.clone()),
             ..Deps::default()
         },
         |_| {},
@@ -349,6 +350,7 @@ async fn a_queue_is_locked_by_one_client_until_it_lets_go_or_goes_silent() {
     let rig = Rig::start_with(
         Deps {
             clock: Arc::new(clock.clone()),
+            connection_clock: Arc::new(clock.clone()),
             ..Deps::default()
         },
         |_| {},

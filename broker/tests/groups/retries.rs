@@ -89,6 +89,7 @@ async fn a_message_given_back_comes_again_and_then_goes_to_the_dead_letters() {
     let rig = Rig::start_with(
         Deps {
             clock: Arc::new(clock.clone()),
+            connection_clock: Arc::new(clock.clone()),
             ..Deps::default()
         },
         |_| {},
@@ -156,6 +157,7 @@ async fn delayed_messages_survive_a_kill_and_are_delivered_when_due() {
     let clock = ManualClock::at(1_700_000_000_000);
     let deps = || Deps {
         clock: Arc::new(clock.clone()),
+        connection_clock: Arc::new(clock.clone()),
         ..Deps::default()
     };
     let rig = Rig::start_with(deps(), |_| {}).await;

@@ -79,6 +79,7 @@ async fn a_wait_ends_when_its_time_is_up() {
     let clock = ManualClock::at(1_800_000_000_000);
     let deps = Deps {
         clock: Arc::new(clock.clone()),
+        connection_clock: Arc::new(clock.clone()),
         ..Deps::default()
     };
     let rig = Rig::start_with(deps, |_| {}).await;
@@ -160,6 +161,7 @@ async fn a_delayed_message_comes_when_its_time_has_come_and_wakes_who_waits() {
     let clock = ManualClock::at(1_800_000_000_000);
     let deps = Deps {
         clock: Arc::new(clock.clone()),
+        connection_clock: Arc::new(clock.clone()),
         ..Deps::default()
     };
     let rig = Rig::start_with(deps, |config| config.delay_levels = "10s 1m".to_owned()).await;

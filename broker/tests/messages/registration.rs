@@ -154,6 +154,7 @@ async fn a_refused_registration_is_tried_again_and_a_good_one_renewed() {
     let clock = ManualClock::at(1_800_000_000_000);
     let deps = Deps {
         clock: Arc::new(clock.clone()),
+        connection_clock: Arc::new(clock.clone()),
         ..Deps::default()
     };
     let list = server.addr.clone();
