@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rmq_client::{Assignment, Client, Consumer, Message, Queue, StartFrom, TopicSpec};
 use rmq_e2e::cluster::{Cluster, Flush};
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 
@@ -39,6 +41,7 @@ const SCENARIOS: &[&str] = &[
     "push_orderly_retry_dead_letter",
     "push_rebalance",
     "push_resume",
+    SHARED,
     "push_tags",
     "query_by_key",
     "query_by_offset_id",
@@ -52,6 +55,12 @@ const SCENARIOS: &[&str] = &[
     "send_selected_queue",
     "send_sync",
 ];
+
+/// A group with a Java member and a member of our client.
+const SHARED: &str = "push_shared_with_rust";
+const SHARED_TOPIC: &str = "shared-with-rust";
+/// Not a scenario of the program: it prints how it divides queues, and our client must do the same.
+const ASSIGNMENT: &str = "assignment_strategies";
 
 /// Below Maven's local repository, once everything was fetched.
 const TOOLS_JAR: &str = "org/apache/rocketmq/rocketmq-tools/5.5.0/rocketmq-tools-5.5.0.jar";
@@ -81,6 +90,7 @@ fn main() -> ExitCode {
         .iter()
         .copied()
         .chain(binary.iter().map(String::as_str))
+        .chain([ASSIGNMENT])
         .collect();
     foreign::main("java", &all, needs, Box::new(run))
 }
@@ -113,14 +123,25 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     foreign::check_list(list.args(["rmq.compat.Main", "list"]), SCENARIOS)?;
     let mut cluster = Cluster::start(1, Flush::Async);
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
-    let mut java = |headers| java(&built, home.path(), headers, cluster.name_server(0).addr());
+    let name_server = cluster.name_server(0).addr().to_owned();
+    let java = |headers| java(&built, home.path(), headers, &name_server);
     let (binary, json): (Vec<&str>, Vec<&str>) = scenarios
         .iter()
         .map(String::as_str)
+        .filter(|scenario| *scenario != ASSIGNMENT)
         .partition(|scenario| scenario.starts_with(BINARY));
     let mut outcomes = Outcomes::new();
     if !json.is_empty() {
-        outcomes = foreign::run(java("JSON").args(json), DEADLINE)?;
+        let mut command = java("JSON");
+        let mut run_all = || foreign::run(command.args(&json), DEADLINE);
+        outcomes = if json.contains(&SHARED) {
+            beside_a_rust_member(&name_server, run_all)?
+        } else {
+            run_all()?
+        };
+    }
+    if scenarios.iter().any(|scenario| scenario == ASSIGNMENT) {
+        outcomes.insert(ASSIGNMENT.to_owned(), same_assignments(&built));
     }
     if !binary.is_empty() {
         let plain = binary.iter().filter_map(|name| name.strip_prefix(BINARY));
@@ -132,6 +153,130 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
         );
     }
     Ok(outcomes)
+}
+
+/// Runs the program while a member of our client shares a group with it.
+fn beside_a_rust_member(
+    name_server: &str,
+    run: impl FnOnce() -> Result<Outcomes, String>,
+) -> Result<Outcomes, String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let failed = |error: rmq_client::Error| format!("the Rust member: {error}");
+    let (client, consumer) = runtime.block_on(rust_member(name_server)).map_err(failed)?;
+    let consumer = Arc::new(consumer);
+    let ready = runtime.spawn(say_ready(client.clone(), Arc::clone(&consumer)));
+    let outcomes = run();
+    ready.abort();
+    runtime
+        .block_on(async {
+            // Aborted or ended: both are fine, the scenario says whether it was ready in time.
+            let _ = ready.await;
+            let ended = match Arc::into_inner(consumer) {
+                Some(consumer) => consumer.shutdown().await,
+                None => Ok(()),
+            };
+            client.shutdown().await;
+            ended
+        })
+        .map_err(failed)?;
+    outcomes
+}
+
+/// Tells the scenario when the other half of the queues is this member's.
+async fn say_ready(client: Client, consumer: Arc<Consumer>) {
+    let is_half = || {
+        let held = consumer.assignment();
+        let of_topic = held.iter().filter(|queue| queue.topic() == SHARED_TOPIC);
+        of_topic.count() == 4
+    };
+    while !is_half() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let message = Message::new(format!("{SHARED_TOPIC}-ready"), "ready");
+    // Without it the scenario fails and says what is missing.
+    let _ = client.producer().send(message).await;
+}
+
+async fn rust_member(name_server: &str) -> Result<(Client, Consumer), rmq_client::Error> {
+    let client = Client::connect(name_server).await?;
+    for (topic, queues) in [
+        (SHARED_TOPIC.to_owned(), 8),
+        (format!("{SHARED_TOPIC}-seen"), 4),
+        (format!("{SHARED_TOPIC}-ready"), 1),
+    ] {
+        let spec = TopicSpec::new(topic).queues(queues);
+        client.admin().create_topic(&spec).await?;
+    }
+    let producer = client.producer();
+    let consumer = client
+        .consumer(format!("{SHARED_TOPIC}-group"))
+        .subscribe(SHARED_TOPIC, "*")
+        .from(StartFrom::First)
+        .handler(move |delivery| {
+            let producer = producer.clone();
+            async move {
+                let body = delivery.body().clone();
+                let seen = Message::new(format!("{SHARED_TOPIC}-seen"), body).tag("rust");
+                producer.send(seen).await.map(drop)
+            }
+        })
+        .start()
+        .await?;
+    Ok((client, consumer))
+}
+
+/// The program's lines against what our client makes of the same numbers.
+fn same_assignments(built: &Path) -> Result<(), String> {
+    let output = Command::new("java")
+        .arg("-cp")
+        .arg(class_path(built))
+        .args(["rmq.compat.Main", "assignments"])
+        .output()
+        .map_err(|error| format!("java cannot be run: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = 0;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [strategy, queues, members, member, theirs] = words[..] else {
+            return Err(format!("not a line of assignments: {line}"));
+        };
+        let strategy = match strategy {
+            "AVG" => Assignment::Average,
+            "AVG_BY_CIRCLE" => Assignment::AverageByCircle,
+            "CONSISTENT_HASH" => Assignment::ConsistentHash,
+            other => return Err(format!("unknown strategy {other}")),
+        };
+        let number = |text: &str| {
+            text.parse::<i32>()
+                .map_err(|error| format!("{line}: {error}"))
+        };
+        let mut queues: Vec<Queue> = (0..number(queues)?)
+            .map(|i| Queue::new("orders", format!("broker-{}", i % 2), i / 2))
+            .collect();
+        queues.sort();
+        let mut members: Vec<String> = (0..number(members)?)
+            .map(|i| format!("10.0.0.{i}@{}#{i}", i * 7919))
+            .collect();
+        members.sort();
+        let ours: Vec<String> = strategy
+            .queues_of(member, &queues, &members)
+            .iter()
+            .map(|queue| format!("{}/{}", queue.broker(), queue.id()))
+            .collect();
+        if ours.join(",") != theirs {
+            return Err(format!("{line}, but ours is {}", ours.join(",")));
+        }
+        lines += 1;
+    }
+    // Three strategies, eight numbers of queues, groups of 1, 2, 3, 5, 8 and 11 members.
+    let expected = 3 * 8 * 30;
+    if lines != expected {
+        return Err(format!(
+            "{lines} lines instead of {expected}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    Ok(())
 }
 
 /// Asks the network only for what was not fetched before.

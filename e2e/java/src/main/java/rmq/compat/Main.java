@@ -40,6 +40,10 @@ public final class Main {
             scenarios.keySet().stream().sorted().forEach(out::println);
             return;
         }
+        if (arguments[0].equals("assignments")) {
+            Assignments.print(out);
+            return;
+        }
         List<String> chosen = new ArrayList<>(List.of(arguments).subList(1, arguments.length));
         if (chosen.isEmpty()) {
             chosen.addAll(scenarios.keySet());

@@ -34,6 +34,7 @@ final class Push {
         scenarios.put("push_tags", Push::tags);
         scenarios.put("push_broadcasting", Push::broadcasting);
         scenarios.put("push_resume", Push::resume);
+        scenarios.put("push_shared_with_rust", Push::sharedWithRust);
         scenarios.put("push_delay_levels", Push::delayLevels);
         scenarios.put("push_rebalance", Push::rebalance);
     }
@@ -48,6 +49,39 @@ final class Push {
         try {
             Set<String> expected = send(cluster, topic, "", "message ", 100);
             received.exactly(expected);
+        } finally {
+            consumer.shutdown();
+        }
+    }
+
+    /** The other member is the Rust client in the test's own process; both say in another topic what they were given. */
+    static void sharedWithRust(Cluster cluster) throws Exception {
+        String topic = "shared-with-rust";
+        String seen = topic + "-seen";
+        DefaultMQPushConsumer consumer = cluster.pushConsumer(topic + "-group");
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            try {
+                for (MessageExt message : messages) {
+                    cluster.producer("push").send(Cluster.message(seen, "java", "", Cluster.body(message)));
+                }
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            } catch (Exception error) {
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            }
+        });
+        consumer.subscribe(topic, "*");
+        consumer.start();
+        try {
+            Check.eventually("queues of this member", 4L, () -> consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl()
+                .getProcessQueueTable().keySet().stream().filter(queue -> queue.getTopic().equals(topic)).count());
+            // The other member says when it has the other half.
+            cluster.readAll(topic + "-ready", 1);
+            Set<String> expected = send(cluster, topic, "", "shared ", 200);
+            List<MessageExt> all = cluster.readAll(seen, 200);
+            Check.equal("bodies that members were given", expected,
+                all.stream().map(Cluster::body).collect(Collectors.toCollection(TreeSet::new)));
+            Check.equal("members that were given some", Set.of("java", "rust"),
+                all.stream().map(MessageExt::getTags).collect(Collectors.toSet()));
         } finally {
             consumer.shutdown();
         }
