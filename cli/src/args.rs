@@ -4,7 +4,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use crate::cluster::ClusterOptions;
 use crate::commands::{
-    config, create, delete, describe, dev, explain, find, get, lag, send, tail, version,
+    config, create, delete, describe, dev, explain, find, get, lag, offsets, send, tail, version,
 };
 
 /// Work with rmq and other RocketMQ-compatible clusters.
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Get(get::Options),
     /// How far groups are behind.
     Lag(lag::Options),
+    /// Move a group's offsets; shows what would change unless --yes.
+    Offsets(offsets::Options),
     /// Send messages.
     #[command(visible_alias = "produce")]
     Send(send::Options),

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Find(options) => on_cluster(commands::find::run(&options, cluster, &output)),
         Command::Get(options) => on_cluster(commands::get::run(&options, cluster, &output)),
         Command::Lag(options) => on_cluster(commands::lag::run(&options, cluster, &output)),
+        Command::Offsets(options) => on_cluster(commands::offsets::run(&options, cluster, &output)),
         Command::Send(options) => on_cluster(commands::send::run(&options, cluster, &output)),
         Command::Tail(options) => on_cluster(commands::tail::run(&options, cluster, &output)),
         Command::Version(options) => commands::version::run(&options, &output),

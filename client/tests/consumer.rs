@@ -394,6 +394,13 @@ async fn tags_seek_pause_and_reset() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(deliveries.consumer().lag().await.unwrap(), 0);
+    // The broker tells the member that is online.
+    let reset = client.admin().reset_offsets("billing", "orders", Some(0));
+    assert_eq!(reset.await.unwrap(), [(queue, 0)]);
+    let again = tokio::time::timeout(WITHIN, deliveries.next()).await;
+    let again = again.expect("in time").unwrap().unwrap();
+    assert_eq!(body(&again), "1");
+    again.ack().await.unwrap();
     let error = client
         .consumer("billing")
         .subscribe("orders", "*")

@@ -450,7 +450,7 @@ async fn queues(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ClientItem {
+pub(super) struct ClientItem {
     id: String,
     address: String,
     language: String,
@@ -459,7 +459,7 @@ struct ClientItem {
 }
 
 /// Members of a group, each once, with what they subscribe to.
-async fn members(
+pub(super) async fn members(
     cluster: &Cluster,
     group: &str,
 ) -> Result<BTreeMap<String, ClientItem>, rmq_client::Error> {

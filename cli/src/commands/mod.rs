@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod find;
 pub(crate) mod get;
 pub(crate) mod lag;
+pub(crate) mod offsets;
 pub(crate) mod send;
 pub(crate) mod tail;
 pub(crate) mod version;

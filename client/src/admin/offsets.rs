@@ -1,9 +1,10 @@
 //! Offsets of groups and bounds of queues.
 
 use rmq_protocol::ResponseCode;
+use rmq_protocol::bodies::ResetOffsetBody;
 use rmq_protocol::requests::{
-    GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset, Request, SearchOffsetByTimestamp,
-    UpdateConsumerOffset,
+    GetMaxOffset, GetMinOffset, InvokeBrokerToResetOffset, OffsetReply, QueryConsumerOffset,
+    Request, SearchOffsetByTimestamp, UpdateConsumerOffset,
 };
 
 use super::Admin;
@@ -125,5 +126,42 @@ impl Admin {
             .await?
             .fields::<OffsetReply>()?
             .offset)
+    }
+
+    /// Lets every broker set a group's offsets of a topic by time, and tell the members that are online: `None` is the end, otherwise
+    /// the first message stored at or after that time, Unix milliseconds. Returns the new offset of each queue.
+    ///
+    /// # Errors
+    /// When the topic has no route, or a broker does not answer or refuses, for example because nobody is online.
+    pub async fn reset_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+        to_ms: Option<i64>,
+    ) -> Result<Vec<(Queue, i64)>, Error> {
+        let route = self.client.refresh_route(topic).await?;
+        let mut offsets = Vec::new();
+        for data in &route.raw().broker_datas {
+            let Some(addr) = route.master(&data.broker_name) else {
+                continue;
+            };
+            let request = InvokeBrokerToResetOffset {
+                topic: topic.into(),
+                group: group.into(),
+                timestamp: to_ms.unwrap_or(-1),
+                is_force: Some(true),
+                queue_id: None,
+                offset: None,
+            };
+            let answer = self.client.remote(addr).call(&request, b"").await;
+            let answer = answer.map_err(|error| {
+                error.doing(&format!("resetting group \"{group}\" in \"{topic}\""))
+            })?;
+            let body = ResetOffsetBody::from_json(answer.body())?;
+            let queues = body.offset_table.0.iter();
+            offsets.extend(queues.map(|(queue, offset)| (queue.into(), *offset)));
+        }
+        offsets.sort();
+        Ok(offsets)
     }
 }

@@ -1,0 +1,348 @@
+//! `rmq-ctl offsets`: moves a group's offsets. Changes state, but only with --yes; otherwise it shows what would change.
+
+use clap::{Args, Subcommand};
+use rmq_client::Queue;
+use serde::Serialize;
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::codes;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::output::Output;
+use crate::render::{Listing, RenderOptions, Row};
+use crate::when;
+
+/// Options of `offsets`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Go on from another place in a topic.
+    #[command(
+        after_help = "Changes state with --yes, otherwise shows what would change. Members that are online are told.
+
+Examples:
+  rmq-ctl offsets reset billing -t orders --to earliest
+  rmq-ctl offsets reset billing -t orders --to 2h --yes
+  rmq-ctl offsets reset billing -t orders --to 100 --queue broker-a/0 --yes"
+    )]
+    Reset(ResetOptions),
+    /// Pass over everything that is there now.
+    #[command(
+        after_help = "Changes state with --yes, otherwise shows what would change.
+
+Examples:
+  rmq-ctl offsets skip billing -t orders
+  rmq-ctl offsets skip billing -t orders --yes"
+    )]
+    Skip(Common),
+    /// Let a group go on where another one is.
+    #[command(
+        after_help = "Changes state with --yes, otherwise shows what would change.
+
+Examples:
+  rmq-ctl offsets copy billing billing-2 -t orders
+  rmq-ctl offsets copy billing billing-2 -t orders --yes"
+    )]
+    Copy(CopyOptions),
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The group.
+    group: String,
+    /// The topic.
+    #[arg(short, long)]
+    topic: String,
+    /// Do it.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    render: RenderOptions,
+}
+
+#[derive(Debug, Args)]
+struct ResetOptions {
+    #[command(flatten)]
+    common: Common,
+    /// earliest, latest, a time (10m, "today 09:00", RFC 3339), or an offset.
+    #[arg(long, value_parser = parse_target)]
+    to: Target,
+    /// Only this queue: BROKER/QUEUE.
+    #[arg(long, value_name = "BROKER/QUEUE")]
+    queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct CopyOptions {
+    /// The group to copy from.
+    from: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Earliest,
+    Latest,
+    Time(i64),
+    Offset(i64),
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    match text {
+        "earliest" => Ok(Target::Earliest),
+        "latest" => Ok(Target::Latest),
+        // Longer numbers are Unix milliseconds.
+        _ if text.len() < 12 && text.bytes().all(|byte| byte.is_ascii_digit()) => text
+            .parse()
+            .map(Target::Offset)
+            .map_err(|error| error.to_string()),
+        _ => when::parse_time(text).map(Target::Time),
+    }
+}
+
+/// What becomes of one queue.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Move {
+    broker: String,
+    queue: i32,
+    from: Option<i64>,
+    to: i64,
+}
+
+pub(crate) async fn run(
+    options: &Options,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let cluster = Cluster::connect(cluster, output).await?;
+    match &options.what {
+        What::Reset(options) => {
+            let only = options.queue.as_deref();
+            reset(&options.common, options.to, only, &cluster, output).await
+        }
+        What::Skip(options) => reset(options, Target::Latest, None, &cluster, output).await,
+        What::Copy(options) => copy(options, &cluster, output).await,
+    }
+}
+
+async fn queues(topic: &str, only: Option<&str>, cluster: &Cluster) -> Result<Vec<Queue>, Failure> {
+    let route = match cluster.client.refresh_route(topic).await {
+        Ok(route) => route,
+        Err(error) => return Err(cluster.topic_failed(topic, error).await),
+    };
+    let is_wanted = |queue: &&Queue| {
+        only.is_none_or(|only| only == format!("{}/{}", queue.broker(), queue.id()))
+    };
+    let queues: Vec<Queue> = route.readable().iter().filter(is_wanted).cloned().collect();
+    if queues.is_empty() {
+        return Err(Failure::coded(
+            &codes::NOT_FOUND,
+            format!("topic \"{topic}\" has no queue \"{}\"", only.unwrap_or("")),
+        )
+        .fact("asked", &cluster.name)
+        .try_this(format!("rmq-ctl get queues -t {topic}")));
+    }
+    Ok(queues)
+}
+
+async fn reset(
+    options: &Common,
+    to: Target,
+    only: Option<&str>,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
+    let failed = |error| {
+        let what = format!("cannot move the offsets of group \"{}\"", options.group);
+        cluster.failed(what, error)
+    };
+    let queues = queues(&options.topic, only, cluster).await?;
+    let admin = cluster.client.admin();
+    let mut moves = Vec::new();
+    for queue in &queues {
+        let from = admin
+            .committed_offset(&options.group, queue)
+            .await
+            .map_err(failed)?;
+        let (min, max) = (
+            admin.min_offset(queue).await.map_err(failed)?,
+            admin.max_offset(queue).await.map_err(failed)?,
+        );
+        let to = match to {
+            Target::Earliest => min,
+            Target::Latest => max,
+            Target::Time(at) => admin.offset_at(queue, at).await.map_err(failed)?,
+            Target::Offset(offset) if (min..=max).contains(&offset) => offset,
+            Target::Offset(offset) => {
+                return Err(Failure::coded(
+                    &codes::INVALID,
+                    format!("{queue} has no offset {offset}"),
+                )
+                .because(format!("its messages are from {min} to {max}")));
+            }
+        };
+        moves.push((queue.clone(), from, to));
+    }
+    let online = super::get::members(cluster, &options.group)
+        .await
+        .map_err(failed)?;
+    let by_time = match to {
+        Target::Earliest => Some(Some(0)),
+        Target::Latest => Some(None),
+        Target::Time(at) => Some(Some(at)),
+        Target::Offset(_) => None,
+    };
+    show(options, &moves, output)?;
+    if !options.yes {
+        output.say("nothing was changed; add --yes to do it");
+        return Ok(());
+    }
+    match by_time {
+        _ if online.is_empty() => commit(options, &moves, cluster).await?,
+        // The brokers tell the members, which would otherwise commit their own offsets over these.
+        Some(to_ms) if only.is_none() => {
+            let set = admin
+                .reset_offsets(&options.group, &options.topic, to_ms)
+                .await;
+            set.map(drop).map_err(failed)?;
+        }
+        _ => return Err(members_online(options, &online)),
+    }
+    output.say("done");
+    Ok(())
+}
+
+async fn copy(options: &CopyOptions, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let common = &options.common;
+    let failed = |error| {
+        let what = format!("cannot copy the offsets of group \"{}\"", options.from);
+        cluster.failed(what, error)
+    };
+    let admin = cluster.client.admin();
+    let mut moves = Vec::new();
+    for queue in queues(&common.topic, None, cluster).await? {
+        let theirs = admin
+            .committed_offset(&options.from, &queue)
+            .await
+            .map_err(failed)?;
+        let Some(to) = theirs else {
+            continue;
+        };
+        let from = admin
+            .committed_offset(&common.group, &queue)
+            .await
+            .map_err(failed)?;
+        moves.push((queue, from, to));
+    }
+    if moves.is_empty() {
+        return Err(Failure::coded(
+            &codes::NOT_FOUND,
+            format!(
+                "group \"{}\" has no offsets in \"{}\"",
+                options.from, common.topic
+            ),
+        )
+        .fact("asked", &cluster.name));
+    }
+    let online = super::get::members(cluster, &common.group)
+        .await
+        .map_err(failed)?;
+    show(common, &moves, output)?;
+    if !common.yes {
+        output.say("nothing was changed; add --yes to do it");
+        return Ok(());
+    }
+    if !online.is_empty() {
+        return Err(members_online(common, &online));
+    }
+    commit(common, &moves, cluster).await?;
+    output.say("done");
+    Ok(())
+}
+
+fn members_online<T>(options: &Common, online: &std::collections::BTreeMap<String, T>) -> Failure {
+    let names: Vec<&str> = online.keys().map(String::as_str).collect();
+    Failure::new(
+        Exit::Conflict,
+        format!("group \"{}\" has members online", options.group),
+    )
+    .because(format!(
+        "they would commit their own offsets over these: {}",
+        names.join(", ")
+    ))
+    .try_this(
+        "stop them first, or reset all queues to earliest, latest or a time: then they are told",
+    )
+}
+
+async fn commit(
+    options: &Common,
+    moves: &[(Queue, Option<i64>, i64)],
+    cluster: &Cluster,
+) -> Result<(), Failure> {
+    for (queue, _, to) in moves {
+        cluster
+            .client
+            .admin()
+            .commit_offset(&options.group, queue, *to)
+            .await
+            .map_err(|error| cluster.failed(format!("cannot set the offset of {queue}"), error))?;
+    }
+    Ok(())
+}
+
+fn show(
+    options: &Common,
+    moves: &[(Queue, Option<i64>, i64)],
+    output: &Output,
+) -> Result<(), Failure> {
+    let rows = moves.iter().map(|(queue, from, to)| {
+        let item = Move {
+            broker: queue.broker().to_owned(),
+            queue: queue.id(),
+            from: *from,
+            to: *to,
+        };
+        let change = to - from.unwrap_or(0);
+        let cells = vec![
+            item.broker.clone(),
+            item.queue.to_string(),
+            from.map_or_else(|| "-".to_owned(), |from| from.to_string()),
+            item.to.to_string(),
+            format!("{change:+}"),
+        ];
+        Row::new(format!("{}/{}", queue.broker(), queue.id()), cells, &item)
+    });
+    let listing = Listing {
+        kind: "OffsetMoveList",
+        noun: "queue",
+        columns: &["BROKER", "QUEUE", "FROM", "TO", "CHANGE"],
+        wide_columns: &[],
+        rows: rows.collect(),
+        empty: "there is nothing to move".to_owned(),
+    };
+    options.render.list(&listing, output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_as_people_write_them() {
+        assert_eq!(parse_target("earliest"), Ok(Target::Earliest));
+        assert_eq!(parse_target("100"), Ok(Target::Offset(100)));
+        assert_eq!(
+            parse_target("1700000000000"),
+            Ok(Target::Time(1_700_000_000_000))
+        );
+        assert!(parse_target("somewhere").is_err());
+    }
+}
