@@ -85,11 +85,9 @@ async fn a_handler_gets_every_message_once_and_offsets_are_kept() {
         .unwrap();
     let got: BTreeSet<String> = take(&mut came, 200).await.into_iter().collect();
     assert_eq!(got, expected);
-    assert_eq!(
-        consumer.assignment().len(),
-        5,
-        "four queues and the retry queue"
-    );
+    let held = consumer.assignment();
+    let of_topic = held.iter().filter(|queue| queue.topic() == "orders");
+    assert_eq!(of_topic.count(), 4);
     consumer.shutdown().await.unwrap();
     assert!(consumed(&client, "billing", "orders").await);
     assert!(came.recv().await.is_none(), "nothing came twice");
@@ -395,8 +393,9 @@ async fn tags_seek_pause_and_reset() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(deliveries.consumer().lag().await.unwrap(), 0);
     // The broker tells the member that is online.
-    let reset = client.admin().reset_offsets("billing", "orders", Some(0));
-    assert_eq!(reset.await.unwrap(), [(queue, 0)]);
+    let admin = client.admin();
+    let reset = admin.reset_offsets("billing", "orders", Some(0)).await;
+    assert_eq!(reset.unwrap(), [(queue, 0)]);
     let again = tokio::time::timeout(WITHIN, deliveries.next()).await;
     let again = again.expect("in time").unwrap().unwrap();
     assert_eq!(body(&again), "1");
