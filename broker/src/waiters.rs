@@ -113,15 +113,19 @@ impl Waiters {
 
     /// Takes those of a queue that want one of the messages with these tags.
     pub(crate) fn take_matching(&self, queue: &QueueRef, tags: &[i64]) -> Vec<Waiter> {
+        self.take_where(queue, |waiter| {
+            tags.iter().any(|tag| waiter.plan.filter.by_tag(*tag))
+        })
+    }
+
+    fn take_where(&self, queue: &QueueRef, is_wanted: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
         let taken: Vec<(u64, Waiter)> = {
             let mut shard = self.shard(queue).lock();
             let Some(waiting) = shard.get_mut(queue) else {
                 return Vec::new();
             };
             let taken = waiting
-                .extract_if(.., |(_, waiter)| {
-                    tags.iter().any(|tag| waiter.plan.filter.by_tag(*tag))
-                })
+                .extract_if(.., |(_, waiter)| is_wanted(waiter))
                 .collect();
             if waiting.is_empty() {
                 shard.remove(queue);
@@ -130,6 +134,11 @@ impl Waiters {
             taken
         };
         self.all_gone(taken)
+    }
+
+    /// Takes those of a queue that wait for a group.
+    pub(crate) fn take_of_group(&self, queue: &QueueRef, group: &str) -> Vec<Waiter> {
+        self.take_where(queue, |waiter| waiter.plan.group() == group)
     }
 
     /// Takes those whose time is up at `now_ms`.

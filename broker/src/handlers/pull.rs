@@ -38,6 +38,13 @@ pub(crate) struct PullPlan {
     moved_to: Option<i64>,
 }
 
+impl PullPlan {
+    /// The group that pulls.
+    pub(crate) fn group(&self) -> &str {
+        self.group.name()
+    }
+}
+
 /// The answer to a pull, but for its records.
 struct Answer {
     code: ResponseCode,

@@ -256,9 +256,14 @@ impl Held {
         if pulled.status == PullStatus::OffsetMoved {
             tracing::warn!(
                 queue = %self.queue, group = self.shared.group,
-                "offset {offset} is outside of the queue ({} to {}): going on at {}",
-                pulled.min_offset, pulled.max_offset, pulled.next_offset
+                "the broker moves offset {offset} to {} (it has {} to {})",
+                pulled.next_offset, pulled.min_offset, pulled.max_offset
             );
+            // What was read before may lie on either side of it.
+            if self.generation() == generation {
+                self.seek(pulled.next_offset);
+            }
+            return Ok(());
         }
         let messages: Vec<ReceivedMessage> = pulled
             .messages

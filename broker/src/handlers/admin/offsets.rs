@@ -13,7 +13,7 @@ use rmq_transport::Exchange;
 
 use super::queue_name;
 use crate::broker::Broker;
-use crate::handlers::decode;
+use crate::handlers::{decode, pull};
 use crate::reply;
 
 /// Sets a group's offsets; its clients are told at their next pull. No client needs to be online.
@@ -67,6 +67,12 @@ pub(crate) fn reset(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             return reply.fail(ResponseCode::SystemError, format!("topic {} has no queue {one_queue}", topic.name()));
         }
         broker.offsets.reset(topic.name(), &group, &resets);
+        // Members learn of it with their next pull: those that wait for messages are answered now.
+        for queue in topic.queues.iter() {
+            for waiter in broker.waiters.take_of_group(queue, &group) {
+                pull::end_waiting(broker, waiter);
+            }
+        }
         let body = if for_c {
             let offset_table = resets
                 .iter()
