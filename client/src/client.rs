@@ -286,15 +286,30 @@ impl Client {
     /// # Errors
     /// The last failure when `within` is over.
     pub async fn wait_for_route(&self, topic: &str, within: Duration) -> Result<Arc<Route>, Error> {
+        self.wait_for_route_that(topic, within, |route| {
+            if route.writable().is_empty() {
+                return Err(format!("topic \"{topic}\" has no writable queue yet"));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Asks for the route until `accept` takes it; its refusal becomes the error when time is up.
+    pub(crate) async fn wait_for_route_that(
+        &self,
+        topic: &str,
+        within: Duration,
+        accept: impl Fn(&Route) -> Result<(), String>,
+    ) -> Result<Arc<Route>, Error> {
         let deadline = tokio::time::Instant::now() + within;
         let mut pause = Duration::from_millis(5);
         loop {
             let error = match self.refresh_route(topic).await {
-                Ok(route) if !route.writable().is_empty() => return Ok(route),
-                Ok(_) => Error::new(
-                    ErrorKind::NoRoute,
-                    format!("topic \"{topic}\" has no writable queue yet"),
-                ),
+                Ok(route) => match accept(&route) {
+                    Ok(()) => return Ok(route),
+                    Err(why) => Error::new(ErrorKind::NoRoute, why),
+                },
                 Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => error,
             };

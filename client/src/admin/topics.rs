@@ -12,6 +12,7 @@ use rmq_protocol::route::perm;
 
 use super::Admin;
 use crate::error::{Error, ErrorKind};
+use crate::routes::Route;
 
 /// How long a created topic may take to appear in the routes.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
@@ -87,7 +88,7 @@ impl TopicSpec {
 }
 
 impl Admin {
-    /// Creates a topic at every master, or changes it where it exists, and waits until its route is known.
+    /// Creates a topic at every master, or changes it where it exists, and waits until the name server's route shows it at each of them.
     ///
     /// # Errors
     /// When the name is not allowed or a broker refuses; brokers before it have the topic then.
@@ -111,18 +112,34 @@ impl Admin {
             force: Some(false),
         };
         let doing = format!("creating topic \"{}\"", spec.name);
-        for (_, broker) in self.masters(spec.cluster.as_deref()).await? {
+        let masters = self.masters(spec.cluster.as_deref()).await?;
+        for (_, broker) in &masters {
             broker
                 .call(&request, b"")
                 .await
                 .map_err(|error| error.doing(&doing))?;
         }
-        if spec.perm & perm::WRITE != 0 && spec.write_queues > 0 {
-            self.client
-                .wait_for_route(&spec.name, VISIBLE_WITHIN)
-                .await
-                .map_err(|error| error.doing(&doing))?;
-        }
+        // Brokers tell the name servers after they answered.
+        let shown = |route: &Route| {
+            let missing = masters.iter().find(|(name, _)| {
+                !route.raw().queue_datas.iter().any(|data| {
+                    data.broker_name == *name
+                        && (data.read_queue_nums, data.write_queue_nums)
+                            == (spec.read_queues, spec.write_queues)
+                })
+            });
+            match missing {
+                Some((broker, _)) => Err(format!(
+                    "the name server does not show topic \"{}\" at broker \"{broker}\" yet",
+                    spec.name
+                )),
+                None => Ok(()),
+            }
+        };
+        self.client
+            .wait_for_route_that(&spec.name, VISIBLE_WITHIN, shown)
+            .await
+            .map_err(|error| error.doing(&doing))?;
         Ok(())
     }
 
