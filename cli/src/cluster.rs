@@ -23,14 +23,84 @@ pub(crate) struct ClusterOptions {
         global = true,
         value_name = "NAME",
         help_heading = "Cluster",
-        env = "RMQ_CONTEXT"
+        env = "RMQ_CONTEXT",
+        add = crate::completion::context_completer()
     )]
     pub(crate) context: Option<String>,
 
-    /// Time limit of one request, in seconds.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 5, help_heading = "Cluster",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) timeout: u64,
+    /// Time limit of one request: 10s, or seconds. Default 5s.
+    #[arg(long, global = true, value_name = "TIME", help_heading = "Cluster", value_parser = parse_timeout)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Tries more when a server cannot be reached or does not answer, for commands that can be repeated.
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Cluster"
+    )]
+    pub(crate) retries: u32,
+
+    /// The namespace of Kubernetes: what `export` writes and `apply` takes.
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster", value_parser = parse_namespace)]
+    pub(crate) namespace: Option<String>,
+
+    /// Print times in UTC.
+    #[arg(long, global = true)]
+    pub(crate) utc: bool,
+}
+
+/// No request waits longer, whatever `wait` is allowed.
+const MAX_REQUEST: Duration = Duration::from_secs(3_600);
+
+impl ClusterOptions {
+    /// Without a command line: as the environment and the configuration say.
+    pub(crate) fn of_environment(timeout: Duration) -> Self {
+        Self {
+            nameserver: None,
+            context: std::env::var("RMQ_CONTEXT")
+                .ok()
+                .filter(|name| !name.is_empty()),
+            timeout: Some(timeout),
+            retries: 0,
+            namespace: None,
+            utc: false,
+        }
+    }
+}
+
+/// Time limit of one request when nobody says otherwise.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let length = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => crate::when::parse_length(text)?,
+    };
+    if length.is_zero() || length > Duration::from_secs(86_400) {
+        return Err("it lies between 1ms and 1d".to_owned());
+    }
+    Ok(length)
+}
+
+/// With mqadmin, `-n` is the name server; here it is kubectl's namespace.
+fn parse_namespace(text: &str) -> Result<String, String> {
+    if text.contains([':', ';', '.']) {
+        return Err(format!(
+            "-n is the namespace; for a name server write --nameserver {text}"
+        ));
+    }
+    let is_fine = !text.is_empty()
+        && text.len() <= 63
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_fine {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has lower-case letters, digits and '-', at most 63".to_owned())
+    }
 }
 
 /// A connected cluster.
@@ -38,6 +108,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// For messages: which name servers, and who said so.
     pub(crate) name: String,
+    /// Print times in UTC.
+    pub(crate) utc: bool,
 }
 
 impl Cluster {
@@ -48,12 +120,27 @@ impl Cluster {
         let (url, source) = resolve(options)?;
         let name = format!("{url} ({source})");
         output.detail(&format!("cluster: {name}"));
+        Self::open(url, name, options).await
+    }
+
+    /// As [`Cluster::connect`], for names that are looked up while somebody waits for a completion.
+    pub(crate) async fn connect_quietly(options: &ClusterOptions) -> Result<Self, Failure> {
+        let (url, source) = resolve(options)?;
+        let name = format!("{url} ({source})");
+        Self::open(url, name, options).await
+    }
+
+    async fn open(url: String, name: String, options: &ClusterOptions) -> Result<Self, Failure> {
         let client = Client::builder(url)
-            .request_timeout(Duration::from_secs(options.timeout))
+            .request_timeout(options.timeout.unwrap_or(REQUEST_TIMEOUT).min(MAX_REQUEST))
             .connect()
             .await
             .map_err(|error| Failure::of("cannot connect to the cluster", &name, error))?;
-        Ok(Self { client, name })
+        Ok(Self {
+            client,
+            name,
+            utc: options.utc,
+        })
     }
 
     /// A failure of a request to this cluster.
@@ -65,6 +152,13 @@ impl Cluster {
     pub(crate) async fn topic_failed(&self, topic: &str, error: rmq_client::Error) -> Failure {
         if error.kind() != ErrorKind::NoRoute && error.kind() != ErrorKind::NotFound {
             return self.failed(format!("cannot read topic \"{topic}\""), error);
+        }
+        if self.client.refresh_route(topic).await.is_ok() {
+            // There is one, but none of its queues can be used.
+            return Failure::coded(&codes::DENIED, format!("topic \"{topic}\" cannot be used"))
+                .fact("asked", &self.name)
+                .cause(&error)
+                .try_this(format!("rmq-ctl doctor {topic}"));
         }
         let mut failure =
             Failure::coded(&codes::NO_ROUTE, format!("topic \"{topic}\" has no route"))
@@ -89,7 +183,7 @@ pub(crate) fn closest<'n>(name: &str, known: &'n [String]) -> Option<&'n str> {
 }
 
 /// Flag, then environment, then context, then this machine.
-fn resolve(options: &ClusterOptions) -> Result<(String, String), Failure> {
+pub(crate) fn resolve(options: &ClusterOptions) -> Result<(String, String), Failure> {
     let (text, source) = if let Some(addr) = &options.nameserver {
         (addr.clone(), "--nameserver".to_owned())
     } else if options.context.is_none()

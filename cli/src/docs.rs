@@ -50,6 +50,22 @@ fn verb(command: &Command, path: &str, page: &mut String) {
     }
 }
 
+/// `docs/reference/mqadmin.md`.
+fn mqadmin() -> String {
+    use crate::commands::mqadmin::{Here, ROWS, translate};
+    let mut page = String::from(
+        "# From `mqadmin` to `rmq-ctl`\n\nThe real `mqadmin` works with our servers too. `rmq-ctl mqadmin LINE` says what a line is here.\n\n| mqadmin | what it does | here |\n| --- | --- | --- |\n",
+    );
+    for row in ROWS {
+        let here = match row.here {
+            Here::Line(line) => format!("`rmq-ctl {}`", translate(line, &Default::default())),
+            Here::Out(why) => format!("not here: {why}"),
+        };
+        let _ = writeln!(page, "| {} | {} | {here} |", row.command, row.what);
+    }
+    page
+}
+
 /// Compares a generated page with the one under docs/, or writes it when `RMQ_UPDATE_DOCS` is set.
 fn check(page: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -73,6 +89,80 @@ fn the_page_of_errors_is_current() {
 #[test]
 fn the_page_of_verbs_is_current() {
     check("reference/cli.md", &cli());
+}
+
+#[test]
+fn options_do_not_clash() {
+    Args::command().debug_assert();
+    fn walk(command: &Command, above: &[String]) {
+        let mut names = above.to_vec();
+        for argument in command.get_arguments() {
+            let id = argument.get_id().to_string();
+            if !argument.is_global_set() {
+                assert!(
+                    !above.contains(&id),
+                    "{} has an option {id} that is global too",
+                    command.get_name()
+                );
+            } else {
+                names.push(id);
+            }
+        }
+        for inner in command.get_subcommands() {
+            walk(inner, &names);
+        }
+    }
+    walk(&Args::command(), &[]);
+}
+
+#[test]
+fn the_page_of_mqadmin_is_current() {
+    check("reference/mqadmin.md", &mqadmin());
+}
+
+/// Whether a line is one that this program understands.
+fn parses(line: &str) {
+    if let Err(error) = Args::command().try_get_matches_from(words(line)) {
+        panic!("{line}: {error}");
+    }
+}
+
+#[test]
+fn every_line_of_the_parity_table_parses() {
+    use crate::commands::mqadmin::{Here, ROWS, translate};
+    for row in ROWS {
+        let Here::Line(line) = row.here else {
+            continue;
+        };
+        // Without options, and with all of them.
+        let all = ('a'..='z').map(|letter| {
+            let value = match letter {
+                's' | 'e' if line.contains("!time") => "2026-01-31#09:00:00:000",
+                'b' if line.contains("{b!time}") => "2026-01-31#09:00:00:000",
+                'p' if line.contains("!perm") => "6",
+                'i' if line.contains("bench") => "1",
+                _ => "16",
+            };
+            (letter, value.to_owned())
+        });
+        for given in [Default::default(), all.collect()] {
+            let line = translate(line, &given);
+            let line = line
+                .replace("TIME", "10m")
+                .replace("@OFFSET", "@1")
+                .replace("16/16@16", "b/1@1");
+            parses(&format!("rmq-ctl {line}"));
+        }
+    }
+}
+
+#[test]
+fn every_line_of_the_recipes_parses() {
+    for recipe in crate::commands::cheat::RECIPES {
+        for (line, _) in recipe.lines {
+            parses(line.split(" > ").next().unwrap_or_default());
+        }
+    }
 }
 
 #[test]
@@ -100,10 +190,12 @@ fn every_verb_has_two_examples_that_parse() {
         );
         for example in examples {
             let line = example.split(" #").next().unwrap_or_default();
-            let line = line.split("| ").last().unwrap_or_default();
-            let words = words(line);
-            if let Err(error) = Args::command().try_get_matches_from(words) {
-                panic!("{example}: {error}");
+            for line in line.split(" | ") {
+                let line = line.split(" > ").next().unwrap_or_default();
+                let line = line.replace("source <(", "").replace(')', "");
+                if line.trim_start().starts_with("rmq-ctl ") {
+                    parses(line.trim());
+                }
             }
         }
     }
@@ -111,7 +203,6 @@ fn every_verb_has_two_examples_that_parse() {
 }
 
 /// Words as a shell sees them, for quotes of one kind.
-#[cfg(test)]
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (index, part) in line.split('\'').enumerate() {
@@ -131,7 +222,6 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-#[cfg(test)]
 fn line_ends_with_space(line: &str, quotes: usize) -> bool {
     let before: Vec<&str> = line.split('\'').take(quotes).collect();
     before.join("'").ends_with(' ')

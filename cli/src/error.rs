@@ -14,6 +14,7 @@ pub(crate) struct Failure {
     facts: Vec<(&'static str, String)>,
     cause: Option<String>,
     tries: Vec<String>,
+    is_silent: bool,
 }
 
 impl Failure {
@@ -26,6 +27,7 @@ impl Failure {
             facts: Vec::new(),
             cause: None,
             tries: Vec::new(),
+            is_silent: false,
         }
     }
 
@@ -51,6 +53,37 @@ impl Failure {
             _ => &codes::SERVER,
         };
         Self::coded(code, what).fact("asked", cluster).cause(&error)
+    }
+
+    /// Only the exit code: what there is to say was printed.
+    pub(crate) fn silent(exit: Exit) -> Self {
+        Self {
+            is_silent: true,
+            ..Self::new(exit, "")
+        }
+    }
+
+    /// Whether nothing is printed.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent
+    }
+
+    /// Whether trying again may help.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.exit == Exit::Unreachable
+    }
+
+    /// Whether a check found something: the command itself worked.
+    pub(crate) fn is_finding(&self) -> bool {
+        self.exit == Exit::CheckFailed
+    }
+
+    /// With another exit code where this one is lower.
+    pub(crate) fn exit_at_least(mut self, exit: Exit) -> Self {
+        if (self.exit as u8) < exit as u8 {
+            self.exit = exit;
+        }
+        self
     }
 
     /// The code, when it has one.

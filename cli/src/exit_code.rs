@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     Unreachable = 5,
     /// Something is in the way: a port is taken, another process holds the data.
     Conflict = 6,
+    /// Some of it was done; the output lists what was not.
+    Partly = 7,
     /// A check found a problem.
     CheckFailed = 10,
 }

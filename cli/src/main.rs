@@ -4,46 +4,58 @@ mod args;
 mod cluster;
 mod codes;
 mod commands;
+mod completion;
 mod config;
 #[cfg(test)]
 mod docs;
 mod error;
 mod exit_code;
+mod manifest;
+mod messages;
 mod output;
+mod plan;
+mod plot;
 mod render;
 mod when;
+mod write;
 mod yaml;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::{Args, Command};
+use crate::cluster::ClusterOptions;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    clap_complete::CompleteEnv::with_factory(Args::command).complete();
+    let args =
+        Args::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let output = Output::new(args.color, args.verbose > 0, args.quiet);
-    init_logs(args.verbose, args.quiet);
+    init_logs(args.verbose, args.quiet, args.trace_rpc);
     let cluster = &args.cluster;
-    let done = match args.command {
-        Command::Config(options) => commands::config::run(&options, cluster, &output),
-        Command::Create(options) => on_cluster(commands::create::run(&options, cluster, &output)),
-        Command::Delete(options) => on_cluster(commands::delete::run(&options, cluster, &output)),
-        Command::Describe(options) => {
-            on_cluster(commands::describe::run(&options, cluster, &output))
+    let mut left = if args.command.is_repeatable() {
+        cluster.retries
+    } else {
+        0
+    };
+    let mut pause = RETRY_PAUSE;
+    let done = loop {
+        match run(&args.command, cluster, &output) {
+            Err(failure) if left > 0 && failure.is_passing() => {
+                left -= 1;
+                output.error(&failure);
+                output.say(&format!(
+                    "trying again in {pause:?} ({left} more times after that)"
+                ));
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            }
+            done => break done,
         }
-        Command::Dev(options) => commands::dev::run(options, &output),
-        Command::Explain(options) => commands::explain::run(&options, &output),
-        Command::Find(options) => on_cluster(commands::find::run(&options, cluster, &output)),
-        Command::Get(options) => on_cluster(commands::get::run(&options, cluster, &output)),
-        Command::Lag(options) => on_cluster(commands::lag::run(&options, cluster, &output)),
-        Command::Offsets(options) => on_cluster(commands::offsets::run(&options, cluster, &output)),
-        Command::Send(options) => on_cluster(commands::send::run(&options, cluster, &output)),
-        Command::Tail(options) => on_cluster(commands::tail::run(&options, cluster, &output)),
-        Command::Version(options) => commands::version::run(&options, &output),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,6 +63,62 @@ fn main() -> ExitCode {
             output.error(&error);
             error.exit_code().into()
         }
+    }
+}
+
+/// First pause of --retries, and the longest; they double.
+const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const RETRY_PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The command line. Started as `kubectl-rmq` it is a plugin of kubectl and says so in its help.
+fn command() -> clap::Command {
+    let is_plugin = std::env::args_os().next().is_some_and(|program| {
+        std::path::Path::new(&program)
+            .file_stem()
+            .is_some_and(|name| name == "kubectl-rmq")
+    });
+    let command = Args::command();
+    if is_plugin {
+        command.bin_name("kubectl rmq").display_name("kubectl-rmq")
+    } else {
+        command
+    }
+}
+
+fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Apply(options) => on_cluster(commands::apply::apply(options, cluster, output)),
+        Command::Bench(options) => on_cluster(commands::bench::run(options, cluster, output)),
+        Command::Broker(options) => on_cluster(commands::broker::broker(options, cluster, output)),
+        Command::Cheat(options) => commands::cheat::run(options, output),
+        Command::Cluster(options) => {
+            on_cluster(commands::broker::cluster(options, cluster, output))
+        }
+        Command::Completion(options) => commands::completion::completion(options, output),
+        Command::Config(options) => commands::config::run(options, cluster, output),
+        Command::Consume(options) => on_cluster(commands::consume::run(options, cluster, output)),
+        Command::Create(options) => on_cluster(commands::create::run(options, cluster, output)),
+        Command::Delete(options) => on_cluster(commands::delete::run(options, cluster, output)),
+        Command::Describe(options) => on_cluster(commands::describe::run(options, cluster, output)),
+        Command::Dev(options) => commands::dev::run(options.clone(), output),
+        Command::Diff(options) => on_cluster(commands::apply::diff(options, cluster, output)),
+        Command::Dlq(options) => on_cluster(commands::dlq::run(options, cluster, output)),
+        Command::Doctor(options) => on_cluster(commands::doctor::run(options, cluster, output)),
+        Command::Explain(options) => commands::explain::run(options, output),
+        Command::Export(options) => on_cluster(commands::apply::export(options, cluster, output)),
+        Command::Find(options) => on_cluster(commands::find::run(options, cluster, output)),
+        Command::Get(options) => on_cluster(commands::get::run(options, cluster, output)),
+        Command::Health(options) => on_cluster(commands::health::run(options, cluster, output)),
+        Command::Lag(options) => on_cluster(commands::lag::run(options, cluster, output)),
+        Command::Manual(options) => commands::completion::manual(options, output),
+        Command::Mqadmin(options) => commands::mqadmin::run(options, output),
+        Command::Offsets(options) => on_cluster(commands::offsets::run(options, cluster, output)),
+        Command::Send(options) => on_cluster(commands::send::run(options, cluster, output)),
+        Command::Set(options) => on_cluster(commands::set::run(options, cluster, output)),
+        Command::Tail(options) => on_cluster(commands::tail::run(options, cluster, output)),
+        Command::Top(options) => on_cluster(commands::top::run(options, cluster, output)),
+        Command::Version(options) => commands::version::run(options, output),
+        Command::Wait(options) => on_cluster(commands::wait::run(options, cluster, output)),
     }
 }
 
@@ -64,7 +132,7 @@ fn on_cluster(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
 }
 
 /// Logs go to stderr. `RMQ_LOG` (a `tracing` filter such as `rmq_broker=debug`) wins over `-v` and `--quiet`.
-fn init_logs(verbose: u8, quiet: bool) {
+fn init_logs(verbose: u8, quiet: bool, trace_rpc: bool) {
     let level = match (quiet, verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
@@ -74,6 +142,10 @@ fn init_logs(verbose: u8, quiet: bool) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("RMQ_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let filter = match "rmq_rpc=trace".parse() {
+        Ok(rpc) if trace_rpc => filter.add_directive(rpc),
+        _ => filter,
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

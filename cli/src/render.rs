@@ -16,7 +16,7 @@ pub(crate) const API_VERSION: &str = "rmq-ctl/v1";
 /// Options of commands that print results.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RenderOptions {
-    /// table, wide, json, yaml, name, jsonpath=PATH or custom-columns=NAME:PATH,…
+    /// table, wide, json, yaml, name, jsonpath=PATH, custom-columns=NAME:PATH,… or schema (JSON schema of an item)
     #[arg(short = 'o', long = "output", value_name = "FORM", default_value = "table", value_parser = parse_form)]
     form: Form,
 
@@ -33,6 +33,7 @@ enum Form {
     Json,
     Yaml,
     Name,
+    Schema,
     Path(JsonPath),
     Columns(Vec<(String, JsonPath)>),
 }
@@ -56,8 +57,9 @@ fn parse_form(text: &str) -> Result<Form, String> {
         "json" => Ok(Form::Json),
         "yaml" => Ok(Form::Yaml),
         "name" => Ok(Form::Name),
+        "schema" => Ok(Form::Schema),
         _ => Err(
-            "known forms: table, wide, json, yaml, name, jsonpath=PATH, custom-columns=NAME:PATH,…"
+            "known forms: table, wide, json, yaml, name, schema, jsonpath=PATH, custom-columns=NAME:PATH,…"
                 .to_owned(),
         ),
     }
@@ -109,6 +111,8 @@ impl Row {
 pub(crate) struct Listing {
     /// As JSON names it, such as `TopicList`.
     pub(crate) kind: &'static str,
+    /// The JSON schema of an item.
+    pub(crate) schema: fn() -> Value,
     /// Before the name, such as `topic`.
     pub(crate) noun: &'static str,
     /// Columns of the table, then those that only `wide` has.
@@ -152,6 +156,7 @@ impl RenderOptions {
                     output.data(&format!("{}/{}", listing.noun, row.name));
                 }
             }
+            Form::Schema => output.data(&pretty(&(listing.schema)())),
             Form::Path(path) => print_path(path, &whole(), output)?,
             Form::Columns(columns) => {
                 let headers: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
@@ -180,6 +185,7 @@ impl RenderOptions {
     pub(crate) fn object(
         &self,
         kind: &str,
+        schema: fn() -> Value,
         name: &str,
         value: &Value,
         output: &Output,
@@ -194,6 +200,7 @@ impl RenderOptions {
             Form::Json => output.data(&pretty(&whole)),
             Form::Yaml => output.data(crate::yaml::write(&whole).trim_end()),
             Form::Name => output.data(&format!("{}/{name}", kind.to_lowercase())),
+            Form::Schema => output.data(&pretty(&schema())),
             Form::Path(path) => print_path(path, &whole, output)?,
             Form::Columns(_) => {
                 return Err(Failure::coded(
@@ -207,6 +214,53 @@ impl RenderOptions {
 
     fn table(&self, headers: &[&str], rows: Vec<Vec<String>>, output: &Output) {
         output.data(&table(headers, rows, self.no_headers, output.width()));
+    }
+}
+
+/// The JSON schema of a type.
+pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
+    schemars::schema_for!(T).to_value()
+}
+
+/// Options of commands that can look again and again.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WatchOptions {
+    /// Look again and again: every 2s, or as said. What changed is marked.
+    #[arg(short, long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = crate::when::parse_length)]
+    watch: Option<std::time::Duration>,
+}
+
+impl WatchOptions {
+    /// How often to look again.
+    pub(crate) fn every(&self) -> Option<std::time::Duration> {
+        self.watch
+    }
+
+    /// Calls `look` once, or again and again until the user interrupts. A failure that can pass is shown, not the end.
+    pub(crate) async fn run(
+        &self,
+        output: &Output,
+        mut look: impl AsyncFnMut() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Some(every) = self.watch else {
+            return look().await;
+        };
+        let mut ticks = tokio::time::interval(every.max(std::time::Duration::from_millis(100)));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut before: Option<String> = None;
+        loop {
+            ticks.tick().await;
+            output.begin_frame();
+            let looked = look().await;
+            before = Some(output.end_frame(before.as_deref()));
+            match looked {
+                Ok(()) => {}
+                Err(failure) if failure.is_passing() || failure.is_finding() => {
+                    output.error(&failure)
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 }
 

@@ -1,118 +1,11 @@
 //! The verbs as a user runs them: the real program against a real cluster, its streams and exit codes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Output, Stdio};
+mod common;
+
 use std::sync::OnceLock;
 
+use common::{Dev, Run, program};
 use serde_json::Value;
-
-/// One `rmq-ctl dev` for all tests here; each uses topics and groups of its own. It ends with its stdin's other end.
-struct Dev {
-    child: Child,
-    name_server: String,
-}
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rmq-ctl"));
-    for name in ["RMQ_LOG", "RMQ_URL", "NAMESRV_ADDR", "RMQ_CONTEXT"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-impl Dev {
-    fn start() -> Self {
-        let mut child = program()
-            .args([
-                "dev",
-                "--tmp",
-                "--port",
-                "0",
-                "--broker-port",
-                "0",
-                "--print-json",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("rmq-ctl starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("piped"))
-            .read_line(&mut line)
-            .expect("UTF-8");
-        let ready: Value = serde_json::from_str(&line).expect("a line of JSON");
-        let name_server = ready["nameServer"].as_str().expect("an address").to_owned();
-        Self { child, name_server }
-    }
-
-    fn run(&self, args: &[&str]) -> Run {
-        self.run_with(args, "")
-    }
-
-    fn run_with(&self, args: &[&str], stdin: &str) -> Run {
-        let mut child = program()
-            .args(args)
-            .args(["--nameserver", &self.name_server])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("rmq-ctl starts");
-        let mut input = child.stdin.take().expect("piped");
-        // A program that reads nothing may have ended already.
-        let _ = input.write_all(stdin.as_bytes());
-        drop(input);
-        Run::new(args, child.wait_with_output().expect("it ends"))
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        // It removes its folder when it is asked to end.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
-/// How a command ended.
-struct Run {
-    line: String,
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Run {
-    fn new(args: &[&str], output: Output) -> Self {
-        Self {
-            line: args.join(" "),
-            code: output.status.code().expect("not killed"),
-            out: String::from_utf8(output.stdout).expect("UTF-8"),
-            err: String::from_utf8(output.stderr).expect("UTF-8"),
-        }
-    }
-
-    #[track_caller]
-    fn ok(self) -> String {
-        assert_eq!(self.code, 0, "{}: {}", self.line, self.err);
-        self.out
-    }
-
-    #[track_caller]
-    fn fails(self, code: i32, says: &[&str]) {
-        assert_eq!(self.code, code, "{}: {}{}", self.line, self.out, self.err);
-        for text in says {
-            assert!(
-                self.err.contains(text),
-                "{}: {:?} not in {}",
-                self.line,
-                text,
-                self.err
-            );
-        }
-    }
-}
 
 /// All of it runs against one cluster, one step after the other: each step's state is the next one's ground.
 #[test]
@@ -293,7 +186,7 @@ fn messages(dev: &Dev) {
 }
 
 fn groups(dev: &Dev) {
-    dev.run(&["create", "group", "billing", "--retries", "3"])
+    dev.run(&["create", "group", "billing", "--max-attempts", "3"])
         .ok();
     let names = dev.run(&["get", "groups", "-o", "name"]).ok();
     assert!(names.lines().any(|line| line == "group/billing"), "{names}");

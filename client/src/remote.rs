@@ -66,9 +66,42 @@ impl Remote {
         fields: &(dyn FieldSource + Sync),
         body: &[u8],
     ) -> Result<Answer, Error> {
+        if tracing::enabled!(target: "rmq_rpc", tracing::Level::TRACE) {
+            return self.traced(code, fields, body).await;
+        }
         let frame = self.caller.call(code, fields, body, self.timeout).await?;
         Ok(Answer {
             frame,
+            addr: self.caller.addr().to_owned(),
+        })
+    }
+
+    /// As [`Remote::call_any`], with a line in the log of target `rmq_rpc`.
+    async fn traced(
+        &self,
+        code: i32,
+        fields: &(dyn FieldSource + Sync),
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let began = std::time::Instant::now();
+        let called = self.caller.call(code, fields, body, self.timeout).await;
+        let (addr, micros) = (self.caller.addr(), began.elapsed().as_micros());
+        let name = rmq_protocol::RequestCode::from_i32(code)
+            .map_or_else(|| "?".to_owned(), |code| format!("{code:?}"));
+        match &called {
+            Ok(frame) => tracing::trace!(
+                target: "rmq_rpc",
+                "{addr} {name}({code}) {} B -> {} {} B in {micros} µs",
+                body.len(),
+                frame.code(),
+                frame.body().len()
+            ),
+            Err(error) => {
+                tracing::trace!(target: "rmq_rpc", "{addr} {name}({code}) {} B -> {error} in {micros} µs", body.len())
+            }
+        }
+        Ok(Answer {
+            frame: called?,
             addr: self.caller.addr().to_owned(),
         })
     }

@@ -17,7 +17,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["rmq-protocol", "rmq-transport", "rmq-store"],
     ),
     ("rmq-client", &["rmq-protocol", "rmq-transport"]),
-    ("rmq-ctl", &["rmq-client", "rmq-namesrv", "rmq-broker"]),
+    ("rmq-crds", &[]),
+    (
+        "rmq-ctl",
+        &["rmq-client", "rmq-crds", "rmq-namesrv", "rmq-broker"],
+    ),
     // Users' tests get the servers themselves.
     (
         "rmq-testing",

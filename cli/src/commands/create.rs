@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use rmq_client::{ErrorKind, GroupSpec, TopicSpec};
 
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::Output;
+use crate::write::WriteOptions;
 
 /// Options of `create`.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ Examples:
 
 Examples:
   rmq-ctl create group billing
-  rmq-ctl create group billing --retries 3 --ordered"
+  rmq-ctl create group billing --max-attempts 3 --ordered"
     )]
     Group(GroupOptions),
 }
@@ -57,9 +57,8 @@ struct TopicOptions {
     /// Be content when it is there already, as it is.
     #[arg(long)]
     if_not_exists: bool,
-    /// Only say what would be done.
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    write: WriteOptions,
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +67,7 @@ struct GroupOptions {
     name: String,
     /// Attempts before a message goes to the dead letters.
     #[arg(long, default_value_t = 16)]
-    retries: u16,
+    max_attempts: u16,
     /// Its members consume in order.
     #[arg(long)]
     ordered: bool,
@@ -78,18 +77,17 @@ struct GroupOptions {
     /// Be content when it is there already, as it is.
     #[arg(long)]
     if_not_exists: bool,
-    /// Only say what would be done.
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    write: WriteOptions,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Perm {
-    read: bool,
-    write: bool,
+pub(super) struct Perm {
+    pub(super) read: bool,
+    pub(super) write: bool,
 }
 
-fn parse_perm(text: &str) -> Result<Perm, String> {
+pub(super) fn parse_perm(text: &str) -> Result<Perm, String> {
     let perm = |read, write| Ok(Perm { read, write });
     match text {
         "rw" | "wr" => perm(true, true),
@@ -105,6 +103,14 @@ pub(crate) async fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
+    let (name, write) = match &options.noun {
+        Noun::Topic(options) => (format!("topic/{}", options.name), &options.write),
+        Noun::Group(options) => (format!("group/{}", options.name), &options.write),
+    };
+    if write.is_client_run() {
+        output.data(&format!("{name} would be created (no server was asked)"));
+        return Ok(());
+    }
     let cluster = Cluster::connect(cluster, output).await?;
     match &options.noun {
         Noun::Topic(options) => topic(options, &cluster, output).await,
@@ -130,7 +136,7 @@ async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Re
     if let Some(of) = &options.cluster {
         spec = spec.cluster(of);
     }
-    if options.dry_run {
+    if options.write.dry_run.is_some() {
         output.data(&format!(
             "topic/{name} would be created with {} queues at each broker",
             options.queues
@@ -157,12 +163,12 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
         return already("group", name, options.if_not_exists, cluster, output);
     }
     let mut spec = GroupSpec::new(name)
-        .retries(options.retries)
+        .retries(options.max_attempts)
         .broadcasting(!options.no_broadcast);
     if options.ordered {
         spec = spec.ordered();
     }
-    if options.dry_run {
+    if options.write.dry_run.is_some() {
         output.data(&format!("group/{name} would be created"));
         return Ok(());
     }
@@ -191,11 +197,4 @@ fn already(
             .try_this(format!("rmq-ctl describe {noun} {name}"))
             .try_this("add --if-not-exists to be content with it"),
     )
-}
-
-/// A change that nobody agreed to.
-pub(super) fn unconfirmed(what: &str) -> Failure {
-    Failure::coded(&codes::UNCONFIRMED, format!("{what}: not confirmed"))
-        .because("nobody could be asked, or the answer was no")
-        .try_this("add --yes to go on without a question")
 }

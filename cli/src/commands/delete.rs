@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::create::unconfirmed;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
 use crate::output::Output;
+use crate::write::WriteOptions;
 
 /// Options of `delete`.
 #[derive(Debug, Args)]
@@ -38,18 +38,24 @@ Examples:
   rmq-ctl delete group billing --offsets --yes"
     )]
     Group(GroupOptions),
+    /// Delete a value that the name servers keep.
+    #[command(
+        hide = true,
+        after_help = "Changes state. Without a terminal it needs --yes.
+
+Examples:
+  rmq-ctl delete kv ORDER_TOPIC_CONFIG orders --dry-run
+  rmq-ctl delete kv ORDER_TOPIC_CONFIG orders --yes"
+    )]
+    Kv(KvOptions),
 }
 
 #[derive(Debug, Args)]
 struct Common {
     /// Its name.
     name: String,
-    /// Go on without a question.
-    #[arg(short, long)]
-    yes: bool,
-    /// Only say what would be done.
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    write: WriteOptions,
 }
 
 #[derive(Debug, Args)]
@@ -61,15 +67,41 @@ struct GroupOptions {
     offsets: bool,
 }
 
+#[derive(Debug, Args)]
+struct KvOptions {
+    /// The namespace of the values, such as ORDER_TOPIC_CONFIG.
+    space: String,
+    /// The name of the value.
+    key: String,
+    #[command(flatten)]
+    write: WriteOptions,
+}
+
 pub(crate) async fn run(
     options: &Options,
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
+    let (name, write) = match &options.noun {
+        Noun::Topic(options) => (format!("topic/{}", options.name), &options.write),
+        Noun::Group(options) => (
+            format!("group/{}", options.common.name),
+            &options.common.write,
+        ),
+        Noun::Kv(options) => (
+            format!("kv/{}/{}", options.space, options.key),
+            &options.write,
+        ),
+    };
+    if write.is_client_run() {
+        output.data(&format!("{name} would be deleted (no server was asked)"));
+        return Ok(());
+    }
     let cluster = Cluster::connect(cluster, output).await?;
     match &options.noun {
         Noun::Topic(options) => topic(options, &cluster, output).await,
         Noun::Group(options) => group(options, &cluster, output).await,
+        Noun::Kv(options) => kv(options, &cluster, output).await,
     }
 }
 
@@ -86,11 +118,26 @@ async fn topic(options: &Common, cluster: &Cluster, output: &Output) -> Result<(
         .iter()
         .map(|(_, offsets)| offsets.max_offset - offsets.min_offset)
         .sum();
-    let what = format!(
-        "topic \"{name}\" with {messages} messages in {} queues",
+    let mut what = format!(
+        "delete topic \"{name}\" with {messages} messages in {} queues",
         stats.offset_table.0.len()
     );
-    if !agreed(options, &what, output)? {
+    let mut unread = 0;
+    for group in admin.groups_of_topic(name).await.unwrap_or_default() {
+        let lag = super::lag::of_group(cluster, &group)
+            .await
+            .unwrap_or_default();
+        unread += lag
+            .iter()
+            .filter(|queue| queue.topic == *name)
+            .map(|queue| queue.lag)
+            .sum::<i64>();
+    }
+    if unread > 0 {
+        what.push_str(&format!(", {unread} of them not consumed yet"));
+    }
+    let typed = (unread > 0).then_some(name.as_str());
+    if !options.write.agreed(&what, typed, output)? {
         return Ok(());
     }
     admin
@@ -107,21 +154,27 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
     let admin = cluster.client.admin();
     let known = admin.groups().await.map_err(failed)?;
     if !known.contains(name) {
-        return Err(
+        let mut failure =
             Failure::coded(&codes::NOT_FOUND, format!("there is no group \"{name}\""))
-                .fact("asked", &cluster.name),
-        );
+                .fact("asked", &cluster.name);
+        if let Some(close) = crate::cluster::closest(name, &known) {
+            failure = failure.try_this(format!("rmq-ctl delete group {close}   (close match)"));
+        }
+        return Err(failure);
     }
-    let offsets = if options.offsets {
-        " and its offsets"
-    } else {
-        ""
-    };
-    if !agreed(
-        &options.common,
-        &format!("group \"{name}\"{offsets}"),
-        output,
-    )? {
+    let online = super::get::members(cluster, name)
+        .await
+        .map_err(failed)?
+        .len();
+    let mut what = format!("delete group \"{name}\"");
+    if options.offsets {
+        what.push_str(" and its offsets");
+    }
+    if online > 0 {
+        what.push_str(&format!(", which has {online} members online"));
+    }
+    let typed = (online > 0).then_some(name.as_str());
+    if !options.common.write.agreed(&what, typed, output)? {
         return Ok(());
     }
     admin
@@ -132,14 +185,23 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
     Ok(())
 }
 
-/// Whether to go on; false after a dry run.
-fn agreed(options: &Common, what: &str, output: &Output) -> Result<bool, Failure> {
-    if options.dry_run {
-        output.data(&format!("{what} would be deleted"));
-        return Ok(false);
+async fn kv(options: &KvOptions, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let (space, key) = (&options.space, &options.key);
+    let failed = |error| cluster.failed(format!("cannot delete \"{key}\" of {space}"), error);
+    let admin = cluster.client.admin();
+    let known = admin.kv(space).await.map_err(failed)?;
+    let Some(value) = known.get(key) else {
+        return Err(Failure::coded(
+            &codes::NOT_FOUND,
+            format!("there is no value \"{key}\" in {space}"),
+        )
+        .fact("asked", &cluster.name));
+    };
+    let what = format!("delete {space}/{key}, which is \"{value}\"");
+    if !options.write.agreed(&what, None, output)? {
+        return Ok(());
     }
-    if options.yes || output.ask(&format!("Delete {what}?")) {
-        return Ok(true);
-    }
-    Err(unconfirmed(&format!("deleting {what}")))
+    admin.delete_kv(space, key).await.map_err(failed)?;
+    output.data(&format!("kv/{space}/{key} deleted"));
+    Ok(())
 }

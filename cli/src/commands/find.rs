@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 use rmq_client::{PullOptions, Queue, ReceivedMessage};
 
-use super::tail::MessageItem;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::messages::MessageItem;
 use crate::output::Output;
-use crate::render::{Listing, RenderOptions, Row};
+use crate::render::{Listing, RenderOptions, Row, schema_of};
 use crate::when;
 
 /// Options of `find`.
@@ -60,9 +60,6 @@ struct MessageOptions {
     /// Most messages of each broker, for keys.
     #[arg(long, default_value_t = 32)]
     max: u16,
-    /// Print times in UTC.
-    #[arg(long)]
-    utc: bool,
     #[command(flatten)]
     render: RenderOptions,
 }
@@ -80,27 +77,49 @@ pub(crate) async fn run(
             .fact("asked", &cluster.name)
             .because("it was never stored under that name, or its time of retention is over"));
     }
+    options.render.list(&listed(&found, &cluster), output)
+}
+
+/// Messages with these ids, of which each tells its place.
+pub(super) async fn by_ids(ids: &[String], cluster: &Cluster) -> Result<Listing, Failure> {
+    if ids.is_empty() {
+        return Err(
+            Failure::coded(&codes::INVALID, "which messages: give their ids")
+                .try_this("rmq-ctl tail TOPIC   (lists messages of a topic)"),
+        );
+    }
+    let mut found = Vec::new();
+    for id in ids {
+        let message = by_offset_id(cluster, id).await;
+        found.extend(
+            message.map_err(|error| cluster.failed(format!("cannot find message {id}"), error))?,
+        );
+    }
+    Ok(listed(&found, cluster))
+}
+
+fn listed(found: &[ReceivedMessage], cluster: &Cluster) -> Listing {
     let rows = found.iter().map(|message| {
         let item = MessageItem::new(message);
         let cells = vec![
             message.message_id(),
             format!("{}@{}", message.queue(), message.queue_offset()),
-            when::show_time(message.store_ms(), options.utc),
+            when::show_time(message.store_ms(), cluster.utc),
             message.tag().unwrap_or("-").to_owned(),
             message.keys().collect::<Vec<_>>().join(" "),
             preview(message),
         ];
         Row::new(message.message_id(), cells, &item)
     });
-    let listing = Listing {
+    Listing {
         kind: "MessageList",
+        schema: schema_of::<MessageItem<'static>>,
         noun: "message",
         columns: &["ID", "PLACE", "STORED", "TAG", "KEYS", "BODY"],
         wide_columns: &[],
         rows: rows.collect(),
         empty: String::new(),
-    };
-    options.render.list(&listing, output)
+    }
 }
 
 fn preview(message: &ReceivedMessage) -> String {
@@ -157,7 +176,7 @@ async fn find(
     }
 }
 
-async fn by_offset_id(
+pub(super) async fn by_offset_id(
     cluster: &Cluster,
     id: &str,
 ) -> Result<Vec<ReceivedMessage>, rmq_client::Error> {

@@ -6,13 +6,15 @@ use clap::{Args, ValueEnum};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rmq_client::ErrorKind;
 use rmq_client::protocol::names::{is_dlq_topic, is_retry_topic, is_system_group, is_system_topic};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
+use crate::completion::{broker_completer, group_completer, topic_completer};
 use crate::error::Failure;
 use crate::output::Output;
-use crate::render::{Listing, RenderOptions, Row};
+use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
 use crate::when;
 
 /// Requests at once: enough to hide the way to the servers, few enough not to bother them.
@@ -28,6 +30,10 @@ Examples:
   rmq-ctl get groups -o name
   rmq-ctl get queues -t orders
   rmq-ctl get clients -g billing
+  rmq-ctl get clients --producers -t orders
+  rmq-ctl get config-keys --broker broker-a
+  rmq-ctl get messages 7F00000100002A9F0000000000000064
+  rmq-ctl get topics -w
   rmq-ctl get brokers -o jsonpath='{.items[*].address}'")]
 pub(crate) struct Options {
     /// What to list.
@@ -41,17 +47,28 @@ pub(crate) struct Options {
     #[arg(long)]
     all: bool,
 
-    /// The topic, for queues.
-    #[arg(short, long, value_name = "TOPIC", required_if_eq("noun", "queues"))]
+    /// The topic, for queues and producers.
+    #[arg(short, long, value_name = "TOPIC", required_if_eq("noun", "queues"), add = topic_completer())]
     topic: Option<String>,
 
     /// The group, for clients.
-    #[arg(short, long, value_name = "GROUP", required_if_eq("noun", "clients"))]
+    #[arg(short, long, value_name = "GROUP", add = group_completer())]
     group: Option<String>,
 
-    /// Print times in UTC.
-    #[arg(long)]
-    utc: bool,
+    /// Clients that send, instead of members of a group.
+    #[arg(long, conflicts_with = "group")]
+    producers: bool,
+
+    /// The broker, for config-keys.
+    #[arg(long, value_name = "BROKER", required_if_eq("noun", "config-keys"), add = broker_completer())]
+    broker: Option<String>,
+
+    /// Sort by this column of the table.
+    #[arg(long, value_name = "COLUMN")]
+    sort_by: Option<String>,
+
+    #[command(flatten)]
+    watch: WatchOptions,
 
     #[command(flatten)]
     render: RenderOptions,
@@ -81,6 +98,12 @@ enum Noun {
     /// Members of a group.
     #[value(alias = "client", alias = "c")]
     Clients,
+    /// Settings of a broker.
+    #[value(alias = "config-key", alias = "settings")]
+    ConfigKeys,
+    /// Messages, by their ids.
+    #[value(alias = "message", alias = "m")]
+    Messages,
 }
 
 pub(crate) async fn run(
@@ -89,14 +112,25 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let cluster = Cluster::connect(cluster, output).await?;
+    let look = async || {
+        let listing = listing(options, &cluster).await?;
+        options.render.list(&listing, output)
+    };
+    options.watch.run(output, look).await
+}
+
+async fn listing(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
     let mut listing = match options.noun {
-        Noun::Topics => topics(options, &cluster).await?,
-        Noun::Groups => groups(options, &cluster).await?,
-        Noun::Brokers => brokers(&cluster).await?,
-        Noun::Clusters => clusters(&cluster).await?,
-        Noun::Nameservers => name_servers(&cluster).await,
-        Noun::Queues => queues(options, &cluster).await?,
-        Noun::Clients => clients(options, &cluster).await?,
+        Noun::Topics => topics(options, cluster).await?,
+        Noun::Groups => groups(options, cluster).await?,
+        Noun::Brokers => brokers(cluster).await?,
+        Noun::Clusters => clusters(cluster).await?,
+        Noun::Nameservers => name_servers(cluster).await,
+        Noun::Queues => queues(options, cluster).await?,
+        Noun::Clients if options.producers => producers(options, cluster).await?,
+        Noun::Clients => clients(options, cluster).await?,
+        Noun::ConfigKeys => config_keys(options, cluster).await?,
+        Noun::Messages => return super::find::by_ids(&options.names, cluster).await,
     };
     if !options.names.is_empty() {
         let known: Vec<String> = listing.rows.iter().map(|row| row.name.clone()).collect();
@@ -113,10 +147,42 @@ pub(crate) async fn run(
         }
         listing.rows.retain(|row| options.names.contains(&row.name));
     }
-    options.render.list(&listing, output)
+    if let Some(column) = &options.sort_by {
+        sort(&mut listing, column)?;
+    }
+    Ok(listing)
 }
 
-#[derive(Serialize)]
+/// By a column: numbers by their value, the largest first; texts from A to Z.
+fn sort(listing: &mut Listing, column: &str) -> Result<(), Failure> {
+    let mut columns = listing.columns.iter().chain(listing.wide_columns);
+    let Some(index) = columns.position(|name| name.eq_ignore_ascii_case(column)) else {
+        let known: Vec<&str> = listing
+            .columns
+            .iter()
+            .chain(listing.wide_columns)
+            .copied()
+            .collect();
+        return Err(
+            Failure::coded(&codes::INVALID, format!("there is no column \"{column}\""))
+                .because(format!("known columns: {}", known.join(", "))),
+        );
+    };
+    let number = |row: &Row| {
+        row.cells
+            .get(index)
+            .and_then(|cell| cell.parse::<f64>().ok())
+    };
+    listing
+        .rows
+        .sort_by(|one, other| match (number(one), number(other)) {
+            (Some(one), Some(other)) => other.total_cmp(&one),
+            _ => one.cells.get(index).cmp(&other.cells.get(index)),
+        });
+    Ok(())
+}
+
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct TopicItem {
     name: String,
@@ -143,21 +209,32 @@ pub(crate) fn perm_text(perm: i32) -> String {
     text
 }
 
-async fn topics(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+/// Names of the topics, sorted; those of the system only with `all`.
+pub(crate) async fn topic_names(cluster: &Cluster, all: bool) -> Result<Vec<String>, Failure> {
     let failed = |error| cluster.failed("cannot list the topics", error);
-    let names = cluster.client.admin().topics().await.map_err(failed)?;
+    let mut names = cluster.client.admin().topics().await.map_err(failed)?;
     // Brokers register a topic under their own name and their cluster's.
     let info = cluster.client.cluster_info().await.map_err(failed)?;
-    let is_hidden = |name: &str| {
-        is_system_topic(name)
+    names.retain(|name| {
+        all || !(is_system_topic(name)
             || is_retry_topic(name)
             || is_dlq_topic(name)
             || info.cluster_addr_table.contains_key(name)
-            || info.broker_addr_table.contains_key(name)
-    };
-    let wanted = names
-        .into_iter()
-        .filter(|name| options.names.contains(name) || options.all || !is_hidden(name));
+            || info.broker_addr_table.contains_key(name))
+    });
+    Ok(names)
+}
+
+async fn topics(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+    let failed = |error| cluster.failed("cannot list the topics", error);
+    let mut wanted = topic_names(cluster, options.all).await?;
+    for name in &options.names {
+        if !wanted.contains(name) {
+            wanted.push(name.clone());
+        }
+    }
+    wanted.sort();
+    let wanted = wanted.into_iter();
     let items = stream::iter(wanted)
         .map(|name| async move {
             let route = match cluster.client.refresh_route(&name).await {
@@ -209,6 +286,7 @@ async fn topics(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
     });
     Ok(Listing {
         kind: "TopicList",
+        schema: schema_of::<TopicItem>,
         noun: "topic",
         columns: &["NAME", "QUEUES", "PERM"],
         wide_columns: &["CLUSTER", "BROKERS"],
@@ -217,7 +295,7 @@ async fn topics(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct GroupItem {
     name: String,
@@ -255,6 +333,7 @@ async fn groups(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
     });
     Ok(Listing {
         kind: "GroupList",
+        schema: schema_of::<GroupItem>,
         noun: "group",
         columns: &["NAME", "MEMBERS", "LAG"],
         wide_columns: &[],
@@ -263,7 +342,7 @@ async fn groups(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct BrokerItem {
     name: String,
@@ -322,6 +401,7 @@ async fn brokers(cluster: &Cluster) -> Result<Listing, Failure> {
     }
     Ok(Listing {
         kind: "BrokerList",
+        schema: schema_of::<BrokerItem>,
         noun: "broker",
         columns: &["NAME", "ROLE", "ADDRESS", "CLUSTER", "VERSION"],
         wide_columns: &["IN/S", "OUT/S", "DISK"],
@@ -330,7 +410,7 @@ async fn brokers(cluster: &Cluster) -> Result<Listing, Failure> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ClusterItem {
     name: String,
     brokers: Vec<String>,
@@ -348,6 +428,7 @@ async fn clusters(cluster: &Cluster) -> Result<Listing, Failure> {
     });
     Ok(Listing {
         kind: "ClusterList",
+        schema: schema_of::<ClusterItem>,
         noun: "cluster",
         columns: &["NAME", "BROKERS"],
         wide_columns: &["NAMES"],
@@ -356,7 +437,7 @@ async fn clusters(cluster: &Cluster) -> Result<Listing, Failure> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct NameServerItem {
     address: String,
@@ -388,6 +469,7 @@ async fn name_servers(cluster: &Cluster) -> Listing {
     }
     Listing {
         kind: "NameServerList",
+        schema: schema_of::<NameServerItem>,
         noun: "nameserver",
         columns: &["ADDRESS", "STATE"],
         wide_columns: &[],
@@ -396,7 +478,7 @@ async fn name_servers(cluster: &Cluster) -> Listing {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct QueueItem {
     name: String,
@@ -434,12 +516,13 @@ async fn queues(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
             item.max_offset.to_string(),
             item.messages.to_string(),
             when::show_age(item.last_store_time_ms, now),
-            when::show_time(item.last_store_time_ms, options.utc),
+            when::show_time(item.last_store_time_ms, cluster.utc),
         ];
         Row::new(item.name.clone(), cells, &item)
     });
     Ok(Listing {
         kind: "QueueList",
+        schema: schema_of::<QueueItem>,
         noun: "queue",
         columns: &["BROKER", "QUEUE", "MIN", "MAX", "MESSAGES", "LAST"],
         wide_columns: &["LAST STORED"],
@@ -448,14 +531,14 @@ async fn queues(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClientItem {
-    id: String,
-    address: String,
-    language: String,
+    pub(super) id: String,
+    pub(super) address: String,
+    pub(super) language: String,
     version: i32,
-    subscriptions: BTreeMap<String, String>,
+    pub(super) subscriptions: BTreeMap<String, String>,
 }
 
 /// Members of a group, each once, with what they subscribe to.
@@ -491,7 +574,12 @@ pub(super) async fn members(
 }
 
 async fn clients(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
-    let group = options.group.as_deref().unwrap_or_default();
+    let Some(group) = options.group.as_deref() else {
+        return Err(Failure::coded(
+            &codes::INVALID,
+            "clients of what: -g GROUP, or --producers",
+        ));
+    };
     let members = members(cluster, group).await.map_err(|error| {
         cluster.failed(format!("cannot list the members of \"{group}\""), error)
     })?;
@@ -511,10 +599,108 @@ async fn clients(options: &Options, cluster: &Cluster) -> Result<Listing, Failur
     });
     Ok(Listing {
         kind: "ClientList",
+        schema: schema_of::<ClientItem>,
         noun: "client",
         columns: &["ID", "ADDRESS", "LANGUAGE"],
         wide_columns: &["SUBSCRIPTIONS"],
         rows: rows.collect(),
         empty: format!("group \"{group}\" has no member online"),
+    })
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProducerItem {
+    id: String,
+    group: String,
+    broker: String,
+    address: String,
+    language: String,
+    version: i32,
+    last_seen_ms: i64,
+}
+
+async fn producers(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+    let failed = |error| cluster.failed("cannot list the producers", error);
+    let info = cluster.client.cluster_info().await.map_err(failed)?;
+    let mut brokers: Vec<String> = info.broker_addr_table.keys().cloned().collect();
+    if let Some(topic) = &options.topic {
+        // Producers announce groups, not topics: those at the topic's brokers are listed.
+        let route = match cluster.client.refresh_route(topic).await {
+            Ok(route) => route,
+            Err(error) => return Err(cluster.topic_failed(topic, error).await),
+        };
+        brokers.retain(|broker| route.master(broker).is_some());
+    }
+    if let Some(only) = &options.broker {
+        brokers.retain(|broker| broker == only);
+    }
+    let now = when::now_ms();
+    let mut rows = Vec::new();
+    for broker in brokers {
+        let table = cluster
+            .client
+            .admin()
+            .producers(&broker)
+            .await
+            .map_err(failed)?;
+        for (group, producers) in table.data {
+            for producer in producers {
+                let item = ProducerItem {
+                    id: producer.client_id,
+                    group: group.clone(),
+                    broker: broker.clone(),
+                    address: producer.remote_ip.trim_start_matches('/').to_owned(),
+                    language: producer.language,
+                    version: producer.version,
+                    last_seen_ms: producer.last_update_timestamp,
+                };
+                let cells = vec![
+                    item.id.clone(),
+                    item.group.clone(),
+                    item.broker.clone(),
+                    item.address.clone(),
+                    item.language.clone(),
+                    when::show_age(item.last_seen_ms, now),
+                ];
+                rows.push(Row::new(item.id.clone(), cells, &item));
+            }
+        }
+    }
+    Ok(Listing {
+        kind: "ProducerList",
+        schema: schema_of::<ProducerItem>,
+        noun: "client",
+        columns: &["ID", "GROUP", "BROKER", "ADDRESS", "LANGUAGE", "SEEN"],
+        wide_columns: &[],
+        rows,
+        empty: "no producer is connected".to_owned(),
+    })
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ConfigKeyItem {
+    name: String,
+    value: String,
+}
+
+async fn config_keys(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+    let broker = options.broker.as_deref().unwrap_or_default();
+    let config = cluster.client.admin().broker_config(broker).await;
+    let config = config.map_err(|error| {
+        cluster.failed(format!("cannot list the settings of \"{broker}\""), error)
+    })?;
+    let rows = config.into_iter().map(|(name, value)| {
+        let cells = vec![name.clone(), value.clone()];
+        Row::new(name.clone(), cells, &ConfigKeyItem { name, value })
+    });
+    Ok(Listing {
+        kind: "ConfigKeyList",
+        schema: schema_of::<ConfigKeyItem>,
+        noun: "config-key",
+        columns: &["NAME", "VALUE"],
+        wide_columns: &[],
+        rows: rows.collect(),
+        empty: format!("broker \"{broker}\" tells no settings"),
     })
 }

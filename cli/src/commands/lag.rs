@@ -1,38 +1,71 @@
 //! `rmq-ctl lag`: how far groups are behind. Reads only.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use rmq_client::protocol::names::is_system_group;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
+use crate::completion::{broker_completer, group_completer};
 use crate::error::Failure;
 use crate::output::Output;
-use crate::render::{Listing, RenderOptions, Row};
+use crate::plot;
+use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
 use crate::when;
+
+/// Groups that are asked for at once.
+const AT_ONCE: usize = 16;
+/// Points of a trend.
+const POINTS: usize = 60;
 
 /// Options of `lag`.
 #[derive(Debug, Args)]
-#[command(after_help = "Reads only. Exit code 10 when --fail-above is passed.
+#[command(
+    after_help = "Reads only. Exit code 10 when --fail-above or --fail-age is passed. With -w the lag of before is drawn, and how fast it changes.
 
 Examples:
   rmq-ctl lag
   rmq-ctl lag billing
-  rmq-ctl lag billing --fail-above 1000")]
+  rmq-ctl lag billing -w --plot
+  rmq-ctl lag billing --fail-above 1000
+  rmq-ctl lag billing --fail-age 5m"
+)]
 pub(crate) struct Options {
     /// The group, queue by queue. Default: all groups, the worst first.
+    #[arg(add = group_completer())]
     group: Option<String>,
 
     /// Fail with exit code 10 when a group is more messages behind.
     #[arg(long, value_name = "MESSAGES")]
     fail_above: Option<i64>,
 
+    /// Fail with exit code 10 when messages wait and the last one consumed is older.
+    #[arg(long, value_name = "TIME", value_parser = when::parse_length)]
+    fail_age: Option<Duration>,
+
+    /// Only queues of this broker.
+    #[arg(long, value_name = "NAME", add = broker_completer())]
+    broker: Option<String>,
+
+    /// Draw the whole lag over time; goes with -w.
+    #[arg(long, requires = "watch")]
+    plot: bool,
+
+    #[command(flatten)]
+    watch: WatchOptions,
+
     #[command(flatten)]
     render: RenderOptions,
 }
 
 /// How far a group is in one queue.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QueueLag {
     pub(crate) topic: String,
@@ -43,12 +76,18 @@ pub(crate) struct QueueLag {
     pub(crate) lag: i64,
     /// Store time of the last consumed message, Unix milliseconds; 0 when none.
     pub(crate) last_consumed_ms: i64,
+    /// The member that holds the queue; with one group only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct GroupLag {
     group: String,
     lag: i64,
+    /// Store time of the message that was consumed longest ago in a queue with lag, Unix milliseconds; 0 when none.
+    oldest_consumed_ms: i64,
     topics: Vec<String>,
 }
 
@@ -70,8 +109,85 @@ pub(crate) async fn of_group(
             broker_offset: at.broker_offset,
             lag: at.broker_offset - at.consumer_offset,
             last_consumed_ms: at.last_timestamp,
+            owner: None,
         });
     Ok(queues.collect())
+}
+
+/// Which member holds which queue, as the members say themselves.
+async fn owners(
+    cluster: &Cluster,
+    group: &str,
+) -> Result<BTreeMap<(String, String, i32), String>, rmq_client::Error> {
+    let info = cluster.client.cluster_info().await?;
+    let mut owners = BTreeMap::new();
+    for member in super::get::members(cluster, group).await?.into_keys() {
+        for broker in info.broker_addr_table.keys() {
+            // A member that does not answer owns nothing that anybody could name.
+            let Ok(running) = cluster
+                .client
+                .admin()
+                .running_info(broker, group, &member)
+                .await
+            else {
+                continue;
+            };
+            for (queue, _) in running.mq_table.0 {
+                owners.insert(
+                    (queue.topic, queue.broker_name, queue.queue_id),
+                    member.clone(),
+                );
+            }
+            break;
+        }
+    }
+    Ok(owners)
+}
+
+/// The lag of before, by row.
+#[derive(Default)]
+struct Trends {
+    points: BTreeMap<String, Vec<(Instant, i64)>>,
+}
+
+impl Trends {
+    fn add(&mut self, name: &str, lag: i64) {
+        let points = self.points.entry(name.to_owned()).or_default();
+        points.push((Instant::now(), lag));
+        if points.len() > POINTS {
+            points.remove(0);
+        }
+    }
+
+    fn lags(&self, name: &str) -> Vec<f64> {
+        let points = self.points.get(name).map_or(&[][..], Vec::as_slice);
+        points.iter().map(|(_, lag)| *lag as f64).collect()
+    }
+
+    /// Messages a second that the lag changes by.
+    fn rate(&self, name: &str) -> Option<f64> {
+        let points = self.points.get(name)?;
+        let ((from, before), (to, now)) = (points.first()?, points.last()?);
+        let seconds = to.duration_since(*from).as_secs_f64();
+        (seconds > 0.0).then(|| (now - before) as f64 / seconds)
+    }
+
+    /// Trend, rate and time until nothing is left.
+    fn cells(&self, name: &str, lag: i64) -> Vec<String> {
+        let rate = self.rate(name);
+        let eta = match rate {
+            Some(rate) if rate < -0.01 && lag > 0 => {
+                let seconds = (lag as f64 / -rate) as i64;
+                when::show_age(1, 1 + seconds * 1_000)
+            }
+            _ => "-".to_owned(),
+        };
+        vec![
+            plot::sparkline(&self.lags(name)),
+            rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:+.1}/s")),
+            eta,
+        ]
+    }
 }
 
 pub(crate) async fn run(
@@ -80,26 +196,85 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let cluster = Cluster::connect(cluster, output).await?;
-    let (listing, worst) = match &options.group {
-        Some(group) => one(&cluster, group).await?,
-        None => all(&cluster).await?,
+    let trends = RefCell::new(Trends::default());
+    let look = async || {
+        let seen = match &options.group {
+            Some(group) => one(&cluster, group, options, &trends).await?,
+            None => all(&cluster, options, &trends).await?,
+        };
+        options.render.list(&seen.listing, output)?;
+        if options.plot {
+            let width = output.width().unwrap_or(80);
+            output.data(&plot::chart("lag", &trends.borrow().lags(WHOLE), width));
+        }
+        check(options, seen.worst.as_ref(), &cluster)
     };
-    options.render.list(&listing, output)?;
-    match (options.fail_above, worst) {
-        (Some(limit), Some((group, lag))) if lag > limit => Err(Failure::coded(
-            &codes::CHECK,
-            format!("group \"{group}\" is {lag} messages behind, more than {limit}"),
-        )
-        .fact("asked", &cluster.name)),
-        _ => Ok(()),
-    }
+    options.watch.run(output, look).await
 }
 
-type Worst = Option<(String, i64)>;
+/// Name of the trend of everything that is shown.
+const WHOLE: &str = "";
 
-async fn one(cluster: &Cluster, group: &str) -> Result<(Listing, Worst), Failure> {
+struct Seen {
+    listing: Listing,
+    worst: Option<Worst>,
+}
+
+struct Worst {
+    group: String,
+    lag: i64,
+    oldest_consumed_ms: i64,
+}
+
+fn check(options: &Options, worst: Option<&Worst>, cluster: &Cluster) -> Result<(), Failure> {
+    let Some(worst) = worst else {
+        return Ok(());
+    };
+    if let Some(limit) = options.fail_above
+        && worst.lag > limit
+    {
+        let what = format!(
+            "group \"{}\" is {} messages behind, more than {limit}",
+            worst.group, worst.lag
+        );
+        return Err(Failure::coded(&codes::CHECK, what).fact("asked", &cluster.name));
+    }
+    if let Some(limit) = options.fail_age
+        && worst.lag > 0
+        && worst.oldest_consumed_ms > 0
+    {
+        let age = when::now_ms() - worst.oldest_consumed_ms;
+        if u128::try_from(age).is_ok_and(|age| age > limit.as_millis()) {
+            let what = format!(
+                "group \"{}\" is behind, and what it consumed last was stored {} ago, more than {limit:?}",
+                worst.group,
+                when::show_age(worst.oldest_consumed_ms, when::now_ms())
+            );
+            return Err(Failure::coded(&codes::CHECK, what).fact("asked", &cluster.name));
+        }
+    }
+    Ok(())
+}
+
+/// The last consumption in the queue that waits longest.
+fn oldest(queues: &[QueueLag]) -> i64 {
+    let waiting = queues
+        .iter()
+        .filter(|queue| queue.lag > 0 && queue.last_consumed_ms > 0);
+    waiting
+        .map(|queue| queue.last_consumed_ms)
+        .min()
+        .unwrap_or(0)
+}
+
+async fn one(
+    cluster: &Cluster,
+    group: &str,
+    options: &Options,
+    trends: &RefCell<Trends>,
+) -> Result<Seen, Failure> {
     let failed = |error| cluster.failed(format!("cannot read the lag of \"{group}\""), error);
-    let queues = of_group(cluster, group).await.map_err(failed)?;
+    let mut queues = of_group(cluster, group).await.map_err(failed)?;
     if queues.is_empty() {
         let known = cluster.client.admin().groups().await.map_err(failed)?;
         if !known.iter().any(|name| name == group) {
@@ -112,10 +287,25 @@ async fn one(cluster: &Cluster, group: &str) -> Result<(Listing, Worst), Failure
             return Err(failure);
         }
     }
-    let total = queues.iter().map(|queue| queue.lag).sum();
+    if let Some(broker) = &options.broker {
+        queues.retain(|queue| queue.broker == *broker);
+    }
+    let owners = owners(cluster, group).await.map_err(failed)?;
+    let mut trends = trends.borrow_mut();
+    let total: i64 = queues.iter().map(|queue| queue.lag).sum();
+    trends.add(WHOLE, total);
+    let worst = Worst {
+        group: group.to_owned(),
+        lag: total,
+        oldest_consumed_ms: oldest(&queues),
+    };
     let now = when::now_ms();
-    let rows = queues.iter().map(|queue| {
-        let cells = vec![
+    let mut rows = Vec::with_capacity(queues.len());
+    for mut queue in queues {
+        let name = format!("{}/{}/{}", queue.topic, queue.broker, queue.queue);
+        let key = (queue.topic.clone(), queue.broker.clone(), queue.queue);
+        queue.owner = owners.get(&key).cloned();
+        let mut cells = vec![
             queue.topic.clone(),
             queue.broker.clone(),
             queue.queue.to_string(),
@@ -123,51 +313,96 @@ async fn one(cluster: &Cluster, group: &str) -> Result<(Listing, Worst), Failure
             queue.broker_offset.to_string(),
             queue.lag.to_string(),
             when::show_age(queue.last_consumed_ms, now),
+            queue.owner.clone().unwrap_or_else(|| "-".to_owned()),
         ];
-        let name = format!("{}/{}/{}", queue.topic, queue.broker, queue.queue);
-        Row::new(name, cells, queue)
-    });
+        if options.watch.every().is_some() {
+            trends.add(&name, queue.lag);
+            cells.splice(6..6, trends.cells(&name, queue.lag));
+        }
+        rows.push(Row::new(name, cells, &queue));
+    }
     let listing = Listing {
         kind: "QueueLagList",
+        schema: schema_of::<QueueLag>,
         noun: "queue",
-        columns: &["TOPIC", "BROKER", "QUEUE", "CONSUMED", "END", "LAG", "LAST"],
+        columns: if options.watch.every().is_some() {
+            &[
+                "TOPIC", "BROKER", "QUEUE", "CONSUMED", "END", "LAG", "TREND", "CHANGE", "ETA",
+                "LAST", "OWNER",
+            ]
+        } else {
+            &[
+                "TOPIC", "BROKER", "QUEUE", "CONSUMED", "END", "LAG", "LAST", "OWNER",
+            ]
+        },
         wide_columns: &[],
-        rows: rows.collect(),
+        rows,
         empty: format!("group \"{group}\" has consumed nothing yet"),
     };
-    Ok((listing, Some((group.to_owned(), total))))
+    Ok(Seen {
+        listing,
+        worst: Some(worst),
+    })
 }
 
-async fn all(cluster: &Cluster) -> Result<(Listing, Worst), Failure> {
+async fn all(
+    cluster: &Cluster,
+    options: &Options,
+    trends: &RefCell<Trends>,
+) -> Result<Seen, Failure> {
     let failed = |error| cluster.failed("cannot read the lag of the groups", error);
-    let mut groups = Vec::new();
-    for group in cluster.client.admin().groups().await.map_err(failed)? {
-        if is_system_group(&group) {
-            continue;
-        }
-        let queues = of_group(cluster, &group).await.map_err(failed)?;
-        let mut topics: Vec<String> = queues.iter().map(|queue| queue.topic.clone()).collect();
-        topics.dedup();
-        let lag = queues.iter().map(|queue| queue.lag).sum();
-        groups.push(GroupLag { group, lag, topics });
-    }
+    let names = cluster.client.admin().groups().await.map_err(failed)?;
+    let wanted = names.into_iter().filter(|group| !is_system_group(group));
+    let mut groups: Vec<GroupLag> = stream::iter(wanted)
+        .map(|group| async move {
+            let mut queues = of_group(cluster, &group).await?;
+            if let Some(broker) = &options.broker {
+                queues.retain(|queue| queue.broker == *broker);
+            }
+            let mut topics: Vec<String> = queues.iter().map(|queue| queue.topic.clone()).collect();
+            topics.dedup();
+            Ok(GroupLag {
+                group,
+                lag: queues.iter().map(|queue| queue.lag).sum(),
+                oldest_consumed_ms: oldest(&queues),
+                topics,
+            })
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+        .map_err(failed)?;
     groups.sort_by(|one, other| other.lag.cmp(&one.lag).then(one.group.cmp(&other.group)));
-    let worst = groups.first().map(|group| (group.group.clone(), group.lag));
+    let worst = groups.first().map(|group| Worst {
+        group: group.group.clone(),
+        lag: group.lag,
+        oldest_consumed_ms: group.oldest_consumed_ms,
+    });
+    let mut trends = trends.borrow_mut();
+    trends.add(WHOLE, groups.iter().map(|group| group.lag).sum());
+    let watched = options.watch.every().is_some();
     let rows = groups.iter().map(|group| {
-        let cells = vec![
-            group.group.clone(),
-            group.lag.to_string(),
-            group.topics.join(","),
-        ];
+        let mut cells = vec![group.group.clone(), group.lag.to_string()];
+        if watched {
+            trends.add(&group.group, group.lag);
+            cells.extend(trends.cells(&group.group, group.lag));
+        }
+        cells.push(group.topics.join(","));
         Row::new(group.group.clone(), cells, group)
     });
+    let rows = rows.collect();
     let listing = Listing {
         kind: "GroupLagList",
+        schema: schema_of::<GroupLag>,
         noun: "group",
-        columns: &["GROUP", "LAG", "TOPICS"],
+        columns: if watched {
+            &["GROUP", "LAG", "TREND", "CHANGE", "ETA", "TOPICS"]
+        } else {
+            &["GROUP", "LAG", "TOPICS"]
+        },
         wide_columns: &[],
-        rows: rows.collect(),
+        rows,
         empty: "there are no groups".to_owned(),
     };
-    Ok((listing, worst))
+    Ok(Seen { listing, worst })
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use rmq_client::Queue;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
@@ -9,8 +10,9 @@ use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::Output;
-use crate::render::{Listing, RenderOptions, Row};
+use crate::render::{Listing, RenderOptions, Row, schema_of};
 use crate::when;
+use crate::write::WriteOptions;
 
 /// Options of `offsets`.
 #[derive(Debug, Args)]
@@ -49,6 +51,15 @@ Examples:
   rmq-ctl offsets copy billing billing-2 -t orders --yes"
     )]
     Copy(CopyOptions),
+    /// Set single queues to offsets.
+    #[command(
+        after_help = "Changes state with --yes, otherwise shows what would change. The group's members must be offline.
+
+Examples:
+  rmq-ctl offsets set billing -t orders broker-a/0=100 broker-a/1=90
+  rmq-ctl offsets set billing -t orders broker-a/0=100 --yes"
+    )]
+    Set(SetOptions),
 }
 
 #[derive(Debug, Args)]
@@ -58,9 +69,8 @@ struct Common {
     /// The topic.
     #[arg(short, long)]
     topic: String,
-    /// Do it.
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    write: WriteOptions,
     #[command(flatten)]
     render: RenderOptions,
 }
@@ -75,6 +85,22 @@ struct ResetOptions {
     /// Only this queue: BROKER/QUEUE.
     #[arg(long, value_name = "BROKER/QUEUE")]
     queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct SetOptions {
+    #[command(flatten)]
+    common: Common,
+    /// Queues and their offsets.
+    #[arg(required = true, value_name = "BROKER/QUEUE=OFFSET", value_parser = parse_move)]
+    moves: Vec<(String, i64)>,
+}
+
+fn parse_move(text: &str) -> Result<(String, i64), String> {
+    text.split_once('=')
+        .and_then(|(queue, offset)| Some((queue.to_owned(), offset.parse().ok()?)))
+        .filter(|(_, offset)| *offset >= 0)
+        .ok_or_else(|| format!("\"{text}\" is not BROKER/QUEUE=OFFSET"))
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +133,7 @@ fn parse_target(text: &str) -> Result<Target, String> {
 }
 
 /// What becomes of one queue.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Move {
     broker: String,
@@ -129,6 +155,7 @@ pub(crate) async fn run(
         }
         What::Skip(options) => reset(options, Target::Latest, None, &cluster, output).await,
         What::Copy(options) => copy(options, &cluster, output).await,
+        What::Set(options) => set(options, &cluster, output).await,
     }
 }
 
@@ -200,7 +227,7 @@ async fn reset(
         Target::Offset(_) => None,
     };
     show(options, &moves, output)?;
-    if !options.yes {
+    if !options.write.goes_on() {
         output.say("nothing was changed; add --yes to do it");
         return Ok(());
     }
@@ -215,6 +242,46 @@ async fn reset(
         }
         _ => return Err(members_online(options, &online)),
     }
+    output.say("done");
+    Ok(())
+}
+
+async fn set(options: &SetOptions, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let common = &options.common;
+    let failed = |error| {
+        let what = format!("cannot set the offsets of group \"{}\"", common.group);
+        cluster.failed(what, error)
+    };
+    let admin = cluster.client.admin();
+    let mut moves = Vec::new();
+    for (queue, to) in &options.moves {
+        for queue in queues(&common.topic, Some(queue), cluster).await? {
+            let max = admin.max_offset(&queue).await.map_err(failed)?;
+            if *to > max {
+                return Err(
+                    Failure::coded(&codes::INVALID, format!("{queue} has no offset {to}"))
+                        .because(format!("its next message gets {max}")),
+                );
+            }
+            let from = admin
+                .committed_offset(&common.group, &queue)
+                .await
+                .map_err(failed)?;
+            moves.push((queue, from, *to));
+        }
+    }
+    let online = super::get::members(cluster, &common.group)
+        .await
+        .map_err(failed)?;
+    show(common, &moves, output)?;
+    if !common.write.goes_on() {
+        output.say("nothing was changed; add --yes to do it");
+        return Ok(());
+    }
+    if !online.is_empty() {
+        return Err(members_online(common, &online));
+    }
+    commit(common, &moves, cluster).await?;
     output.say("done");
     Ok(())
 }
@@ -255,7 +322,7 @@ async fn copy(options: &CopyOptions, cluster: &Cluster, output: &Output) -> Resu
         .await
         .map_err(failed)?;
     show(common, &moves, output)?;
-    if !common.yes {
+    if !common.write.goes_on() {
         output.say("nothing was changed; add --yes to do it");
         return Ok(());
     }
@@ -322,6 +389,7 @@ fn show(
     });
     let listing = Listing {
         kind: "OffsetMoveList",
+        schema: schema_of::<Move>,
         noun: "queue",
         columns: &["BROKER", "QUEUE", "FROM", "TO", "CHANGE"],
         wide_columns: &[],

@@ -111,7 +111,21 @@ const SYSTEM_PROPERTIES: &[&str] = &[
     "CLUSTER",
     "MIN_OFFSET",
     "MAX_OFFSET",
+    "ORIGIN_MESSAGE_ID",
+    "RETRY_TOPIC",
+    "RECONSUME_TIME",
+    "MAX_RECONSUME_TIMES",
+    "DLQ_ORIGIN_TOPIC",
+    "DLQ_ORIGIN_MESSAGE_ID",
+    "REAL_TOPIC",
+    "REAL_QID",
+    "DELAY",
 ];
+
+/// Whether the system sets a property itself, so that a copy of a message must not bring it.
+pub(super) fn is_system_property(name: &str) -> bool {
+    SYSTEM_PROPERTIES.contains(&name)
+}
 
 pub(crate) async fn run(
     options: &Options,
@@ -298,7 +312,7 @@ fn from_json(
         message = message.tag(tag);
     }
     for (name, value) in parsed.properties {
-        if !SYSTEM_PROPERTIES.contains(&name.as_str()) {
+        if !is_system_property(&name) {
             message = message.property(name, value);
         }
     }

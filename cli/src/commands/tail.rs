@@ -1,12 +1,12 @@
 //! `rmq-ctl tail`: reads a topic without a group. Reads only, and moves no offsets.
 
-use clap::{Args, ValueEnum};
-use rmq_client::{Filter, Position, Queue, ReceivedMessage};
-use serde::Serialize;
+use clap::Args;
+use rmq_client::{Filter, Position, Queue};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::messages::{ChoiceOptions, PrintOptions};
 use crate::output::Output;
 use crate::when;
 
@@ -52,83 +52,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TAGS", default_value = "*")]
     tag: String,
 
-    /// Only messages whose body contains this text.
-    #[arg(long, value_name = "TEXT")]
-    grep: Option<String>,
+    #[command(flatten)]
+    choice: ChoiceOptions,
 
     /// Stop after so many messages.
     #[arg(long, value_name = "N")]
     max: Option<u64>,
 
-    /// How messages are printed.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t = Form::Text, conflicts_with = "format")]
-    form: Form,
-
-    /// A form of your own for each message.
-    #[arg(long, value_name = "FORM")]
-    format: Option<String>,
-
-    /// Print times in UTC.
-    #[arg(long)]
-    utc: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// A line with place, time, tag and keys, then the body.
-    Text,
-    /// One JSON object a line.
-    Jsonl,
-    /// The bodies as they are, a line each.
-    Body,
-}
-
-/// A message as JSON. Bodies that are not UTF-8 come as `bodyHex`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct MessageItem<'m> {
-    topic: &'m str,
-    broker: &'m str,
-    queue: i32,
-    offset: i64,
-    id: String,
-    offset_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tag: Option<&'m str>,
-    keys: Vec<&'m str>,
-    born_ms: i64,
-    store_ms: i64,
-    reconsume_times: i32,
-    properties: std::collections::BTreeMap<&'m str, &'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_hex: Option<String>,
-}
-
-impl<'m> MessageItem<'m> {
-    pub(super) fn new(message: &'m ReceivedMessage) -> Self {
-        let body = std::str::from_utf8(message.body()).ok();
-        Self {
-            topic: message.topic(),
-            broker: message.queue().broker(),
-            queue: message.queue().id(),
-            offset: message.queue_offset(),
-            id: message.message_id(),
-            offset_id: message.offset_id().to_string(),
-            tag: message.tag(),
-            keys: message.keys().collect(),
-            born_ms: message.born_ms(),
-            store_ms: message.store_ms(),
-            reconsume_times: message.reconsume_times(),
-            properties: message.properties().collect(),
-            body,
-            body_hex: body.is_none().then(|| {
-                let digits = message.body().iter().map(|byte| format!("{byte:02x}"));
-                digits.collect()
-            }),
-        }
-    }
+    #[command(flatten)]
+    print: PrintOptions,
 }
 
 pub(crate) async fn run(
@@ -188,21 +120,15 @@ pub(crate) async fn run(
                 return Err(cluster.failed(format!("cannot read \"{}\"", options.topic), error));
             }
         };
-        if let Some(wanted) = &options.grep
-            && !contains(message.body(), wanted.as_bytes())
-        {
+        if !options.choice.takes(&message) {
             continue;
         }
-        print(&message, options, &mut text);
+        options.print.print(&message, cluster.utc, &mut text);
         printed += 1;
     }
     output.bytes(&text);
     output.flush();
     Ok(())
-}
-
-fn contains(body: &[u8], wanted: &[u8]) -> bool {
-    wanted.is_empty() || body.windows(wanted.len()).any(|part| part == wanted)
 }
 
 async fn queues(options: &Options, text: &str, cluster: &Cluster) -> Result<Vec<Queue>, Failure> {
@@ -231,71 +157,4 @@ async fn queues(options: &Options, text: &str, cluster: &Cluster) -> Result<Vec<
         .try_this(format!("rmq-ctl get queues -t {}", options.topic)));
     }
     Ok(wanted)
-}
-
-fn print(message: &ReceivedMessage, options: &Options, out: &mut Vec<u8>) {
-    if let Some(format) = &options.format {
-        return formatted(format, message, options.utc, out);
-    }
-    match options.form {
-        Form::Jsonl => {
-            // A struct of texts and numbers always becomes JSON.
-            let _ = serde_json::to_writer(&mut *out, &MessageItem::new(message));
-        }
-        Form::Body => out.extend_from_slice(message.body()),
-        Form::Text => {
-            let keys: Vec<&str> = message.keys().collect();
-            let head = format!(
-                "{}@{} {} {} [{}] ",
-                message.queue(),
-                message.queue_offset(),
-                when::show_time(message.store_ms(), options.utc),
-                message.tag().unwrap_or("-"),
-                keys.join(" ")
-            );
-            out.extend_from_slice(head.as_bytes());
-            match std::str::from_utf8(message.body()) {
-                Ok(text) => out.extend_from_slice(text.as_bytes()),
-                Err(_) => {
-                    let note = format!("({} bytes, not text)", message.body().len());
-                    out.extend_from_slice(note.as_bytes());
-                }
-            }
-        }
-    }
-    out.push(b'\n');
-}
-
-fn formatted(format: &str, message: &ReceivedMessage, utc: bool, out: &mut Vec<u8>) {
-    let mut letters = format.chars();
-    while let Some(letter) = letters.next() {
-        let text = match letter {
-            '%' => match letters.next() {
-                Some('t') => message.topic().to_owned(),
-                Some('b') => message.queue().broker().to_owned(),
-                Some('q') => message.queue().id().to_string(),
-                Some('o') => message.queue_offset().to_string(),
-                Some('i') => message.message_id(),
-                Some('k') => message.keys().collect::<Vec<_>>().join(" "),
-                Some('g') => message.tag().unwrap_or_default().to_owned(),
-                Some('s') => when::show_time(message.store_ms(), utc),
-                Some('v') => {
-                    out.extend_from_slice(message.body());
-                    continue;
-                }
-                Some('%') => "%".to_owned(),
-                Some(other) => format!("%{other}"),
-                None => "%".to_owned(),
-            },
-            '\\' => match letters.next() {
-                Some('n') => "\n".to_owned(),
-                Some('t') => "\t".to_owned(),
-                Some('\\') => "\\".to_owned(),
-                Some(other) => format!("\\{other}"),
-                None => "\\".to_owned(),
-            },
-            other => other.to_string(),
-        };
-        out.extend_from_slice(text.as_bytes());
-    }
 }

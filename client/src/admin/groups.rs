@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorKind};
 #[must_use]
 pub struct GroupSpec {
     config: SubscriptionGroupConfig,
+    brokers: Vec<String>,
 }
 
 impl GroupSpec {
@@ -28,6 +29,7 @@ impl GroupSpec {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             config: SubscriptionGroupConfig::new(name),
+            brokers: Vec::new(),
         }
     }
 
@@ -49,6 +51,12 @@ impl GroupSpec {
         self
     }
 
+    /// Only at these broker groups. Default: all.
+    pub fn brokers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.brokers = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Consumes in order.
     pub fn ordered(mut self) -> Self {
         self.config.consume_message_orderly = true;
@@ -59,7 +67,10 @@ impl GroupSpec {
 impl From<SubscriptionGroupConfig> for GroupSpec {
     /// All settings at once.
     fn from(config: SubscriptionGroupConfig) -> Self {
-        Self { config }
+        Self {
+            config,
+            brokers: Vec::new(),
+        }
     }
 }
 
@@ -72,7 +83,7 @@ impl Admin {
         validate_group(&spec.config.group_name)
             .map_err(|error| Error::invalid(error.to_string()))?;
         let body = spec.config.to_json();
-        for (_, broker) in self.masters(None).await? {
+        for (_, broker) in self.masters_named(None, &spec.brokers).await? {
             let created = broker
                 .call(&UpdateAndCreateSubscriptionGroup {}, &body)
                 .await;

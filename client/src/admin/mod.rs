@@ -1,8 +1,10 @@
 //! Administration: topics, groups, offsets, brokers.
 
 mod brokers;
+mod clients;
 mod groups;
 mod messages;
+mod name_servers;
 mod offsets;
 mod topics;
 
@@ -30,6 +32,31 @@ pub struct Admin {
 impl Admin {
     pub(crate) fn new(client: Client) -> Self {
         Self { client }
+    }
+
+    /// As [`Admin::masters`], but only those that are named; all when none is.
+    ///
+    /// # Errors
+    /// When a name is unknown.
+    async fn masters_named(
+        &self,
+        cluster: Option<&str>,
+        names: &[String],
+    ) -> Result<Vec<(String, Remote)>, Error> {
+        let mut masters = self.masters(cluster).await?;
+        if let Some(unknown) = names
+            .iter()
+            .find(|name| !masters.iter().any(|(known, _)| known == *name))
+        {
+            let known: Vec<_> = masters.iter().map(|(name, _)| name.as_str()).collect();
+            let what = format!(
+                "there is no broker \"{unknown}\" with a master; known brokers: {}",
+                known.join(", ")
+            );
+            return Err(Error::new(crate::ErrorKind::NotFound, what));
+        }
+        masters.retain(|(name, _)| names.is_empty() || names.contains(name));
+        Ok(masters)
     }
 
     /// All masters, by broker name; those of one cluster where one is named.

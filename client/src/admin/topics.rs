@@ -31,7 +31,9 @@ pub struct TopicSpec {
     perm: i32,
     order: bool,
     attributes: Vec<(String, String)>,
+    without: Vec<String>,
     cluster: Option<String>,
+    brokers: Vec<String>,
 }
 
 impl TopicSpec {
@@ -44,7 +46,9 @@ impl TopicSpec {
             perm: perm::READ | perm::WRITE,
             order: false,
             attributes: Vec::new(),
+            without: Vec::new(),
             cluster: None,
+            brokers: Vec::new(),
         }
     }
 
@@ -80,6 +84,18 @@ impl TopicSpec {
         self
     }
 
+    /// Removes an attribute from a topic that has it.
+    pub fn without_attribute(mut self, name: impl Into<String>) -> Self {
+        self.without.push(name.into());
+        self
+    }
+
+    /// Only at these broker groups. Default: all.
+    pub fn brokers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.brokers = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Only at the brokers of this cluster.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = Some(cluster.into());
@@ -98,6 +114,7 @@ impl Admin {
             .attributes
             .iter()
             .map(|(name, value)| format!("+{name}={value}"))
+            .chain(spec.without.iter().map(|name| format!("-{name}")))
             .collect();
         let request = UpdateAndCreateTopic {
             topic: spec.name.as_str().into(),
@@ -112,7 +129,9 @@ impl Admin {
             force: Some(false),
         };
         let doing = format!("creating topic \"{}\"", spec.name);
-        let masters = self.masters(spec.cluster.as_deref()).await?;
+        let masters = self
+            .masters_named(spec.cluster.as_deref(), &spec.brokers)
+            .await?;
         for (_, broker) in &masters {
             broker
                 .call(&request, b"")

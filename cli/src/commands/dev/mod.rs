@@ -21,7 +21,7 @@ use crate::exit_code::Exit;
 use crate::output::Output;
 
 /// Options of `dev`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   rmq-ctl dev
   rmq-ctl dev --tmp --topics orders,payments

@@ -1,0 +1,452 @@
+//! `rmq-ctl apply`, `diff` and `export`: topics and groups as YAML, the same that the operator takes.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::codes;
+use crate::error::Failure;
+use crate::exit_code::Exit;
+use crate::manifest::{self, Manifest, Manifests};
+use crate::output::Output;
+use crate::plan::{self, Action, Change};
+use crate::render::{Listing, RenderOptions, Row, schema_of, table};
+use crate::write::WriteOptions;
+
+/// Options of `apply`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Changes state. Asks before it takes something away from clients: fewer queues, a permission, consuming.
+
+Examples:
+  rmq-ctl apply -f topics.yaml
+  rmq-ctl apply -f manifests/ --dry-run
+  rmq-ctl export | rmq-ctl apply -f - --yes"
+)]
+pub(crate) struct ApplyOptions {
+    /// Files, folders, or - for stdin.
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    file: Vec<String>,
+
+    #[command(flatten)]
+    write: WriteOptions,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads only. Exit code 0: nothing would change; 1: something would; more: an error.
+
+Examples:
+  rmq-ctl diff -f topics.yaml
+  rmq-ctl diff -f manifests/ -o json"
+)]
+pub(crate) struct DiffOptions {
+    /// Files, folders, or - for stdin.
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    file: Vec<String>,
+
+    #[command(flatten)]
+    render: RenderOptions,
+}
+
+/// Options of `export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads only. What it prints is for `rmq-ctl apply` and, with the operator, for `kubectl apply`.
+
+Examples:
+  rmq-ctl export > cluster.yaml
+  rmq-ctl export topics -n shop --name-server-ref rmq
+  rmq-ctl export groups"
+)]
+pub(crate) struct ExportOptions {
+    /// What to print. Default: both.
+    #[arg(value_enum)]
+    nouns: Vec<ExportNoun>,
+
+    /// Name of the NameServer object that the manifests shall refer to.
+    #[arg(long, value_name = "NAME")]
+    name_server_ref: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ExportNoun {
+    /// Topics.
+    #[value(alias = "topic", alias = "t")]
+    Topics,
+    /// Consumer groups.
+    #[value(alias = "group", alias = "g")]
+    Groups,
+}
+
+/// Changes of all objects, in the order of the files.
+async fn plan_all(
+    manifests: &Manifests,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<Vec<Change>, Failure> {
+    for skipped in &manifests.skipped {
+        output.say(&format!("passed over {skipped}"));
+    }
+    let mut changes = Vec::with_capacity(manifests.objects.len());
+    for (object, place) in &manifests.objects {
+        let planned = plan::plan(cluster, object).await;
+        changes.push(planned.map_err(|failure| failure.fact("for", place))?);
+    }
+    Ok(changes)
+}
+
+pub(crate) async fn apply(
+    options: &ApplyOptions,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let manifests = manifest::load(&options.file, cluster.namespace.as_deref())?;
+    if options.write.is_client_run() {
+        for (object, _) in &manifests.objects {
+            output.data(&format!(
+                "{}/{} would be applied (no server was asked)",
+                object.noun(),
+                object.name()
+            ));
+        }
+        return Ok(());
+    }
+    let cluster = Cluster::connect(cluster, output).await?;
+    let changes = plan_all(&manifests, &cluster, output).await?;
+    let objects: Vec<(&Manifest, &Change)> = manifests
+        .objects
+        .iter()
+        .map(|(object, _)| object)
+        .zip(&changes)
+        .collect();
+    carry_out_all(&objects, &options.write, &cluster, output).await
+}
+
+/// Shows what is lost, asks, and makes the changes one by one; goes on after a failure and says which it were.
+pub(super) async fn carry_out_all(
+    objects: &[(&Manifest, &Change)],
+    write: &WriteOptions,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
+    let losses: Vec<String> = objects
+        .iter()
+        .flat_map(|(_, change)| {
+            change.losses().map(move |loss| {
+                format!(
+                    "{}/{}: {} {} -> {}",
+                    change.kind,
+                    change.name,
+                    loss.field,
+                    loss.from.as_deref().unwrap_or("-"),
+                    loss.to.as_deref().unwrap_or("-")
+                )
+            })
+        })
+        .collect();
+    if write.dry_run.is_some() {
+        for (_, change) in objects {
+            output.data(&would(change));
+        }
+        return Ok(());
+    }
+    if !losses.is_empty() {
+        output.heading("This takes something away from clients:");
+        for loss in &losses {
+            output.say(&format!("  {loss}"));
+        }
+        write.agreed("go on", None, output)?;
+    }
+    let mut failed = Vec::new();
+    for (object, change) in objects {
+        match plan::carry_out(cluster, object, change).await {
+            Ok(()) => output.data(&format!(
+                "{}/{} {}",
+                change.kind,
+                change.name,
+                match change.action {
+                    Action::Create => "created",
+                    Action::Update => "configured",
+                    Action::Same => "unchanged",
+                }
+            )),
+            Err(failure) => {
+                output.error(&failure);
+                failed.push((format!("{}/{}", change.kind, change.name), failure));
+            }
+        }
+    }
+    let done = objects.len() - failed.len();
+    match failed.pop() {
+        None => Ok(()),
+        Some((_, failure)) if done == 0 && failed.is_empty() => Err(failure),
+        Some((last, _)) => {
+            let mut names: Vec<String> = failed.into_iter().map(|(name, _)| name).collect();
+            names.push(last);
+            let exit = if done == 0 {
+                Exit::Failed
+            } else {
+                Exit::Partly
+            };
+            Err(Failure::new(
+                exit,
+                format!("{done} done, {} failed: {}", names.len(), names.join(", ")),
+            ))
+        }
+    }
+}
+
+fn would(change: &Change) -> String {
+    let head = format!("{}/{}", change.kind, change.name);
+    match change.action {
+        Action::Same => format!("{head} unchanged"),
+        Action::Create => format!("{head} would be created"),
+        Action::Update => {
+            let fields = change.fields.iter().map(|field| {
+                format!(
+                    "{} {} -> {}",
+                    field.field,
+                    field.from.as_deref().unwrap_or("-"),
+                    field.to.as_deref().unwrap_or("-")
+                )
+            });
+            let fields: Vec<String> = fields.collect();
+            format!("{head} would be changed: {}", fields.join(", "))
+        }
+    }
+}
+
+pub(crate) async fn diff(
+    options: &DiffOptions,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let differs = match differences(options, cluster, output).await {
+        Ok(differs) => differs,
+        // 1 means "differs", as with diff(1).
+        Err(failure) => return Err(failure.exit_at_least(Exit::Usage)),
+    };
+    if differs {
+        return Err(Failure::silent(Exit::Failed));
+    }
+    Ok(())
+}
+
+async fn differences(
+    options: &DiffOptions,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<bool, Failure> {
+    let manifests = manifest::load(&options.file, cluster.namespace.as_deref())?;
+    let cluster = Cluster::connect(cluster, output).await?;
+    let changes = plan_all(&manifests, &cluster, output).await?;
+    let mut rows = Vec::new();
+    for change in changes
+        .iter()
+        .filter(|change| change.action != Action::Same)
+    {
+        let name = format!("{}/{}", change.kind, change.name);
+        for field in &change.fields {
+            let cells = vec![
+                name.clone(),
+                field.field.clone(),
+                field.from.clone().unwrap_or_else(|| "-".to_owned()),
+                field.to.clone().unwrap_or_else(|| "-".to_owned()),
+                field.brokers.join(","),
+            ];
+            let value = json!({
+                "kind": change.kind, "name": change.name, "action": change.action, "field": field.field,
+                "from": field.from, "to": field.to, "brokers": field.brokers, "takesAway": field.takes_away,
+            });
+            rows.push(Row::new(name.clone(), cells, &value));
+        }
+    }
+    let differs = !rows.is_empty();
+    let listing = Listing {
+        kind: "ChangeList",
+        schema: schema_of::<Change>,
+        noun: "change",
+        columns: &["OBJECT", "FIELD", "IS", "WOULD BE", "BROKERS"],
+        wide_columns: &[],
+        rows,
+        empty: "nothing would change".to_owned(),
+    };
+    options.render.list(&listing, output)?;
+    Ok(differs)
+}
+
+pub(crate) async fn export(
+    options: &ExportOptions,
+    cluster_options: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    use rmq_client::protocol::names::is_system_group;
+    let cluster = Cluster::connect(cluster_options, output).await?;
+    let failed = |error| cluster.failed("cannot export", error);
+    let admin = cluster.client.admin();
+    let is_wanted = |noun| options.nouns.is_empty() || options.nouns.contains(&noun);
+    let mut names = Names::default();
+    let mut documents = Vec::new();
+    if is_wanted(ExportNoun::Topics) {
+        for topic in super::get::topic_names(&cluster, false).await? {
+            let configs = match admin.topic_config(&topic).await {
+                Ok(configs) => configs,
+                // Deleted while the list was read.
+                Err(error) if error.kind() == rmq_client::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            warn_if_different("topic", &topic, &configs, output);
+            let Some((_, config)) = configs.first() else {
+                continue;
+            };
+            let mut spec = plan::topic_manifest(config);
+            let object = names.object_name(&topic);
+            spec.topic_name = spec.topic_name.filter(|name| *name != object);
+            documents.push(document("Topic", &object, &spec, options, cluster_options));
+        }
+    }
+    if is_wanted(ExportNoun::Groups) {
+        names = Names::default();
+        for group in admin.groups().await.map_err(failed)? {
+            if is_system_group(&group) {
+                continue;
+            }
+            let configs = admin.group_config(&group).await.map_err(failed)?;
+            warn_if_different("group", &group, &configs, output);
+            let Some((_, config)) = configs.first() else {
+                continue;
+            };
+            let mut spec = plan::group_manifest(config);
+            let object = names.object_name(&group);
+            spec.group_name = spec.group_name.filter(|name| *name != object);
+            documents.push(document(
+                "SubscriptionGroup",
+                &object,
+                &spec,
+                options,
+                cluster_options,
+            ));
+        }
+    }
+    output.data(documents.join("---\n").trim_end());
+    Ok(())
+}
+
+fn warn_if_different<C: PartialEq>(
+    noun: &str,
+    name: &str,
+    configs: &[(String, C)],
+    output: &Output,
+) {
+    let differ = configs.windows(2).any(|pair| pair[0].1 != pair[1].1);
+    if differ {
+        let brokers: Vec<&str> = configs.iter().map(|(broker, _)| broker.as_str()).collect();
+        output.say(&format!(
+            "warning: {noun} \"{name}\" differs between its brokers ({}); the first one's settings are printed",
+            brokers.join(", ")
+        ));
+    }
+}
+
+fn document(
+    kind: &str,
+    name: &str,
+    spec: &impl serde::Serialize,
+    options: &ExportOptions,
+    cluster: &ClusterOptions,
+) -> String {
+    let mut metadata = json!({"name": name});
+    if let Some(namespace) = &cluster.namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let mut spec = json!(spec);
+    if let Some(name) = &options.name_server_ref {
+        spec["nameServerRef"] = json!({"name": name});
+    }
+    // In the order that people know.
+    let body = crate::yaml::write(&json!({"metadata": metadata, "spec": spec}));
+    format!(
+        "apiVersion: {}\nkind: {kind}\n{body}",
+        rmq_crds::API_VERSION
+    )
+}
+
+/// Names of Kubernetes objects for names of RocketMQ: lower case, no underscores, each once.
+#[derive(Default)]
+struct Names(std::collections::BTreeSet<String>);
+
+impl Names {
+    fn object_name(&mut self, name: &str) -> String {
+        let plain: String = name
+            .to_lowercase()
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        let plain: String = plain.trim_matches('-').chars().take(58).collect();
+        let plain = if plain.is_empty() {
+            "x".to_owned()
+        } else {
+            plain
+        };
+        let mut object = plain.clone();
+        let mut number = 2;
+        while !self.0.insert(object.clone()) {
+            object = format!("{plain}-{number}");
+            number += 1;
+        }
+        object
+    }
+}
+
+/// A table of changes for people, on stderr.
+pub(super) fn show(change: &Change, output: &Output) {
+    let rows: Vec<Vec<String>> = change
+        .fields
+        .iter()
+        .map(|field| {
+            vec![
+                field.field.clone(),
+                field.from.clone().unwrap_or_else(|| "-".to_owned()),
+                field.to.clone().unwrap_or_else(|| "-".to_owned()),
+                field.brokers.join(","),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        let text = table(
+            &["SETTING", "BEFORE", "AFTER", "BROKERS"],
+            rows,
+            false,
+            None,
+        );
+        output.say(&text);
+    }
+}
+
+/// A manifest that was made from arguments, not from a file.
+pub(super) fn invalid(what: impl Into<String>) -> Failure {
+    Failure::coded(&codes::INVALID, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_names_are_kubernetes_names_and_unique() {
+        let mut names = Names::default();
+        let made: Vec<String> = ["orders", "Orders", "a_b%c", "_", "_"]
+            .into_iter()
+            .map(|name| names.object_name(name))
+            .collect();
+        assert_eq!(made, ["orders", "orders-2", "a-b-c", "x", "x-2"]);
+    }
+}

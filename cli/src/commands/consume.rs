@@ -1,0 +1,188 @@
+//! `rmq-ctl consume`: as a real member of a group. Changes state: offsets move.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use rmq_client::{Deliveries, Filter, StartFrom};
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::codes;
+use crate::completion::{group_completer, topic_completer};
+use crate::error::Failure;
+use crate::messages::{ChoiceOptions, PrintOptions};
+use crate::output::Output;
+
+/// Between looks whether anything is left.
+const DRAIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// Options of `consume`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Changes state: the group's offsets move, and other members get fewer queues meanwhile. `tail` looks without that.
+
+Examples:
+  rmq-ctl consume orders -g billing --max 10
+  rmq-ctl consume orders -g billing --exit-when-drained -o body
+  rmq-ctl consume orders -g billing --ack ask
+  rmq-ctl consume orders -g debugging --ack none --from first"
+)]
+pub(crate) struct Options {
+    /// The topic.
+    #[arg(add = topic_completer())]
+    topic: String,
+
+    /// The group.
+    #[arg(short, long, add = group_completer())]
+    group: String,
+
+    /// What becomes of a printed message.
+    #[arg(long, value_enum, default_value_t = Ack::Auto)]
+    ack: Ack,
+
+    /// Where to begin in queues of which the group has no offset.
+    #[arg(long, value_enum, default_value_t = From::Last)]
+    from: From,
+
+    /// Only messages with one of these tags: A or "A || B".
+    #[arg(long, value_name = "TAGS", default_value = "*")]
+    tag: String,
+
+    #[command(flatten)]
+    choice: ChoiceOptions,
+
+    /// Stop after so many messages.
+    #[arg(long, value_name = "N")]
+    max: Option<u64>,
+
+    /// Stop when this member's queues have no message left.
+    #[arg(long)]
+    exit_when_drained: bool,
+
+    #[command(flatten)]
+    print: PrintOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ack {
+    /// It is acknowledged.
+    Auto,
+    /// It is given back: the group gets it again, later.
+    None,
+    /// You are asked for each: ack, retry, or dead letter.
+    Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum From {
+    /// At the oldest message.
+    First,
+    /// At the next message.
+    Last,
+}
+
+pub(crate) async fn run(
+    options: &Options,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    if options.ack == Ack::Ask && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        return Err(Failure::coded(
+            &codes::UNCONFIRMED,
+            "nobody can be asked: stdin is no terminal",
+        )
+        .try_this("--ack auto or --ack none"));
+    }
+    let cluster = Cluster::connect(cluster, output).await?;
+    if let Err(error) = cluster.client.refresh_route(&options.topic).await {
+        return Err(cluster.topic_failed(&options.topic, error).await);
+    }
+    let failed = |error| {
+        let what = format!(
+            "cannot consume \"{}\" as \"{}\"",
+            options.topic, options.group
+        );
+        cluster.failed(what, error)
+    };
+    let consumer = cluster
+        .client
+        .consumer(&options.group)
+        .subscribe(&options.topic, Filter::from(options.tag.as_str()))
+        .from(match options.from {
+            From::First => StartFrom::First,
+            From::Last => StartFrom::Last,
+        });
+    let mut deliveries = consumer.stream().await.map_err(failed)?;
+    let held = deliveries.consumer().assignment().len();
+    output.detail(&format!(
+        "member {} holds {held} queues",
+        cluster.client.id()
+    ));
+    let consumed = consume(options, &cluster, &mut deliveries, output).await;
+    // Offsets are committed whatever happened.
+    let ended = deliveries.shutdown().await.map_err(failed);
+    consumed?;
+    ended
+}
+
+async fn consume(
+    options: &Options,
+    cluster: &Cluster,
+    deliveries: &mut Deliveries,
+    output: &Output,
+) -> Result<(), Failure> {
+    let failed = |error| {
+        let what = format!(
+            "cannot consume \"{}\" as \"{}\"",
+            options.topic, options.group
+        );
+        cluster.failed(what, error)
+    };
+    let mut printed = 0;
+    let mut text = Vec::new();
+    while options.max.is_none_or(|max| printed < max) {
+        let next = tokio::select! {
+            next = deliveries.next() => next.map_err(failed)?,
+            _ = tokio::signal::ctrl_c() => break,
+            () = tokio::time::sleep(DRAIN_PAUSE), if options.exit_when_drained => {
+                if deliveries.consumer().lag().await.map_err(failed)? == 0 {
+                    break;
+                }
+                continue;
+            }
+        };
+        let Some(delivery) = next else {
+            break;
+        };
+        if !options.choice.takes(delivery.message()) {
+            delivery.ack().await.map_err(failed)?;
+            continue;
+        }
+        text.clear();
+        options
+            .print
+            .print(delivery.message(), cluster.utc, &mut text);
+        if !output.bytes(&text) {
+            delivery.retry().await.map_err(failed)?;
+            break;
+        }
+        output.flush();
+        printed += 1;
+        let settled = match options.ack {
+            Ack::Auto => delivery.ack().await,
+            Ack::None => delivery.retry().await,
+            Ack::Ask => {
+                match output.choose("What becomes of it? [a]ck, [r]etry, [d]ead letter, [q]uit") {
+                    'a' => delivery.ack().await,
+                    'd' => delivery.dead_letter("by hand").await,
+                    'r' => delivery.retry().await,
+                    _ => {
+                        delivery.retry().await.map_err(failed)?;
+                        break;
+                    }
+                }
+            }
+        };
+        settled.map_err(failed)?;
+    }
+    Ok(())
+}

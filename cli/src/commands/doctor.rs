@@ -1,0 +1,496 @@
+//! `rmq-ctl doctor`: why something does not work. Reads only.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+use rmq_client::protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic};
+use rmq_client::protocol::route::{ClusterInfo, TopicRoute, perm};
+use rmq_client::{Client, ClusterUrl, ErrorKind};
+
+use super::health::{Check, show};
+use crate::cluster::{Cluster, ClusterOptions, closest, resolve};
+use crate::codes;
+use crate::completion::{group_completer, topic_completer};
+use crate::error::Failure;
+use crate::output::Output;
+use crate::render::RenderOptions;
+
+/// Longest wait for one connection.
+const DIAL_WITHIN: Duration = Duration::from_secs(2);
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads only. Looks from here, as a client would: name servers, brokers, the topic's route, the way to each broker, the group.
+Exit code 0: nothing found; 10: a problem, with what to do about it.
+
+Examples:
+  rmq-ctl doctor
+  rmq-ctl doctor orders
+  rmq-ctl doctor orders -g billing"
+)]
+pub(crate) struct Options {
+    /// The topic that does not work.
+    #[arg(add = topic_completer())]
+    topic: Option<String>,
+
+    /// The group that does not get messages.
+    #[arg(short, long, add = group_completer())]
+    group: Option<String>,
+
+    #[command(flatten)]
+    render: RenderOptions,
+}
+
+pub(crate) async fn run(
+    options: &Options,
+    cluster_options: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let (url, source) = resolve(cluster_options)?;
+    let name = format!("{url} ({source})");
+    let parsed: ClusterUrl = url.parse().map_err(|error: rmq_client::UrlError| {
+        Failure::coded(&codes::INVALID, "the address of the cluster cannot be used").cause(&error)
+    })?;
+    let timeout = cluster_options.timeout.unwrap_or(Duration::from_secs(5));
+    let mut checks = Vec::new();
+    let mut working = Vec::new();
+    for addr in parsed.name_servers() {
+        let check = name_server(addr, timeout).await;
+        if check.is_fine {
+            working.push(addr.clone());
+        }
+        checks.push(check);
+    }
+    if working.is_empty() {
+        return finish(options, &checks, &name, output);
+    }
+    // Only those that work, so that no answer waits for the others.
+    let client = Client::builder(format!("rmq://{}", working.join(",")))
+        .request_timeout(timeout)
+        .connect()
+        .await
+        .map_err(|error| Failure::of("cannot connect to the cluster", &name, error))?;
+    let cluster = Cluster {
+        client,
+        name: name.clone(),
+        utc: cluster_options.utc,
+    };
+    let mut views = Vec::new();
+    for addr in &working {
+        let answer = cluster
+            .client
+            .remote(addr)
+            .call(&GetBrokerClusterInfo {}, b"")
+            .await;
+        if let Some(info) = answer
+            .ok()
+            .and_then(|answer| ClusterInfo::from_json(answer.body()).ok())
+        {
+            views.push((addr.clone(), info));
+        }
+    }
+    let none = views
+        .iter()
+        .all(|(_, info)| info.broker_addr_table.is_empty());
+    if none {
+        checks.push(Check::new(
+            "brokers-registered",
+            "cluster",
+            false,
+            "no broker is registered with the name servers: start one, or look at its log for why it cannot register; \
+             perhaps the brokers register with other name servers",
+        ));
+        return finish(options, &checks, &name, output);
+    }
+    checks.extend(agree(&views));
+    if let Some(topic) = &options.topic {
+        checks.extend(of_topic(topic, &working, &cluster).await);
+    }
+    checks.extend(ways(options.topic.as_deref(), &views, &cluster).await);
+    if let Some(group) = &options.group {
+        checks.extend(of_group(group, options.topic.as_deref(), &cluster).await);
+    }
+    finish(options, &checks, &name, output)
+}
+
+fn finish(options: &Options, checks: &[Check], name: &str, output: &Output) -> Result<(), Failure> {
+    show(checks, "DoctorReport", &options.render, name, output)
+}
+
+/// Whether a name server answers, and whether it is one.
+async fn name_server(addr: &str, timeout: Duration) -> Check {
+    let subject = format!("nameserver/{addr}");
+    if let Err(why) = dial(addr).await {
+        return Check::new(
+            "name-server-reachable",
+            subject,
+            false,
+            format!(
+                "{}: check the address, and that a name server runs there",
+                why.text(addr)
+            ),
+        );
+    }
+    let connected = Client::builder(format!("rmq://{addr}"))
+        .request_timeout(timeout)
+        .connect()
+        .await;
+    match connected {
+        Ok(_) => Check::new("name-server-reachable", subject, true, "answers"),
+        Err(error) if error.kind() == ErrorKind::Timeout => Check::new(
+            "name-server-speaks",
+            subject,
+            false,
+            "something listens there, but does not answer as a name server would; 9876 is the usual port",
+        ),
+        Err(error) => Check::new(
+            "name-server-speaks",
+            subject,
+            false,
+            format!("something answers there, but it is no name server (a broker?): {error}"),
+        ),
+    }
+}
+
+/// Why no connection came about.
+enum NoWay {
+    Unknown(String),
+    Refused,
+    Silent,
+    Other(String),
+}
+
+impl NoWay {
+    fn text(&self, addr: &str) -> String {
+        match self {
+            Self::Unknown(error) => format!("the name in {addr} is not known here ({error})"),
+            Self::Refused => format!("nothing listens at {addr}"),
+            Self::Silent => format!("no answer from {addr} within {DIAL_WITHIN:?}"),
+            Self::Other(error) => format!("cannot connect to {addr}: {error}"),
+        }
+    }
+}
+
+async fn dial(addr: &str) -> Result<(), NoWay> {
+    let looked_up = tokio::time::timeout(DIAL_WITHIN, tokio::net::lookup_host(addr)).await;
+    let addresses: Vec<_> = match looked_up {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => return Err(NoWay::Unknown(error.to_string())),
+        Err(_) => return Err(NoWay::Unknown("no answer of the name service".to_owned())),
+    };
+    let mut last = NoWay::Unknown("no address".to_owned());
+    for address in addresses {
+        let connected = tokio::net::TcpStream::connect(address);
+        match tokio::time::timeout(DIAL_WITHIN, connected).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                last = NoWay::Refused;
+            }
+            Ok(Err(error)) => last = NoWay::Other(error.to_string()),
+            Err(_) => last = NoWay::Silent,
+        }
+    }
+    Err(last)
+}
+
+/// Whether all name servers know the same brokers.
+fn agree(views: &[(String, ClusterInfo)]) -> Vec<Check> {
+    let mut names: Vec<&String> = views
+        .iter()
+        .flat_map(|(_, info)| info.broker_addr_table.keys())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| {
+            let missing: Vec<&str> = views
+                .iter()
+                .filter(|(_, info)| !info.broker_addr_table.contains_key(name))
+                .map(|(addr, _)| addr.as_str())
+                .collect();
+            let says = if missing.is_empty() {
+                "registered with every name server".to_owned()
+            } else {
+                format!(
+                    "not registered with {}: clients that ask there find no route; give the broker all name servers, and look at its log",
+                    missing.join(", ")
+                )
+            };
+            Check::new("name-servers-agree", format!("broker/{name}"), missing.is_empty(), says)
+        })
+        .collect()
+}
+
+async fn of_topic(topic: &str, name_servers: &[String], cluster: &Cluster) -> Vec<Check> {
+    let subject = format!("topic/{topic}");
+    let mut routes = Vec::new();
+    let mut without = Vec::new();
+    for addr in name_servers {
+        let request = GetRouteinfoByTopic {
+            topic: topic.into(),
+            accept_standard_json_only: Some(true),
+        };
+        let route = cluster.client.remote(addr).call(&request, b"").await;
+        match route
+            .ok()
+            .and_then(|answer| TopicRoute::from_json(answer.body()).ok())
+        {
+            Some(route) => routes.push(route),
+            None => without.push(addr.as_str()),
+        }
+    }
+    let Some(route) = routes.first() else {
+        let known = cluster.client.admin().topics().await.unwrap_or_default();
+        let hint = match closest(topic, &known) {
+            Some(close) => format!("; do you mean \"{close}\"?"),
+            None => String::new(),
+        };
+        let says = format!(
+            "no broker has the topic{hint} Create it with rmq-ctl create topic {topic}, or let brokers do it (autoCreateTopicEnable)"
+        );
+        return vec![Check::new("topic-exists", subject, false, says)];
+    };
+    let mut checks = vec![Check::new("topic-exists", &subject, true, "has a route")];
+    if !without.is_empty() {
+        checks.push(Check::new(
+            "route-everywhere",
+            &subject,
+            false,
+            format!(
+                "has no route at {}: clients that ask there fail",
+                without.join(", ")
+            ),
+        ));
+    }
+    let mut why = Vec::new();
+    let mut writable = 0;
+    let mut readable = 0;
+    for data in &route.queue_datas {
+        let has_master = route
+            .broker_datas
+            .iter()
+            .any(|group| group.broker_name == data.broker_name && group.master().is_some());
+        if perm::is_readable(data.perm) {
+            readable += data.read_queue_nums;
+        }
+        if !perm::is_writable(data.perm) {
+            why.push(format!(
+                "the write permission is off at {} (rmq-ctl set topic {topic} perm=rw, or rmq-ctl broker undrain {})",
+                data.broker_name, data.broker_name
+            ));
+        } else if !has_master {
+            why.push(format!("broker {} has no master", data.broker_name));
+        } else {
+            writable += data.write_queue_nums;
+        }
+    }
+    let says = if writable > 0 {
+        format!("{writable} queues can be written")
+    } else {
+        format!("no queue can be written: {}", why.join("; "))
+    };
+    checks.push(Check::new("topic-writable", &subject, writable > 0, says));
+    if readable == 0 {
+        checks.push(Check::new(
+            "topic-readable",
+            &subject,
+            false,
+            format!("no queue can be read (rmq-ctl set topic {topic} perm=rw)"),
+        ));
+    }
+    checks
+}
+
+/// Whether each broker can be reached from here.
+async fn ways(
+    topic: Option<&str>,
+    views: &[(String, ClusterInfo)],
+    cluster: &Cluster,
+) -> Vec<Check> {
+    let route = match topic {
+        Some(topic) => cluster.client.refresh_route(topic).await.ok(),
+        None => None,
+    };
+    let mut addresses = std::collections::BTreeMap::new();
+    for (_, info) in views {
+        for (name, data) in &info.broker_addr_table {
+            let concerns = route.as_ref().is_none_or(|route| {
+                route
+                    .raw()
+                    .broker_datas
+                    .iter()
+                    .any(|group| group.broker_name == *name)
+            });
+            if concerns {
+                for addr in data.broker_addrs.values() {
+                    addresses.insert(addr.clone(), name.clone());
+                }
+            }
+        }
+    }
+    let mut checks = Vec::new();
+    for (addr, name) in addresses {
+        let subject = format!("broker/{name}");
+        checks.push(match dial(&addr).await {
+            Ok(()) => Check::new("broker-reachable", subject, true, format!("{addr} can be reached")),
+            Err(NoWay::Refused) => Check::new(
+                "broker-reachable",
+                subject,
+                false,
+                format!("nothing listens at {addr}: the broker has died, and the name server still knows it for up to two minutes"),
+            ),
+            Err(why) if is_inner(&addr) => Check::new(
+                "client-outside",
+                subject,
+                false,
+                format!(
+                    "{}: the broker tells clients an address of its own network, and this client is outside. Run the client inside, \
+                     or let the broker advertise an address that works from here (advertise, or an external listener)",
+                    why.text(&addr)
+                ),
+            ),
+            Err(why) => Check::new("broker-reachable", subject, false, why.text(&addr)),
+        });
+    }
+    checks
+}
+
+/// Whether an address means something only inside a network: a private range, or a name without or with a cluster's domain.
+fn is_inner(addr: &str) -> bool {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => {
+            let [a, b, ..] = ip.octets();
+            ip.is_private() || ip.is_link_local() || (a == 100 && (64..128).contains(&b))
+        }
+        Ok(IpAddr::V6(ip)) => ip.segments()[0] & 0xfe00 == 0xfc00,
+        Err(_) => {
+            !host.contains('.')
+                || host.ends_with(".svc")
+                || host.ends_with(".local")
+                || host.ends_with(".internal")
+        }
+    }
+}
+
+async fn of_group(group: &str, topic: Option<&str>, cluster: &Cluster) -> Vec<Check> {
+    let subject = format!("group/{group}");
+    let admin = cluster.client.admin();
+    let mut checks = Vec::new();
+    match admin.group_config(group).await {
+        Ok(configs) => {
+            checks.push(Check::new(
+                "group-exists",
+                &subject,
+                true,
+                "is known to the brokers",
+            ));
+            let off: Vec<&str> = configs
+                .iter()
+                .filter(|(_, config)| !config.consume_enable)
+                .map(|(broker, _)| broker.as_str())
+                .collect();
+            if !off.is_empty() {
+                checks.push(Check::new(
+                    "group-consumes",
+                    &subject,
+                    false,
+                    format!(
+                        "consuming is switched off at {}: rmq-ctl set group {group} consume=true",
+                        off.join(", ")
+                    ),
+                ));
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let known = admin.groups().await.unwrap_or_default();
+            let hint = match closest(group, &known) {
+                Some(close) => format!("; do you mean \"{close}\"?"),
+                None => String::new(),
+            };
+            checks.push(Check::new(
+                "group-exists",
+                &subject,
+                false,
+                format!("no broker knows the group{hint} It appears with its first member, or by rmq-ctl create group {group}"),
+            ));
+            return checks;
+        }
+        Err(error) => {
+            checks.push(Check::new(
+                "group-exists",
+                &subject,
+                false,
+                error.to_string(),
+            ));
+            return checks;
+        }
+    }
+    match super::get::members(cluster, group).await {
+        Ok(members) if members.is_empty() => checks.push(Check::new(
+            "group-online",
+            &subject,
+            false,
+            "no member is online: the service does not run, or talks to another cluster",
+        )),
+        Ok(members) => {
+            checks.push(Check::new(
+                "group-online",
+                &subject,
+                true,
+                format!("{} members are online", members.len()),
+            ));
+            if let Some(topic) = topic
+                && !members
+                    .values()
+                    .any(|member| member.subscriptions.contains_key(topic))
+            {
+                checks.push(Check::new(
+                    "group-subscribes",
+                    &subject,
+                    false,
+                    format!("no member subscribes to \"{topic}\""),
+                ));
+            }
+        }
+        Err(error) => checks.push(Check::new(
+            "group-online",
+            &subject,
+            false,
+            error.to_string(),
+        )),
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_mean_something_only_inside() {
+        for addr in [
+            "10.1.2.3:10911",
+            "172.20.0.4:10911",
+            "192.168.1.1:1",
+            "100.64.0.1:1",
+            "broker-a-0.broker-a.shop.svc:10911",
+            "broker-a-0.broker-a.shop.svc.cluster.local:10911",
+            "broker-a:10911",
+            "[fd00::1]:10911",
+        ] {
+            assert!(is_inner(addr), "{addr}");
+        }
+        for addr in [
+            "8.8.8.8:10911",
+            "broker.example.com:10911",
+            "[2001:db8::1]:1",
+        ] {
+            assert!(!is_inner(addr), "{addr}");
+        }
+    }
+}

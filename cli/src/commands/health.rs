@@ -1,0 +1,268 @@
+//! `rmq-ctl health`: is the cluster well, and if not, why. Reads only.
+
+use std::time::Duration;
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::codes;
+use crate::error::Failure;
+use crate::output::Output;
+use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
+
+/// A disk that is fuller is a problem: brokers refuse messages at 90 %.
+const DISK_RATIO_MAX: f64 = 0.85;
+/// Between looks of --wait.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Options of `health`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Reads only. Exit code 0: all is well; 10: something is not.
+
+Examples:
+  rmq-ctl health
+  rmq-ctl health --wait=30s
+  rmq-ctl health -o json"
+)]
+pub(crate) struct Options {
+    /// Wait until all is well: for 60s at most, or as said.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = crate::when::parse_length)]
+    wait: Option<Duration>,
+
+    #[command(flatten)]
+    watch: WatchOptions,
+
+    #[command(flatten)]
+    render: RenderOptions,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Check {
+    /// Which rule, such as `name-server-answers`.
+    pub(crate) id: &'static str,
+    /// Of what, such as `broker/broker-a`.
+    pub(crate) subject: String,
+    pub(crate) is_fine: bool,
+    pub(crate) says: String,
+}
+
+impl Check {
+    pub(crate) fn new(
+        id: &'static str,
+        subject: impl Into<String>,
+        is_fine: bool,
+        says: impl Into<String>,
+    ) -> Self {
+        Self {
+            id,
+            subject: subject.into(),
+            is_fine,
+            says: says.into(),
+        }
+    }
+}
+
+/// Looks at name servers and brokers.
+pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
+    use rmq_client::protocol::requests::GetBrokerClusterInfo;
+    use rmq_client::protocol::route::ClusterInfo;
+    let mut checks = Vec::new();
+    let mut views: Vec<(String, ClusterInfo)> = Vec::new();
+    for addr in cluster.client.url().name_servers() {
+        let subject = format!("nameserver/{addr}");
+        let remote = cluster.client.remote(addr);
+        let info = match remote.call(&GetBrokerClusterInfo {}, b"").await {
+            Ok(answer) => ClusterInfo::from_json(answer.body()).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match info {
+            Ok(info) => {
+                let brokers = info.broker_addr_table.len();
+                checks.push(Check::new(
+                    "name-server-answers",
+                    subject,
+                    true,
+                    format!("answers, {brokers} broker groups"),
+                ));
+                views.push((addr.clone(), info));
+            }
+            Err(error) => checks.push(Check::new("name-server-answers", subject, false, error)),
+        }
+    }
+    let mut names: Vec<String> = views
+        .iter()
+        .flat_map(|(_, info)| info.broker_addr_table.keys().cloned())
+        .collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() && !views.is_empty() {
+        checks.push(Check::new(
+            "brokers-registered",
+            "cluster",
+            false,
+            "no broker is registered",
+        ));
+    }
+    for name in names {
+        let subject = format!("broker/{name}");
+        let missing: Vec<&str> = views
+            .iter()
+            .filter(|(_, info)| !info.broker_addr_table.contains_key(&name))
+            .map(|(addr, _)| addr.as_str())
+            .collect();
+        let says = if missing.is_empty() {
+            "registered with every name server".to_owned()
+        } else {
+            format!("not registered with {}", missing.join(", "))
+        };
+        checks.push(Check::new(
+            "broker-registered",
+            &subject,
+            missing.is_empty(),
+            says,
+        ));
+        let has_master = views.iter().any(|(_, info)| {
+            info.broker_addr_table
+                .get(&name)
+                .is_some_and(|data| data.master().is_some())
+        });
+        if !has_master {
+            checks.push(Check::new(
+                "broker-has-master",
+                &subject,
+                false,
+                "no master",
+            ));
+            continue;
+        }
+        checks.extend(of_broker(cluster, &name, &subject).await);
+    }
+    checks
+}
+
+async fn of_broker(cluster: &Cluster, name: &str, subject: &str) -> Vec<Check> {
+    let figures = match cluster.client.admin().runtime_info(name).await {
+        Ok(figures) => figures,
+        Err(error) => {
+            return vec![Check::new(
+                "broker-answers",
+                subject,
+                false,
+                error.to_string(),
+            )];
+        }
+    };
+    let mut checks = vec![Check::new("broker-answers", subject, true, "answers")];
+    if let Some(ratio) = figures
+        .get("commitLogDiskRatio")
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|ratio| *ratio >= 0.0)
+    {
+        let is_fine = ratio < DISK_RATIO_MAX;
+        checks.push(Check::new(
+            "broker-disk",
+            subject,
+            is_fine,
+            format!("{:.0} % of the disk is used", ratio * 100.0),
+        ));
+    }
+    if let Ok(config) = cluster.client.admin().broker_config(name).await
+        && let Some(perm) = config
+            .get("brokerPermission")
+            .and_then(|text| text.parse::<i32>().ok())
+    {
+        let is_fine = rmq_client::protocol::route::perm::is_writable(perm);
+        let says = if is_fine {
+            "takes messages"
+        } else {
+            "takes no messages: its write permission is off (rmq-ctl broker undrain, or brokerPermission)"
+        };
+        checks.push(Check::new("broker-writable", subject, is_fine, says));
+    }
+    checks
+}
+
+pub(crate) async fn run(
+    options: &Options,
+    cluster_options: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let deadline = options.wait.map(|wait| Instant::now() + wait);
+    let cluster = loop {
+        match (Cluster::connect(cluster_options, output).await, deadline) {
+            (Ok(cluster), _) => break cluster,
+            (Err(failure), Some(deadline)) if failure.is_passing() && Instant::now() < deadline => {
+                sleep(PAUSE).await;
+            }
+            (Err(failure), _) => return Err(failure),
+        }
+    };
+    let look = async || {
+        let mut checks = checks(&cluster).await;
+        while let Some(deadline) = deadline
+            && checks.iter().any(|check| !check.is_fine)
+            && Instant::now() < deadline
+        {
+            sleep(PAUSE).await;
+            checks = self::checks(&cluster).await;
+        }
+        show(
+            &checks,
+            "HealthList",
+            &options.render,
+            &cluster.name,
+            output,
+        )
+    };
+    options.watch.run(output, look).await
+}
+
+/// Prints checks, and fails when one is not fine.
+pub(super) fn show(
+    checks: &[Check],
+    kind: &'static str,
+    render: &RenderOptions,
+    cluster: &str,
+    output: &Output,
+) -> Result<(), Failure> {
+    let rows = checks.iter().map(|check| {
+        let state = if check.is_fine { "ok" } else { "PROBLEM" };
+        let cells = vec![
+            state.to_owned(),
+            check.subject.clone(),
+            check.id.to_owned(),
+            check.says.clone(),
+        ];
+        Row::new(check.subject.clone(), cells, check)
+    });
+    let listing = Listing {
+        kind,
+        schema: schema_of::<Check>,
+        noun: "check",
+        columns: &["STATE", "SUBJECT", "CHECK", "SAYS"],
+        wide_columns: &[],
+        rows: rows.collect(),
+        empty: "nothing was looked at".to_owned(),
+    };
+    render.list(&listing, output)?;
+    let bad = checks.iter().filter(|check| !check.is_fine).count();
+    if bad == 0 {
+        return Ok(());
+    }
+    let first = checks.iter().find(|check| !check.is_fine);
+    let mut failure = Failure::coded(
+        &codes::CHECK,
+        format!("{bad} of {} checks found a problem", checks.len()),
+    )
+    .fact("asked", cluster);
+    if let Some(first) = first {
+        failure = failure.because(format!("{}: {}", first.subject, first.says));
+    }
+    Err(failure)
+}

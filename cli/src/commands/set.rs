@@ -1,0 +1,379 @@
+//! `rmq-ctl set`: settings of what is there. Changes state.
+
+use clap::{Args, Subcommand};
+use rmq_crds::{MessageType, Permission, SubscriptionGroup, Topic};
+
+use super::apply::{carry_out_all, invalid, show};
+use super::create::parse_perm;
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::error::Failure;
+use crate::manifest::Manifest;
+use crate::output::Output;
+use crate::plan::{self, Action};
+use crate::write::WriteOptions;
+
+/// Options of `set`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Change a topic at all its brokers.
+    #[command(
+        alias = "t",
+        after_help = "Changes state. Asks before it takes something away from clients.
+
+Settings: queues, read-queues, write-queues, perm (rw, r, w, -), message-type (normal, fifo, delay, transaction, mixed), and
+attributes.NAME; NAME= removes an attribute. order-conf=BROKER:QUEUES;… is the setting of old order topics at the name servers.
+
+Examples:
+  rmq-ctl set topic orders queues=16
+  rmq-ctl set topic orders perm=r --yes"
+    )]
+    Topic(Settings),
+    /// Change a consumer group at all its brokers.
+    #[command(
+        alias = "g",
+        alias = "sub",
+        after_help = "Changes state. Asks before it takes something away from clients.
+
+Settings: consume, broadcast, from-min, ordered (true or false), max-attempts, retry-queues, timeout-minutes, and attributes.NAME.
+
+Examples:
+  rmq-ctl set group billing max-attempts=3
+  rmq-ctl set group billing consume=false --yes"
+    )]
+    Group(Settings),
+    /// Change settings of a broker while it runs.
+    #[command(
+        alias = "b",
+        after_help = "Changes state. `rmq-ctl get config-keys --broker NAME` lists the settings; most need the file and a restart.
+
+Examples:
+  rmq-ctl set broker broker-a brokerPermission=4 --dry-run
+  rmq-ctl set broker broker-a brokerPermission=6 --yes"
+    )]
+    Broker(Settings),
+    /// Change values that the name servers keep.
+    #[command(
+        hide = true,
+        after_help = "Changes state.
+
+Examples:
+  rmq-ctl set kv ORDER_TOPIC_CONFIG 'orders=broker-a:4'
+  rmq-ctl set kv APP mode=fast --dry-run"
+    )]
+    Kv(Settings),
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// Its name.
+    name: String,
+    /// What to set.
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, String)>,
+    #[command(flatten)]
+    write: WriteOptions,
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| format!("\"{text}\" is not NAME=VALUE"))
+}
+
+pub(crate) async fn run(
+    options: &Options,
+    cluster: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let (noun, settings) = match &options.noun {
+        Noun::Topic(settings) => ("topic", settings),
+        Noun::Group(settings) => ("group", settings),
+        Noun::Broker(settings) => ("broker", settings),
+        Noun::Kv(settings) => ("kv", settings),
+    };
+    // Mistakes are found before any server is asked.
+    match noun {
+        "topic" => drop(topic(Topic::new("x", Default::default()), settings)?),
+        "group" => drop(group(
+            SubscriptionGroup::new("x", Default::default()),
+            settings,
+        )?),
+        _ => {}
+    }
+    if settings.write.is_client_run() {
+        for (name, value) in &settings.settings {
+            output.data(&format!(
+                "{noun}/{}: {name} would be {value} (no server was asked)",
+                settings.name
+            ));
+        }
+        return Ok(());
+    }
+    let cluster = Cluster::connect(cluster, output).await?;
+    match noun {
+        "topic" => set_topic(settings, &cluster, output).await,
+        "group" => set_group(settings, &cluster, output).await,
+        "broker" => set_broker(settings, &cluster, output).await,
+        _ => set_kv(settings, &cluster, output).await,
+    }
+}
+
+/// The setting of old order topics: it lives at the name servers, not in the topic.
+const ORDER_CONF: &str = "order-conf";
+const ORDER_SPACE: &str = "ORDER_TOPIC_CONFIG";
+
+async fn set_topic(settings: &Settings, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let name = &settings.name;
+    let configs = match cluster.client.admin().topic_config(name).await {
+        Ok(configs) => configs,
+        Err(error) => return Err(cluster.topic_failed(name, error).await),
+    };
+    for (_, value) in settings
+        .settings
+        .iter()
+        .filter(|(key, _)| key == ORDER_CONF)
+    {
+        let what = format!("set the order setting of \"{name}\" to \"{value}\"");
+        if settings.write.dry_run.is_some() {
+            output.data(&format!("dry run: {what}"));
+            continue;
+        }
+        let admin = cluster.client.admin();
+        let done = if value.is_empty() {
+            admin.delete_kv(ORDER_SPACE, name).await
+        } else {
+            admin.put_kv(ORDER_SPACE, name, value).await
+        };
+        done.map_err(|error| cluster.failed(format!("cannot {what}"), error))?;
+        output.data(&format!("topic/{name} order setting changed"));
+    }
+    if settings.settings.iter().all(|(key, _)| key == ORDER_CONF) {
+        return Ok(());
+    }
+    let mut object = Topic::new(name, plan::topic_manifest(&configs[0].1));
+    object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
+    change(
+        Manifest::Topic(topic(object, settings)?),
+        settings,
+        cluster,
+        output,
+    )
+    .await
+}
+
+fn topic(mut object: Topic, settings: &Settings) -> Result<Topic, Failure> {
+    let spec = &mut object.spec;
+    for (name, value) in &settings.settings {
+        match name.as_str() {
+            "queues" => {
+                spec.queues = number(name, value, 1..=1024)?;
+                spec.read_queues = None;
+            }
+            "write-queues" => {
+                let read = spec.read_queues.unwrap_or(spec.queues);
+                spec.queues = number(name, value, 1..=1024)?;
+                spec.read_queues = Some(read.max(spec.queues));
+            }
+            "read-queues" => spec.read_queues = Some(number(name, value, 1..=1024)?),
+            "perm" | "permission" => {
+                let perm =
+                    parse_perm(value).map_err(|why| invalid("perm cannot be used").because(why))?;
+                spec.permission = Permission::of(perm.read, perm.write);
+            }
+            "message-type" => {
+                spec.message_type = match MessageType::of_attribute(value) {
+                    Some(kind) => Some(kind),
+                    None if value.is_empty() => None,
+                    None => {
+                        return Err(invalid(format!("there is no message type \"{value}\""))
+                            .because("known types: normal, fifo, delay, transaction, mixed"));
+                    }
+                };
+            }
+            ORDER_CONF => {}
+            other => match other.strip_prefix("attributes.") {
+                Some(attribute) if value.is_empty() => drop(spec.attributes.remove(attribute)),
+                Some(attribute) => {
+                    spec.attributes.insert(attribute.to_owned(), value.clone());
+                }
+                None => return Err(unknown("topic", other, TOPIC_SETTINGS)),
+            },
+        }
+    }
+    if spec.read_queues.is_some_and(|read| read < spec.queues) {
+        return Err(invalid("fewer queues would be read than written")
+            .because("messages of the queues that are left out could not be read")
+            .try_this("set write-queues to fewer first, and read-queues when they are empty"));
+    }
+    Ok(object)
+}
+
+const TOPIC_SETTINGS: &[&str] = &[
+    "queues",
+    "read-queues",
+    "write-queues",
+    "perm",
+    "message-type",
+    ORDER_CONF,
+    "attributes.NAME",
+];
+const GROUP_SETTINGS: &[&str] = &[
+    "consume",
+    "broadcast",
+    "from-min",
+    "ordered",
+    "max-attempts",
+    "retry-queues",
+    "timeout-minutes",
+    "attributes.NAME",
+];
+
+fn unknown(noun: &str, name: &str, known: &[&str]) -> Failure {
+    let names: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
+    let failure = invalid(format!("a {noun} has no setting \"{name}\""))
+        .because(format!("known settings: {}", known.join(", ")));
+    match crate::cluster::closest(name, &names) {
+        Some(close) => failure.try_this(format!("{close}=…   (close match)")),
+        None => failure,
+    }
+}
+
+fn number(name: &str, value: &str, range: std::ops::RangeInclusive<i32>) -> Result<i32, Failure> {
+    let number = value.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        invalid(format!("{name}={value} cannot be used")).because(format!(
+            "{name} lies between {} and {}",
+            range.start(),
+            range.end()
+        ))
+    })
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        _ => Err(invalid(format!("{name}={value} cannot be used"))
+            .because(format!("{name} is true or false"))),
+    }
+}
+
+async fn set_group(settings: &Settings, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let name = &settings.name;
+    let failed = |error| cluster.failed(format!("cannot read group \"{name}\""), error);
+    let configs = cluster
+        .client
+        .admin()
+        .group_config(name)
+        .await
+        .map_err(failed)?;
+    let mut object = SubscriptionGroup::new(name, plan::group_manifest(&configs[0].1));
+    object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
+    change(
+        Manifest::Group(group(object, settings)?),
+        settings,
+        cluster,
+        output,
+    )
+    .await
+}
+
+fn group(mut object: SubscriptionGroup, settings: &Settings) -> Result<SubscriptionGroup, Failure> {
+    let spec = &mut object.spec;
+    for (name, value) in &settings.settings {
+        match name.as_str() {
+            "consume" => spec.consume = truth(name, value)?,
+            "broadcast" => spec.broadcast = truth(name, value)?,
+            "from-min" => spec.consume_from_min = truth(name, value)?,
+            "ordered" => spec.ordered = truth(name, value)?,
+            "max-attempts" | "retries" => spec.retry.max_attempts = number(name, value, 0..=1000)?,
+            "retry-queues" => spec.retry.queues = number(name, value, 1..=1024)?,
+            "timeout-minutes" => spec.consume_timeout_minutes = number(name, value, 1..=1440)?,
+            other => match other.strip_prefix("attributes.") {
+                Some(attribute) if value.is_empty() => drop(spec.attributes.remove(attribute)),
+                Some(attribute) => {
+                    spec.attributes.insert(attribute.to_owned(), value.clone());
+                }
+                None => return Err(unknown("group", other, GROUP_SETTINGS)),
+            },
+        }
+    }
+    Ok(object)
+}
+
+async fn change(
+    manifest: Manifest,
+    settings: &Settings,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
+    let change = plan::plan(cluster, &manifest).await?;
+    if change.action != Action::Same {
+        show(&change, output);
+    }
+    carry_out_all(&[(&manifest, &change)], &settings.write, cluster, output).await
+}
+
+async fn set_broker(
+    settings: &Settings,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
+    let name = &settings.name;
+    let failed = |error| cluster.failed(format!("cannot set settings of broker \"{name}\""), error);
+    let admin = cluster.client.admin();
+    let has = admin.broker_config(name).await.map_err(failed)?;
+    let known: Vec<String> = has.keys().cloned().collect();
+    let mut changes = Vec::new();
+    for (key, value) in &settings.settings {
+        let Some(before) = has.get(key) else {
+            let failure = invalid(format!("broker \"{name}\" has no setting \"{key}\""));
+            return Err(match crate::cluster::closest(key, &known) {
+                Some(close) => failure.try_this(format!("{close}=…   (close match)")),
+                None => failure.try_this(format!("rmq-ctl get config-keys --broker {name}")),
+            });
+        };
+        if before != value {
+            changes.push(format!("{key} from \"{before}\" to \"{value}\""));
+        }
+    }
+    if changes.is_empty() {
+        output.data(&format!("broker/{name} unchanged"));
+        return Ok(());
+    }
+    let what = format!("set broker \"{name}\": {}", changes.join(", "));
+    if !settings.write.agreed(&what, None, output)? {
+        return Ok(());
+    }
+    let pairs: Vec<(&str, &str)> = settings
+        .settings
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    admin
+        .update_broker_config(name, &pairs)
+        .await
+        .map_err(failed)?;
+    output.data(&format!("broker/{name} configured"));
+    Ok(())
+}
+
+async fn set_kv(settings: &Settings, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let space = &settings.name;
+    for (key, value) in &settings.settings {
+        if settings.write.dry_run.is_some() {
+            output.data(&format!("dry run: set {space}/{key} to \"{value}\""));
+            continue;
+        }
+        let put = cluster.client.admin().put_kv(space, key, value).await;
+        put.map_err(|error| cluster.failed(format!("cannot set {space}/{key}"), error))?;
+        output.data(&format!("kv/{space}/{key} set"));
+    }
+    Ok(())
+}

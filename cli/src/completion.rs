@@ -1,0 +1,125 @@
+//! Names that a shell completes: asked of the cluster that the environment or the configuration names, within two seconds.
+
+use std::time::{Duration, SystemTime};
+
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::{Config, Source};
+
+/// Longest wait: a person holds the tab key.
+const WITHIN: Duration = Duration::from_secs(2);
+/// How long names that were read are good.
+const CACHED_FOR: Duration = Duration::from_secs(10);
+
+/// Completes topics.
+pub(crate) fn topic_completer() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &std::ffi::OsStr| names("topics", typed))
+}
+
+/// Completes consumer groups.
+pub(crate) fn group_completer() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &std::ffi::OsStr| names("groups", typed))
+}
+
+/// Completes brokers.
+pub(crate) fn broker_completer() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &std::ffi::OsStr| names("brokers", typed))
+}
+
+/// Completes contexts of the configuration.
+pub(crate) fn context_completer() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &std::ffi::OsStr| {
+        let Ok((config, _)) = Config::load(Source::Nearest) else {
+            return Vec::new();
+        };
+        starting_with(config.contexts.into_keys(), typed)
+    })
+}
+
+fn starting_with(
+    names: impl IntoIterator<Item = String>,
+    typed: &std::ffi::OsStr,
+) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    names
+        .into_iter()
+        .filter(|name| name.starts_with(&*typed))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+fn names(kind: &'static str, typed: &std::ffi::OsStr) -> Vec<CompletionCandidate> {
+    let options = ClusterOptions::of_environment(WITHIN);
+    // A completion has nobody to tell of errors.
+    let Ok((url, _)) = crate::cluster::resolve(&options) else {
+        return Vec::new();
+    };
+    let cache = cache_file(kind, &url);
+    if let Some(names) = cache.as_deref().and_then(cached) {
+        return starting_with(names, typed);
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    else {
+        return Vec::new();
+    };
+    let asked = runtime.block_on(async { tokio::time::timeout(WITHIN, ask(kind, &options)).await });
+    let names = asked.ok().flatten().unwrap_or_default();
+    if let Some(cache) = cache
+        && !names.is_empty()
+    {
+        let folder = cache.parent().map(std::fs::create_dir_all);
+        // Without a cache the next key asks again.
+        let _ = folder.map(|_| std::fs::write(&cache, names.join("\n")));
+    }
+    starting_with(names, typed)
+}
+
+async fn ask(kind: &str, options: &ClusterOptions) -> Option<Vec<String>> {
+    let cluster = Cluster::connect_quietly(options).await.ok()?;
+    match kind {
+        "topics" => crate::commands::get::topic_names(&cluster, false)
+            .await
+            .ok(),
+        "groups" => cluster.client.admin().groups().await.ok(),
+        _ => {
+            let info = cluster.client.cluster_info().await.ok()?;
+            Some(info.broker_addr_table.into_keys().collect())
+        }
+    }
+}
+
+fn cache_file(kind: &str, url: &str) -> Option<std::path::PathBuf> {
+    let folder = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|folder| !folder.is_empty())
+        .map(std::path::PathBuf::from)
+        .or_else(|| Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let place: String = url
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    Some(
+        folder
+            .join("rmq")
+            .join("names")
+            .join(format!("{kind}-{place}")),
+    )
+}
+
+fn cached(file: &std::path::Path) -> Option<Vec<String>> {
+    let written = file.metadata().ok()?.modified().ok()?;
+    let age = SystemTime::now().duration_since(written).ok()?;
+    if age > CACHED_FOR {
+        return None;
+    }
+    let text = std::fs::read_to_string(file).ok()?;
+    Some(text.lines().map(str::to_owned).collect())
+}

@@ -1,0 +1,192 @@
+//! Messages as commands choose and print them.
+
+use clap::{Args, ValueEnum};
+use rmq_client::ReceivedMessage;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::when;
+
+/// How messages are printed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PrintOptions {
+    /// How messages are printed.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = Form::Text, conflicts_with = "format")]
+    form: Form,
+
+    /// A form of your own for each message.
+    #[arg(long, value_name = "FORM")]
+    format: Option<String>,
+}
+
+/// Which messages are wanted, beyond what brokers choose.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChoiceOptions {
+    /// Only messages whose body contains this text.
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
+
+    /// Only messages with this business key.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+
+    /// Only messages with this property: NAME, or NAME=VALUE.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    property: Option<String>,
+}
+
+impl ChoiceOptions {
+    /// Whether the message is wanted.
+    pub(crate) fn takes(&self, message: &ReceivedMessage) -> bool {
+        let body = self
+            .grep
+            .as_ref()
+            .is_none_or(|wanted| contains(message.body(), wanted.as_bytes()));
+        let key = self
+            .key
+            .as_ref()
+            .is_none_or(|wanted| message.keys().any(|key| key == wanted));
+        let property = self.property.as_ref().is_none_or(|wanted| {
+            let (name, value) = match wanted.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (wanted.as_str(), None),
+            };
+            message
+                .property(name)
+                .is_some_and(|has| value.is_none_or(|value| has == value))
+        });
+        body && key && property
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// A line with place, time, tag and keys, then the body.
+    Text,
+    /// One JSON object a line.
+    Jsonl,
+    /// The bodies as they are, a line each.
+    Body,
+}
+
+/// A message as JSON. Bodies that are not UTF-8 come as `bodyHex`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageItem<'m> {
+    topic: &'m str,
+    broker: &'m str,
+    queue: i32,
+    offset: i64,
+    id: String,
+    offset_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'m str>,
+    keys: Vec<&'m str>,
+    born_ms: i64,
+    store_ms: i64,
+    reconsume_times: i32,
+    properties: std::collections::BTreeMap<&'m str, &'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_hex: Option<String>,
+}
+
+impl<'m> MessageItem<'m> {
+    pub(crate) fn new(message: &'m ReceivedMessage) -> Self {
+        let body = std::str::from_utf8(message.body()).ok();
+        Self {
+            topic: message.topic(),
+            broker: message.queue().broker(),
+            queue: message.queue().id(),
+            offset: message.queue_offset(),
+            id: message.message_id(),
+            offset_id: message.offset_id().to_string(),
+            tag: message.tag(),
+            keys: message.keys().collect(),
+            born_ms: message.born_ms(),
+            store_ms: message.store_ms(),
+            reconsume_times: message.reconsume_times(),
+            properties: message.properties().collect(),
+            body,
+            body_hex: body.is_none().then(|| {
+                let digits = message.body().iter().map(|byte| format!("{byte:02x}"));
+                digits.collect()
+            }),
+        }
+    }
+}
+
+fn contains(body: &[u8], wanted: &[u8]) -> bool {
+    wanted.is_empty() || body.windows(wanted.len()).any(|part| part == wanted)
+}
+
+impl PrintOptions {
+    /// Appends the message, with the end of its line.
+    pub(crate) fn print(&self, message: &ReceivedMessage, utc: bool, out: &mut Vec<u8>) {
+        if let Some(format) = &self.format {
+            return formatted(format, message, utc, out);
+        }
+        match self.form {
+            Form::Jsonl => {
+                // A struct of texts and numbers always becomes JSON.
+                let _ = serde_json::to_writer(&mut *out, &MessageItem::new(message));
+            }
+            Form::Body => out.extend_from_slice(message.body()),
+            Form::Text => {
+                let keys: Vec<&str> = message.keys().collect();
+                let head = format!(
+                    "{}@{} {} {} [{}] ",
+                    message.queue(),
+                    message.queue_offset(),
+                    when::show_time(message.store_ms(), utc),
+                    message.tag().unwrap_or("-"),
+                    keys.join(" ")
+                );
+                out.extend_from_slice(head.as_bytes());
+                match std::str::from_utf8(message.body()) {
+                    Ok(text) => out.extend_from_slice(text.as_bytes()),
+                    Err(_) => {
+                        let note = format!("({} bytes, not text)", message.body().len());
+                        out.extend_from_slice(note.as_bytes());
+                    }
+                }
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+fn formatted(format: &str, message: &ReceivedMessage, utc: bool, out: &mut Vec<u8>) {
+    let mut letters = format.chars();
+    while let Some(letter) = letters.next() {
+        let text = match letter {
+            '%' => match letters.next() {
+                Some('t') => message.topic().to_owned(),
+                Some('b') => message.queue().broker().to_owned(),
+                Some('q') => message.queue().id().to_string(),
+                Some('o') => message.queue_offset().to_string(),
+                Some('i') => message.message_id(),
+                Some('k') => message.keys().collect::<Vec<_>>().join(" "),
+                Some('g') => message.tag().unwrap_or_default().to_owned(),
+                Some('s') => when::show_time(message.store_ms(), utc),
+                Some('v') => {
+                    out.extend_from_slice(message.body());
+                    continue;
+                }
+                Some('%') => "%".to_owned(),
+                Some(other) => format!("%{other}"),
+                None => "%".to_owned(),
+            },
+            '\\' => match letters.next() {
+                Some('n') => "\n".to_owned(),
+                Some('t') => "\t".to_owned(),
+                Some('\\') => "\\".to_owned(),
+                Some(other) => format!("\\{other}"),
+                None => "\\".to_owned(),
+            },
+            other => other.to_string(),
+        };
+        out.extend_from_slice(text.as_bytes());
+    }
+}

@@ -1,0 +1,424 @@
+//! What would have to change for the cluster to be as a manifest says, and the change itself.
+
+use std::collections::BTreeMap;
+
+use rmq_client::protocol::bodies::{SubscriptionGroupConfig, TopicConfig};
+use rmq_client::protocol::route::perm;
+use rmq_client::{ErrorKind, GroupSpec, TopicSpec};
+use rmq_crds::{
+    MessageType, Permission, SubscriptionGroup, SubscriptionGroupRetry, SubscriptionGroupSpec,
+    Topic,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::cluster::Cluster;
+use crate::error::Failure;
+use crate::manifest::Manifest;
+
+/// The attribute that says which kind of messages a topic takes.
+const MESSAGE_TYPE: &str = "message.type";
+
+/// Settings by name, as people read them.
+type Fields = BTreeMap<String, String>;
+
+/// What becomes of one topic or group.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Change {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) action: Action,
+    pub(crate) fields: Vec<FieldChange>,
+    /// Brokers that are to be changed.
+    #[serde(skip)]
+    brokers: Vec<String>,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Action {
+    Create,
+    Update,
+    Same,
+}
+
+/// One setting at some brokers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FieldChange {
+    pub(crate) field: String,
+    pub(crate) from: Option<String>,
+    pub(crate) to: Option<String>,
+    pub(crate) brokers: Vec<String>,
+    /// Whether it takes something away from clients.
+    pub(crate) takes_away: bool,
+}
+
+impl Change {
+    /// Settings that take something away from clients.
+    pub(crate) fn losses(&self) -> impl Iterator<Item = &FieldChange> {
+        self.fields.iter().filter(|change| change.takes_away)
+    }
+}
+
+/// What would change.
+pub(crate) async fn plan(cluster: &Cluster, manifest: &Manifest) -> Result<Change, Failure> {
+    let (noun, name) = (manifest.noun(), manifest.name());
+    let failed = |error| cluster.failed(format!("cannot look at {noun} \"{name}\""), error);
+    let admin = cluster.client.admin();
+    let is_none = |error: &rmq_client::Error| {
+        matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute)
+    };
+    let (wanted, brokers, live): (Fields, &[String], Vec<(String, Fields)>) = match manifest {
+        Manifest::Topic(topic) => {
+            let live = match admin.topic_config(name).await {
+                Err(error) if is_none(&error) => Vec::new(),
+                live => live.map_err(failed)?,
+            };
+            let live = live
+                .into_iter()
+                .map(|(broker, config)| (broker, topic_fields(&config)));
+            (
+                topic_fields(&topic_config(topic)),
+                &topic.spec.broker_groups,
+                live.collect(),
+            )
+        }
+        Manifest::Group(group) => {
+            let live = match admin.group_config(name).await {
+                Err(error) if is_none(&error) => Vec::new(),
+                live => live.map_err(failed)?,
+            };
+            let live = live
+                .into_iter()
+                .map(|(broker, config)| (broker, group_fields(&config)));
+            (
+                group_fields(&group_config(group, SubscriptionGroupConfig::new(name))),
+                &group.spec.broker_groups,
+                live.collect(),
+            )
+        }
+    };
+    let mut brokers = brokers.to_vec();
+    if brokers.is_empty() {
+        let info = cluster.client.cluster_info().await.map_err(failed)?;
+        let masters = info.broker_addr_table.iter();
+        brokers = masters
+            .filter(|(_, data)| data.master().is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+    }
+    Ok(compare(noun, name, &wanted, &brokers, &live))
+}
+
+fn compare(
+    kind: &'static str,
+    name: &str,
+    wanted: &Fields,
+    brokers: &[String],
+    live: &[(String, Fields)],
+) -> Change {
+    let mut fields: Vec<FieldChange> = Vec::new();
+    let mut changed = Vec::new();
+    for broker in brokers {
+        let has = live.iter().find(|(of, _)| of == broker).map(|(_, has)| has);
+        let before = fields.len();
+        let mut is_changed = has.is_none();
+        let names: std::collections::BTreeSet<&String> = wanted
+            .keys()
+            .chain(has.into_iter().flat_map(Fields::keys))
+            .collect();
+        for field in names {
+            let (from, to) = (has.and_then(|has| has.get(field)), wanted.get(field));
+            if from == to {
+                continue;
+            }
+            is_changed = true;
+            let same = fields[..before].iter().position(|known| {
+                known.field == *field && known.from.as_ref() == from && known.to.as_ref() == to
+            });
+            match same {
+                Some(index) => fields[index].brokers.push(broker.clone()),
+                None => fields.push(FieldChange {
+                    field: field.clone(),
+                    from: from.cloned(),
+                    to: to.cloned(),
+                    brokers: vec![broker.clone()],
+                    takes_away: takes_away(field, from, to),
+                }),
+            }
+        }
+        if is_changed {
+            changed.push(broker.clone());
+        }
+    }
+    let action = if live.is_empty() {
+        Action::Create
+    } else if changed.is_empty() {
+        Action::Same
+    } else {
+        Action::Update
+    };
+    Change {
+        kind,
+        name: name.to_owned(),
+        action,
+        fields,
+        brokers: changed,
+    }
+}
+
+fn takes_away(field: &str, from: Option<&String>, to: Option<&String>) -> bool {
+    let (Some(from), Some(to)) = (from, to) else {
+        return false;
+    };
+    let number = |text: &String| text.parse::<i64>().unwrap_or(0);
+    match field {
+        "queues" | "readQueues" => number(to) < number(from),
+        "permission" => {
+            let known = [
+                Permission::ReadWrite,
+                Permission::ReadOnly,
+                Permission::WriteOnly,
+                Permission::Deny,
+            ];
+            let bits = |text: &String| {
+                known
+                    .into_iter()
+                    .find(|known| format!("{known:?}") == *text)
+                    .map_or((false, false), Permission::read_write)
+            };
+            let (old, new) = (bits(from), bits(to));
+            (old.0 && !new.0) || (old.1 && !new.1)
+        }
+        "consume" | "broadcast" => to == "false",
+        "retry.maxAttempts" => number(to) < number(from),
+        _ => false,
+    }
+}
+
+/// Makes it so.
+pub(crate) async fn carry_out(
+    cluster: &Cluster,
+    manifest: &Manifest,
+    change: &Change,
+) -> Result<(), Failure> {
+    if change.action == Action::Same {
+        return Ok(());
+    }
+    let admin = cluster.client.admin();
+    let name = manifest.name();
+    let failed = |error| cluster.failed(format!("cannot change {} \"{name}\"", change.kind), error);
+    match manifest {
+        Manifest::Topic(topic) => {
+            let config = topic_config(topic);
+            let (read, write) = topic.spec.permission.read_write();
+            let mut spec = TopicSpec::new(name)
+                .read_and_write_queues(
+                    u16::try_from(config.read_queue_nums).unwrap_or(u16::MAX),
+                    u16::try_from(config.write_queue_nums).unwrap_or(u16::MAX),
+                )
+                .permissions(read, write)
+                .brokers(&change.brokers);
+            for (name, value) in &config.attributes {
+                spec = spec.attribute(name, value);
+            }
+            for gone in change.fields.iter().filter(|change| change.to.is_none()) {
+                spec = spec.without_attribute(attribute_name(&gone.field));
+            }
+            admin.create_topic(&spec).await.map_err(failed)
+        }
+        Manifest::Group(group) => {
+            // What manifests do not speak of stays as it is.
+            let live = admin.group_config(name).await.unwrap_or_default();
+            let of = |broker: &String| {
+                live.iter().find(|(name, _)| name == broker).map_or_else(
+                    || SubscriptionGroupConfig::new(name),
+                    |(_, config)| config.clone(),
+                )
+            };
+            for broker in &change.brokers {
+                let config = group_config(group, of(broker));
+                let spec = GroupSpec::from(config).brokers([broker]);
+                admin.create_group(&spec).await.map_err(failed)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn attribute_name(field: &str) -> &str {
+    match field {
+        "messageType" => MESSAGE_TYPE,
+        _ => field.strip_prefix("attributes.").unwrap_or(field),
+    }
+}
+
+fn topic_config(topic: &Topic) -> TopicConfig {
+    let spec = &topic.spec;
+    let (read, write) = spec.permission.read_write();
+    let mut attributes = spec.attributes.clone();
+    if let Some(kind) = spec.message_type {
+        attributes.insert(MESSAGE_TYPE.to_owned(), kind.attribute().to_owned());
+    }
+    TopicConfig {
+        attributes,
+        perm: if read { perm::READ } else { 0 } | if write { perm::WRITE } else { 0 },
+        read_queue_nums: spec.read_queues.unwrap_or(spec.queues),
+        write_queue_nums: spec.queues,
+        topic_name: topic.topic_name().to_owned(),
+        ..TopicConfig::default()
+    }
+}
+
+fn topic_fields(config: &TopicConfig) -> Fields {
+    let permission = Permission::of(
+        perm::is_readable(config.perm),
+        perm::is_writable(config.perm),
+    );
+    let mut fields = Fields::from([
+        ("queues".to_owned(), config.write_queue_nums.to_string()),
+        ("readQueues".to_owned(), config.read_queue_nums.to_string()),
+        ("permission".to_owned(), format!("{permission:?}")),
+    ]);
+    for (name, value) in &config.attributes {
+        if name == MESSAGE_TYPE {
+            let kind = MessageType::of_attribute(value);
+            let text = kind.map_or_else(|| value.clone(), |kind| format!("{kind:?}"));
+            fields.insert("messageType".to_owned(), text);
+        } else {
+            fields.insert(format!("attributes.{name}"), value.clone());
+        }
+    }
+    fields
+}
+
+/// The manifest of a topic as it is at a broker.
+pub(crate) fn topic_manifest(config: &TopicConfig) -> rmq_crds::TopicSpec {
+    let mut attributes = config.attributes.clone();
+    let message_type = attributes
+        .get(MESSAGE_TYPE)
+        .and_then(|value| MessageType::of_attribute(value));
+    if message_type.is_some() {
+        attributes.remove(MESSAGE_TYPE);
+    }
+    rmq_crds::TopicSpec {
+        topic_name: Some(config.topic_name.clone()),
+        queues: config.write_queue_nums,
+        read_queues: (config.read_queue_nums != config.write_queue_nums)
+            .then_some(config.read_queue_nums),
+        permission: Permission::of(
+            perm::is_readable(config.perm),
+            perm::is_writable(config.perm),
+        ),
+        message_type,
+        attributes,
+        ..rmq_crds::TopicSpec::default()
+    }
+}
+
+fn group_config(
+    group: &SubscriptionGroup,
+    live: SubscriptionGroupConfig,
+) -> SubscriptionGroupConfig {
+    let spec = &group.spec;
+    SubscriptionGroupConfig {
+        group_name: group.group_name().to_owned(),
+        consume_enable: spec.consume,
+        consume_broadcast_enable: spec.broadcast,
+        consume_from_min_enable: spec.consume_from_min,
+        consume_message_orderly: spec.ordered,
+        consume_timeout_minute: spec.consume_timeout_minutes,
+        retry_max_times: spec.retry.max_attempts,
+        retry_queue_nums: spec.retry.queues,
+        attributes: spec.attributes.clone(),
+        ..live
+    }
+}
+
+fn group_fields(config: &SubscriptionGroupConfig) -> Fields {
+    let mut fields = Fields::new();
+    let mut set = |name: &str, value: String| fields.insert(name.to_owned(), value);
+    set("consume", config.consume_enable.to_string());
+    set("broadcast", config.consume_broadcast_enable.to_string());
+    set("consumeFromMin", config.consume_from_min_enable.to_string());
+    set("ordered", config.consume_message_orderly.to_string());
+    set(
+        "consumeTimeoutMinutes",
+        config.consume_timeout_minute.to_string(),
+    );
+    set("retry.maxAttempts", config.retry_max_times.to_string());
+    set("retry.queues", config.retry_queue_nums.to_string());
+    for (name, value) in &config.attributes {
+        set(&format!("attributes.{name}"), value.clone());
+    }
+    fields
+}
+
+/// The manifest of a group as it is at a broker.
+pub(crate) fn group_manifest(config: &SubscriptionGroupConfig) -> SubscriptionGroupSpec {
+    SubscriptionGroupSpec {
+        group_name: Some(config.group_name.clone()),
+        consume: config.consume_enable,
+        broadcast: config.consume_broadcast_enable,
+        consume_from_min: config.consume_from_min_enable,
+        ordered: config.consume_message_orderly,
+        consume_timeout_minutes: config.consume_timeout_minute,
+        retry: SubscriptionGroupRetry {
+            max_attempts: config.retry_max_times,
+            queues: config.retry_queue_nums,
+        },
+        attributes: config.attributes.clone(),
+        ..SubscriptionGroupSpec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(queues: &str, permission: &str) -> Fields {
+        [("queues", queues), ("permission", permission)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn brokers_that_differ_are_told_apart() {
+        let brokers = ["a", "b", "c"].map(str::to_owned);
+        let live = [
+            ("a".to_owned(), fields("4", "ReadWrite")),
+            ("b".to_owned(), fields("8", "ReadOnly")),
+            ("c".to_owned(), fields("4", "ReadWrite")),
+        ];
+        let change = compare("topic", "t", &fields("8", "ReadOnly"), &brokers, &live);
+        assert_eq!(change.action, Action::Update);
+        assert_eq!(change.brokers, ["a", "c"]);
+        let queues = change
+            .fields
+            .iter()
+            .find(|field| field.field == "queues")
+            .unwrap();
+        assert_eq!(queues.brokers, ["a", "c"]);
+        let lost: Vec<&str> = change.losses().map(|field| field.field.as_str()).collect();
+        assert_eq!(lost, ["permission"]);
+    }
+
+    #[test]
+    fn a_manifest_of_what_is_changes_nothing() {
+        let mut config = TopicConfig::new("t", 4);
+        config
+            .attributes
+            .insert(MESSAGE_TYPE.to_owned(), "FIFO".to_owned());
+        config.attributes.insert("x".to_owned(), "y".to_owned());
+        let topic = Topic::new("t", topic_manifest(&config));
+        assert_eq!(topic_fields(&topic_config(&topic)), topic_fields(&config));
+        let mut config = SubscriptionGroupConfig::new("g");
+        config.retry_max_times = 3;
+        let group = SubscriptionGroup::new("g", group_manifest(&config));
+        let back = group_config(&group, SubscriptionGroupConfig::new("g"));
+        assert_eq!(back, config);
+    }
+}

@@ -1,0 +1,503 @@
+//! Tasks of a day on call: manifests, settings, consuming, dead letters, waiting, checking. The real program, a real cluster.
+
+mod common;
+
+use common::{Dev, Run, program};
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn manifests_are_applied_compared_and_exported() {
+    let dev = Dev::start();
+    let manifest = "\
+apiVersion: rmq.rs/v1alpha1
+kind: Topic
+metadata: {name: orders}
+spec: {queues: 4, messageType: Normal}
+---
+apiVersion: rmq.rs/v1alpha1
+kind: SubscriptionGroup
+metadata: {name: billing}
+spec: {retry: {maxAttempts: 3}}
+---
+apiVersion: rmq.rs/v1alpha1
+kind: BrokerGroup
+metadata: {name: a}
+spec: {}
+";
+    let differs = dev.run_with(&["diff", "-f", "-"], manifest);
+    assert_eq!(differs.code, 1, "{}", differs.err);
+    assert!(differs.out.contains("topic/orders"), "{}", differs.out);
+    let dry = dev.run_with(&["apply", "-f", "-", "--dry-run"], manifest);
+    assert!(
+        dry.err.contains("BrokerGroup is for the operator"),
+        "{}",
+        dry.err
+    );
+    assert_eq!(
+        dry.ok(),
+        "topic/orders would be created\ngroup/billing would be created\n"
+    );
+    let client_run = dev.run_with(&["apply", "-f", "-", "--dry-run=client"], manifest);
+    assert!(client_run.ok().contains("no server was asked"));
+    let applied = dev.run_with(&["apply", "-f", "-"], manifest).ok();
+    assert_eq!(applied, "topic/orders created\ngroup/billing created\n");
+    let again = dev.run_with(&["apply", "-f", "-"], manifest).ok();
+    assert_eq!(again, "topic/orders unchanged\ngroup/billing unchanged\n");
+    assert_eq!(dev.run_with(&["diff", "-f", "-"], manifest).code, 0);
+
+    // What is exported is what is there, and can be applied.
+    let exported = dev
+        .run(&["export", "-n", "shop", "--name-server-ref", "rmq"])
+        .ok();
+    assert!(
+        exported.contains("namespace: shop") && exported.contains("messageType: Normal"),
+        "{exported}"
+    );
+    let unchanged = dev
+        .run_with(&["apply", "-f", "-", "-n", "shop"], &exported)
+        .ok();
+    assert!(
+        unchanged.lines().all(|line| line.ends_with("unchanged")),
+        "{unchanged}"
+    );
+    let passed_over = dev.run_with(&["apply", "-f", "-", "-n", "other"], &exported);
+    assert!(
+        passed_over.err.contains("is of namespace shop"),
+        "{}",
+        passed_over.err
+    );
+
+    // Taking something away from clients needs a yes.
+    let fewer = manifest.replace("queues: 4", "queues: 2");
+    dev.run_with(&["apply", "-f", "-"], &fewer)
+        .fails(2, &["queues 4 -> 2", "RMQ-E002"]);
+    let fewer = dev.run_with(&["apply", "-f", "-", "--yes"], &fewer).ok();
+    assert!(fewer.contains("topic/orders configured"), "{fewer}");
+    dev.run_with(
+        &["apply", "-f", "-"],
+        "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {queus: 1}\n",
+    )
+    .fails(2, &["stdin, document 1", "queus"]);
+    dev.run(&["apply", "-f", "/nowhere.yaml"])
+        .fails(1, &["RMQ-E040", "/nowhere.yaml"]);
+    let errors = dev.run(&["diff", "-f", "/nowhere.yaml"]);
+    assert!(
+        errors.code > 1,
+        "an error is not a difference: {}",
+        errors.code
+    );
+    // Good objects of a file are done, the bad one is named.
+    let partly = format!(
+        "{manifest}---\napiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {{name: x}}\nspec: {{brokerGroups: [nobody]}}\n"
+    );
+    dev.run_with(&["apply", "-f", "-", "--yes"], &partly)
+        .fails(7, &["no broker \"nobody\"", "topic/x"]);
+}
+
+#[test]
+fn settings_are_changed_with_a_preview() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "2"]).ok();
+    dev.run(&["create", "group", "g"]).ok();
+    let set = dev.run(&["set", "topic", "t", "queues=4", "message-type=fifo"]);
+    assert!(
+        set.err.contains("BEFORE") && set.err.contains("queues"),
+        "{}",
+        set.err
+    );
+    assert_eq!(set.ok(), "topic/t configured\n");
+    assert_eq!(
+        dev.run(&["set", "topic", "t", "queues=4"]).ok(),
+        "topic/t unchanged\n"
+    );
+    dev.run(&["set", "topic", "t", "perm=r"])
+        .fails(2, &["permission ReadWrite -> ReadOnly", "--yes"]);
+    dev.run(&["set", "topic", "t", "perm=r", "--yes"]).ok();
+    dev.run(&["send", "t", "x"]).fails(
+        4,
+        &[
+            "RMQ-E020",
+            "no queue that can be written",
+            "rmq-ctl doctor t",
+        ],
+    );
+    dev.run(&["set", "topic", "t", "perm=rw"]).ok();
+    dev.run(&["set", "topic", "t", "qeues=4"])
+        .fails(2, &["known settings", "queues"]);
+    dev.run(&["set", "topic", "t", "queues=many"])
+        .fails(2, &["between 1 and 1024"]);
+    dev.run(&["set", "topic", "nobody", "queues=4"])
+        .fails(3, &["RMQ-E017"]);
+    dev.run(&["set", "group", "g", "max-attempts=2", "consume=false"])
+        .fails(2, &["consume true -> false"]);
+    dev.run(&[
+        "set",
+        "group",
+        "g",
+        "max-attempts=2",
+        "consume=false",
+        "--yes",
+    ])
+    .ok();
+    let group = json(&dev.run(&["describe", "group", "g", "-o", "json"]).ok());
+    assert_eq!(group["settings"][0]["config"]["consumeEnable"], false);
+    assert_eq!(group["settings"][0]["config"]["retryMaxTimes"], 2);
+    assert!(
+        group["problems"][0]
+            .as_str()
+            .unwrap_or_default()
+            .contains("switched off"),
+        "{group}"
+    );
+    let dry = dev
+        .run(&[
+            "set",
+            "broker",
+            "broker-a",
+            "brokerPermission=4",
+            "--dry-run",
+        ])
+        .ok();
+    assert!(dry.contains("from \"6\" to \"4\""), "{dry}");
+    dev.run(&["set", "broker", "broker-a", "brokerPermision=4"])
+        .fails(2, &["no setting", "brokerPermission"]);
+    dev.run(&["set", "broker", "broker-a", "brokerPermission=4", "--yes"])
+        .ok();
+    dev.run(&["health"])
+        .fails(10, &["RMQ-E050", "takes no messages"]);
+    dev.run(&["set", "broker", "broker-a", "brokerPermission=6", "--yes"])
+        .ok();
+    assert!(dev.run(&["health"]).ok().contains("takes messages"));
+    dev.run(&["set", "kv", "APP", "mode=fast"]).ok();
+    dev.run(&["delete", "kv", "APP", "mode", "--yes"]).ok();
+    dev.run(&["delete", "kv", "APP", "mode", "--yes"])
+        .fails(3, &["no value"]);
+    dev.run(&["set", "topic", "t", "order-conf=broker-a:4"])
+        .ok();
+    let topic = json(&dev.run(&["describe", "topic", "t", "-o", "json"]).ok());
+    assert_eq!(topic["orderConf"], "broker-a:4");
+}
+
+#[test]
+fn a_group_consumes_and_its_dead_letters_come_again() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "2"]).ok();
+    dev.run(&["create", "group", "g", "--max-attempts", "0"])
+        .ok();
+    for n in 0..4 {
+        dev.run(&["send", "t", &format!("m{n}"), "--key", &format!("k{n}")])
+            .ok();
+    }
+    let got = dev
+        .run(&[
+            "consume", "t", "-g", "g", "--from", "first", "--max", "3", "-o", "body",
+        ])
+        .ok();
+    assert_eq!(got.lines().count(), 3, "{got}");
+    dev.run(&["wait", "group/g", "--for", "lag=1", "--timeout", "10s"])
+        .ok();
+    // Given back with no attempts left: a dead letter.
+    let back = dev
+        .run(&[
+            "consume", "t", "-g", "g", "--ack", "none", "--max", "1", "-o", "body",
+        ])
+        .ok();
+    assert_eq!(back.lines().count(), 1);
+    dev.run(&["wait", "group/g", "--for", "lag=0", "--timeout", "10s"])
+        .ok();
+    dev.run(&["consume", "t", "-g", "g", "--exit-when-drained"])
+        .ok();
+    let dead = json(&dev.run(&["dlq", "ls", "-o", "json"]).ok());
+    assert_eq!(dead["items"][0]["group"], "g");
+    assert_eq!(dead["items"][0]["messages"], 1);
+    assert_eq!(dev.run(&["dlq", "show", "g", "-o", "body"]).ok(), back);
+    assert_eq!(dev.run(&["dlq", "show", "g", "--key", "nothing"]).ok(), "");
+    dev.run(&["dlq", "show", "nobody"])
+        .fails(3, &["no group \"nobody\""]);
+    let preview = dev.run(&["dlq", "resend", "g"]);
+    assert!(
+        preview.out.contains("-> %RETRY%g") && preview.err.contains("nothing was sent"),
+        "{}{}",
+        preview.out,
+        preview.err
+    );
+    dev.run(&["dlq", "resend", "g", "--yes"]).ok();
+    let again = dev
+        .run(&["consume", "t", "-g", "g", "--max", "1", "-o", "jsonl"])
+        .ok();
+    let again = json(&again);
+    assert_eq!(again["body"].as_str(), Some(back.trim_end()));
+    // For everybody: to the topic itself.
+    dev.run(&["dlq", "resend", "g", "--to", "topic", "--yes"])
+        .ok();
+    let all = dev.run(&["tail", "t", "--last", "10", "-o", "body"]).ok();
+    assert_eq!(
+        all.lines().filter(|line| *line == back.trim_end()).count(),
+        2,
+        "{all}"
+    );
+    let exported = dev.run(&["dlq", "export", "g"]).ok();
+    dev.run_with(&["send", "t", "--jsonl"], &exported).ok();
+    let described = dev.run(&["describe", "queue", "t/broker-a/0"]).ok();
+    assert!(
+        described.contains("Groups") && described.contains('g'),
+        "{described}"
+    );
+}
+
+#[test]
+fn offsets_are_set_queue_by_queue() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "1"]).ok();
+    dev.run(&["create", "group", "g"]).ok();
+    dev.run_with(&["send", "t"], "1\n2\n3").ok();
+    dev.run(&["offsets", "set", "g", "-t", "t", "broker-a/0=9"])
+        .fails(2, &["no offset 9"]);
+    let preview = dev.run(&["offsets", "set", "g", "-t", "t", "broker-a/0=1"]);
+    assert!(preview.err.contains("nothing was changed"));
+    dev.run(&["offsets", "set", "g", "-t", "t", "broker-a/0=1", "--yes"])
+        .ok();
+    dev.run(&["lag", "g", "--fail-above", "1"])
+        .fails(10, &["2 messages behind"]);
+    dev.run(&["lag", "g", "--fail-age", "1d"]).ok();
+    dev.run(&["wait", "group/g", "--for", "lag=0", "--timeout", "300ms"])
+        .fails(5, &["is 2 messages behind", "waited"]);
+    let id = dev.run(&["tail", "t", "--max", "1", "-o", "jsonl"]).ok();
+    let id = json(&id)["offsetId"].as_str().expect("an id").to_owned();
+    let about = json(&dev.run(&["describe", "message", &id, "-o", "json"]).ok());
+    assert_eq!(about["groups"][0]["isConsumed"], true);
+    let listed = dev
+        .run(&["get", "messages", &id, "-o", "jsonpath={.items[0].body}"])
+        .ok();
+    assert_eq!(listed, "1\n");
+}
+
+#[test]
+fn brokers_are_drained_and_checked() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "1"]).ok();
+    dev.run(&["broker", "drain", "broker-z", "--yes"])
+        .fails(3, &["known brokers: broker-a"]);
+    dev.run(&["broker", "drain", "broker-a"])
+        .fails(2, &["not confirmed"]);
+    dev.run(&["broker", "drain", "broker-a", "--wait=5s", "--yes"])
+        .ok();
+    dev.run(&["doctor", "t"])
+        .fails(10, &["the write permission is off"]);
+    dev.run(&["broker", "undrain", "broker-a"]).ok();
+    dev.run(&["doctor", "t"]).ok();
+    dev.run(&["broker", "clean", "broker-a", "--yes"])
+        .fails(2, &["--expired-log"]);
+    dev.run(&[
+        "broker",
+        "clean",
+        "broker-a",
+        "--expired-log",
+        "--unused-topics",
+        "--yes",
+    ])
+    .ok();
+    assert!(dev.run(&["cluster", "versions"]).ok().contains("broker-a"));
+    dev.run(&["cluster", "balance-check"]).ok();
+    let whole = dev.run(&["describe", "cluster"]).ok();
+    assert!(
+        whole.contains("Brokers") && whole.contains("broker-a"),
+        "{whole}"
+    );
+    let server = dev.run(&["describe", "nameserver", &dev.name_server]).ok();
+    assert!(server.contains("Settings"), "{server}");
+    let keys = dev
+        .run(&[
+            "get",
+            "config-keys",
+            "--broker",
+            "broker-a",
+            "brokerPermission",
+            "-o",
+            "jsonpath={.items[0].value}",
+        ])
+        .ok();
+    assert_eq!(keys, "6\n");
+    dev.run(&[
+        "wait",
+        "broker/broker-a",
+        "--for",
+        "registered",
+        "--timeout",
+        "5s",
+    ])
+    .ok();
+    dev.run(&["wait", "cluster", "--for", "healthy", "--timeout", "5s"])
+        .ok();
+    dev.run(&["wait", "topic/t", "--for", "exists", "--timeout", "5s"])
+        .ok();
+    dev.run(&["wait", "topic/t", "--for", "blue"])
+        .fails(2, &["known:"]);
+}
+
+#[test]
+fn a_bench_measures_and_reports() {
+    let dev = Dev::start();
+    let produced = dev
+        .run(&[
+            "bench", "produce", "-t", "b", "--count", "500", "--size", "64", "--json",
+        ])
+        .ok();
+    let produced = json(&produced);
+    assert_eq!(
+        (&produced["messages"], &produced["bytes"]),
+        (&500.into(), &32_000.into())
+    );
+    assert!(produced["latency"]["p99"].as_u64() >= produced["latency"]["p50"].as_u64());
+    let consumed = dev.run(&["bench", "consume", "-t", "b", "--csv"]).ok();
+    assert!(
+        consumed
+            .lines()
+            .nth(1)
+            .is_some_and(|line| line.starts_with("consume,b,500,32000,0,")),
+        "{consumed}"
+    );
+    let latency = dev
+        .run(&["bench", "latency", "-t", "b", "--count", "20"])
+        .ok();
+    assert!(
+        latency.contains("20 messages") && latency.contains("p99.9"),
+        "{latency}"
+    );
+    let both = json(
+        &dev.run(&[
+            "bench", "e2e", "-t", "b", "--count", "50", "--rate", "500", "--json",
+        ])
+        .ok(),
+    );
+    assert_eq!(both["messages"], 50);
+    // All producers of a bench are gone when it ends.
+    dev.run(&["get", "clients", "--producers"]).ok();
+}
+
+#[test]
+fn house_rules_of_options_and_streams() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t"]).ok();
+    // Rule 1: the schema of an item is printed.
+    let schema = json(&dev.run(&["get", "topics", "-o", "schema"]).ok());
+    assert_eq!(schema["properties"]["name"]["type"], "string");
+    assert!(
+        json(&dev.run(&["describe", "topic", "t", "-o", "schema"]).ok())["properties"]["queues"]
+            .is_object()
+    );
+    // Rule 6: auto-detection and its order are told with -v; rule 12: -n is a namespace.
+    dev.run(&["get", "topics", "-n", "10.0.0.1:9876"])
+        .fails(2, &["--nameserver 10.0.0.1:9876"]);
+    // Rule 9: times in UTC.
+    dev.run(&["send", "t", "x"]).ok();
+    let queues = dev
+        .run(&["get", "queues", "-t", "t", "-o", "wide", "--utc"])
+        .ok();
+    assert!(queues.contains("+00:00"), "{queues}");
+    // Rule 11: retries say what they do.
+    let retried = program()
+        .args([
+            "get",
+            "topics",
+            "--nameserver",
+            "127.0.0.1:1",
+            "--retries",
+            "1",
+        ])
+        .output()
+        .expect("it runs");
+    Run::new(&["get"], retried).fails(5, &["trying again", "RMQ-E010"]);
+    let quiet = program()
+        .args(["get", "topics", "--nameserver", &dev.name_server, "--quiet"])
+        .output()
+        .expect("it runs");
+    assert!(quiet.stderr.is_empty());
+    let traced = dev.run(&["--trace-rpc", "get", "clusters"]);
+    assert!(
+        traced.err.contains("GetBrokerClusterInfo(106)"),
+        "{}",
+        traced.err
+    );
+    // Rule 10: a watch into a pipe prints again and again.
+    let sorted = dev
+        .run(&[
+            "get",
+            "queues",
+            "-t",
+            "t",
+            "--sort-by",
+            "messages",
+            "-o",
+            "name",
+        ])
+        .ok();
+    assert_eq!(sorted.lines().count(), 8);
+    dev.run(&["get", "topics", "--sort-by", "nothing"])
+        .fails(2, &["known columns"]);
+    // Rule 12: as a plugin of kubectl it says so.
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("kubectl-rmq");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rmq-ctl"), &plugin).expect("a link");
+    let help = std::process::Command::new(&plugin)
+        .args(["get", "--help"])
+        .output()
+        .expect("it runs");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("Usage: kubectl rmq get"), "{help}");
+}
+
+#[test]
+fn completion_manual_and_translation() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "orders"]).ok();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish", "nushell"] {
+        let script = dev.run(&["completion", shell]).ok();
+        assert!(script.contains("rmq-ctl"), "{shell}");
+    }
+    let bash = dev.run(&["completion", "bash"]).ok();
+    let scripts = tempfile::tempdir().expect("a folder");
+    let file = scripts.path().join("rmq-ctl.bash");
+    std::fs::write(&file, bash).expect("writable");
+    let checked = std::process::Command::new("bash")
+        .arg("-n")
+        .arg(&file)
+        .status()
+        .expect("bash runs");
+    assert!(checked.success());
+    // The shell asks for words that begin with "or".
+    let cache = tempfile::tempdir().expect("a folder");
+    let completed = program()
+        .args(["--", "rmq-ctl", "get", "queues", "-t", "or"])
+        .env("COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", "4")
+        .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+        .env("_CLAP_IFS", "\n")
+        .env("NAMESRV_ADDR", &dev.name_server)
+        .env("XDG_CACHE_HOME", cache.path())
+        .output()
+        .expect("it runs");
+    let completed = Run::new(&["completion"], completed).ok();
+    assert_eq!(completed.trim(), "orders");
+    let manual = dev.run(&["manual"]).ok();
+    assert!(manual.contains(".TH"), "{manual}");
+    let pages = tempfile::tempdir().expect("a folder");
+    dev.run(&["manual", "--dir", &pages.path().display().to_string()])
+        .ok();
+    assert!(pages.path().join("rmq-ctl-offsets-reset.1").is_file());
+    let run = |args: &[&str]| Run::new(args, program().args(args).output().expect("it runs"));
+    let line = run(&["mqadmin", "consumerProgress", "-n", "a:9876", "-g", "g"]);
+    assert!(
+        line.out.starts_with("rmq-ctl lag g --nameserver 'a:9876'"),
+        "{}",
+        line.out
+    );
+    run(&["mqadmin", "createUser", "-u", "x"]).fails(3, &["no counterpart", "users"]);
+    run(&["mqadmin", "topicLst"]).fails(3, &["topicList"]);
+    assert!(dev.run(&["cheat", "lag"]).ok().contains("rmq-ctl lag"));
+    dev.run(&["cheat", "nothing"]).fails(3, &["known tasks"]);
+}

@@ -1,0 +1,156 @@
+//! Name servers. They know nothing of each other, so each is asked.
+
+use std::collections::BTreeMap;
+
+use rmq_protocol::bodies::{KvTable, parse_properties};
+use rmq_protocol::requests::{
+    AddWritePermOfBroker, AddWritePermOfBrokerReply, DeleteKvConfig, GetKvListByNamespace,
+    GetNamesrvConfig, PutKvConfig, WipeWritePermOfBroker, WipeWritePermOfBrokerReply,
+};
+
+use super::Admin;
+use crate::error::{Error, ErrorKind};
+
+impl Admin {
+    /// Takes the write permission from all topics of a broker group in the routes of every name server, so that producers go
+    /// elsewhere. The number of topics that were changed.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// client.admin().stop_writes("broker-a").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When a name server does not answer or does not know the broker group.
+    pub async fn stop_writes(&self, broker: &str) -> Result<u32, Error> {
+        let mut topics = 0;
+        for addr in self.client.url().name_servers() {
+            let request = WipeWritePermOfBroker {
+                broker_name: broker.into(),
+            };
+            let answer = self.client.remote(addr).call(&request, b"").await;
+            let answer =
+                answer.map_err(|error| error.doing(&format!("stopping writes to \"{broker}\"")))?;
+            topics = topics.max(
+                answer
+                    .fields::<WipeWritePermOfBrokerReply>()?
+                    .wipe_topic_count,
+            );
+        }
+        Ok(topics.max(0) as u32)
+    }
+
+    /// Undoes [`Admin::stop_writes`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// client.admin().allow_writes("broker-a").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Admin::stop_writes`].
+    pub async fn allow_writes(&self, broker: &str) -> Result<u32, Error> {
+        let mut topics = 0;
+        for addr in self.client.url().name_servers() {
+            let request = AddWritePermOfBroker {
+                broker_name: broker.into(),
+            };
+            let answer = self.client.remote(addr).call(&request, b"").await;
+            let answer =
+                answer.map_err(|error| error.doing(&format!("allowing writes to \"{broker}\"")))?;
+            topics = topics.max(
+                answer
+                    .fields::<AddWritePermOfBrokerReply>()?
+                    .add_topic_count,
+            );
+        }
+        Ok(topics.max(0) as u32)
+    }
+
+    /// The settings of the name server at `addr`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// println!("{:?}", client.admin().name_server_config("ns-0:9876").await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn name_server_config(&self, addr: &str) -> Result<BTreeMap<String, String>, Error> {
+        let answer = self
+            .client
+            .remote(addr)
+            .call(&GetNamesrvConfig {}, b"")
+            .await?;
+        Ok(parse_properties(answer.body())?.into_iter().collect())
+    }
+
+    /// The values that the name servers keep in a namespace; of the first that answers.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// println!("{:?}", client.admin().kv("ORDER_TOPIC_CONFIG").await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn kv(&self, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
+        let request = GetKvListByNamespace {
+            namespace: namespace.into(),
+        };
+        let answer = self.client.ask_name_server(&request, b"").await?;
+        match answer.success() {
+            Ok(answer) => Ok(KvTable::from_json(answer.body())?.table),
+            // Nothing was ever put there.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a value to every name server.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// client.admin().put_kv("ORDER_TOPIC_CONFIG", "orders", "broker-a:4").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When one does not answer; those before it have the value.
+    pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), Error> {
+        for addr in self.client.url().name_servers() {
+            let request = PutKvConfig {
+                namespace: namespace.into(),
+                key: key.into(),
+                value: value.into(),
+            };
+            self.client.remote(addr).call(&request, b"").await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a value from every name server.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// client.admin().delete_kv("ORDER_TOPIC_CONFIG", "orders").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When one does not answer; it is gone from those before it.
+    pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), Error> {
+        for addr in self.client.url().name_servers() {
+            let request = DeleteKvConfig {
+                namespace: namespace.into(),
+                key: key.into(),
+            };
+            self.client.remote(addr).call(&request, b"").await?;
+        }
+        Ok(())
+    }
+}
