@@ -550,6 +550,10 @@ async fn fast_listener(config: &BrokerConfig, addr: SocketAddr) -> Option<TcpLis
 }
 
 async fn identity(config: &BrokerConfig, addr: SocketAddr) -> Identity {
+    let port = match config.advertise_port {
+        0 => addr.port(),
+        port => port,
+    };
     let host = if !config.advertise.is_empty() {
         config.advertise.clone()
     } else if addr.ip().is_unspecified() {
@@ -561,7 +565,7 @@ async fn identity(config: &BrokerConfig, addr: SocketAddr) -> Identity {
     };
     let ip = match host.parse::<IpAddr>() {
         Ok(ip) => ip,
-        Err(_) => match tokio::net::lookup_host((host.as_str(), addr.port()))
+        Err(_) => match tokio::net::lookup_host((host.as_str(), port))
             .await
             .map(|mut found| found.next())
         {
@@ -576,13 +580,13 @@ async fn identity(config: &BrokerConfig, addr: SocketAddr) -> Identity {
         },
     };
     let addr_text = if host.contains(':') {
-        format!("[{host}]:{}", addr.port())
+        format!("[{host}]:{port}")
     } else {
-        format!("{host}:{}", addr.port())
+        format!("{host}:{port}")
     };
     Identity {
         addr: addr_text,
-        store_host: SocketAddr::new(ip, addr.port()),
+        store_host: SocketAddr::new(ip, port),
     }
 }
 

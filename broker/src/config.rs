@@ -56,6 +56,8 @@ settings! {
     management: String = "0.0.0.0:10999".to_owned(),
     #[doc = "Host that clients use to reach this broker; empty: the address of the interface towards the name servers."]
     advertise: String = String::new(),
+    #[doc = "Port that clients use to reach this broker; 0: the one it listens on. For port mappings such as node ports."]
+    advertise_port: u16 = 0,
     #[doc = "Name servers, host:port separated by semicolons."]
     name_servers: String = String::new(),
     #[doc = "Folder of all data."]

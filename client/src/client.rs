@@ -11,7 +11,7 @@ use rmq_protocol::message::UniqueIdGenerator;
 use rmq_protocol::names::{NameError, validate_topic};
 use rmq_protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic, Request};
 use rmq_protocol::route::{ClusterInfo, TopicRoute};
-use rmq_transport::{Caller, CallerConfig, Connector};
+use rmq_transport::{Caller, CallerConfig, CallerEvent, Connector};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +19,7 @@ use crate::admin::Admin;
 use crate::builder::{ClientBuilder, Timeouts};
 use crate::consumer::ConsumerBuilder;
 use crate::error::{Error, ErrorKind};
+use crate::events::{Announcer, Event, Events, Health};
 use crate::incoming::{Incoming, Notices};
 use crate::membership::MembershipBuilder;
 use crate::producer::{self, Producer, ProducerBuilder};
@@ -49,6 +50,8 @@ struct Inner {
     unique_ids: UniqueIdGenerator,
     stopped: CancellationToken,
     tasks: TaskTracker,
+    events: Announcer,
+    isolation: producer::Isolation,
     /// What all handles of the default producer share.
     default_producer: OnceLock<Arc<producer::Shared>>,
 }
@@ -104,6 +107,8 @@ impl Client {
             unique_ids: UniqueIdGenerator::new(ip, pid, (now_ms() as u32).wrapping_add(number)),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            events: Announcer::default(),
+            isolation: producer::Isolation::default(),
             default_producer: OnceLock::new(),
         };
         let client = Self {
@@ -190,7 +195,82 @@ impl Client {
             remote.close();
         }
         remotes.insert(addr.to_owned(), remote.clone());
+        drop(remotes);
+        self.watch(&remote);
         remote
+    }
+
+    /// Tells when the connection comes and goes, until the client stops.
+    fn watch(&self, remote: &Remote) {
+        if tokio::runtime::Handle::try_current().is_err() || self.inner.stopped.is_cancelled() {
+            return;
+        }
+        let (addr, mut connection) = (remote.addr().to_owned(), remote.connection());
+        // The task must not keep the client alive.
+        let inner = Arc::downgrade(&self.inner);
+        let stopped = self.inner.stopped.clone();
+        self.inner.tasks.spawn(async move {
+            let mut was_connected = false;
+            loop {
+                tokio::select! {
+                    changed = connection.changed() => if changed.is_err() {
+                        return;
+                    },
+                    () = stopped.cancelled() => return,
+                }
+                let is_connected =
+                    matches!(*connection.borrow_and_update(), CallerEvent::Connected(_));
+                let Some(inner) = inner.upgrade() else {
+                    return;
+                };
+                if is_connected != was_connected {
+                    was_connected = is_connected;
+                    let addr = addr.clone();
+                    inner.events.tell(|| match is_connected {
+                        true => Event::Connected { addr },
+                        false => Event::Disconnected { addr },
+                    });
+                }
+            }
+        });
+    }
+
+    /// What happens to this client from now on.
+    pub fn events(&self) -> Events {
+        self.inner.events.listen()
+    }
+
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        self.inner.events.tell(event);
+    }
+
+    pub(crate) fn isolation(&self) -> &producer::Isolation {
+        &self.inner.isolation
+    }
+
+    /// Whether the cluster can be worked with now: asks a name server.
+    pub async fn health(&self) -> Health {
+        let problem = match self.cluster_info().await {
+            Ok(info) if info.broker_addr_table.is_empty() => {
+                Some("no broker is registered at the name servers".to_owned())
+            }
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        let remotes = self.inner.remotes.lock();
+        let mut connections: Vec<(String, bool)> = remotes
+            .iter()
+            .map(|(addr, remote)| {
+                let state = *remote.connection().borrow();
+                (addr.clone(), matches!(state, CallerEvent::Connected(_)))
+            })
+            .collect();
+        drop(remotes);
+        connections.sort();
+        Health {
+            problem,
+            connections,
+        }
     }
 
     /// Asks the name servers, one after the other until one answers.
@@ -278,7 +358,14 @@ impl Client {
         let answer = answer.success()?;
         let raw = TopicRoute::from_json(answer.body())
             .map_err(|error| Error::from(error).at(answer.addr()))?;
-        Ok(self.inner.routes.learn(Route::new(topic, raw)))
+        let before = self.inner.routes.any(topic);
+        let route = self.inner.routes.learn(Route::new(topic, raw));
+        if before.is_some_and(|before| before != route) {
+            self.tell(|| Event::Rerouted {
+                topic: topic.to_owned(),
+            });
+        }
+        Ok(route)
     }
 
     /// Waits until the name servers know a route of `topic` with a writable queue.
@@ -373,6 +460,11 @@ impl Client {
         self.inner.tasks.wait().await;
         let remotes = std::mem::take(&mut *self.inner.remotes.lock());
         remotes.values().for_each(Remote::close);
+    }
+
+    /// The route is asked for again when it is next needed; until there is an answer it is better than nothing.
+    pub(crate) fn expire_route(&self, topic: &str) {
+        self.inner.routes.expire(topic);
     }
 
     pub(crate) fn forget_route(&self, topic: &str) {

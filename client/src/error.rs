@@ -68,6 +68,19 @@ impl Error {
         }))
     }
 
+    /// The error of a request that carried several messages, for one of them.
+    pub(crate) fn shared(error: &std::sync::Arc<Error>) -> Self {
+        Self(Box::new(Inner {
+            kind: error.0.kind,
+            what: error.0.what.clone(),
+            addr: error.0.addr.clone(),
+            broker_code: error.0.broker_code,
+            advice: error.0.advice.clone(),
+            may_have_been_processed: error.0.may_have_been_processed,
+            source: Some(Box::new(std::sync::Arc::clone(error))),
+        }))
+    }
+
     pub(crate) fn invalid(what: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidInput, what)
     }

@@ -21,6 +21,7 @@ mod client;
 mod consumer;
 mod environment;
 mod error;
+mod events;
 mod incoming;
 mod membership;
 mod message;
@@ -38,13 +39,16 @@ pub use admin::{Admin, GroupSpec, TopicSpec};
 pub use builder::{ClientBuilder, Timeouts};
 pub use client::Client;
 pub use consumer::{
-    Assignment, Consumer, ConsumerBuilder, Deliveries, Delivery, Filter, HandledBuilder, Retry,
-    StartFrom,
+    Assignment, Batches, Consumer, ConsumerBuilder, Deliveries, Delivery, Filter, HandledBuilder,
+    Retry, StartFrom,
 };
 pub use error::{Error, ErrorKind};
+pub use events::{Event, Events, Health};
 pub use membership::{Membership, MembershipBuilder};
 pub use message::Message;
-pub use producer::{PendingSend, Producer, ProducerBuilder, SendReceipt, SendStatus, SharedError};
+pub use producer::{
+    Batching, PendingSend, Producer, ProducerBuilder, SendReceipt, SendStatus, SharedError,
+};
 pub use pull::{PullOptions, PullStatus, Pulled};
 pub use pull_consumer::PullConsumer;
 pub use queue::Queue;

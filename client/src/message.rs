@@ -105,6 +105,16 @@ impl Message {
         self.ordering_key.as_deref()
     }
 
+    /// Whether it may leave together with others: brokers store a batch in one queue, at once.
+    pub(crate) fn may_be_batched(&self) -> bool {
+        self.ordering_key.is_none()
+            && !self
+                .properties
+                .iter()
+                .any(|(name, _)| name == property::DELAY || name.starts_with("TIMER_"))
+            && rmq_protocol::names::group_of_retry_topic(&self.topic).is_none()
+    }
+
     fn set(mut self, name: &str, value: String) -> Self {
         match self.properties.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,

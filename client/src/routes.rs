@@ -92,10 +92,17 @@ fn master_of<'r>(raw: &'r TopicRoute, broker: &str) -> Option<&'r str> {
         .master()
 }
 
+#[derive(Debug)]
+struct Known {
+    route: Arc<Route>,
+    since: Instant,
+    is_expired: bool,
+}
+
 /// Routes that were asked for, with their age. Bounded: the oldest makes room.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    known: Mutex<HashMap<String, (Arc<Route>, Instant)>>,
+    known: Mutex<HashMap<String, Known>>,
 }
 
 const ROUTES_MAX: usize = 10_000;
@@ -103,8 +110,9 @@ const ROUTES_MAX: usize = 10_000;
 impl Routes {
     pub(crate) fn fresh(&self, topic: &str, age_max: Duration) -> Option<Arc<Route>> {
         let known = self.known.lock();
-        let (route, since) = known.get(topic)?;
-        (since.elapsed() < age_max).then(|| Arc::clone(route))
+        let known = known.get(topic)?;
+        let is_fresh = !known.is_expired && known.since.elapsed() < age_max;
+        is_fresh.then(|| Arc::clone(&known.route))
     }
 
     /// Whatever its age: better than nothing while no name server answers.
@@ -112,7 +120,7 @@ impl Routes {
         self.known
             .lock()
             .get(topic)
-            .map(|(route, _)| Arc::clone(route))
+            .map(|known| Arc::clone(&known.route))
     }
 
     pub(crate) fn learn(&self, route: Route) -> Arc<Route> {
@@ -121,15 +129,26 @@ impl Routes {
         if known.len() >= ROUTES_MAX && !known.contains_key(route.topic()) {
             let oldest = known
                 .iter()
-                .min_by_key(|(_, (_, since))| *since)
+                .min_by_key(|(_, known)| known.since)
                 .map(|(topic, _)| topic.clone());
             oldest.and_then(|oldest| known.remove(&oldest));
         }
         known.insert(
             route.topic().to_owned(),
-            (Arc::clone(&route), Instant::now()),
+            Known {
+                route: Arc::clone(&route),
+                since: Instant::now(),
+                is_expired: false,
+            },
         );
         route
+    }
+
+    /// Too old for [`Routes::fresh`] from now on.
+    pub(crate) fn expire(&self, topic: &str) {
+        if let Some(known) = self.known.lock().get_mut(topic) {
+            known.is_expired = true;
+        }
     }
 
     pub(crate) fn forget(&self, topic: &str) {

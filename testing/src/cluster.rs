@@ -17,9 +17,19 @@ use crate::topic::TopicHandle;
 pub struct ClusterBuilder {
     name_servers: usize,
     brokers: usize,
+    on_disk: bool,
 }
 
+/// Where files are in memory.
+const MEMORY: &str = "/dev/shm";
+
 impl ClusterBuilder {
+    /// Keeps the data under the system's folder for temporary files. Default: in memory, where the system has files in memory.
+    pub fn on_disk(mut self) -> Self {
+        self.on_disk = true;
+        self
+    }
+
     /// Name servers; brokers register with all of them. Default 1.
     pub fn name_servers(mut self, count: usize) -> Self {
         self.name_servers = count.max(1);
@@ -46,10 +56,15 @@ impl ClusterBuilder {
             .iter()
             .map(|server| server.address().to_owned())
             .collect();
-        let folder = tempfile::Builder::new()
-            .prefix("rmq-testing-")
-            .tempdir()
-            .expect("a temporary folder");
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("rmq-testing-");
+        let memory = std::path::Path::new(MEMORY);
+        let folder = match self.on_disk || !memory.is_dir() {
+            true => folder.tempdir(),
+            // Full or not ours to write: the usual place.
+            false => folder.tempdir_in(memory).or_else(|_| folder.tempdir()),
+        };
+        let folder = folder.expect("a temporary folder");
         let mut brokers = Vec::new();
         for index in 0..self.brokers {
             let name = format!("broker-{index}");
@@ -114,6 +129,7 @@ impl TestCluster {
         ClusterBuilder {
             name_servers: 1,
             brokers: 1,
+            on_disk: false,
         }
     }
 

@@ -25,6 +25,7 @@
 mod clock;
 mod cluster;
 mod group;
+mod relay;
 mod run;
 mod server;
 mod topic;

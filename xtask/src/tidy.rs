@@ -29,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rmq-client",
             "rmq-broker",
             "rmq-namesrv",
+            "rmq-store",
             "rmq-transport",
             "rmq-testing-macros",
         ],

@@ -23,7 +23,7 @@ pub use delivery::Delivery;
 pub use filter::Filter;
 pub use handler::HandledBuilder;
 pub use settings::{Retry, StartFrom};
-pub use stream::Deliveries;
+pub use stream::{Batches, Deliveries};
 
 use self::held::Held;
 use self::settings::{BroadcastOffsets, Settings, Subscription};

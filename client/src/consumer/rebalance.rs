@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::held::Held;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
+use crate::events::Event;
 use crate::membership::Membership;
 use crate::queue::Queue;
 
@@ -102,9 +103,11 @@ async fn take(shared: &Arc<Shared>, topic: &str, queues: BTreeSet<Queue>) {
         .filter(|held| held.queue().topic() == topic && !queues.contains(held.queue()))
         .cloned()
         .collect();
+    let lost_queues: Vec<Queue> = lost.iter().map(|held| held.queue().clone()).collect();
     if !lost.is_empty() {
         give_away(shared, lost).await;
     }
+    let mut gained = Vec::new();
     let subscription = shared
         .subscriptions
         .iter()
@@ -115,10 +118,18 @@ async fn take(shared: &Arc<Shared>, topic: &str, queues: BTreeSet<Queue>) {
     for queue in queues {
         if shared.find(&queue).is_none() {
             tracing::debug!(%queue, group = shared.group, "takes a queue");
+            gained.push(queue.clone());
             let held = Held::new(queue, Arc::clone(shared), subscription.clone());
             shared.insert(Arc::clone(&held));
             shared.tasks.spawn(held.run());
         }
+    }
+    if !gained.is_empty() || !lost_queues.is_empty() {
+        shared.client.tell(|| Event::Rebalanced {
+            group: shared.group.clone(),
+            gained,
+            lost: lost_queues,
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Stream;
 
@@ -50,6 +51,32 @@ impl Deliveries {
         futures_util::StreamExt::next(self).await.transpose()
     }
 
+    /// The same messages, several at a time: up to `max`, or what came within `within` of the first.
+    ///
+    /// ```no_run
+    /// # async fn store(_: &[rmq_client::Delivery]) {}
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let deliveries = client.consumer("billing").subscribe("orders", "*").stream().await?;
+    /// let mut batches = deliveries.batches(100, Duration::from_millis(50));
+    /// while let Some(batch) = batches.next().await? {
+    ///     store(&batch).await;
+    ///     for delivery in batch {
+    ///         delivery.ack().await?;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn batches(self, max: usize, within: Duration) -> Batches {
+        Batches {
+            deliveries: self,
+            max: max.max(1),
+            within,
+            gathered: Vec::new(),
+        }
+    }
+
     /// To pause, seek, and look at its queues.
     #[must_use]
     pub fn consumer(&self) -> &Consumer {
@@ -65,6 +92,60 @@ impl Deliveries {
         let ended = consumer.shutdown().await;
         drop(items);
         ended
+    }
+}
+
+/// Messages for this member of a group, several at a time.
+#[derive(Debug)]
+pub struct Batches {
+    deliveries: Deliveries,
+    max: usize,
+    within: Duration,
+    /// Kept here, so that a dropped wait loses nothing.
+    gathered: Vec<Delivery>,
+}
+
+impl Batches {
+    /// The next messages, at least one; `None` when the client was shut down.
+    ///
+    /// # Errors
+    /// As [`Deliveries::next`]. What was gathered before comes with the next call.
+    pub async fn next(&mut self) -> Result<Option<Vec<Delivery>>, Error> {
+        if self.gathered.is_empty() {
+            match self.deliveries.next().await? {
+                Some(first) => self.gathered.push(first),
+                None => return Ok(None),
+            }
+        }
+        let deadline = tokio::time::Instant::now() + self.within;
+        while self.gathered.len() < self.max {
+            match tokio::time::timeout_at(deadline, self.deliveries.next()).await {
+                Ok(Ok(Some(delivery))) => self.gathered.push(delivery),
+                Ok(Ok(None)) | Err(_) => break,
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+        Ok(Some(std::mem::take(&mut self.gathered)))
+    }
+
+    /// To pause, seek, and look at its queues.
+    #[must_use]
+    pub fn consumer(&self) -> &Consumer {
+        self.deliveries.consumer()
+    }
+
+    /// Ends as [`Deliveries::shutdown`] does.
+    ///
+    /// # Errors
+    /// As [`Deliveries::shutdown`].
+    pub async fn shutdown(self) -> Result<(), Error> {
+        let Self {
+            deliveries,
+            gathered,
+            ..
+        } = self;
+        drop(gathered);
+        deliveries.shutdown().await
     }
 }
 

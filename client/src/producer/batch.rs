@@ -28,17 +28,29 @@ impl Producer {
         let Some(first) = messages.first() else {
             return Ok(Vec::new());
         };
-        let topic = first.topic().to_owned();
-        let key = first.ordering_key().map(str::to_owned);
+        let topic = first.topic();
         if let Some(other) = messages.iter().find(|message| message.topic() != topic) {
             return Err(Error::invalid(format!(
                 "a batch is of one topic, not of \"{topic}\" and \"{}\"",
                 other.topic()
             )));
         }
+        let _room = self.room().await?;
+        self.send_chunks(&messages).await
+    }
+
+    /// Messages of one topic, cut into requests; whoever calls this holds the room for them.
+    pub(super) async fn send_chunks(
+        &self,
+        messages: &[Message],
+    ) -> Result<Vec<Result<SendReceipt, SharedError>>, Error> {
+        let Some(first) = messages.first() else {
+            return Ok(Vec::new());
+        };
+        let topic = first.topic().to_owned();
+        let key = first.ordering_key().map(str::to_owned);
         let mut results = Vec::with_capacity(messages.len());
-        for chunk in self.cut(&messages)? {
-            let _room = self.room().await?;
+        for chunk in self.cut(messages)? {
             let prepared = Prepared {
                 code: RequestCode::SendBatchMessage,
                 topic: topic.clone(),

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::Semaphore;
 
-use super::{Producer, Shared};
+use super::batching::Batcher;
+use super::{Batching, Producer, Shared};
 use crate::client::Client;
 
 /// Builds a [`Producer`].
@@ -18,6 +19,8 @@ pub struct ProducerBuilder {
     retries: u32,
     auto_create: bool,
     message_bytes_max: usize,
+    batching: Option<Batching>,
+    isolates: bool,
 }
 
 impl ProducerBuilder {
@@ -29,6 +32,8 @@ impl ProducerBuilder {
             retries: 2,
             auto_create: true,
             message_bytes_max: 4 * 1024 * 1024,
+            batching: None,
+            isolates: true,
         }
     }
 
@@ -62,6 +67,19 @@ impl ProducerBuilder {
         self
     }
 
+    /// Holds messages back for a moment so that several leave in one request: more messages a second for a little latency. Messages
+    /// with an ordering key or a delay leave at once, as ever. Default: off.
+    pub fn batching(mut self, batching: Batching) -> Self {
+        self.batching = Some(batching);
+        self
+    }
+
+    /// Whether brokers that failed or answered slowly are passed over for some seconds, where others serve the topic. Default true.
+    pub fn isolate_slow_brokers(mut self, isolate: bool) -> Self {
+        self.isolates = isolate;
+        self
+    }
+
     /// The producer. Nothing is sent for that.
     #[must_use]
     pub fn build(self) -> Producer {
@@ -75,6 +93,10 @@ impl ProducerBuilder {
             retries: self.retries,
             auto_create: self.auto_create,
             message_bytes_max: self.message_bytes_max,
+            batcher: self
+                .batching
+                .map(|batching| Arc::new(Batcher::new(batching))),
+            isolates: self.isolates,
             room: Arc::new(Semaphore::new(self.max_in_flight)),
             turn: AtomicUsize::new(0),
         })

@@ -1,7 +1,9 @@
 //! Sending: one by one, pipelined, as a batch, or without an answer.
 
 mod batch;
+mod batching;
 mod builder;
+mod isolation;
 mod pending;
 mod receipt;
 
@@ -17,12 +19,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::client::{Client, now_ms};
 use crate::error::{Error, ErrorKind};
+use crate::events::Event;
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::remote::{Answer, Remote};
 
 pub use batch::SharedError;
+pub use batching::Batching;
 pub use builder::ProducerBuilder;
+pub(crate) use isolation::Isolation;
 pub use pending::PendingSend;
 pub use receipt::{SendReceipt, SendStatus};
 
@@ -55,6 +60,8 @@ pub(crate) struct Shared {
     retries: u32,
     auto_create: bool,
     message_bytes_max: usize,
+    batcher: Option<Arc<batching::Batcher>>,
+    isolates: bool,
     room: Arc<Semaphore>,
     turn: AtomicUsize,
 }
@@ -93,10 +100,45 @@ impl Producer {
     /// # Errors
     /// When the message cannot be sent or no broker stored it.
     pub async fn send(&self, message: Message) -> Result<SendReceipt, Error> {
-        let _room = self.room().await?;
+        let room = self.room().await?;
+        if let Some(batcher) = self.batcher_for(&message) {
+            self.check(&message)?;
+            return PendingSend::gathered(batcher.add(self, message, room)).await;
+        }
+        let _room = room;
+        self.send_now(message).await
+    }
+
+    /// As [`Producer::send`], by whoever holds the room for it.
+    async fn send_now(&self, message: Message) -> Result<SendReceipt, Error> {
         let prepared = self.prepare(&message)?;
         self.deliver(&prepared, &Target::Any(message.ordering_key()))
             .await
+    }
+
+    /// Sends what [`ProducerBuilder::batching`] holds back, without waiting for more.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// use std::time::Duration;
+    /// use rmq_client::{Batching, Message};
+    ///
+    /// let producer = client.producer_builder().batching(Batching::linger(Duration::from_secs(1))).build();
+    /// let pending = producer.submit(Message::new("orders", "1")).await?;
+    /// producer.flush();
+    /// pending.await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn flush(&self) {
+        if let Some(batcher) = &self.shared.batcher {
+            batcher.flush(self);
+        }
+    }
+
+    /// What gathers the message with others, when it may be.
+    fn batcher_for(&self, message: &Message) -> Option<&Arc<batching::Batcher>> {
+        let batcher = self.shared.batcher.as_ref()?;
+        message.may_be_batched().then_some(batcher)
     }
 
     /// Sends a message to one queue and waits until it is stored. Messages that are sent to a queue one after the other keep their order.
@@ -116,6 +158,10 @@ impl Producer {
     /// When the message cannot be sent at all.
     pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
         let room = self.room().await?;
+        if let Some(batcher) = self.batcher_for(&message) {
+            self.check(&message)?;
+            return Ok(PendingSend::gathered(batcher.add(self, message, room)));
+        }
         let prepared = self.prepare(&message)?;
         self.make_ready(&prepared.topic, &Target::Any(message.ordering_key()))
             .await;
@@ -178,14 +224,18 @@ impl Producer {
             .map_err(|_| Error::closed())
     }
 
-    fn prepare(&self, message: &Message) -> Result<Prepared, Error> {
+    fn check(&self, message: &Message) -> Result<(), Error> {
         if message.body().is_empty() {
             return Err(Error::invalid(format!(
                 "a message for \"{}\" has no body; brokers refuse that",
                 message.topic()
             )));
         }
-        self.check_size(message.topic(), message.body().len())?;
+        self.check_size(message.topic(), message.body().len())
+    }
+
+    fn prepare(&self, message: &Message) -> Result<Prepared, Error> {
+        self.check(message)?;
         let unique_id = self.client.next_unique_id();
         Ok(Prepared {
             code: RequestCode::SendMessageV2,
@@ -266,8 +316,13 @@ impl Producer {
                 attempt,
                 "send failed, trying again: {error}"
             );
+            self.client.tell(|| Event::Retrying {
+                topic: prepared.topic.clone(),
+                attempt,
+                error: error.to_string(),
+            });
             // The broker may have moved, or another one serves the topic now.
-            self.client.forget_route(&prepared.topic);
+            self.client.expire_route(&prepared.topic);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
@@ -280,11 +335,25 @@ impl Producer {
         avoid: &mut Option<String>,
     ) -> Result<(Queue, Answer), Error> {
         let (queue, remote) = self.pick(&prepared.topic, target, avoid.as_deref()).await?;
-        *avoid = Some(queue.broker().to_owned());
         let request = self.request(prepared, &queue);
-        let answer = remote
+        let began = self.shared.isolates.then(std::time::Instant::now);
+        let called = remote
             .call_any(prepared.code.as_i32(), &request, &prepared.body)
-            .await?;
+            .await;
+        let isolation = self.client.isolation();
+        let answer = match called {
+            Ok(answer) => answer,
+            Err(error) => {
+                if self.shared.isolates && error.is_retryable() {
+                    isolation.failed(queue.broker());
+                }
+                *avoid = Some(queue.broker().to_owned());
+                return Err(error);
+            }
+        };
+        if let Some(began) = began {
+            isolation.answered(queue.broker(), began.elapsed());
+        }
         match ResponseCode::from_i32(answer.code()) {
             Some(
                 ResponseCode::Success
@@ -292,7 +361,10 @@ impl Producer {
                 | ResponseCode::FlushSlaveTimeout
                 | ResponseCode::SlaveNotAvailable,
             ) => Ok((queue, answer)),
-            _ => Err(answer.error()),
+            _ => {
+                *avoid = Some(queue.broker().to_owned());
+                Err(answer.error())
+            }
         }
     }
 
@@ -320,15 +392,10 @@ impl Producer {
             Target::Queue(queue) => (*queue).clone(),
             Target::Any(key) => {
                 let all = route.writable();
-                let others: Vec<&Queue> = all
-                    .iter()
-                    .filter(|queue| Some(queue.broker()) != avoid)
-                    .collect();
                 match key {
                     // The same key must always give the same queue.
                     Some(key) => by_key(all, key).ok_or_else(no_queue)?.clone(),
-                    None if others.is_empty() => self.in_turn(all).ok_or_else(no_queue)?.clone(),
-                    None => (*self.in_turn(&others).ok_or_else(no_queue)?).clone(),
+                    None => self.any(all, avoid).ok_or_else(no_queue)?.clone(),
                 }
             }
         };
@@ -366,6 +433,23 @@ impl Producer {
         };
         let remote = self.client.remote(addr);
         Ok((queue, remote))
+    }
+
+    /// The next queue in turn; one of another broker than `avoid` and those that are passed over, where there is one.
+    fn any<'q>(&self, all: &'q [Queue], avoid: Option<&str>) -> Option<&'q Queue> {
+        let isolation = self.client.isolation();
+        let isolates = self.shared.isolates && isolation.is_active();
+        if avoid.is_none() && !isolates {
+            return self.in_turn(all);
+        }
+        let is_good = |queue: &&Queue| !(isolates && isolation.is_isolated(queue.broker()));
+        let others = || all.iter().filter(|queue| Some(queue.broker()) != avoid);
+        let good: Vec<&Queue> = others().filter(is_good).collect();
+        if let Some(queue) = self.in_turn(&good) {
+            return Some(queue);
+        }
+        let others: Vec<&Queue> = others().collect();
+        self.in_turn(&others).copied().or_else(|| self.in_turn(all))
     }
 
     fn in_turn<'q, Q>(&self, queues: &'q [Q]) -> Option<&'q Q> {

@@ -19,9 +19,15 @@ pub struct PendingSend(State);
 enum State {
     Done(Option<Result<SendReceipt, Error>>),
     Running(JoinHandle<Result<SendReceipt, Error>>),
+    /// Waits with others of its topic.
+    Gathered(super::batching::Answer),
 }
 
 impl PendingSend {
+    pub(super) fn gathered(answer: super::batching::Answer) -> Self {
+        Self(State::Gathered(answer))
+    }
+
     /// Lets `send` go as far as it can, which hands the message to the connection in the caller's order, then leaves it to a task.
     pub(super) async fn start(
         client: &Client,
@@ -43,6 +49,9 @@ impl Future for PendingSend {
             State::Done(result) => {
                 Poll::Ready(result.take().unwrap_or_else(|| Err(Error::closed())))
             }
+            State::Gathered(answer) => Pin::new(answer)
+                .poll(context)
+                .map(|answer| answer.unwrap_or_else(|_| Err(Error::closed()))),
             // A task ends without a result only when the runtime stops.
             State::Running(task) => Pin::new(task)
                 .poll(context)

@@ -1,0 +1,315 @@
+//! The network between clients and one broker: it can be cut, be slow, and answer in the broker's stead.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use rmq_client::protocol::FrameLimits;
+use rmq_client::protocol::frame::{HeaderEncoding, Split, encode_frame, split};
+use rmq_client::protocol::header::{CommandHead, Header, NoFields};
+use rmq_client::protocol::{RequestCode, ResponseCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What happens to a kind of request.
+#[derive(Debug, Clone)]
+struct Rule {
+    code: i32,
+    act: Act,
+    /// How often still; `None`: until it is taken back.
+    left: Option<usize>,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    /// This is the answer; the broker does not see the request.
+    Answer(ResponseCode),
+    /// It goes on after a pause.
+    Wait(Duration),
+    /// It is lost: nobody answers.
+    Lose,
+}
+
+/// What one broker's network is like.
+#[derive(Debug, Default)]
+struct Weather {
+    rules: parking_lot::Mutex<Vec<Rule>>,
+    delay: parking_lot::Mutex<Duration>,
+}
+
+impl Weather {
+    /// What happens to a request with this code.
+    fn act(&self, code: i32) -> Option<Act> {
+        let mut rules = self.rules.lock();
+        let index = rules.iter().position(|rule| rule.code == code)?;
+        let act = rules[index].act.clone();
+        if let Some(left) = &mut rules[index].left {
+            *left -= 1;
+            if *left == 0 {
+                rules.remove(index);
+            }
+        }
+        Some(act)
+    }
+}
+
+/// Listens where the broker is advertised.
+pub(crate) struct Relay {
+    addr: SocketAddr,
+    weather: Arc<Weather>,
+    cut: watch::Sender<bool>,
+    up: Mutex<Option<Up>>,
+}
+
+/// While the broker runs.
+struct Up {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Relay {
+    /// An address for a broker that does not run yet, and the listener that holds it.
+    pub(crate) async fn reserve() -> (Self, TcpListener) {
+        let (listener, addr) = rmq_transport::bind("127.0.0.1:0")
+            .await
+            .expect("a port of the loopback interface");
+        let relay = Self {
+            addr,
+            weather: Arc::default(),
+            cut: watch::Sender::new(false),
+            up: Mutex::new(None),
+        };
+        (relay, listener)
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Hands connections on to `upstream`.
+    pub(crate) async fn open(&self, listener: Option<TcpListener>, upstream: SocketAddr) {
+        let listener = match listener {
+            Some(listener) => listener,
+            None => {
+                rmq_transport::bind(&self.addr.to_string())
+                    .await
+                    .unwrap_or_else(|error| panic!("{} is taken: {error}", self.addr))
+                    .0
+            }
+        };
+        let up = Up {
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let (weather, cut) = (Arc::clone(&self.weather), self.cut.subscribe());
+        let (stop, tasks) = (up.stop.clone(), up.tasks.clone());
+        up.tasks.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = stop.cancelled() => return,
+                };
+                let Ok((client, _)) = accepted else {
+                    continue;
+                };
+                let link = Link {
+                    weather: Arc::clone(&weather),
+                    cut: cut.clone(),
+                    stop: stop.clone(),
+                };
+                tasks.spawn(link.run(client, upstream));
+            }
+        });
+        *self.up.lock().await = Some(up);
+    }
+
+    /// The broker is gone: connections break, and nothing listens.
+    pub(crate) async fn close(&self) {
+        if let Some(up) = self.up.lock().await.take() {
+            up.stop.cancel();
+            up.tasks.close();
+            up.tasks.wait().await;
+        }
+    }
+
+    pub(crate) fn set_cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        *self.weather.delay.lock() = delay;
+    }
+
+    pub(crate) fn answer(&self, code: RequestCode, with: ResponseCode, times: Option<usize>) {
+        self.rule(code, Act::Answer(with), times);
+    }
+
+    pub(crate) fn throttle(&self, code: RequestCode, pause: Duration) {
+        self.rule(code, Act::Wait(pause), None);
+    }
+
+    pub(crate) fn lose(&self, code: RequestCode, times: Option<usize>) {
+        self.rule(code, Act::Lose, times);
+    }
+
+    fn rule(&self, code: RequestCode, act: Act, left: Option<usize>) {
+        if left == Some(0) {
+            return;
+        }
+        let code = code.as_i32();
+        let mut rules = self.weather.rules.lock();
+        rules.retain(|rule| rule.code != code);
+        rules.push(Rule { code, act, left });
+    }
+
+    pub(crate) fn calm(&self) {
+        self.weather.rules.lock().clear();
+        self.set_delay(Duration::ZERO);
+        self.set_cut(false);
+    }
+}
+
+/// One connection.
+struct Link {
+    weather: Arc<Weather>,
+    cut: watch::Receiver<bool>,
+    stop: CancellationToken,
+}
+
+impl Link {
+    async fn run(self, client: TcpStream, upstream: SocketAddr) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = self.carry(client, upstream) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn carry(mut self, client: TcpStream, upstream: SocketAddr) {
+        self.passable().await;
+        let Ok(broker) = TcpStream::connect(upstream).await else {
+            return;
+        };
+        // Small frames must not wait for more.
+        let _ = (client.set_nodelay(true), broker.set_nodelay(true));
+        let (client_in, client_out) = client.into_split();
+        let (broker_in, broker_out) = broker.into_split();
+        let client_out = Arc::new(Mutex::new(client_out));
+        let mut back = Self {
+            weather: Arc::clone(&self.weather),
+            cut: self.cut.clone(),
+            stop: self.stop.clone(),
+        };
+        tokio::select! {
+            () = self.requests(client_in, broker_out, &client_out) => {}
+            () = back.answers(broker_in, &client_out) => {}
+        }
+    }
+
+    /// Ready when the network is not cut.
+    async fn passable(&mut self) {
+        // The sender lives as long as the cluster.
+        let _ = self.cut.wait_for(|cut| !*cut).await;
+        let delay = *self.weather.delay.lock();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    async fn requests(
+        &mut self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        back: &Mutex<OwnedWriteHalf>,
+    ) {
+        let limits = FrameLimits::default();
+        let mut buffer = BytesMut::with_capacity(64 * 1024);
+        loop {
+            match from.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            self.passable().await;
+            loop {
+                let (consumed, act, encoding, opaque) = match split(&buffer, &limits) {
+                    Ok(Split::Frame { frame, consumed }) => {
+                        let header = Header::decode(frame.encoding, frame.header, &limits);
+                        match header {
+                            Ok(header) if !header.is_response() => (
+                                consumed,
+                                self.weather.act(header.code),
+                                frame.encoding,
+                                header.opaque,
+                            ),
+                            _ => (consumed, None, frame.encoding, 0),
+                        }
+                    }
+                    Ok(Split::Need { .. }) => break,
+                    // Not ours to judge: the broker says what it thinks of it.
+                    Err(_) => (buffer.len(), None, HeaderEncoding::Json, 0),
+                };
+                let sent = match act {
+                    Some(Act::Answer(code)) => {
+                        buffer.advance(consumed);
+                        let head = CommandHead::response(code.as_i32(), opaque)
+                            .with_remark("rmq-testing: planned failure");
+                        let mut answer = BytesMut::new();
+                        encode_frame(&mut answer, encoding, &head, &NoFields, b"");
+                        back.lock().await.write_all(&answer).await
+                    }
+                    Some(Act::Lose) => {
+                        buffer.advance(consumed);
+                        Ok(())
+                    }
+                    Some(Act::Wait(pause)) => {
+                        tokio::time::sleep(pause).await;
+                        let frame = buffer.split_to(consumed);
+                        to.write_all(&frame).await
+                    }
+                    None => {
+                        let frame = buffer.split_to(consumed);
+                        to.write_all(&frame).await
+                    }
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn answers(&mut self, mut from: OwnedReadHalf, to: &Mutex<OwnedWriteHalf>) {
+        let mut buffer = BytesMut::with_capacity(64 * 1024);
+        loop {
+            match from.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            self.passable().await;
+            // Whole frames only: an answer of the relay's own must not come between.
+            let whole = whole_frames(&buffer);
+            let frames = buffer.split_to(whole);
+            if !frames.is_empty() && to.lock().await.write_all(&frames).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Bytes of the complete frames at the start of a buffer; all of it when it cannot be understood.
+fn whole_frames(buffer: &[u8]) -> usize {
+    let limits = FrameLimits::default();
+    let mut whole = 0;
+    loop {
+        match split(&buffer[whole..], &limits) {
+            Ok(Split::Frame { consumed, .. }) => whole += consumed,
+            Ok(Split::Need { .. }) => return whole,
+            Err(_) => return buffer.len(),
+        }
+    }
+}
