@@ -1,0 +1,204 @@
+//! `rmq-ctl doctor` against faults that were planted: each cause of "no route" is told from the others, and the client outside too.
+
+mod common;
+
+use common::{Run, program};
+use rmq_client::Client;
+use rmq_client::protocol::bodies::{RegisterBrokerBody, TopicConfig};
+use rmq_client::protocol::requests::RegisterBroker;
+use rmq_namesrv::{Deps, NameServer, NameServerConfig, RunningNameServer};
+use rmq_testing::TestCluster;
+use serde_json::Value;
+
+async fn name_server() -> RunningNameServer {
+    let config = NameServerConfig {
+        listen: "127.0.0.1:0".to_owned(),
+        management: String::new(),
+        ..NameServerConfig::default()
+    };
+    NameServer::start(config, Deps::default()).await.unwrap()
+}
+
+/// What doctor finds: the ids of the checks that are not fine, and what they say.
+async fn doctor(name_servers: &str, args: &[&str]) -> Vec<(String, String)> {
+    let mut line = vec!["doctor", "-o", "json", "--nameserver", name_servers];
+    line.extend(args);
+    let line: Vec<String> = line.into_iter().map(str::to_owned).collect();
+    // The servers run in this process: their runtime must go on meanwhile.
+    let run = tokio::task::spawn_blocking(move || {
+        let output = program().args(&line).output().expect("it runs");
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        Run::new(&line, output)
+    });
+    let run = run.await.unwrap();
+    let report: Value = serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{}", run.err));
+    let checks = report["items"].as_array().unwrap();
+    let bad: Vec<(String, String)> = checks
+        .iter()
+        .filter(|check| check["isFine"] == false)
+        .map(|check| {
+            let text = |name: &str| check[name].as_str().unwrap().to_owned();
+            (text("id"), text("says"))
+        })
+        .collect();
+    assert_eq!(run.code, if bad.is_empty() { 0 } else { 10 }, "{}", run.err);
+    bad
+}
+
+#[track_caller]
+fn only(found: &[(String, String)], id: &str, says: &str) {
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, id, "{found:?}");
+    assert!(found[0].1.contains(says), "{found:?}");
+}
+
+/// A broker that only exists in the routes; while the client lives, the name server believes in it.
+async fn registered(
+    name_server: &RunningNameServer,
+    broker: &str,
+    addr: &str,
+    topic: &str,
+) -> Client {
+    let server = name_server.local_addr().to_string();
+    let client = Client::connect(format!("rmq://{server}")).await.unwrap();
+    let mut body = RegisterBrokerBody::default();
+    let table = &mut body.topic_config_serialize_wrapper.topic_config_table;
+    for name in [topic, "another-one"] {
+        table.insert(name.to_owned(), TopicConfig::new(name, 4));
+    }
+    let request = RegisterBroker {
+        broker_id: 0,
+        body_crc32: None,
+        cluster_name: "DefaultCluster".into(),
+        broker_addr: addr.into(),
+        heartbeat_timeout_millis: None,
+        enable_acting_master: None,
+        ha_server_addr: Some("".into()),
+        compressed: Some(false),
+        broker_name: broker.into(),
+        zone_name: None,
+    };
+    client
+        .remote(&server)
+        .call(&request, &body.to_json())
+        .await
+        .unwrap();
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_found_where_nothing_is_wrong() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("orders").create().await;
+    assert_eq!(doctor(&cluster.name_server_list(), &["orders"]).await, []);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cause_1_no_name_server_there() {
+    let found = doctor("127.0.0.1:1", &["orders"]).await;
+    only(
+        &found,
+        "name-server-reachable",
+        "nothing listens at 127.0.0.1:1",
+    );
+    let found = doctor("no-such-host.invalid:9876", &["orders"]).await;
+    only(&found, "name-server-reachable", "is not known here");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cause_2_it_is_no_name_server() {
+    let cluster = TestCluster::start().await;
+    let found = doctor(&cluster.broker(0).address(), &["orders"]).await;
+    only(&found, "name-server-speaks", "it is no name server");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cause_3_no_broker_is_registered() {
+    let name_server = name_server().await;
+    let found = doctor(&name_server.local_addr().to_string(), &["orders"]).await;
+    only(&found, "brokers-registered", "no broker is registered");
+    name_server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cause_4_the_topic_does_not_exist() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("order-events").create().await;
+    let found = doctor(&cluster.name_server_list(), &["orders-events"]).await;
+    only(&found, "topic-exists", "do you mean \"order-events\"?");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cause_5_a_name_server_does_not_know_the_broker() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("orders").create().await;
+    let other = name_server().await;
+    let both = format!("{};{}", cluster.name_server_list(), other.local_addr());
+    let found = doctor(&both, &["orders"]).await;
+    let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["name-servers-agree", "route-everywhere"], "{found:?}");
+    assert!(
+        found[0].1.contains(&other.local_addr().to_string()),
+        "{found:?}"
+    );
+    other.shutdown().await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cause_6_no_queue_can_be_written() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("orders").create().await;
+    let client = cluster.client().await;
+    client.admin().stop_writes("broker-0").await.unwrap();
+    let found = doctor(&cluster.name_server_list(), &["orders"]).await;
+    only(
+        &found,
+        "topic-writable",
+        "the write permission is off at broker-0",
+    );
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_died_and_is_still_in_the_routes() {
+    let name_server = name_server().await;
+    let client = registered(&name_server, "broker-x", "127.0.0.1:1", "orders").await;
+    let found = doctor(&name_server.local_addr().to_string(), &["orders"]).await;
+    only(&found, "broker-reachable", "nothing listens at 127.0.0.1:1");
+    client.shutdown().await;
+    name_server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_outside_of_the_brokers_network() {
+    let name_server = name_server().await;
+    let addr = "broker-a-0.broker-a.shop.svc:10911";
+    let client = registered(&name_server, "broker-a", addr, "orders").await;
+    let found = doctor(&name_server.local_addr().to_string(), &["orders"]).await;
+    only(&found, "client-outside", "an address of its own network");
+    client.shutdown().await;
+    name_server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_gets_nothing() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("orders").create().await;
+    let list = cluster.name_server_list();
+    let found = doctor(&list, &["orders", "-g", "biling"]).await;
+    only(&found, "group-exists", "no broker knows the group");
+    let client = cluster.client().await;
+    client
+        .admin()
+        .create_group(&rmq_client::GroupSpec::new("billing").consumable(false))
+        .await
+        .unwrap();
+    let found = doctor(&list, &["orders", "-g", "billing"]).await;
+    let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["group-consumes", "group-online"], "{found:?}");
+    cluster.shutdown().await;
+}
