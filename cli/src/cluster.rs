@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use rmq_client::{Client, ClusterUrl, ErrorKind};
+use rmq_client::{Client, ClusterUrl, Credentials, ErrorKind};
 
 use crate::codes;
-use crate::config::{Config, Source};
+use crate::config::{Config, CredentialsRef, Source};
 use crate::error::Failure;
 use crate::output::Output;
 
@@ -117,21 +117,23 @@ impl Cluster {
         options: &ClusterOptions,
         output: &Output,
     ) -> Result<Self, Failure> {
-        let (url, source) = resolve(options)?;
-        let name = format!("{url} ({source})");
-        output.detail(&format!("cluster: {name}"));
-        Self::open(url, name, options).await
+        let place = resolve(options)?;
+        output.detail(&format!("cluster: {}", place.name()));
+        Self::open(place, options).await
     }
 
     /// As [`Cluster::connect`], for names that are looked up while somebody waits for a completion.
     pub(crate) async fn connect_quietly(options: &ClusterOptions) -> Result<Self, Failure> {
-        let (url, source) = resolve(options)?;
-        let name = format!("{url} ({source})");
-        Self::open(url, name, options).await
+        Self::open(resolve(options)?, options).await
     }
 
-    async fn open(url: String, name: String, options: &ClusterOptions) -> Result<Self, Failure> {
-        let client = Client::builder(url)
+    async fn open(place: Place, options: &ClusterOptions) -> Result<Self, Failure> {
+        let name = place.name();
+        let mut builder = Client::builder(place.url);
+        if let Some(credentials) = place.credentials {
+            builder = builder.credentials(credentials);
+        }
+        let client = builder
             .request_timeout(options.timeout.unwrap_or(REQUEST_TIMEOUT).min(MAX_REQUEST))
             .connect()
             .await
@@ -182,8 +184,23 @@ pub(crate) fn closest<'n>(name: &str, known: &'n [String]) -> Option<&'n str> {
     (score > 0.8).then_some(best.as_str())
 }
 
+/// Which cluster, who said so, and who is asking.
+pub(crate) struct Place {
+    pub(crate) url: String,
+    pub(crate) source: String,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+impl Place {
+    /// For messages.
+    pub(crate) fn name(&self) -> String {
+        format!("{} ({})", self.url, self.source)
+    }
+}
+
 /// Flag, then environment, then context, then this machine.
-pub(crate) fn resolve(options: &ClusterOptions) -> Result<(String, String), Failure> {
+pub(crate) fn resolve(options: &ClusterOptions) -> Result<Place, Failure> {
+    let mut credentials = None;
     let (text, source) = if let Some(addr) = &options.nameserver {
         (addr.clone(), "--nameserver".to_owned())
     } else if options.context.is_none()
@@ -198,7 +215,14 @@ pub(crate) fn resolve(options: &ClusterOptions) -> Result<(String, String), Fail
     } else {
         let (config, path) = Config::load(Source::Nearest)?;
         match config.context(options.context.as_deref(), &path)? {
-            Some((name, context)) => (context.nameserver.clone(), format!("context \"{name}\"")),
+            Some((name, context)) => {
+                credentials = context
+                    .credentials
+                    .as_ref()
+                    .map(CredentialsRef::read)
+                    .transpose()?;
+                (context.nameserver.clone(), format!("context \"{name}\""))
+            }
             None => ("localhost:9876".to_owned(), "the usual address".to_owned()),
         }
     };
@@ -207,7 +231,11 @@ pub(crate) fn resolve(options: &ClusterOptions) -> Result<(String, String), Fail
             .fact("from", &source)
             .cause(&error)
     })?;
-    Ok((url.to_string(), source))
+    Ok(Place {
+        url: url.to_string(),
+        source,
+        credentials,
+    })
 }
 
 #[cfg(test)]

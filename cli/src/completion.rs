@@ -52,10 +52,10 @@ fn starting_with(
 fn names(kind: &'static str, typed: &std::ffi::OsStr) -> Vec<CompletionCandidate> {
     let options = ClusterOptions::of_environment(WITHIN);
     // A completion has nobody to tell of errors.
-    let Ok((url, _)) = crate::cluster::resolve(&options) else {
+    let Ok(place) = crate::cluster::resolve(&options) else {
         return Vec::new();
     };
-    let cache = cache_file(kind, &url);
+    let cache = cache_file(kind, &place.url);
     if let Some(names) = cache.as_deref().and_then(cached) {
         return starting_with(names, typed);
     }

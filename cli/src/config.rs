@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rmq_client::Credentials;
 use serde::{Deserialize, Serialize};
 
 use crate::codes;
@@ -26,6 +27,73 @@ pub(crate) struct Config {
 pub(crate) struct Context {
     /// Name servers, as --nameserver takes them.
     pub(crate) nameserver: String,
+    /// Who is asking; absent: nobody in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) credentials: Option<CredentialsRef>,
+}
+
+/// Where the keys are: never in this file itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) enum CredentialsRef {
+    /// A `tools.yml` as mqadmin has it: accessKey and secretKey.
+    ToolsYml(PathBuf),
+    /// Names of two environment variables.
+    Env {
+        access_key: String,
+        secret_key: String,
+    },
+}
+
+/// A `tools.yml` of mqadmin.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolsYml {
+    access_key: Option<String>,
+    secret_key: Option<String>,
+}
+
+impl CredentialsRef {
+    /// The keys themselves.
+    pub(crate) fn read(&self) -> Result<Credentials, Failure> {
+        match self {
+            Self::ToolsYml(path) => {
+                let failed = |failure: Failure| failure.fact("file", path.display());
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    failed(
+                        Failure::coded(&codes::CONFIG, "the credentials cannot be read")
+                            .cause(&error),
+                    )
+                })?;
+                let keys: ToolsYml = crate::yaml::read(&text).map_err(|error| {
+                    failed(
+                        Failure::coded(&codes::CONFIG, "the credentials cannot be read")
+                            .cause(&error),
+                    )
+                })?;
+                match (keys.access_key, keys.secret_key) {
+                    (Some(access), Some(secret)) => Ok(Credentials::new(access, secret)),
+                    _ => Err(failed(
+                        Failure::coded(&codes::CONFIG, "the credentials cannot be used")
+                            .because("accessKey or secretKey is missing"),
+                    )),
+                }
+            }
+            Self::Env {
+                access_key,
+                secret_key,
+            } => {
+                let read = |name: &String| {
+                    std::env::var(name).map_err(|error| {
+                        Failure::coded(&codes::CONFIG, "the credentials cannot be read")
+                            .fact("variable", name)
+                            .cause(&error)
+                    })
+                };
+                Ok(Credentials::new(read(access_key)?, read(secret_key)?))
+            }
+        }
+    }
 }
 
 /// Which file.

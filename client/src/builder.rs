@@ -6,6 +6,7 @@ use std::time::Duration;
 use rmq_transport::{CallerConfig, Connector, TcpConnector};
 
 use crate::client::Client;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::url::ClusterUrl;
 
@@ -53,6 +54,7 @@ pub struct ClientBuilder {
     pub(crate) timeouts: Timeouts,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) caller: CallerConfig,
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl ClientBuilder {
@@ -63,6 +65,7 @@ impl ClientBuilder {
             timeouts: Timeouts::default(),
             connector: Arc::new(TcpConnector),
             caller: CallerConfig::default(),
+            credentials: None,
         }
     }
 
@@ -87,6 +90,12 @@ impl ClientBuilder {
     /// How connections are opened: plain TCP unless told otherwise.
     pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
         self.connector = connector;
+        self
+    }
+
+    /// Signs every request. Default: nobody in particular.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
         self
     }
 

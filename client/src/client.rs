@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::builder::{ClientBuilder, Timeouts};
 use crate::consumer::ConsumerBuilder;
+use crate::credentials::Credentials;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Announcer, Event, Events, Health};
 use crate::incoming::{Incoming, Notices};
@@ -42,6 +43,7 @@ struct Inner {
     timeouts: Timeouts,
     connector: Arc<dyn Connector>,
     caller: CallerConfig,
+    credentials: Option<Arc<Credentials>>,
     remotes: Mutex<HashMap<String, Remote>>,
     routes: Routes,
     notices: Arc<Notices>,
@@ -100,6 +102,7 @@ impl Client {
             timeouts: builder.timeouts,
             connector: builder.connector,
             caller: builder.caller,
+            credentials: builder.credentials.map(Arc::new),
             remotes: Mutex::default(),
             routes: Routes::default(),
             notices: Arc::default(),
@@ -190,7 +193,7 @@ impl Client {
             inner.caller.clone(),
             incoming,
         );
-        let remote = Remote::new(caller, inner.timeouts.request);
+        let remote = Remote::new(caller, inner.timeouts.request, inner.credentials.clone());
         if inner.stopped.is_cancelled() {
             remote.close();
         }

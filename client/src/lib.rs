@@ -19,6 +19,7 @@ mod admin;
 mod builder;
 mod client;
 mod consumer;
+mod credentials;
 mod environment;
 mod error;
 mod events;
@@ -42,6 +43,7 @@ pub use consumer::{
     Assignment, Batches, Consumer, ConsumerBuilder, Deliveries, Delivery, Filter, HandledBuilder,
     Retry, StartFrom,
 };
+pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};
 pub use events::{Event, Events, Health};
 pub use membership::{Membership, MembershipBuilder};

@@ -1,5 +1,6 @@
 //! One server: typed requests, raw requests, answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use rmq_protocol::requests::{Reply, Request};
 use rmq_protocol::{FieldSource, ResponseCode};
 use rmq_transport::{Caller, OwnedFrame};
 
+use crate::credentials::Credentials;
 use crate::error::Error;
 
 /// A server at one address. Cheap to clone; all clones share one connection, which is opened when it is first needed.
@@ -22,11 +24,20 @@ use crate::error::Error;
 pub struct Remote {
     caller: Caller,
     timeout: Duration,
+    credentials: Option<Arc<Credentials>>,
 }
 
 impl Remote {
-    pub(crate) fn new(caller: Caller, timeout: Duration) -> Self {
-        Self { caller, timeout }
+    pub(crate) fn new(
+        caller: Caller,
+        timeout: Duration,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Self {
+        Self {
+            caller,
+            timeout,
+            credentials,
+        }
     }
 
     /// Its address, `host:port`.
@@ -61,6 +72,19 @@ impl Remote {
     /// # Errors
     /// When there is no answer in time.
     pub async fn call_any(
+        &self,
+        code: i32,
+        fields: &(dyn FieldSource + Sync),
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        if let Some(credentials) = &self.credentials {
+            let signature = credentials.sign(fields, body);
+            return self.call_signed(code, &(fields, signature), body).await;
+        }
+        self.call_signed(code, fields, body).await
+    }
+
+    async fn call_signed(
         &self,
         code: i32,
         fields: &(dyn FieldSource + Sync),
@@ -116,10 +140,18 @@ impl Remote {
         fields: &(dyn FieldSource + Sync),
         body: &[u8],
     ) -> Result<(), Error> {
-        Ok(self
-            .caller
-            .one_way(code, fields, body, self.timeout)
-            .await?)
+        let signature = self
+            .credentials
+            .as_ref()
+            .map(|credentials| credentials.sign(fields, body));
+        let sent = match signature {
+            Some(signature) => {
+                let fields = (fields, signature);
+                self.caller.one_way(code, &fields, body, self.timeout).await
+            }
+            None => self.caller.one_way(code, fields, body, self.timeout).await,
+        };
+        Ok(sent?)
     }
 
     /// Connects if there is no connection.

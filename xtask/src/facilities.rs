@@ -140,6 +140,20 @@ impl Fetch {
                 &["-q", "-B", &java_build, "package"],
             ));
         }
+        let servers = root.join("e2e/java-servers");
+        let servers_build = format!(
+            "-Dcompat.build={}",
+            root.join("target/foreign/java-servers").display()
+        );
+        if servers.join("pom.xml").exists() && runs("mvn", &["-version"]) {
+            println!("fetching Maven artifacts of the Java servers in the background");
+            fetches.push(Self::start(
+                "Maven artifacts of the servers",
+                &servers,
+                "mvn",
+                &["-q", "-B", &servers_build, "package"],
+            ));
+        }
         let go = root.join("e2e/go");
         if go.join("go.mod").exists() && runs("go", &["version"]) {
             println!("fetching Go modules of the Go client in the background");

@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 use rmq_client::ClusterUrl;
 
-use crate::cluster::ClusterOptions;
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
-use crate::config::{Config, Context, Source};
+use crate::config::{Config, Context, CredentialsRef, Source};
 use crate::error::Failure;
 use crate::output::Output;
 
@@ -14,6 +14,8 @@ use crate::output::Output;
 #[command(after_help = "Examples:
   rmq-ctl config set-context prod --nameserver ns-0:9876,ns-1:9876
   rmq-ctl config use-context prod
+  rmq-ctl config import /opt/rocketmq/conf/tools.yml --into prod
+  rmq-ctl config test prod
   rmq-ctl config get-contexts")]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -41,6 +43,19 @@ enum What {
         /// Its name.
         name: String,
     },
+    /// Use the credentials of an mqadmin `tools.yml` in a context. The keys stay in that file.
+    Import {
+        /// The file, such as conf/tools.yml of a RocketMQ installation.
+        file: std::path::PathBuf,
+        /// The context. Default: the current one.
+        #[arg(long, value_name = "NAME")]
+        into: Option<String>,
+    },
+    /// Connect to a context's cluster. Default: the current one.
+    Test {
+        /// The context.
+        name: Option<String>,
+    },
     /// Print the file that is in force, and its place.
     View,
 }
@@ -51,7 +66,9 @@ pub(crate) fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let source = match options.what {
-        What::GetContexts | What::CurrentContext | What::View => Source::Nearest,
+        What::GetContexts | What::CurrentContext | What::View | What::Test { .. } => {
+            Source::Nearest
+        }
         _ => Source::User,
     };
     let (mut config, path) = Config::load(source)?;
@@ -104,12 +121,60 @@ pub(crate) fn run(
                     Failure::coded(&codes::INVALID, "the address of the cluster cannot be used")
                         .cause(&error)
                 })?;
+            let credentials = config
+                .contexts
+                .get(name)
+                .and_then(|context| context.credentials.clone());
             let context = Context {
                 nameserver: nameserver.clone(),
+                credentials,
             };
             config.contexts.insert(name.clone(), context);
             // The first one is surely meant.
             config.current_context.get_or_insert(name.clone());
+        }
+        What::Import { file, into } => {
+            let file = file.canonicalize().map_err(|error| {
+                Failure::coded(&codes::IO, "the credentials cannot be read")
+                    .fact("file", file.display())
+                    .cause(&error)
+            })?;
+            let credentials = CredentialsRef::ToolsYml(file);
+            let access_key = credentials.read()?.access_key().to_owned();
+            let current = config.context(into.as_deref(), &path)?;
+            let Some((name, _)) = current else {
+                return Err(
+                    Failure::coded(&codes::CONFIG, "there is no current context")
+                        .try_this("rmq-ctl config set-context NAME --nameserver HOST:9876"),
+                );
+            };
+            let name = name.to_owned();
+            if let Some(context) = config.contexts.get_mut(&name) {
+                context.credentials = Some(credentials);
+            }
+            output.say(&format!("context \"{name}\" signs as \"{access_key}\""));
+        }
+        What::Test { name } => {
+            let mut options = cluster.clone();
+            if let Some(name) = name {
+                options.context = Some(name.clone());
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Failure::coded(&codes::IO, "cannot start").cause(&error))?;
+            return runtime.block_on(async {
+                let cluster = Cluster::connect(&options, output).await?;
+                let info = cluster.client.cluster_info().await;
+                let info =
+                    info.map_err(|error| cluster.failed("cannot list the brokers", error))?;
+                output.data(&format!(
+                    "{} answers, {} broker groups",
+                    cluster.name,
+                    info.broker_addr_table.len()
+                ));
+                Ok(())
+            });
         }
         What::DeleteContext { name } => {
             if config.contexts.remove(name).is_none() {

@@ -48,9 +48,9 @@ pub(crate) async fn run(
     cluster_options: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
-    let (url, source) = resolve(cluster_options)?;
-    let name = format!("{url} ({source})");
-    let parsed: ClusterUrl = url.parse().map_err(|error: rmq_client::UrlError| {
+    let place = resolve(cluster_options)?;
+    let name = place.name();
+    let parsed: ClusterUrl = place.url.parse().map_err(|error: rmq_client::UrlError| {
         Failure::coded(&codes::INVALID, "the address of the cluster cannot be used").cause(&error)
     })?;
     let timeout = cluster_options.timeout.unwrap_or(Duration::from_secs(5));
@@ -67,8 +67,12 @@ pub(crate) async fn run(
         return finish(options, &checks, &name, output);
     }
     // Only those that work, so that no answer waits for the others.
-    let client = Client::builder(format!("rmq://{}", working.join(",")))
-        .request_timeout(timeout)
+    let mut builder =
+        Client::builder(format!("rmq://{}", working.join(","))).request_timeout(timeout);
+    if let Some(credentials) = place.credentials {
+        builder = builder.credentials(credentials);
+    }
+    let client = builder
         .connect()
         .await
         .map_err(|error| Failure::of("cannot connect to the cluster", &name, error))?;

@@ -220,6 +220,9 @@ pub(crate) async fn topic_names(cluster: &Cluster, all: bool) -> Result<Vec<Stri
             || is_retry_topic(name)
             || is_dlq_topic(name)
             || info.cluster_addr_table.contains_key(name)
+            || name
+                .strip_suffix("_REPLY_TOPIC")
+                .is_some_and(|cluster| info.cluster_addr_table.contains_key(cluster))
             || info.broker_addr_table.contains_key(name))
     });
     Ok(names)
@@ -370,7 +373,7 @@ async fn brokers(cluster: &Cluster) -> Result<Listing, Failure> {
         let figure = |key: &str| {
             let value = figures.get(key).map(String::as_str);
             value
-                .and_then(|value| value.split(' ').next())
+                .and_then(|value| value.split_whitespace().next())
                 .unwrap_or("?")
                 .to_owned()
         };
