@@ -64,3 +64,14 @@ pub use url::{ClusterUrl, UrlError};
 pub use rmq_protocol as protocol;
 /// How connections are opened, for own connectors.
 pub use rmq_transport::{ConnectFuture, Connector, Stream, TcpConnector};
+
+/// The pages of the documentation, as tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../docs/develop/client.md")]
+    mod client {}
+    #[doc = include_str!("../../docs/develop/errors.md")]
+    mod errors {}
+}

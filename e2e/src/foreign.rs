@@ -112,6 +112,28 @@ pub fn may_install() -> bool {
     is_in_ci() || std::env::var(INSTALL).is_ok_and(|value| value == "1")
 }
 
+/// Builds the Maven project of `kind` into `built`. Asks the network only for what was not fetched before.
+///
+/// # Errors
+/// What Maven printed.
+pub fn maven(kind: &str, built: &Path) -> Result<(), String> {
+    let package = |offline: bool| {
+        let mut command = Command::new("mvn");
+        command
+            .current_dir(source_dir(kind))
+            .args(["-q", "-B", "package"])
+            .arg(format!("-Dcompat.build={}", built.display()));
+        if offline {
+            command.arg("-o");
+        }
+        build(&mut command)
+    };
+    match package(true) {
+        Err(_) if may_install() => package(false),
+        built => built,
+    }
+}
+
 /// A folder for what is built from the programs of `kind`, below cargo's target folder, and shared by all runs.
 pub fn build_dir(kind: &str) -> Result<PathBuf, String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -117,7 +117,7 @@ fn needs() -> Needs {
 
 fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let built = foreign::build_dir("java")?;
-    build(&built)?;
+    foreign::maven("java", &built)?;
     let mut list = Command::new("java");
     list.arg("-cp").arg(class_path(&built));
     foreign::check_list(list.args(["rmq.compat.Main", "list"]), SCENARIOS)?;
@@ -277,25 +277,6 @@ fn same_assignments(built: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Asks the network only for what was not fetched before.
-fn build(built: &Path) -> Result<(), String> {
-    let maven = |offline: bool| {
-        let mut command = Command::new("mvn");
-        command
-            .current_dir(foreign::source_dir("java"))
-            .args(["-q", "-B", "package"])
-            .arg(format!("-Dcompat.build={}", built.display()));
-        if offline {
-            command.arg("-o");
-        }
-        foreign::build(&mut command)
-    };
-    match maven(true) {
-        Err(_) if foreign::may_install() => maven(false),
-        built => built,
-    }
 }
 
 fn java(built: &Path, home: &Path, headers: &str, name_server: &str) -> Command {

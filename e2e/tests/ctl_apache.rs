@@ -44,25 +44,6 @@ fn needs() -> Needs {
     Ok(())
 }
 
-/// Asks the network only for what was not fetched before.
-fn fetch(built: &Path) -> Result<(), String> {
-    let maven = |offline: bool| {
-        let mut command = Command::new("mvn");
-        command
-            .current_dir(foreign::source_dir("java-servers"))
-            .args(["-q", "-B", "package"])
-            .arg(format!("-Dcompat.build={}", built.display()));
-        if offline {
-            command.arg("-o");
-        }
-        foreign::build(&mut command)
-    };
-    match maven(true) {
-        Err(_) if foreign::may_install() => maven(false),
-        fetched => fetched,
-    }
-}
-
 /// A running JVM; it ends with this.
 struct Jvm(Child);
 
@@ -235,7 +216,7 @@ fn expect(is_so: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 
 fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let built = foreign::build_dir("java-servers")?;
-    fetch(&built)?;
+    foreign::maven("java-servers", &built)?;
     let program = binary("rmq-ctl");
     let ctl_for = |apache: &Apache| -> Result<Ctl, String> {
         Ok(Ctl {

@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("rmq-testing-macros", &[]),
+    ("first-service", &["rmq-client"]),
     ("order-service", &["rmq-client"]),
     // Not our servers, nor their transport: it must be able to measure anybody's.
     ("rmq-bench", &["rmq-protocol"]),
