@@ -9,8 +9,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use rmq_bench::load::{Pull, Send, Shape, Target};
 use rmq_client::protocol::frame::HeaderEncoding;
 use rmq_client::{Client, Message, StartFrom, TopicSpec};
@@ -59,7 +57,7 @@ impl Dev {
         };
         Self {
             name_server: field("nameServer"),
-            broker: field("broker"),
+            broker: field("address"),
             child,
         }
     }
@@ -97,7 +95,7 @@ fn shape(duration: Duration) -> Shape {
     }
 }
 
-/// Messages a second, and the median latency in microseconds, of sends with so many in flight.
+/// Messages a second, and the median latency in microseconds, of so many tasks that send one message after the other.
 async fn produce(dev: &Dev, depth: usize) -> (f64, f64) {
     let client = dev.client().await;
     let topic = "figures-produce";
@@ -108,27 +106,33 @@ async fn produce(dev: &Dev, depth: usize) -> (f64, f64) {
         .expect("a topic");
     let producer = client.producer_builder().max_in_flight(depth).build();
     let body = Bytes::from(vec![b'x'; BODY_BYTES]);
-    let one = || async {
-        let began = Instant::now();
-        let sent = producer.send(Message::new(topic, body.clone())).await;
-        sent.expect("stored");
-        began.elapsed()
-    };
-    let mut sends: FuturesUnordered<_> = (0..depth).map(|_| one()).collect();
-    let began = Instant::now();
-    while began.elapsed() < WARM_UP {
-        sends.next().await;
-        sends.push(one());
+    let measured_from = Instant::now() + WARM_UP;
+    let end = measured_from + RUN;
+    let tasks: Vec<_> = (0..depth)
+        .map(|_| {
+            let (producer, body) = (producer.clone(), body.clone());
+            tokio::spawn(async move {
+                let mut times = Vec::with_capacity(1 << 16);
+                let mut began = Instant::now();
+                while began < end {
+                    let sent = producer.send(Message::new(topic, body.clone())).await;
+                    sent.expect("stored");
+                    let now = Instant::now();
+                    if began >= measured_from {
+                        times.push(now - began);
+                    }
+                    began = now;
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.expect("sent"));
     }
-    let began = Instant::now();
-    let mut times = Vec::with_capacity(1 << 20);
-    while began.elapsed() < RUN {
-        times.extend(sends.next().await);
-        sends.push(one());
-    }
-    let rate = times.len() as f64 / began.elapsed().as_secs_f64();
-    while sends.next().await.is_some() {}
     client.shutdown().await;
+    let rate = times.len() as f64 / RUN.as_secs_f64();
     times.sort_unstable();
     let median = times[times.len() / 2].as_secs_f64() * 1e6;
     (rate, median)
@@ -182,12 +186,37 @@ fn show(what: &str, must: &str, values: Vec<f64>, unit: &str) {
 
 fn main() {
     // One thread for the client, as the load generator has one for its connection.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let threads = std::env::var("RMQ_THREADS").ok().and_then(|text| text.parse().ok());
+    let mut builder = match threads {
+        Some(threads) => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(threads);
+            builder
+        }
+        None => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .expect("a runtime");
     let dev = Dev::start();
+    if std::env::var_os("RMQ_ONLY_PRODUCE").is_some() {
+        // For a profiler.
+        for _ in 0..PAIRS {
+            let raw = Send {
+                shape: shape(RUN),
+                connections: 1,
+                depth: DEPTH,
+                batch: 1,
+                rate: None,
+                requests_max: None,
+            };
+            let raw = raw.run(&dev.target()).expect("a load").per_second;
+            let ours = runtime.block_on(produce(&dev, DEPTH)).0;
+            println!("{ours:.0} of {raw:.0} msg/s");
+        }
+        return;
+    }
     let (mut ratios, mut added, mut pulls) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..PAIRS {
         let raw = Send {
@@ -217,7 +246,7 @@ fn main() {
         let rate = runtime.block_on(consume(&dev, &topic, &format!("figures-{pair}")));
         pulls.push(rate / raw_pull);
         println!(
-            "pair {pair}: producer {rate_of:.2}, added {added_us:.1} µs, consumer {pull:.2} ({rate:.0} of {raw_pull:.0} msg/s)",
+            "pair {pair}: producer {rate_of:.2} (of {raw_rate:.0} msg/s), added {added_us:.1} µs, consumer {pull:.2} ({rate:.0} of {raw_pull:.0} msg/s)",
             rate_of = ratios[pair],
             added_us = added[pair],
             pull = pulls[pair],

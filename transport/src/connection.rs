@@ -27,6 +27,9 @@ use crate::owned_frame::OwnedFrame;
 use crate::peer::{CloseReason, Peer};
 use crate::scratch;
 
+/// Answers that are handed out before those who wait for them get their turn.
+const ANSWERS_AT_ONCE: u32 = 8;
+
 /// First byte of a TLS handshake; a frame within the limits starts with 0x00 or 0x01.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// An unfinished frame up to this size is copied to the front of the read buffer; a larger one is extended where it lies.
@@ -48,6 +51,8 @@ pub(crate) struct Connection<S: Service, IO> {
     rest: Vec<u8>,
     /// Whether `rest` may start with a whole frame.
     paused: bool,
+    /// The runtime shall turn to others before what was read is handled on.
+    yields: bool,
     out: BytesMut,
     /// Bytes of `out` that have been written.
     sent: usize,
@@ -89,6 +94,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             gathering: None,
             rest: Vec::new(),
             paused: false,
+            yields: false,
             out: BytesMut::new(),
             sent: 0,
             timer: None,
@@ -147,6 +153,11 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                     self.poll_read(cx)
                 };
                 match read {
+                    Poll::Ready(Ok(())) if self.yields => {
+                        self.yields = false;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(reason)) => {
                         // What was asked before the end is still answered.
@@ -305,7 +316,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             self.out = spare::take();
         }
         let mut used = 0;
-        let mut requests = 0u32;
+        let (mut requests, mut answers) = (0u32, 0u32);
         self.paused = false;
         let outcome = loop {
             // A few requests can ask for far more than was read.
@@ -313,11 +324,18 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 self.paused = true;
                 break Ok(used);
             }
+            // Whoever got an answer may ask again while the other side still works: both work at the same time.
+            if answers >= ANSWERS_AT_ONCE && used < bytes.len() {
+                self.paused = true;
+                self.yields = true;
+                break Ok(used);
+            }
             match frame::split(&bytes[used..], &self.limits.frame) {
                 Ok(Split::Frame { frame, consumed }) => {
                     used += consumed;
                     match self.handle_frame(&frame) {
-                        Ok(is_request) => requests += u32::from(is_request),
+                        Ok(true) => requests += 1,
+                        Ok(false) => answers += 1,
                         Err(reason) => break Err(reason),
                     }
                 }
