@@ -79,7 +79,9 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let pid = rustix::process::Pid::from_child(&self.child);
+        // Asked to end, it takes its folder along.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();
     }
 }
@@ -186,7 +188,9 @@ fn show(what: &str, must: &str, values: Vec<f64>, unit: &str) {
 
 fn main() {
     // One thread for the client, as the load generator has one for its connection.
-    let threads = std::env::var("RMQ_THREADS").ok().and_then(|text| text.parse().ok());
+    let threads = std::env::var("RMQ_THREADS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let mut builder = match threads {
         Some(threads) => {
             let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -195,10 +199,7 @@ fn main() {
         }
         None => tokio::runtime::Builder::new_current_thread(),
     };
-    let runtime = builder
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = builder.enable_all().build().expect("a runtime");
     let dev = Dev::start();
     if std::env::var_os("RMQ_ONLY_PRODUCE").is_some() {
         // For a profiler.
@@ -246,7 +247,7 @@ fn main() {
         let rate = runtime.block_on(consume(&dev, &topic, &format!("figures-{pair}")));
         pulls.push(rate / raw_pull);
         println!(
-            "pair {pair}: producer {rate_of:.2} (of {raw_rate:.0} msg/s), added {added_us:.1} µs, consumer {pull:.2} ({rate:.0} of {raw_pull:.0} msg/s)",
+            "pair {pair}: producer {rate_of:.2} (of {raw_rate:.0} msg/s), added {added_us:.1} µs ({p50:.0} beside {raw_p50:.0}), consumer {pull:.2} ({rate:.0} of {raw_pull:.0} msg/s)",
             rate_of = ratios[pair],
             added_us = added[pair],
             pull = pulls[pair],

@@ -11,6 +11,17 @@ use crate::error::Error;
 use crate::url::ClusterUrl;
 
 /// Time limits.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use std::time::Duration;
+/// use rmq_client::{Client, Timeouts};
+///
+/// let mut timeouts = Timeouts::default();
+/// timeouts.request = Duration::from_secs(2);
+/// let patient = Client::builder("rmq://localhost:9876").timeouts(timeouts).connect().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {

@@ -32,6 +32,21 @@ use crate::routes::{Route, Routes};
 use crate::url::ClusterUrl;
 
 /// A connection to a cluster. Cheap to clone; clones share everything.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use std::time::Duration;
+/// use rmq_client::{Client, Message, TopicSpec};
+///
+/// let client = Client::connect("rmq://ns-0:9876,ns-1:9876").await?;
+/// client.admin().create_topic(&TopicSpec::new("orders")).await?;
+/// let route = client.wait_for_route("orders", Duration::from_secs(5)).await?;
+/// println!("{} of {:?}: {} queues", client.id(), client.url(), route.writable().len());
+/// client.producer().send(Message::new("orders", "17")).await?;
+/// println!("{:?}", client.cluster_info().await?.broker_addr_table.keys());
+/// client.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,

@@ -9,6 +9,17 @@ use rmq_protocol::requests::FieldError;
 use rmq_transport::CallError;
 
 /// What kind of failure it is; new kinds may come.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::ErrorKind;
+///
+/// match client.route("orders").await {
+///     Err(error) if error.kind() == ErrorKind::NoRoute => println!("not there: {:?}", error.help()),
+///     other => drop(other?),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -12,6 +12,21 @@ use crate::queue::Queue;
 const WAITING_MAX: usize = 256;
 
 /// Something that happened.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::Event;
+///
+/// let mut events = client.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         Event::Disconnected { addr } => eprintln!("{addr} is gone"),
+///         Event::Rebalanced { group, gained, lost } => eprintln!("{group}: +{} -{}", gained.len(), lost.len()),
+///         other => eprintln!("{other:?}"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

@@ -21,6 +21,14 @@ use crate::error::Error;
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a member subscribes to.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// let member = client.member_of("billing").subscribe("orders", "paid").from_first().join().await?;
+/// println!("{:?}", member.members().await?);
+/// member.leave().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct MembershipBuilder {

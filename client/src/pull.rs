@@ -75,6 +75,17 @@ impl PullOptions {
 }
 
 /// What was found at the offset.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::{PullOptions, PullStatus, Queue};
+///
+/// let pulled = client.pull(&Queue::new("orders", "broker-a", 0), 0, &PullOptions::default()).await?;
+/// if pulled.status == PullStatus::OffsetMoved {
+///     println!("go on at {}", pulled.next_offset);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PullStatus {
     /// Messages.
@@ -88,6 +99,17 @@ pub enum PullStatus {
 }
 
 /// The result of a pull.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use std::time::Duration;
+/// use rmq_client::{PullOptions, Queue};
+///
+/// let options = PullOptions::default().group("audit").max_messages(64).max_bytes(1 << 20).wait(Duration::from_secs(5)).tags("paid");
+/// let pulled = client.pull(&Queue::new("orders", "broker-a", 0), 0, &options).await?;
+/// println!("{} messages, then {}", pulled.messages.len(), pulled.next_offset);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pulled {
     /// What was found.

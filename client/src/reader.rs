@@ -27,6 +27,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(3);
 type Answer = Result<Vec<ReceivedMessage>, Error>;
 
 /// Where to begin in each queue.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::Position;
+///
+/// let last = client.reader("orders").from(Position::Last(10)).open().await?.all().await?;
+/// let since = client.reader("orders").from(Position::Time(1_700_000_000_000)).open().await?.all().await?;
+/// println!("{} {}", last.len(), since.len());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Position {
@@ -44,6 +54,25 @@ pub enum Position {
 }
 
 /// Builds a [`Reader`].
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::{Filter, Position, Queue};
+///
+/// let mut reader = client
+///     .reader("orders")
+///     .from(Position::Earliest)
+///     .until(1_700_000_000_000)
+///     .queues([Queue::new("orders", "broker-a", 0)])
+///     .filter(Filter::tags(["paid"]))
+///     .follow(false)
+///     .open()
+///     .await?;
+/// while let Some(message) = reader.next().await? {
+///     println!("{}", message.queue_offset());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct ReaderBuilder {

@@ -16,6 +16,17 @@ use crate::queue::Queue;
 const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A message as a broker stores it.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// for message in client.reader("orders").open().await?.all().await? {
+///     println!("{} {}@{}", message.message_id(), message.queue(), message.queue_offset());
+///     println!("{:?} {:?} {:?}", message.tag(), message.keys().collect::<Vec<_>>(), message.property("tenant"));
+///     println!("{} bytes, born at {} ms, stored at {} ms", message.body().len(), message.born_ms(), message.store_ms());
+///     println!("{} from {}, tried {} times", message.offset_id(), message.born_host(), message.reconsume_times());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedMessage {
     queue: Queue,

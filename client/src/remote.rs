@@ -170,6 +170,20 @@ impl Remote {
 }
 
 /// A server's answer.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::protocol::requests::{GetBrokerRuntimeInfo, Request};
+///
+/// let broker = client.remote("127.0.0.1:10911").with_timeout(std::time::Duration::from_secs(1));
+/// let code = GetBrokerRuntimeInfo::CODE.as_i32();
+/// let answer = broker.call_any(code, &GetBrokerRuntimeInfo {}, b"").await?;
+/// println!("{} {} {:?} {}", answer.code(), answer.remark(), answer.field("x"), answer.version());
+/// println!("{} answered {} bytes", answer.addr(), answer.body().len());
+/// let answer = answer.success()?;
+/// broker.one_way(code, &GetBrokerRuntimeInfo {}, b"").await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Answer {
     frame: OwnedFrame,

@@ -10,6 +10,16 @@ use rmq_protocol::route::{TopicRoute, perm};
 use crate::queue::Queue;
 
 /// A topic's queues and the brokers that have them.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// let route = client.route("orders").await?;
+/// for queue in route.writable() {
+///     println!("{queue} at {:?}, read from {:?}", route.master(queue.broker()), route.reader(queue.broker()));
+/// }
+/// println!("{} {} {:?}", route.topic(), route.readable().len(), route.raw());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     topic: Arc<str>,

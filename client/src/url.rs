@@ -26,6 +26,13 @@ pub struct ClusterUrl {
 }
 
 /// Why a text is not the address of a cluster.
+///
+/// ```
+/// use rmq_client::ClusterUrl;
+///
+/// let error = "http://x".parse::<ClusterUrl>().unwrap_err();
+/// assert!(error.to_string().contains("rmq://"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{text}\" is not the address of a cluster: {reason}; expected rmq://host:port[,host:port] or host:port[;host:port]"

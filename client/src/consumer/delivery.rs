@@ -25,6 +25,23 @@ const BROADCAST_TIMES: u32 = 16;
 
 /// A message given to a consumer. It is settled by value: acknowledged, given back for later, or put to the dead letters.
 /// One that a stream gives and that is dropped unsettled comes again, with a warning.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use std::time::Duration;
+///
+/// let mut deliveries = client.consumer("billing").subscribe("orders", "*").stream().await?;
+/// while let Some(delivery) = deliveries.next().await? {
+///     println!("{} attempt {}: {:?}", delivery.topic(), delivery.attempt(), delivery.message().body());
+///     match delivery.attempt() {
+///         1 => delivery.retry().await?,
+///         2 => delivery.retry_after(Duration::from_secs(60)).await?,
+///         3 => delivery.ack().await?,
+///         _ => delivery.dead_letter("too often").await?,
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a delivery that is dropped comes again"]
 pub struct Delivery {

@@ -11,6 +11,17 @@ use super::{Consumer, ConsumerBuilder};
 use crate::error::Error;
 
 /// A consumer with its handler, to be started.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// let handled = client
+///     .consumer("billing")
+///     .subscribe("orders", "*")
+///     .handler(|_| async { Ok::<_, std::io::Error>(()) });
+/// // `start` gives a handle; `run_until` waits for an end and leaves in order.
+/// handled.run_until(std::future::pending::<()>()).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct HandledBuilder<H> {

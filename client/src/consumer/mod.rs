@@ -229,6 +229,26 @@ impl ConsumerBuilder {
 }
 
 /// A running consumer. When it is dropped it stops reading, as [`Consumer::shutdown`] does, but nobody waits for that.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// let consumer = client
+///     .consumer("billing")
+///     .subscribe("orders", "*")
+///     .handler(|delivery| async move { println!("{}", delivery.topic()); Ok::<_, std::io::Error>(()) })
+///     .start()
+///     .await?;
+/// consumer.pause();
+/// for queue in consumer.assignment() {
+///     println!("{queue}: {:?}", consumer.position(&queue));
+///     consumer.seek(&queue, 0)?;
+/// }
+/// println!("{} {} {}", consumer.group(), consumer.is_paused(), consumer.lag().await?);
+/// consumer.resume();
+/// consumer.commit().await?;
+/// consumer.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Consumer {
     shared: Arc<Shared>,

@@ -7,6 +7,14 @@ use super::assign::Assignment;
 use super::filter::Filter;
 
 /// Where a group begins to read a queue of which it has no offset yet.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::StartFrom;
+///
+/// let all = client.consumer("audit").subscribe("orders", "*").from(StartFrom::First).stream().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StartFrom {

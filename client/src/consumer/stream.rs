@@ -96,6 +96,22 @@ impl Deliveries {
 }
 
 /// Messages for this member of a group, several at a time.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use std::time::Duration;
+///
+/// let deliveries = client.consumer("billing").subscribe("orders", "*").stream().await?;
+/// let mut batches = deliveries.batches(100, Duration::from_millis(50));
+/// while let Some(batch) = batches.next().await? {
+///     println!("{} of {:?}", batch.len(), batches.consumer().assignment());
+///     for delivery in batch {
+///         delivery.ack().await?;
+///     }
+/// }
+/// batches.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Batches {
     deliveries: Deliveries,

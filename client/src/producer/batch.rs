@@ -118,4 +118,15 @@ impl Producer {
 }
 
 /// The error of a request that carried several messages; each of them has it.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::{Message, SharedError};
+///
+/// for result in client.producer().send_all(vec![Message::new("orders", "1")]).await? {
+///     let failed: Option<SharedError> = result.err();
+///     println!("{failed:?}");
+/// }
+/// # Ok(()) }
+/// ```
 pub type SharedError = std::sync::Arc<Error>;

@@ -10,6 +10,21 @@ use super::{Batching, Producer, Shared};
 use crate::client::Client;
 
 /// Builds a [`Producer`].
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// let producer = client
+///     .producer_builder()
+///     .group("checkout")
+///     .max_in_flight(100)
+///     .retries(5)
+///     .auto_create_topic(false)
+///     .message_bytes_max(1 << 20)
+///     .isolate_slow_brokers(true)
+///     .build();
+/// println!("{}", producer.group());
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct ProducerBuilder {

@@ -11,6 +11,21 @@ use crate::client::Client;
 use crate::error::Error;
 
 /// The result of a pipelined send, when it is awaited. Dropping it does not take the message back.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::Message;
+///
+/// let producer = client.producer();
+/// let mut pending = Vec::new();
+/// for n in 0..100 {
+///     pending.push(producer.submit(Message::new("orders", n.to_string())).await?);
+/// }
+/// for send in pending {
+///     println!("{}", send.await?.queue_offset());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "the result says whether the message was stored"]
 pub struct PendingSend(State);

@@ -7,6 +7,17 @@ use crate::error::Error;
 use crate::queue::Queue;
 
 /// How safely a message is stored. All of these mean stored.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::{Message, SendStatus};
+///
+/// let receipt = client.producer().send(Message::new("orders", "17")).await?;
+/// if receipt.status() != SendStatus::Stored {
+///     eprintln!("stored, but not as safely as configured: {:?}", receipt.status());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendStatus {
@@ -32,6 +43,16 @@ impl SendStatus {
 }
 
 /// The receipt of a stored message.
+///
+/// ```no_run
+/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use rmq_client::Message;
+///
+/// let receipt = client.producer().send(Message::new("orders", "17")).await?;
+/// println!("{} lies at {}@{}", receipt.message_id(), receipt.queue(), receipt.queue_offset());
+/// println!("{} {:?}", receipt.offset_id(), receipt.recall_handle());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendReceipt {
     queue: Queue,
