@@ -166,6 +166,31 @@ fn every_line_of_the_recipes_parses() {
 }
 
 #[test]
+fn every_verb_says_whether_it_changes_anything() {
+    const SAYS: [&str; 3] = ["Reads only", "Changes ", "Asks no server"];
+    fn walk(command: &Command, path: &str, above: bool, silent: &mut Vec<String>) {
+        let after = command.get_after_help().map(ToString::to_string);
+        let says = above
+            || SAYS
+                .iter()
+                .any(|says| after.as_ref().is_some_and(|after| after.contains(says)));
+        let inner: Vec<&Command> = command
+            .get_subcommands()
+            .filter(|inner| inner.get_name() != "help")
+            .collect();
+        for inner in &inner {
+            walk(inner, &format!("{path} {}", inner.get_name()), says, silent);
+        }
+        if inner.is_empty() && !says {
+            silent.push(path.to_owned());
+        }
+    }
+    let mut silent = Vec::new();
+    walk(&Args::command(), "rmq-ctl", false, &mut silent);
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
 fn every_verb_has_two_examples_that_parse() {
     fn walk(command: &Command, path: &str) {
         let inner: Vec<&Command> = command

@@ -108,7 +108,7 @@ fn messages(dev: &Dev) {
         .ok();
     assert_eq!(copied, "0@0 k1 paid hello|\n");
 
-    dev.run(&["send", "copy", "{{n}}", "--template", "--count", "50"])
+    dev.run(&["send", "copy", "{{count}}", "--template", "--count", "50"])
         .ok();
     let last = dev.run(&["tail", "copy", "--last", "2", "-o", "body"]).ok();
     assert_eq!(last, "49\n50\n");

@@ -8,7 +8,9 @@ use crate::output::Output;
 
 /// Options of `cheat`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Asks no server.
+
+Examples:
   rmq-ctl cheat
   rmq-ctl cheat lag")]
 pub(crate) struct Options {

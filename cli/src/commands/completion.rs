@@ -9,7 +9,7 @@ use crate::output::Output;
 /// Options of `completion`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Names of topics, groups, brokers and contexts are completed too: the shell asks rmq-ctl, and that the cluster, for 2 s at most.
+    after_help = "Asks no server. Names of topics, groups, brokers and contexts are completed too: the shell asks rmq-ctl, and that the cluster, for 2 s at most.
 
 Examples:
   source <(rmq-ctl completion bash)
@@ -74,7 +74,9 @@ pub(crate) fn completion(options: &CompletionOptions, output: &Output) -> Result
 
 /// Options of `manual`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Asks no server.
+
+Examples:
   rmq-ctl manual | man -l -
   rmq-ctl manual --dir ~/.local/share/man/man1")]
 pub(crate) struct ManualOptions {

@@ -11,12 +11,16 @@ use crate::output::Output;
 
 /// Options of `config`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Changes only the configuration file of this user; `test` connects.
+
+Examples:
   rmq-ctl config set-context prod --nameserver ns-0:9876,ns-1:9876
   rmq-ctl config use-context prod
   rmq-ctl config import /opt/rocketmq/conf/tools.yml --into prod
   rmq-ctl config test prod
-  rmq-ctl config get-contexts")]
+  rmq-ctl config get-contexts"
+)]
 pub(crate) struct Options {
     #[command(subcommand)]
     what: What,

@@ -8,7 +8,9 @@ use crate::output::Output;
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Asks no server.
+
+Examples:
   rmq-ctl explain RMQ-E017
   rmq-ctl explain            # all codes")]
 pub(crate) struct Options {

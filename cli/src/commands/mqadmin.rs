@@ -10,7 +10,9 @@ use crate::output::Output;
 
 /// Options of `mqadmin`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Asks no server.
+
+Examples:
   rmq-ctl mqadmin topicList -n ns-0:9876
   rmq-ctl mqadmin updateTopic -n ns-0:9876 -c DefaultCluster -t orders -r 8 -w 8
   rmq-ctl mqadmin            # the whole table")]

@@ -24,12 +24,12 @@ const IN_FLIGHT: usize = 256;
 #[command(
     after_help = "Changes state. Prints one line for each message: id and place. Without BODY, each line of stdin (or of -f) is a message.
 
-In a body with --template, {{n}} is the number of the message, from 1, and {{time}} the time in Unix milliseconds.
+In a body with --template, {{count}} is the number of the message, from 1, and {{time}} the time in Unix milliseconds.
 
 Examples:
   rmq-ctl send orders 'hello'
   rmq-ctl send orders 'paid' --key order-17 --tag paid -H tenant=a
-  rmq-ctl send orders '{{n}}' --template --count 1000 --rate 100
+  rmq-ctl send orders '{{count}}' --template --count 1000 --rate 100
   echo '{\"body\":\"hi\",\"key\":\"k1\"}' | rmq-ctl send orders --jsonl"
 )]
 pub(crate) struct Options {
@@ -75,7 +75,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
 
-    /// Fill in {{n}} and {{time}}.
+    /// Fill in {{count}} and {{time}}.
     #[arg(long)]
     template: bool,
 }
@@ -261,7 +261,7 @@ fn message(options: &Options, mut body: Vec<u8>, number: u64) -> Message {
         && let Ok(text) = std::str::from_utf8(&body)
     {
         body = text
-            .replace("{{n}}", &number.to_string())
+            .replace("{{count}}", &number.to_string())
             .replace("{{time}}", &when::now_ms().to_string())
             .into_bytes();
     }

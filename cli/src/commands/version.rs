@@ -8,7 +8,9 @@ use crate::output::Output;
 
 /// Options of `version`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  rmq-ctl version\n  rmq-ctl version -o json")]
+#[command(
+    after_help = "Asks no server.\n\nExamples:\n  rmq-ctl version\n  rmq-ctl version -o json"
+)]
 pub(crate) struct Options {
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]

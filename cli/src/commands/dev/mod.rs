@@ -22,7 +22,9 @@ use crate::output::Output;
 
 /// Options of `dev`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "Changes only its own data folder.
+
+Examples:
   rmq-ctl dev
   rmq-ctl dev --tmp --topics orders,payments
   rmq-ctl dev --tmp --port 0 --broker-port 0 --print-json   # for tests in other languages")]
