@@ -36,7 +36,12 @@ fn cli() -> String {
 }
 
 fn verb(command: &Command, path: &str, page: &mut String) {
-    let help = command.clone().render_long_help().to_string();
+    let is_root = !path.contains(' ');
+    let mut shown = command.clone().mut_args(|argument| {
+        let is_shown = is_root || !argument.is_global_set();
+        argument.hide(!is_shown)
+    });
+    let help = shown.render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     let _ = write!(
         page,
