@@ -23,6 +23,14 @@ pub struct ClusterBuilder {
 /// Where files are in memory.
 const MEMORY: &str = "/dev/shm";
 
+/// Many tests run at once, and a broker reserves two segments; containers often have 64 MiB there in all.
+const MEMORY_BYTES_MIN: u64 = 1 << 30;
+
+fn has_room_in_memory() -> bool {
+    rustix::fs::statvfs(MEMORY)
+        .is_ok_and(|room| room.f_bavail.saturating_mul(room.f_frsize) >= MEMORY_BYTES_MIN)
+}
+
 impl ClusterBuilder {
     /// Keeps the data under the system's folder for temporary files. Default: in memory, where the system has files in memory.
     pub fn on_disk(mut self) -> Self {
@@ -58,11 +66,10 @@ impl ClusterBuilder {
             .collect();
         let mut folder = tempfile::Builder::new();
         folder.prefix("rmq-testing-");
-        let memory = std::path::Path::new(MEMORY);
-        let folder = match self.on_disk || !memory.is_dir() {
-            true => folder.tempdir(),
-            // Full or not ours to write: the usual place.
-            false => folder.tempdir_in(memory).or_else(|_| folder.tempdir()),
+        let folder = match !self.on_disk && has_room_in_memory() {
+            // Not ours to write: the usual place.
+            true => folder.tempdir_in(MEMORY).or_else(|_| folder.tempdir()),
+            false => folder.tempdir(),
         };
         let folder = folder.expect("a temporary folder");
         let mut brokers = Vec::new();
