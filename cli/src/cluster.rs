@@ -127,7 +127,8 @@ impl Cluster {
         Self::open(resolve(options)?, options).await
     }
 
-    async fn open(place: Place, options: &ClusterOptions) -> Result<Self, Failure> {
+    /// Connects to a place that was resolved before.
+    pub(crate) async fn open(place: Place, options: &ClusterOptions) -> Result<Self, Failure> {
         let name = place.name();
         let mut builder = Client::builder(place.url);
         if let Some(credentials) = place.credentials {
@@ -148,6 +149,21 @@ impl Cluster {
     /// A failure of a request to this cluster.
     pub(crate) fn failed(&self, what: impl Into<String>, error: rmq_client::Error) -> Failure {
         Failure::of(what, &self.name, error)
+    }
+
+    /// There is no such group; `hint` says what to do with a name that is close.
+    pub(crate) fn no_group(
+        &self,
+        group: &str,
+        known: &[String],
+        hint: impl FnOnce(&str) -> String,
+    ) -> Failure {
+        let failure = Failure::coded(&codes::NOT_FOUND, format!("there is no group \"{group}\""))
+            .fact("asked", &self.name);
+        match closest(group, known) {
+            Some(close) => failure.try_this(hint(close)),
+            None => failure,
+        }
     }
 
     /// As [`Cluster::failed`] for one topic: when it is not there, names that are close are shown.

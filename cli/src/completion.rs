@@ -59,14 +59,12 @@ fn names(kind: &'static str, typed: &std::ffi::OsStr) -> Vec<CompletionCandidate
     if let Some(names) = cache.as_deref().and_then(cached) {
         return starting_with(names, typed);
     }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
-        return Vec::new();
+    let asked =
+        crate::on_cluster(async { Ok(tokio::time::timeout(WITHIN, ask(kind, &options)).await) });
+    let names = match asked {
+        Ok(Ok(Some(names))) => names,
+        _ => Vec::new(),
     };
-    let asked = runtime.block_on(async { tokio::time::timeout(WITHIN, ask(kind, &options)).await });
-    let names = asked.ok().flatten().unwrap_or_default();
     if let Some(cache) = cache
         && !names.is_empty()
     {

@@ -123,7 +123,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
 }
 
 /// One thread is enough for what one command asks, and starts at once.
-fn on_cluster(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn on_cluster<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

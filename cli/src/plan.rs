@@ -265,7 +265,7 @@ fn topic_config(topic: &Topic) -> TopicConfig {
     }
     TopicConfig {
         attributes,
-        perm: if read { perm::READ } else { 0 } | if write { perm::WRITE } else { 0 },
+        perm: perm::of(read, write),
         read_queue_nums: spec.read_queues.unwrap_or(spec.queues),
         write_queue_nums: spec.queues,
         topic_name: topic.topic_name().to_owned(),

@@ -19,6 +19,12 @@ pub mod perm {
     /// Priority.
     pub const PRIORITY: i32 = 8;
 
+    /// The bits that allow this.
+    #[must_use]
+    pub const fn of(read: bool, write: bool) -> i32 {
+        (if read { READ } else { 0 }) | (if write { WRITE } else { 0 })
+    }
+
     /// Whether reading is allowed.
     #[must_use]
     pub const fn is_readable(perm: i32) -> bool {

@@ -175,6 +175,7 @@ impl Relay {
 }
 
 /// One connection.
+#[derive(Clone)]
 struct Link {
     weather: Arc<Weather>,
     cut: watch::Receiver<bool>,
@@ -200,11 +201,7 @@ impl Link {
         let (client_in, client_out) = client.into_split();
         let (broker_in, broker_out) = broker.into_split();
         let client_out = Arc::new(Mutex::new(client_out));
-        let mut back = Self {
-            weather: Arc::clone(&self.weather),
-            cut: self.cut.clone(),
-            stop: self.stop.clone(),
-        };
+        let mut back = self.clone();
         tokio::select! {
             () = self.requests(client_in, broker_out, &client_out) => {}
             () = back.answers(broker_in, &client_out) => {}

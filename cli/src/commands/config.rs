@@ -163,11 +163,7 @@ pub(crate) fn run(
             if let Some(name) = name {
                 options.context = Some(name.clone());
             }
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| Failure::coded(&codes::IO, "cannot start").cause(&error))?;
-            return runtime.block_on(async {
+            return crate::on_cluster(async {
                 let cluster = Cluster::connect(&options, output).await?;
                 let info = cluster.client.cluster_info().await;
                 let info =

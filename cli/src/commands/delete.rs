@@ -154,13 +154,8 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
     let admin = cluster.client.admin();
     let known = admin.groups().await.map_err(failed)?;
     if !known.contains(name) {
-        let mut failure =
-            Failure::coded(&codes::NOT_FOUND, format!("there is no group \"{name}\""))
-                .fact("asked", &cluster.name);
-        if let Some(close) = crate::cluster::closest(name, &known) {
-            failure = failure.try_this(format!("rmq-ctl delete group {close}   (close match)"));
-        }
-        return Err(failure);
+        let hint = |close: &str| format!("rmq-ctl delete group {close}   (close match)");
+        return Err(cluster.no_group(name, &known, hint));
     }
     let online = super::get::members(cluster, name)
         .await

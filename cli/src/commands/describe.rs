@@ -427,16 +427,11 @@ async fn group(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
         ]
     });
     let member_rows = members.iter().map(|member| {
-        let subscriptions: Vec<String> = member
-            .subscriptions
-            .iter()
-            .map(|(topic, filter)| format!("{topic}[{filter}]"))
-            .collect();
         vec![
             member.id.clone(),
             member.address.clone(),
             member.language.clone(),
-            subscriptions.join(" "),
+            member.subscriptions_text(),
         ]
     });
     let tables: Tables = vec![
@@ -794,12 +789,7 @@ async fn client(id: &str, group: &str, cluster: &Cluster) -> Result<Description,
         vec![vec![
             member.address.clone(),
             member.language.clone(),
-            member
-                .subscriptions
-                .iter()
-                .map(|(topic, filter)| format!("{topic}[{filter}]"))
-                .collect::<Vec<_>>()
-                .join(" "),
+            member.subscriptions_text(),
         ]],
     )];
     match &running {

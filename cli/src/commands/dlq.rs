@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::codes;
 use crate::completion::group_completer;
 use crate::error::Failure;
 use crate::exit_code::Exit;
@@ -211,13 +210,8 @@ impl<'o> Dead<'o> {
                 let failed = |error| cluster.failed("cannot read the dead letters", error);
                 let known = cluster.client.admin().groups().await.map_err(failed)?;
                 if !known.contains(&options.group) {
-                    let what = format!("there is no group \"{}\"", options.group);
-                    let mut failure =
-                        Failure::coded(&codes::NOT_FOUND, what).fact("asked", &cluster.name);
-                    if let Some(close) = crate::cluster::closest(&options.group, &known) {
-                        failure = failure.try_this(format!("close match: {close}"));
-                    }
-                    return Err(failure);
+                    let hint = |close: &str| format!("close match: {close}");
+                    return Err(cluster.no_group(&options.group, &known, hint));
                 }
                 None
             }

@@ -8,8 +8,8 @@ use rmq_client::protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic};
 use rmq_client::protocol::route::{ClusterInfo, TopicRoute, perm};
 use rmq_client::{Client, ClusterUrl, ErrorKind};
 
-use super::health::{Check, show};
-use crate::cluster::{Cluster, ClusterOptions, closest, resolve};
+use super::health::{Check, registrations, show};
+use crate::cluster::{Cluster, ClusterOptions, Place, closest, resolve};
 use crate::codes;
 use crate::completion::{group_completer, topic_completer};
 use crate::error::Failure;
@@ -67,20 +67,12 @@ pub(crate) async fn run(
         return finish(options, &checks, &name, output);
     }
     // Only those that work, so that no answer waits for the others.
-    let mut builder =
-        Client::builder(format!("rmq://{}", working.join(","))).request_timeout(timeout);
-    if let Some(credentials) = place.credentials {
-        builder = builder.credentials(credentials);
-    }
-    let client = builder
-        .connect()
-        .await
-        .map_err(|error| Failure::of("cannot connect to the cluster", &name, error))?;
-    let cluster = Cluster {
-        client,
-        name: name.clone(),
-        utc: cluster_options.utc,
+    let place = Place {
+        url: format!("rmq://{}", working.join(",")),
+        ..place
     };
+    let mut cluster = Cluster::open(place, cluster_options).await?;
+    cluster.name.clone_from(&name);
     let mut views = Vec::new();
     for addr in &working {
         let answer = cluster
@@ -201,20 +193,9 @@ async fn dial(addr: &str) -> Result<(), NoWay> {
 
 /// Whether all name servers know the same brokers.
 fn agree(views: &[(String, ClusterInfo)]) -> Vec<Check> {
-    let mut names: Vec<&String> = views
-        .iter()
-        .flat_map(|(_, info)| info.broker_addr_table.keys())
-        .collect();
-    names.sort();
-    names.dedup();
-    names
+    registrations(views)
         .into_iter()
-        .map(|name| {
-            let missing: Vec<&str> = views
-                .iter()
-                .filter(|(_, info)| !info.broker_addr_table.contains_key(name))
-                .map(|(addr, _)| addr.as_str())
-                .collect();
+        .map(|(name, missing)| {
             let says = if missing.is_empty() {
                 "registered with every name server".to_owned()
             } else {

@@ -544,6 +544,18 @@ pub(super) struct ClientItem {
     pub(super) subscriptions: BTreeMap<String, String>,
 }
 
+impl ClientItem {
+    /// `TOPIC[FILTER] …`.
+    pub(super) fn subscriptions_text(&self) -> String {
+        let subscriptions: Vec<String> = self
+            .subscriptions
+            .iter()
+            .map(|(topic, filter)| format!("{topic}[{filter}]"))
+            .collect();
+        subscriptions.join(" ")
+    }
+}
+
 /// Members of a group, each once, with what they subscribe to.
 pub(super) async fn members(
     cluster: &Cluster,
@@ -587,16 +599,11 @@ async fn clients(options: &Options, cluster: &Cluster) -> Result<Listing, Failur
         cluster.failed(format!("cannot list the members of \"{group}\""), error)
     })?;
     let rows = members.into_values().map(|item| {
-        let subscriptions: Vec<String> = item
-            .subscriptions
-            .iter()
-            .map(|(topic, filter)| format!("{topic}[{filter}]"))
-            .collect();
         let cells = vec![
             item.id.clone(),
             item.address.clone(),
             item.language.clone(),
-            subscriptions.join(" "),
+            item.subscriptions_text(),
         ];
         Row::new(item.id.clone(), cells, &item)
     });

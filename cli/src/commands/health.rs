@@ -1,8 +1,11 @@
 //! `rmq-ctl health`: is the cluster well, and if not, why. Reads only.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
+use rmq_client::protocol::requests::GetBrokerClusterInfo;
+use rmq_client::protocol::route::ClusterInfo;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -70,8 +73,6 @@ impl Check {
 
 /// Looks at name servers and brokers.
 pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
-    use rmq_client::protocol::requests::GetBrokerClusterInfo;
-    use rmq_client::protocol::route::ClusterInfo;
     let mut checks = Vec::new();
     let mut views: Vec<(String, ClusterInfo)> = Vec::new();
     for addr in cluster.client.url().name_servers() {
@@ -95,13 +96,8 @@ pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
             Err(error) => checks.push(Check::new("name-server-answers", subject, false, error)),
         }
     }
-    let mut names: Vec<String> = views
-        .iter()
-        .flat_map(|(_, info)| info.broker_addr_table.keys().cloned())
-        .collect();
-    names.sort();
-    names.dedup();
-    if names.is_empty() && !views.is_empty() {
+    let brokers = registrations(&views);
+    if brokers.is_empty() && !views.is_empty() {
         checks.push(Check::new(
             "brokers-registered",
             "cluster",
@@ -109,13 +105,8 @@ pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
             "no broker is registered",
         ));
     }
-    for name in names {
+    for (name, missing) in brokers {
         let subject = format!("broker/{name}");
-        let missing: Vec<&str> = views
-            .iter()
-            .filter(|(_, info)| !info.broker_addr_table.contains_key(&name))
-            .map(|(addr, _)| addr.as_str())
-            .collect();
         let says = if missing.is_empty() {
             "registered with every name server".to_owned()
         } else {
@@ -144,6 +135,25 @@ pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
         checks.extend(of_broker(cluster, &name, &subject).await);
     }
     checks
+}
+
+/// Each broker group that any name server knows, and the name servers that do not know it.
+pub(super) fn registrations(views: &[(String, ClusterInfo)]) -> Vec<(String, Vec<&str>)> {
+    let names: BTreeSet<&String> = views
+        .iter()
+        .flat_map(|(_, info)| info.broker_addr_table.keys())
+        .collect();
+    let missing = |name: &String| {
+        views
+            .iter()
+            .filter(|(_, info)| !info.broker_addr_table.contains_key(name))
+            .map(|(addr, _)| addr.as_str())
+            .collect()
+    };
+    names
+        .into_iter()
+        .map(|name| (name.clone(), missing(name)))
+        .collect()
 }
 
 async fn of_broker(cluster: &Cluster, name: &str, subject: &str) -> Vec<Check> {

@@ -278,13 +278,8 @@ async fn one(
     if queues.is_empty() {
         let known = cluster.client.admin().groups().await.map_err(failed)?;
         if !known.iter().any(|name| name == group) {
-            let mut failure =
-                Failure::coded(&codes::NOT_FOUND, format!("there is no group \"{group}\""))
-                    .fact("asked", &cluster.name);
-            if let Some(close) = crate::cluster::closest(group, &known) {
-                failure = failure.try_this(format!("rmq-ctl lag {close}   (close match)"));
-            }
-            return Err(failure);
+            let hint = |close: &str| format!("rmq-ctl lag {close}   (close match)");
+            return Err(cluster.no_group(group, &known, hint));
         }
     }
     if let Some(broker) = &options.broker {

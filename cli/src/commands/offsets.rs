@@ -1,10 +1,13 @@
 //! `rmq-ctl offsets`: moves a group's offsets. Changes state, but only with --yes; otherwise it shows what would change.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use rmq_client::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::get::ClientItem;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
@@ -217,20 +220,15 @@ async fn reset(
         };
         moves.push((queue.clone(), from, to));
     }
-    let online = super::get::members(cluster, &options.group)
-        .await
-        .map_err(failed)?;
     let by_time = match to {
         Target::Earliest => Some(Some(0)),
         Target::Latest => Some(None),
         Target::Time(at) => Some(Some(at)),
         Target::Offset(_) => None,
     };
-    show(options, &moves, output)?;
-    if !options.write.goes_on() {
-        output.say("nothing was changed; add --yes to do it");
+    let Some(online) = preview(options, &moves, cluster, output, failed).await? else {
         return Ok(());
-    }
+    };
     match by_time {
         _ if online.is_empty() => commit(options, &moves, cluster).await?,
         // The brokers tell the members, which would otherwise commit their own offsets over these.
@@ -270,14 +268,9 @@ async fn set(options: &SetOptions, cluster: &Cluster, output: &Output) -> Result
             moves.push((queue, from, *to));
         }
     }
-    let online = super::get::members(cluster, &common.group)
-        .await
-        .map_err(failed)?;
-    show(common, &moves, output)?;
-    if !common.write.goes_on() {
-        output.say("nothing was changed; add --yes to do it");
+    let Some(online) = preview(common, &moves, cluster, output, failed).await? else {
         return Ok(());
-    }
+    };
     if !online.is_empty() {
         return Err(members_online(common, &online));
     }
@@ -318,14 +311,9 @@ async fn copy(options: &CopyOptions, cluster: &Cluster, output: &Output) -> Resu
         )
         .fact("asked", &cluster.name));
     }
-    let online = super::get::members(cluster, &common.group)
-        .await
-        .map_err(failed)?;
-    show(common, &moves, output)?;
-    if !common.write.goes_on() {
-        output.say("nothing was changed; add --yes to do it");
+    let Some(online) = preview(common, &moves, cluster, output, failed).await? else {
         return Ok(());
-    }
+    };
     if !online.is_empty() {
         return Err(members_online(common, &online));
     }
@@ -334,7 +322,26 @@ async fn copy(options: &CopyOptions, cluster: &Cluster, output: &Output) -> Resu
     Ok(())
 }
 
-fn members_online<T>(options: &Common, online: &std::collections::BTreeMap<String, T>) -> Failure {
+/// Shows what would change. The members that are online when it shall be done, `None` when it shall not.
+async fn preview(
+    options: &Common,
+    moves: &[(Queue, Option<i64>, i64)],
+    cluster: &Cluster,
+    output: &Output,
+    failed: impl Fn(rmq_client::Error) -> Failure,
+) -> Result<Option<BTreeMap<String, ClientItem>>, Failure> {
+    let online = super::get::members(cluster, &options.group)
+        .await
+        .map_err(failed)?;
+    show(options, moves, output)?;
+    if !options.write.goes_on() {
+        output.say("nothing was changed; add --yes to do it");
+        return Ok(None);
+    }
+    Ok(Some(online))
+}
+
+fn members_online<T>(options: &Common, online: &BTreeMap<String, T>) -> Failure {
     let names: Vec<&str> = online.keys().map(String::as_str).collect();
     Failure::new(
         Exit::Conflict,

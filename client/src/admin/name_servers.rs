@@ -5,13 +5,26 @@ use std::collections::BTreeMap;
 use rmq_protocol::bodies::{KvTable, parse_properties};
 use rmq_protocol::requests::{
     AddWritePermOfBroker, AddWritePermOfBrokerReply, DeleteKvConfig, GetKvListByNamespace,
-    GetNamesrvConfig, PutKvConfig, WipeWritePermOfBroker, WipeWritePermOfBrokerReply,
+    GetNamesrvConfig, PutKvConfig, Request, WipeWritePermOfBroker, WipeWritePermOfBrokerReply,
 };
 
 use super::Admin;
 use crate::error::{Error, ErrorKind};
+use crate::remote::Answer;
 
 impl Admin {
+    /// Asks every name server, one after the other, until one fails.
+    pub(super) async fn at_every_name_server<'a, R: Request<'a> + Sync>(
+        &self,
+        request: &R,
+    ) -> Result<Vec<Answer>, Error> {
+        let mut answers = Vec::new();
+        for addr in self.client.url().name_servers() {
+            answers.push(self.client.remote(addr).call(request, b"").await?);
+        }
+        Ok(answers)
+    }
+
     /// Takes the write permission from all topics of a broker group in the routes of every name server, so that producers go
     /// elsewhere. The number of topics that were changed.
     ///
@@ -24,14 +37,14 @@ impl Admin {
     /// # Errors
     /// When a name server does not answer or does not know the broker group.
     pub async fn stop_writes(&self, broker: &str) -> Result<u32, Error> {
+        let request = WipeWritePermOfBroker {
+            broker_name: broker.into(),
+        };
+        let answers = self.at_every_name_server(&request).await;
+        let answers =
+            answers.map_err(|error| error.doing(&format!("stopping writes to \"{broker}\"")))?;
         let mut topics = 0;
-        for addr in self.client.url().name_servers() {
-            let request = WipeWritePermOfBroker {
-                broker_name: broker.into(),
-            };
-            let answer = self.client.remote(addr).call(&request, b"").await;
-            let answer =
-                answer.map_err(|error| error.doing(&format!("stopping writes to \"{broker}\"")))?;
+        for answer in answers {
             topics = topics.max(
                 answer
                     .fields::<WipeWritePermOfBrokerReply>()?
@@ -52,14 +65,14 @@ impl Admin {
     /// # Errors
     /// As [`Admin::stop_writes`].
     pub async fn allow_writes(&self, broker: &str) -> Result<u32, Error> {
+        let request = AddWritePermOfBroker {
+            broker_name: broker.into(),
+        };
+        let answers = self.at_every_name_server(&request).await;
+        let answers =
+            answers.map_err(|error| error.doing(&format!("allowing writes to \"{broker}\"")))?;
         let mut topics = 0;
-        for addr in self.client.url().name_servers() {
-            let request = AddWritePermOfBroker {
-                broker_name: broker.into(),
-            };
-            let answer = self.client.remote(addr).call(&request, b"").await;
-            let answer =
-                answer.map_err(|error| error.doing(&format!("allowing writes to \"{broker}\"")))?;
+        for answer in answers {
             topics = topics.max(
                 answer
                     .fields::<AddWritePermOfBrokerReply>()?
@@ -122,15 +135,12 @@ impl Admin {
     /// # Errors
     /// When one does not answer; those before it have the value.
     pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), Error> {
-        for addr in self.client.url().name_servers() {
-            let request = PutKvConfig {
-                namespace: namespace.into(),
-                key: key.into(),
-                value: value.into(),
-            };
-            self.client.remote(addr).call(&request, b"").await?;
-        }
-        Ok(())
+        let request = PutKvConfig {
+            namespace: namespace.into(),
+            key: key.into(),
+            value: value.into(),
+        };
+        self.at_every_name_server(&request).await.map(drop)
     }
 
     /// Removes a value from every name server.
@@ -144,13 +154,10 @@ impl Admin {
     /// # Errors
     /// When one does not answer; it is gone from those before it.
     pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), Error> {
-        for addr in self.client.url().name_servers() {
-            let request = DeleteKvConfig {
-                namespace: namespace.into(),
-                key: key.into(),
-            };
-            self.client.remote(addr).call(&request, b"").await?;
-        }
-        Ok(())
+        let request = DeleteKvConfig {
+            namespace: namespace.into(),
+            key: key.into(),
+        };
+        self.at_every_name_server(&request).await.map(drop)
     }
 }

@@ -68,7 +68,7 @@ impl TopicSpec {
 
     /// What is allowed.
     pub fn permissions(mut self, read: bool, write: bool) -> Self {
-        self.perm = if read { perm::READ } else { 0 } | if write { perm::WRITE } else { 0 };
+        self.perm = perm::of(read, write);
         self
     }
 
@@ -181,13 +181,9 @@ impl Admin {
             topic: topic.into(),
             cluster_name: None,
         };
-        for addr in self.client.url().name_servers() {
-            self.client
-                .remote(addr)
-                .call(&request, b"")
-                .await
-                .map_err(|error| error.doing(&doing))?;
-        }
+        self.at_every_name_server(&request)
+            .await
+            .map_err(|error| error.doing(&doing))?;
         self.client.forget_route(topic);
         Ok(())
     }
