@@ -363,7 +363,10 @@ impl BrokerServer {
             delay: DelayDelivery::load(&store, &delays),
             waiters: Waiters::default(),
             stats: Stats::default(),
-            registrations: Registrations::new(config.name_server_list()),
+            registrations: Registrations::new(
+                config.name_server_list(),
+                config.look_up_name_servers,
+            ),
             unique_ids: UniqueIdGenerator::new(
                 identity.store_host.ip(),
                 std::process::id(),

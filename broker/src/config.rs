@@ -60,6 +60,8 @@ settings! {
     advertise_port: u16 = 0,
     #[doc = "Name servers, host:port separated by semicolons."]
     name_servers: String = String::new(),
+    #[doc = "Look the names in nameServers up every 5 seconds and register with every address that they have then: name servers may come and go behind one name."]
+    look_up_name_servers: bool = false,
     #[doc = "Folder of all data."]
     data_dir: PathBuf = PathBuf::from("rmq-data"),
     #[doc = "When a message is acknowledged: async (the system has it; a power cut loses at most flushIntervalMs) or sync (the disk has it)."]

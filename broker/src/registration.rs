@@ -1,15 +1,17 @@
 //! Tells every name server that this broker is here and what it serves: at once when that changes, and every 30 seconds.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::RegisterBrokerBody;
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::{RegisterBroker, UnregisterBroker};
 use rmq_transport::{Caller, CallerConfig, RefuseIncoming, TcpConnector};
 use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -22,9 +24,14 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// Pause after a failure, milliseconds.
 const RETRY_MS: i64 = 1_000;
 
+/// How often names are looked up again where name servers come and go behind them, milliseconds.
+const LOOK_UP_MS: i64 = 5_000;
+
 /// The name servers, and what each knows.
 pub(crate) struct Registrations {
-    servers: Vec<NameServer>,
+    servers: RwLock<Vec<Arc<NameServer>>>,
+    /// What is looked up again and again; empty when the list is fixed.
+    names: Vec<String>,
     /// Nothing is registered any more.
     leaving: CancellationToken,
 }
@@ -41,6 +48,24 @@ struct NameServer {
     last_error: Mutex<Option<String>>,
 }
 
+impl NameServer {
+    fn new(addr: String) -> Arc<Self> {
+        Arc::new(Self {
+            caller: Caller::new(
+                addr,
+                Arc::new(TcpConnector),
+                CallerConfig::default(),
+                Arc::new(RefuseIncoming),
+            ),
+            known: watch::Sender::new(None),
+            again: Notify::new(),
+            told: AtomicBool::new(false),
+            turn: tokio::sync::Mutex::new(()),
+            last_error: Mutex::new(None),
+        })
+    }
+}
+
 /// A name server as the health checks see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NameServerHealth {
@@ -50,63 +75,64 @@ pub(crate) struct NameServerHealth {
 }
 
 impl Registrations {
-    pub(crate) fn new(addresses: Vec<String>) -> Self {
-        let servers = addresses
-            .into_iter()
-            .map(|addr| NameServer {
-                caller: Caller::new(
-                    addr,
-                    Arc::new(TcpConnector),
-                    CallerConfig::default(),
-                    Arc::new(RefuseIncoming),
-                ),
-                known: watch::Sender::new(None),
-                again: Notify::new(),
-                told: AtomicBool::new(false),
-                turn: tokio::sync::Mutex::new(()),
-                last_error: Mutex::new(None),
-            })
-            .collect();
+    /// `look_up`: each address stands for all addresses that its name has, now and later.
+    pub(crate) fn new(addresses: Vec<String>, look_up: bool) -> Self {
+        let (fixed, names) = if look_up {
+            (Vec::new(), addresses)
+        } else {
+            (addresses, Vec::new())
+        };
         Self {
-            servers,
+            servers: RwLock::new(fixed.into_iter().map(NameServer::new).collect()),
+            names,
             leaving: CancellationToken::new(),
         }
     }
 
+    fn servers(&self) -> Vec<Arc<NameServer>> {
+        self.servers.read().clone()
+    }
+
     pub(crate) fn start(&self, broker: &Arc<Broker>, tasks: &Tasks) {
-        for index in 0..self.servers.len() {
-            let broker = Arc::clone(broker);
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = broker.registrations.leaving.cancelled() => {}
-                    () = keep_registered(&broker, index) => {}
-                }
-            });
-        }
+        let broker = Arc::clone(broker);
+        tasks.spawn(async move {
+            let leaving = broker.registrations.leaving.clone();
+            tokio::select! {
+                () = leaving.cancelled() => {}
+                () = keep_all_registered(&broker) => {}
+            }
+        });
     }
 
     /// Something that name servers are told has changed, other than a topic.
     pub(crate) fn again(&self) {
-        for server in &self.servers {
+        for server in self.servers() {
             server.again.notify_one();
         }
     }
 
     pub(crate) fn health(&self) -> Vec<NameServerHealth> {
-        self.servers
+        let unknown = self.names.iter().filter(|_| self.servers.read().is_empty());
+        let unknown = unknown.map(|name| NameServerHealth {
+            addr: name.clone(),
+            registered: false,
+            error: Some("the name has no address (yet)".to_owned()),
+        });
+        self.servers()
             .iter()
             .map(|server| NameServerHealth {
                 addr: server.caller.addr().to_owned(),
                 registered: server.known.borrow().is_some() && server.last_error.lock().is_none(),
                 error: server.last_error.lock().clone(),
             })
+            .chain(unknown)
             .collect()
     }
 
     /// Waits until all name servers know the topics as they are now.
     pub(crate) async fn all_current(&self, broker: &Broker) {
         let wanted = *broker.topics.changes().borrow();
-        for server in &self.servers {
+        for server in self.servers() {
             // The sender lives as long as self.
             let _ = server
                 .known
@@ -119,7 +145,7 @@ impl Registrations {
     /// Breaks the connections to the name servers without a word.
     pub(crate) fn forsake(&self) {
         self.leaving.cancel();
-        for server in &self.servers {
+        for server in self.servers() {
             server.caller.close();
         }
     }
@@ -128,18 +154,15 @@ impl Registrations {
     pub(crate) async fn leave(&self, broker: &Arc<Broker>) {
         self.leaving.cancel();
         let mut farewells = tokio::task::JoinSet::new();
-        for index in 0..self.servers.len() {
+        for server in self.servers() {
             let broker = Arc::clone(broker);
-            farewells.spawn(async move { leave_one(&broker, index).await });
+            farewells.spawn(async move { leave_one(&broker, &server).await });
         }
         while farewells.join_next().await.is_some() {}
     }
 }
 
-async fn leave_one(broker: &Broker, index: usize) {
-    let Some(server) = broker.registrations.servers.get(index) else {
-        return;
-    };
+async fn leave_one(broker: &Broker, server: &NameServer) {
     let _turn = server.turn.lock().await;
     if !server.told.load(Ordering::Acquire) {
         return;
@@ -168,10 +191,76 @@ async fn leave_one(broker: &Broker, index: usize) {
     }
 }
 
-async fn keep_registered(broker: &Broker, index: usize) {
-    let Some(server) = broker.registrations.servers.get(index) else {
-        return;
-    };
+/// Registers with every name server for as long as it is one.
+async fn keep_all_registered(broker: &Arc<Broker>) {
+    let registrations = &broker.registrations;
+    let mut running: HashMap<String, AbortHandle> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        if !registrations.names.is_empty() {
+            registrations.look_up(&running).await;
+        }
+        let servers = registrations.servers();
+        running.retain(|addr, task| {
+            let stays = servers.iter().any(|server| server.caller.addr() == addr);
+            if !stays {
+                tracing::info!(name_server = addr, "is no name server any more");
+                task.abort();
+            }
+            stays
+        });
+        for server in servers {
+            let addr = server.caller.addr().to_owned();
+            running.entry(addr).or_insert_with(|| {
+                let broker = Arc::clone(broker);
+                tasks.spawn(async move { keep_registered(&broker, &server).await })
+            });
+        }
+        while tasks.try_join_next().is_some() {}
+        if registrations.names.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        broker
+            .clock
+            .sleep_until_ms(broker.now_ms() + LOOK_UP_MS)
+            .await;
+    }
+}
+
+impl Registrations {
+    /// Puts the addresses that the names have now into the list. A name that cannot be looked up changes nothing.
+    async fn look_up(&self, running: &HashMap<String, AbortHandle>) {
+        let mut found = Vec::new();
+        for name in &self.names {
+            match tokio::net::lookup_host(name.as_str()).await {
+                Ok(addresses) => found.extend(addresses.map(|addr| addr.to_string())),
+                Err(error) if running.is_empty() => {
+                    tracing::warn!(name, "cannot look up the name servers: {error}; trying on");
+                    return;
+                }
+                // They are where they were, as far as anybody knows.
+                Err(_) => return,
+            }
+        }
+        found.sort();
+        found.dedup();
+        let mut servers = self.servers.write();
+        servers.retain(|server| {
+            let stays = found.iter().any(|addr| addr == server.caller.addr());
+            if !stays {
+                server.caller.close();
+            }
+            stays
+        });
+        for addr in found {
+            if !servers.iter().any(|server| server.caller.addr() == addr) {
+                servers.push(NameServer::new(addr));
+            }
+        }
+    }
+}
+
+async fn keep_registered(broker: &Broker, server: &NameServer) {
     let mut changes = broker.topics.changes();
     loop {
         let change = *changes.borrow_and_update();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rmq_client::{Client, ClusterUrl, Credentials, ErrorKind};
+use rmq_plan::{Change, Settings as Manifest};
 
 use crate::codes;
 use crate::config::{Config, CredentialsRef, Source};
@@ -149,6 +150,30 @@ impl Cluster {
     /// A failure of a request to this cluster.
     pub(crate) fn failed(&self, what: impl Into<String>, error: rmq_client::Error) -> Failure {
         Failure::of(what, &self.name, error)
+    }
+
+    /// What would change for the cluster to be as `manifest` says.
+    pub(crate) async fn plan(&self, manifest: &Manifest) -> Result<Change, Failure> {
+        rmq_plan::plan(&self.client, manifest)
+            .await
+            .map_err(|error| {
+                let what = format!("cannot look at {} \"{}\"", manifest.noun(), manifest.name());
+                self.failed(what, error)
+            })
+    }
+
+    /// Makes it so.
+    pub(crate) async fn carry_out(
+        &self,
+        manifest: &Manifest,
+        change: &Change,
+    ) -> Result<(), Failure> {
+        rmq_plan::carry_out(&self.client, manifest, change)
+            .await
+            .map_err(|error| {
+                let what = format!("cannot change {} \"{}\"", manifest.noun(), manifest.name());
+                self.failed(what, error)
+            })
     }
 
     /// There is no such group; `hint` says what to do with a name that is close.

@@ -13,7 +13,6 @@ mod exit_code;
 mod manifest;
 mod messages;
 mod output;
-mod plan;
 mod plot;
 mod render;
 mod when;

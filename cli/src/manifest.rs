@@ -3,9 +3,11 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rmq_crds::{API_VERSION, SubscriptionGroup, Topic};
+use rmq_crds::API_VERSION;
 use serde::Deserialize;
 use serde_json::Value;
+
+pub(crate) use rmq_plan::Settings as Manifest;
 
 use crate::codes;
 use crate::error::Failure;
@@ -16,13 +18,6 @@ const OF_THE_OPERATOR: &[&str] = &["NameServer", "BrokerGroup"];
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// One object.
-#[derive(Debug, Clone)]
-pub(crate) enum Manifest {
-    Topic(Topic),
-    Group(SubscriptionGroup),
-}
-
 /// What was read.
 #[derive(Debug, Default)]
 pub(crate) struct Manifests {
@@ -32,28 +27,12 @@ pub(crate) struct Manifests {
     pub(crate) skipped: Vec<String>,
 }
 
-impl Manifest {
-    pub(crate) fn noun(&self) -> &'static str {
-        match self {
-            Self::Topic(_) => "topic",
-            Self::Group(_) => "group",
-        }
-    }
-
-    /// The name in RocketMQ.
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Topic(topic) => topic.topic_name(),
-            Self::Group(group) => group.group_name(),
-        }
-    }
-
-    fn namespace(&self) -> Option<&str> {
-        match self {
-            Self::Topic(topic) => topic.metadata.namespace.as_deref(),
-            Self::Group(group) => group.metadata.namespace.as_deref(),
-        }
-    }
+fn namespace_of(object: &Manifest) -> Option<&str> {
+    let metadata = match object {
+        Manifest::Topic(topic) => &topic.metadata,
+        Manifest::Group(group) => &group.metadata,
+    };
+    metadata.namespace.as_deref()
 }
 
 /// Reads files, folders (their .yaml, .yml and .json files) and `-` for stdin. Nothing is returned unless all of it is fine.
@@ -161,7 +140,7 @@ fn parse(
                 )));
             }
         };
-        if let (Some(wanted), Some(has)) = (namespace, manifest.namespace())
+        if let (Some(wanted), Some(has)) = (namespace, namespace_of(&manifest))
             && wanted != has
         {
             all.skipped.push(format!(

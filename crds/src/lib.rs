@@ -3,13 +3,22 @@
 //! Group `rmq.rs`, version `v1alpha1`, all namespaced. Field docs become `kubectl explain`; rules that can be known from the
 //! object alone are CEL rules in the schema.
 
+mod broker_group;
 mod conditions;
+mod name_server;
 mod reference;
 mod subscription_group;
 mod topic;
 
+pub use broker_group::{
+    BrokerGroup, BrokerGroupConfig, BrokerGroupSpec, BrokerGroupStatus, Drain, DrainStatus, Flush,
+    Listeners, Rollout, RolloutStep, Storage, UpdateStrategy, UpdateType,
+};
 pub use conditions::{Condition, ConditionStatus, Conditions};
-pub use reference::{DeletionPolicy, NameServerRef};
+pub use name_server::{NameServer, NameServerSpec, NameServerStatus, Scalar};
+pub use reference::{
+    DeletionPolicy, ExternalListener, ExternalType, Image, NameServerRef, PodOverrides, PullPolicy,
+};
 pub use subscription_group::{
     SubscriptionGroup, SubscriptionGroupRetry, SubscriptionGroupSpec, SubscriptionGroupStatus,
 };
@@ -30,7 +39,12 @@ pub fn definitions()
 -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt;
-    vec![SubscriptionGroup::crd(), Topic::crd()]
+    vec![
+        BrokerGroup::crd(),
+        NameServer::crd(),
+        SubscriptionGroup::crd(),
+        Topic::crd(),
+    ]
 }
 
 #[cfg(test)]
@@ -48,7 +62,7 @@ mod tests {
         let written = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             written == text,
-            "crds/{file} is not current: run RMQ_UPDATE_DOCS=1 cargo test -p rmq-crds"
+            "{file} is not current: run RMQ_UPDATE_DOCS=1 cargo test -p rmq-crds"
         );
     }
 
@@ -58,6 +72,13 @@ mod tests {
             let name = definition.spec.names.plural.clone();
             let text = serde_yaml::to_string(&definition).expect("a definition is YAML");
             check(&format!("{name}.yaml"), &text);
+            // Helm does not upgrade what lies in a chart's folder crds/; as templates they are upgraded, and kept on uninstall.
+            let annotated = text.replacen(
+                "metadata:\n",
+                "metadata:\n  {{- if .Values.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n",
+                1,
+            );
+            check(&format!("../charts/rmq-crds/templates/{name}.yaml"), &annotated);
         }
     }
 

@@ -1,5 +1,13 @@
 //! Parts that several kinds share.
+#![allow(
+    unreachable_pub,
+    reason = "the derives make types public that lib.rs exports"
+)]
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, EnvVar, Toleration, TopologySpreadConstraint};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,4 +28,143 @@ pub enum DeletionPolicy {
     Retain,
     /// It is deleted too.
     Delete,
+}
+
+/// The image of a server and how it gets to the node.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Reference of the image, `registry/name:tag` or with a digest. Default: the one that the operator was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub reference: Option<String>,
+    /// When a node fetches the image. Default: IfNotPresent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_policy: Option<PullPolicy>,
+    /// Names of Secrets of this namespace with credentials of the registry. The operator never reads them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub pull_secrets: Vec<String>,
+}
+
+/// When a node fetches an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PullPolicy {
+    /// At every start.
+    Always,
+    /// When the node does not have it.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+impl PullPolicy {
+    /// As a container has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// What is changed in the pods that the operator makes. A field that is not here is the operator's.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodOverrides {
+    /// More labels of the pods. Labels of the operator cannot be replaced.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub labels: BTreeMap<String, String>,
+    /// More annotations of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
+    /// Labels that a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Affinity. Default: pods of the same kind of server rather stand on different nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub affinity: Option<Affinity>,
+    /// Tolerations of taints of nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub tolerations: Vec<Toleration>,
+    /// Spread over zones or nodes. Default: over nodes, as far as it can be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// Priority class of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+    /// Service account of the pods. Default: the namespace's `default`; its token is not mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_name: Option<String>,
+    /// Environment variables of the server's container, after the operator's own. Keys of the configuration belong into `config`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub env: Vec<EnvVar>,
+    /// Seconds between the signal to stop and the kill. Default: 30 for name servers, 120 for brokers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub termination_grace_period_seconds: Option<i64>,
+}
+
+/// Affinity is thousands of lines of schema; the API server checks it when the pod is made.
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "description": "Affinity as in a pod. Default: pods of the same kind of server rather stand on different nodes.",
+        "nullable": true,
+        "x-kubernetes-preserve-unknown-fields": true
+    })
+}
+
+/// How a server can be reached from outside of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.type == 'HostPort' || !has(self.hostPort)", "hostPort belongs to type HostPort"),
+    validation = ("self.type == 'HostPort' ? has(self.hostPort) : true", "type HostPort needs hostPort"),
+    validation = ("self.type == 'NodePort' || !has(self.nodePort)", "nodePort belongs to type NodePort"),
+    validation = ("self.type == 'LoadBalancer' || !has(self.loadBalancerClass)", "loadBalancerClass belongs to type LoadBalancer")
+)]
+pub struct ExternalListener {
+    /// How: a port of every node, a load balancer, or a port of the node that the pod runs on.
+    #[serde(rename = "type")]
+    pub type_: ExternalType,
+    /// NodePort: which port. Default: Kubernetes chooses one, and it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub node_port: Option<i32>,
+    /// HostPort: which port of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub host_port: Option<i32>,
+    /// LoadBalancer: its class. Default: that of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_class: Option<String>,
+    /// Host that clients are told. Default: the node's address, or what the load balancer says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-zA-Z0-9.:-]+$"))]
+    pub advertised_host: Option<String>,
+    /// Annotations of the Service, such as the settings of a load balancer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Kinds of external listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExternalType {
+    /// The same port of every node (Service of type NodePort).
+    NodePort,
+    /// A load balancer (Service of type LoadBalancer).
+    LoadBalancer,
+    /// A port of the node that the pod runs on.
+    HostPort,
 }

@@ -5,7 +5,9 @@
     reason = "a program talks to its terminal"
 )]
 
+mod cluster;
 mod facilities;
+mod images;
 mod runner;
 mod test;
 mod tidy;
@@ -27,11 +29,24 @@ enum Task {
     Test(test::Options),
     /// Check the rules that the compiler does not hold.
     Tidy,
+    /// Write the container image as an OCI archive.
+    Images,
+    /// A real Kubernetes on this machine.
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
 }
 
 fn main() -> ExitCode {
     match Args::parse().task {
         Task::Test(options) => test::run(&options),
+        Task::Images => match images::build() {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Task::Cluster(what) => cluster::run(what),
         Task::Tidy => {
             let problems = tidy::check();
             for problem in &problems {

@@ -9,9 +9,9 @@ use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::manifest::{self, Manifest, Manifests};
 use crate::output::Output;
-use crate::plan::{self, Action, Change};
 use crate::render::{Listing, RenderOptions, Row, schema_of, table};
 use crate::write::WriteOptions;
+use rmq_plan::{Action, Change};
 
 /// Options of `apply`.
 #[derive(Debug, Args)]
@@ -91,7 +91,7 @@ async fn plan_all(
     }
     let mut changes = Vec::with_capacity(manifests.objects.len());
     for (object, place) in &manifests.objects {
-        let planned = plan::plan(cluster, object).await;
+        let planned = cluster.plan(object).await;
         changes.push(planned.map_err(|failure| failure.fact("for", place))?);
     }
     Ok(changes)
@@ -161,7 +161,7 @@ pub(super) async fn carry_out_all(
     }
     let mut failed = Vec::new();
     for (object, change) in objects {
-        match plan::carry_out(cluster, object, change).await {
+        match cluster.carry_out(object, change).await {
             Ok(()) => output.data(&format!(
                 "{}/{} {}",
                 change.kind,
@@ -301,7 +301,7 @@ pub(crate) async fn export(
             let Some((_, config)) = configs.first() else {
                 continue;
             };
-            let mut spec = plan::topic_manifest(config);
+            let mut spec = rmq_plan::topic_manifest(config);
             let object = names.object_name(&topic);
             spec.topic_name = spec.topic_name.filter(|name| *name != object);
             documents.push(document("Topic", &object, &spec, options, cluster_options));
@@ -318,7 +318,7 @@ pub(crate) async fn export(
             let Some((_, config)) = configs.first() else {
                 continue;
             };
-            let mut spec = plan::group_manifest(config);
+            let mut spec = rmq_plan::group_manifest(config);
             let object = names.object_name(&group);
             spec.group_name = spec.group_name.filter(|name| *name != object);
             documents.push(document(

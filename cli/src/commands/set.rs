@@ -9,8 +9,8 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::error::Failure;
 use crate::manifest::Manifest;
 use crate::output::Output;
-use crate::plan::{self, Action};
 use crate::write::WriteOptions;
+use rmq_plan::Action;
 
 /// Options of `set`.
 #[derive(Debug, Args)]
@@ -156,7 +156,7 @@ async fn set_topic(settings: &Settings, cluster: &Cluster, output: &Output) -> R
     if settings.settings.iter().all(|(key, _)| key == ORDER_CONF) {
         return Ok(());
     }
-    let mut object = Topic::new(name, plan::topic_manifest(&configs[0].1));
+    let mut object = Topic::new(name, rmq_plan::topic_manifest(&configs[0].1));
     object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
     change(
         Manifest::Topic(topic(object, settings)?),
@@ -273,7 +273,7 @@ async fn set_group(settings: &Settings, cluster: &Cluster, output: &Output) -> R
         .group_config(name)
         .await
         .map_err(failed)?;
-    let mut object = SubscriptionGroup::new(name, plan::group_manifest(&configs[0].1));
+    let mut object = SubscriptionGroup::new(name, rmq_plan::group_manifest(&configs[0].1));
     object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
     change(
         Manifest::Group(group(object, settings)?),
@@ -313,7 +313,7 @@ async fn change(
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
-    let change = plan::plan(cluster, &manifest).await?;
+    let change = cluster.plan(&manifest).await?;
     if change.action != Action::Same {
         show(&change, output);
     }

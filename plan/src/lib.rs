@@ -1,10 +1,11 @@
-//! What would have to change for the cluster to be as a manifest says, and the change itself.
+//! What would have to change for a cluster to be as a `Topic` or `SubscriptionGroup` says, and the change itself. The command
+//! line (`apply`, `diff`, `set`) and the operator share it.
 
 use std::collections::BTreeMap;
 
 use rmq_client::protocol::bodies::{SubscriptionGroupConfig, TopicConfig};
 use rmq_client::protocol::route::perm;
-use rmq_client::{ErrorKind, GroupSpec, TopicSpec};
+use rmq_client::{Client, Error, ErrorKind, GroupSpec, TopicSpec};
 use rmq_crds::{
     MessageType, Permission, SubscriptionGroup, SubscriptionGroupRetry, SubscriptionGroupSpec,
     Topic,
@@ -12,70 +13,108 @@ use rmq_crds::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cluster::Cluster;
-use crate::error::Failure;
-use crate::manifest::Manifest;
-
 /// The attribute that says which kind of messages a topic takes.
 const MESSAGE_TYPE: &str = "message.type";
 
 /// Settings by name, as people read them.
 type Fields = BTreeMap<String, String>;
 
+/// A resource that is settings of brokers.
+#[derive(Debug, Clone)]
+pub enum Settings {
+    /// A topic.
+    Topic(Topic),
+    /// A consumer group.
+    Group(SubscriptionGroup),
+}
+
+impl Settings {
+    /// As messages call it.
+    #[must_use]
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::Topic(_) => "topic",
+            Self::Group(_) => "group",
+        }
+    }
+
+    /// The name in RocketMQ.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Topic(topic) => topic.topic_name(),
+            Self::Group(group) => group.group_name(),
+        }
+    }
+}
+
 /// What becomes of one topic or group.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Change {
-    pub(crate) kind: &'static str,
-    pub(crate) name: String,
-    pub(crate) action: Action,
-    pub(crate) fields: Vec<FieldChange>,
+pub struct Change {
+    /// `topic` or `group`.
+    pub kind: &'static str,
+    /// The name in RocketMQ.
+    pub name: String,
+    /// What is done.
+    pub action: Action,
+    /// Settings that change.
+    pub fields: Vec<FieldChange>,
     /// Brokers that are to be changed.
     #[serde(skip)]
-    brokers: Vec<String>,
+    pub brokers: Vec<String>,
 }
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Action {
+pub enum Action {
+    /// No broker has it.
     Create,
+    /// Some broker has it otherwise, or not.
     Update,
+    /// Nothing.
     Same,
 }
 
 /// One setting at some brokers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct FieldChange {
-    pub(crate) field: String,
-    pub(crate) from: Option<String>,
-    pub(crate) to: Option<String>,
-    pub(crate) brokers: Vec<String>,
+pub struct FieldChange {
+    /// Its name in the manifest.
+    pub field: String,
+    /// What it is; none where there is no such thing.
+    pub from: Option<String>,
+    /// What it becomes; none when it goes.
+    pub to: Option<String>,
+    /// The brokers at which it changes.
+    pub brokers: Vec<String>,
     /// Whether it takes something away from clients.
-    pub(crate) takes_away: bool,
+    pub takes_away: bool,
 }
 
 impl Change {
     /// Settings that take something away from clients.
-    pub(crate) fn losses(&self) -> impl Iterator<Item = &FieldChange> {
+    pub fn losses(&self) -> impl Iterator<Item = &FieldChange> {
         self.fields.iter().filter(|change| change.takes_away)
     }
 }
 
 /// What would change.
-pub(crate) async fn plan(cluster: &Cluster, manifest: &Manifest) -> Result<Change, Failure> {
-    let (noun, name) = (manifest.noun(), manifest.name());
-    let failed = |error| cluster.failed(format!("cannot look at {noun} \"{name}\""), error);
-    let admin = cluster.client.admin();
+///
+/// # Errors
+/// When brokers cannot be asked.
+pub async fn plan(client: &Client, settings: &Settings) -> Result<Change, Error> {
+    let (noun, name) = (settings.noun(), settings.name());
+    let admin = client.admin();
     let is_none = |error: &rmq_client::Error| {
         matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute)
     };
-    let (wanted, brokers, live): (Fields, &[String], Vec<(String, Fields)>) = match manifest {
-        Manifest::Topic(topic) => {
+    let (wanted, brokers, live): (Fields, &[String], Vec<(String, Fields)>) = match settings {
+        Settings::Topic(topic) => {
             let live = match admin.topic_config(name).await {
                 Err(error) if is_none(&error) => Vec::new(),
-                live => live.map_err(failed)?,
+                live => live?,
             };
             let live = live
                 .into_iter()
@@ -86,10 +125,10 @@ pub(crate) async fn plan(cluster: &Cluster, manifest: &Manifest) -> Result<Chang
                 live.collect(),
             )
         }
-        Manifest::Group(group) => {
+        Settings::Group(group) => {
             let live = match admin.group_config(name).await {
                 Err(error) if is_none(&error) => Vec::new(),
-                live => live.map_err(failed)?,
+                live => live?,
             };
             let live = live
                 .into_iter()
@@ -103,7 +142,7 @@ pub(crate) async fn plan(cluster: &Cluster, manifest: &Manifest) -> Result<Chang
     };
     let mut brokers = brokers.to_vec();
     if brokers.is_empty() {
-        let info = cluster.client.cluster_info().await.map_err(failed)?;
+        let info = client.cluster_info().await?;
         let masters = info.broker_addr_table.iter();
         brokers = masters
             .filter(|(_, data)| data.master().is_some())
@@ -200,19 +239,17 @@ fn takes_away(field: &str, from: Option<&String>, to: Option<&String>) -> bool {
 }
 
 /// Makes it so.
-pub(crate) async fn carry_out(
-    cluster: &Cluster,
-    manifest: &Manifest,
-    change: &Change,
-) -> Result<(), Failure> {
+///
+/// # Errors
+/// When a broker refuses or cannot be reached; others may have been changed.
+pub async fn carry_out(client: &Client, settings: &Settings, change: &Change) -> Result<(), Error> {
     if change.action == Action::Same {
         return Ok(());
     }
-    let admin = cluster.client.admin();
-    let name = manifest.name();
-    let failed = |error| cluster.failed(format!("cannot change {} \"{name}\"", change.kind), error);
-    match manifest {
-        Manifest::Topic(topic) => {
+    let admin = client.admin();
+    let name = settings.name();
+    match settings {
+        Settings::Topic(topic) => {
             let config = topic_config(topic);
             let (read, write) = topic.spec.permission.read_write();
             let mut spec = TopicSpec::new(name)
@@ -228,9 +265,9 @@ pub(crate) async fn carry_out(
             for gone in change.fields.iter().filter(|change| change.to.is_none()) {
                 spec = spec.without_attribute(attribute_name(&gone.field));
             }
-            admin.create_topic(&spec).await.map_err(failed)
+            admin.create_topic(&spec).await
         }
-        Manifest::Group(group) => {
+        Settings::Group(group) => {
             // What manifests do not speak of stays as it is.
             let live = admin.group_config(name).await.unwrap_or_default();
             let of = |broker: &String| {
@@ -242,7 +279,7 @@ pub(crate) async fn carry_out(
             for broker in &change.brokers {
                 let config = group_config(group, of(broker));
                 let spec = GroupSpec::from(config).brokers([broker]);
-                admin.create_group(&spec).await.map_err(failed)?;
+                admin.create_group(&spec).await?;
             }
             Ok(())
         }
@@ -296,7 +333,8 @@ fn topic_fields(config: &TopicConfig) -> Fields {
 }
 
 /// The manifest of a topic as it is at a broker.
-pub(crate) fn topic_manifest(config: &TopicConfig) -> rmq_crds::TopicSpec {
+#[must_use]
+pub fn topic_manifest(config: &TopicConfig) -> rmq_crds::TopicSpec {
     let mut attributes = config.attributes.clone();
     let message_type = attributes
         .get(MESSAGE_TYPE)
@@ -358,7 +396,8 @@ fn group_fields(config: &SubscriptionGroupConfig) -> Fields {
 }
 
 /// The manifest of a group as it is at a broker.
-pub(crate) fn group_manifest(config: &SubscriptionGroupConfig) -> SubscriptionGroupSpec {
+#[must_use]
+pub fn group_manifest(config: &SubscriptionGroupConfig) -> SubscriptionGroupSpec {
     SubscriptionGroupSpec {
         group_name: Some(config.group_name.clone()),
         consume: config.consume_enable,

@@ -1,0 +1,75 @@
+{{- define "rmq-operator.labels" -}}
+app.kubernetes.io/name: rmq-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "rmq-operator.selector" -}}
+app.kubernetes.io/name: rmq-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "rmq-operator.account" -}}
+{{ .Values.serviceAccount.name | default .Release.Name }}
+{{- end }}
+
+{{- define "rmq-operator.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* What the operator may do in a namespace that it looks after. */}}
+{{- define "rmq-operator.rules" -}}
+# Its own kinds: read them, ...
+- apiGroups: [rmq.rs]
+  resources: [nameservers, brokergroups, topics, subscriptiongroups]
+  verbs: [get, list, watch]
+# ... say how they are, ...
+- apiGroups: [rmq.rs]
+  resources: [nameservers/status, brokergroups/status, topics/status, subscriptiongroups/status]
+  verbs: [patch]
+# ... hold them until what they stand for is cleaned up (metadata.finalizers) ...
+- apiGroups: [rmq.rs]
+  resources: [brokergroups, topics, subscriptiongroups]
+  verbs: [patch]
+# ... and name them as owners of their children where the API server checks that (OwnerReferencesPermissionEnforcement).
+- apiGroups: [rmq.rs]
+  resources: [nameservers/finalizers, brokergroups/finalizers]
+  verbs: [update]
+# Name servers and brokers. Delete: larger volumes need a new StatefulSet around the same pods.
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+# Configuration files, and names of pods. Delete: an external listener that is no longer wanted.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+# One broker at a time when nodes are drained.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch]
+# Which pods serve. Delete: the restart of a broker. No exec, no logs.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+# Volumes that grow.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, patch]
+# Why a pod or a volume is not made (quota, storage class).
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+# What it did and why.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# Whether the namespace itself is being deleted: then nothing is drained.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end }}

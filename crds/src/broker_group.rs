@@ -1,0 +1,342 @@
+//! `BrokerGroup`.
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derives make types public that lib.rs exports, and repeat names in printcolumn"
+)]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::name_server::Scalar;
+use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, PodOverrides};
+
+/// A broker group: one master, and later its replicas, under one broker name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "rmq.rs",
+    version = "v1alpha1",
+    kind = "BrokerGroup",
+    plural = "brokergroups",
+    singular = "brokergroup",
+    shortname = "rmqb",
+    category = "rmq",
+    namespaced,
+    status = "BrokerGroupStatus",
+    validation = Rule::new("size(self.metadata.name) <= 40").message("the name has at most 40 characters, as names of pods and services are made of it"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Broker", type_ = "string", json_path = ".status.brokerName"),
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".status.clusterName"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.rollout.step"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.nameServerRef == oldSelf.nameServerRef", "nameServerRef cannot be changed: make another BrokerGroup"),
+    validation = ("has(self.clusterName) == has(oldSelf.clusterName) && (!has(self.clusterName) || self.clusterName == oldSelf.clusterName)", "clusterName cannot be changed: make another BrokerGroup"),
+    validation = ("has(self.brokerName) == has(oldSelf.brokerName) && (!has(self.brokerName) || self.brokerName == oldSelf.brokerName)", "brokerName cannot be changed: make another BrokerGroup")
+)]
+pub struct BrokerGroupSpec {
+    /// The NameServer object whose servers the brokers register with.
+    pub name_server_ref: NameServerRef,
+
+    /// The cluster's name in RocketMQ. Default: the name of the NameServer object. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 127), regex(pattern = r"^[a-zA-Z0-9_-]+$"))]
+    pub cluster_name: Option<String>,
+
+    /// The brokers' name in RocketMQ. Default: metadata.name. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 127), regex(pattern = r"^[a-zA-Z0-9_-]+$"))]
+    pub broker_name: Option<String>,
+
+    /// Brokers of the group: 1 is the master alone. More need replication, which this version does not have: it is refused with the condition Stalled.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 9))]
+    pub replicas: i32,
+
+    /// The image of the brokers.
+    #[serde(default)]
+    pub image: Image,
+
+    /// Where messages are kept.
+    pub storage: Storage,
+
+    /// Resources of a broker's container. Default: requests of 250m CPU and 512Mi memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// Configuration of the brokers.
+    #[serde(default)]
+    pub config: BrokerGroupConfig,
+
+    /// Where the brokers can be reached.
+    #[serde(default)]
+    pub listeners: Listeners,
+
+    /// How changes get to running brokers.
+    #[serde(default)]
+    pub update_strategy: UpdateStrategy,
+
+    /// What is done before the group is removed.
+    #[serde(default)]
+    pub drain: Drain,
+
+    /// Changes in the pods.
+    #[serde(default)]
+    pub pod: PodOverrides,
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// Where messages are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("has(self.size) != (has(self.ephemeral) && self.ephemeral)", "either size (a volume that stays), or ephemeral: true (messages are lost with the pod)"),
+    validation = ("!has(self.size) || isQuantity(self.size)", "size is a quantity such as 100Gi"),
+    validation = ("!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0", "size can only grow"),
+    validation = ("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "storageClassName cannot be changed: make another BrokerGroup and drain this one"),
+    validation = ("(has(self.ephemeral) && self.ephemeral) == (has(oldSelf.ephemeral) && oldSelf.ephemeral)", "ephemeral cannot be changed: make another BrokerGroup and drain this one")
+)]
+pub struct Storage {
+    /// Size of each broker's volume, such as 100Gi. It can grow where the storage class allows it; it cannot shrink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub size: Option<Quantity>,
+    /// Class of the volumes. Default: that of the cluster. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+    /// Keep messages in the pod instead: they are lost with it. For tests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ephemeral: bool,
+    /// What becomes of the volumes when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// Configuration of the brokers of a group.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerGroupConfig {
+    /// When a message is acknowledged. Default: Async.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flush: Option<Flush>,
+    /// Hours that messages are kept. Default: 72.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 87600))]
+    pub retention_hours: Option<i32>,
+    /// Largest body of a message in bytes. Default: 4194304.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub max_message_bytes: Option<i32>,
+    /// Whether a topic is made when a message for an unknown one arrives. Default: false, as topics are objects here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_create_topic: Option<bool>,
+    /// Whether a subscription group is made when an unknown one pulls. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_create_subscription_group: Option<bool>,
+    /// Other keys of the broker's configuration (`rmq-broker --print-config` explains them). Unknown ones and those that the operator sets are refused with the condition Stalled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub extra: BTreeMap<String, Scalar>,
+}
+
+/// When a message is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Flush {
+    /// When the node's system has it: a crash of the broker loses nothing, a crash of the node the last fifth of a second.
+    Async,
+    /// When the disk has it.
+    Sync,
+}
+
+/// Where brokers can be reached. A broker has one address for all clients: with an external listener, clients in the cluster use that too.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Listeners {
+    /// How clients outside of the cluster reach the brokers. Default: they do not (but `rmq-ctl tunnel` can).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalListener>,
+}
+
+/// How changes get to running brokers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateStrategy {
+    /// RollingUpdate: the operator restarts one broker of the cluster after the other. OnDelete: a broker gets them when somebody deletes its pod.
+    #[serde(default, rename = "type")]
+    pub type_: UpdateType,
+    /// Longest time, seconds, that a broker waits read-only for producers to move to other brokers before it is stopped.
+    #[serde(default = "thirty")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub quiesce_timeout_seconds: i32,
+}
+
+fn thirty() -> i32 {
+    30
+}
+
+impl Default for UpdateStrategy {
+    fn default() -> Self {
+        Self {
+            type_: UpdateType::default(),
+            quiesce_timeout_seconds: thirty(),
+        }
+    }
+}
+
+/// Who restarts brokers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UpdateType {
+    /// The operator.
+    #[default]
+    RollingUpdate,
+    /// Somebody who deletes the pod.
+    OnDelete,
+}
+
+/// What is done before a group is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// Whether the deletion of the object waits until all messages were consumed.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Longest wait, seconds; then the brokers are removed all the same. Messages stay on the volumes when `storage.deletionPolicy` is Retain.
+    #[serde(default = "hour")]
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub timeout_seconds: i64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn hour() -> i64 {
+    3_600
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            enabled: yes(),
+            timeout_seconds: hour(),
+        }
+    }
+}
+
+impl BrokerGroup {
+    /// The brokers' name in RocketMQ.
+    #[must_use]
+    pub fn broker_name(&self) -> &str {
+        let name = self.spec.broker_name.as_deref();
+        name.or(self.metadata.name.as_deref()).unwrap_or_default()
+    }
+
+    /// The cluster's name in RocketMQ.
+    #[must_use]
+    pub fn cluster_name(&self) -> &str {
+        let name = self.spec.cluster_name.as_deref();
+        name.unwrap_or(&self.spec.name_server_ref.name)
+    }
+}
+
+/// What the operator saw.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BrokerGroupStatus {
+    /// The generation of the object that the rest speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The brokers' name in RocketMQ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_name: Option<String>,
+    /// The cluster's name in RocketMQ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_name: Option<String>,
+    /// Pods that there are.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Pods that serve.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// The address that clients are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The restart that is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// What the deletion waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
+    /// Ready, Progressing, Stalled, StorageResizing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A restart of one broker, written down before it is begun: whoever takes over goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// The pod that is restarted.
+    pub pod: String,
+    /// Its uid: another pod of the same name is the new one.
+    pub pod_uid: String,
+    /// What is done now.
+    pub step: RolloutStep,
+    /// Why it is restarted.
+    pub reason: String,
+    /// Since when this step is going on.
+    pub since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
+}
+
+/// Steps of a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutStep {
+    /// The broker is read-only; producers move to others.
+    Quiescing,
+    /// The pod is deleted.
+    Stopping,
+    /// The new pod starts.
+    Starting,
+}
+
+/// What the removal of a group waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainStatus {
+    /// Since when the brokers are read-only.
+    pub since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
+    /// Messages that some group has not consumed.
+    #[serde(default)]
+    pub messages: i64,
+    /// The groups that are behind, the one with most messages first; at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}

@@ -1,0 +1,167 @@
+//! `NameServer`.
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derives make types public that lib.rs exports, and repeat names in printcolumn"
+)]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::reference::{ExternalListener, Image, PodOverrides};
+
+/// Name servers that belong together: brokers register with each of them, clients ask one of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "rmq.rs",
+    version = "v1alpha1",
+    kind = "NameServer",
+    plural = "nameservers",
+    singular = "nameserver",
+    shortname = "rmqns",
+    category = "rmq",
+    namespaced,
+    status = "NameServerStatus",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    validation = Rule::new("size(self.metadata.name) <= 40").message("the name has at most 40 characters, as names of pods and services are made of it"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Addresses", type_ = "string", priority = 1, json_path = ".status.addresses"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NameServerSpec {
+    /// How many name servers. Two or more: one of them can be lost.
+    #[serde(default = "two")]
+    #[schemars(range(min = 1, max = 9))]
+    pub replicas: i32,
+
+    /// The image of the servers.
+    #[serde(default)]
+    pub image: Image,
+
+    /// Resources of a server's container. Default: requests of 50m CPU and 64Mi memory, limit of 256Mi memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// Keys of the name server's configuration (`rmq-namesrv --print-config` explains them). Those that the operator sets are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub config: BTreeMap<String, Scalar>,
+
+    /// How clients outside of the cluster reach the name servers. Default: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_listener: Option<ExternalListener>,
+
+    /// Changes in the pods.
+    #[serde(default)]
+    pub pod: PodOverrides,
+}
+
+fn two() -> i32 {
+    2
+}
+
+/// A value of a configuration: text, a number, or true and false.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Number(f64),
+    /// Text.
+    Text(String),
+}
+
+impl JsonSchema for Scalar {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    /// A structural schema knows no "one of several types"; a rule says it instead.
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Text, a number, or true and false.",
+            "x-kubernetes-preserve-unknown-fields": true
+        })
+    }
+}
+
+impl std::fmt::Display for Scalar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Integer(value) => value.fmt(f),
+            Self::Number(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+impl Default for NameServerSpec {
+    /// Two name servers.
+    fn default() -> Self {
+        Self {
+            replicas: two(),
+            image: Image::default(),
+            resources: None,
+            config: BTreeMap::new(),
+            external_listener: None,
+            pod: PodOverrides::default(),
+        }
+    }
+}
+
+/// What the operator saw.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NameServerStatus {
+    /// The generation of the object that the rest speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pods that there are.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Pods that serve.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Selector of the pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// What clients in the cluster are given: `host:port;host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<String>,
+    /// What clients outside of the cluster are given, where an external listener is wanted: `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_addresses: Option<String>,
+    /// Ready, Progressing, Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}

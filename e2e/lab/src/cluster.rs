@@ -1,0 +1,252 @@
+//! The cluster: up, down, a node off and on, and the tools that talk to it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::{binaries, lab_dir, own};
+
+/// Programs of Debian that the cluster needs, with their packages.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("/usr/bin/containerd", "containerd"),
+    ("/usr/sbin/runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("/usr/sbin/iptables", "iptables"),
+    ("/usr/sbin/nft", "nftables"),
+    ("/usr/sbin/ip", "iproute2"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/bin/curl", "curl"),
+    ("/usr/bin/ps", "procps"),
+];
+
+/// What this machine lacks for a cluster; none when it has all.
+#[must_use]
+pub fn missing() -> Option<String> {
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    if !is_root {
+        return Some("nodes need root".to_owned());
+    }
+    if !Path::new("/sys/fs/cgroup/cpu").is_dir() {
+        return Some("nodes need cgroup v1 (/sys/fs/cgroup/cpu)".to_owned());
+    }
+    let packages: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| {
+            !Path::new(program).exists()
+                && !Path::new(&format!("/{}", program.trim_start_matches("/usr"))).exists()
+        })
+        .map(|(_, package)| *package)
+        .collect();
+    if !packages.is_empty() {
+        return Some(format!(
+            "Debian packages are missing: {}",
+            packages.join(" ")
+        ));
+    }
+    binaries::key().err()
+}
+
+/// A cluster that was started; one at a time on a machine.
+#[derive(Debug)]
+pub struct Lab {
+    dir: PathBuf,
+    stop: bool,
+}
+
+impl Lab {
+    /// Starts a cluster with `nodes` nodes, 1 to 3, that know these image archives. It is stopped when the value is dropped.
+    ///
+    /// # Errors
+    /// What did not start, with the end of its log.
+    pub fn up(nodes: u8, images: &[PathBuf]) -> Result<Self, String> {
+        binaries::build()?;
+        let dir = lab_dir();
+        let store = dir.join("img");
+        for image in images {
+            let name = image.file_name().ok_or("an image archive has a name")?;
+            std::fs::copy(image, store.join(name))
+                .map_err(|error| format!("{}: {error}", image.display()))?;
+        }
+        // What an earlier run left behind.
+        script("down.sh", &[])?;
+        let lab = Self { dir, stop: true };
+        let mut command = scripted("up.sh", &[]);
+        command.env("NODES", nodes.to_string());
+        finish(command, "up.sh")?;
+        let version = lab.kubectl(&["version", "-o", "json"])?;
+        if !version.contains("\"v1.34.10\"") {
+            return Err(format!("not the Kubernetes that was built: {version}"));
+        }
+        Ok(lab)
+    }
+
+    /// The cluster that is running, which is not stopped when the value is dropped.
+    #[must_use]
+    pub fn running() -> Self {
+        Self {
+            dir: lab_dir(),
+            stop: false,
+        }
+    }
+
+    /// Lets it run on.
+    pub fn keep(&mut self) {
+        self.stop = false;
+    }
+
+    /// Stops it and removes its data.
+    ///
+    /// # Errors
+    /// When something cannot be stopped.
+    pub fn down(mut self) -> Result<(), String> {
+        self.stop = false;
+        script("down.sh", &[])
+    }
+
+    /// Kubeconfig of an administrator.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("etc/admin.kubeconfig")
+    }
+
+    /// A program of the lab, such as kubectl or helm, set up for this cluster.
+    #[must_use]
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(self.dir.join("bin").join(name));
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// What kubectl prints.
+    ///
+    /// # Errors
+    /// What it says when it fails.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        let output = self
+            .tool("kubectl")
+            .args(args)
+            .stdin(Stdio::null())
+            .output();
+        told(output, &format!("kubectl {}", args.join(" ")))
+    }
+
+    /// What Helm prints.
+    ///
+    /// # Errors
+    /// What it says when it fails.
+    pub fn helm(&self, args: &[&str]) -> Result<String, String> {
+        let output = self.tool("helm").args(args).stdin(Stdio::null()).output();
+        told(output, &format!("helm {}", args.join(" ")))
+    }
+
+    /// Applies a manifest.
+    ///
+    /// # Errors
+    /// What kubectl says when it fails.
+    pub fn apply(&self, manifest: &str) -> Result<String, String> {
+        use std::io::Write;
+        let mut child = self
+            .tool("kubectl")
+            .args(["apply", "--server-side", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("kubectl: {error}"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin
+                .write_all(manifest.as_bytes())
+                .map_err(|error| format!("kubectl: {error}"))?;
+        }
+        told(child.wait_with_output(), "kubectl apply")
+    }
+
+    /// Powers a node off: everything in it is killed at once.
+    ///
+    /// # Errors
+    /// When that does not work.
+    pub fn kill_node(&self, node: u8) -> Result<(), String> {
+        script("node.sh", &["kill", &node.to_string()])
+    }
+
+    /// Powers a node on.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_node(&self, node: u8) -> Result<(), String> {
+        script("node.sh", &["up", &node.to_string()])
+    }
+
+    /// A command that runs in the network of a node.
+    #[must_use]
+    pub fn on_node(&self, node: u8, program: &str) -> Command {
+        let pid = std::fs::read_to_string(self.dir.join(format!("run/n{node}/init.pid")))
+            .unwrap_or_default();
+        let mut command = Command::new("nsenter");
+        command.args(["-t", pid.trim(), "-n", "--", program]);
+        command
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.stop
+            && let Err(error) = script("down.sh", &[])
+        {
+            #[expect(clippy::print_stderr, reason = "somebody has to stop it by hand")]
+            {
+                eprintln!("the cluster was not stopped: {error}");
+            }
+        }
+    }
+}
+
+fn scripted(name: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("bash");
+    command
+        .arg(own("scripts").join(name))
+        .args(args)
+        .env("KUBE_LAB", lab_dir())
+        .stdin(Stdio::null());
+    command
+}
+
+fn script(name: &str, args: &[&str]) -> Result<(), String> {
+    finish(scripted(name, args), name)
+}
+
+/// The script's children go on: what they write goes to files, so that nobody waits for them here.
+fn finish(mut command: Command, name: &str) -> Result<(), String> {
+    let log = lab_dir().join(format!("{name}.log"));
+    std::fs::create_dir_all(lab_dir())
+        .map_err(|error| format!("{}: {error}", lab_dir().display()))?;
+    let failed = |error: std::io::Error| format!("{}: {error}", log.display());
+    let out = std::fs::File::create(&log).map_err(failed)?;
+    let err = out.try_clone().map_err(failed)?;
+    let status = command
+        .stdout(out)
+        .stderr(err)
+        .status()
+        .map_err(|error| format!("{name}: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    let last: Vec<&str> = said.lines().rev().take(15).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    Err(format!("{name} ended with {status}: {}", last.join("\n")))
+}
+
+fn told(output: std::io::Result<Output>, what: &str) -> Result<String, String> {
+    let output = output.map_err(|error| format!("{what}: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!(
+            "{what}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
+    }
+}

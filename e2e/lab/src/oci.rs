@@ -1,0 +1,226 @@
+//! Container images as OCI archives, without an engine: one layer, the same bytes for the same input.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A file or folder of the image.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Path without the leading slash.
+    pub path: String,
+    /// None: a folder.
+    pub content: Option<Vec<u8>>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub user: u64,
+}
+
+impl File {
+    /// A program that everybody may run.
+    #[must_use]
+    pub fn program(path: impl Into<String>, content: Vec<u8>) -> Self {
+        Self {
+            path: path.into(),
+            content: Some(content),
+            mode: 0o755,
+            user: 0,
+        }
+    }
+
+    /// A file that everybody may read.
+    #[must_use]
+    pub fn text(path: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
+        Self {
+            path: path.into(),
+            content: Some(content.into()),
+            mode: 0o644,
+            user: 0,
+        }
+    }
+
+    /// A folder of `user`.
+    #[must_use]
+    pub fn folder(path: impl Into<String>, mode: u32, user: u64) -> Self {
+        Self {
+            path: path.into(),
+            content: None,
+            mode,
+            user,
+        }
+    }
+}
+
+/// An image for this machine's architecture.
+#[derive(Debug, Clone, Default)]
+pub struct Image {
+    /// Name with tag.
+    pub name: String,
+    /// User and group that run it.
+    pub user: u64,
+    /// What is run; empty: the pod says it.
+    pub entrypoint: Vec<String>,
+    /// Environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// Labels.
+    pub labels: Vec<(String, String)>,
+    /// What is in it.
+    pub files: Vec<File>,
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+fn archive(files: &[File]) -> io::Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for file in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(file.mode);
+        header.set_uid(file.user);
+        header.set_gid(file.user);
+        header.set_mtime(0);
+        let content = file.content.as_deref().unwrap_or_default();
+        header.set_size(content.len() as u64);
+        header.set_entry_type(match file.content {
+            Some(_) => tar::EntryType::Regular,
+            None => tar::EntryType::Directory,
+        });
+        builder.append_data(&mut header, &file.path, content)?;
+    }
+    builder.into_inner()
+}
+
+impl Image {
+    /// Writes the archive; returns the digest of the image.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, to: &Path) -> io::Result<String> {
+        let layer = archive(&self.files)?;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::new(6));
+        packed.write_all(&layer)?;
+        let packed = packed.finish()?;
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let labels: serde_json::Map<String, Value> = self
+            .labels
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::String(value.clone())))
+            .collect();
+        let mut env = vec!["PATH=/usr/bin:/".to_owned()];
+        env.extend(self.env.iter().cloned());
+        let config = json!({
+            "architecture": architecture,
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": {
+                "Entrypoint": self.entrypoint,
+                "Env": env,
+                "User": format!("{0}:{0}", self.user),
+                "WorkingDir": "/",
+                "Labels": labels,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
+        });
+        let config = config.to_string().into_bytes();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": digest(&config),
+                "size": config.len(),
+            },
+            "layers": [{
+                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                "digest": digest(&packed),
+                "size": packed.len(),
+            }],
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let image = digest(&manifest);
+        let tag = self.name.rsplit(':').next().unwrap_or("latest");
+        let index = json!({
+            "schemaVersion": 2,
+            "manifests": [{
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": image,
+                "size": manifest.len(),
+                "platform": {"architecture": architecture, "os": "linux"},
+                "annotations": {
+                    "io.containerd.image.name": self.name,
+                    "org.opencontainers.image.ref.name": tag,
+                },
+            }],
+        });
+        let mut files = vec![
+            File::folder("blobs", 0o755, 0),
+            File::folder("blobs/sha256", 0o755, 0),
+        ];
+        for blob in [packed, config, manifest] {
+            let name = digest(&blob).replace("sha256:", "blobs/sha256/");
+            files.push(File::text(name, blob));
+        }
+        files.push(File::text("index.json", index.to_string()));
+        files.push(File::text(
+            "oci-layout",
+            r#"{"imageLayoutVersion":"1.0.0"}"#,
+        ));
+        std::fs::write(to, archive(&files)?)?;
+        Ok(image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_input_gives_the_same_image() {
+        let image = Image {
+            name: "localhost/x:1".to_owned(),
+            user: 10_001,
+            entrypoint: vec!["/x".to_owned()],
+            files: vec![
+                File::program("x", b"program".to_vec()),
+                File::folder("data", 0o755, 10_001),
+            ],
+            ..Image::default()
+        };
+        let dir = std::env::temp_dir().join(format!("rmq-oci-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let (one, other) = (dir.join("one.tar"), dir.join("other.tar"));
+        let first = image.write(&one).expect("written");
+        assert_eq!(first, image.write(&other).expect("written"));
+        let bytes = std::fs::read(&one).expect("read");
+        assert_eq!(bytes, std::fs::read(&other).expect("read"));
+        let mut names = Vec::new();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        for entry in archive.entries().expect("an archive") {
+            names.push(
+                entry
+                    .expect("an entry")
+                    .path()
+                    .expect("a path")
+                    .display()
+                    .to_string(),
+            );
+        }
+        assert!(
+            names.contains(&"index.json".to_owned())
+                && names.contains(&first.replace("sha256:", "blobs/sha256/"))
+        );
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+}

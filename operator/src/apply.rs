@@ -1,0 +1,354 @@
+//! Writes objects: server-side apply, and only when something is different.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::annotations::APPLIED;
+use crate::build::names::FIELD_MANAGER;
+use crate::build::{Children, hash};
+use crate::context::Context;
+use crate::error::Error;
+
+/// Applies all children in their order. True when something was written.
+pub(crate) async fn children<K>(
+    context: &Context,
+    owner: &K,
+    wanted: &Children,
+) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let stores = &context.stores;
+    let mut written = false;
+    for object in &wanted.config_maps {
+        written |= apply(context, owner, &stores.config_maps, object).await?;
+    }
+    for object in &wanted.services {
+        written |= apply(context, owner, &stores.services, object).await?;
+    }
+    for object in &wanted.disruption_budgets {
+        written |= apply(context, owner, &stores.disruption_budgets, object).await?;
+    }
+    for object in &wanted.stateful_sets {
+        grow_volumes(context, owner, object).await?;
+        written |= apply(context, owner, &stores.stateful_sets, object).await?;
+    }
+    // A listener that is no longer wanted. Other children are there as long as their owner.
+    let uid = owner.uid().unwrap_or_default();
+    let superfluous = stores.services.state_filter(|service| {
+        is_owned_by(service, &uid)
+            && !wanted
+                .services
+                .iter()
+                .any(|keep| keep.name_any() == service.name_any())
+    });
+    for service in superfluous {
+        delete(context, &*service).await?;
+        written = true;
+    }
+    Ok(written)
+}
+
+fn is_owned_by(object: &impl ResourceExt, uid: &str) -> bool {
+    object
+        .owner_references()
+        .iter()
+        .any(|owner| owner.uid == uid)
+}
+
+/// Deletes exactly this object, not one of the same name.
+pub(crate) async fn delete<K>(context: &Context, object: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let name = object.name_any();
+    let api: Api<K> = Api::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: object.uid(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(&name, &params).await {
+        Ok(_) => Ok(()),
+        // Gone, or another one already.
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Err(error) => Err(Error::doing(format!(
+            "deleting {} \"{name}\"",
+            K::kind(&())
+        ))(error)),
+    }
+}
+
+async fn apply<O, K>(
+    context: &Context,
+    owner: &O,
+    store: &Store<K>,
+    wanted: &K,
+) -> Result<bool, Error>
+where
+    O: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + 'static,
+{
+    let name = wanted.name_any();
+    let namespace = wanted.namespace().unwrap_or_default();
+    let mut value = serde_json::to_value(wanted)?;
+    let hash = hash(&value);
+    value["metadata"]["annotations"][APPLIED] = Value::String(hash.clone());
+    let kind = K::kind(&());
+    let live = store.get(&ObjectRef::new(&name).within(&namespace));
+    let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    let uid = owner.uid().unwrap_or_default();
+    let foreign = || {
+        Error::NameTaken(format!(
+            "{kind} \"{name}\" exists and is not of this object: delete it, or rename this object"
+        ))
+    };
+    match &live {
+        Some(live) => {
+            if !is_owned_by(&**live, &uid) {
+                return Err(foreign());
+            }
+            let unchanged = live.annotations().get(APPLIED) == Some(&hash);
+            if unchanged && contains(&serde_json::to_value(&**live)?, &value) {
+                return Ok(false);
+            }
+        }
+        None => {
+            let there = api.get_metadata_opt(&name).await;
+            let there = there.map_err(Error::doing(format!("looking for {kind} \"{name}\"")))?;
+            if there.is_some_and(|there| !is_owned_by(&there, &uid)) {
+                return Err(foreign());
+            }
+        }
+    }
+    api.patch(
+        &name,
+        &PatchParams::apply(FIELD_MANAGER).force(),
+        &Patch::Apply(&value),
+    )
+    .await
+    .map_err(Error::doing(format!("applying {kind} \"{name}\"")))?;
+    if live.is_some() {
+        tracing::info!(%kind, namespace, name, "changed");
+    }
+    Ok(true)
+}
+
+/// Whether everything of `wanted` stands in `live`; the API server adds defaults.
+fn contains(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (_, Value::Null) => true,
+        (Value::Object(live), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, wanted)| contains(live.get(key).unwrap_or(&Value::Null), wanted)),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len()
+                && live
+                    .iter()
+                    .zip(wanted)
+                    .all(|(live, wanted)| contains(live, wanted))
+        }
+        (Value::Null, Value::Object(wanted)) => wanted.is_empty(),
+        (Value::Null, Value::Array(wanted)) => wanted.is_empty(),
+        (live, wanted) => live == wanted,
+    }
+}
+
+/// A StatefulSet's claims cannot be changed: the claims themselves are, and the StatefulSet is made anew around its pods.
+async fn grow_volumes<K>(context: &Context, owner: &K, wanted: &StatefulSet) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let name = wanted.name_any();
+    let namespace = wanted.namespace().unwrap_or_default();
+    let reference = ObjectRef::<StatefulSet>::new(&name).within(&namespace);
+    let Some(live) = context.stores.stateful_sets.get(&reference) else {
+        return Ok(());
+    };
+    let (Some(size), Some(has)) = (size_of(wanted), size_of(&live)) else {
+        return Ok(());
+    };
+    if size == has {
+        return Ok(());
+    }
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
+    let prefix = format!("data-{name}-");
+    for claim in context.stores.claims.state() {
+        let claim_name = claim.name_any();
+        if claim.namespace().as_deref() != Some(&namespace) || !claim_name.starts_with(&prefix) {
+            continue;
+        }
+        let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+        api.patch(&claim_name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map_err(Error::doing(format!(
+                "growing volume claim \"{claim_name}\" to {size}"
+            )))?;
+    }
+    let api: Api<StatefulSet> = Api::namespaced(context.client.clone(), &namespace);
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Orphan),
+        preconditions: Some(Preconditions {
+            uid: live.uid(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    api.delete(&name, &params)
+        .await
+        .map_err(Error::doing(format!(
+            "making StatefulSet \"{name}\" anew for larger volumes"
+        )))?;
+    context
+        .note(
+            owner,
+            "StorageResizing",
+            format!("volumes grow from {has} to {size}"),
+        )
+        .await;
+    // The orphan finalizer takes a moment; the next look makes the new one.
+    Ok(())
+}
+
+fn size_of(set: &StatefulSet) -> Option<&str> {
+    let claims = set.spec.as_ref()?.volume_claim_templates.as_ref()?;
+    let requests = claims
+        .first()?
+        .spec
+        .as_ref()?
+        .resources
+        .as_ref()?
+        .requests
+        .as_ref()?;
+    Some(requests.get("storage")?.0.as_str())
+}
+
+/// Writes a status when it is another than the object has. The object's version must be the one that the status was made of.
+pub(crate) async fn status<K, S>(
+    context: &Context,
+    object: &K,
+    old: Option<&S>,
+    new: &S,
+) -> Result<bool, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+    S: Serialize + PartialEq,
+{
+    if old == Some(new) {
+        return Ok(false);
+    }
+    let name = object.name_any();
+    let api: Api<K> = Api::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    let value = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "resourceVersion": object.resource_version()},
+        "status": new,
+    });
+    let params = PatchParams::apply("rmq-operator-status").force();
+    match api
+        .patch_status(&name, &params, &Patch::Apply(&value))
+        .await
+    {
+        Ok(_) => Ok(true),
+        // Deleted meanwhile.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(Error::doing("writing the status")(error)),
+    }
+}
+
+/// Sets or removes our finalizer.
+pub(crate) async fn finalizer<K>(context: &Context, object: &K, wanted: bool) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let name = crate::build::names::FINALIZER;
+    let has = object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == name);
+    if has == wanted {
+        return Ok(());
+    }
+    let mut all: Vec<&str> = object
+        .finalizers()
+        .iter()
+        .map(String::as_str)
+        .filter(|other| *other != name)
+        .collect();
+    if wanted {
+        all.push(name);
+    }
+    let api: Api<K> = Api::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    let patch =
+        json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": all}});
+    match api
+        .patch(
+            &object.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        )
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::doing("writing the finalizer")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_of_the_api_server_are_no_change() {
+        let wanted = json!({"a": 1, "list": [{"name": "x"}], "empty": {}, "none": null});
+        assert!(contains(
+            &json!({"a": 1, "b": 2, "list": [{"name": "x", "port": 1}]}),
+            &wanted
+        ));
+        assert!(!contains(
+            &json!({"a": 2, "list": [{"name": "x"}]}),
+            &wanted
+        ));
+        assert!(!contains(
+            &json!({"a": 1, "list": [{"name": "x"}, {"name": "y"}]}),
+            &wanted
+        ));
+        assert!(!contains(&json!({"list": [{"name": "x"}]}), &wanted));
+    }
+}

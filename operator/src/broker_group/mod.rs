@@ -1,0 +1,632 @@
+//! `BrokerGroup`: brokers with volumes and stable names, restarted one by one, removed when they are empty.
+
+mod build;
+pub(crate) mod drain;
+mod rollout;
+mod validate;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
+use kube::api::ListParams;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use rmq_crds::{
+    BrokerGroup, BrokerGroupStatus, ExternalListener, ExternalType, NameServer, Rollout,
+    RolloutStep,
+};
+
+use crate::annotations;
+use crate::apply;
+use crate::build::names;
+use crate::conditions::Verdict;
+use crate::context::Context;
+use crate::controller::{again, next_look, tell};
+use crate::error::Error;
+use crate::observe;
+use build::Advertised;
+use rollout::{PodView, Situation, Step};
+
+/// While a restart goes on.
+const SOON: Duration = Duration::from_secs(1);
+
+pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result<Action, Error> {
+    context.stores.ready().await;
+    let namespace = object.namespace().unwrap_or_default();
+    let stores = &context.stores;
+    let name_server = stores.name_server(&namespace, &object.spec.name_server_ref.name);
+    if object.metadata.deletion_timestamp.is_some() {
+        return drain::reconcile(object, name_server.as_deref(), context).await;
+    }
+    let mut status = object.status.clone().unwrap_or_default();
+    status.broker_name = Some(object.broker_name().to_owned());
+    status.cluster_name = Some(object.cluster_name().to_owned());
+    status.drain = None;
+    if annotations::is(object, annotations::PAUSED, "true") {
+        let verdict = Verdict::left_alone(
+            "Paused",
+            format!("annotation {} is set", annotations::PAUSED),
+        );
+        return write(context, object, status, &verdict).await;
+    }
+    let groups = stores.groups_of(&namespace, &object.spec.name_server_ref.name);
+    let same_name = groups.iter().find(|other| {
+        other.name_any() != object.name_any()
+            && other.broker_name() == object.broker_name()
+            && other.cluster_name() == object.cluster_name()
+            && older(&other.metadata, &object.metadata)
+    });
+    let same_name = same_name.map(|other| other.name_any());
+    if let Err(verdict) = validate::validate(object, name_server.as_deref(), same_name.as_deref()) {
+        return write(context, object, status, &verdict).await;
+    }
+    let Some(name_server) = name_server else {
+        return Ok(again(SOON));
+    };
+    apply::finalizer(context, object, object.spec.drain.enabled).await?;
+
+    let workload = names::brokers(&object.name_any());
+    let find_service = || {
+        stores
+            .services
+            .get(&ObjectRef::new(&names::external(&workload)).within(&namespace))
+    };
+    let external = object.spec.listeners.external.as_ref();
+    let told = external.and_then(|listener| advertised(listener, find_service().as_deref()));
+    apply::children(
+        context,
+        object,
+        &build::build(object, &context.image, told.as_ref()),
+    )
+    .await?;
+    if external.is_some() && told.is_none() {
+        let verdict = Verdict::progressing(
+            "WaitingForExternalAddress",
+            format!(
+                "Service {} has no port or address yet",
+                names::external(&workload)
+            ),
+        );
+        write(context, object, status, &verdict).await?;
+        return Ok(again(SOON));
+    }
+
+    let set = stores
+        .stateful_sets
+        .get(&ObjectRef::new(&workload).within(&namespace));
+    let pods = stores.pods_of(
+        &namespace,
+        &names::selector(names::BROKER, &object.name_any()),
+    );
+    let prefix = format!("data-{workload}-");
+    let claims = stores.claims.state_filter(|claim| {
+        claim.namespace().as_deref() == Some(&*namespace) && claim.name_any().starts_with(&prefix)
+    });
+    status.replicas = i32::try_from(pods.len()).unwrap_or(i32::MAX);
+    let ready = pods.iter().filter(|pod| observe::is_ready(pod)).count();
+    status.ready_replicas = i32::try_from(ready).unwrap_or(i32::MAX);
+    status.address = address(
+        object,
+        &namespace,
+        told.as_ref(),
+        pods.first().map(|pod| &**pod),
+    );
+
+    let rolled = roll(
+        object,
+        &name_server,
+        &groups,
+        set.as_deref(),
+        &pods,
+        &mut status,
+        context,
+    )
+    .await?;
+    let claims: Vec<&PersistentVolumeClaim> = claims.iter().map(|claim| &**claim).collect();
+    let missing =
+        match observe::missing_pods(set.as_deref(), object.spec.replicas) || has_pending(&claims) {
+            true => why_missing(context, &namespace, &workload, &claims).await,
+            false => None,
+        };
+    let problem = observe::problems(pods.iter().map(|pod| &**pod), claims.iter().copied())
+        .into_iter()
+        .next();
+    resizing(&claims, &mut status, object, context);
+    let verdict = judge(object, &status, &rolled, problem.or(missing));
+    let action = write(context, object, status, &verdict).await?;
+    Ok(match rolled {
+        Rolled::Idle | Rolled::Waits(_) => action,
+        Rolled::GoesOn(_) => again(SOON),
+    })
+}
+
+/// The first made is the one that counts.
+fn older(
+    one: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    other: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> bool {
+    let key = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
+        (
+            meta.creation_timestamp.as_ref().map(|time| time.0),
+            meta.name.clone(),
+        )
+    };
+    key(one) < key(other)
+}
+
+/// What is told to clients instead of the pod's own name, once it is known.
+pub(crate) fn advertised(
+    listener: &ExternalListener,
+    service: Option<&Service>,
+) -> Option<Advertised> {
+    let host = listener.advertised_host.clone();
+    match listener.type_ {
+        ExternalType::HostPort => Some(Advertised {
+            host,
+            port: listener.host_port?,
+        }),
+        ExternalType::NodePort => {
+            let port = service?.spec.as_ref()?.ports.as_ref()?.first()?.node_port?;
+            Some(Advertised { host, port })
+        }
+        ExternalType::LoadBalancer => {
+            let service = service?;
+            let port = service.spec.as_ref()?.ports.as_ref()?.first()?.port;
+            let ingress = service
+                .status
+                .as_ref()?
+                .load_balancer
+                .as_ref()?
+                .ingress
+                .as_ref()?
+                .first()?;
+            let given = ingress.hostname.clone().or_else(|| ingress.ip.clone());
+            Some(Advertised {
+                host: Some(host.or(given)?),
+                port,
+            })
+        }
+    }
+}
+
+fn address(
+    object: &BrokerGroup,
+    namespace: &str,
+    told: Option<&Advertised>,
+    pod: Option<&Pod>,
+) -> Option<String> {
+    let workload = names::brokers(&object.name_any());
+    match told {
+        None => {
+            let host = names::host(&names::pod(&workload, 0), &workload, namespace);
+            Some(format!("{host}:{}", names::BROKER_PORT))
+        }
+        Some(told) => {
+            let node = || pod?.status.as_ref()?.host_ip.clone();
+            let host = told.host.clone().or_else(node)?;
+            Some(format!("{host}:{}", told.port))
+        }
+    }
+}
+
+/// What came of the look at restarts.
+enum Rolled {
+    Idle,
+    Waits(String),
+    GoesOn(String),
+}
+
+async fn roll(
+    object: &BrokerGroup,
+    name_server: &NameServer,
+    groups: &[std::sync::Arc<BrokerGroup>],
+    set: Option<&StatefulSet>,
+    pods: &[std::sync::Arc<Pod>],
+    status: &mut BrokerGroupStatus,
+    context: &Context,
+) -> Result<Rolled, Error> {
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    let Some(set) = set else {
+        return Ok(Rolled::Idle);
+    };
+    let observed = set.status.as_ref();
+    let is_seen =
+        observed.is_some_and(|status| status.observed_generation == set.metadata.generation);
+    let views: Vec<PodView> = if is_seen {
+        let wanted = observed.and_then(|status| status.update_revision.as_deref());
+        pods.iter().map(|pod| view(pod, set, wanted)).collect()
+    } else {
+        return Ok(match &status.rollout {
+            Some(rollout) => Rolled::GoesOn(format!("pod {} is restarted", rollout.pod)),
+            None => Rolled::Waits("the StatefulSet takes up the change".to_owned()),
+        });
+    };
+    let cluster = format!("{namespace}/{}", name_server.name_any());
+    let addresses = names::name_server_addresses(
+        &name_server.name_any(),
+        &namespace,
+        name_server.spec.replicas,
+    );
+    let others: Vec<&BrokerGroup> = groups
+        .iter()
+        .map(|group| &**group)
+        .filter(|group| group.name_any() != name)
+        .collect();
+    let is_up = |group: &&BrokerGroup| {
+        let selector = names::selector(names::BROKER, &group.name_any());
+        let pods = context.stores.pods_of(&namespace, &selector);
+        !pods.is_empty() && pods.iter().all(|pod| observe::is_ready(pod))
+    };
+    let busy = others.iter().find(|group| {
+        group
+            .status
+            .as_ref()
+            .is_some_and(|status| status.rollout.is_some())
+    });
+    let down = others
+        .iter()
+        .find(|group| group.metadata.deletion_timestamp.is_none() && !is_up(group));
+    let turn = context
+        .turns
+        .lock()
+        .get(&cluster)
+        .filter(|holder| **holder != name)
+        .cloned();
+    let waits_for = busy
+        .map(|group| format!("the restart in broker group {}", group.name_any()))
+        .or(turn.map(|holder| format!("the restart in broker group {holder}")))
+        .or(down.map(|group| format!("broker group {} is ready", group.name_any())));
+    let rollout = status.rollout.clone();
+    let broker = object.broker_name();
+    let quiet = match &rollout {
+        Some(rollout) if rollout.step == RolloutStep::Quiescing => {
+            quiet_for(&addresses, broker, rollout, context).await
+        }
+        _ => None,
+    };
+    let missing_at = match &rollout {
+        Some(rollout) if rollout.step == RolloutStep::Starting => {
+            context.clusters.missing_at(&addresses, broker).await
+        }
+        _ => Vec::new(),
+    };
+    let step = rollout::next(&Situation {
+        now: Timestamp::now(),
+        pods: &views,
+        strategy: &object.spec.update_strategy,
+        rollout: rollout.as_ref(),
+        waits_for,
+        others_serve: others.iter().any(is_up),
+        quiet,
+        missing_at: &missing_at,
+    });
+    let doing = |rollout: &Rollout| match rollout.step {
+        RolloutStep::Quiescing => format!(
+            "producers leave pod {} before its restart ({})",
+            rollout.pod, rollout.reason
+        ),
+        RolloutStep::Stopping => format!("pod {} is stopped ({})", rollout.pod, rollout.reason),
+        RolloutStep::Starting => format!("pod {} starts again ({})", rollout.pod, rollout.reason),
+    };
+    Ok(match step {
+        Step::Nothing => Rolled::Idle,
+        Step::Wait(why) => Rolled::Waits(why),
+        Step::Enter(entered) => {
+            if entered.step != RolloutStep::Starting {
+                let mut turns = context.turns.lock();
+                let holder = turns.entry(cluster).or_insert_with(|| name.clone());
+                // A broken one does not wait for anybody.
+                if *holder != name && entered.step == RolloutStep::Quiescing {
+                    return Ok(Rolled::Waits(format!(
+                        "pod {} is restarted after the restart in broker group {holder}",
+                        entered.pod
+                    )));
+                }
+            }
+            let text = doing(&entered);
+            context
+                .note(object, &format!("Broker{:?}", entered.step), &text)
+                .await;
+            status.rollout = Some(entered);
+            Rolled::GoesOn(text)
+        }
+        Step::Quiesce => Rolled::GoesOn(rollout.as_ref().map(doing).unwrap_or_default()),
+        Step::Delete { pod, uid } => {
+            if let Some(pod) = pods
+                .iter()
+                .find(|of| of.name_any() == pod && of.uid().as_deref() == Some(&uid))
+            {
+                apply::delete(context, &**pod).await?;
+            }
+            Rolled::GoesOn(rollout.as_ref().map(doing).unwrap_or_default())
+        }
+        Step::Await(what) => Rolled::GoesOn(what),
+        Step::Finish => {
+            let client = context.clusters.client(&addresses).await?;
+            client.admin().allow_writes(broker).await?;
+            status.rollout = None;
+            context.turns.lock().remove(&cluster);
+            if let Some(rollout) = rollout {
+                context.quiet.lock().remove(&rollout.pod_uid);
+                context
+                    .note(
+                        object,
+                        "BrokerRestarted",
+                        format!("pod {} serves again ({})", rollout.pod, rollout.reason),
+                    )
+                    .await;
+            }
+            Rolled::GoesOn("the restart is over".to_owned())
+        }
+    })
+}
+
+fn view(pod: &Pod, set: &StatefulSet, wanted: Option<&str>) -> PodView {
+    let template = set.spec.as_ref().map(|spec| &spec.template);
+    let annotation = |name: &str| {
+        let wanted = template
+            .and_then(|template| template.metadata.as_ref()?.annotations.as_ref()?.get(name));
+        pod.annotations().get(name) == wanted
+    };
+    let image = |spec: Option<&k8s_openapi::api::core::v1::PodSpec>| {
+        spec.and_then(|spec| spec.containers.first()?.image.clone())
+    };
+    let same_image =
+        image(pod.spec.as_ref()) == image(template.and_then(|template| template.spec.as_ref()));
+    PodView {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        ready: observe::is_ready(pod),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        current: pod
+            .labels()
+            .get("controller-revision-hash")
+            .map(String::as_str)
+            == wanted,
+        reason: if !same_image {
+            "ImageChanged"
+        } else if !annotation(annotations::CONFIG_HASH) {
+            "ConfigurationChanged"
+        } else if !annotation(annotations::RESTART) {
+            "RestartRequested"
+        } else {
+            "PodTemplateChanged"
+        },
+    }
+}
+
+/// Keeps the broker out of the routes; how long nothing was stored there.
+async fn quiet_for(
+    addresses: &[String],
+    broker: &str,
+    rollout: &Rollout,
+    context: &Context,
+) -> Option<Duration> {
+    let client = context.clusters.client(addresses).await.ok()?;
+    let admin = client.admin();
+    if let Err(error) = admin.stop_writes(broker).await {
+        tracing::warn!(broker, "cannot take the broker out of the routes: {error}");
+    }
+    let info = admin.runtime_info(broker).await.ok()?;
+    let stored: u64 = info.get("putMessageTimesTotal")?.parse().ok()?;
+    let now = Timestamp::now();
+    let mut quiet = context.quiet.lock();
+    let (seen, since) = quiet
+        .entry(rollout.pod_uid.clone())
+        .or_insert((stored, now));
+    if *seen != stored {
+        (*seen, *since) = (stored, now);
+    }
+    now.duration_since(*since).try_into().ok()
+}
+
+fn has_pending(claims: &[&PersistentVolumeClaim]) -> bool {
+    claims.iter().any(|claim| {
+        claim
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref())
+            == Some("Pending")
+    })
+}
+
+/// What events say about pods that are not made and volumes that are not there.
+pub(crate) async fn why_missing(
+    context: &Context,
+    namespace: &str,
+    workload: &str,
+    claims: &[&PersistentVolumeClaim],
+) -> Option<observe::Problem> {
+    let api: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+    let pending = claims.iter().filter(|claim| {
+        claim
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref())
+            == Some("Pending")
+    });
+    let names = pending
+        .map(|claim| ("PersistentVolumeClaim", claim.name_any()))
+        .chain([("StatefulSet", workload.to_owned())]);
+    for (kind, name) in names {
+        let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
+        let events = api
+            .list(&ListParams::default().fields(&fields).limit(50))
+            .await
+            .ok()?;
+        let warnings = events.items.into_iter().map(|event| observe::Warning {
+            reason: event.reason.unwrap_or_default(),
+            message: event.message.unwrap_or_default(),
+            at: event
+                .last_timestamp
+                .map(|time| time.0)
+                .or(event.event_time.map(|time| time.0)),
+        });
+        let found = observe::of_events(&format!("{kind} {name}"), warnings.collect());
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+fn resizing(
+    claims: &[&PersistentVolumeClaim],
+    status: &mut BrokerGroupStatus,
+    object: &BrokerGroup,
+    context: &Context,
+) {
+    use rmq_crds::Conditions;
+    let smaller = claims.iter().find_map(|claim| {
+        let wanted = claim
+            .spec
+            .as_ref()?
+            .resources
+            .as_ref()?
+            .requests
+            .as_ref()?
+            .get("storage")?;
+        let has = claim.status.as_ref()?.capacity.as_ref()?.get("storage")?;
+        (wanted != has).then(|| {
+            format!(
+                "volume claim {} has {}, {} are asked for",
+                claim.name_any(),
+                has.0,
+                wanted.0
+            )
+        })
+    });
+    let generation = object.metadata.generation;
+    match smaller {
+        Some(message) => {
+            status.conditions.set(
+                "StorageResizing",
+                true.into(),
+                "Resizing",
+                message,
+                generation,
+                context.now(),
+            );
+        }
+        None if status.conditions.of("StorageResizing").is_some() => {
+            status.conditions.set(
+                "StorageResizing",
+                false.into(),
+                "Done",
+                "",
+                generation,
+                context.now(),
+            );
+        }
+        None => {}
+    }
+}
+
+fn judge(
+    object: &BrokerGroup,
+    status: &BrokerGroupStatus,
+    rolled: &Rolled,
+    problem: Option<observe::Problem>,
+) -> Verdict {
+    if let Some(problem) = problem {
+        return Verdict::stalled(problem.reason, problem.message);
+    }
+    let serves = status.ready_replicas >= object.spec.replicas;
+    match rolled {
+        Rolled::GoesOn(what) => Verdict {
+            ready: serves.into(),
+            ..Verdict::progressing("Restarting", what.clone())
+        },
+        Rolled::Waits(what) => Verdict {
+            ready: serves.into(),
+            ..Verdict::progressing("RestartPending", what.clone())
+        },
+        Rolled::Idle if serves => Verdict::ready(format!("broker {} serves", object.broker_name())),
+        Rolled::Idle => Verdict::progressing(
+            "Starting",
+            format!(
+                "{} of {} brokers are ready",
+                status.ready_replicas, object.spec.replicas
+            ),
+        ),
+    }
+}
+
+async fn write(
+    context: &Context,
+    object: &BrokerGroup,
+    mut status: BrokerGroupStatus,
+    verdict: &Verdict,
+) -> Result<Action, Error> {
+    status.observed_generation = object.metadata.generation;
+    verdict.write(
+        &mut status.conditions,
+        object.metadata.generation,
+        &context.now(),
+    );
+    tell(
+        context,
+        object,
+        object.status.as_ref().map(|status| &*status.conditions),
+        verdict,
+    )
+    .await;
+    apply::status(context, object, object.status.as_ref(), &status).await?;
+    Ok(if verdict.progressing || verdict.stalled {
+        again(Duration::from_secs(15))
+    } else {
+        next_look(object)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_a_broker_group() {
+        for case in [
+            "broker-group-small",
+            "broker-group-full",
+            "broker-group-node-port",
+        ] {
+            let text = std::fs::read_to_string(format!(
+                "{}/tests/cases/{case}.yaml",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .expect("the case is there");
+            let object: BrokerGroup = crate::yaml::read(&text).expect("it is a BrokerGroup");
+            let service: Service = serde_json::from_value(
+                serde_json::json!({"spec": {"ports": [{"port": 10911, "nodePort": 31000}]}}),
+            )
+            .expect("a service");
+            let told = object
+                .spec
+                .listeners
+                .external
+                .as_ref()
+                .and_then(|listener| advertised(listener, Some(&service)));
+            insta::assert_snapshot!(
+                case,
+                crate::yaml::write(&build::build(&object, "rmq:test", told.as_ref()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_listener_without_its_address_makes_the_services_alone() {
+        let text = std::fs::read_to_string(format!(
+            "{}/tests/cases/broker-group-node-port.yaml",
+            env!("CARGO_MANIFEST_DIR")
+        ))
+        .expect("the case is there");
+        let object: BrokerGroup = crate::yaml::read(&text).expect("it is a BrokerGroup");
+        let children = build::build(&object, "rmq:test", None);
+        assert_eq!(children.services.len(), 2);
+        assert!(children.stateful_sets.is_empty() && children.config_maps.is_empty());
+    }
+}

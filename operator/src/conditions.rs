@@ -1,0 +1,104 @@
+//! Conditions: the three that every kind has.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use rmq_crds::{Condition, ConditionStatus, Conditions};
+
+/// What one look at an object came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Whether it does what its spec says.
+    pub(crate) ready: ConditionStatus,
+    /// One word, in camel case.
+    pub(crate) reason: &'static str,
+    /// What a person wants to know: which field or pod, and what to do.
+    pub(crate) message: String,
+    /// The operator is at work, or waits for Kubernetes.
+    pub(crate) progressing: bool,
+    /// Nothing goes on until somebody does something.
+    pub(crate) stalled: bool,
+}
+
+impl Verdict {
+    pub(crate) fn ready(message: impl Into<String>) -> Self {
+        Self {
+            ready: ConditionStatus::True,
+            reason: "Ready",
+            message: message.into(),
+            progressing: false,
+            stalled: false,
+        }
+    }
+
+    pub(crate) fn progressing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            ready: ConditionStatus::False,
+            reason,
+            message: message.into(),
+            progressing: true,
+            stalled: false,
+        }
+    }
+
+    pub(crate) fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            ready: ConditionStatus::False,
+            reason,
+            message: message.into(),
+            progressing: false,
+            stalled: true,
+        }
+    }
+
+    /// Left alone because somebody said so.
+    pub(crate) fn left_alone(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            ready: ConditionStatus::Unknown,
+            reason,
+            message: message.into(),
+            progressing: false,
+            stalled: false,
+        }
+    }
+
+    /// As conditions. True when something other than before is said.
+    pub(crate) fn write(
+        &self,
+        conditions: &mut Vec<Condition>,
+        generation: Option<i64>,
+        now: &Time,
+    ) -> bool {
+        let word = |holds: bool, no: &'static str| if holds { self.reason } else { no };
+        let text = |holds: bool| {
+            if holds {
+                self.message.clone()
+            } else {
+                String::new()
+            }
+        };
+        let mut changed = conditions.set(
+            "Ready",
+            self.ready,
+            self.reason,
+            &self.message,
+            generation,
+            now.clone(),
+        );
+        changed |= conditions.set(
+            "Progressing",
+            self.progressing.into(),
+            word(self.progressing, "Idle"),
+            text(self.progressing),
+            generation,
+            now.clone(),
+        );
+        changed |= conditions.set(
+            "Stalled",
+            self.stalled.into(),
+            word(self.stalled, "NotStalled"),
+            text(self.stalled),
+            generation,
+            now.clone(),
+        );
+        changed
+    }
+}

@@ -1,0 +1,198 @@
+//! `NameServer`: a StatefulSet whose pods need nothing but their names.
+
+mod build;
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use rmq_crds::{ExternalType, NameServer, NameServerStatus};
+
+use crate::annotations;
+use crate::apply;
+use crate::build::names;
+use crate::conditions::Verdict;
+use crate::context::Context;
+use crate::controller::{again, next_look};
+use crate::error::Error;
+use crate::keys;
+use crate::observe;
+
+pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<Action, Error> {
+    context.stores.ready().await;
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    if object.meta().deletion_timestamp.is_some() {
+        let addresses = names::name_server_addresses(&name, &namespace, object.spec.replicas);
+        context.clusters.forget(&addresses).await;
+        return Ok(Action::await_change());
+    }
+    let mut status = object.status.clone().unwrap_or_default();
+    if annotations::is(object, annotations::PAUSED, "true") {
+        let verdict = Verdict::left_alone(
+            "Paused",
+            format!("annotation {} is set", annotations::PAUSED),
+        );
+        return write(context, object, status, &verdict).await;
+    }
+    let problems = keys::NAME_SERVER.problems("spec.config", &object.spec.config);
+    if !problems.is_empty() {
+        let verdict = Verdict::stalled("InvalidSpec", problems.join("; "));
+        return write(context, object, status, &verdict).await;
+    }
+    apply::children(context, object, &build::build(object, &context.image)).await?;
+
+    let workload = names::name_servers(&name);
+    let stores = &context.stores;
+    let set = stores
+        .stateful_sets
+        .get(&ObjectRef::new(&workload).within(&namespace));
+    let selector = names::selector(names::NAME_SERVER, &name);
+    let pods = stores.pods_of(&namespace, &selector);
+    let service = stores
+        .services
+        .get(&ObjectRef::new(&names::external(&workload)).within(&namespace));
+    status.selector = Some(names::as_text(&selector));
+    status.addresses =
+        Some(names::name_server_addresses(&name, &namespace, object.spec.replicas).join(";"));
+    status.external_addresses =
+        external_addresses(object, service.as_deref(), pods.iter().map(|pod| &**pod));
+    let missing = match crate::observe::missing_pods(set.as_deref(), object.spec.replicas) {
+        true => crate::broker_group::why_missing(context, &namespace, &workload, &[]).await,
+        false => None,
+    };
+    let verdict = judge(
+        object,
+        set.as_deref(),
+        pods.iter().map(|pod| &**pod),
+        missing,
+        &mut status,
+    );
+    write(context, object, status, &verdict).await
+}
+
+fn judge<'a>(
+    object: &NameServer,
+    set: Option<&StatefulSet>,
+    pods: impl Iterator<Item = &'a Pod>,
+    missing: Option<observe::Problem>,
+    status: &mut NameServerStatus,
+) -> Verdict {
+    let wanted = object.spec.replicas;
+    let observed = set.and_then(|set| set.status.as_ref());
+    status.replicas = observed.map_or(0, |status| status.replicas);
+    status.ready_replicas = observed
+        .and_then(|status| status.ready_replicas)
+        .unwrap_or(0);
+    let problem = observe::problems(pods, []).into_iter().next().or(missing);
+    if let Some(problem) = problem {
+        return Verdict::stalled(problem.reason, problem.message);
+    }
+    let Some((set, observed)) = set.zip(observed) else {
+        return Verdict::progressing("Creating", "the StatefulSet has no status yet");
+    };
+    if observed.observed_generation != set.metadata.generation {
+        return Verdict::progressing("Updating", "the StatefulSet takes up the change");
+    }
+    if status.ready_replicas < wanted || status.replicas != wanted {
+        return Verdict::progressing(
+            "Starting",
+            format!(
+                "{} of {wanted} name servers are ready",
+                status.ready_replicas
+            ),
+        );
+    }
+    if observed.updated_replicas.unwrap_or(0) < wanted {
+        let updated = observed.updated_replicas.unwrap_or(0);
+        return Verdict {
+            ready: true.into(),
+            ..Verdict::progressing(
+                "Rolling",
+                format!("{updated} of {wanted} name servers are up to date"),
+            )
+        };
+    }
+    Verdict::ready(format!("{wanted} name servers serve"))
+}
+
+fn external_addresses<'a>(
+    object: &NameServer,
+    service: Option<&Service>,
+    pods: impl Iterator<Item = &'a Pod>,
+) -> Option<String> {
+    let listener = object.spec.external_listener.as_ref()?;
+    let node_of = |pod: &Pod| {
+        pod.status
+            .as_ref()
+            .and_then(|status| status.host_ip.clone())
+    };
+    match listener.type_ {
+        ExternalType::HostPort => {
+            let port = listener.host_port?;
+            let mut nodes: Vec<String> = pods.filter_map(node_of).collect();
+            nodes.sort();
+            nodes.dedup();
+            Some(
+                nodes
+                    .iter()
+                    .map(|node| format!("{node}:{port}"))
+                    .collect::<Vec<_>>()
+                    .join(";"),
+            )
+        }
+        ExternalType::NodePort | ExternalType::LoadBalancer => {
+            let found = crate::broker_group::advertised(listener, service)?;
+            let host = found.host.or_else(|| pods.filter_map(node_of).min())?;
+            Some(format!("{host}:{}", found.port))
+        }
+    }
+}
+
+async fn write(
+    context: &Context,
+    object: &NameServer,
+    mut status: NameServerStatus,
+    verdict: &Verdict,
+) -> Result<Action, Error> {
+    status.observed_generation = object.metadata.generation;
+    verdict.write(
+        &mut status.conditions,
+        object.metadata.generation,
+        &context.now(),
+    );
+    crate::controller::tell(
+        context,
+        object,
+        object.status.as_ref().map(|status| &*status.conditions),
+        verdict,
+    )
+    .await;
+    apply::status(context, object, object.status.as_ref(), &status).await?;
+    Ok(if verdict.progressing || verdict.stalled {
+        again(Duration::from_secs(30))
+    } else {
+        next_look(object)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_a_name_server() {
+        for case in ["name-server-small", "name-server-full"] {
+            let text = std::fs::read_to_string(format!(
+                "{}/tests/cases/{case}.yaml",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .expect("the case is there");
+            let object: NameServer = crate::yaml::read(&text).expect("it is a NameServer");
+            insta::assert_snapshot!(case, crate::yaml::write(&build::build(&object, "rmq:test")));
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! `Topic` and `SubscriptionGroup`: settings of brokers rather than pods. Kubernetes is the truth: what somebody changes at a broker is
+//! changed back, what has no object is left alone.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use rmq_client::{Client, ErrorKind};
+use rmq_crds::{
+    Condition, DeletionPolicy, NameServer, NameServerRef, SubscriptionGroup,
+    SubscriptionGroupStatus, Topic, TopicStatus,
+};
+use rmq_plan::{Action as Change, Settings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::annotations;
+use crate::apply;
+use crate::broker_group::drain::is_terminating;
+use crate::build::names;
+use crate::conditions::Verdict;
+use crate::context::Context;
+use crate::controller::{again, next_look, tell};
+use crate::error::Error;
+
+/// What both kinds have in common.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    type Status: Serialize + PartialEq + Clone + Default + Send + Sync;
+
+    fn settings(&self) -> Settings;
+    fn name_server_ref(&self) -> Option<&NameServerRef>;
+    fn broker_groups(&self) -> &[String];
+    fn deletion_policy(&self) -> DeletionPolicy;
+    fn status(&self) -> Option<&Self::Status>;
+    fn conditions(status: &Self::Status) -> &[Condition];
+    fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
+    /// Writes what is the same for all verdicts.
+    fn fill(&self, status: &mut Self::Status, brokers: Option<Vec<String>>);
+    /// Objects that may want the same, this one among them.
+    fn all(context: &Context) -> Vec<std::sync::Arc<Self>>;
+    /// Deletes it at the brokers, or says why it must not.
+    fn delete(
+        &self,
+        client: &Client,
+    ) -> impl Future<Output = Result<Result<(), String>, Error>> + Send;
+}
+
+impl Kind for Topic {
+    type Status = TopicStatus;
+
+    fn settings(&self) -> Settings {
+        Settings::Topic(self.clone())
+    }
+
+    fn name_server_ref(&self) -> Option<&NameServerRef> {
+        self.spec.name_server_ref.as_ref()
+    }
+
+    fn broker_groups(&self) -> &[String] {
+        &self.spec.broker_groups
+    }
+
+    fn deletion_policy(&self) -> DeletionPolicy {
+        self.spec.deletion_policy
+    }
+
+    fn status(&self) -> Option<&TopicStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &TopicStatus) -> &[Condition] {
+        &status.conditions
+    }
+
+    fn conditions_mut(status: &mut TopicStatus) -> &mut Vec<Condition> {
+        &mut status.conditions
+    }
+
+    fn fill(&self, status: &mut TopicStatus, brokers: Option<Vec<String>>) {
+        status.observed_generation = self.metadata.generation;
+        status.topic_name = Some(self.topic_name().to_owned());
+        if let Some(brokers) = brokers {
+            status.broker_groups = brokers;
+        }
+    }
+
+    fn all(context: &Context) -> Vec<std::sync::Arc<Self>> {
+        context.stores.topics.state()
+    }
+
+    async fn delete(&self, client: &Client) -> Result<Result<(), String>, Error> {
+        let admin = client.admin();
+        let name = self.topic_name();
+        if !self.spec.delete_non_empty {
+            let stats = match admin.topic_stats(name).await {
+                Ok(stats) => stats,
+                Err(error) if is_gone(&error) => return Ok(Ok(())),
+                Err(error) => return Err(error.into()),
+            };
+            let messages: i64 = stats
+                .offset_table
+                .0
+                .iter()
+                .map(|(_, queue)| (queue.max_offset - queue.min_offset).max(0))
+                .sum();
+            if messages > 0 {
+                return Ok(Err(format!(
+                    "topic {name} still holds {messages} messages; set spec.deleteNonEmpty: true to lose them, or spec.deletionPolicy: Retain to keep the topic"
+                )));
+            }
+        }
+        match admin.delete_topic(name).await {
+            Err(error) if !is_gone(&error) => Err(error.into()),
+            _ => Ok(Ok(())),
+        }
+    }
+}
+
+impl Kind for SubscriptionGroup {
+    type Status = SubscriptionGroupStatus;
+
+    fn settings(&self) -> Settings {
+        Settings::Group(self.clone())
+    }
+
+    fn name_server_ref(&self) -> Option<&NameServerRef> {
+        self.spec.name_server_ref.as_ref()
+    }
+
+    fn broker_groups(&self) -> &[String] {
+        &self.spec.broker_groups
+    }
+
+    fn deletion_policy(&self) -> DeletionPolicy {
+        self.spec.deletion_policy
+    }
+
+    fn status(&self) -> Option<&SubscriptionGroupStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &SubscriptionGroupStatus) -> &[Condition] {
+        &status.conditions
+    }
+
+    fn conditions_mut(status: &mut SubscriptionGroupStatus) -> &mut Vec<Condition> {
+        &mut status.conditions
+    }
+
+    fn fill(&self, status: &mut SubscriptionGroupStatus, brokers: Option<Vec<String>>) {
+        status.observed_generation = self.metadata.generation;
+        status.group_name = Some(self.group_name().to_owned());
+        if let Some(brokers) = brokers {
+            status.broker_groups = brokers;
+        }
+    }
+
+    fn all(context: &Context) -> Vec<std::sync::Arc<Self>> {
+        context.stores.subscription_groups.state()
+    }
+
+    async fn delete(&self, client: &Client) -> Result<Result<(), String>, Error> {
+        match client.admin().delete_group(self.group_name(), true).await {
+            Err(error) if !is_gone(&error) => Err(error.into()),
+            _ => Ok(Ok(())),
+        }
+    }
+}
+
+fn is_gone(error: &rmq_client::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute)
+}
+
+pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Action, Error> {
+    context.stores.ready().await;
+    let namespace = object.namespace().unwrap_or_default();
+    let is_managed = !annotations::is(object, annotations::MANAGED, "false");
+    let name_server = object
+        .name_server_ref()
+        .and_then(|reference| context.stores.name_server(&namespace, &reference.name));
+    let winner = conflict(object, context);
+    if object.meta().deletion_timestamp.is_some() {
+        let is_ours = is_managed && winner.is_none();
+        return remove(object, name_server.as_deref().filter(|_| is_ours), context).await;
+    }
+    if annotations::is(object, annotations::PAUSED, "true") {
+        let verdict = Verdict::left_alone(
+            "Paused",
+            format!("annotation {} is set", annotations::PAUSED),
+        );
+        return write(context, object, None, &verdict).await;
+    }
+    if !is_managed {
+        apply::finalizer(context, object, false).await?;
+        let verdict = Verdict::left_alone(
+            "Unmanaged",
+            format!(
+                "annotation {}=\"false\": the brokers' settings are nobody's but theirs",
+                annotations::MANAGED
+            ),
+        );
+        return write(context, object, None, &verdict).await;
+    }
+    let noun = object.settings().noun();
+    if let Some(winner) = winner {
+        let verdict = Verdict::stalled(
+            "ResourceConflict",
+            format!(
+                "{noun} {} belongs to the older object {winner}; delete one of the two",
+                object.settings().name()
+            ),
+        );
+        return write(context, object, None, &verdict).await;
+    }
+    let Some(reference) = object.name_server_ref() else {
+        let verdict = Verdict::stalled(
+            "InvalidSpec",
+            "spec.nameServerRef is missing: which cluster is meant?",
+        );
+        return write(context, object, None, &verdict).await;
+    };
+    let Some(name_server) = name_server else {
+        let verdict = Verdict::stalled(
+            "NameServerNotFound",
+            format!(
+                "spec.nameServerRef.name: there is no NameServer {} in this namespace; make it, or correct the name",
+                reference.name
+            ),
+        );
+        return write(context, object, None, &verdict).await;
+    };
+    apply::finalizer(
+        context,
+        object,
+        object.deletion_policy() == DeletionPolicy::Delete,
+    )
+    .await?;
+    let (verdict, brokers) = match bring(object, &name_server, context).await {
+        Ok(brokers) if brokers.is_empty() => (
+            Verdict::progressing(
+                "WaitingForBrokers",
+                "no broker of the cluster is in the routes yet",
+            ),
+            Some(brokers),
+        ),
+        Ok(brokers) => (
+            Verdict::ready(format!(
+                "{noun} is as it shall be at {}",
+                brokers.join(", ")
+            )),
+            Some(brokers),
+        ),
+        Err(Error::Cluster(error)) => (
+            Verdict::progressing("ClusterUnreachable", error.to_string()),
+            None,
+        ),
+        Err(Error::NotYet(what)) => (Verdict::progressing("WaitingForBrokers", what), None),
+        Err(error) => return Err(error),
+    };
+    write(context, object, brokers, &verdict).await
+}
+
+/// Makes it so at all brokers that shall have it; those are returned.
+async fn bring<K: Kind>(
+    object: &K,
+    name_server: &NameServer,
+    context: &Context,
+) -> Result<Vec<String>, Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let addresses = names::name_server_addresses(
+        &name_server.name_any(),
+        &namespace,
+        name_server.spec.replicas,
+    );
+    let client = context.clusters.client(&addresses).await?;
+    let info = client.cluster_info().await?;
+    let is_up = |name: &String| {
+        info.broker_addr_table
+            .get(name)
+            .is_some_and(|data| data.master().is_some())
+    };
+    let wanted = object.broker_groups();
+    let brokers: Vec<String> = if wanted.is_empty() {
+        info.broker_addr_table
+            .keys()
+            .filter(|name| is_up(name))
+            .cloned()
+            .collect()
+    } else {
+        if let Some(missing) = wanted.iter().find(|name| !is_up(name)) {
+            return Err(Error::NotYet(format!(
+                "spec.brokerGroups: the cluster has no broker {missing} at present"
+            )));
+        }
+        wanted.to_vec()
+    };
+    if brokers.is_empty() {
+        return Ok(brokers);
+    }
+    let settings = object.settings();
+    let change = rmq_plan::plan(&client, &settings).await?;
+    if change.action == Change::Same {
+        return Ok(brokers);
+    }
+    rmq_plan::carry_out(&client, &settings, &change).await?;
+    let fields: Vec<String> = change
+        .fields
+        .iter()
+        .map(|field| {
+            let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+            format!(
+                "{} {} -> {}",
+                field.field,
+                text(&field.from),
+                text(&field.to)
+            )
+        })
+        .collect();
+    let what = format!(
+        "{} {} at {}",
+        settings.noun(),
+        settings.name(),
+        change.brokers.join(", ")
+    );
+    match change.action {
+        Change::Create => {
+            context
+                .note(object, "Created", format!("{what}: created"))
+                .await
+        }
+        _ => {
+            context
+                .note(object, "Updated", format!("{what}: {}", fields.join(", ")))
+                .await
+        }
+    }
+    Ok(brokers)
+}
+
+/// The older object that wants the same thing of the same cluster.
+fn conflict<K: Kind>(object: &K, context: &Context) -> Option<String> {
+    let settings = object.settings();
+    let key = |object: &K| {
+        (
+            object.meta().creation_timestamp.as_ref().map(|time| time.0),
+            object.name_any(),
+        )
+    };
+    let own = key(object);
+    let rivals = K::all(context).into_iter().filter(|other| {
+        other.namespace() == object.namespace()
+            && other.uid() != object.uid()
+            && other.name_server_ref() == object.name_server_ref()
+            && other.settings().name() == settings.name()
+            && !annotations::is(&**other, annotations::MANAGED, "false")
+            && key(other) < own
+    });
+    rivals.map(|other| key(&other)).min().map(|(_, name)| name)
+}
+
+/// The object goes; what it stands for only when it says so, and never in the way of a namespace or cluster that goes.
+async fn remove<K: Kind>(
+    object: &K,
+    name_server: Option<&NameServer>,
+    context: &Context,
+) -> Result<Action, Error> {
+    if !object
+        .finalizers()
+        .iter()
+        .any(|name| name == names::FINALIZER)
+    {
+        return Ok(Action::await_change());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let cluster = name_server.filter(|found| found.metadata.deletion_timestamp.is_none());
+    if object.deletion_policy() == DeletionPolicy::Delete
+        && let Some(name_server) = cluster
+        && !is_terminating(context, &namespace).await
+    {
+        let addresses = names::name_server_addresses(
+            &name_server.name_any(),
+            &namespace,
+            name_server.spec.replicas,
+        );
+        let client = context.clusters.client(&addresses).await?;
+        match object.delete(&client).await {
+            Ok(Ok(())) => {
+                let settings = object.settings();
+                context
+                    .note(
+                        object,
+                        "Deleted",
+                        format!(
+                            "{} {} is deleted at all brokers",
+                            settings.noun(),
+                            settings.name()
+                        ),
+                    )
+                    .await;
+            }
+            Ok(Err(refused)) => {
+                return write(
+                    context,
+                    object,
+                    None,
+                    &Verdict::stalled("DeletionRefused", refused),
+                )
+                .await;
+            }
+            Err(Error::Cluster(error)) => {
+                let message = format!(
+                    "{error}; the object goes when the cluster answers, or with annotation {}=\"false\"",
+                    annotations::MANAGED
+                );
+                return write(
+                    context,
+                    object,
+                    None,
+                    &Verdict::progressing("ClusterUnreachable", message),
+                )
+                .await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    apply::finalizer(context, object, false).await?;
+    Ok(Action::await_change())
+}
+
+async fn write<K: Kind>(
+    context: &Context,
+    object: &K,
+    brokers: Option<Vec<String>>,
+    verdict: &Verdict,
+) -> Result<Action, Error> {
+    let mut status = object.status().cloned().unwrap_or_default();
+    object.fill(&mut status, brokers);
+    verdict.write(
+        K::conditions_mut(&mut status),
+        object.meta().generation,
+        &context.now(),
+    );
+    tell(context, object, object.status().map(K::conditions), verdict).await;
+    apply::status(context, object, object.status(), &status).await?;
+    Ok(if verdict.progressing || verdict.stalled {
+        again(Duration::from_secs(5))
+    } else {
+        next_look(object)
+    })
+}
