@@ -78,7 +78,136 @@ mod tests {
                 "metadata:\n  {{- if .Values.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n",
                 1,
             );
-            check(&format!("../charts/rmq-crds/templates/{name}.yaml"), &annotated);
+            check(
+                &format!("../charts/rmq-crds/templates/{name}.yaml"),
+                &annotated,
+            );
+        }
+    }
+
+    /// One row for each field, as `kubectl explain` has them.
+    fn rows(path: &str, schema: &serde_json::Value, out: &mut String) {
+        use std::fmt::Write as _;
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            // What Kubernetes defines is explained there.
+            let of_kubernetes = [
+                "resources",
+                "affinity",
+                "tolerations",
+                "topologySpreadConstraints",
+                "env",
+                "conditions",
+            ];
+            let mut notes = Vec::new();
+            if required.iter().any(|needed| needed == name) {
+                notes.push("needed".to_owned());
+            }
+            if let Some(default) = field.get("default").filter(|default| !default.is_object()) {
+                notes.push(format!("default {default}"));
+            }
+            if let Some(choices) = field["enum"].as_array() {
+                let choices: Vec<&str> = choices
+                    .iter()
+                    .filter_map(|choice| choice.as_str())
+                    .collect();
+                notes.push(choices.join(", "));
+            }
+            if let (Some(min), Some(max)) = (field["minimum"].as_f64(), field["maximum"].as_f64()) {
+                notes.push(format!("{min} to {max}"));
+            }
+            let text = field["description"].as_str().unwrap_or_default();
+            let text = text
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace('|', "\\|");
+            let _ = writeln!(out, "| `{path}` | {text} | {} |", notes.join("; "));
+            if !of_kubernetes.contains(&name.as_str()) {
+                rows(&path, field, out);
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_is_current() {
+        let mut text = String::from(
+            "# Custom resources\n\nGenerated from `crds/src`: `RMQ_UPDATE_DOCS=1 cargo test -p rmq-crds`. The same is in `kubectl explain`. Group `rmq.rs`, version `v1alpha1`; all are\nnamespaced. `kubectl get rmq` lists all kinds. Examples are in `crds/examples`.\n",
+        );
+        for definition in definitions() {
+            let names = &definition.spec.names;
+            let version = &definition.spec.versions[0];
+            let schema = serde_json::to_value(&version.schema).expect("JSON");
+            let schema = &schema["openAPIV3Schema"]["properties"];
+            text.push_str(&format!("\n## {}\n\n", names.kind));
+            text.push_str(&format!(
+                "Short name `{}`.\n",
+                names
+                    .short_names
+                    .as_deref()
+                    .unwrap_or_default()
+                    .join("`, `")
+            ));
+            for part in ["spec", "status"] {
+                text.push_str(&format!(
+                    "\n### {}.{part}\n\n| field | meaning | |\n| --- | --- | --- |\n",
+                    names.kind
+                ));
+                rows("", &schema[part], &mut text);
+            }
+        }
+        check("../docs/reference/crd.md", &text);
+    }
+
+    #[test]
+    fn the_examples_are_what_the_types_say() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).expect("examples") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("text");
+            let value: serde_json::Value = serde_yaml::from_str(&text).expect("YAML");
+            let again = match value["kind"].as_str() {
+                Some("NameServer") => serde_json::to_value(from::<NameServer>(&value).spec),
+                Some("BrokerGroup") => serde_json::to_value(from::<BrokerGroup>(&value).spec),
+                Some("Topic") => serde_json::to_value(from::<Topic>(&value).spec),
+                Some("SubscriptionGroup") => {
+                    serde_json::to_value(from::<SubscriptionGroup>(&value).spec)
+                }
+                other => panic!("{}: kind {other:?}", path.display()),
+            };
+            // A field that nobody knows would have got lost.
+            lost(
+                &path.display().to_string(),
+                &value["spec"],
+                &again.expect("JSON"),
+            );
+            seen += 1;
+        }
+        assert_eq!(
+            seen,
+            2 * definitions().len(),
+            "a small and a full one of each kind"
+        );
+    }
+
+    fn from<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> T {
+        serde_json::from_value(value.clone()).expect("it is of its kind")
+    }
+
+    fn lost(place: &str, given: &serde_json::Value, kept: &serde_json::Value) {
+        for (name, value) in given.as_object().into_iter().flatten() {
+            // What is off by default is left out when it is written.
+            assert!(
+                kept.get(name).is_some() || value == false,
+                "{place}: {name} is no field"
+            );
+            lost(&format!("{place}.{name}"), value, &kept[name]);
         }
     }
 

@@ -120,7 +120,8 @@ impl Context {
             type_,
             reason: reason.to_owned(),
             note: Some(note.chars().take(1_000).collect()),
-            action: reason.to_owned(),
+            // Events of the same action become one series that keeps the first note: another note is another action.
+            action: format!("{reason}-{}", &crate::build::hash(&note)[..6]),
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {

@@ -45,6 +45,9 @@ fn main() -> ExitCode {
                 EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
             tracing_subscriber::fmt()
                 .json()
+                // What a line is about stands in its fields.
+                .with_current_span(false)
+                .with_span_list(false)
                 .with_env_filter(filter)
                 .with_writer(std::io::stderr)
                 .init();

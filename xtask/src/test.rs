@@ -99,14 +99,27 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             "rmq-namesrv",
             "-p",
             "rmq-ctl",
+            "-p",
+            "rmq-operator",
         ];
         runner.step("release binaries", &mut cargo(&root, &build));
         for fetch in fetches {
             fetch.finish();
         }
         let binaries = target_dir(&root).join("release");
+        let image = match crate::images::build() {
+            Ok(image) => image,
+            Err(error) => {
+                println!("image: {error}");
+                runner.counts.failed += 1;
+                runner.problems.push("image".to_owned());
+                PathBuf::new()
+            }
+        };
         let mut tests = cargo(&root, &["test", "-p", "rmq-e2e", "--no-fail-fast"]);
-        tests.env("RMQ_E2E_BIN", &binaries);
+        tests
+            .env("RMQ_E2E_BIN", &binaries)
+            .env("RMQ_E2E_IMAGE", &image);
         if options.install {
             tests.env("RMQ_TEST_INSTALL", "1");
         }

@@ -18,9 +18,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("rmq-client", &["rmq-protocol", "rmq-transport"]),
     ("rmq-crds", &[]),
+    ("rmq-plan", &["rmq-client", "rmq-crds"]),
+    ("rmq-operator", &["rmq-client", "rmq-crds", "rmq-plan"]),
     (
         "rmq-ctl",
-        &["rmq-client", "rmq-crds", "rmq-namesrv", "rmq-broker"],
+        &[
+            "rmq-client",
+            "rmq-crds",
+            "rmq-plan",
+            "rmq-namesrv",
+            "rmq-broker",
+        ],
     ),
     // Users' tests get the servers themselves.
     (
@@ -39,8 +47,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("order-service", &["rmq-client"]),
     // Not our servers, nor their transport: it must be able to measure anybody's.
     ("rmq-bench", &["rmq-protocol"]),
-    ("rmq-e2e", &["rmq-protocol", "rmq-transport", "rmq-client"]),
-    ("xtask", &[]),
+    ("rmq-lab", &[]),
+    (
+        "rmq-e2e",
+        &["rmq-protocol", "rmq-transport", "rmq-client", "rmq-lab"],
+    ),
+    ("xtask", &["rmq-lab"]),
 ];
 
 /// The one file that may contain `unsafe`.

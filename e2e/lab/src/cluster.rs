@@ -179,14 +179,50 @@ impl Lab {
         script("node.sh", &["up", &node.to_string()])
     }
 
-    /// A command that runs in the network of a node.
+    /// A command that runs inside a node.
     #[must_use]
-    pub fn on_node(&self, node: u8, program: &str) -> Command {
-        let pid = std::fs::read_to_string(self.dir.join(format!("run/n{node}/init.pid")))
-            .unwrap_or_default();
+    pub fn in_node(&self, node: u8, program: &str) -> Command {
+        let pid = self.dir.join(format!("run/n{node}/init.pid"));
+        let pid = std::fs::read_to_string(pid).unwrap_or_default();
         let mut command = Command::new("nsenter");
-        command.args(["-t", pid.trim(), "-n", "--", program]);
+        command.args([
+            "-t",
+            pid.trim(),
+            "-m",
+            "-n",
+            "-u",
+            "-i",
+            "-p",
+            "--",
+            program,
+        ]);
         command
+    }
+
+    /// Gives an image that the nodes have another name.
+    ///
+    /// # Errors
+    /// When a node does not have it.
+    pub fn tag_image(&self, nodes: u8, image: &str, name: &str) -> Result<(), String> {
+        for node in 1..=nodes {
+            let output = self
+                .in_node(node, "ctr")
+                .args(["-a", "/run/containerd/containerd.sock", "-n", "k8s.io"])
+                .args(["images", "tag", "--force", image, name])
+                .output();
+            told(output, &format!("tagging {image} on node {node}"))?;
+        }
+        Ok(())
+    }
+
+    /// Stops the API server and starts it again after `pause`.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart_api_server(&self, pause: std::time::Duration) -> Result<(), String> {
+        script("apiserver.sh", &["stop"])?;
+        std::thread::sleep(pause);
+        script("apiserver.sh", &["start"])
     }
 }
 

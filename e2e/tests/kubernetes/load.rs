@@ -1,0 +1,170 @@
+//! A load on a cluster, from outside of it, that knows what was acknowledged and what arrived.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rmq_client::{Client, Consumer, Message, StartFrom};
+use tokio::task::JoinHandle;
+
+use crate::world::{World, until};
+
+const SENDERS: u32 = 4;
+
+#[derive(Default)]
+struct Notes {
+    stop: AtomicBool,
+    acked: Mutex<BTreeSet<(u32, u32)>>,
+    arrived: Mutex<BTreeSet<(u32, u32)>>,
+    errors: Mutex<Vec<String>>,
+}
+
+/// Senders and one consumer that go on until [`Load::finish`].
+pub(crate) struct Load {
+    notes: Arc<Notes>,
+    senders: Vec<JoinHandle<()>>,
+    consumer: Consumer,
+    client: Client,
+}
+
+impl Load {
+    /// Begins on topic `orders` as group `billing`, by the cluster's external addresses.
+    pub(crate) fn start(world: &World, namespace: &str) -> Result<Self, String> {
+        let addresses = world.wait_for(
+            namespace,
+            "nameserver/main",
+            ".status.externalAddresses",
+            |value| !value.is_empty(),
+        )?;
+        let load = world.runtime.block_on(Self::begin(&addresses));
+        let load = load.map_err(|error| format!("the load does not begin: {error}"))?;
+        load.goes_on(50)?;
+        Ok(load)
+    }
+
+    async fn begin(addresses: &str) -> Result<Self, rmq_client::Error> {
+        let client = Client::connect(addresses).await?;
+        client
+            .wait_for_route("orders", Duration::from_secs(30))
+            .await?;
+        let notes = Arc::new(Notes::default());
+        let arrived = Arc::clone(&notes);
+        let consumer = client
+            .consumer("billing")
+            .subscribe("orders", "*")
+            .from(StartFrom::First)
+            .handler(move |delivery| {
+                let arrived = Arc::clone(&arrived);
+                async move {
+                    let text = String::from_utf8_lossy(delivery.body()).into_owned();
+                    if let Some((sender, number)) = text.split_once(' ')
+                        && let (Ok(sender), Ok(number)) = (sender.parse(), number.parse())
+                    {
+                        arrived.arrived.lock().unwrap().insert((sender, number));
+                    }
+                    Ok::<(), std::convert::Infallible>(())
+                }
+            })
+            .start()
+            .await?;
+        let senders = (0..SENDERS)
+            .map(|sender| tokio::spawn(send(client.clone(), sender, Arc::clone(&notes))))
+            .collect();
+        Ok(Self {
+            notes,
+            senders,
+            consumer,
+            client,
+        })
+    }
+
+    /// Waits until so many more messages are acknowledged.
+    pub(crate) fn goes_on(&self, more: usize) -> Result<(), String> {
+        let before = self.notes.acked.lock().unwrap().len();
+        until(Duration::from_secs(60), || {
+            let now = self.notes.acked.lock().unwrap().len();
+            if now >= before + more {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{} of {more} messages were acknowledged: {:?}",
+                    now - before,
+                    self.notes.errors.lock().unwrap().last()
+                ))
+            }
+        })
+    }
+
+    /// Ends it. Nothing acknowledged may be missing; how many sends failed is returned.
+    pub(crate) fn finish(self, world: &World) -> Result<Outcome, String> {
+        self.notes.stop.store(true, Ordering::Release);
+        world.runtime.block_on(async {
+            for sender in self.senders {
+                sender.await.map_err(|error| error.to_string())?;
+            }
+            Ok::<(), String>(())
+        })?;
+        let acked = self.notes.acked.lock().unwrap().clone();
+        let arrived = until(Duration::from_secs(90), || {
+            let arrived = self.notes.arrived.lock().unwrap();
+            let missing = acked.difference(&arrived).count();
+            if missing == 0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{missing} of {} acknowledged messages did not arrive",
+                    acked.len()
+                ))
+            }
+        });
+        world.runtime.block_on(async {
+            // The test is about the messages.
+            let _ = self.consumer.shutdown().await;
+            self.client.shutdown().await;
+        });
+        arrived?;
+        let errors = self.notes.errors.lock().unwrap().clone();
+        Ok(Outcome {
+            acked: acked.len(),
+            errors,
+        })
+    }
+}
+
+/// What a load came to.
+pub(crate) struct Outcome {
+    pub(crate) acked: usize,
+    pub(crate) errors: Vec<String>,
+}
+
+impl Outcome {
+    /// No send failed after the client's own retries.
+    pub(crate) fn expect_no_errors(&self) -> Result<(), String> {
+        match self.errors.first() {
+            None => Ok(()),
+            Some(first) => Err(format!(
+                "{} sends failed beside {} that were acknowledged; the first: {first}",
+                self.errors.len(),
+                self.acked
+            )),
+        }
+    }
+}
+
+async fn send(client: Client, sender: u32, notes: Arc<Notes>) {
+    let producer = client.producer();
+    let mut number = 0;
+    while !notes.stop.load(Ordering::Acquire) {
+        let message = Message::new("orders", format!("{sender} {number}"));
+        match producer.send(message).await {
+            Ok(_) => {
+                notes.acked.lock().unwrap().insert((sender, number));
+            }
+            Err(error) => notes.errors.lock().unwrap().push(error.to_string()),
+        }
+        number += 1;
+        // A few hundred a second: the nodes share two cores with everything else.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
