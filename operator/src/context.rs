@@ -28,8 +28,8 @@ pub(crate) struct Context {
     pub(crate) stores: Stores,
     /// Failures in a row, by object.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
-    /// Which group of a cluster may restart a broker, by cluster: what the cache of statuses does not show yet.
-    pub(crate) turns: Mutex<HashMap<String, String>>,
+    /// Which group of a cluster may restart a broker, and since when, by cluster: what the cache of statuses does not show yet.
+    pub(crate) turns: Mutex<HashMap<String, (String, Timestamp)>>,
     /// Messages stored by a broker, and since when it is that many, by uid of its pod.
     pub(crate) quiet: Mutex<HashMap<String, (u64, Timestamp)>>,
 }

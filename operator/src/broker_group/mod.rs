@@ -30,6 +30,8 @@ use crate::observe;
 use build::Advertised;
 use rollout::{PodView, Situation, Step};
 
+/// A restart that was begun shows in the cache of statuses after this long at the latest.
+const TURN_SECONDS: i64 = 10;
 /// While a restart goes on.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -270,12 +272,25 @@ async fn roll(
     let down = others
         .iter()
         .find(|group| group.metadata.deletion_timestamp.is_none() && !is_up(group));
-    let turn = context
-        .turns
-        .lock()
-        .get(&cluster)
-        .filter(|holder| **holder != name)
-        .cloned();
+    let turn = {
+        let mut turns = context.turns.lock();
+        // What the statuses do not show by now was not begun, or is over: its group is gone, paused or corrected.
+        let is_stale = |(holder, since): &(String, Timestamp)| {
+            let begun = groups.iter().any(|group| {
+                group.name_any() == *holder
+                    && group
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| status.rollout.is_some())
+            });
+            !begun && Timestamp::now().duration_since(*since).as_secs() >= TURN_SECONDS
+        };
+        if turns.get(&cluster).is_some_and(is_stale) {
+            turns.remove(&cluster);
+        }
+        let holder = turns.get(&cluster).map(|(holder, _)| holder);
+        holder.filter(|holder| **holder != name).cloned()
+    };
     let waits_for = busy
         .map(|group| format!("the restart in broker group {}", group.name_any()))
         .or(turn.map(|holder| format!("the restart in broker group {holder}")))
@@ -318,7 +333,9 @@ async fn roll(
         Step::Enter(entered) => {
             if entered.step != RolloutStep::Starting {
                 let mut turns = context.turns.lock();
-                let holder = turns.entry(cluster).or_insert_with(|| name.clone());
+                let (holder, _) = turns
+                    .entry(cluster)
+                    .or_insert_with(|| (name.clone(), Timestamp::now()));
                 // A broken one does not wait for anybody.
                 if *holder != name && entered.step == RolloutStep::Quiescing {
                     return Ok(Rolled::Waits(format!(

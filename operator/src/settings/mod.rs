@@ -452,8 +452,11 @@ async fn write<K: Kind>(
     );
     tell(context, object, object.status().map(K::conditions), verdict).await;
     apply::status(context, object, object.status(), &status).await?;
-    Ok(if verdict.progressing || verdict.stalled {
+    Ok(if verdict.progressing {
         again(Duration::from_secs(5))
+    } else if verdict.stalled {
+        // A correction wakes it at once; this is for what changes at the brokers.
+        again(Duration::from_secs(30))
     } else {
         next_look(object)
     })
