@@ -191,21 +191,22 @@ pub struct UpdateStrategy {
     /// RollingUpdate: the operator restarts one broker of the cluster after the other. OnDelete: a broker gets them when somebody deletes its pod.
     #[serde(default, rename = "type")]
     pub type_: UpdateType,
-    /// Longest time, seconds, that a broker waits read-only for producers to move to other brokers before it is stopped.
-    #[serde(default = "thirty")]
+    /// Longest time, seconds, that a broker waits read-only for producers to move to other brokers before it is stopped. Clients look at the routes every 30 seconds: less than that makes their sends fail once.
+    #[serde(default = "forty_five")]
     #[schemars(range(min = 0, max = 3600))]
     pub quiesce_timeout_seconds: i32,
 }
 
-fn thirty() -> i32 {
-    30
+/// Clients look at the routes every 30 seconds; a client that has just learned that the broker before is back must learn this one's leave too.
+fn forty_five() -> i32 {
+    45
 }
 
 impl Default for UpdateStrategy {
     fn default() -> Self {
         Self {
             type_: UpdateType::default(),
-            quiesce_timeout_seconds: thirty(),
+            quiesce_timeout_seconds: forty_five(),
         }
     }
 }

@@ -152,11 +152,11 @@ fn pages(world: &World) -> Result<(), String> {
 /// Rules that the API server itself holds.
 fn rules_of_the_schema(world: &World) -> Result<(), String> {
     world.namespace("rules")?;
-    world.lab.apply(&group("rules", "a", ""))?;
+    world.lab.apply(&group("rules", "probe", ""))?;
     let refused = |patch: &str, why: &str| {
         let patched = world.kubectl(
             "rules",
-            &["patch", "brokergroup", "a", "--type=merge", "-p", patch],
+            &["patch", "brokergroup", "probe", "--type=merge", "-p", patch],
         );
         match patched {
             Err(error) if error.contains(why) => Ok(()),
@@ -833,7 +833,7 @@ fn bad_objects(world: &World) -> Result<(), String> {
     for (name, text) in [
         ("image", "correct spec.image.reference"),
         ("keys", "did you mean segmentBytes?"),
-        ("range", "segmentBytes"),
+        ("range", "segment size 7"),
         ("class", "nowhere"),
         ("large", "has no node"),
         ("many", "ReplicationNotSupported"),

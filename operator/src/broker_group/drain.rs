@@ -1,5 +1,6 @@
 //! The end of a group: producers leave, consumers take what is left, then it goes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use rmq_client::Client;
+use rmq_client::protocol::bodies::TopicStatsTable;
 use rmq_crds::{BrokerGroup, DrainStatus, NameServer};
 
 use crate::annotations;
@@ -16,9 +18,14 @@ use crate::conditions::Verdict;
 use crate::context::Context;
 use crate::controller::{again, tell};
 use crate::error::Error;
+use crate::settings::is_gone;
 
 /// How often the lag is looked at.
 const LOOK: Duration = Duration::from_secs(3);
+/// Nothing was sent for this long: producers are gone.
+const QUIET: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
+/// `brokerPermission` of a broker that refuses messages.
+const READ: &str = "4";
 /// Groups that a status names.
 const GROUPS_MAX: usize = 10;
 
@@ -69,20 +76,30 @@ pub(super) async fn reconcile(
             .await;
     }
     let client = context.clusters.client(&addresses).await;
-    let left = match &client {
-        Ok(client) => left(client, object.broker_name())
+    let long =
+        jiff::SignedDuration::from_secs(object.spec.update_strategy.quiesce_timeout_seconds.into());
+    let closed = match &client {
+        Ok(client) => close(client, object, waited >= long, context)
             .await
             .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
+    let left = match (&client, closed) {
+        (Ok(client), Ok(closed)) => left(client, object.broker_name())
+            .await
+            .map(|(messages, groups)| (messages, groups, closed))
+            .map_err(|error| error.to_string()),
+        (_, Err(error)) => Err(error),
+        (Err(error), _) => Err(error.to_string()),
+    };
     let (messages, groups, problem) = match left {
-        Ok((0, _)) if waited.as_secs() >= 1 => {
+        Ok((0, _, true)) => {
             context
                 .note(object, "Drained", "all messages were consumed")
                 .await;
             return end(object, context).await;
         }
-        Ok((messages, groups)) => (messages, groups, None),
+        Ok((messages, groups, _)) => (messages, groups, None),
         Err(problem) => (0, Vec::new(), Some(problem)),
     };
     if is_over {
@@ -99,6 +116,7 @@ pub(super) async fn reconcile(
         return end(object, context).await;
     }
     let message = match problem {
+        None if messages == 0 => "producers move to other brokers".to_owned(),
         None => format!(
             "{messages} messages are not consumed yet, by {}; annotation {}=\"true\" ends the wait",
             groups.join(", "),
@@ -171,21 +189,82 @@ pub(crate) async fn is_terminating(context: &Context, namespace: &str) -> bool {
     }
 }
 
+/// Takes the broker out of the routes, and makes it refuse messages as soon as producers are gone, or had time to go. True when it
+/// refused them before: nothing was acknowledged since.
+async fn close(
+    client: &Client,
+    object: &BrokerGroup,
+    long_enough: bool,
+    context: &Context,
+) -> Result<bool, rmq_client::Error> {
+    let admin = client.admin();
+    let broker = object.broker_name();
+    admin.stop_writes(broker).await?;
+    let read_only = admin.broker_config(broker).await?;
+    if read_only
+        .get("brokerPermission")
+        .is_some_and(|permission| permission == READ)
+    {
+        return Ok(true);
+    }
+    let info = admin.runtime_info(broker).await?;
+    let stored = info.get("putMessageTimesTotal");
+    let stored: u64 = stored.and_then(|stored| stored.parse().ok()).unwrap_or(0);
+    let now = Timestamp::now();
+    let is_quiet = {
+        let mut quiet = context.quiet.lock();
+        let seen = quiet
+            .entry(object.uid().unwrap_or_default())
+            .or_insert((stored, now));
+        if seen.0 != stored {
+            *seen = (stored, now);
+        }
+        now.duration_since(seen.1) >= QUIET
+    };
+    if is_quiet || long_enough {
+        admin
+            .update_broker_config(broker, &[("brokerPermission", READ)])
+            .await?;
+    }
+    Ok(false)
+}
+
 /// Messages at this broker that a group has not consumed, and the groups, the farthest behind first.
 async fn left(client: &Client, broker: &str) -> Result<(i64, Vec<String>), rmq_client::Error> {
     let admin = client.admin();
-    admin.stop_writes(broker).await?;
+    let mut bounds: BTreeMap<String, Vec<(i32, i64, i64)>> = BTreeMap::new();
     let mut behind = Vec::new();
     for group in admin.groups().await? {
         let stats = admin.consume_stats(&group, None).await?;
-        let of_broker = stats
-            .offset_table
-            .0
+        let table = &stats.offset_table.0;
+        let topics: BTreeSet<&str> = table
             .iter()
-            .filter(|(queue, _)| queue.broker_name == broker);
-        let lag: i64 = of_broker
-            .map(|(_, offset)| (offset.broker_offset - offset.consumer_offset).max(0))
-            .sum();
+            .map(|(queue, _)| queue.topic.as_str())
+            .collect();
+        let mut lag = 0;
+        for topic in topics {
+            if !bounds.contains_key(topic) {
+                let of_topic = match admin.topic_stats(topic).await {
+                    Ok(stats) => stats,
+                    // A topic that was deleted has no messages.
+                    Err(error) if is_gone(&error) => TopicStatsTable::default(),
+                    Err(error) => return Err(error),
+                };
+                let of_broker = of_topic.offset_table.0.iter();
+                let of_broker = of_broker.filter(|(queue, _)| queue.broker_name == broker);
+                let of_broker = of_broker
+                    .map(|(queue, offset)| (queue.queue_id, offset.min_offset, offset.max_offset));
+                bounds.insert(topic.to_owned(), of_broker.collect());
+            }
+            for (id, min, max) in bounds.get(topic).into_iter().flatten() {
+                // A queue that the group has never got to is not consumed at all.
+                let known = table.iter().find(|(queue, _)| {
+                    queue.topic == topic && queue.broker_name == broker && queue.queue_id == *id
+                });
+                let consumed = known.map_or(*min, |(_, offset)| offset.consumer_offset);
+                lag += (max - consumed.max(*min)).max(0);
+            }
+        }
         if lag > 0 {
             behind.push((lag, group));
         }
@@ -200,6 +279,10 @@ async fn left(client: &Client, broker: &str) -> Result<(i64, Vec<String>), rmq_c
 }
 
 async fn end(object: &BrokerGroup, context: &Context) -> Result<Action, Error> {
+    context
+        .quiet
+        .lock()
+        .remove(&object.uid().unwrap_or_default());
     apply::finalizer(context, object, false).await?;
     Ok(Action::await_change())
 }

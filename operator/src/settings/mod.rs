@@ -177,7 +177,8 @@ impl Kind for SubscriptionGroup {
     }
 }
 
-fn is_gone(error: &rmq_client::Error) -> bool {
+/// There is no such thing at the brokers.
+pub(crate) fn is_gone(error: &rmq_client::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute)
 }
 
