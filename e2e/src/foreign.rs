@@ -147,16 +147,7 @@ pub fn build_dir(kind: &str) -> Result<PathBuf, String> {
 
 /// A folder for what is fetched for `kind` and outlives the project's build folder, below the user's cache folder.
 pub fn cache_dir(kind: &str) -> PathBuf {
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("rmq")
-        .join(kind)
+    rmq_lab::cache_dir().join(kind)
 }
 
 /// The folder of the programs in a language: `e2e/<kind>`.

@@ -13,34 +13,33 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::annotations::APPLIED;
-use crate::build::names::FIELD_MANAGER;
+use crate::build::names::{FIELD_MANAGER, FINALIZER};
 use crate::build::{Children, hash};
 use crate::context::Context;
 use crate::error::Error;
 
-/// Applies all children in their order. True when something was written.
+/// Applies all children in their order.
 pub(crate) async fn children<K>(
     context: &Context,
     owner: &K,
     wanted: &Children,
-) -> Result<bool, Error>
+) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()>,
 {
     let stores = &context.stores;
-    let mut written = false;
     for object in &wanted.config_maps {
-        written |= apply(context, owner, &stores.config_maps, object).await?;
+        apply(context, owner, &stores.config_maps, object).await?;
     }
     for object in &wanted.services {
-        written |= apply(context, owner, &stores.services, object).await?;
+        apply(context, owner, &stores.services, object).await?;
     }
     for object in &wanted.disruption_budgets {
-        written |= apply(context, owner, &stores.disruption_budgets, object).await?;
+        apply(context, owner, &stores.disruption_budgets, object).await?;
     }
     for object in &wanted.stateful_sets {
         grow_volumes(context, owner, object).await?;
-        written |= apply(context, owner, &stores.stateful_sets, object).await?;
+        apply(context, owner, &stores.stateful_sets, object).await?;
     }
     // A listener that is no longer wanted. Other children are there as long as their owner.
     let uid = owner.uid().unwrap_or_default();
@@ -53,9 +52,8 @@ where
     });
     for service in superfluous {
         delete(context, &*service).await?;
-        written = true;
     }
-    Ok(written)
+    Ok(())
 }
 
 fn is_owned_by(object: &impl ResourceExt, uid: &str) -> bool {
@@ -101,7 +99,7 @@ async fn apply<O, K>(
     owner: &O,
     store: &Store<K>,
     wanted: &K,
-) -> Result<bool, Error>
+) -> Result<(), Error>
 where
     O: Resource<DynamicType = ()>,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -132,7 +130,7 @@ where
             }
             let unchanged = live.annotations().get(APPLIED) == Some(&hash);
             if unchanged && contains(&serde_json::to_value(&**live)?, &value) {
-                return Ok(false);
+                return Ok(());
             }
         }
         None => {
@@ -153,7 +151,7 @@ where
     if live.is_some() {
         tracing::info!(%kind, namespace, name, "changed");
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Whether everything of `wanted` stands in `live`; the API server adds defaults.
@@ -194,12 +192,8 @@ where
         return Ok(());
     }
     let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
-    let prefix = format!("data-{name}-");
-    for claim in context.stores.claims.state() {
+    for claim in context.stores.claims_of(&namespace, &name) {
         let claim_name = claim.name_any();
-        if claim.namespace().as_deref() != Some(&namespace) || !claim_name.starts_with(&prefix) {
-            continue;
-        }
         let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
         api.patch(&claim_name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
@@ -251,7 +245,7 @@ pub(crate) async fn status<K, S>(
     object: &K,
     old: Option<&S>,
     new: &S,
-) -> Result<bool, Error>
+) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -260,7 +254,7 @@ where
     S: Serialize + PartialEq,
 {
     if old == Some(new) {
-        return Ok(false);
+        return Ok(());
     }
     let name = object.name_any();
     let api: Api<K> = Api::namespaced(
@@ -278,11 +272,19 @@ where
         .patch_status(&name, &params, &Patch::Apply(&value))
         .await
     {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(()),
         // Deleted meanwhile.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Error::doing("writing the status")(error)),
     }
+}
+
+/// Whether our finalizer keeps the object.
+pub(crate) fn is_held(object: &impl ResourceExt) -> bool {
+    object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
 }
 
 /// Sets or removes our finalizer.
@@ -293,22 +295,17 @@ where
         + Debug
         + DeserializeOwned,
 {
-    let name = crate::build::names::FINALIZER;
-    let has = object
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == name);
-    if has == wanted {
+    if is_held(object) == wanted {
         return Ok(());
     }
     let mut all: Vec<&str> = object
         .finalizers()
         .iter()
         .map(String::as_str)
-        .filter(|other| *other != name)
+        .filter(|other| *other != FINALIZER)
         .collect();
     if wanted {
-        all.push(name);
+        all.push(FINALIZER);
     }
     let api: Api<K> = Api::namespaced(
         context.client.clone(),

@@ -1,7 +1,45 @@
 //! Conditions: the three that every kind has.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use rmq_crds::{Condition, ConditionStatus, Conditions};
+use rmq_crds::{
+    BrokerGroupStatus, Condition, ConditionStatus, Conditions, NameServerStatus,
+    SubscriptionGroupStatus, TopicStatus,
+};
+use serde::Serialize;
+
+use crate::annotations;
+
+/// What the statuses of all kinds have in common.
+pub(crate) trait Status: Serialize + PartialEq {
+    fn observed_generation(&mut self) -> &mut Option<i64>;
+    fn conditions(&self) -> &[Condition];
+    fn conditions_mut(&mut self) -> &mut Vec<Condition>;
+}
+
+macro_rules! statuses {
+    ($($status:ty),*) => {$(
+        impl Status for $status {
+            fn observed_generation(&mut self) -> &mut Option<i64> {
+                &mut self.observed_generation
+            }
+
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
+
+            fn conditions_mut(&mut self) -> &mut Vec<Condition> {
+                &mut self.conditions
+            }
+        }
+    )*};
+}
+
+statuses!(
+    NameServerStatus,
+    BrokerGroupStatus,
+    TopicStatus,
+    SubscriptionGroupStatus
+);
 
 /// What one look at an object came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +98,31 @@ impl Verdict {
         }
     }
 
-    /// As conditions. True when something other than before is said.
+    /// The annotation says so.
+    pub(crate) fn paused() -> Self {
+        Self::left_alone(
+            "Paused",
+            format!("annotation {} is set", annotations::PAUSED),
+        )
+    }
+
+    /// The cluster that is meant is not there.
+    pub(crate) fn no_name_server(name: &str) -> Self {
+        Self::stalled(
+            "NameServerNotFound",
+            format!(
+                "spec.nameServerRef.name: there is no NameServer {name} in this namespace; make it, or correct the name"
+            ),
+        )
+    }
+
+    /// As conditions.
     pub(crate) fn write(
         &self,
         conditions: &mut Vec<Condition>,
         generation: Option<i64>,
         now: &Time,
-    ) -> bool {
+    ) {
         let word = |holds: bool, no: &'static str| if holds { self.reason } else { no };
         let text = |holds: bool| {
             if holds {
@@ -75,7 +131,7 @@ impl Verdict {
                 String::new()
             }
         };
-        let mut changed = conditions.set(
+        conditions.set(
             "Ready",
             self.ready,
             self.reason,
@@ -83,7 +139,7 @@ impl Verdict {
             generation,
             now.clone(),
         );
-        changed |= conditions.set(
+        conditions.set(
             "Progressing",
             self.progressing.into(),
             word(self.progressing, "Idle"),
@@ -91,7 +147,7 @@ impl Verdict {
             generation,
             now.clone(),
         );
-        changed |= conditions.set(
+        conditions.set(
             "Stalled",
             self.stalled.into(),
             word(self.stalled, "NotStalled"),
@@ -99,6 +155,5 @@ impl Verdict {
             generation,
             now.clone(),
         );
-        changed
     }
 }

@@ -1,20 +1,29 @@
 //! What every reconcile gets: the API server, what is watched, and the clusters' brokers.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
+use rmq_client::Admin;
 use rmq_crds::{BrokerGroup, NameServer, SubscriptionGroup, Topic};
 
+use serde::de::DeserializeOwned;
+
+use crate::apply;
 use crate::clusters::Clusters;
+use crate::conditions::{Status, Verdict};
+use crate::controller::tell;
+use crate::error::Error;
 use crate::metrics::Metrics;
 
 /// Shared by the whole process.
@@ -30,7 +39,7 @@ pub(crate) struct Context {
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// Which group of a cluster may restart a broker, and since when, by cluster: what the cache of statuses does not show yet.
     pub(crate) turns: Mutex<HashMap<String, (String, Timestamp)>>,
-    /// Messages stored by a broker, and since when it is that many, by uid of its pod.
+    /// Messages stored by a broker, and since when it is that many, by uid of the pod or group that it is waited for.
     pub(crate) quiet: Mutex<HashMap<String, (u64, Timestamp)>>,
 }
 
@@ -66,8 +75,19 @@ impl Stores {
 
     /// The NameServer object of this name.
     pub(crate) fn name_server(&self, namespace: &str, name: &str) -> Option<Arc<NameServer>> {
-        self.name_servers.find(|object| {
-            object.name_any() == name && object.namespace().as_deref() == Some(namespace)
+        self.name_servers
+            .get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The volume claims of a workload.
+    pub(crate) fn claims_of(
+        &self,
+        namespace: &str,
+        workload: &str,
+    ) -> Vec<Arc<PersistentVolumeClaim>> {
+        let prefix = crate::build::names::claims(workload);
+        self.claims.state_filter(|claim| {
+            claim.namespace().as_deref() == Some(namespace) && claim.name_any().starts_with(&prefix)
         })
     }
 
@@ -102,6 +122,50 @@ impl Context {
     /// Now, for statuses.
     pub(crate) fn now(&self) -> Time {
         Time(Timestamp::now())
+    }
+
+    /// How long a broker has stored exactly as many messages as it has now; none when it does not say how many. `uid` is whom it is
+    /// asked for.
+    pub(crate) async fn quiet_for(
+        &self,
+        admin: &Admin,
+        broker: &str,
+        uid: &str,
+    ) -> Result<Option<SignedDuration>, rmq_client::Error> {
+        let info = admin.runtime_info(broker).await?;
+        let stored = info.get("putMessageTimesTotal");
+        let Some(stored) = stored.and_then(|stored| stored.parse().ok()) else {
+            return Ok(None);
+        };
+        let now = Timestamp::now();
+        let mut quiet = self.quiet.lock();
+        let seen = quiet.entry(uid.to_owned()).or_insert((stored, now));
+        if seen.0 != stored {
+            *seen = (stored, now);
+        }
+        Ok(Some(now.duration_since(seen.1)))
+    }
+
+    /// Writes what one look came to: conditions, events and figures, and the status when it is another than before.
+    pub(crate) async fn record<K, S>(
+        &self,
+        object: &K,
+        old: Option<&S>,
+        mut new: S,
+        verdict: &Verdict,
+    ) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+        S: Status,
+    {
+        let generation = object.meta().generation;
+        *new.observed_generation() = generation;
+        verdict.write(new.conditions_mut(), generation, &self.now());
+        tell(self, object, old.map(Status::conditions), verdict).await;
+        apply::status(self, object, old, &new).await
     }
 
     /// Tells people. A failure to do so is only logged.

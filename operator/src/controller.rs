@@ -195,32 +195,52 @@ where
     }
 }
 
-/// A watch of our children: the store, and the stream that fills it and wakes.
-fn children<K>(
-    client: &Client,
-    scope: Option<&String>,
-    selector: &str,
-) -> (
-    Store<K>,
-    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-)
-where
+/// Objects that can be watched.
+trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Watched for K where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + Debug
         + DeserializeOwned
         + Send
         + Sync
-        + 'static,
+        + 'static
 {
+}
+
+/// The store that a watch fills, and the stream of what it saw.
+fn stored<K: Watched>(
+    events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
+) -> (
+    Store<K>,
+    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+) {
     let (store, writer) = reflector::store();
-    let config = watcher::Config::default().labels(selector).page_size(PAGE);
-    let stream = watcher(api::<K>(client, scope), config)
-        .default_backoff()
-        .modify(strip)
-        .reflect(writer)
-        .touched_objects();
+    let stream = events.modify(strip).reflect(writer).touched_objects();
     (store, stream)
+}
+
+/// A watch of our children: the store, and the stream that fills it and wakes.
+fn children<K: Watched>(
+    client: &Client,
+    scope: Option<&String>,
+    selector: &str,
+) -> (
+    Store<K>,
+    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+) {
+    let config = watcher::Config::default().labels(selector).page_size(PAGE);
+    stored(watcher(api::<K>(client, scope), config).default_backoff())
 }
 
 /// What nobody reads takes half of the memory.
@@ -229,57 +249,32 @@ fn strip<K: ResourceExt>(object: &mut K) {
 }
 
 /// A watch of our own kinds. One object that is not what the definition says is told about and does not stop the others.
-fn own<K>(
+fn own<K: Watched>(
     client: &Client,
     scope: Option<&String>,
     recorder: &Recorder,
 ) -> (
     Store<K>,
     impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-{
-    let (store, writer) = reflector::store();
-    let all: Api<DeserializeGuard<K>> = match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+) {
+    let all = api::<DeserializeGuard<K>>(client, scope);
     let (client, recorder) = (client.clone(), recorder.clone());
-    let stream = watcher(all, watcher::Config::default().page_size(PAGE))
+    let events = watcher(all, watcher::Config::default().page_size(PAGE))
         .default_backoff()
         .filter_map(move |event| {
             let parsed = event
                 .map(|event| parse(event, &client, &recorder))
                 .transpose();
             future::ready(parsed)
-        })
-        .modify(strip)
-        .reflect(writer)
-        .touched_objects();
-    (store, stream)
+        });
+    stored(events)
 }
 
-fn parse<K>(
+fn parse<K: Watched>(
     event: watcher::Event<DeserializeGuard<K>>,
     client: &Client,
     recorder: &Recorder,
-) -> Option<watcher::Event<K>>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-{
+) -> Option<watcher::Event<K>> {
     use watcher::Event;
     let fine = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(object) => Some(object),
@@ -302,17 +297,12 @@ where
     }
 }
 
-async fn tell_invalid<K>(
+async fn tell_invalid<K: Watched>(
     metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
     error: String,
     client: Client,
     recorder: Recorder,
-) where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
+) {
     let name = metadata.name.clone().unwrap_or_default();
     let namespace = metadata.namespace.clone().unwrap_or_default();
     tracing::warn!(kind = %K::kind(&()), namespace, name, "is not what its definition says: {error}");
@@ -428,9 +418,7 @@ async fn look_after(
         .clone()
         .stream()
         .flat_map(move |(namespace, name)| {
-            let cluster = siblings.find(|group| {
-                group.name_any() == name && group.namespace().as_deref() == Some(&*namespace)
-            });
+            let cluster = siblings.get(&ObjectRef::new(&name).within(&namespace));
             let cluster = cluster.map(|group| group.spec.name_server_ref.name.clone());
             let waiting = refs_of(&siblings, &namespace, |group: &BrokerGroup| {
                 Some(&group.spec.name_server_ref.name) == cluster.as_ref()
@@ -670,9 +658,7 @@ fn settings_wakes<K: settings::Kind>(
         .clone()
         .stream()
         .flat_map(move |(namespace, name)| {
-            let group = groups.find(|group| {
-                group.name_any() == name && group.namespace().as_deref() == Some(&*namespace)
-            });
+            let group = groups.get(&ObjectRef::new(&name).within(&namespace));
             let cluster = group
                 .map(|group| group.spec.name_server_ref.name.clone())
                 .unwrap_or_default();
@@ -747,13 +733,26 @@ pub(crate) fn again(after: Duration) -> Action {
 }
 
 /// Look again some time: not all objects at once.
-pub(crate) fn next_look<K: Resource<DynamicType = ()>>(object: &K) -> Action {
+fn next_look<K: Resource<DynamicType = ()>>(object: &K) -> Action {
     use std::hash::{DefaultHasher, Hasher};
     let mut hasher = DefaultHasher::new();
     object.uid().unwrap_or_default().hash(&mut hasher);
     let spread = hasher.finish() % 400;
     // 240 s to 360 s.
     Action::requeue(LOOK_AGAIN * 4 / 5 + LOOK_AGAIN * u32::try_from(spread).unwrap_or(0) / 1_000)
+}
+
+/// When to look again at an object of this verdict: `soon`, unless nothing is to be waited for.
+pub(crate) fn next_after<K: Resource<DynamicType = ()>>(
+    object: &K,
+    verdict: &Verdict,
+    soon: Duration,
+) -> Action {
+    if verdict.progressing || verdict.stalled {
+        again(soon)
+    } else {
+        next_look(object)
+    }
 }
 
 /// An event when an object's reason is another one than before, and the figure of its condition.

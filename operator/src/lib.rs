@@ -12,6 +12,7 @@ mod conditions;
 mod context;
 mod controller;
 mod error;
+mod fetch;
 mod keys;
 mod lease;
 mod metrics;

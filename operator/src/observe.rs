@@ -31,6 +31,12 @@ pub(crate) fn missing_pods(set: Option<&StatefulSet>, wanted: i32) -> bool {
         .is_some_and(|status| status.replicas < wanted)
 }
 
+/// Whether a claim has no volume yet.
+pub(crate) fn is_pending(claim: &PersistentVolumeClaim) -> bool {
+    let status = claim.status.as_ref();
+    status.and_then(|status| status.phase.as_deref()) == Some("Pending")
+}
+
 /// Problems of these pods and claims.
 pub(crate) fn problems<'a>(
     pods: impl IntoIterator<Item = &'a Pod>,

@@ -1,6 +1,6 @@
 //! `cargo xtask cluster`: a real Kubernetes on this machine.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use rmq_lab::Lab;
@@ -82,10 +82,7 @@ fn up(nodes: u8) -> Result<(), String> {
 }
 
 fn tool(name: &str, args: &[String]) -> ExitCode {
-    let status: std::io::Result<std::process::ExitStatus> = {
-        let mut command: Command = Lab::running().tool(name);
-        command.args(args).status()
-    };
+    let status = Lab::running().tool(name).args(args).status();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -36,48 +36,6 @@ const TOOLS: &[Tool] = &[
         packages: &["python3", "python3-venv"],
         for_what: "the C++ client (in a Python package)",
     },
-    Tool {
-        program: "containerd",
-        version_args: &["--version"],
-        packages: &["containerd", "runc", "containernetworking-plugins"],
-        for_what: "nodes of Kubernetes",
-    },
-    Tool {
-        program: "iptables",
-        version_args: &["--version"],
-        packages: &["iptables"],
-        for_what: "nodes of Kubernetes",
-    },
-    Tool {
-        program: "nft",
-        version_args: &["--version"],
-        packages: &["nftables"],
-        for_what: "nodes of Kubernetes",
-    },
-    Tool {
-        program: "ip",
-        version_args: &["-V"],
-        packages: &["iproute2"],
-        for_what: "nodes of Kubernetes",
-    },
-    Tool {
-        program: "openssl",
-        version_args: &["version"],
-        packages: &["openssl"],
-        for_what: "certificates of Kubernetes",
-    },
-    Tool {
-        program: "curl",
-        version_args: &["--version"],
-        packages: &["curl"],
-        for_what: "starting Kubernetes",
-    },
-    Tool {
-        program: "ps",
-        version_args: &["--version"],
-        packages: &["procps"],
-        for_what: "starting Kubernetes",
-    },
 ];
 
 fn runs(program: &str, args: &[&str]) -> bool {
@@ -114,7 +72,8 @@ pub(crate) fn ensure(install: bool) {
         .iter()
         .filter(|tool| !runs(tool.program, tool.version_args))
         .collect();
-    if missing.is_empty() {
+    let of_kubernetes = rmq_lab::missing_packages();
+    if missing.is_empty() && of_kubernetes.is_empty() {
         if install {
             ensure_go();
         }
@@ -122,6 +81,9 @@ pub(crate) fn ensure(install: bool) {
     }
     for tool in &missing {
         println!("missing: {} for {}", tool.program, tool.for_what);
+    }
+    for package in &of_kubernetes {
+        println!("missing: {package} for nodes of Kubernetes");
     }
     if !install {
         println!(
@@ -141,6 +103,7 @@ pub(crate) fn ensure(install: bool) {
         .iter()
         .flat_map(|tool| tool.packages)
         .copied()
+        .chain(of_kubernetes)
         .collect();
     println!("installing Debian packages: {}", packages.join(" "));
     let apt = |args: &[&str]| {

@@ -18,6 +18,18 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("/usr/bin/ps", "procps"),
 ];
 
+/// Debian packages that a cluster needs and this machine does not have.
+#[must_use]
+pub fn missing_packages() -> Vec<&'static str> {
+    let is_there = |program: &str| {
+        // Where /bin and /sbin are folders of their own.
+        let without_usr = program.trim_start_matches("/usr");
+        Path::new(program).exists() || Path::new(without_usr).exists()
+    };
+    let missing = PROGRAMS.iter().filter(|(program, _)| !is_there(program));
+    missing.map(|(_, package)| *package).collect()
+}
+
 /// What this machine lacks for a cluster; none when it has all.
 #[must_use]
 pub fn missing() -> Option<String> {
@@ -31,14 +43,7 @@ pub fn missing() -> Option<String> {
     if !Path::new("/sys/fs/cgroup/cpu").is_dir() {
         return Some("nodes need cgroup v1 (/sys/fs/cgroup/cpu)".to_owned());
     }
-    let packages: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| {
-            !Path::new(program).exists()
-                && !Path::new(&format!("/{}", program.trim_start_matches("/usr"))).exists()
-        })
-        .map(|(_, package)| *package)
-        .collect();
+    let packages = missing_packages();
     if !packages.is_empty() {
         return Some(format!(
             "Debian packages are missing: {}",

@@ -9,7 +9,7 @@ mod cluster;
 pub mod oci;
 
 pub use binaries::{build, key};
-pub use cluster::{Lab, missing};
+pub use cluster::{Lab, missing, missing_packages};
 
 use std::path::PathBuf;
 

@@ -15,16 +15,8 @@ use rmq_crds::{BrokerGroup, DeletionPolicy, ExternalType, Flush, Scalar};
 
 use crate::annotations;
 use crate::build::names::{self, Labels};
-use crate::build::{Children, external, hash, headless, metadata, pod};
+use crate::build::{Advertised, Children, external, hash, headless, metadata, pod};
 use crate::yaml;
-
-/// Host and port that clients are told, where they are not the pod's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Advertised {
-    /// None: the address of the node that the pod runs on.
-    pub(crate) host: Option<String>,
-    pub(crate) port: i32,
-}
 
 /// `advertised` is what is known of the external listener; without it the Services alone are made.
 pub(crate) fn build(

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt};
 use rmq_client::Client;
 use rmq_client::protocol::bodies::TopicStatsTable;
 use rmq_crds::{BrokerGroup, DrainStatus, NameServer};
@@ -16,14 +15,15 @@ use crate::apply;
 use crate::build::names;
 use crate::conditions::Verdict;
 use crate::context::Context;
-use crate::controller::{again, tell};
+use crate::controller::again;
 use crate::error::Error;
+use crate::fetch::is_terminating;
 use crate::settings::is_gone;
+
+use super::rollout::QUIET;
 
 /// How often the lag is looked at.
 const LOOK: Duration = Duration::from_secs(3);
-/// Nothing was sent for this long: producers are gone.
-const QUIET: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 /// `brokerPermission` of a broker that refuses messages.
 const READ: &str = "4";
 /// Groups that a status names.
@@ -34,11 +34,7 @@ pub(super) async fn reconcile(
     name_server: Option<&NameServer>,
     context: &Context,
 ) -> Result<Action, Error> {
-    let is_ours = object
-        .finalizers()
-        .iter()
-        .any(|name| name == names::FINALIZER);
-    if !is_ours {
+    if !apply::is_held(object) {
         return Ok(Action::await_change());
     }
     let namespace = object.namespace().unwrap_or_default();
@@ -49,11 +45,7 @@ pub(super) async fn reconcile(
     let Some(name_server) = name_server else {
         return end(object, context).await;
     };
-    let addresses = names::name_server_addresses(
-        &name_server.name_any(),
-        &namespace,
-        name_server.spec.replicas,
-    );
+    let addresses = names::name_server_addresses(name_server);
     let mut status = object.status.clone().unwrap_or_default();
     let now = Timestamp::now();
     let since = status
@@ -75,24 +67,15 @@ pub(super) async fn reconcile(
             )
             .await;
     }
-    let client = context.clusters.client(&addresses).await;
-    let long =
-        jiff::SignedDuration::from_secs(object.spec.update_strategy.quiesce_timeout_seconds.into());
-    let closed = match &client {
-        Ok(client) => close(client, object, waited >= long, context)
-            .await
-            .map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+    let quiesce = object.spec.update_strategy.quiesce_timeout_seconds;
+    let long_enough = waited >= jiff::SignedDuration::from_secs(quiesce.into());
+    let left = async {
+        let client = context.clusters.client(&addresses).await?;
+        let closed = close(&client, object, long_enough, context).await?;
+        let (messages, groups) = left(&client, object.broker_name()).await?;
+        Ok::<_, Error>((messages, groups, closed))
     };
-    let left = match (&client, closed) {
-        (Ok(client), Ok(closed)) => left(client, object.broker_name())
-            .await
-            .map(|(messages, groups)| (messages, groups, closed))
-            .map_err(|error| error.to_string()),
-        (_, Err(error)) => Err(error),
-        (Err(error), _) => Err(error.to_string()),
-    };
-    let (messages, groups, problem) = match left {
+    let (messages, groups, problem) = match left.await {
         Ok((0, _, true)) => {
             context
                 .note(object, "Drained", "all messages were consumed")
@@ -133,21 +116,9 @@ pub(super) async fn reconcile(
         groups,
     });
     status.rollout = None;
-    status.observed_generation = object.metadata.generation;
     let verdict = Verdict::progressing("Draining", message);
-    verdict.write(
-        &mut status.conditions,
-        object.metadata.generation,
-        &context.now(),
-    );
-    tell(
-        context,
-        object,
-        object.status.as_ref().map(|status| &*status.conditions),
-        &verdict,
-    )
-    .await;
-    apply::status(context, object, object.status.as_ref(), &status).await?;
+    let old = object.status.as_ref();
+    context.record(object, old, status, &verdict).await?;
     Ok(again(LOOK))
 }
 
@@ -177,18 +148,6 @@ async fn released(
     (!ever_served).then_some("it never had a broker")
 }
 
-/// Whether the whole namespace is being deleted: nothing of it may hold that up.
-pub(crate) async fn is_terminating(context: &Context, namespace: &str) -> bool {
-    let api: Api<Namespace> = Api::all(context.client.clone());
-    match api.get_opt(namespace).await {
-        Ok(found) => found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()),
-        Err(error) => {
-            tracing::warn!(namespace, "cannot look at the namespace: {error}");
-            false
-        }
-    }
-}
-
 /// Takes the broker out of the routes, and makes it refuse messages as soon as producers are gone, or had time to go. True when it
 /// refused them before: nothing was acknowledged since.
 async fn close(
@@ -207,20 +166,9 @@ async fn close(
     {
         return Ok(true);
     }
-    let info = admin.runtime_info(broker).await?;
-    let stored = info.get("putMessageTimesTotal");
-    let stored: u64 = stored.and_then(|stored| stored.parse().ok()).unwrap_or(0);
-    let now = Timestamp::now();
-    let is_quiet = {
-        let mut quiet = context.quiet.lock();
-        let seen = quiet
-            .entry(object.uid().unwrap_or_default())
-            .or_insert((stored, now));
-        if seen.0 != stored {
-            *seen = (stored, now);
-        }
-        now.duration_since(seen.1) >= QUIET
-    };
+    let uid = object.uid().unwrap_or_default();
+    let quiet = context.quiet_for(&admin, broker, &uid).await?;
+    let is_quiet = quiet.is_some_and(|quiet| quiet >= QUIET);
     if is_quiet || long_enough {
         admin
             .update_broker_config(broker, &[("brokerPermission", READ)])

@@ -1,33 +1,29 @@
 //! `BrokerGroup`: brokers with volumes and stable names, restarted one by one, removed when they are empty.
 
 mod build;
-pub(crate) mod drain;
+mod drain;
 mod rollout;
 mod validate;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
-use rmq_crds::{
-    BrokerGroup, BrokerGroupStatus, ExternalListener, ExternalType, NameServer, Rollout,
-    RolloutStep,
-};
+use rmq_crds::{BrokerGroup, BrokerGroupStatus, NameServer, Rollout, RolloutStep};
 
 use crate::annotations;
 use crate::apply;
-use crate::build::names;
+use crate::build::{Advertised, advertised, names};
 use crate::conditions::Verdict;
 use crate::context::Context;
-use crate::controller::{again, next_look, tell};
+use crate::controller::{again, next_after};
 use crate::error::Error;
+use crate::fetch::{self, age};
 use crate::observe;
-use build::Advertised;
 use rollout::{PodView, Situation, Step};
 
 /// A restart that was begun shows in the cache of statuses after this long at the latest.
@@ -48,18 +44,14 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
     status.cluster_name = Some(object.cluster_name().to_owned());
     status.drain = None;
     if annotations::is(object, annotations::PAUSED, "true") {
-        let verdict = Verdict::left_alone(
-            "Paused",
-            format!("annotation {} is set", annotations::PAUSED),
-        );
-        return write(context, object, status, &verdict).await;
+        return write(context, object, status, &Verdict::paused()).await;
     }
     let groups = stores.groups_of(&namespace, &object.spec.name_server_ref.name);
     let same_name = groups.iter().find(|other| {
         other.name_any() != object.name_any()
             && other.broker_name() == object.broker_name()
             && other.cluster_name() == object.cluster_name()
-            && older(&other.metadata, &object.metadata)
+            && age(&***other) < age(object)
     });
     let same_name = same_name.map(|other| other.name_any());
     if let Err(verdict) = validate::validate(object, name_server.as_deref(), same_name.as_deref()) {
@@ -103,10 +95,7 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
         &namespace,
         &names::selector(names::BROKER, &object.name_any()),
     );
-    let prefix = format!("data-{workload}-");
-    let claims = stores.claims.state_filter(|claim| {
-        claim.namespace().as_deref() == Some(&*namespace) && claim.name_any().starts_with(&prefix)
-    });
+    let claims = stores.claims_of(&namespace, &workload);
     status.replicas = i32::try_from(pods.len()).unwrap_or(i32::MAX);
     let ready = pods.iter().filter(|pod| observe::is_ready(pod)).count();
     status.ready_replicas = i32::try_from(ready).unwrap_or(i32::MAX);
@@ -128,11 +117,12 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
     )
     .await?;
     let claims: Vec<&PersistentVolumeClaim> = claims.iter().map(|claim| &**claim).collect();
-    let missing =
-        match observe::missing_pods(set.as_deref(), object.spec.replicas) || has_pending(&claims) {
-            true => why_missing(context, &namespace, &workload, &claims).await,
-            false => None,
-        };
+    let missing = match observe::missing_pods(set.as_deref(), object.spec.replicas)
+        || claims.iter().any(|claim| observe::is_pending(claim))
+    {
+        true => fetch::why_missing(context, &namespace, &workload, &claims).await,
+        false => None,
+    };
     let problem = observe::problems(pods.iter().map(|pod| &**pod), claims.iter().copied())
         .into_iter()
         .next();
@@ -143,55 +133,6 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
         Rolled::Idle | Rolled::Waits(_) => action,
         Rolled::GoesOn(_) => again(SOON),
     })
-}
-
-/// The first made is the one that counts.
-fn older(
-    one: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    other: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> bool {
-    let key = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-        (
-            meta.creation_timestamp.as_ref().map(|time| time.0),
-            meta.name.clone(),
-        )
-    };
-    key(one) < key(other)
-}
-
-/// What is told to clients instead of the pod's own name, once it is known.
-pub(crate) fn advertised(
-    listener: &ExternalListener,
-    service: Option<&Service>,
-) -> Option<Advertised> {
-    let host = listener.advertised_host.clone();
-    match listener.type_ {
-        ExternalType::HostPort => Some(Advertised {
-            host,
-            port: listener.host_port?,
-        }),
-        ExternalType::NodePort => {
-            let port = service?.spec.as_ref()?.ports.as_ref()?.first()?.node_port?;
-            Some(Advertised { host, port })
-        }
-        ExternalType::LoadBalancer => {
-            let service = service?;
-            let port = service.spec.as_ref()?.ports.as_ref()?.first()?.port;
-            let ingress = service
-                .status
-                .as_ref()?
-                .load_balancer
-                .as_ref()?
-                .ingress
-                .as_ref()?
-                .first()?;
-            let given = ingress.hostname.clone().or_else(|| ingress.ip.clone());
-            Some(Advertised {
-                host: Some(host.or(given)?),
-                port,
-            })
-        }
-    }
 }
 
 fn address(
@@ -248,11 +189,7 @@ async fn roll(
         });
     };
     let cluster = format!("{namespace}/{}", name_server.name_any());
-    let addresses = names::name_server_addresses(
-        &name_server.name_any(),
-        &namespace,
-        name_server.spec.replicas,
-    );
+    let addresses = names::name_server_addresses(name_server);
     let others: Vec<&BrokerGroup> = groups
         .iter()
         .map(|group| &**group)
@@ -263,12 +200,11 @@ async fn roll(
         let pods = context.stores.pods_of(&namespace, &selector);
         !pods.is_empty() && pods.iter().all(|pod| observe::is_ready(pod))
     };
-    let busy = others.iter().find(|group| {
-        group
-            .status
-            .as_ref()
-            .is_some_and(|status| status.rollout.is_some())
-    });
+    let restarts = |group: &BrokerGroup| {
+        let status = group.status.as_ref();
+        status.is_some_and(|status| status.rollout.is_some())
+    };
+    let busy = others.iter().find(|group| restarts(group));
     let down = others
         .iter()
         .find(|group| group.metadata.deletion_timestamp.is_none() && !is_up(group));
@@ -276,13 +212,9 @@ async fn roll(
         let mut turns = context.turns.lock();
         // What the statuses do not show by now was not begun, or is over: its group is gone, paused or corrected.
         let is_stale = |(holder, since): &(String, Timestamp)| {
-            let begun = groups.iter().any(|group| {
-                group.name_any() == *holder
-                    && group
-                        .status
-                        .as_ref()
-                        .is_some_and(|status| status.rollout.is_some())
-            });
+            let begun = groups
+                .iter()
+                .any(|group| group.name_any() == *holder && restarts(group));
             !begun && Timestamp::now().duration_since(*since).as_secs() >= TURN_SECONDS
         };
         if turns.get(&cluster).is_some_and(is_stale) {
@@ -422,73 +354,14 @@ async fn quiet_for(
     broker: &str,
     rollout: &Rollout,
     context: &Context,
-) -> Option<Duration> {
+) -> Option<SignedDuration> {
     let client = context.clusters.client(addresses).await.ok()?;
     let admin = client.admin();
     if let Err(error) = admin.stop_writes(broker).await {
         tracing::warn!(broker, "cannot take the broker out of the routes: {error}");
     }
-    let info = admin.runtime_info(broker).await.ok()?;
-    let stored: u64 = info.get("putMessageTimesTotal")?.parse().ok()?;
-    let now = Timestamp::now();
-    let mut quiet = context.quiet.lock();
-    let (seen, since) = quiet
-        .entry(rollout.pod_uid.clone())
-        .or_insert((stored, now));
-    if *seen != stored {
-        (*seen, *since) = (stored, now);
-    }
-    now.duration_since(*since).try_into().ok()
-}
-
-fn has_pending(claims: &[&PersistentVolumeClaim]) -> bool {
-    claims.iter().any(|claim| {
-        claim
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref())
-            == Some("Pending")
-    })
-}
-
-/// What events say about pods that are not made and volumes that are not there.
-pub(crate) async fn why_missing(
-    context: &Context,
-    namespace: &str,
-    workload: &str,
-    claims: &[&PersistentVolumeClaim],
-) -> Option<observe::Problem> {
-    let api: Api<Event> = Api::namespaced(context.client.clone(), namespace);
-    let pending = claims.iter().filter(|claim| {
-        claim
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref())
-            == Some("Pending")
-    });
-    let names = pending
-        .map(|claim| ("PersistentVolumeClaim", claim.name_any()))
-        .chain([("StatefulSet", workload.to_owned())]);
-    for (kind, name) in names {
-        let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
-        let events = api
-            .list(&ListParams::default().fields(&fields).limit(50))
-            .await
-            .ok()?;
-        let warnings = events.items.into_iter().map(|event| observe::Warning {
-            reason: event.reason.unwrap_or_default(),
-            message: event.message.unwrap_or_default(),
-            at: event
-                .last_timestamp
-                .map(|time| time.0)
-                .or(event.event_time.map(|time| time.0)),
-        });
-        let found = observe::of_events(&format!("{kind} {name}"), warnings.collect());
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
+    let quiet = context.quiet_for(&admin, broker, &rollout.pod_uid);
+    quiet.await.ok().flatten()
 }
 
 fn resizing(
@@ -576,32 +449,18 @@ fn judge(
 async fn write(
     context: &Context,
     object: &BrokerGroup,
-    mut status: BrokerGroupStatus,
+    status: BrokerGroupStatus,
     verdict: &Verdict,
 ) -> Result<Action, Error> {
-    status.observed_generation = object.metadata.generation;
-    verdict.write(
-        &mut status.conditions,
-        object.metadata.generation,
-        &context.now(),
-    );
-    tell(
-        context,
-        object,
-        object.status.as_ref().map(|status| &*status.conditions),
-        verdict,
-    )
-    .await;
-    apply::status(context, object, object.status.as_ref(), &status).await?;
-    Ok(if verdict.progressing || verdict.stalled {
-        again(Duration::from_secs(15))
-    } else {
-        next_look(object)
-    })
+    let old = object.status.as_ref();
+    context.record(object, old, status, verdict).await?;
+    Ok(next_after(object, verdict, Duration::from_secs(15)))
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Service;
+
     use super::*;
 
     #[test]
@@ -611,12 +470,7 @@ mod tests {
             "broker-group-full",
             "broker-group-node-port",
         ] {
-            let text = std::fs::read_to_string(format!(
-                "{}/tests/cases/{case}.yaml",
-                env!("CARGO_MANIFEST_DIR")
-            ))
-            .expect("the case is there");
-            let object: BrokerGroup = crate::yaml::read(&text).expect("it is a BrokerGroup");
+            let object: BrokerGroup = crate::yaml::case(case);
             let service: Service = serde_json::from_value(
                 serde_json::json!({"spec": {"ports": [{"port": 10911, "nodePort": 31000}]}}),
             )
@@ -636,12 +490,7 @@ mod tests {
 
     #[test]
     fn a_listener_without_its_address_makes_the_services_alone() {
-        let text = std::fs::read_to_string(format!(
-            "{}/tests/cases/broker-group-node-port.yaml",
-            env!("CARGO_MANIFEST_DIR")
-        ))
-        .expect("the case is there");
-        let object: BrokerGroup = crate::yaml::read(&text).expect("it is a BrokerGroup");
+        let object: BrokerGroup = crate::yaml::case("broker-group-node-port");
         let children = build::build(&object, "rmq:test", None);
         assert_eq!(children.services.len(), 2);
         assert!(children.stateful_sets.is_empty() && children.config_maps.is_empty());

@@ -4,14 +4,12 @@
 //! more; then its pod is deleted (Stopping); then the new pod is awaited (Starting) until every name server shows it. Each step is
 //! written into the status before it is begun.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rmq_crds::{Rollout, RolloutStep, UpdateStrategy, UpdateType};
 
 /// Nothing was sent for this long: producers are gone.
-const QUIET: Duration = Duration::from_secs(5);
+pub(super) const QUIET: SignedDuration = SignedDuration::from_secs(5);
 
 /// A pod of the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub(crate) struct Situation<'a> {
     /// Whether another group of the cluster can take the messages meanwhile.
     pub(crate) others_serve: bool,
     /// How long nothing was sent to the broker.
-    pub(crate) quiet: Option<Duration>,
+    pub(crate) quiet: Option<SignedDuration>,
     /// Name servers that do not show the new broker.
     pub(crate) missing_at: &'a [String],
 }
@@ -78,17 +76,12 @@ pub(crate) fn next(situation: &Situation<'_>) -> Step {
     let is_old = pod.is_some_and(|pod| pod.uid == rollout.pod_uid);
     match rollout.step {
         RolloutStep::Quiescing => match pod {
-            // Somebody else deleted it, or the change was taken back.
-            Some(pod) if !is_old => {
-                let _ = pod;
-                enter(RolloutStep::Starting)
-            }
-            None => enter(RolloutStep::Starting),
-            Some(pod) if pod.current => Step::Finish,
-            Some(pod) => {
+            // The change was taken back.
+            Some(pod) if is_old && pod.current => Step::Finish,
+            Some(pod) if is_old => {
                 let limit = u64::try_from(situation.strategy.quiesce_timeout_seconds).unwrap_or(0);
                 let waited = situation.now.duration_since(rollout.since.0);
-                let is_over = waited >= jiff::SignedDuration::from_secs(limit.cast_signed());
+                let is_over = waited >= SignedDuration::from_secs(limit.cast_signed());
                 let is_quiet = situation.quiet.is_some_and(|quiet| quiet >= QUIET);
                 if is_quiet || is_over || !pod.ready || !situation.others_serve {
                     enter(RolloutStep::Stopping)
@@ -96,6 +89,8 @@ pub(crate) fn next(situation: &Situation<'_>) -> Step {
                     Step::Quiesce
                 }
             }
+            // Somebody else deleted it.
+            _ => enter(RolloutStep::Starting),
         },
         RolloutStep::Stopping => match pod {
             Some(pod) if is_old && !pod.terminating => Step::Delete {
@@ -230,7 +225,7 @@ mod tests {
         let quiescing = rollout(RolloutStep::Quiescing);
         let mut now = situation(&old, Some(&quiescing));
         assert_eq!(next(&now), Step::Quiesce);
-        now.quiet = Some(Duration::from_secs(6));
+        now.quiet = Some(SignedDuration::from_secs(6));
         assert_eq!(entered(&next(&now)), Some(RolloutStep::Stopping));
         now.quiet = None;
         now.now = at(130);

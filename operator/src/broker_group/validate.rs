@@ -34,13 +34,7 @@ pub(crate) fn validate(
         ));
     }
     if name_server.is_none() {
-        return Err(Verdict::stalled(
-            "NameServerNotFound",
-            format!(
-                "spec.nameServerRef.name: there is no NameServer {} in this namespace; make it, or correct the name",
-                object.spec.name_server_ref.name
-            ),
-        ));
+        return Err(Verdict::no_name_server(&object.spec.name_server_ref.name));
     }
     Ok(())
 }

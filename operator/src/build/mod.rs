@@ -122,6 +122,43 @@ pub(crate) fn external(
     })
 }
 
+/// Host and port that clients are told, where they are not the pod's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Advertised {
+    /// None: the address of the node that the pod runs on.
+    pub(crate) host: Option<String>,
+    pub(crate) port: i32,
+}
+
+/// What is told to clients instead of the pod's own name, once it is known.
+pub(crate) fn advertised(
+    listener: &ExternalListener,
+    service: Option<&Service>,
+) -> Option<Advertised> {
+    let host = listener.advertised_host.clone();
+    match listener.type_ {
+        ExternalType::HostPort => Some(Advertised {
+            host,
+            port: listener.host_port?,
+        }),
+        ExternalType::NodePort => {
+            let port = service?.spec.as_ref()?.ports.as_ref()?.first()?.node_port?;
+            Some(Advertised { host, port })
+        }
+        ExternalType::LoadBalancer => {
+            let service = service?;
+            let port = service.spec.as_ref()?.ports.as_ref()?.first()?.port;
+            let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
+            let ingress = balancer.ingress.as_ref()?.first()?;
+            let given = ingress.hostname.clone().or_else(|| ingress.ip.clone());
+            Some(Advertised {
+                host: Some(host.or(given)?),
+                port,
+            })
+        }
+    }
+}
+
 /// At most one of these pods may be taken away at a time by people who drain nodes.
 pub(crate) fn one_at_a_time(metadata: ObjectMeta, selector: &Labels) -> PodDisruptionBudget {
     PodDisruptionBudget {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use kube::ResourceExt;
+use rmq_crds::NameServer;
+
 /// Labels of an object.
 pub(crate) type Labels = BTreeMap<String, String>;
 
@@ -47,6 +50,11 @@ pub(crate) fn brokers(object: &str) -> String {
     format!("{object}-broker")
 }
 
+/// What the names of a workload's volume claims begin with.
+pub(crate) fn claims(workload: &str) -> String {
+    format!("data-{workload}-")
+}
+
 /// The Service of the external listener.
 pub(crate) fn external(workload: &str) -> String {
     format!("{workload}-external")
@@ -68,10 +76,11 @@ pub(crate) fn name_servers_host(object: &str, namespace: &str) -> String {
 }
 
 /// Each name server with its port, as clients take it.
-pub(crate) fn name_server_addresses(object: &str, namespace: &str, replicas: i32) -> Vec<String> {
-    let workload = name_servers(object);
-    let host_of = |index| host(&pod(&workload, index), &workload, namespace);
-    (0..replicas)
+pub(crate) fn name_server_addresses(object: &NameServer) -> Vec<String> {
+    let workload = name_servers(&object.name_any());
+    let namespace = object.namespace().unwrap_or_default();
+    let host_of = |index| host(&pod(&workload, index), &workload, &namespace);
+    (0..object.spec.replicas)
         .map(|index| format!("{}:{NAME_SERVER_PORT}", host_of(index)))
         .collect()
 }

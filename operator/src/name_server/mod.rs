@@ -13,11 +13,12 @@ use rmq_crds::{ExternalType, NameServer, NameServerStatus};
 
 use crate::annotations;
 use crate::apply;
-use crate::build::names;
+use crate::build::{advertised, names};
 use crate::conditions::Verdict;
 use crate::context::Context;
-use crate::controller::{again, next_look};
+use crate::controller::next_after;
 use crate::error::Error;
+use crate::fetch;
 use crate::keys;
 use crate::observe;
 
@@ -26,17 +27,13 @@ pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     if object.meta().deletion_timestamp.is_some() {
-        let addresses = names::name_server_addresses(&name, &namespace, object.spec.replicas);
+        let addresses = names::name_server_addresses(object);
         context.clusters.forget(&addresses).await;
         return Ok(Action::await_change());
     }
     let mut status = object.status.clone().unwrap_or_default();
     if annotations::is(object, annotations::PAUSED, "true") {
-        let verdict = Verdict::left_alone(
-            "Paused",
-            format!("annotation {} is set", annotations::PAUSED),
-        );
-        return write(context, object, status, &verdict).await;
+        return write(context, object, status, &Verdict::paused()).await;
     }
     let problems = keys::NAME_SERVER.problems("spec.config", &object.spec.config);
     if !problems.is_empty() {
@@ -56,12 +53,11 @@ pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<
         .services
         .get(&ObjectRef::new(&names::external(&workload)).within(&namespace));
     status.selector = Some(names::as_text(&selector));
-    status.addresses =
-        Some(names::name_server_addresses(&name, &namespace, object.spec.replicas).join(";"));
+    status.addresses = Some(names::name_server_addresses(object).join(";"));
     status.external_addresses =
         external_addresses(object, service.as_deref(), pods.iter().map(|pod| &**pod));
-    let missing = match crate::observe::missing_pods(set.as_deref(), object.spec.replicas) {
-        true => crate::broker_group::why_missing(context, &namespace, &workload, &[]).await,
+    let missing = match observe::missing_pods(set.as_deref(), object.spec.replicas) {
+        true => fetch::why_missing(context, &namespace, &workload, &[]).await,
         false => None,
     };
     let verdict = judge(
@@ -145,7 +141,7 @@ fn external_addresses<'a>(
             )
         }
         ExternalType::NodePort | ExternalType::LoadBalancer => {
-            let found = crate::broker_group::advertised(listener, service)?;
+            let found = advertised(listener, service)?;
             let host = found.host.or_else(|| pods.filter_map(node_of).min())?;
             Some(format!("{host}:{}", found.port))
         }
@@ -155,28 +151,12 @@ fn external_addresses<'a>(
 async fn write(
     context: &Context,
     object: &NameServer,
-    mut status: NameServerStatus,
+    status: NameServerStatus,
     verdict: &Verdict,
 ) -> Result<Action, Error> {
-    status.observed_generation = object.metadata.generation;
-    verdict.write(
-        &mut status.conditions,
-        object.metadata.generation,
-        &context.now(),
-    );
-    crate::controller::tell(
-        context,
-        object,
-        object.status.as_ref().map(|status| &*status.conditions),
-        verdict,
-    )
-    .await;
-    apply::status(context, object, object.status.as_ref(), &status).await?;
-    Ok(if verdict.progressing || verdict.stalled {
-        again(Duration::from_secs(30))
-    } else {
-        next_look(object)
-    })
+    let old = object.status.as_ref();
+    context.record(object, old, status, verdict).await?;
+    Ok(next_after(object, verdict, Duration::from_secs(30)))
 }
 
 #[cfg(test)]
@@ -186,12 +166,7 @@ mod tests {
     #[test]
     fn objects_of_a_name_server() {
         for case in ["name-server-small", "name-server-full"] {
-            let text = std::fs::read_to_string(format!(
-                "{}/tests/cases/{case}.yaml",
-                env!("CARGO_MANIFEST_DIR")
-            ))
-            .expect("the case is there");
-            let object: NameServer = crate::yaml::read(&text).expect("it is a NameServer");
+            let object: NameServer = crate::yaml::case(case);
             insta::assert_snapshot!(case, crate::yaml::write(&build::build(&object, "rmq:test")));
         }
     }

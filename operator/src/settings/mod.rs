@@ -9,21 +9,20 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use rmq_client::{Client, ErrorKind};
 use rmq_crds::{
-    Condition, DeletionPolicy, NameServer, NameServerRef, SubscriptionGroup,
-    SubscriptionGroupStatus, Topic, TopicStatus,
+    DeletionPolicy, NameServer, NameServerRef, SubscriptionGroup, SubscriptionGroupStatus, Topic,
+    TopicStatus,
 };
 use rmq_plan::{Action as Change, Settings};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::annotations;
 use crate::apply;
-use crate::broker_group::drain::is_terminating;
 use crate::build::names;
-use crate::conditions::Verdict;
+use crate::conditions::{Status, Verdict};
 use crate::context::Context;
-use crate::controller::{again, next_look, tell};
+use crate::controller::next_after;
 use crate::error::Error;
+use crate::fetch::{age, is_terminating};
 
 /// What both kinds have in common.
 pub(crate) trait Kind:
@@ -35,15 +34,13 @@ pub(crate) trait Kind:
     + Sync
     + 'static
 {
-    type Status: Serialize + PartialEq + Clone + Default + Send + Sync;
+    type Status: Status + Clone + Default + Send + Sync;
 
     fn settings(&self) -> Settings;
     fn name_server_ref(&self) -> Option<&NameServerRef>;
     fn broker_groups(&self) -> &[String];
     fn deletion_policy(&self) -> DeletionPolicy;
     fn status(&self) -> Option<&Self::Status>;
-    fn conditions(status: &Self::Status) -> &[Condition];
-    fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
     /// Writes what is the same for all verdicts.
     fn fill(&self, status: &mut Self::Status, brokers: Option<Vec<String>>);
     /// Objects that may want the same, this one among them.
@@ -78,16 +75,7 @@ impl Kind for Topic {
         self.status.as_ref()
     }
 
-    fn conditions(status: &TopicStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn conditions_mut(status: &mut TopicStatus) -> &mut Vec<Condition> {
-        &mut status.conditions
-    }
-
     fn fill(&self, status: &mut TopicStatus, brokers: Option<Vec<String>>) {
-        status.observed_generation = self.metadata.generation;
         status.topic_name = Some(self.topic_name().to_owned());
         if let Some(brokers) = brokers {
             status.broker_groups = brokers;
@@ -149,16 +137,7 @@ impl Kind for SubscriptionGroup {
         self.status.as_ref()
     }
 
-    fn conditions(status: &SubscriptionGroupStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn conditions_mut(status: &mut SubscriptionGroupStatus) -> &mut Vec<Condition> {
-        &mut status.conditions
-    }
-
     fn fill(&self, status: &mut SubscriptionGroupStatus, brokers: Option<Vec<String>>) {
-        status.observed_generation = self.metadata.generation;
         status.group_name = Some(self.group_name().to_owned());
         if let Some(brokers) = brokers {
             status.broker_groups = brokers;
@@ -195,11 +174,7 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
         return remove(object, name_server.as_deref().filter(|_| is_ours), context).await;
     }
     if annotations::is(object, annotations::PAUSED, "true") {
-        let verdict = Verdict::left_alone(
-            "Paused",
-            format!("annotation {} is set", annotations::PAUSED),
-        );
-        return write(context, object, None, &verdict).await;
+        return write(context, object, None, &Verdict::paused()).await;
     }
     if !is_managed {
         apply::finalizer(context, object, false).await?;
@@ -231,13 +206,7 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
         return write(context, object, None, &verdict).await;
     };
     let Some(name_server) = name_server else {
-        let verdict = Verdict::stalled(
-            "NameServerNotFound",
-            format!(
-                "spec.nameServerRef.name: there is no NameServer {} in this namespace; make it, or correct the name",
-                reference.name
-            ),
-        );
+        let verdict = Verdict::no_name_server(&reference.name);
         return write(context, object, None, &verdict).await;
     };
     apply::finalizer(
@@ -277,12 +246,7 @@ async fn bring<K: Kind>(
     name_server: &NameServer,
     context: &Context,
 ) -> Result<Vec<String>, Error> {
-    let namespace = object.namespace().unwrap_or_default();
-    let addresses = names::name_server_addresses(
-        &name_server.name_any(),
-        &namespace,
-        name_server.spec.replicas,
-    );
+    let addresses = names::name_server_addresses(name_server);
     let client = context.clusters.client(&addresses).await?;
     let info = client.cluster_info().await?;
     let is_up = |name: &String| {
@@ -351,22 +315,16 @@ async fn bring<K: Kind>(
 /// The older object that wants the same thing of the same cluster.
 fn conflict<K: Kind>(object: &K, context: &Context) -> Option<String> {
     let settings = object.settings();
-    let key = |object: &K| {
-        (
-            object.meta().creation_timestamp.as_ref().map(|time| time.0),
-            object.name_any(),
-        )
-    };
-    let own = key(object);
     let rivals = K::all(context).into_iter().filter(|other| {
         other.namespace() == object.namespace()
             && other.uid() != object.uid()
             && other.name_server_ref() == object.name_server_ref()
             && other.settings().name() == settings.name()
             && !annotations::is(&**other, annotations::MANAGED, "false")
-            && key(other) < own
+            && age(&**other) < age(object)
     });
-    rivals.map(|other| key(&other)).min().map(|(_, name)| name)
+    let oldest = rivals.map(|other| age(&*other)).min();
+    oldest.map(|(_, name)| name)
 }
 
 /// The object goes; what it stands for only when it says so, and never in the way of a namespace or cluster that goes.
@@ -375,11 +333,7 @@ async fn remove<K: Kind>(
     name_server: Option<&NameServer>,
     context: &Context,
 ) -> Result<Action, Error> {
-    if !object
-        .finalizers()
-        .iter()
-        .any(|name| name == names::FINALIZER)
-    {
+    if !apply::is_held(object) {
         return Ok(Action::await_change());
     }
     let namespace = object.namespace().unwrap_or_default();
@@ -388,11 +342,7 @@ async fn remove<K: Kind>(
         && let Some(name_server) = cluster
         && !is_terminating(context, &namespace).await
     {
-        let addresses = names::name_server_addresses(
-            &name_server.name_any(),
-            &namespace,
-            name_server.spec.replicas,
-        );
+        let addresses = names::name_server_addresses(name_server);
         let client = context.clusters.client(&addresses).await?;
         match object.delete(&client).await {
             Ok(Ok(())) => {
@@ -446,19 +396,10 @@ async fn write<K: Kind>(
 ) -> Result<Action, Error> {
     let mut status = object.status().cloned().unwrap_or_default();
     object.fill(&mut status, brokers);
-    verdict.write(
-        K::conditions_mut(&mut status),
-        object.meta().generation,
-        &context.now(),
-    );
-    tell(context, object, object.status().map(K::conditions), verdict).await;
-    apply::status(context, object, object.status(), &status).await?;
-    Ok(if verdict.progressing {
-        again(Duration::from_secs(5))
-    } else if verdict.stalled {
-        // A correction wakes it at once; this is for what changes at the brokers.
-        again(Duration::from_secs(30))
-    } else {
-        next_look(object)
-    })
+    context
+        .record(object, object.status(), status, verdict)
+        .await?;
+    // A correction wakes a stalled one at once; it is looked at for what changes at the brokers.
+    let soon = if verdict.stalled { 30 } else { 5 };
+    Ok(next_after(object, verdict, Duration::from_secs(soon)))
 }
