@@ -127,7 +127,8 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
         .into_iter()
         .next();
     resizing(&claims, &mut status, object, context);
-    let verdict = judge(object, &status, &rolled, problem.or(missing));
+    // A volume that is not made is why its pod has no node.
+    let verdict = judge(object, &status, &rolled, missing.or(problem));
     let action = write(context, object, status, &verdict).await?;
     Ok(match rolled {
         Rolled::Idle | Rolled::Waits(_) => action,
