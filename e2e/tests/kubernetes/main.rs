@@ -2,8 +2,15 @@
 //!
 //! One cluster for all tests, one test after the other; each has a namespace of its own with Pod Security `restricted` enforced.
 
+mod clients;
+mod install;
 mod load;
-mod scenarios;
+mod nodes;
+mod objects;
+mod pages;
+mod rolls;
+mod settings;
+mod sizes;
 mod world;
 
 use std::process::ExitCode;
@@ -11,6 +18,39 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Trial};
 use world::World;
+
+type Scenario = fn(&World) -> Result<(), String>;
+
+const ALL: &[(&str, Scenario)] = &[
+    ("installed_by_charts", install::charts),
+    ("pages_of_the_documentation", pages::run),
+    ("rules_of_the_schema", install::rules_of_the_schema),
+    ("rights_of_the_operator", install::rights_of_the_operator),
+    (
+        "java_and_rust_from_outside_and_inside",
+        clients::java_and_rust,
+    ),
+    (
+        "configuration_and_image_rolls_under_load",
+        rolls::configuration_and_image,
+    ),
+    ("pods_deleted_killed_and_evicted", nodes::pods_lost),
+    ("name_servers_scaled", sizes::name_servers),
+    ("topics_drift_conflict_and_deletion", settings::topics),
+    (
+        "a_group_added_and_drained_away",
+        sizes::group_added_and_drained,
+    ),
+    ("operator_killed_during_a_roll", rolls::operator_killed),
+    (
+        "api_server_restarted_during_a_roll",
+        rolls::api_server_restarted,
+    ),
+    ("bad_objects", objects::bad),
+    ("volumes_grow", sizes::volumes_grow),
+    ("a_node_lost_for_good", nodes::lost),
+    ("a_namespace_goes", objects::namespace_goes),
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -29,7 +69,7 @@ fn main() -> ExitCode {
         }
     }
     let world: Arc<OnceLock<Result<World, String>>> = Arc::default();
-    let trials = scenarios::ALL
+    let trials = ALL
         .iter()
         .map(|(name, run)| {
             let (world, missing) = (Arc::clone(&world), missing.clone());

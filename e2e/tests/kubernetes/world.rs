@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rmq_client::Client;
 use rmq_lab::Lab;
 
 /// The image that `cargo xtask images` writes.
@@ -241,4 +242,67 @@ spec:
   listeners: {{external: {{type: NodePort}}}}
 {more}"
     )
+}
+
+/// What must hold.
+pub(crate) fn demand(holds: bool, otherwise: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}
+
+/// A cluster of its own that serves.
+pub(crate) fn start(world: &World, namespace: &str) -> Result<(), String> {
+    world.namespace(namespace)?;
+    world.lab.apply(&cluster(namespace))?;
+    world.wait_ready(
+        namespace,
+        &[
+            "nameserver/main",
+            "brokergroup/a",
+            "brokergroup/b",
+            "topic/orders",
+            "subscriptiongroup/billing",
+        ],
+    )
+}
+
+/// The name servers as clients outside know them.
+pub(crate) fn outside(world: &World, namespace: &str) -> Result<String, String> {
+    world.wait_for(
+        namespace,
+        "nameserver/main",
+        ".status.externalAddresses",
+        |value| !value.is_empty(),
+    )
+}
+
+/// The pods of the brokers with their uids: others after a restart.
+pub(crate) fn pods_of_brokers(world: &World, namespace: &str) -> Result<String, String> {
+    let uids = world.kubectl(
+        namespace,
+        &[
+            "get",
+            "pods",
+            "-l",
+            "app.kubernetes.io/component=broker",
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name}={.metadata.uid} {end}",
+        ],
+    )?;
+    Ok(uids)
+}
+
+/// Asks brokers and name servers.
+pub(crate) fn admin<T>(
+    world: &World,
+    addresses: &str,
+    ask: impl AsyncFnOnce(&Client) -> Result<T, rmq_client::Error>,
+) -> Result<T, String> {
+    world.runtime.block_on(async {
+        let client = Client::connect(addresses)
+            .await
+            .map_err(|error| error.to_string())?;
+        let answer = ask(&client).await.map_err(|error| error.to_string());
+        client.shutdown().await;
+        answer
+    })
 }

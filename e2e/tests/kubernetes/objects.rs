@@ -1,0 +1,107 @@
+//! Objects that are wrong, and objects that go.
+
+use crate::load::Load;
+use crate::world::{NEXT_IMAGE, World, group, start};
+
+/// Each bad object says what is wrong and stops nobody else; corrected, it gets through.
+pub(crate) fn bad(world: &World) -> Result<(), String> {
+    world.namespace("bad")?;
+    let with = |name: &str, from: &str, to: &str| group("bad", name, "").replace(from, to);
+    let image = "spec:\n  image: {reference: \"ghcr.io/rmq-rs/rmq:nowhere\", pullPolicy: Never}\n";
+    let manifests = [
+        with("image", "spec:\n", image),
+        with("keys", "segmentBytes: 67108864", "segmentByte: 1, dataDir: /x"),
+        with("range", "segmentBytes: 67108864", "segmentBytes: 7"),
+        with("class", "{size: 1Gi,", "{size: 1Gi, storageClassName: nowhere,"),
+        with("large", "cpu: 50m", "cpu: \"500\""),
+        with("many", "spec:\n", "spec:\n  replicas: 3\n"),
+        with("lost", "nameServerRef: {name: main}", "nameServerRef: {name: other}"),
+        group("bad", "fine", ""),
+        "---\napiVersion: rmq.rs/v1alpha1\nkind: NameServer\nmetadata: {name: main, namespace: bad}\nspec: {replicas: 1}\n".to_owned(),
+    ];
+    world.lab.apply(&manifests.concat())?;
+    for (name, text) in [
+        ("image", "correct spec.image.reference"),
+        ("keys", "did you mean segmentBytes?"),
+        ("range", "segment size 7"),
+        ("class", "nowhere"),
+        ("large", "has no node"),
+        ("many", "ReplicationNotSupported"),
+        ("lost", "there is no NameServer other"),
+    ] {
+        world.wait_condition(
+            "bad",
+            &format!("brokergroup/{name}"),
+            "Stalled",
+            "True",
+            text,
+        )?;
+    }
+    world.wait_ready("bad", &["brokergroup/fine"])?;
+    // Corrected, they get through without any cleaning.
+    world.lab.apply(
+        &[
+            group("bad", "keys", ""),
+            group("bad", "range", ""),
+            group("bad", "large", ""),
+            group("bad", "many", ""),
+        ]
+        .concat(),
+    )?;
+    world.kubectl(
+        "bad",
+        &[
+            "patch",
+            "brokergroup",
+            "image",
+            "--type=merge",
+            "-p",
+            &format!(r#"{{"spec":{{"image":{{"reference":"{NEXT_IMAGE}"}}}}}}"#),
+        ],
+    )?;
+    world.wait_ready(
+        "bad",
+        &[
+            "brokergroup/keys",
+            "brokergroup/range",
+            "brokergroup/large",
+            "brokergroup/image",
+        ],
+    )?;
+    // A quota that is used up.
+    world.lab.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none, namespace: bad}\nspec: {hard: {pods: \"1\"}}\n")?;
+    world.lab.apply(&group("bad", "quota", ""))?;
+    world.wait_condition(
+        "bad",
+        "brokergroup/quota",
+        "Stalled",
+        "True",
+        "exceeded quota",
+    )?;
+    world.discard("bad")
+}
+
+/// A whole namespace goes at once, whatever is in it.
+pub(crate) fn namespace_goes(world: &World) -> Result<(), String> {
+    start(world, "gone")?;
+    let load = Load::start(world, "gone")?;
+    world.kubectl(
+        "gone",
+        &[
+            "patch",
+            "topic",
+            "orders",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"deletionPolicy":"Delete"}}"#,
+        ],
+    )?;
+    world.wait_for("gone", "topic/orders", ".metadata.finalizers", |value| {
+        value.contains("rmq.rs/cleanup")
+    })?;
+    load.finish(world)?;
+    world
+        .lab
+        .kubectl(&["delete", "namespace", "gone", "--timeout=60s"])
+        .map(drop)
+}

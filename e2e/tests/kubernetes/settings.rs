@@ -1,0 +1,123 @@
+//! Topics and subscription groups as objects.
+
+use std::time::Duration;
+
+use rmq_client::{Message, TopicSpec};
+
+use crate::world::{World, admin, demand, group, outside, start, until};
+
+/// Topics are as their objects say.
+pub(crate) fn topics(world: &World) -> Result<(), String> {
+    start(world, "topics")?;
+    let addresses = outside(world, "topics")?;
+    // Somebody changes it at the brokers; the next look puts it back.
+    admin(world, &addresses, async |client| {
+        client
+            .admin()
+            .create_topic(&TopicSpec::new("orders").queues(1))
+            .await
+    })?;
+    world.kubectl("topics", &["annotate", "topic", "orders", "look=now"])?;
+    until(Duration::from_secs(60), || {
+        let configs = admin(world, &addresses, async |client| {
+            client.admin().topic_config("orders").await
+        })?;
+        demand(
+            configs.len() == 2
+                && configs
+                    .iter()
+                    .all(|(_, config)| config.write_queue_nums == 4),
+            format!("{configs:?}"),
+        )
+    })?;
+    // Two objects for one topic.
+    world.lab.apply("apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: rival, namespace: topics}\nspec: {nameServerRef: {name: main}, topicName: orders, queues: 2}\n")?;
+    world.wait_condition(
+        "topics",
+        "topic/rival",
+        "Stalled",
+        "True",
+        "older object orders",
+    )?;
+    world.kubectl("topics", &["delete", "topic", "rival", "--timeout=30s"])?;
+    // A topic with messages is not deleted unless somebody says so.
+    world.lab.apply("apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: full, namespace: topics}\nspec: {nameServerRef: {name: main}, deletionPolicy: Delete}\n")?;
+    world.wait_ready("topics", &["topic/full"])?;
+    admin(world, &addresses, async |client| {
+        client
+            .wait_for_route("full", Duration::from_secs(30))
+            .await?;
+        client
+            .producer()
+            .send(Message::new("full", "precious"))
+            .await
+            .map(drop)
+    })?;
+    world.kubectl("topics", &["delete", "topic", "full", "--wait=false"])?;
+    world.wait_condition(
+        "topics",
+        "topic/full",
+        "Stalled",
+        "True",
+        "still holds 1 messages",
+    )?;
+    world.kubectl(
+        "topics",
+        &[
+            "patch",
+            "topic",
+            "full",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"deleteNonEmpty":true}}"#,
+        ],
+    )?;
+    world.kubectl(
+        "topics",
+        &["wait", "--for=delete", "topic/full", "--timeout=60s"],
+    )?;
+    until(Duration::from_secs(30), || {
+        let all = admin(world, &addresses, async |client| {
+            client.admin().topics().await
+        })?;
+        demand(
+            !all.iter().any(|topic| topic == "full"),
+            "the topic is still there",
+        )
+    })?;
+    // Handed back: the object goes, the topic stays.
+    world.kubectl(
+        "topics",
+        &["annotate", "topic", "orders", "rmq.rs/managed=false"],
+    )?;
+    world.wait_condition("topics", "topic/orders", "Ready", "Unknown", "Unmanaged")?;
+    world.kubectl("topics", &["delete", "topic", "orders", "--timeout=30s"])?;
+    let all = admin(world, &addresses, async |client| {
+        client.admin().topics().await
+    })?;
+    demand(
+        all.iter().any(|topic| topic == "orders"),
+        "the topic went with its object",
+    )?;
+    // A cluster that is made anew gets its settings again.
+    world.kubectl(
+        "topics",
+        &["delete", "brokergroup", "a", "b", "--timeout=60s"],
+    )?;
+    world.lab.apply(&format!(
+        "{}{}",
+        group("topics", "a", ""),
+        group("topics", "b", "")
+    ))?;
+    world.wait_ready("topics", &["brokergroup/a", "brokergroup/b"])?;
+    until(Duration::from_secs(60), || {
+        let groups = admin(world, &addresses, async |client| {
+            client.admin().groups().await
+        })?;
+        demand(
+            groups.iter().any(|group| group == "billing"),
+            format!("the new brokers know {groups:?}"),
+        )
+    })?;
+    world.discard("topics")
+}
