@@ -17,4 +17,4 @@ COPY --from=build /out/ /
 COPY --from=build --chown=10001:10001 /out/data /data
 USER 10001:10001
 ENV PATH=/usr/bin:/
-LABEL org.opencontainers.image.title=rmq org.opencontainers.image.licenses=Apache-2.0 org.opencontainers.image.source=https://github.com/rmq-rs/rmq
+LABEL org.opencontainers.image.title=rmq org.opencontainers.image.version=0.1.0 org.opencontainers.image.licenses=Apache-2.0 org.opencontainers.image.source=https://github.com/rmq-rs/rmq

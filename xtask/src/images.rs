@@ -1,10 +1,8 @@
 //! `cargo xtask images`: the container image as an OCI archive, without an engine.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use rmq_lab::oci::{File, Image};
+use rmq_lab::oci::{self, File, Image};
 
 use crate::test::{cargo, root, target_dir};
 
@@ -14,6 +12,19 @@ pub(crate) const NAME: &str = concat!("ghcr.io/rmq-rs/rmq:", env!("CARGO_PKG_VER
 const USER: u64 = 10_001;
 /// One image for all: together they are smaller than two images that share the C library only.
 const PROGRAMS: [&str; 4] = ["rmq-broker", "rmq-namesrv", "rmq-operator", "rmq-ctl"];
+
+const LABELS: [(&str, &str); 4] = [
+    ("org.opencontainers.image.title", "rmq"),
+    (
+        "org.opencontainers.image.version",
+        env!("CARGO_PKG_VERSION"),
+    ),
+    ("org.opencontainers.image.licenses", "Apache-2.0"),
+    (
+        "org.opencontainers.image.source",
+        "https://github.com/rmq-rs/rmq",
+    ),
+];
 
 /// Builds the programs and the archive; returns where it is.
 pub(crate) fn build() -> Result<PathBuf, String> {
@@ -30,109 +41,139 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     }
     let release = target_dir(&root).join("release");
     let archive = target_dir(&root).join("images/rmq.tar");
-    write(&release, &archive)?;
+    let digest = write(&release, &PROGRAMS, &archive)?;
+    let bytes = std::fs::metadata(&archive).map_or(0, |file| file.len());
+    println!(
+        "{NAME}: {} ({} MiB, {digest})",
+        archive.display(),
+        bytes >> 20
+    );
     Ok(archive)
 }
 
-/// The image of programs that are built already.
-fn write(release: &Path, archive: &Path) -> Result<(), String> {
-    let mut files: Vec<File> = ["etc", "etc/ssl", "etc/ssl/certs", "usr", "usr/bin"]
-        .into_iter()
-        .map(|path| File::folder(path, 0o755, 0))
-        .collect();
-    files.push(File::folder("tmp", 0o1777, 0));
-    files.push(File::folder("data", 0o755, USER));
-    files.push(File::text(
-        "etc/passwd",
-        format!("root:x:0:0:root:/:/\nrmq:x:{USER}:{USER}:rmq:/data:/\n"),
-    ));
-    files.push(File::text(
-        "etc/group",
-        format!("root:x:0:\nrmq:x:{USER}:\n"),
-    ));
-    files.push(File::text(
-        "etc/nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files dns\n",
-    ));
-    // Certificate authorities, for clients that use TLS.
-    if let Ok(authorities) = std::fs::read("/etc/ssl/certs/ca-certificates.crt") {
-        files.push(File::text("etc/ssl/certs/ca-certificates.crt", authorities));
-    }
-    let mut libraries = BTreeSet::new();
-    for program in PROGRAMS {
-        let path = release.join(program);
-        files.push(File::program(format!("usr/bin/{program}"), read(&path)?));
-        libraries.extend(libraries_of(&path)?);
-    }
-    let mut folders = BTreeSet::new();
-    for library in &libraries {
-        let mut folder = library.parent();
-        while let Some(path) = folder.filter(|path| path.parent().is_some()) {
-            folders.insert(path.to_owned());
-            folder = path.parent();
-        }
-    }
-    let inside = |path: &Path| path.to_string_lossy().trim_start_matches('/').to_owned();
-    for folder in folders {
-        let path = inside(&folder);
-        if !files.iter().any(|file| file.path == path) {
-            files.push(File::folder(path, 0o755, 0));
-        }
-    }
-    for library in libraries {
-        files.push(File::program(inside(&library), read(&library)?));
+/// Writes the image of programs that are built already; returns its digest.
+fn write(release: &Path, programs: &[&str], archive: &Path) -> Result<String, String> {
+    let paths: Vec<PathBuf> = programs.iter().map(|name| release.join(name)).collect();
+    let mut files = oci::surroundings(USER)?;
+    files.extend(oci::libraries(&paths)?);
+    for (name, path) in programs.iter().zip(&paths) {
+        let content =
+            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        files.push(File::program(format!("usr/bin/{name}"), content));
     }
     let image = Image {
         name: NAME.to_owned(),
         user: USER,
         entrypoint: Vec::new(),
         env: Vec::new(),
-        labels: [
-            ("org.opencontainers.image.title", "rmq"),
-            (
-                "org.opencontainers.image.version",
-                env!("CARGO_PKG_VERSION"),
-            ),
-            ("org.opencontainers.image.licenses", "Apache-2.0"),
-            (
-                "org.opencontainers.image.source",
-                "https://github.com/rmq-rs/rmq",
-            ),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec(),
+        labels: LABELS
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         files,
     };
     let folder = archive.parent().ok_or("an archive lies in a folder")?;
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let digest = image
+    image
         .write(archive)
-        .map_err(|error| format!("{}: {error}", archive.display()))?;
-    let bytes = std::fs::metadata(archive)
-        .map(|file| file.len())
-        .unwrap_or(0);
-    println!(
-        "{NAME}: {} ({} MiB, {digest})",
-        archive.display(),
-        bytes >> 20
-    );
-    Ok(())
+        .map_err(|error| format!("{}: {error}", archive.display()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Read;
 
-/// Shared libraries that a program loads, with the loader itself.
-fn libraries_of(program: &Path) -> Result<Vec<PathBuf>, String> {
-    let output = Command::new("ldd")
-        .arg(program)
-        .output()
-        .map_err(|error| format!("ldd: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let found = text
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-        .map(PathBuf::from);
-    Ok(found.collect())
+    use super::*;
+
+    fn entries(bytes: impl Read) -> BTreeMap<String, (tar::Header, Vec<u8>)> {
+        let mut all = BTreeMap::new();
+        for entry in tar::Archive::new(bytes).entries().expect("an archive") {
+            let mut entry = entry.expect("an entry");
+            let path = entry.path().expect("a path").display().to_string();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("content");
+            let header = entry.header().clone();
+            let path = path.trim_end_matches('/').to_owned();
+            assert!(all.insert(path, (header, content)).is_none(), "twice");
+        }
+        all
+    }
+
+    /// A program of this machine stands for ours: what surrounds it is the same.
+    #[test]
+    fn the_image_runs_without_root_and_is_the_same_each_time() {
+        let own = std::env::current_exe().expect("a path");
+        let name = own
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name");
+        let release = own.parent().expect("a folder");
+        let dir = std::env::temp_dir().join(format!("rmq-image-{}", std::process::id()));
+        let (one, other) = (dir.join("one.tar"), dir.join("other.tar"));
+        let digest = write(release, &[name], &one).expect("written");
+        assert_eq!(digest, write(release, &[name], &other).expect("written"));
+        let bytes = std::fs::read(&one).expect("read");
+        assert_eq!(bytes, std::fs::read(&other).expect("read"));
+        std::fs::remove_dir_all(&dir).expect("removed");
+
+        let blobs = entries(bytes.as_slice());
+        let blob = |digest: &serde_json::Value| {
+            let digest = digest.as_str().expect("a digest");
+            &blobs[&digest.replace("sha256:", "blobs/sha256/")].1
+        };
+        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).expect("JSON");
+        let manifest = json(blob(&digest.into()));
+        let config = json(blob(&manifest["config"]["digest"]));
+        assert_eq!(config["config"]["User"], "10001:10001");
+        for (label, value) in LABELS {
+            assert_eq!(config["config"]["Labels"][label], value);
+        }
+        let layer = blob(&manifest["layers"][0]["digest"]).as_slice();
+        let layer = entries(flate2::read::GzDecoder::new(layer));
+        for (path, (header, _)) in &layer {
+            let mode = header.mode().expect("a mode");
+            assert_eq!(header.mtime().expect("a time"), 0, "{path}");
+            assert_eq!(mode & 0o6000, 0, "{path} runs as its owner");
+            if path != "tmp" {
+                assert_eq!(mode & 0o022, 0, "{path} can be written by others");
+            }
+            if let Some((folder, _)) = path.rsplit_once('/') {
+                assert!(layer.contains_key(folder), "{path} has no folder");
+            }
+        }
+        let text = |path: &str| String::from_utf8_lossy(&layer[path].1).into_owned();
+        assert!(text("etc/passwd").contains("rmq:x:10001:10001:"));
+        assert!(text("etc/nsswitch.conf").contains("hosts: files dns"));
+        let authorities = text("etc/ssl/certs/ca-certificates.crt");
+        assert!(authorities.matches("BEGIN CERTIFICATE").count() > 50);
+        assert!(layer.contains_key(&format!("usr/bin/{name}")));
+        assert!(layer.keys().any(|path| path.contains("/libc.so")));
+        assert!(layer.keys().any(|path| path.contains("/ld-linux")));
+        assert!(!layer.keys().any(|path| path.ends_with("/sh")), "no shell");
+    }
+
+    #[test]
+    fn the_dockerfile_makes_the_same() {
+        let text = std::fs::read_to_string(root().join("Dockerfile")).expect("a Dockerfile");
+        for program in PROGRAMS {
+            assert!(text.contains(&format!("-p {program}")), "{program}: built");
+            let copied = format!("target/release/{program}");
+            assert!(text.contains(&copied), "{program}: copied");
+        }
+        for (label, value) in LABELS {
+            assert!(text.contains(&format!("{label}={value}")), "{label}");
+        }
+        assert!(text.contains(NAME), "the name");
+        assert!(text.contains(&format!("USER {USER}:{USER}")), "the user");
+        for file in oci::surroundings(USER).expect("certificates") {
+            let content = file.content.unwrap_or_default();
+            if file.path.ends_with("ca-certificates.crt") || content.is_empty() {
+                assert!(text.contains(&file.path), "{}", file.path);
+            } else {
+                let written = String::from_utf8_lossy(&content).replace('\n', "\\n");
+                let line = format!("printf '{written}' > /out/{}", file.path);
+                assert!(text.contains(&line), "{line}");
+            }
+        }
+    }
 }

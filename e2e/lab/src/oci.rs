@@ -1,7 +1,10 @@
 //! Container images as OCI archives, without an engine: one layer, the same bytes for the same input.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -56,6 +59,105 @@ impl File {
     }
 }
 
+/// Certificate authorities of this machine, and where programs look for them in an image.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A path of this machine as an image has it.
+fn inside(path: &Path) -> String {
+    path.to_string_lossy().trim_start_matches('/').to_owned()
+}
+
+/// What every image has besides its programs: the names of users, how names of hosts are looked up, certificate authorities, and
+/// `/tmp` and `/data` to write to, where a pod mounts something there.
+///
+/// # Errors
+/// Where this machine has no certificate authorities.
+pub fn surroundings(user: u64) -> Result<Vec<File>, String> {
+    let authorities = read(Path::new(AUTHORITIES)).map_err(|error| {
+        format!("{error}; Debian's package ca-certificates has the certificate authorities")
+    })?;
+    Ok(vec![
+        File::folder("tmp", 0o1777, 0),
+        File::folder("data", 0o755, user),
+        File::text(
+            "etc/passwd",
+            format!("root:x:0:0:root:/:/\nrmq:x:{user}:{user}:rmq:/data:/\n"),
+        ),
+        File::text("etc/group", format!("root:x:0:\nrmq:x:{user}:\n")),
+        File::text(
+            "etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files dns\n",
+        ),
+        File::text(inside(Path::new(AUTHORITIES)), authorities),
+    ])
+}
+
+/// The shared libraries that programs and libraries of this machine load, with the loader itself.
+///
+/// # Errors
+/// When `ldd` cannot tell, or a library is missing.
+pub fn libraries(of: &[PathBuf]) -> Result<Vec<File>, String> {
+    let mut found = BTreeSet::new();
+    for program in of {
+        let output = Command::new("ldd")
+            .arg(program)
+            .output()
+            .map_err(|error| format!("ldd: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() || text.contains("not found") {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("ldd {}: {text}{said}", program.display()));
+        }
+        let words = text.split_whitespace().filter(|word| word.starts_with('/'));
+        found.extend(words.map(|word| PathBuf::from(word.trim_end_matches(':'))));
+    }
+    let files = found.iter();
+    files
+        .map(|path| Ok(File::program(inside(path), read(path)?)))
+        .collect()
+}
+
+/// A folder of this machine with everything in it, at `path` of an image.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn tree(folder: &Path, path: &str) -> Result<Vec<File>, String> {
+    let failed = |error: io::Error| format!("{}: {error}", folder.display());
+    let mut files = vec![File::folder(path, 0o755, 0)];
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let from = entry.map_err(failed)?.path();
+        let name = from.file_name().unwrap_or_default().to_string_lossy();
+        let to = format!("{path}/{name}");
+        let about = std::fs::metadata(&from).map_err(failed)?;
+        if about.is_dir() {
+            files.extend(tree(&from, &to)?);
+        } else if about.permissions().mode() & 0o111 == 0 {
+            files.push(File::text(to, read(&from)?));
+        } else {
+            files.push(File::program(to, read(&from)?));
+        }
+    }
+    Ok(files)
+}
+
+/// Sorted, each path once, and every folder before what is in it.
+fn complete(files: &[File]) -> Vec<File> {
+    let mut all = BTreeMap::new();
+    for file in files {
+        let parents = file.path.match_indices('/').map(|(at, _)| &file.path[..at]);
+        for parent in parents {
+            all.entry(parent.to_owned())
+                .or_insert_with(|| File::folder(parent, 0o755, 0));
+        }
+    }
+    all.extend(files.iter().map(|file| (file.path.clone(), file.clone())));
+    all.into_values().collect()
+}
+
 /// An image for this machine's architecture.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
@@ -104,7 +206,7 @@ impl Image {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, to: &Path) -> io::Result<String> {
-        let layer = archive(&self.files)?;
+        let layer = archive(&complete(&self.files))?;
         let mut packed = GzEncoder::new(Vec::new(), Compression::new(6));
         packed.write_all(&layer)?;
         let packed = packed.finish()?;
