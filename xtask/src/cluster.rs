@@ -50,13 +50,13 @@ pub(crate) enum Power {
 pub(crate) fn run(what: Cluster) -> ExitCode {
     let done = match what {
         Cluster::Up { nodes } => up(nodes),
-        Cluster::Down => Lab::running().down(),
+        Cluster::Down => Lab::clear(),
         Cluster::Build => rmq_lab::build(),
         Cluster::Kubectl { args } => return tool("kubectl", &args),
         Cluster::Helm { args } => return tool("helm", &args),
         Cluster::Node { what, node } => match what {
-            Power::Kill => Lab::running().kill_node(node),
-            Power::Up => Lab::running().start_node(node),
+            Power::Kill => Lab::running().and_then(|lab| lab.kill_node(node)),
+            Power::Up => Lab::running().and_then(|lab| lab.start_node(node)),
         },
     };
     match done {
@@ -73,21 +73,26 @@ fn up(nodes: u8) -> Result<(), String> {
         return Err(missing);
     }
     let image = crate::images::build()?;
-    let mut lab = Lab::up(nodes, &[image])?;
-    lab.keep();
+    let lab = Lab::up(nodes, &[image])?;
     println!("{}", lab.kubectl(&["get", "nodes"])?);
     println!("export KUBECONFIG={}", lab.kubeconfig().display());
     println!("image: {}", crate::images::NAME);
-    Ok(())
+    lab.keep()
 }
 
 fn tool(name: &str, args: &[String]) -> ExitCode {
-    let status = Lab::running().tool(name).args(args).status();
+    let status = Lab::running().and_then(|lab| {
+        let status = lab.tool(name).args(args).status();
+        status.map_err(|error| format!("{name}: {error}"))
+    });
     match status {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        // As the tool itself would end.
+        Ok(status) => status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::FAILURE, ExitCode::from),
         Err(error) => {
-            eprintln!("error: {name}: {error}; is the cluster up? cargo xtask cluster up");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }

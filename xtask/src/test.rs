@@ -101,6 +101,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             "rmq-ctl",
             "-p",
             "rmq-operator",
+            // A user's program, for a pod.
+            "-p",
+            "first-service",
         ];
         runner.step("release binaries", &mut cargo(&root, &build));
         for fetch in fetches {

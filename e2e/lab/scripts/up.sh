@@ -1,10 +1,11 @@
 #!/bin/bash
-# up.sh [--control-plane-only]   env: NODES=1..3, BIN=dir with binaries
+# up.sh [--control-plane-only]   env: NODES=1..3, BIN=dir with binaries, OWNER=process whose end stops it all
 set -eu
 . "$(dirname "$0")/env.sh"; . "$SRC/lib.sh"; mkdir -p "$LAB"; cd "$LAB"
 T0=$(now)
 if [ -f $RUN/etcd.pid ] && alive $(cat $RUN/etcd.pid); then echo "already up; run down.sh first"; exit 1; fi
 mkdir -p $RUN $STATE $LOGS etc
+[ -z "${OWNER:-}" ] || $SRC/watch.sh start $OWNER
 $SRC/certs.sh >/dev/null 2>$LOGS/certs.log
 P=$LAB/etc/pki
 # --- bridge

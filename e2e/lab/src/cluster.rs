@@ -1,5 +1,7 @@
 //! The cluster: up, down, a node off and on, and the tools that talk to it.
 
+use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -58,16 +60,62 @@ pub fn missing() -> Option<String> {
 pub struct Lab {
     dir: PathBuf,
     stop: bool,
+    /// Held as long as this process may change what runs: another one that wants a cluster is told so.
+    _lock: Option<File>,
+}
+
+/// Takes the one place for a cluster on this machine.
+fn lock(dir: &Path) -> Result<File, String> {
+    let path = dir.join("lock");
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    // Not truncated: somebody else's number stands in it.
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let owner = std::fs::read_to_string(&path).unwrap_or_default();
+            return Err(format!(
+                "process {} uses the cluster of this machine, and there can be one only; wait until it ends",
+                owner.trim()
+            ));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).map_err(failed)?;
+    write!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
+}
+
+/// Whether its control plane runs.
+fn is_up(dir: &Path) -> bool {
+    let pid = std::fs::read_to_string(dir.join("run/etcd.pid")).unwrap_or_default();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+    status.is_ok_and(|status| status.starts_with("Name:\tetcd") && !status.contains("State:\tZ"))
 }
 
 impl Lab {
-    /// Starts a cluster with `nodes` nodes, 1 to 3, that know these image archives. It is stopped when the value is dropped.
+    /// Starts a cluster with `nodes` nodes, 1 to 3, that know these image archives. It is stopped when the value is dropped, and
+    /// also when this process ends in another way.
     ///
     /// # Errors
-    /// What did not start, with the end of its log.
+    /// That another one runs, or what did not start, with the end of its log.
     pub fn up(nodes: u8, images: &[PathBuf]) -> Result<Self, String> {
-        binaries::build()?;
         let dir = lab_dir();
+        let lock = lock(&dir)?;
+        if is_up(&dir) && dir.join("kept").exists() {
+            return Err(
+                "a cluster runs already, started by `cargo xtask cluster up`; stop it first: cargo xtask cluster down"
+                    .to_owned(),
+            );
+        }
+        binaries::build()?;
         let store = dir.join("img");
         for image in images {
             let name = image.file_name().ok_or("an image archive has a name")?;
@@ -76,9 +124,15 @@ impl Lab {
         }
         // What an earlier run left behind.
         script("down.sh", &[])?;
-        let lab = Self { dir, stop: true };
+        let lab = Self {
+            dir,
+            stop: true,
+            _lock: Some(lock),
+        };
         let mut command = scripted("up.sh", &[]);
-        command.env("NODES", nodes.to_string());
+        command
+            .env("NODES", nodes.to_string())
+            .env("OWNER", std::process::id().to_string());
         finish(command, "up.sh")?;
         let version = lab.kubectl(&["version", "-o", "json"])?;
         if !version.contains("\"v1.34.10\"") {
@@ -88,17 +142,39 @@ impl Lab {
     }
 
     /// The cluster that is running, which is not stopped when the value is dropped.
-    #[must_use]
-    pub fn running() -> Self {
-        Self {
-            dir: lab_dir(),
-            stop: false,
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn running() -> Result<Self, String> {
+        let dir = lab_dir();
+        if !is_up(&dir) {
+            return Err("no cluster runs; start one: cargo xtask cluster up".to_owned());
         }
+        Ok(Self {
+            dir,
+            stop: false,
+            _lock: None,
+        })
     }
 
-    /// Lets it run on.
-    pub fn keep(&mut self) {
+    /// Lets it run on when this process ends.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn keep(mut self) -> Result<(), String> {
+        let mark = self.dir.join("kept");
+        std::fs::write(&mark, "").map_err(|error| format!("{}: {error}", mark.display()))?;
         self.stop = false;
+        script("watch.sh", &["stop"])
+    }
+
+    /// Stops whatever runs and removes its data; what an earlier one left behind too.
+    ///
+    /// # Errors
+    /// When another process uses it, or something cannot be stopped.
+    pub fn clear() -> Result<(), String> {
+        let _lock = lock(&lab_dir())?;
+        script("down.sh", &[])
     }
 
     /// Stops it and removes its data.
@@ -146,15 +222,14 @@ impl Lab {
         told(output, &format!("helm {}", args.join(" ")))
     }
 
-    /// Applies a manifest.
+    /// What kubectl prints with this on its standard input.
     ///
     /// # Errors
-    /// What kubectl says when it fails.
-    pub fn apply(&self, manifest: &str) -> Result<String, String> {
-        use std::io::Write;
+    /// What it says when it fails.
+    pub fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String, String> {
         let mut child = self
             .tool("kubectl")
-            .args(["apply", "--server-side", "-f", "-"])
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -162,10 +237,21 @@ impl Lab {
             .map_err(|error| format!("kubectl: {error}"))?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin
-                .write_all(manifest.as_bytes())
+                .write_all(input.as_bytes())
                 .map_err(|error| format!("kubectl: {error}"))?;
         }
-        told(child.wait_with_output(), "kubectl apply")
+        told(
+            child.wait_with_output(),
+            &format!("kubectl {}", args.join(" ")),
+        )
+    }
+
+    /// Applies a manifest.
+    ///
+    /// # Errors
+    /// What kubectl says when it fails.
+    pub fn apply(&self, manifest: &str) -> Result<String, String> {
+        self.kubectl_with(&["apply", "--server-side", "-f", "-"], manifest)
     }
 
     /// Powers a node off: everything in it is killed at once.
@@ -182,6 +268,12 @@ impl Lab {
     /// When it does not start.
     pub fn start_node(&self, node: u8) -> Result<(), String> {
         script("node.sh", &["up", &node.to_string()])
+    }
+
+    /// The address of a node (`scripts/env.sh`).
+    #[must_use]
+    pub fn address(&self, node: u8) -> String {
+        format!("10.199.0.1{node}")
     }
 
     /// A command that runs inside a node.
@@ -204,20 +296,30 @@ impl Lab {
         command
     }
 
+    fn images(&self, node: u8, args: &[&str]) -> Result<(), String> {
+        let output = self
+            .in_node(node, "ctr")
+            .args(["-a", "/run/containerd/containerd.sock", "-n", "k8s.io"])
+            .arg("images")
+            .args(args)
+            .output();
+        told(output, &format!("node {node}: {}", args.join(" "))).map(drop)
+    }
+
     /// Gives an image that the nodes have another name.
     ///
     /// # Errors
     /// When a node does not have it.
     pub fn tag_image(&self, nodes: u8, image: &str, name: &str) -> Result<(), String> {
-        for node in 1..=nodes {
-            let output = self
-                .in_node(node, "ctr")
-                .args(["-a", "/run/containerd/containerd.sock", "-n", "k8s.io"])
-                .args(["images", "tag", "--force", image, name])
-                .output();
-            told(output, &format!("tagging {image} on node {node}"))?;
-        }
-        Ok(())
+        (1..=nodes).try_for_each(|node| self.images(node, &["tag", "--force", image, name]))
+    }
+
+    /// Gives a node the image of an archive.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    pub fn import_image(&self, node: u8, archive: &Path) -> Result<(), String> {
+        self.images(node, &["import", &archive.display().to_string()])
     }
 
     /// Stops the API server and starts it again after `pause`.

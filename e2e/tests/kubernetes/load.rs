@@ -1,22 +1,27 @@
 //! A load on a cluster, from outside of it, that knows what was acknowledged and what arrived.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rmq_client::{Client, Consumer, Message, StartFrom};
+use rmq_client::{Client, Consumer, Message, Position, StartFrom};
 use tokio::task::JoinHandle;
 
-use crate::world::{World, until};
+use crate::world::{World, admin, outside, until};
 
 const SENDERS: u32 = 4;
+/// Loads of this process: scenarios share clusters, and each message stands for one send of one of them.
+static LOADS: AtomicU32 = AtomicU32::new(0);
+
+/// The text of a message: of which load and which sender, and its number there.
+type Body = String;
 
 #[derive(Default)]
 struct Notes {
     stop: AtomicBool,
-    acked: Mutex<BTreeSet<(u32, u32)>>,
-    arrived: Mutex<BTreeSet<(u32, u32)>>,
+    acked: Mutex<BTreeSet<Body>>,
+    arrived: Mutex<BTreeSet<Body>>,
     errors: Mutex<Vec<String>>,
 }
 
@@ -31,12 +36,7 @@ pub(crate) struct Load {
 impl Load {
     /// Begins on topic `orders` as group `billing`, by the cluster's external addresses.
     pub(crate) fn start(world: &World, namespace: &str) -> Result<Self, String> {
-        let addresses = world.wait_for(
-            namespace,
-            "nameserver/main",
-            ".status.externalAddresses",
-            |value| !value.is_empty(),
-        )?;
+        let addresses = outside(world, namespace)?;
         let load = world.runtime.block_on(Self::begin(&addresses));
         let load = load.map_err(|error| format!("the load does not begin: {error}"))?;
         load.goes_on(50)?;
@@ -58,18 +58,18 @@ impl Load {
                 let arrived = Arc::clone(&arrived);
                 async move {
                     let text = String::from_utf8_lossy(delivery.body()).into_owned();
-                    if let Some((sender, number)) = text.split_once(' ')
-                        && let (Ok(sender), Ok(number)) = (sender.parse(), number.parse())
-                    {
-                        arrived.arrived.lock().unwrap().insert((sender, number));
-                    }
+                    arrived.arrived.lock().unwrap().insert(text);
                     Ok::<(), std::convert::Infallible>(())
                 }
             })
             .start()
             .await?;
+        let load = LOADS.fetch_add(1, Ordering::Relaxed);
         let senders = (0..SENDERS)
-            .map(|sender| tokio::spawn(send(client.clone(), sender, Arc::clone(&notes))))
+            .map(|sender| {
+                let name = format!("{load} {sender}");
+                tokio::spawn(send(client.clone(), name, Arc::clone(&notes)))
+            })
             .collect();
         Ok(Self {
             notes,
@@ -96,7 +96,7 @@ impl Load {
         })
     }
 
-    /// Ends it. Nothing acknowledged may be missing; how many sends failed is returned.
+    /// Ends it. Nothing acknowledged may be missing at the consumer.
     pub(crate) fn finish(self, world: &World) -> Result<Outcome, String> {
         self.notes.stop.store(true, Ordering::Release);
         world.runtime.block_on(async {
@@ -125,17 +125,14 @@ impl Load {
         });
         arrived?;
         let errors = self.notes.errors.lock().unwrap().clone();
-        Ok(Outcome {
-            acked: acked.len(),
-            errors,
-        })
+        Ok(Outcome { acked, errors })
     }
 }
 
 /// What a load came to.
 pub(crate) struct Outcome {
-    pub(crate) acked: usize,
-    pub(crate) errors: Vec<String>,
+    acked: BTreeSet<Body>,
+    errors: Vec<String>,
 }
 
 impl Outcome {
@@ -146,20 +143,41 @@ impl Outcome {
             Some(first) => Err(format!(
                 "{} sends failed beside {} that were acknowledged; the first: {first}",
                 self.errors.len(),
-                self.acked
+                self.acked.len()
+            )),
+        }
+    }
+
+    /// Every acknowledged message can still be read at the brokers, by somebody who begins at the oldest.
+    pub(crate) fn expect_readable(&self, world: &World, namespace: &str) -> Result<(), String> {
+        let addresses = outside(world, namespace)?;
+        let stored = admin(world, &addresses, async |client| {
+            let reader = client.reader("orders").from(Position::Earliest);
+            reader.open().await?.all().await
+        })?;
+        let stored: BTreeSet<Body> = stored
+            .iter()
+            .map(|message| String::from_utf8_lossy(message.body()).into_owned())
+            .collect();
+        match self.acked.difference(&stored).next() {
+            None => Ok(()),
+            Some(first) => Err(format!(
+                "{} of {} acknowledged messages are gone; the first: {first}",
+                self.acked.difference(&stored).count(),
+                self.acked.len()
             )),
         }
     }
 }
 
-async fn send(client: Client, sender: u32, notes: Arc<Notes>) {
+async fn send(client: Client, sender: String, notes: Arc<Notes>) {
     let producer = client.producer();
-    let mut number = 0;
+    let mut number = 0u32;
     while !notes.stop.load(Ordering::Acquire) {
-        let message = Message::new("orders", format!("{sender} {number}"));
-        match producer.send(message).await {
+        let body = format!("{sender} {number}");
+        match producer.send(Message::new("orders", body.clone())).await {
             Ok(_) => {
-                notes.acked.lock().unwrap().insert((sender, number));
+                notes.acked.lock().unwrap().insert(body);
             }
             Err(error) => notes.errors.lock().unwrap().push(error.to_string()),
         }

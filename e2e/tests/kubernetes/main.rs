@@ -3,6 +3,7 @@
 //! One cluster for all tests, one test after the other; each has a namespace of its own with Pod Security `restricted` enforced.
 
 mod clients;
+mod images;
 mod install;
 mod load;
 mod nodes;
@@ -26,29 +27,28 @@ const ALL: &[(&str, Scenario)] = &[
     ("pages_of_the_documentation", pages::run),
     ("rules_of_the_schema", install::rules_of_the_schema),
     ("rights_of_the_operator", install::rights_of_the_operator),
-    (
-        "java_and_rust_from_outside_and_inside",
-        clients::java_and_rust,
-    ),
+    ("clients_in_pods_and_outside", clients::in_pods_and_outside),
     (
         "configuration_and_image_rolls_under_load",
         rolls::configuration_and_image,
     ),
+    ("operators_killed_during_a_roll", rolls::operators_killed),
+    (
+        "api_server_restarted_during_a_roll",
+        rolls::api_server_restarted,
+    ),
     ("pods_deleted_killed_and_evicted", nodes::pods_lost),
+    ("nodes_drained", nodes::drained),
+    ("a_node_off_and_on", nodes::off_and_on),
+    ("a_node_lost_for_good", nodes::lost),
     ("name_servers_scaled", sizes::name_servers),
     ("topics_drift_conflict_and_deletion", settings::topics),
     (
         "a_group_added_and_drained_away",
         sizes::group_added_and_drained,
     ),
-    ("operator_killed_during_a_roll", rolls::operator_killed),
-    (
-        "api_server_restarted_during_a_roll",
-        rolls::api_server_restarted,
-    ),
     ("bad_objects", objects::bad),
     ("volumes_grow", sizes::volumes_grow),
-    ("a_node_lost_for_good", nodes::lost),
     ("a_namespace_goes", objects::namespace_goes),
 ];
 

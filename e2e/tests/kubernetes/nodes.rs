@@ -1,46 +1,42 @@
-//! Pods and nodes that go.
+//! Pods and nodes that go. These scenarios share one cluster, whose brokers acknowledge what the disk has.
 
 use std::time::Duration;
 
 use crate::load::Load;
-use crate::world::{World, admin, demand, outside, start, until};
+use crate::world::{World, demand, start, until};
 
-/// Pods that are deleted, killed and evicted come back with their messages; nodes can only be drained one broker at a time.
+const NAMESPACE: &str = "nodes";
+
+/// Pods that are deleted, killed and evicted come back with their messages; only one broker at a time may be evicted.
 pub(crate) fn pods_lost(world: &World) -> Result<(), String> {
-    start(world, "pods")?;
-    let load = Load::start(world, "pods")?;
-    world.kubectl("pods", &["delete", "pod", "a-broker-0", "--wait=false"])?;
-    world.wait_settled("pods", "brokergroup/a")?;
+    start_synchronous(world)?;
+    let load = Load::start(world, NAMESPACE)?;
+    world.kubectl(NAMESPACE, &["delete", "pod", "a-broker-0", "--wait=false"])?;
+    world.wait_settled(NAMESPACE, "brokergroup/a")?;
     load.goes_on(50)?;
     // No time to say anything to anybody.
     world.kubectl(
-        "pods",
+        NAMESPACE,
         &["delete", "pod", "b-broker-0", "--grace-period=0", "--force"],
     )?;
-    world.wait_settled("pods", "brokergroup/b")?;
+    world.wait_settled(NAMESPACE, "brokergroup/b")?;
     load.goes_on(50)?;
-    let evict = |pod: &str| {
-        let eviction = format!(
-            r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{pod}","namespace":"pods"}}}}"#
-        );
-        let file =
-            std::env::temp_dir().join(format!("rmq-evict-{pod}-{}.json", std::process::id()));
-        std::fs::write(&file, eviction).map_err(|error| error.to_string())?;
-        let path = format!("/api/v1/namespaces/pods/pods/{pod}/eviction");
-        let done =
-            world
-                .lab
-                .kubectl(&["create", "--raw", &path, "-f", &file.display().to_string()]);
-        std::fs::remove_file(&file).map_err(|error| error.to_string())?;
-        done
-    };
+    kill_container(world, "b-broker-0")?;
+    world.wait_for(
+        NAMESPACE,
+        "pod/b-broker-0",
+        ".status.containerStatuses[0]['restartCount','ready']",
+        |value| value == "1 true",
+    )?;
+    world.wait_settled(NAMESPACE, "brokergroup/b")?;
+    load.goes_on(50)?;
     until(Duration::from_secs(30), || {
         world
-            .get("pods", "pdb/main-brokers", ".status.disruptionsAllowed")
+            .get(NAMESPACE, "pdb/main-brokers", ".status.disruptionsAllowed")
             .and_then(|allowed| demand(allowed == "1", format!("{allowed} may be evicted")))
     })?;
-    evict("a-broker-0")?;
-    match evict("b-broker-0") {
+    evict(world, "a-broker-0")?;
+    match evict(world, "b-broker-0") {
         Err(error) if error.contains("disruption budget") => {}
         other => {
             return Err(format!(
@@ -48,75 +44,182 @@ pub(crate) fn pods_lost(world: &World) -> Result<(), String> {
             ));
         }
     }
-    world.wait_settled("pods", "brokergroup/a")?;
+    world.wait_settled(NAMESPACE, "brokergroup/a")?;
     load.goes_on(50)?;
-    load.finish(world)?;
-    world.discard("pods")
+    load.finish(world)?.expect_readable(world, NAMESPACE)
 }
 
-/// A node goes and does not come back: somebody says so, and the broker moves with its volume and every message.
-pub(crate) fn lost(world: &World) -> Result<(), String> {
-    start(world, "lost")?;
-    let load = Load::start(world, "lost")?;
-    let node = world.get("lost", "pod/a-broker-0", ".spec.nodeName")?;
-    let number: u8 = node
-        .trim_start_matches('n')
-        .parse()
-        .map_err(|_| format!("no node number: {node}"))?;
-    load.finish(world)?;
-    let addresses = outside(world, "lost")?;
-    let stored = |addresses: &str| {
-        let stats = admin(world, addresses, async |client| {
-            client.admin().topic_stats("orders").await
-        })?;
-        let of = stats
-            .offset_table
-            .0
-            .iter()
-            .filter(|(queue, _)| queue.broker_name == "a");
-        Ok::<i64, String>(of.map(|(_, offset)| offset.max_offset).sum())
+/// The nodes of both brokers are drained at the same time: one broker waits for the other.
+pub(crate) fn drained(world: &World) -> Result<(), String> {
+    start_synchronous(world)?;
+    let load = Load::start(world, NAMESPACE)?;
+    let mut nodes = vec![node_of(world, "a-broker-0")?, node_of(world, "b-broker-0")?];
+    nodes.dedup();
+    let drain = |node: &str| {
+        world.lab.kubectl(&[
+            "drain",
+            node,
+            "--ignore-daemonsets",
+            "--delete-emptydir-data",
+            "--timeout=180s",
+        ])
     };
-    let before = stored(&addresses)?;
-    world.lab.kill_node(number)?;
-    until(Duration::from_secs(90), || {
-        let ready = world.lab.kubectl(&[
-            "get",
-            "node",
-            &node,
-            "-o",
-            "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}",
-        ])?;
-        demand(ready != "True", "the node counts as ready")
+    std::thread::scope(|scope| {
+        let drains: Vec<_> = nodes
+            .iter()
+            .map(|node| scope.spawn(move || drain(node)))
+            .collect();
+        while !drains.iter().all(|drain| drain.is_finished()) {
+            let ready = world.kubectl(
+                NAMESPACE,
+                &[
+                    "get",
+                    "pods",
+                    "-l",
+                    "app.kubernetes.io/component=broker",
+                    "-o",
+                    "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}",
+                ],
+            )?;
+            demand(ready.contains("True"), "both brokers are away")?;
+        }
+        drains.into_iter().try_for_each(|drain| {
+            let drained = drain.join().map_err(|_| "kubectl drain")?;
+            drained.map(drop)
+        })
     })?;
+    for pod in ["a-broker-0", "b-broker-0"] {
+        let now = world.wait_for(NAMESPACE, &format!("pod/{pod}"), ".spec.nodeName", |node| {
+            !node.is_empty()
+        })?;
+        demand(
+            !nodes.contains(&now),
+            format!("{pod} is still on node {now}"),
+        )?;
+    }
+    for node in &nodes {
+        world.lab.kubectl(&["uncordon", node])?;
+    }
+    world.wait_settled(NAMESPACE, "brokergroup/a")?;
+    world.wait_settled(NAMESPACE, "brokergroup/b")?;
+    load.goes_on(50)?;
+    load.finish(world)?.expect_readable(world, NAMESPACE)
+}
+
+/// A node loses its power and gets it back: its broker comes back there with everything that was acknowledged.
+pub(crate) fn off_and_on(world: &World) -> Result<(), String> {
+    start_synchronous(world)?;
+    let load = Load::start(world, NAMESPACE)?;
+    let node = node_of(world, "a-broker-0")?;
+    power_off(world, &node)?;
+    load.goes_on(50)?;
+    power_on(world, &node)?;
+    let now = node_of(world, "a-broker-0")?;
+    demand(now == node, format!("the broker moved to node {now}"))?;
+    load.goes_on(100)?;
+    load.finish(world)?.expect_readable(world, NAMESPACE)
+}
+
+/// A node goes and does not come back: somebody says so, and its broker moves with its volume and every message.
+pub(crate) fn lost(world: &World) -> Result<(), String> {
+    start_synchronous(world)?;
+    let load = Load::start(world, NAMESPACE)?;
+    let node = node_of(world, "a-broker-0")?;
+    power_off(world, &node)?;
     world.lab.kubectl(&[
         "taint",
         "node",
         &node,
         "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
     ])?;
-    world.wait_for("lost", "pod/a-broker-0", ".spec.nodeName", |now| {
+    world.wait_for(NAMESPACE, "pod/a-broker-0", ".spec.nodeName", |now| {
         !now.is_empty() && now != node
     })?;
-    world.wait_settled("lost", "brokergroup/a")?;
-    let addresses = outside(world, "lost")?;
-    let after = until(Duration::from_secs(60), || stored(&addresses))?;
-    demand(
-        after >= before,
-        format!("{before} messages before, {after} after"),
-    )?;
-    // On again, for the tests that follow.
-    world.lab.start_node(number)?;
+    world.wait_settled(NAMESPACE, "brokergroup/a")?;
+    load.goes_on(100)?;
+    load.finish(world)?.expect_readable(world, NAMESPACE)?;
+    world.discard(NAMESPACE)?;
+    // On again, for the scenarios that follow.
     world.lab.kubectl(&[
         "taint",
         "node",
         &node,
         "node.kubernetes.io/out-of-service:NoExecute-",
     ])?;
-    world.lab.kubectl(&[
-        "wait",
-        "--for=condition=Ready",
-        &format!("node/{node}"),
-        "--timeout=120s",
-    ])?;
-    world.discard("lost")
+    power_on_node(world, &node)
+}
+
+fn start_synchronous(world: &World) -> Result<(), String> {
+    start(world, NAMESPACE, "flush: Sync, ")
+}
+
+fn node_of(world: &World, pod: &str) -> Result<String, String> {
+    world.wait_for(NAMESPACE, &format!("pod/{pod}"), ".spec.nodeName", |node| {
+        !node.is_empty()
+    })
+}
+
+fn number(node: &str) -> Result<u8, String> {
+    let digits = node.trim_start_matches('n');
+    digits
+        .parse()
+        .map_err(|_| format!("no node number: {node}"))
+}
+
+/// Until Kubernetes has seen it too.
+fn power_off(world: &World, node: &str) -> Result<(), String> {
+    world.lab.kill_node(number(node)?)?;
+    until(Duration::from_secs(90), || {
+        let ready = world.lab.kubectl(&[
+            "get",
+            "node",
+            node,
+            "-o",
+            "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}",
+        ])?;
+        demand(ready != "True", "the node counts as ready")
+    })
+}
+
+fn power_on_node(world: &World, node: &str) -> Result<(), String> {
+    world.lab.start_node(number(node)?)?;
+    let node = format!("node/{node}");
+    let ready = ["wait", "--for=condition=Ready", &node, "--timeout=120s"];
+    world.lab.kubectl(&ready).map(drop)
+}
+
+fn power_on(world: &World, node: &str) -> Result<(), String> {
+    power_on_node(world, node)?;
+    world.wait_settled(NAMESPACE, "brokergroup/a")?;
+    world.wait_settled(NAMESPACE, "brokergroup/b")
+}
+
+/// Kills the broker's process in a pod, as the kernel does when memory is short.
+fn kill_container(world: &World, pod: &str) -> Result<(), String> {
+    let node = number(&node_of(world, pod)?)?;
+    let uid = world.get(NAMESPACE, &format!("pod/{pod}"), ".metadata.uid")?;
+    let script = format!(
+        "for p in /proc/[0-9]*; do grep -qs 'pod{uid}' $p/cgroup && grep -qs '^rmq-broker' $p/comm && kill -KILL ${{p#/proc/}} && exit 0; done; exit 1"
+    );
+    let killed = world
+        .lab
+        .in_node(node, "sh")
+        .args(["-c", &script])
+        .output()
+        .map_err(|error| format!("nsenter: {error}"))?;
+    let said = String::from_utf8_lossy(&killed.stderr);
+    demand(
+        killed.status.success(),
+        format!("the broker of {pod} was not found on node {node}: {said}"),
+    )
+}
+
+fn evict(world: &World, pod: &str) -> Result<String, String> {
+    let eviction = format!(
+        r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{pod}","namespace":"{NAMESPACE}"}}}}"#
+    );
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction");
+    world
+        .lab
+        .kubectl_with(&["create", "--raw", &path, "-f", "-"], &eviction)
 }

@@ -83,7 +83,7 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
 
 /// A whole namespace goes at once, whatever is in it.
 pub(crate) fn namespace_goes(world: &World) -> Result<(), String> {
-    start(world, "gone")?;
+    start(world, "gone", "")?;
     let load = Load::start(world, "gone")?;
     world.kubectl(
         "gone",

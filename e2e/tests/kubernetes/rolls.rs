@@ -1,52 +1,59 @@
-//! Restarts that the operator makes, and what may happen meanwhile.
+//! Restarts that the operator makes, and what may happen meanwhile. These scenarios share one cluster.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::load::Load;
-use crate::world::{NEXT_IMAGE, SYSTEM, World, demand, pods_of_brokers, start};
+use crate::world::{NEXT_IMAGE, SYSTEM, World, demand, pods_of_brokers, start, until};
+
+const NAMESPACE: &str = "rolls";
+const GROUPS: [&str; 2] = ["brokergroup/a", "brokergroup/b"];
 
 /// Both groups are restarted, one at a time, and nobody notices.
 pub(crate) fn configuration_and_image(world: &World) -> Result<(), String> {
-    start(world, "rolls")?;
-    let before = pods_of_brokers(world, "rolls")?;
-    let load = Load::start(world, "rolls")?;
-    for name in ["a", "b"] {
-        world.kubectl(
-            "rolls",
+    start(world, NAMESPACE, "")?;
+    let load = Load::start(world, NAMESPACE)?;
+    for (patch, reason) in [
+        (
+            r#"{"spec":{"config":{"retentionHours":24}}}"#.to_owned(),
+            "ConfigurationChanged",
+        ),
+        (
+            format!(r#"{{"spec":{{"image":{{"reference":"{NEXT_IMAGE}"}}}}}}"#),
+            "ImageChanged",
+        ),
+        (
+            r#"{"spec":{"resources":{"requests":{"memory":"80Mi"}}}}"#.to_owned(),
+            "PodTemplateChanged",
+        ),
+    ] {
+        roll(world, |group| world.patch(NAMESPACE, group, &patch))?;
+        let reasons = world.kubectl(
+            NAMESPACE,
             &[
-                "patch",
-                "brokergroup",
-                name,
-                "--type=merge",
-                "-p",
-                r#"{"spec":{"config":{"retentionHours":24}}}"#,
+                "get",
+                "events",
+                "--field-selector",
+                "reason=BrokerRestarted",
+                "-o",
+                "jsonpath={.items[*].message}",
             ],
         )?;
-    }
-    watch_one_at_a_time(world, "rolls")?;
-    let between = pods_of_brokers(world, "rolls")?;
-    demand(
-        before
-            .split(' ')
-            .all(|pod| pod.is_empty() || !between.contains(pod)),
-        format!("both brokers restart: {before} {between}"),
-    )?;
-    for name in ["a", "b"] {
-        world.kubectl(
-            "rolls",
-            &[
-                "patch",
-                "brokergroup",
-                name,
-                "--type=merge",
-                "-p",
-                &format!(r#"{{"spec":{{"image":{{"reference":"{NEXT_IMAGE}"}}}}}}"#),
-            ],
+        demand(
+            reasons.matches(reason).count() == 2,
+            format!("events say {reason} for both: {reasons}"),
         )?;
+        // The other changes are about the operator: none waits for clients as long.
+        for group in GROUPS {
+            world.patch(
+                NAMESPACE,
+                group,
+                r#"{"spec":{"updateStrategy":{"quiesceTimeoutSeconds":10}}}"#,
+            )?;
+        }
     }
-    watch_one_at_a_time(world, "rolls")?;
     let images = world.kubectl(
-        "rolls",
+        NAMESPACE,
         &[
             "get",
             "pods",
@@ -61,31 +68,120 @@ pub(crate) fn configuration_and_image(world: &World) -> Result<(), String> {
         format!("the images are {images}"),
     )?;
     load.goes_on(100)?;
-    load.finish(world)?.expect_no_errors()?;
-    let reasons = world.kubectl(
-        "rolls",
-        &[
-            "get",
-            "events",
-            "--field-selector",
-            "reason=BrokerRestarted",
-            "-o",
-            "jsonpath={.items[*].message}",
-        ],
-    )?;
-    demand(
-        reasons.contains("ConfigurationChanged") && reasons.contains("ImageChanged"),
-        format!("events say why: {reasons}"),
-    )?;
-    world.discard("rolls")
+    load.finish(world)?.expect_no_errors()
 }
 
-/// Until both groups are settled; never are both away.
-pub(crate) fn watch_one_at_a_time(world: &World, namespace: &str) -> Result<(), String> {
+/// Two operators run, and one acts. The one that does is killed during a roll, then both are; the roll ends as it would have.
+pub(crate) fn operators_killed(world: &World) -> Result<(), String> {
+    start(world, NAMESPACE, "")?;
+    let load = Load::start(world, NAMESPACE)?;
+    let wanted = world.get(SYSTEM, "deployment/rmq-operator", ".spec.replicas")?;
+    demand(wanted == "2", format!("two operators, not {wanted}"))?;
+    let first = leader(world)?;
+    roll(world, |group| {
+        world.kubectl(
+            NAMESPACE,
+            &["annotate", group, "rmq.rs/restart=operators", "--overwrite"],
+        )?;
+        if group == GROUPS[0] {
+            return Ok(());
+        }
+        // In the middle of the first restart.
+        until(Duration::from_secs(30), || {
+            let steps = world.kubectl(
+                NAMESPACE,
+                &[
+                    "get",
+                    "brokergroups",
+                    "-o",
+                    "jsonpath={.items[*].status.rollout.step}",
+                ],
+            )?;
+            demand(!steps.is_empty(), "no broker is being restarted")
+        })?;
+        kill_operators(world, &[&first])?;
+        let second = until(Duration::from_secs(60), || {
+            let now = leader(world)?;
+            demand(now != first, format!("{first} is dead and leads")).map(|()| now)
+        })?;
+        demand(
+            operators(world)?.contains(&second),
+            format!("{second} leads and does not run"),
+        )?;
+        for pause in [2, 5] {
+            std::thread::sleep(Duration::from_secs(pause));
+            let all = operators(world)?;
+            kill_operators(world, &all.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    })?;
+    load.finish(world)?.expect_no_errors()
+}
+
+fn kill_operators(world: &World, pods: &[&str]) -> Result<(), String> {
+    let mut args = vec!["delete", "pod", "--grace-period=0", "--force"];
+    args.extend(pods);
+    world.kubectl(SYSTEM, &args).map(drop)
+}
+
+fn operators(world: &World) -> Result<Vec<String>, String> {
+    let names = world.kubectl(
+        SYSTEM,
+        &[
+            "get",
+            "pods",
+            "-l",
+            "app.kubernetes.io/name=rmq-operator",
+            "--field-selector=status.phase=Running",
+            "-o",
+            "jsonpath={.items[*].metadata.name}",
+        ],
+    )?;
+    Ok(names.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Who leads, by the Lease; never do two say so of themselves.
+fn leader(world: &World) -> Result<String, String> {
+    let mut leading = Vec::new();
+    for pod in operators(world)? {
+        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics");
+        // One that starts or ends has no figures.
+        let figures = world.lab.kubectl(&["get", "--raw", &path]);
+        if figures.is_ok_and(|text| text.contains("rmq_operator_leader 1")) {
+            leading.push(pod);
+        }
+    }
+    demand(leading.len() < 2, format!("two lead: {leading:?}"))?;
+    world.get(SYSTEM, "lease/rmq-operator", ".spec.holderIdentity")
+}
+
+/// The API server is away in the middle of a restart; messages flow on.
+pub(crate) fn api_server_restarted(world: &World) -> Result<(), String> {
+    start(world, NAMESPACE, "")?;
+    let load = Load::start(world, NAMESPACE)?;
+    world.kubectl(
+        NAMESPACE,
+        &["annotate", GROUPS[0], "rmq.rs/restart=api", "--overwrite"],
+    )?;
+    world.wait_for(NAMESPACE, GROUPS[0], ".status.rollout.step", |step| {
+        !step.is_empty()
+    })?;
+    world.lab.restart_api_server(Duration::from_secs(5))?;
+    load.goes_on(50)?;
+    world.wait_settled(NAMESPACE, GROUPS[0])?;
+    load.finish(world)?.expect_no_errors()?;
+    world.discard(NAMESPACE)
+}
+
+/// Changes both groups, and looks until they are settled: each broker is restarted once, and never are both away.
+fn roll(world: &World, change: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
+    let before = pods_of_brokers(world, NAMESPACE)?;
+    let made_before = scheduled(world)?;
+    GROUPS.iter().try_for_each(|group| change(group))?;
     let started = Instant::now();
     loop {
         let ready = world.kubectl(
-            namespace,
+            NAMESPACE,
             &[
                 "get",
                 "pods",
@@ -96,7 +192,7 @@ pub(crate) fn watch_one_at_a_time(world: &World, namespace: &str) -> Result<(), 
             ],
         )?;
         demand(ready.contains("True"), "both brokers are away")?;
-        let state = world.kubectl(namespace, &["get", "brokergroups", "-o", "jsonpath={range .items[*]}{.metadata.generation}={.status.observedGeneration}:{.status.conditions[?(@.type==\"Ready\")].status}{.status.conditions[?(@.type==\"Progressing\")].status} {end}"])?;
+        let state = world.kubectl(NAMESPACE, &["get", "brokergroups", "-o", "jsonpath={range .items[*]}{.metadata.generation}={.status.observedGeneration}:{.status.conditions[?(@.type==\"Ready\")].status}{.status.conditions[?(@.type==\"Progressing\")].status} {end}"])?;
         let settled = state.split_whitespace().all(|group| {
             let (generations, conditions) = group.split_once(':').unwrap_or_default();
             generations
@@ -104,8 +200,14 @@ pub(crate) fn watch_one_at_a_time(world: &World, namespace: &str) -> Result<(), 
                 .is_some_and(|(wanted, seen)| wanted == seen)
                 && conditions == "TrueFalse"
         });
-        if settled && !state.is_empty() {
-            return Ok(());
+        let after = pods_of_brokers(world, NAMESPACE)?;
+        if settled && !state.is_empty() && after.is_disjoint(&before) {
+            let made = scheduled(world)?;
+            let made: BTreeSet<_> = made.difference(&made_before).cloned().collect();
+            return demand(
+                made == after,
+                format!("each broker is restarted once, not: {made:?}"),
+            );
         }
         demand(
             started.elapsed() < Duration::from_secs(240),
@@ -115,59 +217,21 @@ pub(crate) fn watch_one_at_a_time(world: &World, namespace: &str) -> Result<(), 
     }
 }
 
-/// The operator's processes are killed again and again while it restarts brokers.
-pub(crate) fn operator_killed(world: &World) -> Result<(), String> {
-    start(world, "killed")?;
-    let load = Load::start(world, "killed")?;
-    for name in ["a", "b"] {
-        world.kubectl(
-            "killed",
-            &["annotate", "brokergroup", name, "rmq.rs/restart=now"],
-        )?;
-    }
-    let before = pods_of_brokers(world, "killed")?;
-    for pause in [2, 7, 4] {
-        std::thread::sleep(Duration::from_secs(pause));
-        world.kubectl(
-            SYSTEM,
-            &[
-                "delete",
-                "pod",
-                "-l",
-                "app.kubernetes.io/name=rmq-operator",
-                "--grace-period=0",
-                "--force",
-            ],
-        )?;
-    }
-    watch_one_at_a_time(world, "killed")?;
-    let after = pods_of_brokers(world, "killed")?;
-    demand(
-        before
-            .split(' ')
-            .all(|pod| pod.is_empty() || !after.contains(pod)),
-        format!("both brokers restart: {before} {after}"),
+/// Every pod of a broker that there ever was, as `name=uid`.
+fn scheduled(world: &World) -> Result<BTreeSet<String>, String> {
+    let events = world.kubectl(
+        NAMESPACE,
+        &[
+            "get",
+            "events",
+            "--field-selector=reason=Scheduled",
+            "-o",
+            "jsonpath={range .items[*]}{.involvedObject.name}={.involvedObject.uid} {end}",
+        ],
     )?;
-    load.finish(world)?.expect_no_errors()?;
-    let leases = world.get(SYSTEM, "lease/rmq-operator", ".spec.holderIdentity")?;
-    demand(!leases.is_empty(), "somebody leads")?;
-    world.discard("killed")
-}
-
-/// The API server is away in the middle of a restart; messages flow on.
-pub(crate) fn api_server_restarted(world: &World) -> Result<(), String> {
-    start(world, "api")?;
-    let load = Load::start(world, "api")?;
-    world.kubectl(
-        "api",
-        &["annotate", "brokergroup", "a", "rmq.rs/restart=now"],
-    )?;
-    world.wait_for("api", "brokergroup/a", ".status.rollout.step", |step| {
-        !step.is_empty()
-    })?;
-    world.lab.restart_api_server(Duration::from_secs(5))?;
-    load.goes_on(50)?;
-    world.wait_settled("api", "brokergroup/a")?;
-    load.finish(world)?.expect_no_errors()?;
-    world.discard("api")
+    let pods = events.split_whitespace();
+    Ok(pods
+        .filter(|pod| pod.contains("-broker-"))
+        .map(str::to_owned)
+        .collect())
 }

@@ -8,7 +8,7 @@ use crate::world::{World, admin, demand, group, outside, start, until};
 
 /// Topics are as their objects say.
 pub(crate) fn topics(world: &World) -> Result<(), String> {
-    start(world, "topics")?;
+    start(world, "topics", "")?;
     let addresses = outside(world, "topics")?;
     // Somebody changes it at the brokers; the next look puts it back.
     admin(world, &addresses, async |client| {

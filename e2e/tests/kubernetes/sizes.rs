@@ -9,7 +9,7 @@ use crate::world::{World, admin, demand, group, outside, pods_of_brokers, start,
 
 /// More and fewer name servers: brokers find them, and nothing restarts.
 pub(crate) fn name_servers(world: &World) -> Result<(), String> {
-    start(world, "scale")?;
+    start(world, "scale", "")?;
     let before = pods_of_brokers(world, "scale")?;
     let load = Load::start(world, "scale")?;
     let scale = |replicas: &str| {
@@ -43,7 +43,7 @@ pub(crate) fn name_servers(world: &World) -> Result<(), String> {
     let after = pods_of_brokers(world, "scale")?;
     demand(
         before == after,
-        format!("brokers restarted: {before} {after}"),
+        format!("brokers restarted: {before:?} {after:?}"),
     )?;
     load.finish(world)?.expect_no_errors()?;
     world.discard("scale")
@@ -51,7 +51,7 @@ pub(crate) fn name_servers(world: &World) -> Result<(), String> {
 
 /// A third group takes messages; it goes when they were consumed.
 pub(crate) fn group_added_and_drained(world: &World) -> Result<(), String> {
-    start(world, "drain")?;
+    start(world, "drain", "")?;
     let load = Load::start(world, "drain")?;
     world.lab.apply(&group("drain", "c", ""))?;
     world.wait_ready("drain", &["brokergroup/c"])?;
@@ -101,7 +101,7 @@ pub(crate) fn group_added_and_drained(world: &World) -> Result<(), String> {
 
 /// A larger volume, with the broker running on.
 pub(crate) fn volumes_grow(world: &World) -> Result<(), String> {
-    start(world, "grow")?;
+    start(world, "grow", "")?;
     let before = pods_of_brokers(world, "grow")?;
     world.kubectl(
         "grow",
@@ -130,7 +130,7 @@ pub(crate) fn volumes_grow(world: &World) -> Result<(), String> {
     let after = pods_of_brokers(world, "grow")?;
     demand(
         before == after,
-        format!("brokers restarted: {before} {after}"),
+        format!("brokers restarted: {before:?} {after:?}"),
     )?;
     world.discard("grow")
 }

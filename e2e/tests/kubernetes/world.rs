@@ -1,5 +1,6 @@
 //! The cluster, the operator in it, and what tests ask of them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ pub(crate) const IMAGE: &str = concat!("ghcr.io/rmq-rs/rmq:", env!("CARGO_PKG_VE
 pub(crate) const NEXT_IMAGE: &str = "ghcr.io/rmq-rs/rmq:next";
 /// Where the operator runs.
 pub(crate) const SYSTEM: &str = "rmq-system";
-const NODES: u8 = 3;
+/// How many nodes there are.
+pub(crate) const NODES: u8 = 3;
 
 /// Everything that the tests share.
 pub(crate) struct World {
@@ -87,6 +89,12 @@ impl World {
         let mut all = vec!["-n", namespace];
         all.extend(args);
         self.lab.kubectl(&all)
+    }
+
+    /// Changes an object, by a merge patch.
+    pub(crate) fn patch(&self, namespace: &str, object: &str, patch: &str) -> Result<(), String> {
+        let args = ["patch", object, "--type=merge", "-p", patch];
+        self.kubectl(namespace, &args).map(drop)
     }
 
     /// A field of an object.
@@ -249,10 +257,15 @@ pub(crate) fn demand(holds: bool, otherwise: impl Into<String>) -> Result<(), St
     if holds { Ok(()) } else { Err(otherwise.into()) }
 }
 
-/// A cluster of its own that serves.
-pub(crate) fn start(world: &World, namespace: &str) -> Result<(), String> {
+/// A cluster that serves; scenarios of one theme share it.
+///
+/// `config` is what its brokers have besides `cluster`'s, with a comma after each.
+pub(crate) fn start(world: &World, namespace: &str, config: &str) -> Result<(), String> {
     world.namespace(namespace)?;
-    world.lab.apply(&cluster(namespace))?;
+    let config = format!("config: {{{config}");
+    world
+        .lab
+        .apply(&cluster(namespace).replace("config: {", &config))?;
     world.wait_ready(
         namespace,
         &[
@@ -265,19 +278,22 @@ pub(crate) fn start(world: &World, namespace: &str) -> Result<(), String> {
     )
 }
 
-/// The name servers as clients outside know them.
+/// The name servers for clients outside: their port at every node, as nodes go in some scenarios.
 pub(crate) fn outside(world: &World, namespace: &str) -> Result<String, String> {
-    world.wait_for(
+    let address = world.wait_for(
         namespace,
         "nameserver/main",
         ".status.externalAddresses",
         |value| !value.is_empty(),
-    )
+    )?;
+    let (_, port) = address.rsplit_once(':').ok_or("an address has a port")?;
+    let nodes = (1..=NODES).map(|node| format!("{}:{port}", world.lab.address(node)));
+    Ok(nodes.collect::<Vec<_>>().join(";"))
 }
 
-/// The pods of the brokers with their uids: others after a restart.
-pub(crate) fn pods_of_brokers(world: &World, namespace: &str) -> Result<String, String> {
-    let uids = world.kubectl(
+/// The pods of the brokers as `name=uid`: others after a restart.
+pub(crate) fn pods_of_brokers(world: &World, namespace: &str) -> Result<BTreeSet<String>, String> {
+    let pods = world.kubectl(
         namespace,
         &[
             "get",
@@ -288,7 +304,7 @@ pub(crate) fn pods_of_brokers(world: &World, namespace: &str) -> Result<String, 
             "jsonpath={range .items[*]}{.metadata.name}={.metadata.uid} {end}",
         ],
     )?;
-    Ok(uids)
+    Ok(pods.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Asks brokers and name servers.
