@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rmq_client::{Message, TopicSpec};
 
-use crate::world::{World, admin, demand, group, outside, start, until};
+use crate::world::{World, admin, demand, outside, start, until};
 
 /// Topics are as their objects say.
 pub(crate) fn topics(world: &World) -> Result<(), String> {
@@ -99,25 +99,33 @@ pub(crate) fn topics(world: &World) -> Result<(), String> {
         all.iter().any(|topic| topic == "orders"),
         "the topic went with its object",
     )?;
-    // A cluster that is made anew gets its settings again.
+    // A cluster that is made anew, name servers, brokers, volumes and all, gets its settings again.
+    world.lab.apply("apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: kept, namespace: topics}\nspec: {nameServerRef: {name: main}, queues: 3}\n")?;
+    world.wait_ready("topics", &["topic/kept"])?;
     world.kubectl(
         "topics",
-        &["delete", "brokergroup", "a", "b", "--timeout=60s"],
+        &[
+            "delete",
+            "nameserver/main",
+            "brokergroup/a",
+            "brokergroup/b",
+            "--timeout=60s",
+        ],
     )?;
-    world.lab.apply(&format!(
-        "{}{}",
-        group("topics", "a", ""),
-        group("topics", "b", "")
-    ))?;
-    world.wait_ready("topics", &["brokergroup/a", "brokergroup/b"])?;
+    world.wait_condition("topics", "topic/kept", "Ready", "False", "main")?;
+    start(world, "topics", "")?;
+    let addresses = outside(world, "topics")?;
     until(Duration::from_secs(60), || {
-        let groups = admin(world, &addresses, async |client| {
-            client.admin().groups().await
+        let (groups, configs) = admin(world, &addresses, async |client| {
+            let groups = client.admin().groups().await?;
+            Ok((groups, client.admin().topic_config("kept").await?))
         })?;
+        let queues = configs.iter().map(|(_, config)| config.write_queue_nums);
         demand(
-            groups.iter().any(|group| group == "billing"),
-            format!("the new brokers know {groups:?}"),
+            groups.iter().any(|group| group == "billing") && queues.eq([3, 3]),
+            format!("the new brokers know {groups:?} and {configs:?}"),
         )
     })?;
+    world.wait_ready("topics", &["topic/kept"])?;
     world.discard("topics")
 }
