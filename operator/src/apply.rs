@@ -4,19 +4,19 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::annotations::APPLIED;
-use crate::build::names::{FIELD_MANAGER, FINALIZER};
+use crate::build::names::{self, FIELD_MANAGER, FINALIZER};
 use crate::build::{Children, hash};
 use crate::context::Context;
 use crate::error::Error;
+use crate::watch::Watch;
 
 /// Applies all children in their order.
 pub(crate) async fn children<K>(
@@ -43,15 +43,12 @@ where
     }
     // A listener that is no longer wanted. Other children are there as long as their owner.
     let uid = owner.uid().unwrap_or_default();
-    let superfluous = stores.services.state_filter(|service| {
-        is_owned_by(service, &uid)
-            && !wanted
-                .services
-                .iter()
-                .any(|keep| keep.name_any() == service.name_any())
-    });
-    for service in superfluous {
-        delete(context, &*service).await?;
+    let term = wanted.services.first().and_then(names::owner_term);
+    for service in stores.services.of(&term.unwrap_or_default()) {
+        let is_kept = |keep: &Service| keep.name_any() == service.name_any();
+        if is_owned_by(&*service, &uid) && !wanted.services.iter().any(is_kept) {
+            delete(context, &*service).await?;
+        }
     }
     Ok(())
 }
@@ -97,7 +94,7 @@ where
 async fn apply<O, K>(
     context: &Context,
     owner: &O,
-    store: &Store<K>,
+    watch: &Watch<K>,
     wanted: &K,
 ) -> Result<(), Error>
 where
@@ -107,6 +104,8 @@ where
         + Debug
         + Serialize
         + DeserializeOwned
+        + Send
+        + Sync
         + 'static,
 {
     let name = wanted.name_any();
@@ -115,7 +114,7 @@ where
     let hash = hash(&value);
     value["metadata"]["annotations"][APPLIED] = Value::String(hash.clone());
     let kind = K::kind(&());
-    let live = store.get(&ObjectRef::new(&name).within(&namespace));
+    let live = watch.get(&namespace, &name);
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
     let uid = owner.uid().unwrap_or_default();
     let foreign = || {
@@ -181,8 +180,7 @@ where
 {
     let name = wanted.name_any();
     let namespace = wanted.namespace().unwrap_or_default();
-    let reference = ObjectRef::<StatefulSet>::new(&name).within(&namespace);
-    let Some(live) = context.stores.stateful_sets.get(&reference) else {
+    let Some(live) = context.stores.stateful_sets.get(&namespace, &name) else {
         return Ok(());
     };
     let (Some(size), Some(has)) = (size_of(wanted), size_of(&live)) else {
@@ -192,7 +190,7 @@ where
         return Ok(());
     }
     let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
-    for claim in context.stores.claims_of(&namespace, &name) {
+    for claim in context.stores.claims_of(&namespace, &owner.name_any()) {
         let claim_name = claim.name_any();
         let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
         api.patch(&claim_name, &PatchParams::default(), &Patch::Merge(&patch))

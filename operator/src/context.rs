@@ -10,8 +10,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::object::HasStatus;
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use rmq_client::Admin;
@@ -20,11 +20,13 @@ use rmq_crds::{BrokerGroup, NameServer, SubscriptionGroup, Topic};
 use serde::de::DeserializeOwned;
 
 use crate::apply;
+use crate::build::names;
 use crate::clusters::Clusters;
 use crate::conditions::{Status, Verdict};
-use crate::controller::tell;
+use crate::controller::{Queues, tell};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::watch::Watch;
 
 /// Shared by the whole process.
 pub(crate) struct Context {
@@ -35,6 +37,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clusters: Clusters,
     pub(crate) stores: Stores,
+    pub(crate) queues: Queues,
     /// Failures in a row, by object.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// Which group of a cluster may restart a broker, and since when, by cluster: what the cache of statuses does not show yet.
@@ -45,76 +48,47 @@ pub(crate) struct Context {
 
 /// What is watched, as it was last seen.
 pub(crate) struct Stores {
-    pub(crate) name_servers: Store<NameServer>,
-    pub(crate) broker_groups: Store<BrokerGroup>,
-    pub(crate) topics: Store<Topic>,
-    pub(crate) subscription_groups: Store<SubscriptionGroup>,
-    pub(crate) stateful_sets: Store<StatefulSet>,
-    pub(crate) services: Store<Service>,
-    pub(crate) config_maps: Store<ConfigMap>,
-    pub(crate) disruption_budgets: Store<PodDisruptionBudget>,
-    pub(crate) pods: Store<Pod>,
-    pub(crate) claims: Store<PersistentVolumeClaim>,
+    pub(crate) name_servers: Watch<NameServer>,
+    pub(crate) broker_groups: Watch<BrokerGroup>,
+    pub(crate) topics: Watch<Topic>,
+    pub(crate) subscription_groups: Watch<SubscriptionGroup>,
+    pub(crate) stateful_sets: Watch<StatefulSet>,
+    pub(crate) services: Watch<Service>,
+    pub(crate) config_maps: Watch<ConfigMap>,
+    pub(crate) disruption_budgets: Watch<PodDisruptionBudget>,
+    pub(crate) pods: Watch<Pod>,
+    pub(crate) claims: Watch<PersistentVolumeClaim>,
 }
 
 impl Stores {
-    /// Waits until each has its first full list: a child that is only not seen yet is not made again.
+    /// Waits until each has its first full list.
     pub(crate) async fn ready(&self) {
-        // An error is the end of the process.
-        let _ = self.name_servers.wait_until_ready().await;
-        let _ = self.broker_groups.wait_until_ready().await;
-        let _ = self.topics.wait_until_ready().await;
-        let _ = self.subscription_groups.wait_until_ready().await;
-        let _ = self.stateful_sets.wait_until_ready().await;
-        let _ = self.services.wait_until_ready().await;
-        let _ = self.config_maps.wait_until_ready().await;
-        let _ = self.disruption_budgets.wait_until_ready().await;
-        let _ = self.pods.wait_until_ready().await;
-        let _ = self.claims.wait_until_ready().await;
+        self.name_servers.ready().await;
+        self.broker_groups.ready().await;
+        self.topics.ready().await;
+        self.subscription_groups.ready().await;
+        self.stateful_sets.ready().await;
+        self.services.ready().await;
+        self.config_maps.ready().await;
+        self.disruption_budgets.ready().await;
+        self.pods.ready().await;
+        self.claims.ready().await;
     }
 
-    /// The NameServer object of this name.
-    pub(crate) fn name_server(&self, namespace: &str, name: &str) -> Option<Arc<NameServer>> {
-        self.name_servers
-            .get(&ObjectRef::new(name).within(namespace))
-    }
-
-    /// The volume claims of a workload.
+    /// The volume claims of a workload: those of an older template may be of another name.
     pub(crate) fn claims_of(
         &self,
         namespace: &str,
-        workload: &str,
+        group: &str,
     ) -> Vec<Arc<PersistentVolumeClaim>> {
-        let prefix = crate::build::names::claims(workload);
-        self.claims.state_filter(|claim| {
-            claim.namespace().as_deref() == Some(namespace) && claim.name_any().starts_with(&prefix)
-        })
+        self.claims
+            .of(&names::term(names::BROKER, namespace, group))
     }
 
     /// Groups of a cluster, by name.
     pub(crate) fn groups_of(&self, namespace: &str, name_server: &str) -> Vec<Arc<BrokerGroup>> {
-        let mut groups = self.broker_groups.state_filter(|group| {
-            group.spec.name_server_ref.name == name_server
-                && group.namespace().as_deref() == Some(namespace)
-        });
-        groups.sort_by_key(|group| group.name_any());
-        groups
-    }
-
-    /// Pods with these labels, by name.
-    pub(crate) fn pods_of(
-        &self,
-        namespace: &str,
-        selector: &crate::build::names::Labels,
-    ) -> Vec<Arc<Pod>> {
-        let mut pods = self.pods.state_filter(|pod| {
-            pod.namespace().as_deref() == Some(namespace)
-                && selector
-                    .iter()
-                    .all(|(name, value)| pod.labels().get(name) == Some(value))
-        });
-        pods.sort_by_key(|pod| pod.name_any());
-        pods
+        self.broker_groups
+            .of(&names::cluster_term(namespace, name_server))
     }
 }
 
@@ -147,23 +121,23 @@ impl Context {
     }
 
     /// Writes what one look came to: conditions, events and figures, and the status when it is another than before.
-    pub(crate) async fn record<K, S>(
+    pub(crate) async fn record<K>(
         &self,
         object: &K,
-        old: Option<&S>,
-        mut new: S,
+        mut new: K::Status,
         verdict: &Verdict,
     ) -> Result<(), Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + HasStatus<Status: Status>
             + Clone
             + Debug
             + DeserializeOwned,
-        S: Status,
     {
         let generation = object.meta().generation;
         *new.observed_generation() = generation;
         verdict.write(new.conditions_mut(), generation, &self.now());
+        let old = object.status();
         tell(self, object, old.map(Status::conditions), verdict).await;
         apply::status(self, object, old, &new).await
     }

@@ -1,38 +1,37 @@
 //! The wiring of all kinds: what is watched, who is woken by what, and what happens after a failure.
 
-use std::fmt::Debug;
-use std::hash::Hash;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use futures_util::{Stream, StreamExt, future};
+use futures_util::{StreamExt, future};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
+use kube::core::object::HasStatus;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, watcher};
-use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client, Resource, ResourceExt};
 use rmq_crds::{
     BrokerGroup, Condition, ConditionStatus, Conditions, NameServer, SubscriptionGroup, Topic,
 };
-use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::build::names;
-use crate::conditions::Verdict;
+use crate::conditions::{Status, Verdict};
 use crate::context::{Context, Stores};
 use crate::error::Error;
 use crate::lease::Leadership;
-use crate::metrics::Metrics;
+use crate::metrics::{CONDITIONS, Metrics};
+use crate::watch::{Invalid, Watch, Watched};
 use crate::{broker_group, name_server, server, settings};
 
 /// Everything is looked at again after this long, give or take a fifth: somebody may have changed brokers by hand.
@@ -119,12 +118,36 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error>
         .await
         .map_err(Error::doing("asking the API server for its version"))?;
     tracing::info!(kubernetes = version.git_version, "connected");
-    ready.store(true, Ordering::Release);
 
     let identity = options.identity.clone().unwrap_or_else(|| {
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "rmq-operator".to_owned());
         format!("{host}-{}", std::process::id())
     });
+    let recorder = Recorder::new(
+        client.clone(),
+        Reporter {
+            controller: "rmq-operator".to_owned(),
+            instance: Some(identity.clone()),
+        },
+    );
+    // A process that does not lead knows everything too, so that it can go on at once.
+    let mut watches = JoinSet::new();
+    let scopes: Vec<Option<&String>> = match options.namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().map(Some).collect(),
+    };
+    let watched: Vec<(Arc<Context>, Receivers)> = scopes
+        .into_iter()
+        .map(|scope| watch(&client, scope, &options, &recorder, &metrics, &mut watches))
+        .collect();
+    let contexts: Vec<Arc<Context>> = watched.iter().map(|(context, _)| context.clone()).collect();
+    watches.spawn(async move {
+        for context in contexts {
+            context.stores.ready().await;
+        }
+        ready.store(true, Ordering::Release);
+    });
+
     let lease_namespace = options.lease_namespace.clone().unwrap_or(own_namespace);
     let mut leadership = Leadership::new(
         client.clone(),
@@ -145,29 +168,9 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error>
     }
     tracing::info!(identity, "leads");
     metrics.leads(true);
-
-    let recorder = Recorder::new(
-        client.clone(),
-        Reporter {
-            controller: "rmq-operator".to_owned(),
-            instance: Some(identity),
-        },
-    );
-    let scopes: Vec<Option<String>> = if options.namespaces.is_empty() {
-        vec![None]
-    } else {
-        options.namespaces.iter().cloned().map(Some).collect()
-    };
-    for scope in scopes {
-        let task = look_after(
-            client.clone(),
-            scope,
-            options.image.clone(),
-            recorder.clone(),
-            metrics.clone(),
-        );
+    for (context, receivers) in watched {
         tasks.spawn(async move {
-            task.await;
+            act(context, receivers).await;
             Error::Fatal("a controller ended".to_owned())
         });
     }
@@ -185,6 +188,55 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error>
     outcome
 }
 
+/// All kinds in one namespace, or in all: known from now on, acted on when this process leads.
+fn watch(
+    client: &Client,
+    scope: Option<&String>,
+    options: &Options,
+    recorder: &Recorder,
+    metrics: &Arc<Metrics>,
+    watches: &mut JoinSet<()>,
+) -> (Arc<Context>, Receivers) {
+    let ours = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
+    let stores = Stores {
+        name_servers: own(client, scope, recorder, watches, |_| Vec::new()),
+        broker_groups: own(client, scope, recorder, watches, |group: &BrokerGroup| {
+            vec![names::cluster_term(
+                &group.namespace().unwrap_or_default(),
+                &group.spec.name_server_ref.name,
+            )]
+        }),
+        topics: own(client, scope, recorder, watches, settings::terms::<Topic>),
+        subscription_groups: own(
+            client,
+            scope,
+            recorder,
+            watches,
+            settings::terms::<SubscriptionGroup>,
+        ),
+        stateful_sets: children(client, scope, &ours, watches),
+        services: children(client, scope, &ours, watches),
+        config_maps: children(client, scope, &ours, watches),
+        disruption_budgets: children(client, scope, &ours, watches),
+        pods: children(client, scope, &ours, watches),
+        claims: children(client, scope, names::BROKER_GROUP, watches),
+    };
+    let (queues, receivers) = queues();
+    let context = Context {
+        client: client.clone(),
+        image: options.image.clone(),
+        recorder: recorder.clone(),
+        metrics: metrics.clone(),
+        clusters: Default::default(),
+        stores,
+        queues,
+        failures: Default::default(),
+        turns: Default::default(),
+        quiet: Default::default(),
+    };
+    (Arc::new(context), receivers)
+}
+
 fn api<K>(client: &Client, scope: Option<&String>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -195,505 +247,324 @@ where
     }
 }
 
-/// Objects that can be watched.
-trait Watched:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<K> Watched for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static
-{
-}
-
-/// The store that a watch fills, and the stream of what it saw.
-fn stored<K: Watched>(
-    events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
-) -> (
-    Store<K>,
-    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) {
-    let (store, writer) = reflector::store();
-    let stream = events.modify(strip).reflect(writer).touched_objects();
-    (store, stream)
-}
-
-/// A watch of our children: the store, and the stream that fills it and wakes.
+/// A watch of our children, each found by whose it is.
 fn children<K: Watched>(
     client: &Client,
     scope: Option<&String>,
     selector: &str,
-) -> (
-    Store<K>,
-    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) {
+    watches: &mut JoinSet<()>,
+) -> Watch<K> {
+    let (watch, feed) = Watch::new(|object: &K| names::owner_term(object).into_iter().collect());
     let config = watcher::Config::default().labels(selector).page_size(PAGE);
-    stored(watcher(api::<K>(client, scope), config).default_backoff())
+    watches.spawn(feed.run(watcher(api::<K>(client, scope), config).default_backoff()));
+    watch
 }
 
-/// What nobody reads takes half of the memory.
-fn strip<K: ResourceExt>(object: &mut K) {
-    object.managed_fields_mut().clear();
-}
-
-/// A watch of our own kinds. One object that is not what the definition says is told about and does not stop the others.
+/// A watch of one of our own kinds.
 fn own<K: Watched>(
     client: &Client,
     scope: Option<&String>,
     recorder: &Recorder,
-) -> (
-    Store<K>,
-    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) {
+    watches: &mut JoinSet<()>,
+    terms: fn(&K) -> Vec<String>,
+) -> Watch<K> {
+    let (watch, feed) = Watch::new(terms);
     let all = api::<DeserializeGuard<K>>(client, scope);
-    let (client, recorder) = (client.clone(), recorder.clone());
+    let known = watch.clone();
+    let mut invalid = Invalid::new(client.clone(), recorder.clone());
     let events = watcher(all, watcher::Config::default().page_size(PAGE))
         .default_backoff()
         .filter_map(move |event| {
-            let parsed = event
-                .map(|event| parse(event, &client, &recorder))
+            let sorted = event
+                .map(|event| invalid.sort_out(event, &known))
                 .transpose();
-            future::ready(parsed)
+            future::ready(sorted)
         });
-    stored(events)
+    watches.spawn(feed.run(events));
+    watch
 }
 
-fn parse<K: Watched>(
-    event: watcher::Event<DeserializeGuard<K>>,
-    client: &Client,
-    recorder: &Recorder,
-) -> Option<watcher::Event<K>> {
-    use watcher::Event;
-    let fine = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(object) => Some(object),
-        Err(invalid) => {
-            tokio::spawn(tell_invalid::<K>(
-                invalid.metadata,
-                invalid.error,
-                client.clone(),
-                recorder.clone(),
-            ));
-            None
-        }
+type Sender<K> = mpsc::UnboundedSender<ObjectRef<K>>;
+type Receiver<K> = mpsc::UnboundedReceiver<ObjectRef<K>>;
+
+/// Objects that shall be looked at; many wakes of one are one look.
+pub(crate) struct Queues {
+    name_servers: Sender<NameServer>,
+    broker_groups: Sender<BrokerGroup>,
+    topics: Sender<Topic>,
+    subscription_groups: Sender<SubscriptionGroup>,
+}
+
+/// The other ends of [`Queues`].
+struct Receivers {
+    name_servers: Receiver<NameServer>,
+    broker_groups: Receiver<BrokerGroup>,
+    topics: Receiver<Topic>,
+    subscription_groups: Receiver<SubscriptionGroup>,
+}
+
+fn queues() -> (Queues, Receivers) {
+    let (name_servers, of_name_servers) = mpsc::unbounded_channel();
+    let (broker_groups, of_broker_groups) = mpsc::unbounded_channel();
+    let (topics, of_topics) = mpsc::unbounded_channel();
+    let (subscription_groups, of_subscription_groups) = mpsc::unbounded_channel();
+    let queues = Queues {
+        name_servers,
+        broker_groups,
+        topics,
+        subscription_groups,
     };
-    match event {
-        Event::Init => Some(Event::Init),
-        Event::InitDone => Some(Event::InitDone),
-        Event::InitApply(guard) => fine(guard).map(Event::InitApply),
-        Event::Apply(guard) => fine(guard).map(Event::Apply),
-        Event::Delete(guard) => guard.0.ok().map(Event::Delete),
+    let receivers = Receivers {
+        name_servers: of_name_servers,
+        broker_groups: of_broker_groups,
+        topics: of_topics,
+        subscription_groups: of_subscription_groups,
+    };
+    (queues, receivers)
+}
+
+impl Queues {
+    /// Has a group looked at.
+    pub(crate) fn wake_group(&self, namespace: &str, name: &str) {
+        wake(&self.broker_groups, namespace, name);
     }
 }
 
-async fn tell_invalid<K: Watched>(
-    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    error: String,
-    client: Client,
-    recorder: Recorder,
-) {
-    let name = metadata.name.clone().unwrap_or_default();
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    tracing::warn!(kind = %K::kind(&()), namespace, name, "is not what its definition says: {error}");
-    let message = format!(
-        "{error}; correct the object, or install the definitions of this operator's version (rmq-operator crds)"
-    );
-    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now());
-    let mut conditions: Vec<Condition> = Vec::new();
-    Verdict::stalled("InvalidObject", message.clone()).write(
-        &mut conditions,
-        metadata.generation,
-        &now,
-    );
-    let api: Api<DeserializeGuard<K>> = Api::namespaced(client, &namespace);
-    let patch = json!({"status": {"conditions": conditions}});
-    if let Err(error) = api
-        .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-    {
-        tracing::warn!(namespace, name, "cannot say so in its status: {error}");
-    }
-    let reference = k8s_openapi::api::core::v1::ObjectReference {
-        api_version: Some(K::api_version(&()).into_owned()),
-        kind: Some(K::kind(&()).into_owned()),
-        name: Some(name),
-        namespace: Some(namespace),
-        uid: metadata.uid,
-        ..Default::default()
-    };
-    let event = kube::runtime::events::Event {
-        type_: kube::runtime::events::EventType::Warning,
-        reason: "InvalidObject".to_owned(),
-        note: Some(message.chars().take(1_000).collect()),
-        action: "Read".to_owned(),
-        secondary: None,
-    };
-    // The log has it.
-    let _ = recorder.publish(&event, &reference).await;
-}
-
-/// All kinds in one namespace, or in all.
-async fn look_after(
-    client: Client,
-    scope: Option<String>,
-    image: String,
-    recorder: Recorder,
-    metrics: Arc<Metrics>,
-) {
-    let scope = scope.as_ref();
-    let selector = format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER);
-    let (name_servers, name_server_events) = own::<NameServer>(&client, scope, &recorder);
-    let (broker_groups, broker_group_events) = own::<BrokerGroup>(&client, scope, &recorder);
-    let (topics, topic_events) = own::<Topic>(&client, scope, &recorder);
-    let (subscription_groups, subscription_group_events) =
-        own::<SubscriptionGroup>(&client, scope, &recorder);
-    let (stateful_sets, stateful_set_events) = children(&client, scope, &selector);
-    let (services, service_events) = children(&client, scope, &selector);
-    let (config_maps, config_map_events) = children(&client, scope, &selector);
-    let (disruption_budgets, disruption_budget_events) = children(&client, scope, &selector);
-    let (pods, pod_events) = children::<k8s_openapi::api::core::v1::Pod>(&client, scope, &selector);
-    let (claims, claim_events) = children::<k8s_openapi::api::core::v1::PersistentVolumeClaim>(
-        &client,
-        scope,
-        &format!("{}={}", names::COMPONENT, names::BROKER),
-    );
-    let context = Arc::new(Context {
-        client,
-        image,
-        recorder,
-        metrics,
-        clusters: Default::default(),
-        stores: Stores {
-            name_servers: name_servers.clone(),
-            broker_groups: broker_groups.clone(),
-            topics: topics.clone(),
-            subscription_groups: subscription_groups.clone(),
-            stateful_sets,
-            services,
-            config_maps,
-            disruption_budgets,
-            pods,
-            claims,
-        },
-        failures: Default::default(),
-        turns: Default::default(),
-        quiet: Default::default(),
-    });
-
-    // One stream of wakes for each kind of child; each goes to the kind that made it.
-    let (to_name_servers, to_broker_groups) = split(vec![
-        wakes(stateful_set_events),
-        wakes(service_events),
-        wakes(config_map_events),
-        wakes(disruption_budget_events),
-        wakes(pod_events),
-        wakes(claim_events),
-    ]);
-    let (name_server_changes, name_server_wakes) = tee(name_server_events);
-    let (broker_group_changes, broker_group_wakes) = tee(broker_group_events);
-
-    let groups = broker_groups.clone();
-    let siblings = broker_groups.clone();
-    let to_groups = name_server_wakes
-        .clone()
-        .stream()
-        .flat_map(move |(namespace, name)| {
-            futures_util::stream::iter(refs_of(&groups, &namespace, |group: &BrokerGroup| {
-                group.spec.name_server_ref.name == name
-            }))
-        });
-    // The end of one group's restart is the turn of the next.
-    let to_siblings = broker_group_wakes
-        .clone()
-        .stream()
-        .flat_map(move |(namespace, name)| {
-            let cluster = siblings.get(&ObjectRef::new(&name).within(&namespace));
-            let cluster = cluster.map(|group| group.spec.name_server_ref.name.clone());
-            let waiting = refs_of(&siblings, &namespace, |group: &BrokerGroup| {
-                Some(&group.spec.name_server_ref.name) == cluster.as_ref()
-                    && group.name_any() != name
-                    && group.status.as_ref().is_some_and(|status| {
-                        status
-                            .conditions
-                            .of("Progressing")
-                            .is_some_and(|progressing| progressing.reason == "RestartPending")
-                    })
-            });
-            futures_util::stream::iter(waiting)
-        });
-    let to_topics = settings_wakes(
-        &topics,
-        &broker_groups,
-        &name_server_wakes,
-        &broker_group_wakes,
-    );
-    let to_subscriptions = settings_wakes(
-        &subscription_groups,
-        &broker_groups,
-        &name_server_wakes,
-        &broker_group_wakes,
-    );
-
-    let config = || {
-        ControllerConfig::default()
-            .concurrency(CONCURRENCY)
-            .debounce(Duration::from_millis(50))
-    };
-    let name_servers = Controller::for_stream(name_server_changes, name_servers)
-        .with_config(config())
-        .reconcile_on(
-            to_name_servers.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)),
-        )
-        .run(
-            |object, context| {
-                look(object, context, |object, context| {
-                    Box::pin(async move { name_server::reconcile(&object, &context).await })
-                })
-            },
-            after_failure,
-            context.clone(),
-        )
-        .for_each(|_| future::ready(()));
-    let broker_groups = Controller::for_stream(broker_group_changes, broker_groups)
-        .with_config(config())
-        .reconcile_on(
-            to_broker_groups.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)),
-        )
-        .reconcile_on(to_groups)
-        .reconcile_on(to_siblings)
-        .run(
-            |object, context| {
-                look(object, context, |object, context| {
-                    Box::pin(async move { broker_group::reconcile(&object, &context).await })
-                })
-            },
-            after_failure,
-            context.clone(),
-        )
-        .for_each(|_| future::ready(()));
-    let topics = Controller::for_stream(topic_events, topics)
-        .with_config(config())
-        .reconcile_on(to_topics)
-        .run(
-            |object: Arc<Topic>, context| {
-                look(object, context, |object, context| {
-                    Box::pin(async move { settings::reconcile(&*object, &context).await })
-                })
-            },
-            after_failure,
-            context.clone(),
-        )
-        .for_each(|_| future::ready(()));
-    let subscription_groups =
-        Controller::for_stream(subscription_group_events, subscription_groups)
-            .with_config(config())
-            .reconcile_on(to_subscriptions)
-            .run(
-                |object: Arc<SubscriptionGroup>, context| {
-                    look(object, context, |object, context| {
-                        Box::pin(async move { settings::reconcile(&*object, &context).await })
-                    })
-                },
-                after_failure,
-                context.clone(),
-            )
-            .for_each(|_| future::ready(()));
-    // Any of them ends only when its watch does.
-    tokio::select! {
-        () = name_servers => {}
-        () = broker_groups => {}
-        () = topics => {}
-        () = subscription_groups => {}
-    }
-}
-
-/// Namespace and name of an object.
-type Key = (String, String);
-
-/// Whose child was touched: component, namespace and name of the owner.
-type Wake = (String, Key);
-
-fn wakes<K>(
-    events: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) -> futures_util::stream::BoxStream<'static, Wake>
+fn wake<K>(queue: &Sender<K>, namespace: &str, name: &str)
 where
-    K: Resource<DynamicType = ()> + 'static,
+    K: Resource<DynamicType = ()>,
 {
-    events
-        .filter_map(|event| {
-            let wake = event.ok().and_then(|object| {
-                let labels = object.labels();
-                let component = labels.get(names::COMPONENT)?.clone();
-                let of = if component == names::NAME_SERVER {
-                    names::CLUSTER
-                } else {
-                    names::BROKER_GROUP
-                };
-                Some((component, (object.namespace()?, labels.get(of)?.clone())))
-            });
-            future::ready(wake)
-        })
-        .boxed()
+    // Nobody reads any more when the process ends.
+    let _ = queue.send(ObjectRef::new(name).within(namespace));
 }
 
-/// Wakes for name servers, and wakes for broker groups.
-fn split(
-    streams: Vec<futures_util::stream::BoxStream<'static, Wake>>,
-) -> (
-    impl Stream<Item = Key> + Send + 'static,
-    impl Stream<Item = Key> + Send + 'static,
-) {
-    let (name_servers, to_name_servers) = tokio::sync::mpsc::unbounded_channel();
-    let (broker_groups, to_broker_groups) = tokio::sync::mpsc::unbounded_channel();
-    let mut all = futures_util::stream::select_all(streams);
-    tokio::spawn(async move {
-        while let Some((component, key)) = all.next().await {
-            let sent = if component == names::NAME_SERVER {
-                name_servers.send(key)
-            } else {
-                broker_groups.send(key)
-            };
-            if sent.is_err() {
-                return;
-            }
-        }
-    });
-    (received(to_name_servers), received(to_broker_groups))
-}
-
-fn received<T: Send + 'static>(
-    receiver: tokio::sync::mpsc::UnboundedReceiver<T>,
-) -> impl Stream<Item = T> + Send + 'static {
-    futures_util::stream::unfold(receiver, |mut receiver| async move {
-        let item = receiver.recv().await?;
-        Some((item, receiver))
-    })
-}
-
-/// Who wants to know of changed objects.
-#[derive(Clone)]
-struct Wakes(tokio::sync::broadcast::Sender<Key>);
-
-impl Wakes {
-    fn stream(self) -> impl Stream<Item = Key> + Send + 'static {
-        futures_util::stream::unfold(self.0.subscribe(), |mut receiver| async move {
-            loop {
-                match receiver.recv().await {
-                    Ok(key) => return Some((key, receiver)),
-                    // Those will be looked at by the timer.
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        })
-    }
-}
-
-/// The same stream, and who else wants to know.
-fn tee<K>(
-    events: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) -> (
-    impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-    Wakes,
-)
-where
-    K: Resource<DynamicType = ()> + 'static,
-{
-    let (sender, _) = tokio::sync::broadcast::channel(4_096);
-    let wakes = Wakes(sender.clone());
-    let stream = events.inspect(move |event| {
-        if let Ok(object) = event {
-            // Nobody listening is fine.
-            let _ = sender.send((object.namespace().unwrap_or_default(), object.name_any()));
-        }
-    });
-    (stream, wakes)
-}
-
-fn refs_of<K>(store: &Store<K>, namespace: &str, wanted: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    let found = store
-        .state_filter(|object| object.namespace().as_deref() == Some(namespace) && wanted(object));
-    found
-        .iter()
-        .map(|object| ObjectRef::from_obj(&**object))
-        .collect()
-}
-
-/// Topics and groups are looked at when their cluster or one of its brokers changes.
-fn settings_wakes<K: settings::Kind>(
-    store: &Store<K>,
-    groups: &Store<BrokerGroup>,
-    name_servers: &Wakes,
-    broker_groups: &Wakes,
-) -> impl Stream<Item = ObjectRef<K>> + Send + 'static {
-    let of = |store: &Store<K>, namespace: &str, cluster: &str| {
-        let wanted = |object: &K| {
-            object
-                .name_server_ref()
-                .is_some_and(|reference| reference.name == cluster)
+/// Who is woken by what.
+fn wire(context: &Arc<Context>) {
+    let stores = &context.stores;
+    owners_of(&stores.stateful_sets, context);
+    owners_of(&stores.services, context);
+    owners_of(&stores.config_maps, context);
+    owners_of(&stores.disruption_budgets, context);
+    owners_of(&stores.pods, context);
+    owners_of(&stores.claims, context);
+    let listening = Arc::downgrade(context);
+    stores.name_servers.listen(move |old, new| {
+        let (Some(context), Some(object)) = (listening.upgrade(), new.or(old)) else {
+            return;
         };
-        futures_util::stream::iter(refs_of(store, namespace, wanted))
-    };
-    let by_name_server = store.clone();
-    let by_name_server = name_servers
-        .clone()
-        .stream()
-        .flat_map(move |(namespace, name)| of(&by_name_server, &namespace, &name));
-    let (by_group, groups) = (store.clone(), groups.clone());
-    let by_group = broker_groups
-        .clone()
-        .stream()
-        .flat_map(move |(namespace, name)| {
-            let group = groups.get(&ObjectRef::new(&name).within(&namespace));
-            let cluster = group
-                .map(|group| group.spec.name_server_ref.name.clone())
-                .unwrap_or_default();
-            of(&by_group, &namespace, &cluster)
-        });
-    futures_util::stream::select(by_name_server, by_group)
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        changed(
+            &context,
+            &context.queues.name_servers,
+            object,
+            new.is_none(),
+        );
+        let cluster = names::cluster_term(&namespace, &name);
+        for group in context.stores.broker_groups.of(&cluster) {
+            context.queues.wake_group(&namespace, &group.name_any());
+        }
+        let news = |object: Option<&NameServer>| {
+            object.map(|object| {
+                let ready = object.status.as_ref().map(|status| status.ready_replicas);
+                (object.metadata.deletion_timestamp.is_some(), ready)
+            })
+        };
+        if news(old) != news(new) {
+            wake_settings(&context, &cluster, &namespace);
+        }
+    });
+    let listening = Arc::downgrade(context);
+    stores.broker_groups.listen(move |old, new| {
+        let (Some(context), Some(object)) = (listening.upgrade(), new.or(old)) else {
+            return;
+        };
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        changed(
+            &context,
+            &context.queues.broker_groups,
+            object,
+            new.is_none(),
+        );
+        let cluster = names::cluster_term(&namespace, &object.spec.name_server_ref.name);
+        // The end of one group's restart is the turn of the next, and the end of a group that of a name.
+        for sibling in context.stores.broker_groups.of(&cluster) {
+            let waits = |type_: &str, reason: &str| {
+                let status = sibling.status.as_ref();
+                status
+                    .and_then(|status| status.conditions.of(type_))
+                    .is_some_and(|condition| condition.reason == reason)
+            };
+            if sibling.name_any() != name
+                && (waits("Progressing", "RestartPending") || waits("Stalled", "ResourceConflict"))
+            {
+                context.queues.wake_group(&namespace, &sibling.name_any());
+            }
+        }
+        let news = |object: Option<&BrokerGroup>| {
+            object.map(|object| {
+                let ready = object.status.as_ref().map(|status| status.ready_replicas);
+                (object.metadata.deletion_timestamp.is_some(), ready)
+            })
+        };
+        if news(old) != news(new) {
+            wake_settings(&context, &cluster, &namespace);
+        }
+    });
+    settings_changed::<Topic>(context, |queues| &queues.topics);
+    settings_changed::<SubscriptionGroup>(context, |queues| &queues.subscription_groups);
 }
 
-/// One look at an object, measured.
-async fn look<K>(
-    object: Arc<K>,
-    context: Arc<Context>,
-    reconcile: impl FnOnce(
-        Arc<K>,
-        Arc<Context>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Action, Error>> + Send>>,
-) -> Result<Action, Error>
-where
-    K: Resource<DynamicType = ()> + Send + Sync + 'static,
+/// Whoever made the child is looked at.
+fn owners_of<K: Watched>(watch: &Watch<K>, context: &Arc<Context>) {
+    let listening = Arc::downgrade(context);
+    watch.listen(move |old, new| {
+        let owner = new.or(old).and_then(names::owner);
+        if let (Some(context), Some((component, namespace, name))) = (listening.upgrade(), owner) {
+            if component == names::NAME_SERVER {
+                wake(&context.queues.name_servers, &namespace, &name);
+            } else {
+                context.queues.wake_group(&namespace, &name);
+            }
+        }
+    });
+}
+
+/// An object of our own was changed, or is gone.
+fn changed<K: Watched>(context: &Context, queue: &Sender<K>, object: &K, is_gone: bool) {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    if is_gone {
+        context.metrics.forget(&K::kind(&()), &namespace, &name);
+        context.failures.lock().remove(&key(object));
+        context
+            .quiet
+            .lock()
+            .remove(&object.uid().unwrap_or_default());
+    } else {
+        wake(queue, &namespace, &name);
+    }
+}
+
+/// Topics and groups are looked at when their cluster or one of its brokers comes, goes, or serves again.
+fn wake_settings(context: &Context, cluster: &str, namespace: &str) {
+    for topic in context.stores.topics.of(cluster) {
+        wake(&context.queues.topics, namespace, &topic.name_any());
+    }
+    for group in context.stores.subscription_groups.of(cluster) {
+        wake(
+            &context.queues.subscription_groups,
+            namespace,
+            &group.name_any(),
+        );
+    }
+}
+
+/// What an object gives up may be another's.
+fn settings_changed<K: settings::Kind>(context: &Arc<Context>, queue: fn(&Queues) -> &Sender<K>) {
+    let listening = Arc::downgrade(context);
+    K::watch(&context.stores).listen(move |old, new| {
+        let (Some(context), Some(object)) = (listening.upgrade(), new.or(old)) else {
+            return;
+        };
+        let queue = queue(&context.queues);
+        changed(&context, queue, object, new.is_none());
+        if new.is_none() {
+            for rival in K::watch(&context.stores).of(&settings::name_term(object)) {
+                wake(
+                    queue,
+                    &rival.namespace().unwrap_or_default(),
+                    &rival.name_any(),
+                );
+            }
+        }
+    });
+}
+
+/// Kinds of our own.
+pub(crate) trait Reconciled:
+    Watched + HasStatus<Status: Status + Clone + Default + Send + Sync>
 {
+    /// One look: brings the object nearer to what it shall be.
+    fn reconcile(
+        &self,
+        context: &Arc<Context>,
+    ) -> impl Future<Output = Result<Action, Error>> + Send;
+}
+
+impl Reconciled for NameServer {
+    async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        name_server::reconcile(self, context).await
+    }
+}
+
+impl Reconciled for BrokerGroup {
+    async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        broker_group::reconcile(self, context).await
+    }
+}
+
+impl Reconciled for Topic {
+    async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        settings::reconcile(self, context).await
+    }
+}
+
+impl Reconciled for SubscriptionGroup {
+    async fn reconcile(&self, context: &Arc<Context>) -> Result<Action, Error> {
+        settings::reconcile(self, context).await
+    }
+}
+
+/// Acts on what is watched, as long as this process leads.
+async fn act(context: Arc<Context>, receivers: Receivers) {
+    // A child that is only not seen yet is not made again.
+    context.stores.ready().await;
+    wire(&context);
+    // Each goes on for ever.
+    tokio::select! {
+        () = control(&context, &context.stores.name_servers, receivers.name_servers) => {}
+        () = control(&context, &context.stores.broker_groups, receivers.broker_groups) => {}
+        () = control(&context, &context.stores.topics, receivers.topics) => {}
+        () = control(&context, &context.stores.subscription_groups, receivers.subscription_groups) => {}
+    }
+}
+
+async fn control<K: Reconciled>(context: &Arc<Context>, watch: &Watch<K>, queue: Receiver<K>) {
+    let wakes = futures_util::stream::unfold(queue, |mut queue| async move {
+        let wake = queue.recv().await?;
+        Some((wake, queue))
+    });
+    let config = ControllerConfig::default()
+        .concurrency(CONCURRENCY)
+        .debounce(Duration::from_millis(50));
+    // Wakes are all that it gets: the watch is fed by its own task.
+    Controller::for_stream(futures_util::stream::pending(), watch.store())
+        .with_config(config)
+        .reconcile_on(wakes)
+        .run(look::<K>, after_failure, context.clone())
+        .for_each(|_| future::ready(()))
+        .await;
+}
+
+/// One look at an object, measured. What cannot go on until somebody does something stands in its status.
+async fn look<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
-    let outcome = reconcile(object.clone(), context.clone()).await;
+    let outcome = object.reconcile(&context).await;
     let kind = K::kind(&());
     let reason = outcome.as_ref().err().map(Error::reason);
     context.metrics.looked(&kind, started.elapsed(), reason);
-    if outcome.is_ok() {
-        context.failures.lock().remove(&key(&*object));
-        if object.meta().deletion_timestamp.is_some() {
-            let namespace = object.namespace().unwrap_or_default();
-            context
-                .metrics
-                .ready(&kind, &namespace, &object.name_any(), None);
+    let refused = match outcome {
+        Err(error) => match error.verdict() {
+            Some(verdict) => verdict,
+            None => return Err(error),
+        },
+        Ok(action) => {
+            context.failures.lock().remove(&key(&*object));
+            return Ok(action);
         }
-    }
-    outcome
+    };
+    let status = object.status().cloned().unwrap_or_default();
+    context.record(&*object, status, &refused).await?;
+    Ok(again(BACKOFF_MAX / 2))
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
@@ -734,7 +605,7 @@ pub(crate) fn again(after: Duration) -> Action {
 
 /// Look again some time: not all objects at once.
 fn next_look<K: Resource<DynamicType = ()>>(object: &K) -> Action {
-    use std::hash::{DefaultHasher, Hasher};
+    use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     object.uid().unwrap_or_default().hash(&mut hasher);
     let spread = hasher.finish() % 400;
@@ -742,17 +613,30 @@ fn next_look<K: Resource<DynamicType = ()>>(object: &K) -> Action {
     Action::requeue(LOOK_AGAIN * 4 / 5 + LOOK_AGAIN * u32::try_from(spread).unwrap_or(0) / 1_000)
 }
 
-/// When to look again at an object of this verdict: `soon`, unless nothing is to be waited for.
-pub(crate) fn next_after<K: Resource<DynamicType = ()>>(
+/// When to look again at an object of this verdict. While something is waited for, as much later as it lasts already: what is watched
+/// wakes the object, so this is only for what is not.
+pub(crate) fn next_after<K>(
     object: &K,
     verdict: &Verdict,
-    soon: Duration,
-) -> Action {
-    if verdict.progressing || verdict.stalled {
-        again(soon)
-    } else {
-        next_look(object)
-    }
+    pause: RangeInclusive<Duration>,
+) -> Action
+where
+    K: Resource<DynamicType = ()> + HasStatus<Status: Status>,
+{
+    let type_ = match (verdict.stalled, verdict.progressing) {
+        (true, _) => "Stalled",
+        (_, true) => "Progressing",
+        _ => return next_look(object),
+    };
+    let conditions = object.status().map(Status::conditions).unwrap_or_default();
+    let since = conditions
+        .iter()
+        .find(|condition| condition.type_ == type_ && condition.status == "True");
+    let lasts = since.map_or(0, |since| {
+        let lasts = jiff::Timestamp::now().duration_since(since.last_transition_time.0);
+        u64::try_from(lasts.as_secs()).unwrap_or(0)
+    });
+    again(Duration::from_secs(lasts).clamp(*pause.start(), *pause.end()))
 }
 
 /// An event when an object's reason is another one than before, and the figure of its condition.
@@ -764,15 +648,23 @@ pub(crate) async fn tell<K>(
 ) where
     K: Resource<DynamicType = ()>,
 {
-    let value = match verdict.ready {
+    let figure = |status| match status {
         ConditionStatus::True => 1,
         ConditionStatus::False => 0,
         ConditionStatus::Unknown => -1,
     };
     let namespace = object.namespace().unwrap_or_default();
-    context
-        .metrics
-        .ready(&K::kind(&()), &namespace, &object.name_any(), Some(value));
+    let figures = [
+        figure(verdict.ready),
+        i64::from(verdict.progressing),
+        i64::from(verdict.stalled),
+    ];
+    for (condition, value) in CONDITIONS.into_iter().zip(figures) {
+        let (kind, name) = (K::kind(&()), object.name_any());
+        context
+            .metrics
+            .condition(&kind, &namespace, &name, condition, value);
+    }
     let ready = before.and_then(|conditions| {
         conditions
             .iter()

@@ -1,5 +1,7 @@
 //! Why an object could not be brought to what it shall be.
 
+use crate::conditions::Verdict;
+
 /// What failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,7 +44,13 @@ impl Error {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Kubernetes { .. } if self.is_conflict() => "Conflict",
-            Self::Kubernetes { .. } => "KubernetesRefused",
+            Self::Kubernetes { source, .. } => match &**source {
+                kube::Error::Api(status) if status.message.contains("exceeded quota") => {
+                    "QuotaExceeded"
+                }
+                kube::Error::Api(_) => "KubernetesRefused",
+                _ => "KubernetesUnreachable",
+            },
             Self::Cluster(_) => "ClusterUnreachable",
             Self::NameTaken(_) => "NameTaken",
             Self::NotYet(_) => "NotYet",
@@ -51,8 +59,66 @@ impl Error {
         }
     }
 
+    /// What the object's status says, where trying again does not help until somebody does something.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let status = match self {
+            Self::NameTaken(_) => return Some(Verdict::stalled(self.reason(), self.to_string())),
+            Self::Kubernetes { source, .. } => match &**source {
+                kube::Error::Api(status) => status,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let instead = match status.code {
+            403 if status.message.contains("exceeded quota") => {
+                "raise the ResourceQuota of the namespace, or ask for less"
+            }
+            // It takes nothing new, and the object goes too.
+            403 if status.message.contains("being terminated") => return None,
+            403 => "give the operator's account this right (charts/rmq-operator)",
+            400 | 413 | 422 => "correct the field of the spec that it comes from",
+            _ => return None,
+        };
+        Some(Verdict::stalled(
+            self.reason(),
+            format!("{self}; {instead}"),
+        ))
+    }
+
     /// Somebody else has changed the object meanwhile: look again.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Kubernetes { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 409))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, message: &str) -> Error {
+        let status = serde_json::json!({"status": "Failure", "code": code, "message": message, "reason": "x"});
+        let status: kube::core::Status = serde_json::from_value(status).expect("a status");
+        Error::doing("applying Service \"a-broker\"")(kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn what_does_not_get_better_by_itself_is_said_with_a_way_out() {
+        let verdict = refused(422, "spec.ports[0].nodePort: Invalid value: 5").verdict();
+        let verdict = verdict.expect("a verdict");
+        assert!(verdict.stalled && verdict.reason == "KubernetesRefused");
+        assert!(
+            verdict.message.contains("nodePort") && verdict.message.contains("correct the field")
+        );
+        let quota = refused(403, "services \"a\" is forbidden: exceeded quota: small");
+        assert_eq!(
+            quota.verdict().map(|verdict| verdict.reason),
+            Some("QuotaExceeded")
+        );
+        assert_eq!(refused(500, "etcd is away").verdict(), None);
+        assert_eq!(refused(409, "changed").verdict(), None);
+        assert_eq!(
+            refused(403, "the namespace is being terminated").verdict(),
+            None
+        );
     }
 }

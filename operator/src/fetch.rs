@@ -1,5 +1,8 @@
 //! What is asked of the API server beside the watches, and what several kinds read out of objects.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim};
 use kube::api::ListParams;
@@ -7,6 +10,10 @@ use kube::{Api, ResourceExt};
 
 use crate::context::Context;
 use crate::observe;
+
+/// Between two looks at servers that are not as they shall be. Only events, which are not watched, can say something new.
+pub(crate) const PAUSE: RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(300);
 
 /// By which the older of two objects is the smaller: the first made is the one that counts.
 pub(crate) fn age(object: &impl ResourceExt) -> (Option<Timestamp>, String) {

@@ -20,6 +20,7 @@ mod name_server;
 mod observe;
 mod server;
 mod settings;
+mod watch;
 mod yaml;
 
 pub use annotations::{MANAGED, PAUSED, RESTART, SKIP_DRAIN};

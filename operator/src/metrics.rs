@@ -29,6 +29,18 @@ struct OfCondition {
     condition: String,
 }
 
+/// Conditions that have a figure for each object.
+pub(crate) const CONDITIONS: [&str; 3] = ["Ready", "Progressing", "Stalled"];
+
+fn of_condition(kind: &str, namespace: &str, name: &str, condition: &str) -> OfCondition {
+    OfCondition {
+        kind: kind.to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        condition: condition.to_owned(),
+    }
+}
+
 /// All figures.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -103,20 +115,24 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    pub(crate) fn ready(&self, kind: &str, namespace: &str, name: &str, value: Option<i64>) {
-        let of = OfCondition {
-            kind: kind.to_owned(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            condition: "Ready".to_owned(),
-        };
-        match value {
-            Some(value) => {
-                self.conditions.get_or_create(&of).set(value);
-            }
-            None => {
-                self.conditions.remove(&of);
-            }
+    /// What one of an object's conditions is.
+    pub(crate) fn condition(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        condition: &str,
+        value: i64,
+    ) {
+        let of = of_condition(kind, namespace, name, condition);
+        self.conditions.get_or_create(&of).set(value);
+    }
+
+    /// There is no such object any more.
+    pub(crate) fn forget(&self, kind: &str, namespace: &str, name: &str) {
+        for condition in CONDITIONS {
+            let of = of_condition(kind, namespace, name, condition);
+            self.conditions.remove(&of);
         }
     }
 

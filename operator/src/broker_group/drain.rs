@@ -117,8 +117,7 @@ pub(super) async fn reconcile(
     });
     status.rollout = None;
     let verdict = Verdict::progressing("Draining", message);
-    let old = object.status.as_ref();
-    context.record(object, old, status, &verdict).await?;
+    context.record(object, status, &verdict).await?;
     Ok(again(LOOK))
 }
 

@@ -12,7 +12,6 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use rmq_crds::{BrokerGroup, BrokerGroupStatus, NameServer, Rollout, RolloutStep};
 
 use crate::annotations;
@@ -32,10 +31,11 @@ const TURN_SECONDS: i64 = 10;
 const SOON: Duration = Duration::from_secs(1);
 
 pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result<Action, Error> {
-    context.stores.ready().await;
     let namespace = object.namespace().unwrap_or_default();
     let stores = &context.stores;
-    let name_server = stores.name_server(&namespace, &object.spec.name_server_ref.name);
+    let name_server = stores
+        .name_servers
+        .get(&namespace, &object.spec.name_server_ref.name);
     if object.metadata.deletion_timestamp.is_some() {
         return drain::reconcile(object, name_server.as_deref(), context).await;
     }
@@ -63,13 +63,9 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
     apply::finalizer(context, object, object.spec.drain.enabled).await?;
 
     let workload = names::brokers(&object.name_any());
-    let find_service = || {
-        stores
-            .services
-            .get(&ObjectRef::new(&names::external(&workload)).within(&namespace))
-    };
+    let service = stores.services.get(&namespace, &names::external(&workload));
     let external = object.spec.listeners.external.as_ref();
-    let told = external.and_then(|listener| advertised(listener, find_service().as_deref()));
+    let told = external.and_then(|listener| advertised(listener, service.as_deref()));
     apply::children(
         context,
         object,
@@ -84,18 +80,13 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
                 names::external(&workload)
             ),
         );
-        write(context, object, status, &verdict).await?;
-        return Ok(again(SOON));
+        return write(context, object, status, &verdict).await;
     }
 
-    let set = stores
-        .stateful_sets
-        .get(&ObjectRef::new(&workload).within(&namespace));
-    let pods = stores.pods_of(
-        &namespace,
-        &names::selector(names::BROKER, &object.name_any()),
-    );
-    let claims = stores.claims_of(&namespace, &workload);
+    let set = stores.stateful_sets.get(&namespace, &workload);
+    let children = names::term(names::BROKER, &namespace, &object.name_any());
+    let pods = stores.pods.of(&children);
+    let claims = stores.claims.of(&children);
     status.replicas = i32::try_from(pods.len()).unwrap_or(i32::MAX);
     let ready = pods.iter().filter(|pod| observe::is_ready(pod)).count();
     status.ready_replicas = i32::try_from(ready).unwrap_or(i32::MAX);
@@ -197,8 +188,8 @@ async fn roll(
         .filter(|group| group.name_any() != name)
         .collect();
     let is_up = |group: &&BrokerGroup| {
-        let selector = names::selector(names::BROKER, &group.name_any());
-        let pods = context.stores.pods_of(&namespace, &selector);
+        let children = names::term(names::BROKER, &namespace, &group.name_any());
+        let pods = context.stores.pods.of(&children);
         !pods.is_empty() && pods.iter().all(|pod| observe::is_ready(pod))
     };
     let restarts = |group: &BrokerGroup| {
@@ -453,9 +444,8 @@ async fn write(
     status: BrokerGroupStatus,
     verdict: &Verdict,
 ) -> Result<Action, Error> {
-    let old = object.status.as_ref();
-    context.record(object, old, status, verdict).await?;
-    Ok(next_after(object, verdict, Duration::from_secs(15)))
+    context.record(object, status, verdict).await?;
+    Ok(next_after(object, verdict, fetch::PAUSE))
 }
 
 #[cfg(test)]

@@ -50,11 +50,6 @@ pub(crate) fn brokers(object: &str) -> String {
     format!("{object}-broker")
 }
 
-/// What the names of a workload's volume claims begin with.
-pub(crate) fn claims(workload: &str) -> String {
-    format!("data-{workload}-")
-}
-
 /// The Service of the external listener.
 pub(crate) fn external(workload: &str) -> String {
     format!("{workload}-external")
@@ -114,6 +109,37 @@ pub(crate) fn labels(component: &str, object: &str, name_server: &str) -> Labels
     set("app.kubernetes.io/managed-by", FIELD_MANAGER);
     set(CLUSTER, name_server);
     labels
+}
+
+/// Component, namespace and name of the object that a child belongs to, by its labels.
+pub(crate) fn owner(child: &impl ResourceExt) -> Option<(String, String, String)> {
+    let labels = child.labels();
+    // Claims have no more labels than these two.
+    let component = labels.get(COMPONENT)?;
+    let of = match component.as_str() {
+        NAME_SERVER => CLUSTER,
+        _ => BROKER_GROUP,
+    };
+    Some((
+        component.clone(),
+        child.namespace()?,
+        labels.get(of)?.clone(),
+    ))
+}
+
+/// Under what the children of an object are found.
+pub(crate) fn term(component: &str, namespace: &str, object: &str) -> String {
+    format!("{component}/{namespace}/{object}")
+}
+
+/// Under what a child is found.
+pub(crate) fn owner_term(child: &impl ResourceExt) -> Option<String> {
+    owner(child).map(|(component, namespace, object)| term(&component, &namespace, &object))
+}
+
+/// Under what everything that names a NameServer object is found.
+pub(crate) fn cluster_term(namespace: &str, name_server: &str) -> String {
+    format!("cluster/{namespace}/{name_server}")
 }
 
 /// A selector as the scale subresource wants it.

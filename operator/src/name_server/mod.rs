@@ -2,12 +2,9 @@
 
 mod build;
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use rmq_crds::{ExternalType, NameServer, NameServerStatus};
 
@@ -23,7 +20,6 @@ use crate::keys;
 use crate::observe;
 
 pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<Action, Error> {
-    context.stores.ready().await;
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     if object.meta().deletion_timestamp.is_some() {
@@ -44,14 +40,12 @@ pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<
 
     let workload = names::name_servers(&name);
     let stores = &context.stores;
-    let set = stores
-        .stateful_sets
-        .get(&ObjectRef::new(&workload).within(&namespace));
+    let set = stores.stateful_sets.get(&namespace, &workload);
     let selector = names::selector(names::NAME_SERVER, &name);
-    let pods = stores.pods_of(&namespace, &selector);
-    let service = stores
-        .services
-        .get(&ObjectRef::new(&names::external(&workload)).within(&namespace));
+    let pods = stores
+        .pods
+        .of(&names::term(names::NAME_SERVER, &namespace, &name));
+    let service = stores.services.get(&namespace, &names::external(&workload));
     status.selector = Some(names::as_text(&selector));
     status.addresses = Some(names::name_server_addresses(object).join(";"));
     status.external_addresses =
@@ -154,9 +148,8 @@ async fn write(
     status: NameServerStatus,
     verdict: &Verdict,
 ) -> Result<Action, Error> {
-    let old = object.status.as_ref();
-    context.record(object, old, status, verdict).await?;
-    Ok(next_after(object, verdict, Duration::from_secs(30)))
+    context.record(object, status, verdict).await?;
+    Ok(next_after(object, verdict, fetch::PAUSE))
 }
 
 #[cfg(test)]

@@ -1,50 +1,37 @@
 //! `Topic` and `SubscriptionGroup`: settings of brokers rather than pods. Kubernetes is the truth: what somebody changes at a broker is
 //! changed back, what has no object is left alone.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
 use rmq_client::{Client, ErrorKind};
 use rmq_crds::{
     DeletionPolicy, NameServer, NameServerRef, SubscriptionGroup, SubscriptionGroupStatus, Topic,
     TopicStatus,
 };
 use rmq_plan::{Action as Change, Settings};
-use serde::de::DeserializeOwned;
 
 use crate::annotations;
 use crate::apply;
 use crate::build::names;
-use crate::conditions::{Status, Verdict};
-use crate::context::Context;
-use crate::controller::next_after;
+use crate::conditions::Verdict;
+use crate::context::{Context, Stores};
+use crate::controller::{Reconciled, next_after};
 use crate::error::Error;
 use crate::fetch::{age, is_terminating};
+use crate::watch::Watch;
 
 /// What both kinds have in common.
-pub(crate) trait Kind:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
-    type Status: Status + Clone + Default + Send + Sync;
-
+pub(crate) trait Kind: Reconciled {
     fn settings(&self) -> Settings;
+    fn rocketmq_name(&self) -> &str;
     fn name_server_ref(&self) -> Option<&NameServerRef>;
     fn broker_groups(&self) -> &[String];
     fn deletion_policy(&self) -> DeletionPolicy;
-    fn status(&self) -> Option<&Self::Status>;
     /// Writes what is the same for all verdicts.
     fn fill(&self, status: &mut Self::Status, brokers: Option<Vec<String>>);
-    /// Objects that may want the same, this one among them.
-    fn all(context: &Context) -> Vec<std::sync::Arc<Self>>;
+    fn watch(stores: &Stores) -> &Watch<Self>;
     /// Deletes it at the brokers, or says why it must not.
     fn delete(
         &self,
@@ -53,10 +40,12 @@ pub(crate) trait Kind:
 }
 
 impl Kind for Topic {
-    type Status = TopicStatus;
-
     fn settings(&self) -> Settings {
         Settings::Topic(self.clone())
+    }
+
+    fn rocketmq_name(&self) -> &str {
+        self.topic_name()
     }
 
     fn name_server_ref(&self) -> Option<&NameServerRef> {
@@ -71,10 +60,6 @@ impl Kind for Topic {
         self.spec.deletion_policy
     }
 
-    fn status(&self) -> Option<&TopicStatus> {
-        self.status.as_ref()
-    }
-
     fn fill(&self, status: &mut TopicStatus, brokers: Option<Vec<String>>) {
         status.topic_name = Some(self.topic_name().to_owned());
         if let Some(brokers) = brokers {
@@ -82,8 +67,8 @@ impl Kind for Topic {
         }
     }
 
-    fn all(context: &Context) -> Vec<std::sync::Arc<Self>> {
-        context.stores.topics.state()
+    fn watch(stores: &Stores) -> &Watch<Self> {
+        &stores.topics
     }
 
     async fn delete(&self, client: &Client) -> Result<Result<(), String>, Error> {
@@ -115,10 +100,12 @@ impl Kind for Topic {
 }
 
 impl Kind for SubscriptionGroup {
-    type Status = SubscriptionGroupStatus;
-
     fn settings(&self) -> Settings {
         Settings::Group(self.clone())
+    }
+
+    fn rocketmq_name(&self) -> &str {
+        self.group_name()
     }
 
     fn name_server_ref(&self) -> Option<&NameServerRef> {
@@ -133,10 +120,6 @@ impl Kind for SubscriptionGroup {
         self.spec.deletion_policy
     }
 
-    fn status(&self) -> Option<&SubscriptionGroupStatus> {
-        self.status.as_ref()
-    }
-
     fn fill(&self, status: &mut SubscriptionGroupStatus, brokers: Option<Vec<String>>) {
         status.group_name = Some(self.group_name().to_owned());
         if let Some(brokers) = brokers {
@@ -144,8 +127,8 @@ impl Kind for SubscriptionGroup {
         }
     }
 
-    fn all(context: &Context) -> Vec<std::sync::Arc<Self>> {
-        context.stores.subscription_groups.state()
+    fn watch(stores: &Stores) -> &Watch<Self> {
+        &stores.subscription_groups
     }
 
     async fn delete(&self, client: &Client) -> Result<Result<(), String>, Error> {
@@ -162,12 +145,11 @@ pub(crate) fn is_gone(error: &rmq_client::Error) -> bool {
 }
 
 pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Action, Error> {
-    context.stores.ready().await;
     let namespace = object.namespace().unwrap_or_default();
     let is_managed = !annotations::is(object, annotations::MANAGED, "false");
     let name_server = object
         .name_server_ref()
-        .and_then(|reference| context.stores.name_server(&namespace, &reference.name));
+        .and_then(|reference| context.stores.name_servers.get(&namespace, &reference.name));
     let winner = conflict(object, context);
     if object.meta().deletion_timestamp.is_some() {
         let is_ours = is_managed && winner.is_none();
@@ -312,18 +294,31 @@ async fn bring<K: Kind>(
     Ok(brokers)
 }
 
+/// Under what both kinds are found: their cluster, and their name in it.
+pub(crate) fn terms<K: Kind>(object: &K) -> Vec<String> {
+    let namespace = object.namespace().unwrap_or_default();
+    let cluster = object.name_server_ref();
+    let cluster = cluster.map(|reference| names::cluster_term(&namespace, &reference.name));
+    cluster.into_iter().chain([name_term(object)]).collect()
+}
+
+/// Under what the objects are found that want the same thing of the same cluster.
+pub(crate) fn name_term<K: Kind>(object: &K) -> String {
+    let cluster = object.name_server_ref();
+    let cluster = cluster.map_or("", |reference| reference.name.as_str());
+    let namespace = object.namespace().unwrap_or_default();
+    format!("name/{namespace}/{cluster}/{}", object.rocketmq_name())
+}
+
 /// The older object that wants the same thing of the same cluster.
 fn conflict<K: Kind>(object: &K, context: &Context) -> Option<String> {
-    let settings = object.settings();
-    let rivals = K::all(context).into_iter().filter(|other| {
-        other.namespace() == object.namespace()
-            && other.uid() != object.uid()
-            && other.name_server_ref() == object.name_server_ref()
-            && other.settings().name() == settings.name()
-            && !annotations::is(&**other, annotations::MANAGED, "false")
-            && age(&**other) < age(object)
+    let rivals = K::watch(&context.stores).of(&name_term(object));
+    let rivals = rivals.iter().filter(|other| {
+        other.uid() != object.uid()
+            && !annotations::is(&***other, annotations::MANAGED, "false")
+            && age(&***other) < age(object)
     });
-    let oldest = rivals.map(|other| age(&*other)).min();
+    let oldest = rivals.map(|other| age(&**other)).min();
     oldest.map(|(_, name)| name)
 }
 
@@ -396,10 +391,9 @@ async fn write<K: Kind>(
 ) -> Result<Action, Error> {
     let mut status = object.status().cloned().unwrap_or_default();
     object.fill(&mut status, brokers);
-    context
-        .record(object, object.status(), status, verdict)
-        .await?;
+    context.record(object, status, verdict).await?;
     // A correction wakes a stalled one at once; it is looked at for what changes at the brokers.
-    let soon = if verdict.stalled { 30 } else { 5 };
-    Ok(next_after(object, verdict, Duration::from_secs(soon)))
+    let pause = if verdict.stalled { 30..=60 } else { 2..=10 };
+    let pause = Duration::from_secs(*pause.start())..=Duration::from_secs(*pause.end());
+    Ok(next_after(object, verdict, pause))
 }

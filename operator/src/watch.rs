@@ -1,0 +1,406 @@
+//! What is watched of one kind: kept up to date whether or not this process leads, and found by name or by what it belongs to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::events::{Event as Told, EventType, Recorder};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::{Mutex, RwLock};
+use rmq_crds::Condition;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::conditions::Verdict;
+
+/// Objects that can be watched.
+pub(crate) trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Namespace and name.
+type Name = (String, String);
+/// Under what an object can be found, beside its name.
+type Terms<K> = fn(&K) -> Vec<String>;
+/// Told of each change: what was there before, and what is there now.
+type Listener<K> = Box<dyn Fn(Option<&K>, Option<&K>) + Send + Sync>;
+
+/// All objects of a kind as they were last seen.
+pub(crate) struct Watch<K: Watched> {
+    store: Store<K>,
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K> {
+    terms: Terms<K>,
+    index: RwLock<HashMap<String, BTreeSet<Name>>>,
+    listeners: Mutex<Vec<Listener<K>>>,
+}
+
+/// The end that fills a [`Watch`].
+pub(crate) struct Feed<K: Watched> {
+    writer: Writer<K>,
+    watch: Watch<K>,
+}
+
+impl<K: Watched> Clone for Watch<K> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<K: Watched> Watch<K> {
+    /// One that knows nothing yet; objects are found by what `terms` says of them.
+    pub(crate) fn new(terms: Terms<K>) -> (Self, Feed<K>) {
+        let (store, writer) = reflector::store();
+        let watch = Self {
+            store,
+            shared: Arc::new(Shared {
+                terms,
+                index: RwLock::default(),
+                listeners: Mutex::default(),
+            }),
+        };
+        let feed = Feed {
+            writer,
+            watch: watch.clone(),
+        };
+        (watch, feed)
+    }
+
+    /// Waits for the first full list.
+    pub(crate) async fn ready(&self) {
+        // An error is the end of the process.
+        let _ = self.store.wait_until_ready().await;
+    }
+
+    /// For a controller.
+    pub(crate) fn store(&self) -> Store<K> {
+        self.store.clone()
+    }
+
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Objects under this term, by name.
+    pub(crate) fn of(&self, term: &str) -> Vec<Arc<K>> {
+        let index = self.shared.index.read();
+        let names = index.get(term).into_iter().flatten();
+        names
+            .filter_map(|(namespace, name)| self.get(namespace, name))
+            .collect()
+    }
+
+    /// Calls `listener` with everything that there is, and with each change from now on.
+    pub(crate) fn listen(&self, listener: impl Fn(Option<&K>, Option<&K>) + Send + Sync + 'static) {
+        let mut listeners = self.shared.listeners.lock();
+        for object in self.store.state() {
+            listener(None, Some(&object));
+        }
+        listeners.push(Box::new(listener));
+    }
+
+    fn tell(&self, old: Option<&K>, new: Option<&K>) {
+        for listener in &*self.shared.listeners.lock() {
+            listener(old, new);
+        }
+    }
+
+    fn index(&self, old: Option<&K>, new: Option<&K>) {
+        let name = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
+        let mut index = self.shared.index.write();
+        for term in old.map(self.shared.terms).unwrap_or_default() {
+            if let (Some(names), Some(old)) = (index.get_mut(&term), old) {
+                names.remove(&name(old));
+                if names.is_empty() {
+                    index.remove(&term);
+                }
+            }
+        }
+        for term in new.map(self.shared.terms).unwrap_or_default() {
+            if let Some(new) = new {
+                index.entry(term).or_default().insert(name(new));
+            }
+        }
+    }
+}
+
+impl<K: Watched> Feed<K> {
+    /// Takes up events until there are no more.
+    pub(crate) async fn run(
+        mut self,
+        events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+    ) {
+        let mut events = pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event),
+                Err(error) if is_unknown(&error) => tracing::warn!(
+                    kind = %K::kind(&()),
+                    "the API server does not know this kind: install the definitions (rmq-operator crds | kubectl apply --server-side -f -)"
+                ),
+                Err(error) => tracing::warn!(kind = %K::kind(&()), "cannot watch: {error}"),
+            }
+        }
+    }
+
+    fn take(&mut self, mut event: Event<K>) {
+        if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event
+        {
+            // What nobody reads takes half of the memory.
+            object.managed_fields_mut().clear();
+        }
+        let watch = self.watch.clone();
+        let known =
+            |object: &K| watch.get(&object.namespace().unwrap_or_default(), &object.name_any());
+        match &event {
+            Event::Apply(object) => {
+                let old = known(object);
+                self.writer.apply_watcher_event(&event);
+                watch.index(old.as_deref(), Some(object));
+                watch.tell(old.as_deref(), Some(object));
+            }
+            Event::Delete(object) => {
+                let old = known(object);
+                self.writer.apply_watcher_event(&event);
+                watch.index(old.as_deref(), None);
+                watch.tell(Some(old.as_deref().unwrap_or(object)), None);
+            }
+            Event::Init | Event::InitApply(_) => self.writer.apply_watcher_event(&event),
+            Event::InitDone => {
+                let name = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
+                let before = watch.store.state();
+                let mut before: HashMap<Name, Arc<K>> =
+                    before.into_iter().map(|old| (name(&old), old)).collect();
+                self.writer.apply_watcher_event(&event);
+                let now = watch.store.state();
+                watch.shared.index.write().clear();
+                for object in &now {
+                    watch.index(None, Some(object));
+                }
+                for object in &now {
+                    watch.tell(before.remove(&name(object)).as_deref(), Some(object));
+                }
+                for old in before.values() {
+                    watch.tell(Some(old), None);
+                }
+            }
+        }
+    }
+}
+
+fn is_unknown(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
+}
+
+/// Objects of our own kinds that are not what their definition says: told about once, and not known until they are corrected.
+pub(crate) struct Invalid<K> {
+    client: Client,
+    recorder: Recorder,
+    /// By uid, what was said of which generation.
+    told: HashMap<String, (Option<i64>, String)>,
+    kind: std::marker::PhantomData<K>,
+}
+
+impl<K: Watched> Invalid<K> {
+    pub(crate) fn new(client: Client, recorder: Recorder) -> Self {
+        Self {
+            client,
+            recorder,
+            told: HashMap::new(),
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    /// The event without what cannot be read: one bad object does not stop the others.
+    pub(crate) fn sort_out(
+        &mut self,
+        event: Event<DeserializeGuard<K>>,
+        known: &Watch<K>,
+    ) -> Option<Event<K>> {
+        match event {
+            Event::Init => Some(Event::Init),
+            Event::InitDone => Some(Event::InitDone),
+            Event::InitApply(guard) => self.read(guard).ok().map(Event::InitApply),
+            Event::Apply(guard) => match self.read(guard) {
+                Ok(object) => Some(Event::Apply(object)),
+                // What it was before it was spoilt is no longer true of it.
+                Err(metadata) => {
+                    let namespace = metadata.namespace.unwrap_or_default();
+                    let old = known.get(&namespace, &metadata.name.unwrap_or_default())?;
+                    Some(Event::Delete((*old).clone()))
+                }
+            },
+            Event::Delete(guard) => {
+                self.told.remove(&guard.uid().unwrap_or_default());
+                guard.0.ok().map(Event::Delete)
+            }
+        }
+    }
+
+    fn read(&mut self, guard: DeserializeGuard<K>) -> Result<K, Box<ObjectMeta>> {
+        let uid = guard.uid().unwrap_or_default();
+        let invalid = match guard.0 {
+            Ok(object) => {
+                self.told.remove(&uid);
+                return Ok(object);
+            }
+            Err(invalid) => invalid,
+        };
+        let said = (invalid.metadata.generation, invalid.error.clone());
+        if self.told.get(&uid) != Some(&said) {
+            self.told.insert(uid, said);
+            tokio::spawn(tell_invalid::<K>(
+                invalid.metadata.clone(),
+                invalid.error,
+                self.client.clone(),
+                self.recorder.clone(),
+            ));
+        }
+        Err(Box::new(invalid.metadata))
+    }
+}
+
+async fn tell_invalid<K: Watched>(
+    metadata: ObjectMeta,
+    error: String,
+    client: Client,
+    recorder: Recorder,
+) {
+    let name = metadata.name.clone().unwrap_or_default();
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    tracing::warn!(kind = %K::kind(&()), namespace, name, "is not what its definition says: {error}");
+    let message = format!(
+        "{error}; correct the object, or install the definitions of this operator's version (rmq-operator crds)"
+    );
+    let now = Time(jiff::Timestamp::now());
+    let mut conditions: Vec<Condition> = Vec::new();
+    Verdict::stalled("InvalidObject", message.clone()).write(
+        &mut conditions,
+        metadata.generation,
+        &now,
+    );
+    let api: Api<DeserializeGuard<K>> = Api::namespaced(client, &namespace);
+    let patch =
+        json!({"status": {"observedGeneration": metadata.generation, "conditions": conditions}});
+    if let Err(error) = api
+        .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+    {
+        tracing::warn!(namespace, name, "cannot say so in its status: {error}");
+    }
+    let reference = ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: Some(name),
+        namespace: Some(namespace),
+        uid: metadata.uid,
+        ..Default::default()
+    };
+    let event = Told {
+        type_: EventType::Warning,
+        reason: "InvalidObject".to_owned(),
+        note: Some(message.chars().take(1_000).collect()),
+        action: "Read".to_owned(),
+        secondary: None,
+    };
+    // The log has it.
+    let _ = recorder.publish(&event, &reference).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn object(name: &str, owner: &str) -> ConfigMap {
+        let labels = [("of".to_owned(), owner.to_owned())].into();
+        ConfigMap {
+            metadata: ObjectMeta {
+                namespace: Some("n".to_owned()),
+                name: Some(name.to_owned()),
+                uid: Some(name.to_owned()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn names(watch: &Watch<ConfigMap>, owner: &str) -> Vec<String> {
+        let found = watch.of(owner);
+        found.iter().map(|object| object.name_any()).collect()
+    }
+
+    #[test]
+    fn objects_are_found_by_what_they_belong_to_and_listeners_hear_of_each_change() {
+        let (watch, mut feed) = Watch::<ConfigMap>::new(|object| {
+            object.labels().get("of").cloned().into_iter().collect()
+        });
+        feed.take(Event::Init);
+        feed.take(Event::InitApply(object("b", "x")));
+        feed.take(Event::InitApply(object("a", "x")));
+        feed.take(Event::InitApply(object("c", "y")));
+        assert!(names(&watch, "x").is_empty(), "the list is not whole yet");
+        feed.take(Event::InitDone);
+        assert_eq!(names(&watch, "x"), ["a", "b"]);
+
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let hears = Arc::clone(&heard);
+        watch.listen(move |old, new| {
+            let name =
+                |object: Option<&ConfigMap>| object.map_or("-".to_owned(), |of| of.name_any());
+            hears.lock().push(format!("{} {}", name(old), name(new)));
+        });
+        let mut before: Vec<String> = std::mem::take(&mut *heard.lock());
+        before.sort();
+        assert_eq!(before, ["- a", "- b", "- c"]);
+        feed.take(Event::Apply(object("a", "y")));
+        feed.take(Event::Delete(object("b", "x")));
+        assert!(names(&watch, "x").is_empty());
+        assert_eq!(names(&watch, "y"), ["a", "c"]);
+        assert_eq!(std::mem::take(&mut *heard.lock()), ["a a", "b -"]);
+
+        // What went while nobody watched is told too.
+        feed.take(Event::Init);
+        feed.take(Event::InitApply(object("d", "y")));
+        feed.take(Event::InitDone);
+        let mut after: Vec<String> = std::mem::take(&mut *heard.lock());
+        after.sort();
+        assert_eq!(after, ["- d", "a -", "c -"]);
+        assert_eq!(names(&watch, "y"), ["d"]);
+    }
+}
