@@ -41,10 +41,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
-# Configuration files, and names of pods. Delete: an external listener that is no longer wanted.
+# Configuration files.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch]
+# Names of pods, and external listeners. Delete: a listener that is no longer wanted.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
