@@ -30,6 +30,7 @@ use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, P
     namespaced,
     status = "BrokerGroupStatus",
     validation = Rule::new("size(self.metadata.name) <= 40").message("the name has at most 40 characters, as names of pods and services are made of it"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the name begins with a letter and has small letters, digits and - only, as names of services are made of it"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -117,7 +118,7 @@ fn one() -> i32 {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.size) != (has(self.ephemeral) && self.ephemeral)", "either size (a volume that stays), or ephemeral: true (messages are lost with the pod)"),
-    validation = ("!has(self.size) || isQuantity(self.size)", "size is a quantity such as 100Gi"),
+    validation = ("!has(self.size) || (isQuantity(self.size) && quantity(self.size).sign() > 0)", "size is a quantity such as 100Gi"),
     validation = ("!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0", "size can only grow"),
     validation = ("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "storageClassName cannot be changed: make another BrokerGroup and drain this one"),
     validation = ("(has(self.ephemeral) && self.ephemeral) == (has(oldSelf.ephemeral) && oldSelf.ephemeral)", "ephemeral cannot be changed: make another BrokerGroup and drain this one")
@@ -295,7 +296,7 @@ pub struct BrokerGroupStatus {
     /// What the deletion waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// Ready, Progressing, Stalled, StorageResizing.
+    /// Ready, Progressing, Stalled, Paused, ConfigSynced, StorageResizing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

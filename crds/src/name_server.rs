@@ -33,6 +33,7 @@ use crate::reference::{ExternalListener, Image, PodOverrides};
         label_selector_path = ".status.selector"
     ),
     validation = Rule::new("size(self.metadata.name) <= 40").message("the name has at most 40 characters, as names of pods and services are made of it"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the name begins with a letter and has small letters, digits and - only, as names of services are made of it"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -104,7 +105,7 @@ impl JsonSchema for Scalar {
         "Scalar".into()
     }
 
-    /// A structural schema knows no "one of several types"; a rule says it instead.
+    /// A structural schema knows no "one of several types", and rules cannot see such a value: the operator says what is none of them.
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "description": "Text, a number, or true and false.",
@@ -160,7 +161,7 @@ pub struct NameServerStatus {
     /// What clients outside of the cluster are given, where an external listener is wanted: `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_addresses: Option<String>,
-    /// Ready, Progressing, Stalled.
+    /// Ready, Progressing, Stalled, Paused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

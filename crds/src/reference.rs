@@ -43,7 +43,7 @@ pub struct Image {
     pub pull_policy: Option<PullPolicy>,
     /// Names of Secrets of this namespace with credentials of the registry. The operator never reads them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub pull_secrets: Vec<String>,
 }
 
@@ -71,8 +71,11 @@ impl PullPolicy {
 }
 
 /// What is changed in the pods that the operator makes. A field that is not here is the operator's.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.env) || self.env.all(e, e.name != 'POD_NAME' && !e.name.startsWith('RMQ_BROKER_') && !e.name.startsWith('RMQ_NAMESRV_'))", "env: POD_NAME, RMQ_BROKER_… and RMQ_NAMESRV_… are set by the operator; settings belong into config")
+)]
 pub struct PodOverrides {
     /// More labels of the pods. Labels of the operator cannot be replaced.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -96,7 +99,7 @@ pub struct PodOverrides {
     pub tolerations: Vec<Toleration>,
     /// Spread over zones or nodes. Default: over nodes, as far as it can be done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["topologyKey", "whenUnsatisfiable"]))]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +109,7 @@ pub struct PodOverrides {
     pub service_account_name: Option<String>,
     /// Environment variables of the server's container, after the operator's own. Keys of the configuration belong into `config`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
     /// Seconds between the signal to stop and the kill. Default: 30 for name servers, 120 for brokers.
     #[serde(default, skip_serializing_if = "Option::is_none")]

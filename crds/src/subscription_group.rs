@@ -48,7 +48,7 @@ use crate::reference::{DeletionPolicy, NameServerRef};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.groupName) == has(oldSelf.groupName) && (!has(self.groupName) || self.groupName == oldSelf.groupName)", "groupName cannot be changed: make another SubscriptionGroup"),
-    validation = ("has(self.nameServerRef) == has(oldSelf.nameServerRef) && (!has(self.nameServerRef) || self.nameServerRef == oldSelf.nameServerRef)", "nameServerRef cannot be changed: make another SubscriptionGroup")
+    validation = ("!has(oldSelf.nameServerRef) || (has(self.nameServerRef) && self.nameServerRef == oldSelf.nameServerRef)", "nameServerRef cannot be changed: make another SubscriptionGroup")
 )]
 pub struct SubscriptionGroupSpec {
     /// The group's name in RocketMQ. Default: metadata.name. Letters, digits, `-`, `_`, `%` and `|`; it cannot be changed.
@@ -62,7 +62,7 @@ pub struct SubscriptionGroupSpec {
 
     /// Names of the broker groups that shall have the group. Default: all of the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
     pub broker_groups: Vec<String>,
 
     /// Whether members get messages. Switch it off to stop a group for a while.
@@ -181,7 +181,7 @@ pub struct SubscriptionGroupStatus {
     /// Broker groups that have the group as it shall be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broker_groups: Vec<String>,
-    /// Ready, Progressing, Stalled, ResourceConflict.
+    /// Ready, Progressing, Stalled, Paused. Another object that wants the same makes this one Stalled with the reason ResourceConflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -49,7 +49,7 @@ use crate::reference::{DeletionPolicy, NameServerRef};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.topicName) == has(oldSelf.topicName) && (!has(self.topicName) || self.topicName == oldSelf.topicName)", "topicName cannot be changed: make another Topic"),
-    validation = ("has(self.nameServerRef) == has(oldSelf.nameServerRef) && (!has(self.nameServerRef) || self.nameServerRef == oldSelf.nameServerRef)", "nameServerRef cannot be changed: make another Topic"),
+    validation = ("!has(oldSelf.nameServerRef) || (has(self.nameServerRef) && self.nameServerRef == oldSelf.nameServerRef)", "nameServerRef cannot be changed: make another Topic"),
     validation = ("!has(self.readQueues) || self.readQueues >= self.queues", "readQueues must not be less than queues: messages of the queues that are left out could not be read")
 )]
 pub struct TopicSpec {
@@ -64,7 +64,7 @@ pub struct TopicSpec {
 
     /// Names of the broker groups that shall have the topic. Default: all of the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
     pub broker_groups: Vec<String>,
 
     /// Queues at each broker that messages are written to.
@@ -224,7 +224,7 @@ pub struct TopicStatus {
     /// Broker groups that have the topic as it shall be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broker_groups: Vec<String>,
-    /// Ready, Progressing, Stalled, ResourceConflict.
+    /// Ready, Progressing, Stalled, Paused. Another object that wants the same makes this one Stalled with the reason ResourceConflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
