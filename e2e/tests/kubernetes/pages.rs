@@ -3,12 +3,42 @@
 use std::path::Path;
 use std::process::Command;
 
+use rmq_lab::Lab;
+
 use crate::world::{World, demand};
 
-/// The commands of the pages, as a reader would run them, on an operator that is installed already.
+/// In the order in which a reader comes to them.
+const PAGES: [&str; 9] = [
+    "docs/operate/install.md",
+    "docs/operate/kubernetes.md",
+    "docs/operate/outside.md",
+    "docs/operate/topics.md",
+    "docs/operate/scale.md",
+    "docs/operate/roll.md",
+    "docs/operate/volumes.md",
+    "docs/operate/drain.md",
+    "docs/operate/delete.md",
+];
+/// Its commands that install the operator are what this cluster begins with.
+const START: &str = "docs/start/kubernetes.md";
+
+/// Installs the operator as the page says it.
+pub(crate) fn install(lab: &Lab) -> Result<(), String> {
+    run_page(lab, START, "console install")
+}
+
+/// The commands of the pages, as a reader would run them.
 pub(crate) fn run(world: &World) -> Result<(), String> {
+    run_page(&world.lab, START, "console")?;
+    PAGES
+        .iter()
+        .try_for_each(|page| run_page(&world.lab, page, "console"))
+}
+
+/// Runs what stands in the blocks of this kind.
+fn run_page(lab: &Lab, page: &str, kind: &str) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let kubectl = world.lab.tool("kubectl");
+    let kubectl = lab.tool("kubectl");
     let tools = Path::new(kubectl.get_program())
         .parent()
         .unwrap_or(Path::new("/"));
@@ -17,45 +47,41 @@ pub(crate) fn run(world: &World) -> Result<(), String> {
         tools.display(),
         std::env::var("PATH").unwrap_or_default()
     );
-    for page in ["docs/start/kubernetes.md", "docs/operate/kubernetes.md"] {
-        let text =
-            std::fs::read_to_string(root.join(page)).map_err(|error| format!("{page}: {error}"))?;
-        let mut commands = 0;
-        for block in text.split("```console").skip(1) {
-            let (head, rest) = block.split_once('\n').unwrap_or_default();
-            if head.contains("no-run") {
-                continue;
-            }
-            let block = rest.split("```").next().unwrap_or_default();
-            for command in block
-                .split("\n$ ")
-                .map(|command| command.trim_start_matches("$ "))
-            {
-                // Lines that go on end with a backslash; what follows is what it prints.
-                let mut lines = Vec::new();
-                for line in command.lines() {
-                    lines.push(line);
-                    if !line.ends_with('\\') {
-                        break;
-                    }
-                }
-                let command = lines.join("\n");
-                let output = Command::new("bash")
-                    .args(["-c", &command])
-                    .current_dir(&root)
-                    .env("KUBECONFIG", world.lab.kubeconfig())
-                    .env("PATH", &path)
-                    .output()
-                    .map_err(|error| format!("bash: {error}"))?;
-                let said = String::from_utf8_lossy(&output.stderr);
-                demand(
-                    output.status.success(),
-                    format!("{page}: {command}: {said}"),
-                )?;
-                commands += 1;
-            }
+    let text =
+        std::fs::read_to_string(root.join(page)).map_err(|error| format!("{page}: {error}"))?;
+    let mut commands = 0;
+    for block in text.split("\n```").skip(1).step_by(2) {
+        let (head, block) = block.split_once('\n').unwrap_or_default();
+        if head != kind {
+            continue;
         }
-        demand(commands > 0, format!("{page} has no commands"))?;
+        for command in block
+            .split("\n$ ")
+            .map(|command| command.trim_start_matches("$ "))
+        {
+            // Lines that go on end with a backslash; what follows is what it prints.
+            let mut lines = Vec::new();
+            for line in command.lines() {
+                lines.push(line);
+                if !line.ends_with('\\') {
+                    break;
+                }
+            }
+            let command = lines.join("\n");
+            let output = Command::new("bash")
+                .args(["-c", &command])
+                .current_dir(&root)
+                .env("KUBECONFIG", lab.kubeconfig())
+                .env("PATH", &path)
+                .output()
+                .map_err(|error| format!("bash: {error}"))?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            demand(
+                output.status.success(),
+                format!("{page}: {command}: {said}"),
+            )?;
+            commands += 1;
+        }
     }
-    Ok(())
+    demand(commands > 0, format!("{page} has no {kind} commands"))
 }

@@ -53,20 +53,8 @@ impl World {
             lab,
             runtime: tokio::runtime::Runtime::new().map_err(|error| error.to_string())?,
         };
-        world
-            .lab
-            .helm(&["install", "rmq-crds", &chart("rmq-crds"), "--wait"])?;
         world.namespace(SYSTEM)?;
-        world.lab.helm(&[
-            "install",
-            "rmq-operator",
-            &chart("rmq-operator"),
-            "-n",
-            SYSTEM,
-            "--wait",
-            "--timeout",
-            "2m",
-        ])?;
+        crate::pages::install(&world.lab)?;
         Ok(world)
     }
 
