@@ -136,6 +136,13 @@ spec:
     pod("java", images::JAVA, &arguments)?;
     // It bills every order: it receives and sends.
     pod("first-service", images::SERVICE, &["first-service"])?;
+    // It begins with what comes after it.
+    pod(
+        "waiter",
+        IMAGE,
+        &["rmq-ctl", "wait", "group/billing", "--for", "members=1"],
+    )?;
+    ended("waiter")?;
     pod(
         "sender",
         IMAGE,

@@ -159,6 +159,15 @@ pub(crate) fn rules_of_the_schema(world: &World) -> Result<(), String> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/examples");
     let examples = examples.display().to_string();
     world.kubectl("rules", &["create", "--dry-run=server", "-f", &examples])?;
+    // And what the chart makes of all its values.
+    let values = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/charts/full-cluster.yaml");
+    let values = values.display().to_string();
+    let cluster = chart("rmq-cluster");
+    let full = world.lab.helm(&[
+        "template", "main", &cluster, "-n", "rules", "--values", &values,
+    ])?;
+    let create = ["create", "--dry-run=server", "-f", "-"];
+    world.lab.kubectl_with(&create, &full)?;
     let explained = world
         .lab
         .kubectl(&["explain", "brokergroups.spec.storage.size"])?;
