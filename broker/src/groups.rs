@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable};
@@ -106,7 +106,8 @@ pub(crate) struct Groups {
     store: Store,
     table: RwLock<HashMap<Arc<str>, Arc<Group>, foldhash::fast::RandomState>>,
     version: Mutex<DataVersion>,
-    auto_create: bool,
+    /// Whether an unknown group that pulls is made; it can change.
+    pub(crate) auto_create: AtomicBool,
 }
 
 /// What the store keeps of a group.
@@ -127,7 +128,7 @@ impl Groups {
                 state_version: 0,
                 timestamp: now_ms,
             }),
-            auto_create,
+            auto_create: AtomicBool::new(auto_create),
         };
         for name in [
             names::TOOLS_GROUP,
@@ -162,7 +163,7 @@ impl Groups {
             return Ok(group);
         }
         names::validate_group(name)?;
-        if !self.auto_create && !names::is_system_group(name) {
+        if !self.auto_create.load(Ordering::Relaxed) && !names::is_system_group(name) {
             return Err(GroupError::Unknown(name.to_owned()));
         }
         let config = SubscriptionGroupConfig::new(name);

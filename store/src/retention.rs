@@ -41,6 +41,7 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
     let files = &log.files;
     let segments = files.segments();
     let confirmed = files.positions.confirmed.load(Ordering::Acquire);
+    let retention_ms = log.retention_ms.load(Ordering::Relaxed);
     let mut keep_from = None;
     for pair in segments.windows(2) {
         let [old, next] = pair else { continue };
@@ -51,7 +52,7 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
                 .map(|record| record.store_ms())
         });
         match newest_ms {
-            Some(newest_ms) if newest_ms.saturating_add(log.config.retention_ms) < now_ms => {
+            Some(newest_ms) if newest_ms.saturating_add(retention_ms) < now_ms => {
                 keep_from = Some(old.end())
             }
             _ => break,

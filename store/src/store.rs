@@ -416,6 +416,20 @@ impl Store {
         self.0.log.dir()
     }
 
+    /// How long messages are kept, milliseconds.
+    #[must_use]
+    pub fn retention_ms(&self) -> i64 {
+        self.0.log.retention_ms.load(Ordering::Relaxed)
+    }
+
+    /// Keeps messages for another time from the next [`Store::run_retention`] on; [`StoreConfig::retention_ms`] is what it begins with.
+    pub fn set_retention_ms(&self, retention_ms: i64) {
+        self.0
+            .log
+            .retention_ms
+            .store(retention_ms.max(1), Ordering::Relaxed);
+    }
+
     /// Removes what has expired at `now_ms`. Blocks; call it where that is fine.
     ///
     /// # Errors

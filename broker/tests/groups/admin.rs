@@ -294,6 +294,37 @@ async fn the_status_has_what_tools_read_and_settings_change_only_where_that_is_s
         .await;
     assert_eq!(refused.code(), ResponseCode::NoPermission.as_i32());
     assert!(remark(&refused).contains("storePathRootDir"));
+    for wrong in [
+        &b"fileReservedTime=0\n"[..],
+        b"autoCreateSubscriptionGroup=perhaps\n",
+    ] {
+        let refused = client
+            .call(RequestCode::UpdateBrokerConfig, &(), wrong)
+            .await;
+        assert_eq!(refused.code(), ResponseCode::InvalidParameter.as_i32());
+    }
+    let change = b"fileReservedTime=5\nautoCreateSubscriptionGroup=false\n";
+    client
+        .call(RequestCode::UpdateBrokerConfig, &(), change)
+        .await;
+    let answer = client.call(RequestCode::GetBrokerConfig, &(), &[]).await;
+    let pairs = parse_properties(answer.body()).expect("properties");
+    for (name, value) in [
+        ("fileReservedTime", "5"),
+        ("autoCreateSubscriptionGroup", "false"),
+    ] {
+        assert!(
+            pairs.contains(&(name.to_owned(), value.to_owned())),
+            "{name}"
+        );
+    }
+    client
+        .call(
+            RequestCode::UpdateBrokerConfig,
+            &(),
+            b"autoCreateSubscriptionGroup=true",
+        )
+        .await;
     client.create_topic("t", 1, 6).await;
     client
         .call(RequestCode::UpdateBrokerConfig, &(), b"brokerPermission=2")

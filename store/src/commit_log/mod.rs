@@ -16,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use rmq_protocol::message::{BLANK_MAGIC, LogPosition, QueueOffset};
@@ -90,6 +90,8 @@ pub struct Appended {
 
 pub(crate) struct CommitLog {
     pub(crate) config: StoreConfig,
+    /// Milliseconds that messages are kept; it can change.
+    pub(crate) retention_ms: AtomicI64,
     pub(crate) files: Arc<Files>,
     pub(crate) dispatcher: Dispatcher,
     append: Mutex<Appender>,
@@ -164,6 +166,7 @@ impl CommitLog {
             closed: false,
         };
         Self {
+            retention_ms: AtomicI64::new(config.retention_ms),
             config,
             files,
             dispatcher,

@@ -1,6 +1,7 @@
 //! The broker's settings as tools know them: 26 reads, 25 changes the few that can be changed while it runs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rmq_protocol::bodies::{parse_properties, write_properties};
 use rmq_protocol::code::ResponseCode;
@@ -11,7 +12,13 @@ use crate::broker::Broker;
 use crate::config::Flush;
 
 /// Keys that may be changed. Nothing else ever is: a setting that names files or commands must not come over the network.
-const CHANGEABLE: &[&str] = &["brokerPermission"];
+const CHANGEABLE: &[&str] = &[
+    "brokerPermission",
+    "fileReservedTime",
+    "autoCreateSubscriptionGroup",
+];
+/// Milliseconds of what `fileReservedTime` counts in.
+const HOUR_MS: i64 = 3_600_000;
 
 pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let config = &broker.config;
@@ -28,7 +35,11 @@ pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let pairs: Vec<(&str, String)> = vec![
         (
             "autoCreateSubscriptionGroup",
-            config.auto_create_subscription_group.to_string(),
+            broker
+                .groups
+                .auto_create
+                .load(Ordering::Relaxed)
+                .to_string(),
         ),
         (
             "autoCreateTopicEnable",
@@ -40,7 +51,10 @@ pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         ("brokerName", config.broker_name.clone()),
         ("brokerPermission", broker.permission().to_string()),
         ("brokerRole", "ASYNC_MASTER".to_owned()),
-        ("fileReservedTime", config.retention_hours.to_string()),
+        (
+            "fileReservedTime",
+            (broker.store.retention_ms() / HOUR_MS).to_string(),
+        ),
         ("flushDiskType", flush.to_owned()),
         (
             "flushIntervalCommitLog",
@@ -76,28 +90,56 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     };
     // All or nothing.
     let mut permission = None;
+    let mut retention_hours = None;
+    let mut auto_create = None;
     for (name, value) in &pairs {
-        match name.as_str() {
-            "brokerPermission" => match value.parse::<i32>() {
-                Ok(wanted) if [0, 2, 4, 6].contains(&wanted) => permission = Some(wanted),
-                _ => {
-                    return exchange.fail(
-                        ResponseCode::InvalidParameter,
-                        format!("brokerPermission: {value:?} is not 0, 2, 4 or 6"),
-                    );
-                }
-            },
+        let wanted = match name.as_str() {
+            "brokerPermission" => {
+                permission = value
+                    .parse()
+                    .ok()
+                    .filter(|bits| [0, 2, 4, 6].contains(bits));
+                permission.is_none().then_some("0, 2, 4 or 6")
+            }
+            "fileReservedTime" => {
+                retention_hours = value.parse::<u32>().ok().filter(|hours| *hours > 0);
+                retention_hours
+                    .is_none()
+                    .then_some("a number of hours, at least 1")
+            }
+            "autoCreateSubscriptionGroup" => {
+                auto_create = value.parse().ok();
+                auto_create.is_none().then_some("true or false")
+            }
             _ => {
                 return exchange.fail(
                     ResponseCode::NoPermission,
                     format!("{name} cannot be changed while the broker runs; only {} can. Change the configuration file and restart", CHANGEABLE.join(", ")),
                 );
             }
+        };
+        if let Some(wanted) = wanted {
+            return exchange.fail(
+                ResponseCode::InvalidParameter,
+                format!("{name}: {value:?} is not {wanted}"),
+            );
         }
     }
+    let from = exchange.peer.remote_addr();
     if let Some(permission) = permission {
-        tracing::info!(permission, from = %exchange.peer.remote_addr(), "the broker's permission is changed until its next start");
+        tracing::info!(permission, %from, "the broker's permission is changed until its next start");
         broker.set_permission(permission);
+    }
+    if let Some(hours) = retention_hours {
+        tracing::info!(hours, %from, "messages are kept this long until the broker's next start");
+        broker.store.set_retention_ms(i64::from(hours) * HOUR_MS);
+    }
+    if let Some(auto_create) = auto_create {
+        tracing::info!(auto_create, %from, "whether groups are made by themselves is changed until the broker's next start");
+        broker
+            .groups
+            .auto_create
+            .store(auto_create, Ordering::Relaxed);
     }
     exchange.ok(&());
 }
