@@ -399,6 +399,8 @@ async fn topics_are_made_changed_listed_and_deleted() {
         5
     );
     assert!(admin.topics().await.unwrap().contains(&"t".to_owned()));
+    let all = admin.topic_configs().await.unwrap();
+    assert_eq!(all[0].1["t"].read_queue_nums, 5);
     client
         .producer()
         .send(Message::new("t", "x"))

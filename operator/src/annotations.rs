@@ -8,7 +8,7 @@ pub const PAUSED: &str = "rmq.rs/paused";
 pub const RESTART: &str = "rmq.rs/restart";
 /// `"false"` on a Topic or SubscriptionGroup: the brokers' settings are no longer the object's.
 pub const MANAGED: &str = "rmq.rs/managed";
-/// `"true"`: a BrokerGroup is removed although it holds messages that were not consumed.
+/// `"true"`: what goes is not waited for: a BrokerGroup with messages that were not consumed, name servers that others do not replace.
 pub const SKIP_DRAIN: &str = "rmq.rs/skip-drain";
 /// On objects of the operator: hash of what it last applied.
 pub(crate) const APPLIED: &str = "rmq.rs/applied";

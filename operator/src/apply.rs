@@ -285,8 +285,8 @@ pub(crate) fn is_held(object: &impl ResourceExt) -> bool {
         .any(|finalizer| finalizer == FINALIZER)
 }
 
-/// Sets or removes our finalizer.
-pub(crate) async fn finalizer<K>(context: &Context, object: &K, wanted: bool) -> Result<(), Error>
+/// Sets or removes our finalizer. True when it did: the object is another one then, and its change wakes it.
+pub(crate) async fn finalizer<K>(context: &Context, object: &K, wanted: bool) -> Result<bool, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -294,7 +294,7 @@ where
         + DeserializeOwned,
 {
     if is_held(object) == wanted {
-        return Ok(());
+        return Ok(false);
     }
     let mut all: Vec<&str> = object
         .finalizers()
@@ -319,8 +319,8 @@ where
         )
         .await
     {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
         Err(error) => Err(Error::doing("writing the finalizer")(error)),
     }
 }

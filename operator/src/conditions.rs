@@ -9,6 +9,9 @@ use serde::Serialize;
 
 use crate::annotations;
 
+/// Reason and type of the condition of an object that is left alone for a while.
+const PAUSED: &str = "Paused";
+
 /// What the statuses of all kinds have in common.
 pub(crate) trait Status: Serialize + PartialEq {
     fn observed_generation(&mut self) -> &mut Option<i64>;
@@ -100,10 +103,7 @@ impl Verdict {
 
     /// The annotation says so.
     pub(crate) fn paused() -> Self {
-        Self::left_alone(
-            "Paused",
-            format!("annotation {} is set", annotations::PAUSED),
-        )
+        Self::left_alone(PAUSED, format!("annotation {} is set", annotations::PAUSED))
     }
 
     /// The cluster that is meant is not there.
@@ -154,6 +154,43 @@ impl Verdict {
             text(self.stalled),
             generation,
             now.clone(),
+        );
+        let is_paused = self.reason == PAUSED;
+        // An object that nobody ever paused does not speak of it.
+        if is_paused || conditions.of(PAUSED).is_some() {
+            conditions.set(
+                PAUSED,
+                is_paused.into(),
+                word(is_paused, "GoesOn"),
+                text(is_paused),
+                generation,
+                now.clone(),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_shows_and_ends() {
+        let now = Time(jiff::Timestamp::UNIX_EPOCH);
+        let mut all = Vec::new();
+        let status = |all: &Vec<Condition>, type_: &str| {
+            all.of(type_).map(|condition| condition.status.clone())
+        };
+        Verdict::ready("serves").write(&mut all, Some(1), &now);
+        assert_eq!(status(&all, "Paused"), None);
+        Verdict::paused().write(&mut all, Some(2), &now);
+        assert_eq!(status(&all, "Paused").as_deref(), Some("True"));
+        assert_eq!(status(&all, "Ready").as_deref(), Some("Unknown"));
+        Verdict::ready("serves").write(&mut all, Some(3), &now);
+        assert_eq!(status(&all, "Paused").as_deref(), Some("False"));
+        assert!(
+            all.iter()
+                .all(|condition| condition.observed_generation == Some(3))
         );
     }
 }

@@ -20,6 +20,7 @@ use rmq_crds::{BrokerGroup, NameServer, SubscriptionGroup, Topic};
 use serde::de::DeserializeOwned;
 
 use crate::apply;
+use crate::broker_group::live;
 use crate::build::names;
 use crate::clusters::Clusters;
 use crate::conditions::{Status, Verdict};
@@ -42,6 +43,10 @@ pub(crate) struct Context {
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// Which group of a cluster may restart a broker, and since when, by cluster: what the cache of statuses does not show yet.
     pub(crate) turns: Mutex<HashMap<String, (String, Timestamp)>>,
+    /// What brokers were given while they run.
+    pub(crate) live: Mutex<live::Brokers>,
+    /// How many may be asked at the same time.
+    pub(crate) asking: tokio::sync::Semaphore,
     /// Messages stored by a broker, and since when it is that many, by uid of the pod or group that it is waited for.
     pub(crate) quiet: Mutex<HashMap<String, (u64, Timestamp)>>,
 }

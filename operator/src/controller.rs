@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker_group::live;
 use crate::build::names;
 use crate::conditions::{Status, Verdict};
 use crate::context::{Context, Stores};
@@ -34,7 +35,7 @@ use crate::metrics::{CONDITIONS, Metrics};
 use crate::watch::{Invalid, Watch, Watched};
 use crate::{broker_group, name_server, server, settings};
 
-/// Everything is looked at again after this long, give or take a fifth: somebody may have changed brokers by hand.
+/// Everything is looked at again once in this time: somebody may have changed brokers by hand.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// Longest pause after failures in a row.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -232,6 +233,8 @@ fn watch(
         queues,
         failures: Default::default(),
         turns: Default::default(),
+        live: Default::default(),
+        asking: tokio::sync::Semaphore::new(live::AT_ONCE),
         quiet: Default::default(),
     };
     (Arc::new(context), receivers)
@@ -359,6 +362,13 @@ fn wire(context: &Arc<Context>) {
             object,
             new.is_none(),
         );
+        // Connections to name servers that are gone, or are others now.
+        let addresses = old.map(names::name_server_addresses);
+        if addresses.is_some() && addresses != new.map(names::name_server_addresses) {
+            let context = context.clone();
+            let addresses = addresses.unwrap_or_default();
+            tokio::spawn(async move { context.clusters.forget(&addresses).await });
+        }
         let cluster = names::cluster_term(&namespace, &name);
         for group in context.stores.broker_groups.of(&cluster) {
             context.queues.wake_group(&namespace, &group.name_any());
@@ -603,14 +613,18 @@ pub(crate) fn again(after: Duration) -> Action {
     Action::requeue(after)
 }
 
-/// Look again some time: not all objects at once.
-fn next_look<K: Resource<DynamicType = ()>>(object: &K) -> Action {
+/// How long it is until the next look at objects of this seed, in periods of [`LOOK_AGAIN`]: not all objects at once, but those of one seed
+/// together.
+fn until_next(seed: &str, now_ms: u64) -> Duration {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
-    object.uid().unwrap_or_default().hash(&mut hasher);
-    let spread = hasher.finish() % 400;
-    // 240 s to 360 s.
-    Action::requeue(LOOK_AGAIN * 4 / 5 + LOOK_AGAIN * u32::try_from(spread).unwrap_or(0) / 1_000)
+    seed.hash(&mut hasher);
+    let period = u64::try_from(LOOK_AGAIN.as_millis()).unwrap_or(u64::MAX);
+    let phase = hasher.finish() % period;
+    // One that was looked at just before its time is not looked at twice.
+    let after = period - (now_ms + phase) % period;
+    let is_soon = after < period / 10;
+    Duration::from_millis(if is_soon { after + period } else { after })
 }
 
 /// When to look again at an object of this verdict. While something is waited for, as much later as it lasts already: what is watched
@@ -619,6 +633,7 @@ pub(crate) fn next_after<K>(
     object: &K,
     verdict: &Verdict,
     pause: RangeInclusive<Duration>,
+    seed: &str,
 ) -> Action
 where
     K: Resource<DynamicType = ()> + HasStatus<Status: Status>,
@@ -626,7 +641,10 @@ where
     let type_ = match (verdict.stalled, verdict.progressing) {
         (true, _) => "Stalled",
         (_, true) => "Progressing",
-        _ => return next_look(object),
+        _ => {
+            let now = jiff::Timestamp::now().as_millisecond();
+            return again(until_next(seed, u64::try_from(now).unwrap_or(0)));
+        }
     };
     let conditions = object.status().map(Status::conditions).unwrap_or_default();
     let since = conditions
@@ -684,5 +702,29 @@ pub(crate) async fn tell<K>(
         context
             .note(object, verdict.reason, &*verdict.message)
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_spread_and_those_of_one_seed_come_together() {
+        let now = 1_764_000_000_000;
+        let period = u64::try_from(LOOK_AGAIN.as_millis()).expect("a small number");
+        for seed in ["a", "b", "c", "d"] {
+            let due = now + until_next(seed, now).as_millis() as u64;
+            assert_ne!(due, now + until_next("x", now).as_millis() as u64);
+            // Asked a little later, it is the same time; asked at that time, it is a period later.
+            assert_eq!(
+                now + 1_000 + until_next(seed, now + 1_000).as_millis() as u64,
+                due
+            );
+            assert_eq!(until_next(seed, due).as_millis() as u64, period);
+        }
+        let soon = (0..period).map(|ms| until_next("a", now + ms));
+        assert!(soon.clone().min() >= Some(LOOK_AGAIN / 10));
+        assert!(soon.max() <= Some(LOOK_AGAIN * 11 / 10));
     }
 }

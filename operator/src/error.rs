@@ -17,6 +17,9 @@ pub enum Error {
     /// A broker or name server refused or did not answer.
     #[error("{0}")]
     Cluster(#[from] rmq_client::Error),
+    /// The same, when somebody else has just asked.
+    #[error("{0}")]
+    ClusterAway(String),
     /// There is an object of this name that belongs to somebody else.
     #[error("{0}")]
     NameTaken(String),
@@ -51,7 +54,7 @@ impl Error {
                 kube::Error::Api(_) => "KubernetesRefused",
                 _ => "KubernetesUnreachable",
             },
-            Self::Cluster(_) => "ClusterUnreachable",
+            Self::Cluster(_) | Self::ClusterAway(_) => "ClusterUnreachable",
             Self::NameTaken(_) => "NameTaken",
             Self::NotYet(_) => "NotYet",
             Self::Json(_) => "NotJson",

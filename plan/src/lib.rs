@@ -46,6 +46,24 @@ impl Settings {
             Self::Group(group) => group.group_name(),
         }
     }
+
+    /// Brokers that shall have it; none: all.
+    fn brokers(&self) -> &[String] {
+        match self {
+            Self::Topic(topic) => &topic.spec.broker_groups,
+            Self::Group(group) => &group.spec.broker_groups,
+        }
+    }
+
+    fn fields(&self) -> Fields {
+        match self {
+            Self::Topic(topic) => topic_fields(&topic_config(topic)),
+            Self::Group(group) => {
+                let new = SubscriptionGroupConfig::new(group.group_name());
+                group_fields(&group_config(group, new))
+            }
+        }
+    }
 }
 
 /// What becomes of one topic or group.
@@ -105,51 +123,130 @@ impl Change {
 /// # Errors
 /// When brokers cannot be asked.
 pub async fn plan(client: &Client, settings: &Settings) -> Result<Change, Error> {
-    let (noun, name) = (settings.noun(), settings.name());
+    let name = settings.name();
     let admin = client.admin();
     let is_none = |error: &rmq_client::Error| {
         matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute)
     };
-    let (wanted, brokers, live): (Fields, &[String], Vec<(String, Fields)>) = match settings {
-        Settings::Topic(topic) => {
+    let live: Vec<(String, Fields)> = match settings {
+        Settings::Topic(_) => {
             let live = match admin.topic_config(name).await {
                 Err(error) if is_none(&error) => Vec::new(),
                 live => live?,
             };
-            let live = live
-                .into_iter()
-                .map(|(broker, config)| (broker, topic_fields(&config)));
-            (
-                topic_fields(&topic_config(topic)),
-                &topic.spec.broker_groups,
-                live.collect(),
-            )
+            let live = live.into_iter();
+            live.map(|(broker, config)| (broker, topic_fields(&config)))
+                .collect()
         }
-        Settings::Group(group) => {
+        Settings::Group(_) => {
             let live = match admin.group_config(name).await {
                 Err(error) if is_none(&error) => Vec::new(),
                 live => live?,
             };
-            let live = live
-                .into_iter()
-                .map(|(broker, config)| (broker, group_fields(&config)));
-            (
-                group_fields(&group_config(group, SubscriptionGroupConfig::new(name))),
-                &group.spec.broker_groups,
-                live.collect(),
-            )
+            let live = live.into_iter();
+            live.map(|(broker, config)| (broker, group_fields(&config)))
+                .collect()
         }
     };
-    let mut brokers = brokers.to_vec();
-    if brokers.is_empty() {
-        let info = client.cluster_info().await?;
-        let masters = info.broker_addr_table.iter();
-        brokers = masters
-            .filter(|(_, data)| data.master().is_some())
-            .map(|(name, _)| name.clone())
-            .collect();
+    let brokers = match settings.brokers() {
+        [] => masters(client).await?,
+        some => some.to_vec(),
+    };
+    let wanted = settings.fields();
+    Ok(compare(settings.noun(), name, &wanted, &brokers, &live))
+}
+
+async fn masters(client: &Client) -> Result<Vec<String>, Error> {
+    let info = client.cluster_info().await?;
+    let brokers = info.broker_addr_table.into_iter();
+    let masters = brokers.filter(|(_, data)| data.master().is_some());
+    Ok(masters.map(|(name, _)| name).collect())
+}
+
+/// All topics, or all groups, as they are at each master: what many plans need is asked once.
+#[derive(Debug, Default)]
+pub struct Survey {
+    masters: Vec<String>,
+    /// Settings by broker and name.
+    live: Vec<(String, BTreeMap<String, Fields>)>,
+}
+
+impl Survey {
+    /// Asks each master for all of its topics.
+    ///
+    /// # Errors
+    /// When brokers cannot be asked.
+    pub async fn of_topics(client: &Client) -> Result<Self, Error> {
+        Self::of(client, async || {
+            let all = client.admin().topic_configs().await?;
+            Ok(all.into_iter().map(|(broker, table)| {
+                let fields = table
+                    .into_iter()
+                    .map(|(name, of)| (name, topic_fields(&of)));
+                (broker, fields.collect())
+            }))
+        })
+        .await
     }
-    Ok(compare(noun, name, &wanted, &brokers, &live))
+
+    /// Asks each master for all of its groups.
+    ///
+    /// # Errors
+    /// When brokers cannot be asked.
+    pub async fn of_groups(client: &Client) -> Result<Self, Error> {
+        Self::of(client, async || {
+            let all = client.admin().group_configs().await?;
+            Ok(all.into_iter().map(|(broker, table)| {
+                let fields = table
+                    .into_iter()
+                    .map(|(name, of)| (name, group_fields(&of)));
+                (broker, fields.collect())
+            }))
+        })
+        .await
+    }
+
+    async fn of<I>(
+        client: &Client,
+        ask: impl AsyncFnOnce() -> Result<I, Error>,
+    ) -> Result<Self, Error>
+    where
+        I: Iterator<Item = (String, BTreeMap<String, Fields>)>,
+    {
+        let masters = masters(client).await?;
+        // Asking nobody is an error.
+        let live = match masters.as_slice() {
+            [] => Vec::new(),
+            _ => ask().await?.collect(),
+        };
+        Ok(Self { masters, live })
+    }
+
+    /// Brokers that have a master.
+    #[must_use]
+    pub fn masters(&self) -> &[String] {
+        &self.masters
+    }
+
+    /// What would change.
+    #[must_use]
+    pub fn plan(&self, settings: &Settings) -> Change {
+        let brokers = match settings.brokers() {
+            [] => &self.masters,
+            some => some,
+        };
+        let live = self.live.iter();
+        let live: Vec<(String, Fields)> = live
+            .filter_map(|(broker, all)| Some((broker.clone(), all.get(settings.name())?.clone())))
+            .collect();
+        compare(
+            settings.noun(),
+            settings.name(),
+            &settings.fields(),
+            brokers,
+            &live,
+        )
+    }
 }
 
 fn compare(
@@ -443,6 +540,32 @@ mod tests {
         assert_eq!(queues.brokers, ["a", "c"]);
         let lost: Vec<&str> = change.losses().map(|field| field.field.as_str()).collect();
         assert_eq!(lost, ["permission"]);
+    }
+
+    #[test]
+    fn a_survey_plans_as_if_it_had_asked() {
+        let config = TopicConfig::new("t", 4);
+        let topic = Settings::Topic(Topic::new("t", topic_manifest(&config)));
+        let tables = |fields: Option<Fields>| {
+            let table = fields.map(|fields| ("t".to_owned(), fields));
+            table.into_iter().collect::<BTreeMap<_, _>>()
+        };
+        let mut survey = Survey {
+            masters: vec!["a".to_owned(), "b".to_owned()],
+            live: vec![
+                ("a".to_owned(), tables(Some(topic_fields(&config)))),
+                ("b".to_owned(), tables(None)),
+            ],
+        };
+        let change = survey.plan(&topic);
+        assert_eq!(
+            (change.action, change.brokers),
+            (Action::Update, vec!["b".to_owned()])
+        );
+        survey.live[1].1 = tables(Some(topic_fields(&config)));
+        assert_eq!(survey.plan(&topic).action, Action::Same);
+        survey.live.clear();
+        assert_eq!(survey.plan(&topic).action, Action::Create);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Consumer groups.
 
+use std::collections::BTreeMap;
+
 use rmq_protocol::bodies::{
     ConsumeStats, ConsumerConnection, SubscriptionGroupConfig, SubscriptionGroupTable,
 };
@@ -117,8 +119,21 @@ impl Admin {
     /// # Errors
     /// When a broker does not answer or refuses.
     pub async fn groups(&self) -> Result<Vec<String>, Error> {
-        let mut names = std::collections::BTreeSet::new();
-        for (_, broker) in self.masters(None).await? {
+        let tables = self.group_configs().await?;
+        let names = tables.into_iter().flat_map(|(_, table)| table.into_keys());
+        let names: std::collections::BTreeSet<String> = names.collect();
+        Ok(names.into_iter().collect())
+    }
+
+    /// The settings of all groups at each master, by broker name. One request for each broker.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn group_configs(
+        &self,
+    ) -> Result<Vec<(String, BTreeMap<String, SubscriptionGroupConfig>)>, Error> {
+        let mut found = Vec::new();
+        for (name, broker) in self.masters(None).await? {
             let request = GetAllSubscriptionGroupConfig {
                 group_seq: None,
                 data_version: None,
@@ -126,9 +141,9 @@ impl Admin {
             };
             let answer = broker.call(&request, b"").await?;
             let table = SubscriptionGroupTable::from_json(answer.body())?;
-            names.extend(table.subscription_group_table.into_keys());
+            found.push((name, table.subscription_group_table));
         }
-        Ok(names.into_iter().collect())
+        Ok(found)
     }
 
     /// The settings of a group at each master that has it, by broker name.

@@ -1,12 +1,13 @@
 //! Topics.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rmq_protocol::bodies::{TopicConfig, TopicList, TopicStatsTable};
+use rmq_protocol::bodies::{TopicConfig, TopicConfigTable, TopicList, TopicStatsTable};
 use rmq_protocol::names::validate_topic;
 use rmq_protocol::requests::{
-    DeleteTopicInBroker, DeleteTopicInNamesrv, GetAllTopicListFromNameserver, GetTopicConfig,
-    GetTopicStatsInfo, UpdateAndCreateTopic,
+    DeleteTopicInBroker, DeleteTopicInNamesrv, GetAllTopicConfig, GetAllTopicListFromNameserver,
+    GetTopicConfig, GetTopicStatsInfo, UpdateAndCreateTopic,
 };
 use rmq_protocol::route::perm;
 
@@ -231,6 +232,27 @@ impl Admin {
                 ErrorKind::NotFound,
                 format!("no broker has a topic \"{topic}\""),
             ));
+        }
+        Ok(found)
+    }
+
+    /// The settings of all topics at each master, by broker name. One request for each broker.
+    ///
+    /// # Errors
+    /// When a broker does not answer or refuses.
+    pub async fn topic_configs(
+        &self,
+    ) -> Result<Vec<(String, BTreeMap<String, TopicConfig>)>, Error> {
+        let mut found = Vec::new();
+        for (name, broker) in self.masters(None).await? {
+            let request = GetAllTopicConfig {
+                topic_seq: None,
+                data_version: None,
+                max_topic_num: None,
+            };
+            let answer = broker.call(&request, b"").await?;
+            let table = TopicConfigTable::from_json(answer.body())?;
+            found.push((name, table.topic_config_table));
         }
         Ok(found)
     }

@@ -18,6 +18,8 @@ use crate::build::names::{self, Labels};
 use crate::build::{Advertised, Children, external, hash, headless, metadata, pod};
 use crate::yaml;
 
+use super::live;
+
 /// `advertised` is what is known of the external listener; without it the Services alone are made.
 pub(crate) fn build(
     object: &BrokerGroup,
@@ -49,8 +51,14 @@ pub(crate) fn build(
             return children;
         }
     }
-    let config = yaml::write(&configuration(object, &namespace));
-    let mut annotations = Labels::from([(annotations::CONFIG_HASH.to_owned(), hash(&config))]);
+    let mut settings = configuration(object, &namespace);
+    let config = yaml::write(&settings);
+    // What a broker takes while it runs is no reason to restart it.
+    settings.retain(|key, _| !live::KEYS.contains(&key.as_str()));
+    let mut annotations = Labels::from([(
+        annotations::CONFIG_HASH.to_owned(),
+        hash(&yaml::write(&settings)),
+    )]);
     if let Some(restart) = object.annotations().get(annotations::RESTART) {
         annotations.insert(annotations::RESTART.to_owned(), restart.clone());
     }

@@ -2,17 +2,20 @@
 
 mod build;
 mod drain;
+pub(crate) mod live;
 mod rollout;
 mod validate;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use rmq_crds::{BrokerGroup, BrokerGroupStatus, NameServer, Rollout, RolloutStep};
+use rmq_crds::{BrokerGroup, BrokerGroupStatus, Conditions, NameServer, Rollout, RolloutStep};
 
 use crate::annotations;
 use crate::apply;
@@ -30,7 +33,10 @@ const TURN_SECONDS: i64 = 10;
 /// While a restart goes on.
 const SOON: Duration = Duration::from_secs(1);
 
-pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result<Action, Error> {
+pub(crate) async fn reconcile(
+    object: &BrokerGroup,
+    context: &Arc<Context>,
+) -> Result<Action, Error> {
     let namespace = object.namespace().unwrap_or_default();
     let stores = &context.stores;
     let name_server = stores
@@ -60,7 +66,9 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
     let Some(name_server) = name_server else {
         return Ok(again(SOON));
     };
-    apply::finalizer(context, object, object.spec.drain.enabled).await?;
+    if apply::finalizer(context, object, object.spec.drain.enabled).await? {
+        return Ok(Action::await_change());
+    }
 
     let workload = names::brokers(&object.name_any());
     let service = stores.services.get(&namespace, &names::external(&workload));
@@ -118,8 +126,18 @@ pub(crate) async fn reconcile(object: &BrokerGroup, context: &Context) -> Result
         .into_iter()
         .next();
     resizing(&claims, &mut status, object, context);
+    let is_ready = |pod: &&Arc<Pod>| observe::is_ready(pod);
+    let given = match (&rolled, pods.iter().find(is_ready)) {
+        (Rolled::Idle, Some(pod)) => {
+            let addresses = names::name_server_addresses(&name_server);
+            let pod = pod.uid().unwrap_or_default();
+            live::look(object, &pod, &addresses, context)
+        }
+        _ => None,
+    };
+    let pending = synced(object, &rolled, given, &mut status, context.now());
     // A volume that is not made is why its pod has no node.
-    let verdict = judge(object, &status, &rolled, missing.or(problem));
+    let verdict = judge(object, &status, &rolled, missing.or(problem), pending);
     let action = write(context, object, status, &verdict).await?;
     Ok(match rolled {
         Rolled::Idle | Rolled::Waits(_) => action,
@@ -157,9 +175,9 @@ enum Rolled {
 async fn roll(
     object: &BrokerGroup,
     name_server: &NameServer,
-    groups: &[std::sync::Arc<BrokerGroup>],
+    groups: &[Arc<BrokerGroup>],
     set: Option<&StatefulSet>,
-    pods: &[std::sync::Arc<Pod>],
+    pods: &[Arc<Pod>],
     status: &mut BrokerGroupStatus,
     context: &Context,
 ) -> Result<Rolled, Error> {
@@ -362,7 +380,6 @@ fn resizing(
     object: &BrokerGroup,
     context: &Context,
 ) {
-    use rmq_crds::Conditions;
     let smaller = claims.iter().find_map(|claim| {
         let wanted = claim
             .spec
@@ -408,11 +425,52 @@ fn resizing(
     }
 }
 
+/// Whether the brokers have the configuration of the object, as a condition; what is still to be done about it while they run.
+fn synced(
+    object: &BrokerGroup,
+    rolled: &Rolled,
+    given: Option<Result<(), String>>,
+    status: &mut BrokerGroupStatus,
+    now: Time,
+) -> Option<String> {
+    const TYPE: &str = "ConfigSynced";
+    let generation = object.metadata.generation;
+    let known = status.conditions.of(TYPE);
+    let was_told = known.is_some_and(|known| known.observed_generation == generation);
+    let (holds, reason, message) = match (rolled, given) {
+        (Rolled::Idle, Some(Ok(()))) => (true, "Synced", String::new()),
+        (Rolled::Idle, Some(Err(error))) => (
+            false,
+            "BrokerUnreachable",
+            format!("the broker was not given settings that it takes while it runs: {error}"),
+        ),
+        (Rolled::Idle, None) => {
+            let asks = "the broker is given settings that it takes while it runs";
+            return (!was_told).then(|| asks.to_owned());
+        }
+        (Rolled::Waits(_) | Rolled::GoesOn(_), _) => (
+            false,
+            "RestartPending",
+            "a pod has not been started with the new template yet".to_owned(),
+        ),
+    };
+    // The same trouble in other words is no news.
+    let message = match known {
+        Some(known) if was_told && known.reason == reason => known.message.clone(),
+        _ => message,
+    };
+    let pending = (reason == "BrokerUnreachable").then(|| message.clone());
+    let conditions = &mut status.conditions;
+    conditions.set(TYPE, holds.into(), reason, message, generation, now);
+    pending
+}
+
 fn judge(
     object: &BrokerGroup,
     status: &BrokerGroupStatus,
     rolled: &Rolled,
     problem: Option<observe::Problem>,
+    pending: Option<String>,
 ) -> Verdict {
     if let Some(problem) = problem {
         return Verdict::stalled(problem.reason, problem.message);
@@ -427,7 +485,13 @@ fn judge(
             ready: serves.into(),
             ..Verdict::progressing("RestartPending", what.clone())
         },
-        Rolled::Idle if serves => Verdict::ready(format!("broker {} serves", object.broker_name())),
+        Rolled::Idle if serves => match pending {
+            None => Verdict::ready(format!("broker {} serves", object.broker_name())),
+            Some(pending) => Verdict {
+                ready: true.into(),
+                ..Verdict::progressing("ApplyingConfiguration", pending)
+            },
+        },
         Rolled::Idle => Verdict::progressing(
             "Starting",
             format!(
@@ -445,7 +509,8 @@ async fn write(
     verdict: &Verdict,
 ) -> Result<Action, Error> {
     context.record(object, status, verdict).await?;
-    Ok(next_after(object, verdict, fetch::PAUSE))
+    let seed = object.uid().unwrap_or_default();
+    Ok(next_after(object, verdict, fetch::PAUSE, &seed))
 }
 
 #[cfg(test)]
@@ -485,5 +550,62 @@ mod tests {
         let children = build::build(&object, "rmq:test", None);
         assert_eq!(children.services.len(), 2);
         assert!(children.stateful_sets.is_empty() && children.config_maps.is_empty());
+    }
+
+    #[test]
+    fn what_a_broker_takes_while_it_runs_restarts_nothing_and_is_told() {
+        let mut object: BrokerGroup = crate::yaml::case("broker-group-small");
+        object.metadata.generation = Some(1);
+        let hash_of = |object: &BrokerGroup| {
+            let children = build::build(object, "rmq:test", None);
+            let template = children.stateful_sets[0]
+                .spec
+                .as_ref()
+                .map(|spec| &spec.template);
+            let config = children.config_maps[0].data.clone();
+            (crate::build::hash(&template), config)
+        };
+        let before = hash_of(&object);
+        object.spec.config.retention_hours = Some(5);
+        object.spec.config.auto_create_subscription_group = Some(false);
+        let live = hash_of(&object);
+        assert_eq!(before.0, live.0, "no restart");
+        assert_ne!(before.1, live.1, "the next start has it");
+        object.spec.config.max_message_bytes = Some(1_024);
+        assert_ne!(hash_of(&object).0, live.0);
+
+        let now = || Time(Timestamp::UNIX_EPOCH);
+        let mut status = BrokerGroupStatus::default();
+        let mut seen = |given: Option<Result<(), String>>, generation| {
+            object.metadata.generation = Some(generation);
+            let pending = synced(&object, &Rolled::Idle, given, &mut status, now());
+            let known = status.conditions.of("ConfigSynced");
+            (
+                pending.is_some(),
+                known.map(|known| (known.status.clone(), known.message.clone())),
+            )
+        };
+        assert_eq!(seen(None, 1), (true, None), "it is asked");
+        let synced = Some(("True".to_owned(), String::new()));
+        assert_eq!(seen(Some(Ok(())), 1), (false, synced.clone()));
+        assert_eq!(
+            seen(None, 1),
+            (false, synced.clone()),
+            "asked again, without a word"
+        );
+        assert!(seen(None, 2).0, "a change is told");
+        let (pending, away) = seen(Some(Err("away".to_owned())), 2);
+        assert!(
+            pending
+                && away
+                    .as_ref()
+                    .is_some_and(|(status, text)| status == "False" && text.contains("away"))
+        );
+        assert_eq!(
+            seen(Some(Err("still away".to_owned())), 2),
+            (true, away),
+            "no news"
+        );
+        assert_eq!(seen(Some(Ok(())), 2), (false, synced));
     }
 }

@@ -72,10 +72,15 @@ pub(crate) fn name_servers_host(object: &str, namespace: &str) -> String {
 
 /// Each name server with its port, as clients take it.
 pub(crate) fn name_server_addresses(object: &NameServer) -> Vec<String> {
+    addresses_of(object, object.spec.replicas)
+}
+
+/// The first name servers, each with its port.
+pub(crate) fn addresses_of(object: &NameServer, count: i32) -> Vec<String> {
     let workload = name_servers(&object.name_any());
     let namespace = object.namespace().unwrap_or_default();
     let host_of = |index| host(&pod(&workload, index), &workload, &namespace);
-    (0..object.spec.replicas)
+    (0..count)
         .map(|index| format!("{}:{NAME_SERVER_PORT}", host_of(index)))
         .collect()
 }

@@ -1,6 +1,9 @@
 //! `NameServer`: a StatefulSet whose pods need nothing but their names.
 
 mod build;
+mod scale_in;
+
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -13,18 +16,19 @@ use crate::apply;
 use crate::build::{advertised, names};
 use crate::conditions::Verdict;
 use crate::context::Context;
-use crate::controller::next_after;
+use crate::controller::{again, next_after};
 use crate::error::Error;
 use crate::fetch;
 use crate::keys;
 use crate::observe;
 
+/// How often name servers are asked while some wait to go.
+const LOOK: Duration = Duration::from_secs(3);
+
 pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<Action, Error> {
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     if object.meta().deletion_timestamp.is_some() {
-        let addresses = names::name_server_addresses(object);
-        context.clusters.forget(&addresses).await;
         return Ok(Action::await_change());
     }
     let mut status = object.status.clone().unwrap_or_default();
@@ -36,11 +40,19 @@ pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<
         let verdict = Verdict::stalled("InvalidSpec", problems.join("; "));
         return write(context, object, status, &verdict).await;
     }
-    apply::children(context, object, &build::build(object, &context.image)).await?;
-
     let workload = names::name_servers(&name);
     let stores = &context.stores;
     let set = stores.stateful_sets.get(&namespace, &workload);
+    let has = set.as_ref().and_then(|set| set.spec.as_ref()?.replicas);
+    let has = has.unwrap_or(0);
+    let held = scale_in::held_by(object, has, context).await;
+    let mut built = build::build(object, &context.image);
+    if held.is_some() {
+        for set in &mut built.stateful_sets {
+            set.spec.get_or_insert_default().replicas = Some(has);
+        }
+    }
+    apply::children(context, object, &built).await?;
     let selector = names::selector(names::NAME_SERVER, &name);
     let pods = stores
         .pods
@@ -61,7 +73,18 @@ pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<
         missing,
         &mut status,
     );
-    write(context, object, status, &verdict).await
+    match held {
+        // A problem comes first: it may be why.
+        Some(why) if !verdict.stalled => {
+            let verdict = Verdict {
+                ready: (status.ready_replicas >= object.spec.replicas).into(),
+                ..Verdict::progressing("ScaleInPending", why)
+            };
+            write(context, object, status, &verdict).await?;
+            Ok(again(LOOK))
+        }
+        _ => write(context, object, status, &verdict).await,
+    }
 }
 
 fn judge<'a>(
@@ -149,7 +172,8 @@ async fn write(
     verdict: &Verdict,
 ) -> Result<Action, Error> {
     context.record(object, status, verdict).await?;
-    Ok(next_after(object, verdict, fetch::PAUSE))
+    let seed = object.uid().unwrap_or_default();
+    Ok(next_after(object, verdict, fetch::PAUSE, &seed))
 }
 
 #[cfg(test)]

@@ -159,7 +159,9 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
         return write(context, object, None, &Verdict::paused()).await;
     }
     if !is_managed {
-        apply::finalizer(context, object, false).await?;
+        if apply::finalizer(context, object, false).await? {
+            return Ok(Action::await_change());
+        }
         let verdict = Verdict::left_alone(
             "Unmanaged",
             format!(
@@ -191,12 +193,10 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
         let verdict = Verdict::no_name_server(&reference.name);
         return write(context, object, None, &verdict).await;
     };
-    apply::finalizer(
-        context,
-        object,
-        object.deletion_policy() == DeletionPolicy::Delete,
-    )
-    .await?;
+    let must_go_too = object.deletion_policy() == DeletionPolicy::Delete;
+    if apply::finalizer(context, object, must_go_too).await? {
+        return Ok(Action::await_change());
+    }
     let (verdict, brokers) = match bring(object, &name_server, context).await {
         Ok(brokers) if brokers.is_empty() => (
             Verdict::progressing(
@@ -212,7 +212,7 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
             )),
             Some(brokers),
         ),
-        Err(Error::Cluster(error)) => (
+        Err(error @ (Error::Cluster(_) | Error::ClusterAway(_))) => (
             Verdict::progressing("ClusterUnreachable", error.to_string()),
             None,
         ),
@@ -229,36 +229,31 @@ async fn bring<K: Kind>(
     context: &Context,
 ) -> Result<Vec<String>, Error> {
     let addresses = names::name_server_addresses(name_server);
-    let client = context.clusters.client(&addresses).await?;
-    let info = client.cluster_info().await?;
-    let is_up = |name: &String| {
-        info.broker_addr_table
-            .get(name)
-            .is_some_and(|data| data.master().is_some())
-    };
+    let settings = object.settings();
+    let current = context.clusters.survey(&addresses, &settings).await?;
+    let masters = current.masters();
     let wanted = object.broker_groups();
-    let brokers: Vec<String> = if wanted.is_empty() {
-        info.broker_addr_table
-            .keys()
-            .filter(|name| is_up(name))
-            .cloned()
-            .collect()
-    } else {
-        if let Some(missing) = wanted.iter().find(|name| !is_up(name)) {
-            return Err(Error::NotYet(format!(
-                "spec.brokerGroups: the cluster has no broker {missing} at present"
-            )));
-        }
-        wanted.to_vec()
+    if let Some(missing) = wanted.iter().find(|name| !masters.contains(name)) {
+        return Err(Error::NotYet(format!(
+            "spec.brokerGroups: the cluster has no broker {missing} at present"
+        )));
+    }
+    let brokers = match wanted {
+        [] => masters.to_vec(),
+        some => some.to_vec(),
     };
     if brokers.is_empty() {
         return Ok(brokers);
     }
-    let settings = object.settings();
-    let change = rmq_plan::plan(&client, &settings).await?;
+    let client = context.clusters.client(&addresses).await?;
+    let change = match current.plan(&settings) {
+        Some(change) => change,
+        None => rmq_plan::plan(&client, &settings).await?,
+    };
     if change.action == Change::Same {
         return Ok(brokers);
     }
+    current.changed(&settings);
     rmq_plan::carry_out(&client, &settings, &change).await?;
     let fields: Vec<String> = change
         .fields
@@ -395,5 +390,9 @@ async fn write<K: Kind>(
     // A correction wakes a stalled one at once; it is looked at for what changes at the brokers.
     let pause = if verdict.stalled { 30..=60 } else { 2..=10 };
     let pause = Duration::from_secs(*pause.start())..=Duration::from_secs(*pause.end());
-    Ok(next_after(object, verdict, pause))
+    // Those of one cluster at the same time: they are asked for together.
+    let cluster = object.name_server_ref();
+    let cluster = cluster.map_or("", |reference| reference.name.as_str());
+    let cluster = names::cluster_term(&object.namespace().unwrap_or_default(), cluster);
+    Ok(next_after(object, verdict, pause, &cluster))
 }
