@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::load::Load;
+use crate::page_cache::PageCache;
 use crate::report::{Report, median, number};
 use crate::server::{Ready, Server};
 
@@ -22,6 +23,8 @@ pub struct Plan {
     pub pairs: usize,
     /// Where the servers' directories are made; each run's is removed after it.
     pub work_dir: PathBuf,
+    /// Fills the page cache before each run.
+    pub fill_page_cache: bool,
 }
 
 /// The outcome.
@@ -64,12 +67,16 @@ pub fn compare(
     mut progress: impl FnMut(&str, &Report),
 ) -> io::Result<Comparison> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
+    let mut page_cache = plan
+        .fill_page_cache
+        .then(|| PageCache::new(&plan.work_dir))
+        .transpose()?;
     for pair in 0..plan.pairs {
         for (name, command, reports) in [("A", &plan.a, &mut a), ("B", &plan.b, &mut b)] {
             let dir = plan
                 .work_dir
                 .join(format!("rmq-bench-{}-{name}{pair}", std::process::id()));
-            let report = run_once(command, &dir, load)?;
+            let report = run_once(command, &dir, load, page_cache.as_mut())?;
             progress(name, &report);
             reports.push(report);
         }
@@ -85,11 +92,17 @@ pub fn compare(
     })
 }
 
-/// Starts a server on a fresh directory, runs the load, stops it and removes the directory.
+/// Starts a server on a fresh directory, runs the load, stops it and removes the directory; fills the page cache before.
 ///
 /// # Errors
 /// When the server does not start or the load cannot run; the directory and the server's log stay then.
-pub fn run_once(command: &str, dir: &Path, load: &Load) -> io::Result<Report> {
+pub fn run_once(
+    command: &str,
+    dir: &Path,
+    load: &Load,
+    page_cache: Option<&mut PageCache>,
+) -> io::Result<Report> {
+    page_cache.map_or(Ok(()), PageCache::fill)?;
     let server = Server::start(command, dir, Ready::Topic)?;
     let report = load.run(&server.target())?;
     server.stop()?;

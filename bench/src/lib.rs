@@ -5,6 +5,7 @@ pub mod compare;
 pub mod disk;
 pub mod idle;
 pub mod load;
+pub mod page_cache;
 pub mod process;
 pub mod reference;
 pub mod report;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rmq_bench::compare::{Plan, compare, run_once};
 use rmq_bench::load::{EndToEnd, Load, Pull, Send, Shape, Target};
+use rmq_bench::page_cache::PageCache;
 use rmq_bench::reference::{self, Flush};
 use rmq_bench::server::Ready;
 use rmq_bench::{disk, idle};
@@ -50,6 +51,9 @@ enum Command {
         /// Where its directory is made.
         #[arg(long, default_value_os_t = std::env::temp_dir())]
         work_dir: PathBuf,
+        /// Fill the page cache before each run, as it is on a machine in service.
+        #[arg(long)]
+        fill_page_cache: bool,
         #[command(subcommand)]
         load: LoadArgs,
     },
@@ -67,6 +71,9 @@ enum Command {
         /// Where their directories are made.
         #[arg(long, default_value_os_t = std::env::temp_dir())]
         work_dir: PathBuf,
+        /// Fill the page cache before each run, as it is on a machine in service.
+        #[arg(long)]
+        fill_page_cache: bool,
         #[command(subcommand)]
         load: LoadArgs,
     },
@@ -317,16 +324,21 @@ fn run(cli: &Cli) -> io::Result<()> {
         Command::Once {
             server,
             work_dir,
+            fill_page_cache,
             load,
         } => {
             let dir = work_dir.join(format!("rmq-bench-{}", std::process::id()));
-            show(cli.json, &run_once(server, &dir, &load.load())?)
+            let page_cache = fill_page_cache.then(|| PageCache::new(work_dir));
+            let mut page_cache = page_cache.transpose()?;
+            let report = run_once(server, &dir, &load.load(), page_cache.as_mut())?;
+            show(cli.json, &report)
         }
         Command::Compare {
             a,
             b,
             pairs,
             work_dir,
+            fill_page_cache,
             load,
         } => {
             let plan = Plan {
@@ -334,6 +346,7 @@ fn run(cli: &Cli) -> io::Result<()> {
                 b: b.clone(),
                 pairs: (*pairs).max(1),
                 work_dir: work_dir.clone(),
+                fill_page_cache: *fill_page_cache,
             };
             let progress = |name: &str, report: &rmq_bench::report::Report| {
                 let _ = writeln!(

@@ -1,0 +1,79 @@
+//! A full page cache, as machines in service have it.
+//!
+//! A virtual machine may hand memory that it does not use back to its host (free page reporting, balloons). The first touch of
+//! such a page is then a fault of the host, and a server that stores messages touches new pages all the time: on one such machine
+//! the same broker needed 4.3 µs of CPU a message with free memory, and 2.2 µs with none.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// So much is left free, bytes: what the system keeps anyway.
+const FREE_BYTES: u64 = 768 << 20;
+/// The disk keeps at least this, bytes.
+const DISK_BYTES: u64 = 16 << 30;
+const PIECE: usize = 1 << 20;
+
+/// A file whose only use is that it is cached; removed when the value is dropped.
+#[derive(Debug)]
+pub struct PageCache {
+    file: File,
+    path: PathBuf,
+}
+
+impl PageCache {
+    /// Makes the file, still empty, in `dir`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(dir: &Path) -> io::Result<Self> {
+        let path = dir.join(format!("rmq-bench-fill-{}", std::process::id()));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Reads and extends the file until next to no memory is free, or the disk has no room for more.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn fill(&mut self) -> io::Result<()> {
+        let mut piece = vec![b'x'; PIECE];
+        // What a run has displaced comes back without more disk.
+        self.file.seek(SeekFrom::Start(0))?;
+        while free_memory()? > FREE_BYTES {
+            if self.file.read(&mut piece)? == 0 {
+                if free_disk(&self.path)? < DISK_BYTES {
+                    break;
+                }
+                self.file.write_all(&piece)?;
+            }
+        }
+        // Only what is clean can be displaced.
+        self.file.sync_data()
+    }
+}
+
+impl Drop for PageCache {
+    fn drop(&mut self) {
+        // Whoever cannot remove it has said so when making it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn free_memory() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemFree:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1_024)
+        .ok_or_else(|| io::Error::other("/proc/meminfo does not say MemFree"))
+}
+
+fn free_disk(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail * disk.f_frsize)
+}
