@@ -125,7 +125,7 @@ pub(crate) struct Broker {
     pub(crate) registrations: Registrations,
     pub(crate) unique_ids: UniqueIdGenerator,
     /// `MSG_REGION`, `CLUSTER` and `TRACE_ON` as every stored message ends.
-    pub(crate) property_suffix: Vec<u8>,
+    pub(crate) property_suffix: String,
     pub(crate) started_ms: i64,
     permission: AtomicI32,
     next_queue: AtomicU32,
@@ -350,10 +350,10 @@ impl BrokerServer {
             config.auto_create_topic,
             delays.len() as i32,
         );
-        let mut suffix = Vec::new();
-        properties::push(&mut suffix, property::MSG_REGION, &config.region);
-        properties::push(&mut suffix, property::CLUSTER, &config.cluster_name);
-        properties::push(&mut suffix, property::TRACE_ON, "true");
+        let mut suffix = properties::Builder::new();
+        suffix.push(property::MSG_REGION, &config.region);
+        suffix.push(property::CLUSTER, &config.cluster_name);
+        suffix.push(property::TRACE_ON, "true");
         let broker = Arc::new(Broker {
             topics: Topics::load(&store, system, now),
             groups: Groups::load(&store, config.auto_create_subscription_group, now),
@@ -372,7 +372,7 @@ impl BrokerServer {
                 std::process::id(),
                 now as u32,
             ),
-            property_suffix: suffix,
+            property_suffix: suffix.finish(),
             started_ms: now,
             permission: AtomicI32::new(config.permission),
             next_queue: AtomicU32::new(now as u32),

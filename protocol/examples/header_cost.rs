@@ -37,7 +37,7 @@ fn main() {
             &send,
             b"",
         );
-        let mut properties = Vec::with_capacity(256);
+        let mut properties = String::with_capacity(256);
         best(&format!("{encoding:?}: split, decode a send"), || {
             let Ok(Split::Frame { frame, .. }) = split(black_box(&frame), &limits) else {
                 return;

@@ -20,7 +20,7 @@ pub(crate) struct Batch {
     pub(crate) sends: Vec<send::SendTicket>,
     /// Something else was appended (a committed offset does not count).
     pub(crate) appended: bool,
-    pub(crate) properties: Vec<u8>,
+    pub(crate) properties: String,
 }
 
 /// Decodes the fields of a request; answers itself when they are wrong.

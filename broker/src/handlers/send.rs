@@ -61,7 +61,7 @@ fn append(
     broker: &Broker,
     send: &SendMessage<'_>,
     exchange: &mut Exchange<'_>,
-    scratch: &mut Vec<u8>,
+    scratch: &mut String,
 ) -> Result<SendTicket, Refusal> {
     if broker.is_stopping() {
         return Err((
@@ -101,13 +101,8 @@ fn append(
     if send.batch {
         return append_batch(broker, send, exchange, &topic, queue, scratch);
     }
-    let found = complete(broker, scratch)?;
-    let Ok(text) = std::str::from_utf8(scratch) else {
-        return Err((
-            ResponseCode::MessageIllegal,
-            "the properties are not UTF-8".into(),
-        ));
-    };
+    let found = complete(broker, scratch);
+    let text = scratch.as_str();
     if found.transaction {
         return Err((
             ResponseCode::NoPermission,
@@ -130,7 +125,7 @@ fn append(
         reconsume_times: send.reconsume_times,
         prepared_position: 0,
         body: exchange.body,
-        properties: scratch,
+        properties: text.as_bytes(),
         tag_hash: found.tags.clone().map_or(0, |range| tag_hash(&text[range])),
         keys: found.keys.clone().map_or("", |range| &text[range]),
         unique_key: &text[found.unique_key.clone()],
@@ -310,19 +305,11 @@ struct Found {
 }
 
 /// Reads the properties and adds what the broker adds to every message.
-fn complete(broker: &Broker, text: &mut Vec<u8>) -> Result<Found, Refusal> {
-    if text
-        .last()
-        .is_some_and(|last| *last != properties::PROPERTY_SEPARATOR)
-    {
-        text.push(properties::PROPERTY_SEPARATOR);
+fn complete(broker: &Broker, text: &mut String) -> Found {
+    let separator = char::from(properties::PROPERTY_SEPARATOR);
+    if !text.is_empty() && !text.ends_with(separator) {
+        text.push(separator);
     }
-    let illegal = || {
-        (
-            ResponseCode::MessageIllegal,
-            Cow::from("the properties are not UTF-8"),
-        )
-    };
     let mut found = Found {
         tags: None,
         keys: None,
@@ -333,7 +320,6 @@ fn complete(broker: &Broker, text: &mut Vec<u8>) -> Result<Found, Refusal> {
     };
     let mut stray = false;
     {
-        let text = std::str::from_utf8(text).map_err(|_| illegal())?;
         let base = text.as_ptr() as usize;
         let range = |value: &str| {
             let start = value.as_ptr() as usize - base;
@@ -360,32 +346,28 @@ fn complete(broker: &Broker, text: &mut Vec<u8>) -> Result<Found, Refusal> {
     }
     if stray {
         // A message that was received and is sent again brings the broker's own properties along.
-        let cleaned = {
-            let text = std::str::from_utf8(text).map_err(|_| illegal())?;
-            crate::copy::with(
-                text,
-                &[
-                    (property::CLUSTER, None),
-                    (property::MSG_REGION, None),
-                    (property::TRACE_ON, None),
-                    (property::POP_CK, None),
-                    (property::CRC32, None),
-                ],
-            )
-        };
-        *text = cleaned.into_bytes();
+        *text = crate::copy::with(
+            text,
+            &[
+                (property::CLUSTER, None),
+                (property::MSG_REGION, None),
+                (property::TRACE_ON, None),
+                (property::POP_CK, None),
+                (property::CRC32, None),
+            ],
+        );
         return complete(broker, text);
     }
     if found.unique_key.is_empty() {
-        text.extend_from_slice(property::UNIQ_KEY.as_bytes());
-        text.push(properties::NAME_VALUE_SEPARATOR);
+        text.push_str(property::UNIQ_KEY);
+        text.push(char::from(properties::NAME_VALUE_SEPARATOR));
         let start = text.len();
-        broker.unique_ids.append_next(broker.now_ms(), text);
+        text.push_str(&broker.unique_ids.next(broker.now_ms()));
         found.unique_key = start..text.len();
-        text.push(properties::PROPERTY_SEPARATOR);
+        text.push(separator);
     }
-    text.extend_from_slice(&broker.property_suffix);
-    Ok(found)
+    text.push_str(&broker.property_suffix);
+    found
 }
 
 /// Members keep the properties that the client gave them (rocketmq 5.5.0 adds none).
@@ -395,7 +377,7 @@ fn append_batch(
     exchange: &mut Exchange<'_>,
     topic: &Arc<Topic>,
     queue: &QueueRef,
-    header_properties: &[u8],
+    header_properties: &str,
 ) -> Result<SendTicket, Refusal> {
     if topic.retry_group().is_some() {
         return Err((
@@ -469,7 +451,6 @@ fn append_batch(
         appended.len() as u64,
         last.end.0 - first.position.0,
     );
-    let header_text = std::str::from_utf8(header_properties).unwrap_or_default();
     Ok(SendTicket {
         ticket: exchange.ticket(),
         end: last.end,
@@ -477,7 +458,7 @@ fn append_batch(
         queue_offset: first.queue_offset.0,
         positions: appended.iter().map(|one| one.position.0).collect(),
         unique_key: SmallVec::from_slice(
-            properties::get(header_text, property::UNIQ_KEY)
+            properties::get(header_properties, property::UNIQ_KEY)
                 .unwrap_or_default()
                 .as_bytes(),
         ),

@@ -167,7 +167,8 @@ pub(super) fn write_raw_keys<T: Serialize>(body: &T) -> Vec<u8> {
         let is_key = strict.get(end + 1) == Some(&b':');
         match std::str::from_utf8(inside) {
             Ok(inside) if is_key && inside.starts_with("{\\\"brokerName\\\":") => {
-                crate::header::Text::Escaped(inside).append_to(&mut out);
+                let inside = crate::header::Text::Escaped(inside);
+                out.extend_from_slice(inside.to_cow().as_bytes());
             }
             _ => out.extend_from_slice(&strict[at..=end]),
         }

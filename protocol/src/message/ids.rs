@@ -132,19 +132,14 @@ impl UniqueIdGenerator {
     /// The next id at `now_ms` (Unix milliseconds). 65,536 ids a millisecond are distinct.
     pub fn next(&self, now_ms: i64) -> String {
         let mut out = Vec::with_capacity(56);
-        self.append_next(now_ms, &mut out);
-        String::from_utf8(out).expect("hex digits are ASCII")
-    }
-
-    /// Appends the next id to `out`.
-    pub fn append_next(&self, now_ms: i64, out: &mut Vec<u8>) {
         let since = now_ms - month_start_ms(now_ms);
         out.extend_from_slice(&self.fixed);
-        push_hex(out, &(since as u32).to_be_bytes());
+        push_hex(&mut out, &(since as u32).to_be_bytes());
         push_hex(
-            out,
+            &mut out,
             &self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes(),
         );
+        String::from_utf8(out).expect("hex digits are ASCII")
     }
 }
 
