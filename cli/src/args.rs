@@ -5,7 +5,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use crate::cluster::ClusterOptions;
 use crate::commands::{
     apply, bench, broker, cheat, completion, config, consume, create, delete, describe, dev, dlq,
-    doctor, explain, find, get, health, lag, mqadmin, offsets, send, set, tail, top, version, wait,
+    doctor, explain, find, get, health, lag, mqadmin, offsets, send, set, tail, top, tunnel,
+    version, wait,
 };
 
 /// Work with rmq and other RocketMQ-compatible clusters.
@@ -77,7 +78,7 @@ pub(crate) enum Command {
     Delete(delete::Options),
     /// Show everything about one topic, group, broker, cluster, name server, queue, client or message.
     Describe(describe::Options),
-    /// Run a whole cluster (name server and broker) in this process, on loopback.
+    /// Run a whole cluster (name servers and brokers) in this process, on loopback.
     Dev(dev::Options),
     /// Show what `apply` would change.
     Diff(apply::DiffOptions),
@@ -112,6 +113,8 @@ pub(crate) enum Command {
     Tail(tail::Options),
     /// What the cluster does now, full screen.
     Top(top::Options),
+    /// Let other programs here use a cluster that only rmq-ctl reaches.
+    Tunnel(tunnel::Options),
     /// Print the version.
     Version(version::Options),
     /// Wait until something is as it should be.
@@ -130,6 +133,7 @@ impl Command {
                 | Self::Send(_)
                 | Self::Tail(_)
                 | Self::Top(_)
+                | Self::Tunnel(_)
         )
     }
 }

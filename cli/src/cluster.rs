@@ -1,14 +1,19 @@
 //! The cluster that a command talks to: which one, and the connection to it.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use rmq_client::{Client, ClusterUrl, Credentials, ErrorKind};
+use rmq_client::{
+    Client, ClientBuilder, ClusterUrl, Connector, Credentials, ErrorKind, TcpConnector, Timeouts,
+};
 use rmq_plan::{Change, Settings as Manifest};
 
 use crate::codes;
 use crate::config::{Config, CredentialsRef, Source};
 use crate::error::Failure;
+use crate::kubernetes::{self, Found, Kubernetes, KubernetesRef};
 use crate::output::Output;
 
 /// Options of every command that talks to a cluster.
@@ -18,7 +23,7 @@ pub(crate) struct ClusterOptions {
     #[arg(long, global = true, value_name = "ADDR", help_heading = "Cluster")]
     pub(crate) nameserver: Option<String>,
 
-    /// The context of the configuration file (see `rmq-ctl config`).
+    /// The context of the configuration file (see `rmq-ctl config`), or one of the kubeconfig. As `kubectl rmq` the other way round.
     #[arg(
         long,
         global = true,
@@ -43,9 +48,33 @@ pub(crate) struct ClusterOptions {
     )]
     pub(crate) retries: u32,
 
-    /// The namespace of Kubernetes: what `export` writes and `apply` takes.
+    /// The namespace of Kubernetes: where the cluster is looked for, what `export` writes and `apply` takes.
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster", value_parser = parse_namespace)]
     pub(crate) namespace: Option<String>,
+
+    /// The NameServer object of the cluster in Kubernetes. Default: the only one of the namespace.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Cluster",
+        conflicts_with = "nameserver"
+    )]
+    pub(crate) cluster: Option<String>,
+
+    /// The context of the kubeconfig: the cluster is reached through its API server.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Cluster",
+        add = crate::completion::kube_context_completer()
+    )]
+    pub(crate) kube_context: Option<String>,
+
+    /// The kubeconfig: the cluster is reached through the API server that it names. Default: KUBECONFIG, or ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
+    pub(crate) kubeconfig: Option<PathBuf>,
 
     /// Print times in UTC.
     #[arg(long, global = true)]
@@ -66,13 +95,33 @@ impl ClusterOptions {
             timeout: Some(timeout),
             retries: 0,
             namespace: None,
+            cluster: None,
+            kube_context: None,
+            kubeconfig: None,
             utc: false,
         }
+    }
+
+    /// What the options say of Kubernetes.
+    pub(crate) fn kubernetes(&self) -> KubernetesRef {
+        KubernetesRef {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.kube_context.clone(),
+            namespace: self.namespace.clone(),
+            cluster: self.cluster.clone(),
+        }
+    }
+
+    /// Whether the options ask for Kubernetes; a namespace alone does not.
+    pub(crate) fn wants_kubernetes(&self) -> bool {
+        self.kubeconfig.is_some() || self.kube_context.is_some() || self.cluster.is_some()
     }
 }
 
 /// Time limit of one request when nobody says otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same through the API server of Kubernetes, where a connection takes several round trips.
+const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(15);
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     let length = match text.parse::<u64>() {
@@ -109,6 +158,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// For messages: which name servers, and who said so.
     pub(crate) name: String,
+    /// The Kubernetes that it was found in.
+    pub(crate) kubernetes: Option<Kubernetes>,
     /// Print times in UTC.
     pub(crate) utc: bool,
 }
@@ -118,31 +169,31 @@ impl Cluster {
         options: &ClusterOptions,
         output: &Output,
     ) -> Result<Self, Failure> {
-        let place = resolve(options)?;
-        output.detail(&format!("cluster: {}", place.name()));
+        let place = resolve(options).await?;
+        place.tell(output);
         Self::open(place, options).await
     }
 
-    /// As [`Cluster::connect`], for names that are looked up while somebody waits for a completion.
+    /// As [`Cluster::connect`], for those who ask again and again.
     pub(crate) async fn connect_quietly(options: &ClusterOptions) -> Result<Self, Failure> {
-        Self::open(resolve(options)?, options).await
+        Self::open(resolve(options).await?, options).await
     }
 
     /// Connects to a place that was resolved before.
     pub(crate) async fn open(place: Place, options: &ClusterOptions) -> Result<Self, Failure> {
         let name = place.name();
-        let mut builder = Client::builder(place.url);
-        if let Some(credentials) = place.credentials {
-            builder = builder.credentials(credentials);
-        }
-        let client = builder
-            .request_timeout(options.timeout.unwrap_or(REQUEST_TIMEOUT).min(MAX_REQUEST))
-            .connect()
-            .await
-            .map_err(|error| Failure::of("cannot connect to the cluster", &name, error))?;
+        let connected = place.builder(options).connect().await;
+        let client = connected.map_err(|error| {
+            let failure = Failure::of("cannot connect to the cluster", &name, error);
+            match &place.note {
+                Some(note) => failure.fact("kubernetes", note),
+                None => failure,
+            }
+        })?;
         Ok(Self {
             client,
             name,
+            kubernetes: place.kubernetes,
             utc: options.utc,
         })
     }
@@ -225,11 +276,14 @@ pub(crate) fn closest<'n>(name: &str, known: &'n [String]) -> Option<&'n str> {
     (score > 0.8).then_some(best.as_str())
 }
 
-/// Which cluster, who said so, and who is asking.
+/// Which cluster, who said so, who is asking, and on which way.
 pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) source: String,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) kubernetes: Option<Kubernetes>,
+    /// Why a Kubernetes that was looked at was not chosen.
+    pub(crate) note: Option<String>,
 }
 
 impl Place {
@@ -237,34 +291,136 @@ impl Place {
     pub(crate) fn name(&self) -> String {
         format!("{} ({})", self.url, self.source)
     }
+
+    /// Says with `-v` what was chosen.
+    pub(crate) fn tell(&self, output: &Output) {
+        if let Some(note) = &self.note {
+            output.detail(note);
+        }
+        output.detail(&format!("cluster: {}", self.name()));
+    }
+
+    /// How addresses are reached.
+    pub(crate) fn connector(&self) -> Arc<dyn Connector> {
+        match &self.kubernetes {
+            Some(kubernetes) => kubernetes.connector(),
+            None => Arc::new(TcpConnector),
+        }
+    }
+
+    /// A client of these name servers.
+    pub(crate) fn builder(&self, options: &ClusterOptions) -> ClientBuilder {
+        let mut timeouts = Timeouts::default();
+        let usual = match &self.kubernetes {
+            Some(_) => {
+                timeouts.connect = KUBERNETES_TIMEOUT;
+                KUBERNETES_TIMEOUT
+            }
+            None => REQUEST_TIMEOUT,
+        };
+        timeouts.request = options.timeout.unwrap_or(usual).min(MAX_REQUEST);
+        let builder = Client::builder(self.url.clone())
+            .timeouts(timeouts)
+            .connector(self.connector());
+        match &self.credentials {
+            Some(credentials) => builder.credentials(credentials.clone()),
+            None => builder,
+        }
+    }
 }
 
-/// Flag, then environment, then context, then this machine.
-pub(crate) fn resolve(options: &ClusterOptions) -> Result<Place, Failure> {
+/// Where the addresses of name servers come from.
+enum Way {
+    Addresses(String, Option<Box<Kubernetes>>),
+    Objects(KubernetesRef),
+}
+
+/// Flag, then environment, then context, then the only NameServer that the kubeconfig points to, then this machine.
+pub(crate) async fn resolve(options: &ClusterOptions) -> Result<Place, Failure> {
     let mut credentials = None;
-    let (text, source) = if let Some(addr) = &options.nameserver {
-        (addr.clone(), "--nameserver".to_owned())
-    } else if options.context.is_none()
-        && let Some((name, value)) = ["RMQ_URL", "NAMESRV_ADDR"].into_iter().find_map(|name| {
-            Some((
-                name,
-                std::env::var(name).ok().filter(|value| !value.is_empty())?,
-            ))
+    let mut note = None;
+    let environment = || {
+        ["RMQ_URL", "NAMESRV_ADDR"].into_iter().find_map(|name| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+            Some((name, value))
         })
+    };
+    let (way, mut source) = if let Some(addr) = &options.nameserver {
+        // Other clusters in Kubernetes than ours have no objects, but pods.
+        let kubernetes = match options.wants_kubernetes() {
+            true => Some(Box::new(Kubernetes::open(&options.kubernetes()).await?)),
+            false => None,
+        };
+        (
+            Way::Addresses(addr.clone(), kubernetes),
+            "--nameserver".to_owned(),
+        )
+    } else if options.wants_kubernetes() {
+        (Way::Objects(options.kubernetes()), String::new())
+    } else if options.context.is_none()
+        && let Some((name, value)) = environment()
     {
-        (value, name.to_owned())
+        (Way::Addresses(value, None), name.to_owned())
+    } else if crate::is_plugin() && options.context.is_none() && kubernetes::is_there() {
+        // Who says `kubectl` means kubectl's current context, never one that rmq-ctl remembers.
+        (Way::Objects(options.kubernetes()), String::new())
     } else {
         let (config, path) = Config::load(Source::Nearest)?;
-        match config.context(options.context.as_deref(), &path)? {
-            Some((name, context)) => {
-                credentials = context
-                    .credentials
-                    .as_ref()
-                    .map(CredentialsRef::read)
-                    .transpose()?;
-                (context.nameserver.clone(), format!("context \"{name}\""))
+        let of_kubeconfig = || {
+            let name = options.context.as_ref()?;
+            let is_known = kubernetes::contexts().contains(name);
+            is_known.then(|| KubernetesRef {
+                context: Some(name.clone()),
+                ..options.kubernetes()
+            })
+        };
+        let is_own = |name: &String| config.contexts.contains_key(name);
+        let kubeconfig_first = crate::is_plugin() || !options.context.as_ref().is_some_and(is_own);
+        if kubeconfig_first && let Some(reference) = of_kubeconfig() {
+            (Way::Objects(reference), String::new())
+        } else if let Some((name, context)) = config.context(options.context.as_deref(), &path)? {
+            let named = context.credentials.as_ref();
+            credentials = named.map(CredentialsRef::read).transpose()?;
+            let source = format!("context \"{name}\"");
+            match (&context.nameserver, &context.kubernetes) {
+                (Some(addr), None) => (Way::Addresses(addr.clone(), None), source),
+                (Some(addr), Some(reference)) => {
+                    let kubernetes = Kubernetes::open(&options.kubernetes().or(reference)).await?;
+                    (
+                        Way::Addresses(addr.clone(), Some(Box::new(kubernetes))),
+                        source,
+                    )
+                }
+                (None, Some(reference)) => {
+                    (Way::Objects(options.kubernetes().or(reference)), source)
+                }
+                (None, None) => return Err(config.empty_context(name, &path)),
             }
-            None => ("localhost:9876".to_owned(), "the usual address".to_owned()),
+        } else {
+            match Kubernetes::find_quietly(options.namespace.as_deref()).await {
+                Found::One(kubernetes, addresses) => {
+                    let source = kubernetes.source();
+                    let way = Way::Addresses(addresses, Some(Box::new(kubernetes)));
+                    (way, format!("found: {source}"))
+                }
+                Found::Nothing(why) => {
+                    note = why;
+                    let usual = "localhost:9876".to_owned();
+                    (Way::Addresses(usual, None), "the usual address".to_owned())
+                }
+            }
+        }
+    };
+    let (text, kubernetes) = match way {
+        Way::Addresses(text, kubernetes) => (text, kubernetes.map(|kubernetes| *kubernetes)),
+        Way::Objects(reference) => {
+            let (kubernetes, addresses) = Kubernetes::find(&reference).await?;
+            let found = kubernetes.source();
+            source = match source.as_str() {
+                "" => found,
+                named => format!("{named}: {found}"),
+            };
+            (addresses, Some(kubernetes))
         }
     };
     let url: ClusterUrl = text.parse().map_err(|error: rmq_client::UrlError| {
@@ -276,6 +432,8 @@ pub(crate) fn resolve(options: &ClusterOptions) -> Result<Place, Failure> {
         url: url.to_string(),
         source,
         credentials,
+        kubernetes,
+        note,
     })
 }
 

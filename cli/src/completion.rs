@@ -37,6 +37,13 @@ pub(crate) fn context_completer() -> ArgValueCompleter {
     })
 }
 
+/// Completes contexts of the kubeconfig.
+pub(crate) fn kube_context_completer() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &std::ffi::OsStr| {
+        starting_with(crate::kubernetes::contexts(), typed)
+    })
+}
+
 fn starting_with(
     names: impl IntoIterator<Item = String>,
     typed: &std::ffi::OsStr,
@@ -50,21 +57,24 @@ fn starting_with(
 }
 
 fn names(kind: &'static str, typed: &std::ffi::OsStr) -> Vec<CompletionCandidate> {
-    let options = ClusterOptions::of_environment(WITHIN);
     // A completion has nobody to tell of errors.
-    let Ok(place) = crate::cluster::resolve(&options) else {
-        return Vec::new();
-    };
-    let cache = cache_file(kind, &place.url);
-    if let Some(names) = cache.as_deref().and_then(cached) {
-        return starting_with(names, typed);
-    }
     let asked =
-        crate::on_cluster(async { Ok(tokio::time::timeout(WITHIN, ask(kind, &options)).await) });
+        crate::on_cluster(async { Ok(tokio::time::timeout(WITHIN, cached_or_asked(kind)).await) });
     let names = match asked {
         Ok(Ok(Some(names))) => names,
         _ => Vec::new(),
     };
+    starting_with(names, typed)
+}
+
+async fn cached_or_asked(kind: &str) -> Option<Vec<String>> {
+    let options = ClusterOptions::of_environment(WITHIN);
+    let place = crate::cluster::resolve(&options).await.ok()?;
+    let cache = cache_file(kind, &place.name());
+    if let Some(names) = cache.as_deref().and_then(cached) {
+        return Some(names);
+    }
+    let names = ask(kind, Cluster::open(place, &options).await.ok()?).await?;
     if let Some(cache) = cache
         && !names.is_empty()
     {
@@ -72,11 +82,10 @@ fn names(kind: &'static str, typed: &std::ffi::OsStr) -> Vec<CompletionCandidate
         // Without a cache the next key asks again.
         let _ = folder.map(|_| std::fs::write(&cache, names.join("\n")));
     }
-    starting_with(names, typed)
+    Some(names)
 }
 
-async fn ask(kind: &str, options: &ClusterOptions) -> Option<Vec<String>> {
-    let cluster = Cluster::connect_quietly(options).await.ok()?;
+async fn ask(kind: &str, cluster: Cluster) -> Option<Vec<String>> {
     match kind {
         "topics" => crate::commands::get::topic_names(&cluster, false)
             .await

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes;
 use crate::error::Failure;
+use crate::kubernetes::KubernetesRef;
 
 /// A file in the project, found upwards from the working folder.
 const PROJECT_FILE: &str = ".rmq.yaml";
@@ -26,7 +27,11 @@ pub(crate) struct Config {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Context {
     /// Name servers, as --nameserver takes them.
-    pub(crate) nameserver: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nameserver: Option<String>,
+    /// The Kubernetes that it is in, and is reached through; without addresses the NameServer object says them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kubernetes: Option<KubernetesRef>,
     /// Who is asking; absent: nobody in particular.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<CredentialsRef>,
@@ -160,6 +165,18 @@ impl Config {
             Some((name, context)) => Ok(Some((name, context))),
             None => Err(self.no_context(name, path)),
         }
+    }
+
+    pub(crate) fn empty_context(&self, name: &str, path: &Path) -> Failure {
+        Failure::coded(
+            &codes::CONFIG,
+            format!("context \"{name}\" says no cluster"),
+        )
+        .fact("file", path.display())
+        .because("it has neither nameserver nor kubernetes")
+        .try_this(format!(
+            "rmq-ctl config set-context {name} --nameserver HOST:9876"
+        ))
     }
 
     pub(crate) fn no_context(&self, name: &str, path: &Path) -> Failure {

@@ -4,6 +4,7 @@ use rmq_client::{Error, ErrorKind};
 
 use crate::codes::{self, Code};
 use crate::exit_code::Exit;
+use crate::kubernetes::Problem;
 
 /// A failed command.
 #[derive(Debug)]
@@ -41,6 +42,14 @@ impl Failure {
 
     /// A failed request to a cluster.
     pub(crate) fn of(what: impl Into<String>, cluster: &str, error: Error) -> Self {
+        // A connection through Kubernetes that failed for a right that is missing.
+        if let Some(problem @ Problem::NotAllowed { .. }) = Problem::in_chain(&error) {
+            return problem.explain(
+                Self::coded(problem.code(), what)
+                    .fact("asked", cluster)
+                    .cause(&error),
+            );
+        }
         let code = match error.kind() {
             ErrorKind::InvalidInput => &codes::INVALID,
             ErrorKind::NoRoute => &codes::NO_ROUTE,
@@ -99,18 +108,7 @@ impl Failure {
 
     /// Says why, with every source of `error`.
     pub(crate) fn cause(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            let inner_text = inner.to_string();
-            // Many error types print their source themselves; say it once.
-            if !text.contains(&inner_text) {
-                text.push_str(": ");
-                text.push_str(&inner_text);
-            }
-            source = inner.source();
-        }
-        self.cause = Some(text);
+        self.cause = Some(chain(error));
         self
     }
 
@@ -152,6 +150,21 @@ impl Failure {
         }
         lines
     }
+}
+
+/// An error and its sources, each said once: many error types print their source themselves.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
 }
 
 #[cfg(test)]

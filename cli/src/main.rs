@@ -10,11 +10,13 @@ mod config;
 mod docs;
 mod error;
 mod exit_code;
+mod kubernetes;
 mod manifest;
 mod messages;
 mod output;
 mod plot;
 mod render;
+mod stop;
 mod when;
 mod write;
 mod yaml;
@@ -69,15 +71,19 @@ fn main() -> ExitCode {
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 const RETRY_PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// The command line. Started as `kubectl-rmq` it is a plugin of kubectl and says so in its help.
-fn command() -> clap::Command {
-    let is_plugin = std::env::args_os().next().is_some_and(|program| {
+/// Whether this was started as `kubectl-rmq`: a plugin of kubectl.
+pub(crate) fn is_plugin() -> bool {
+    std::env::args_os().next().is_some_and(|program| {
         std::path::Path::new(&program)
             .file_stem()
             .is_some_and(|name| name == "kubectl-rmq")
-    });
+    })
+}
+
+/// The command line. A plugin of kubectl says so in its help.
+fn command() -> clap::Command {
     let command = Args::command();
-    if is_plugin {
+    if is_plugin() {
         command.bin_name("kubectl rmq").display_name("kubectl-rmq")
     } else {
         command
@@ -116,9 +122,21 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Set(options) => on_cluster(commands::set::run(options, cluster, output)),
         Command::Tail(options) => on_cluster(commands::tail::run(options, cluster, output)),
         Command::Top(options) => on_cluster(commands::top::run(options, cluster, output)),
+        Command::Tunnel(options) => commands::tunnel::run(options, cluster, output),
         Command::Version(options) => commands::version::run(options, output),
         Command::Wait(options) => on_cluster(commands::wait::run(options, cluster, output)),
     }
+}
+
+/// For what goes on until it is stopped.
+fn on_all_threads<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(Exit::Failed, "cannot start the worker threads").cause(&error)
+        })?;
+    runtime.block_on(command)
 }
 
 /// One thread is enough for what one command asks, and starts at once.
@@ -127,7 +145,10 @@ fn on_cluster<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T,
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, "cannot start").cause(&error))?;
-    runtime.block_on(command)
+    let done = runtime.block_on(command);
+    // A login program of the kubeconfig that nobody waits for any more must not hold up the end.
+    runtime.shutdown_background();
+    done
 }
 
 /// Logs go to stderr. `RMQ_LOG` (a `tracing` filter such as `rmq_broker=debug`) wins over `-v` and `--quiet`.

@@ -23,8 +23,18 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(crate) struct Manifests {
     /// Objects, each with its place for messages.
     pub(crate) objects: Vec<(Manifest, String)>,
+    /// Servers that the operator makes, not read yet.
+    pub(crate) servers: Vec<Server>,
     /// What was passed over, and why.
     pub(crate) skipped: Vec<String>,
+}
+
+/// A NameServer or BrokerGroup.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) kind: String,
+    pub(crate) document: Value,
+    pub(crate) place: String,
 }
 
 fn namespace_of(object: &Manifest) -> Option<&str> {
@@ -129,14 +139,17 @@ fn parse(
             "Topic" => Manifest::Topic(object(&document, &place)?),
             "SubscriptionGroup" => Manifest::Group(object(&document, &place)?),
             kind if OF_THE_OPERATOR.contains(&kind) => {
-                all.skipped.push(format!(
-                    "{place}: {kind} is for the operator (kubectl apply)"
-                ));
+                let kind = kind.to_owned();
+                all.servers.push(Server {
+                    kind,
+                    document,
+                    place,
+                });
                 continue;
             }
             kind => {
                 return Err(wrong(&place).because(format!(
-                    "there is no kind \"{kind}\"; known kinds: Topic, SubscriptionGroup"
+                    "there is no kind \"{kind}\"; known kinds: NameServer, BrokerGroup, Topic, SubscriptionGroup"
                 )));
             }
         };
@@ -157,7 +170,10 @@ fn parse(
 }
 
 /// The object; a field that it does not have is an error, as with `kubectl apply`.
-fn object<T: serde::de::DeserializeOwned>(document: &Value, place: &str) -> Result<T, Failure> {
+pub(crate) fn object<T: serde::de::DeserializeOwned>(
+    document: &Value,
+    place: &str,
+) -> Result<T, Failure> {
     let mut unknown = Vec::new();
     let read = serde_ignored::deserialize(document, |path| unknown.push(path.to_string()));
     let wrong = || Failure::coded(&codes::INVALID, format!("{place} is not as it should be"));
@@ -230,7 +246,8 @@ mod tests {
                 ("group", "Billing".to_owned())
             ]
         );
-        assert_eq!(all.skipped.len(), 2, "{:?}", all.skipped);
+        assert_eq!(all.skipped.len(), 1, "{:?}", all.skipped);
+        assert_eq!(all.servers[0].kind, "NameServer");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::kubernetes::OwnerOptions;
 use crate::manifest::{self, Manifest, Manifests};
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, schema_of, table};
@@ -30,6 +31,9 @@ pub(crate) struct ApplyOptions {
 
     #[command(flatten)]
     write: WriteOptions,
+
+    #[command(flatten)]
+    owner: OwnerOptions,
 }
 
 /// Options of `diff`.
@@ -89,6 +93,12 @@ async fn plan_all(
     for skipped in &manifests.skipped {
         output.say(&format!("passed over {skipped}"));
     }
+    for server in &manifests.servers {
+        output.say(&format!(
+            "passed over {}: {} is for the operator (kubectl apply)",
+            server.place, server.kind
+        ));
+    }
     let mut changes = Vec::with_capacity(manifests.objects.len());
     for (object, place) in &manifests.objects {
         let planned = cluster.plan(object).await;
@@ -115,6 +125,13 @@ pub(crate) async fn apply(
     }
     let cluster = Cluster::connect(cluster, output).await?;
     let changes = plan_all(&manifests, &cluster, output).await?;
+    let changed: Vec<(&str, &str)> = changes
+        .iter()
+        .filter(|change| change.action != Action::Same)
+        .map(|change| (change.kind, change.name.as_str()))
+        .collect();
+    let kubernetes = cluster.kubernetes.as_ref();
+    options.owner.check(kubernetes, &changed, output).await?;
     let objects: Vec<(&Manifest, &Change)> = manifests
         .objects
         .iter()

@@ -16,6 +16,7 @@ use crate::output::Output;
 
 Examples:
   rmq-ctl config set-context prod --nameserver ns-0:9876,ns-1:9876
+  rmq-ctl config set-context shop --kube-context prod -n shop --cluster main
   rmq-ctl config use-context prod
   rmq-ctl config import /opt/rocketmq/conf/tools.yml --into prod
   rmq-ctl config test prod
@@ -37,7 +38,7 @@ enum What {
         /// Its name.
         name: String,
     },
-    /// Add or change a context; the address comes from --nameserver.
+    /// Add or change a context: --nameserver says the addresses, --kube-context (with -n and --cluster) a cluster in Kubernetes.
     SetContext {
         /// Its name.
         name: String,
@@ -81,7 +82,13 @@ pub(crate) fn run(
             for (name, context) in &config.contexts {
                 let is_current = config.current_context.as_ref() == Some(name);
                 let mark = if is_current { "*" } else { " " };
-                output.data(&format!("{mark} {name}  {}", context.nameserver));
+                let place = match (&context.nameserver, &context.kubernetes) {
+                    (Some(addr), None) => addr.clone(),
+                    (Some(addr), Some(kubernetes)) => format!("{addr} {}", kubernetes.summary()),
+                    (None, Some(kubernetes)) => kubernetes.summary(),
+                    (None, None) => "-".to_owned(),
+                };
+                output.data(&format!("{mark} {name}  {place}"));
             }
             if config.contexts.is_empty() {
                 output.say("there are no contexts; rmq-ctl config set-context NAME --nameserver HOST:9876 makes one");
@@ -110,27 +117,38 @@ pub(crate) fn run(
             config.current_context = Some(name.clone());
         }
         What::SetContext { name } => {
-            let Some(nameserver) = &cluster.nameserver else {
+            if cluster.nameserver.is_none() && !cluster.wants_kubernetes() {
                 return Err(Failure::coded(
                     &codes::INVALID,
-                    "a context needs the address of its name servers",
+                    "a context needs the address of its name servers, or a Kubernetes",
                 )
                 .try_this(format!(
                     "rmq-ctl config set-context {name} --nameserver HOST:9876"
+                ))
+                .try_this(format!(
+                    "rmq-ctl config set-context {name} --kube-context NAME -n NAMESPACE --cluster NAME"
                 )));
-            };
-            nameserver
-                .parse::<ClusterUrl>()
-                .map_err(|error: rmq_client::UrlError| {
-                    Failure::coded(&codes::INVALID, "the address of the cluster cannot be used")
+            }
+            let parsed = cluster.nameserver.as_deref().map(str::parse::<ClusterUrl>);
+            parsed.transpose().map_err(|error: rmq_client::UrlError| {
+                Failure::coded(&codes::INVALID, "the address of the cluster cannot be used")
+                    .cause(&error)
+            })?;
+            let mut kubernetes = cluster.wants_kubernetes().then(|| cluster.kubernetes());
+            if let Some(path) = kubernetes.as_mut().and_then(|of| of.kubeconfig.as_mut()) {
+                *path = path.canonicalize().map_err(|error| {
+                    Failure::coded(&codes::IO, "the kubeconfig cannot be read")
+                        .fact("file", path.display())
                         .cause(&error)
                 })?;
+            }
             let credentials = config
                 .contexts
                 .get(name)
                 .and_then(|context| context.credentials.clone());
             let context = Context {
-                nameserver: nameserver.clone(),
+                nameserver: cluster.nameserver.clone(),
+                kubernetes,
                 credentials,
             };
             config.contexts.insert(name.clone(), context);

@@ -6,6 +6,7 @@ use rmq_client::{ErrorKind, GroupSpec, TopicSpec};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::kubernetes::OwnerOptions;
 use crate::output::Output;
 use crate::write::WriteOptions;
 
@@ -51,14 +52,16 @@ struct TopicOptions {
     /// What is allowed: rw, r, w or - for nothing.
     #[arg(long, default_value = "rw", value_parser = parse_perm)]
     perm: Perm,
-    /// Only at the brokers of this cluster.
+    /// Only at the brokers of this cluster of RocketMQ.
     #[arg(long, value_name = "NAME")]
-    cluster: Option<String>,
+    broker_cluster: Option<String>,
     /// Be content when it is there already, as it is.
     #[arg(long)]
     if_not_exists: bool,
     #[command(flatten)]
     write: WriteOptions,
+    #[command(flatten)]
+    owner: OwnerOptions,
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +82,8 @@ struct GroupOptions {
     if_not_exists: bool,
     #[command(flatten)]
     write: WriteOptions,
+    #[command(flatten)]
+    owner: OwnerOptions,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,15 +108,20 @@ pub(crate) async fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
-    let (name, write) = match &options.noun {
-        Noun::Topic(options) => (format!("topic/{}", options.name), &options.write),
-        Noun::Group(options) => (format!("group/{}", options.name), &options.write),
+    let (noun, name, write, owner) = match &options.noun {
+        Noun::Topic(options) => ("topic", &options.name, &options.write, options.owner),
+        Noun::Group(options) => ("group", &options.name, &options.write, options.owner),
     };
     if write.is_client_run() {
-        output.data(&format!("{name} would be created (no server was asked)"));
+        output.data(&format!(
+            "{noun}/{name} would be created (no server was asked)"
+        ));
         return Ok(());
     }
     let cluster = Cluster::connect(cluster, output).await?;
+    owner
+        .check(cluster.kubernetes.as_ref(), &[(noun, name)], output)
+        .await?;
     match &options.noun {
         Noun::Topic(options) => topic(options, &cluster, output).await,
         Noun::Group(options) => group(options, &cluster, output).await,
@@ -133,7 +143,7 @@ async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Re
     let mut spec = TopicSpec::new(name)
         .queues(options.queues)
         .permissions(options.perm.read, options.perm.write);
-    if let Some(of) = &options.cluster {
+    if let Some(of) = &options.broker_cluster {
         spec = spec.cluster(of);
     }
     if options.write.dry_run.is_some() {

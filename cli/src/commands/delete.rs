@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::kubernetes::OwnerOptions;
 use crate::output::Output;
 use crate::write::WriteOptions;
 
@@ -56,6 +57,8 @@ struct Common {
     name: String,
     #[command(flatten)]
     write: WriteOptions,
+    #[command(flatten)]
+    owner: OwnerOptions,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +101,16 @@ pub(crate) async fn run(
         return Ok(());
     }
     let cluster = Cluster::connect(cluster, output).await?;
+    let owned = match &options.noun {
+        Noun::Topic(options) => Some(("topic", options)),
+        Noun::Group(options) => Some(("group", &options.common)),
+        Noun::Kv(_) => None,
+    };
+    if let Some((noun, options)) = owned {
+        let wanted = [(noun, options.name.as_str())];
+        let kubernetes = cluster.kubernetes.as_ref();
+        options.owner.check(kubernetes, &wanted, output).await?;
+    }
     match &options.noun {
         Noun::Topic(options) => topic(options, &cluster, output).await,
         Noun::Group(options) => group(options, &cluster, output).await,

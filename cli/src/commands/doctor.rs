@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use rmq_client::protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic};
 use rmq_client::protocol::route::{ClusterInfo, TopicRoute, perm};
-use rmq_client::{Client, ClusterUrl, ErrorKind};
+use rmq_client::{ClusterUrl, Connector, ErrorKind};
 
 use super::health::{Check, registrations, show};
 use crate::cluster::{Cluster, ClusterOptions, Place, closest, resolve};
@@ -18,6 +18,8 @@ use crate::render::RenderOptions;
 
 /// Longest wait for one connection.
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
+/// The same through an API server.
+const THROUGH_KUBERNETES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -48,16 +50,17 @@ pub(crate) async fn run(
     cluster_options: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
-    let place = resolve(cluster_options)?;
+    let place = resolve(cluster_options).await?;
+    place.tell(output);
     let name = place.name();
+    let connector = place.connector();
     let parsed: ClusterUrl = place.url.parse().map_err(|error: rmq_client::UrlError| {
         Failure::coded(&codes::INVALID, "the address of the cluster cannot be used").cause(&error)
     })?;
-    let timeout = cluster_options.timeout.unwrap_or(Duration::from_secs(5));
     let mut checks = Vec::new();
     let mut working = Vec::new();
     for addr in parsed.name_servers() {
-        let check = name_server(addr, timeout).await;
+        let check = name_server(addr, &place, cluster_options).await;
         if check.is_fine {
             working.push(addr.clone());
         }
@@ -104,7 +107,7 @@ pub(crate) async fn run(
     if let Some(topic) = &options.topic {
         checks.extend(of_topic(topic, &working, &cluster).await);
     }
-    checks.extend(ways(options.topic.as_deref(), &views, &cluster).await);
+    checks.extend(ways(options.topic.as_deref(), &views, &cluster, &*connector).await);
     if let Some(group) = &options.group {
         checks.extend(of_group(group, options.topic.as_deref(), &cluster).await);
     }
@@ -116,9 +119,9 @@ fn finish(options: &Options, checks: &[Check], name: &str, output: &Output) -> R
 }
 
 /// Whether a name server answers, and whether it is one.
-async fn name_server(addr: &str, timeout: Duration) -> Check {
+async fn name_server(addr: &str, place: &Place, options: &ClusterOptions) -> Check {
     let subject = format!("nameserver/{addr}");
-    if let Err(why) = dial(addr).await {
+    if let Err(why) = dial(addr, place.kubernetes.is_some(), &*place.connector()).await {
         return Check::new(
             "name-server-reachable",
             subject,
@@ -129,11 +132,14 @@ async fn name_server(addr: &str, timeout: Duration) -> Check {
             ),
         );
     }
-    let connected = Client::builder(format!("rmq://{addr}"))
-        .request_timeout(timeout)
-        .connect()
-        .await;
-    match connected {
+    let alone = Place {
+        url: format!("rmq://{addr}"),
+        source: place.source.clone(),
+        credentials: place.credentials.clone(),
+        kubernetes: place.kubernetes.clone(),
+        note: None,
+    };
+    match alone.builder(options).connect().await {
         Ok(_) => Check::new("name-server-reachable", subject, true, "answers"),
         Err(error) if error.kind() == ErrorKind::Timeout => Check::new(
             "name-server-speaks",
@@ -169,7 +175,20 @@ impl NoWay {
     }
 }
 
-async fn dial(addr: &str) -> Result<(), NoWay> {
+async fn dial(
+    addr: &str,
+    through_kubernetes: bool,
+    connector: &dyn Connector,
+) -> Result<(), NoWay> {
+    if through_kubernetes {
+        // Names mean something to the API server, not here.
+        let connected = tokio::time::timeout(THROUGH_KUBERNETES_WITHIN, connector.connect(addr));
+        return match connected.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(NoWay::Other(error.to_string())),
+            Err(_) => Err(NoWay::Silent),
+        };
+    }
     let looked_up = tokio::time::timeout(DIAL_WITHIN, tokio::net::lookup_host(addr)).await;
     let addresses: Vec<_> = match looked_up {
         Ok(Ok(addresses)) => addresses.collect(),
@@ -294,6 +313,7 @@ async fn ways(
     topic: Option<&str>,
     views: &[(String, ClusterInfo)],
     cluster: &Cluster,
+    connector: &dyn Connector,
 ) -> Vec<Check> {
     let route = match topic {
         Some(topic) => cluster.client.refresh_route(topic).await.ok(),
@@ -319,7 +339,14 @@ async fn ways(
     let mut checks = Vec::new();
     for (addr, name) in addresses {
         let subject = format!("broker/{name}");
-        checks.push(match dial(&addr).await {
+        let is_through = cluster.kubernetes.is_some();
+        checks.push(match dial(&addr, is_through, connector).await {
+            Ok(()) if is_through => Check::new(
+                "broker-reachable",
+                subject,
+                true,
+                format!("{addr} can be reached through the API server of Kubernetes"),
+            ),
             Ok(()) => Check::new("broker-reachable", subject, true, format!("{addr} can be reached")),
             Err(NoWay::Refused) => Check::new(
                 "broker-reachable",
@@ -333,6 +360,7 @@ async fn ways(
                 false,
                 format!(
                     "{}: the broker tells clients an address of its own network, and this client is outside. Run the client inside, \
+                     reach the cluster through Kubernetes (--kube-context; rmq-ctl tunnel for other programs), \
                      or let the broker advertise an address that works from here (advertise, or an external listener)",
                     why.text(&addr)
                 ),

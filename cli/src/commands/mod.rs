@@ -24,5 +24,6 @@ pub(crate) mod send;
 pub(crate) mod set;
 pub(crate) mod tail;
 pub(crate) mod top;
+pub(crate) mod tunnel;
 pub(crate) mod version;
 pub(crate) mod wait;

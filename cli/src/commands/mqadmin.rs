@@ -61,7 +61,7 @@ const TRACE: &str =
     "the servers keep no message traces yet; rmq-ctl describe message ID shows who has consumed it";
 
 rows! {
-    "updateTopic" "create or change a topic" => Line("create topic {t:TOPIC} [--queues {w}] [--perm {p!perm}] [--cluster {c}]");
+    "updateTopic" "create or change a topic" => Line("create topic {t:TOPIC} [--queues {w}] [--perm {p!perm}] [--broker-cluster {c}]");
     "updateTopicList" "create or change topics from a file" => Line("apply -f {f:FILE}");
     "updateTopicPerm" "change a topic's permission" => Line("set topic {t:TOPIC} perm={p!perm}");
     "deleteTopic" "delete a topic" => Line("delete topic {t:TOPIC}");
@@ -331,7 +331,7 @@ mod tests {
             ("topicList -n a:9876", "get topics"),
             (
                 "updateTopic -c DefaultCluster -t orders -r 8 -w 8 -p 4",
-                "create topic orders --queues 8 --perm r --cluster DefaultCluster",
+                "create topic orders --queues 8 --perm r --broker-cluster DefaultCluster",
             ),
             (
                 "resetOffsetByTime -g g -t t -s 2026-01-31#09:00:00:000",

@@ -7,6 +7,7 @@ use super::apply::{carry_out_all, invalid, show};
 use super::create::parse_perm;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::error::Failure;
+use crate::kubernetes::OwnerOptions;
 use crate::manifest::Manifest;
 use crate::output::Output;
 use crate::write::WriteOptions;
@@ -33,7 +34,7 @@ Examples:
   rmq-ctl set topic orders queues=16
   rmq-ctl set topic orders perm=r --yes"
     )]
-    Topic(Settings),
+    Topic(OwnedSettings),
     /// Change a consumer group at all its brokers.
     #[command(
         alias = "g",
@@ -46,7 +47,7 @@ Examples:
   rmq-ctl set group billing max-attempts=3
   rmq-ctl set group billing consume=false --yes"
     )]
-    Group(Settings),
+    Group(OwnedSettings),
     /// Change settings of a broker while it runs.
     #[command(
         alias = "b",
@@ -80,6 +81,14 @@ struct Settings {
     write: WriteOptions,
 }
 
+#[derive(Debug, Args)]
+struct OwnedSettings {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    owner: OwnerOptions,
+}
+
 fn parse_setting(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
@@ -91,11 +100,11 @@ pub(crate) async fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
-    let (noun, settings) = match &options.noun {
-        Noun::Topic(settings) => ("topic", settings),
-        Noun::Group(settings) => ("group", settings),
-        Noun::Broker(settings) => ("broker", settings),
-        Noun::Kv(settings) => ("kv", settings),
+    let (noun, settings, owner) = match &options.noun {
+        Noun::Topic(owned) => ("topic", &owned.settings, Some(owned.owner)),
+        Noun::Group(owned) => ("group", &owned.settings, Some(owned.owner)),
+        Noun::Broker(settings) => ("broker", settings, None),
+        Noun::Kv(settings) => ("kv", settings, None),
     };
     // Mistakes are found before any server is asked.
     match noun {
@@ -116,6 +125,11 @@ pub(crate) async fn run(
         return Ok(());
     }
     let cluster = Cluster::connect(cluster, output).await?;
+    if let Some(owner) = owner {
+        let wanted = [(noun, settings.name.as_str())];
+        let kubernetes = cluster.kubernetes.as_ref();
+        owner.check(kubernetes, &wanted, output).await?;
+    }
     match noun {
         "topic" => set_topic(settings, &cluster, output).await,
         "group" => set_group(settings, &cluster, output).await,

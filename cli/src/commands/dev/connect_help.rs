@@ -1,9 +1,9 @@
-//! What `dev` prints when it is ready: where it is, and how to connect from each language.
+//! What `dev` and `tunnel` print when they are ready: where the cluster is, and how to connect from each language.
 
 use std::time::Duration;
 
+use super::Prepared;
 use super::data_dir::DataDir;
-use super::self_check::Found;
 use super::servers::Servers;
 use crate::output::Output;
 
@@ -11,56 +11,77 @@ pub(crate) fn print(
     output: &Output,
     servers: &Servers,
     data: &DataDir,
-    topics: &[String],
-    found: &Found,
+    prepared: &Prepared,
     took: Duration,
 ) {
-    let name_server = servers.name_server();
-    let topic = topics.first().map_or("orders", String::as_str);
     output.heading(&format!("rmq is ready ({} ms)", took.as_millis()));
     let kept = if data.is_throw_away() {
         " (removed at the end)"
     } else {
         ""
     };
-    let broker = format!("{} ({})", servers.broker(), servers.broker_name());
-    let data_line = format!("{}{kept}", data.path().display());
+    let mut lines = Vec::new();
+    let all = servers.clusters();
+    for cluster in all {
+        if all.len() > 1 {
+            lines.push(("cluster", cluster.name().to_owned()));
+        }
+        for addr in cluster.name_servers() {
+            lines.push(("name server", addr.clone()));
+        }
+        for (name, addr) in cluster.brokers() {
+            lines.push(("broker", format!("{addr} ({name})")));
+        }
+    }
+    lines.push(("data", format!("{}{kept}", data.path().display())));
+    let found = &prepared.found;
     let check = format!(
         "message {} sent and read back in {} µs",
         found.message_id,
         found.took.as_micros()
     );
-    let all_topics = topics.join(", ");
-    let mut lines = vec![
-        ("name server", name_server),
-        ("broker", broker.as_str()),
-        ("data", data_line.as_str()),
-        ("self-check", check.as_str()),
-    ];
-    if !topics.is_empty() {
-        lines.push(("topics", all_topics.as_str()));
+    lines.push(("self-check", check));
+    if !prepared.topics.is_empty() {
+        lines.push(("topics", prepared.topics.join(", ")));
     }
+    let lines: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|(name, text)| (*name, text.as_str()))
+        .collect();
     output.list(&lines);
 
     output.say("");
+    let topic = prepared.topics.first().map_or("orders", String::as_str);
+    snippets(output, all[0].name_servers(), topic);
+    output.say("");
+    output.say("Ctrl-C stops it.");
+}
+
+/// How to connect to these name servers from each language.
+pub(crate) fn snippets(output: &Output, name_servers: &[String], topic: &str) {
+    let java = name_servers.join(";");
+    let go: Vec<String> = name_servers
+        .iter()
+        .map(|addr| format!("\"{addr}\""))
+        .collect();
+    let go = go.join(", ");
+    let rust = name_servers.join(",");
     output.heading("Java (org.apache.rocketmq:rocketmq-client)");
     output.say(&format!(
         r#"  DefaultMQProducer producer = new DefaultMQProducer("checkout");
-  producer.setNamesrvAddr("{name_server}");
+  producer.setNamesrvAddr("{java}");
   producer.start();
   producer.send(new Message("{topic}", "hello".getBytes()));"#
     ));
     output.heading("Go (github.com/apache/rocketmq-client-go/v2)");
     output.say(&format!(
-        r#"  p, _ := rocketmq.NewProducer(producer.WithNameServer([]string{{"{name_server}"}}))
+        r#"  p, _ := rocketmq.NewProducer(producer.WithNameServer([]string{{{go}}}))
   _ = p.Start()
   _, _ = p.SendSync(context.Background(), primitive.NewMessage("{topic}", []byte("hello")))"#
     ));
     output.heading("Rust (rmq-client)");
     output.say(&format!(
-        r#"  let client = Client::connect("rmq://{name_server}").await?;
+        r#"  let client = Client::connect("rmq://{rust}").await?;
   client.producer().send(Message::new("{topic}", "hello")).await?;"#
     ));
-    output.say("");
-    output.say("Ctrl-C stops it.");
 }

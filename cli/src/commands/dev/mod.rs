@@ -1,10 +1,11 @@
-//! `rmq-ctl dev`: a name server and a broker in this process, on loopback. Changes state: it writes its data folder.
+//! `rmq-ctl dev`: name servers and brokers in this process, on loopback. Changes state: it writes its data folder.
 //!
 //! Starting goes: data folder and its lock, servers, topics, self-check, then it says how to connect and stays until
 //! interrupted. Stopping leaves the routes, flushes and releases the folder.
 
-mod connect_help;
+pub(super) mod connect_help;
 mod data_dir;
+mod plan;
 mod self_check;
 mod servers;
 
@@ -15,10 +16,12 @@ use clap::Args;
 use serde::Serialize;
 
 use self::data_dir::DataDir;
-use self::servers::{Ports, Servers};
+use self::plan::{ClusterPlan, Plan};
+use self::servers::{Cluster, Ports, Servers};
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::Output;
+use crate::stop::StopSignal;
 
 /// Options of `dev`.
 #[derive(Debug, Clone, Args)]
@@ -27,8 +30,14 @@ use crate::output::Output;
 Examples:
   rmq-ctl dev
   rmq-ctl dev --tmp --topics orders,payments
+  rmq-ctl dev --tmp -f manifests/                           # what kubectl apply would make in Kubernetes
   rmq-ctl dev --tmp --port 0 --broker-port 0 --print-json   # for tests in other languages")]
 pub(crate) struct Options {
+    /// Manifests (files, folders, or - for stdin) with NameServer, BrokerGroup, Topic and SubscriptionGroup objects: so many servers,
+    /// with that configuration, and these topics and groups. What means nothing on a laptop is said and left out.
+    #[arg(short, long = "filename", value_name = "FILE")]
+    file: Vec<String>,
+
     /// Topics to create when they do not exist: names, comma separated.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     topics: Vec<String>,
@@ -41,16 +50,16 @@ pub(crate) struct Options {
     #[arg(long)]
     tmp: bool,
 
-    /// Port of the name server; 0 lets the system choose. Default: 9876, or a free one when it is taken.
+    /// Port of the name server; 0 lets the system choose. Default: 9876, or a free one when it is taken. More get the next ones.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
 
-    /// Port of the broker; 0 lets the system choose. Default: 10911, or a free one when it is taken.
+    /// Port of the broker; 0 lets the system choose. Default: 10911, or a free one when it is taken. More get every tenth.
     #[arg(long, value_name = "PORT")]
     broker_port: Option<u16>,
 
     /// When ready, print one line of JSON on stdout:
-    /// {"nameServer":"127.0.0.1:PORT","brokers":[{"name":"…","address":"…"}]}
+    /// {"nameServer":"127.0.0.1:PORT","nameServers":[…],"brokers":[{"name":"…","address":"…"}]}; with several clusters also "clusters".
     #[arg(long)]
     print_json: bool,
 }
@@ -58,7 +67,20 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Ready<'a> {
+    #[serde(flatten)]
+    first: ReadyCluster<'a>,
+    /// All of them, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    clusters: Vec<ReadyCluster<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadyCluster<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     name_server: &'a str,
+    name_servers: &'a [String],
     brokers: Vec<ReadyBroker<'a>>,
 }
 
@@ -68,14 +90,30 @@ struct ReadyBroker<'a> {
     address: &'a str,
 }
 
+impl<'a> Ready<'a> {
+    fn of(servers: &'a Servers) -> Self {
+        let ready = |cluster: &'a Cluster, name| ReadyCluster {
+            name,
+            name_server: &cluster.name_servers()[0],
+            name_servers: cluster.name_servers(),
+            brokers: cluster
+                .brokers()
+                .map(|(name, address)| ReadyBroker { name, address })
+                .collect(),
+        };
+        let all = servers.clusters();
+        let several = all.iter().filter(|_| all.len() > 1);
+        Self {
+            first: ready(&all[0], None),
+            clusters: several
+                .map(|cluster| ready(cluster, Some(cluster.name())))
+                .collect(),
+        }
+    }
+}
+
 pub(crate) fn run(options: Options, output: &Output) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::new(Exit::Failed, "cannot start the worker threads").cause(&error)
-        })?;
-    runtime.block_on(cluster(options, output))
+    crate::on_all_threads(cluster(options, output))
 }
 
 async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
@@ -87,10 +125,17 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
         name_server: options.port,
         broker: options.broker_port,
     };
-    let servers = Servers::start(data.path(), ports).await?;
-    data.announce(servers.name_server(), servers.broker())?;
+    let plan = match options.file.as_slice() {
+        [] => Plan::usual(),
+        files => Plan::of(crate::manifest::load(files, None)?)?,
+    };
+    for note in &plan.notes {
+        output.say(note);
+    }
+    let servers = Servers::start(data.path(), ports, &plan.clusters).await?;
+    data.announce(&servers.name_servers(), &servers.brokers())?;
 
-    let ready = prepare(&options.topics, &servers);
+    let ready = prepare(&options.topics, &plan.clusters, &servers);
     let checked = tokio::select! {
         checked = ready => checked,
         () = stop.wait() => Err(Failure::new(Exit::Failed, "interrupted while starting")),
@@ -104,25 +149,12 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
     };
 
     if options.print_json {
-        let ready = Ready {
-            name_server: servers.name_server(),
-            brokers: vec![ReadyBroker {
-                name: servers.broker_name(),
-                address: servers.broker(),
-            }],
-        };
         output.data(
-            &serde_json::to_string(&ready).expect("a struct of strings is always valid JSON"),
+            &serde_json::to_string(&Ready::of(&servers))
+                .expect("a struct of strings is always valid JSON"),
         );
     } else {
-        connect_help::print(
-            output,
-            &servers,
-            &data,
-            &options.topics,
-            &found,
-            began.elapsed(),
-        );
+        connect_help::print(output, &servers, &data, &found, began.elapsed());
     }
 
     stop.wait().await;
@@ -136,39 +168,41 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
     }
 }
 
-/// Creates the topics and proves with a message that the cluster works.
-async fn prepare(topics: &[String], servers: &Servers) -> Result<self_check::Found, Failure> {
-    let client = self_check::connect(servers.name_server()).await?;
-    for topic in topics {
-        self_check::create_topic(&client, topic).await?;
-    }
-    self_check::round_trip(&client, servers).await
+/// What is there in the end.
+pub(super) struct Prepared {
+    /// Topics that were asked for, of the first cluster.
+    topics: Vec<String>,
+    found: self_check::Found,
 }
 
-/// Ctrl-C or a request to terminate.
-struct StopSignal {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl StopSignal {
-    fn new() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(Exit::Failed, "cannot listen for signals").cause(&error)
-            })
+/// Makes topics and groups, and proves with a message to each cluster that it works.
+async fn prepare(
+    topics: &[String],
+    plans: &[ClusterPlan],
+    servers: &Servers,
+) -> Result<Prepared, Failure> {
+    let mut prepared = None;
+    for (cluster, plan) in servers.clusters().iter().zip(plans) {
+        let client = self_check::connect(cluster.name_servers()).await?;
+        let mut made: Vec<String> = match prepared {
+            None => topics.to_vec(),
+            Some(_) => Vec::new(),
         };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        for topic in &made {
+            self_check::create_topic(&client, topic).await?;
         }
+        for settings in &plan.settings {
+            self_check::apply(&client, settings).await?;
+            if settings.noun() == "topic" {
+                made.push(settings.name().to_owned());
+            }
+        }
+        let found = self_check::round_trip(&client, cluster).await?;
+        client.shutdown().await;
+        prepared.get_or_insert(Prepared {
+            topics: made,
+            found,
+        });
     }
+    prepared.ok_or_else(|| Failure::new(Exit::Usage, "there is no cluster to start"))
 }

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rmq_client::{Client, Error, Message, PullOptions, TopicSpec};
 
-use super::servers::Servers;
+use super::servers::Cluster;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::manifest::Manifest;
 
 const TOPIC: &str = "rmq-dev-self-check";
 /// The broker is in this process: a route takes milliseconds.
@@ -36,8 +37,8 @@ fn failed(what: String, error: &Error) -> Failure {
     }
 }
 
-pub(crate) async fn connect(name_server: &str) -> Result<Client, Failure> {
-    Client::connect(format!("rmq://{name_server}"))
+pub(crate) async fn connect(name_servers: &[String]) -> Result<Client, Failure> {
+    Client::connect(format!("rmq://{}", name_servers.join(",")))
         .await
         .map_err(|error| {
             failed(
@@ -64,8 +65,17 @@ pub(crate) async fn create_topic(client: &Client, topic: &str) -> Result<(), Fai
         .map_err(|error| failed(format!("cannot create the topic {topic}"), &error))
 }
 
+/// Makes a topic or group as its manifest says.
+pub(crate) async fn apply(client: &Client, settings: &Manifest) -> Result<(), Failure> {
+    let what = || format!("cannot make the {} {}", settings.noun(), settings.name());
+    let change = rmq_plan::plan(client, settings).await;
+    let change = change.map_err(|error| failed(what(), &error))?;
+    let made = rmq_plan::carry_out(client, settings, &change).await;
+    made.map_err(|error| failed(what(), &error))
+}
+
 /// Sends one message and reads it back.
-pub(crate) async fn round_trip(client: &Client, servers: &Servers) -> Result<Found, Failure> {
+pub(crate) async fn round_trip(client: &Client, cluster: &Cluster) -> Result<Found, Failure> {
     create_topic(client, TOPIC).await?;
     client
         .wait_for_route(TOPIC, ROUTE_WITHIN)
@@ -75,7 +85,14 @@ pub(crate) async fn round_trip(client: &Client, servers: &Servers) -> Result<Fou
                 "the self-check has no route to the broker".to_owned(),
                 &error,
             )
-            .fact("broker", servers.broker())
+            .fact(
+                "brokers",
+                cluster
+                    .brokers()
+                    .map(|(_, addr)| addr)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            )
         })?;
     let began = Instant::now();
     let body = format!("self-check by process {}", std::process::id());

@@ -1,4 +1,4 @@
-//! The name server and the broker of a development cluster: the one place of this program that knows the servers.
+//! The name servers and brokers of development clusters: the one place of this program that knows the servers.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,11 +6,15 @@ use std::path::Path;
 use rmq_broker::{BrokerConfig, BrokerServer, RunningBroker};
 use rmq_namesrv::{NameServer, NameServerConfig, RunningNameServer};
 
+use super::plan::{BrokerPlan, ClusterPlan};
+use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 
 const NAME_SERVER_PORT: u16 = 9876;
 const BROKER_PORT: u16 = 10911;
+/// Between usual ports of brokers.
+const BROKER_STEP: u16 = 10;
 /// Small next to a server's: a laptop should not give away a gigabyte for the first message.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -21,13 +25,19 @@ pub(crate) struct Ports {
     pub(crate) broker: Option<u16>,
 }
 
-/// A running cluster.
-#[derive(Debug)]
+/// Running clusters, one at least.
+#[derive(Debug, Default)]
 pub(crate) struct Servers {
-    name_server: RunningNameServer,
-    name_server_addr: String,
-    broker: RunningBroker,
-    broker_addr: String,
+    clusters: Vec<Cluster>,
+}
+
+/// Name servers and the brokers that register with them.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    name: String,
+    name_servers: Vec<RunningNameServer>,
+    addresses: Vec<String>,
+    brokers: Vec<(RunningBroker, String)>,
 }
 
 /// A server that did not start: because its address is taken, or for another reason.
@@ -37,56 +47,101 @@ enum NotStarted {
 }
 
 impl Servers {
-    /// Starts both on loopback; returns when the broker is in the routes.
-    pub(crate) async fn start(data: &Path, ports: Ports) -> Result<Self, Failure> {
-        let name_server = match name_server(ports.name_server.unwrap_or(NAME_SERVER_PORT)).await {
-            Ok(running) => running,
-            Err(NotStarted::Taken(_)) if ports.name_server.is_none() => {
-                name_server(0).await.map_err(NotStarted::into_failure)?
+    /// Starts all on loopback; returns when the brokers are in the routes. What runs is stopped when something does not start.
+    pub(crate) async fn start(
+        data: &Path,
+        ports: Ports,
+        plans: &[ClusterPlan],
+    ) -> Result<Self, Failure> {
+        let mut servers = Self::default();
+        match servers.start_all(data, ports, plans).await {
+            Ok(()) => Ok(servers),
+            Err(failure) => {
+                // What did not start is what there is to say.
+                let _ = servers.stop().await;
+                Err(failure)
             }
-            Err(error) => return Err(error.into_failure()),
-        };
-        let name_server_addr = name_server.local_addr().to_string();
-        let started =
-            match broker(data, ports.broker.unwrap_or(BROKER_PORT), &name_server_addr).await {
-                Err(NotStarted::Taken(_)) if ports.broker.is_none() => {
-                    broker(data, 0, &name_server_addr).await
-                }
-                started => started,
+        }
+    }
+
+    async fn start_all(
+        &mut self,
+        data: &Path,
+        ports: Ports,
+        plans: &[ClusterPlan],
+    ) -> Result<(), Failure> {
+        let (mut name_servers, mut brokers) = (0, 0);
+        for plan in plans {
+            self.clusters.push(Cluster {
+                name: plan.name.clone(),
+                name_servers: Vec::new(),
+                addresses: Vec::new(),
+                brokers: Vec::new(),
+            });
+            let Some(cluster) = self.clusters.last_mut() else {
+                continue;
             };
-        let broker = match started {
-            Ok(running) => running,
-            Err(error) => {
-                name_server.shutdown().await;
-                return Err(error.into_failure());
+            for _ in 0..plan.name_servers {
+                let start = async |port| name_server(port, plan).await;
+                let port = Port::new(ports.name_server, NAME_SERVER_PORT, name_servers);
+                let running = port.start(start).await?;
+                cluster.addresses.push(running.local_addr().to_string());
+                cluster.name_servers.push(running);
+                name_servers += 1;
             }
-        };
-        broker.registered().await;
-        let broker_addr = broker.addr().to_string();
-        Ok(Self {
-            name_server,
-            name_server_addr,
-            broker,
-            broker_addr,
-        })
+            let addresses = cluster.addresses.join(";");
+            for one in &plan.brokers {
+                let start = async |port| broker(data, port, one, &addresses).await;
+                let port = Port::new(ports.broker, BROKER_PORT, brokers * BROKER_STEP);
+                let running = port.start(start).await?;
+                let addr = running.addr().to_string();
+                cluster.brokers.push((running, addr));
+                brokers += 1;
+            }
+        }
+        for (broker, _) in self.clusters.iter().flat_map(|cluster| &cluster.brokers) {
+            broker.registered().await;
+        }
+        Ok(())
     }
 
-    pub(crate) fn name_server(&self) -> &str {
-        &self.name_server_addr
+    pub(crate) fn clusters(&self) -> &[Cluster] {
+        &self.clusters
     }
 
-    pub(crate) fn broker(&self) -> &str {
-        &self.broker_addr
+    /// Addresses for people who wonder who runs here.
+    pub(crate) fn name_servers(&self) -> String {
+        let all: Vec<&str> = self
+            .clusters
+            .iter()
+            .flat_map(|cluster| &cluster.addresses)
+            .map(String::as_str)
+            .collect();
+        all.join(";")
     }
 
-    pub(crate) fn broker_name(&self) -> &str {
-        &self.broker.config().broker_name
+    /// As [`Servers::name_servers`].
+    pub(crate) fn brokers(&self) -> String {
+        let all: Vec<&str> = self
+            .clusters
+            .iter()
+            .flat_map(Cluster::brokers)
+            .map(|(_, addr)| addr)
+            .collect();
+        all.join(";")
     }
 
-    /// Leaves the routes, writes everything to disk, ends both.
+    /// Leaves the routes, writes everything to disk, ends all.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
-        let stopped = self.broker.shutdown().await;
-        self.name_server.shutdown().await;
+        let mut stopped = Ok(());
+        for cluster in self.clusters {
+            for (broker, _) in cluster.brokers {
+                stopped = stopped.and(broker.shutdown().await);
+            }
+            for name_server in cluster.name_servers {
+                name_server.shutdown().await;
+            }
+        }
         stopped.map_err(|error| {
             Failure::new(Exit::Failed, "the broker could not write its last messages")
                 .cause(&error)
@@ -94,6 +149,54 @@ impl Servers {
                     "look at the disk: what was acknowledged before is there at the next start",
                 )
         })
+    }
+}
+
+impl Cluster {
+    /// The NameServer object's.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn name_servers(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Name and address of each.
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.brokers
+            .iter()
+            .map(|(broker, addr)| (broker.config().broker_name.as_str(), addr.as_str()))
+    }
+}
+
+/// The port of one server: as asked for, or the usual one and another where that is taken.
+struct Port {
+    first: u16,
+    or_free: bool,
+}
+
+impl Port {
+    fn new(asked: Option<u16>, usual: u16, further: u16) -> Self {
+        let first = match asked {
+            Some(0) => 0,
+            asked => asked.unwrap_or(usual).saturating_add(further),
+        };
+        Self {
+            first,
+            or_free: asked.is_none(),
+        }
+    }
+
+    async fn start<T>(
+        self,
+        start: impl AsyncFn(u16) -> Result<T, NotStarted>,
+    ) -> Result<T, Failure> {
+        let started = match start(self.first).await {
+            Err(NotStarted::Taken(_)) if self.or_free => start(0).await,
+            started => started,
+        };
+        started.map_err(NotStarted::into_failure)
     }
 }
 
@@ -132,30 +235,57 @@ fn taken(what: &str, addr: &str, option: &str, error: &dyn std::error::Error) ->
     }
 }
 
-async fn name_server(port: u16) -> Result<RunningNameServer, NotStarted> {
+async fn name_server(port: u16, plan: &ClusterPlan) -> Result<RunningNameServer, NotStarted> {
     let addr = format!("127.0.0.1:{port}");
+    let mut config = NameServerConfig::default();
+    for (key, value) in &plan.name_server_config {
+        config
+            .set("config", key, value)
+            .map_err(|error| misconfigured(&format!("NameServer {}", plan.name), &error))?;
+    }
     let config = NameServerConfig {
         listen: addr.clone(),
         management: String::new(),
-        ..NameServerConfig::default()
+        ..config
     };
     NameServer::start(config, rmq_namesrv::Deps::default())
         .await
         .map_err(|error| taken("name server", &addr, "--port", &error))
 }
 
-async fn broker(data: &Path, port: u16, name_server: &str) -> Result<RunningBroker, NotStarted> {
+async fn broker(
+    data: &Path,
+    port: u16,
+    plan: &BrokerPlan,
+    name_servers: &str,
+) -> Result<RunningBroker, NotStarted> {
     let addr = format!("127.0.0.1:{port}");
+    let mut config = BrokerConfig::load(None, std::iter::empty(), &plan.config)
+        .map_err(|error| misconfigured(&format!("broker {}", plan.name), &error))?;
+    if !plan.config.iter().any(|(key, _)| key == "segmentBytes") {
+        config.segment_bytes = SEGMENT_BYTES;
+    }
     let config = BrokerConfig {
         listen: addr.clone(),
         management: String::new(),
-        name_servers: name_server.to_owned(),
-        data_dir: data.join("broker"),
-        segment_bytes: SEGMENT_BYTES,
+        name_servers: name_servers.to_owned(),
+        cluster_name: plan.cluster.clone(),
+        broker_name: plan.name.clone(),
+        data_dir: data.join(&plan.folder),
         fast_port: false,
-        ..BrokerConfig::default()
+        ..config
     };
     BrokerServer::start(config, rmq_broker::Deps::default())
         .await
         .map_err(|error| taken("broker", &addr, "--broker-port", &error))
+}
+
+fn misconfigured(what: &str, error: &(dyn std::error::Error + 'static)) -> NotStarted {
+    NotStarted::Other(
+        Failure::coded(
+            &codes::INVALID,
+            format!("the configuration of {what} cannot be used"),
+        )
+        .cause(error),
+    )
 }
