@@ -122,6 +122,27 @@ impl Clusters {
         Some(shown.map(|(name, _)| name).collect())
     }
 
+    /// Name servers that do not route this topic to all of these brokers yet (or do not answer): a client may ask any of them.
+    pub(crate) async fn unrouted_at(
+        &self,
+        addresses: &[String],
+        topic: &str,
+        brokers: &[String],
+    ) -> Vec<String> {
+        let asked = addresses.iter().map(async |addr| {
+            let client = self.client(std::slice::from_ref(addr)).await.ok()?;
+            let route = client.refresh_route(topic).await.ok()?;
+            let shown = &route.raw().queue_datas;
+            let is_shown = |broker: &String| shown.iter().any(|data| data.broker_name == *broker);
+            brokers.iter().all(is_shown).then_some(())
+        });
+        let shown = futures_util::future::join_all(asked).await;
+        let each = addresses.iter().zip(shown);
+        each.filter(|(_, shown)| shown.is_none())
+            .map(|(addr, _)| addr.clone())
+            .collect()
+    }
+
     /// Name servers that do not have this broker in their routes (or do not answer).
     pub(crate) async fn missing_at(&self, addresses: &[String], broker: &str) -> Vec<String> {
         let shown = addresses.iter().map(|addr| self.brokers_at(addr));

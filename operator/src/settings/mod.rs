@@ -15,7 +15,7 @@ use rmq_plan::{Action as Change, Settings};
 use crate::annotations;
 use crate::apply;
 use crate::build::names;
-use crate::conditions::Verdict;
+use crate::conditions::{Status, Verdict};
 use crate::context::{Context, Stores};
 use crate::controller::{Reconciled, next_after};
 use crate::error::Error;
@@ -171,8 +171,8 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
         );
         return write(context, object, None, &verdict).await;
     }
-    let noun = object.settings().noun();
     if let Some(winner) = winner {
+        let noun = object.settings().noun();
         let verdict = Verdict::stalled(
             "ResourceConflict",
             format!(
@@ -206,10 +206,7 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
             Some(brokers),
         ),
         Ok(brokers) => (
-            Verdict::ready(format!(
-                "{noun} is as it shall be at {}",
-                brokers.join(", ")
-            )),
+            judge(object, &name_server, &brokers, context).await,
             Some(brokers),
         ),
         Err(error @ (Error::Cluster(_) | Error::ClusterAway(_))) => (
@@ -220,6 +217,37 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
         Err(error) => return Err(error),
     };
     write(context, object, brokers, &verdict).await
+}
+
+/// It is at these brokers; whether clients find it there.
+async fn judge<K: Kind>(
+    object: &K,
+    name_server: &NameServer,
+    brokers: &[String],
+    context: &Context,
+) -> Verdict {
+    let settings = object.settings();
+    let at = brokers.join(", ");
+    let conditions = object.status().map_or(&[][..], Status::conditions);
+    let was_ready = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    // Once is enough: a route that was there goes only with its broker.
+    if !was_ready && matches!(settings, Settings::Topic(_)) {
+        let addresses = names::name_server_addresses(name_server);
+        let silent = context
+            .clusters
+            .unrouted_at(&addresses, settings.name(), brokers)
+            .await;
+        if !silent.is_empty() {
+            let message = format!(
+                "topic is at {at}, and not shown yet by {}",
+                silent.join(", ")
+            );
+            return Verdict::progressing("WaitingForRoutes", message);
+        }
+    }
+    Verdict::ready(format!("{} is as it shall be at {at}", settings.noun()))
 }
 
 /// Makes it so at all brokers that shall have it; those are returned.
