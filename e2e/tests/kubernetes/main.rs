@@ -81,8 +81,8 @@ fn main() -> ExitCode {
                 let world = world.get_or_init(World::start).as_ref();
                 let world = world.map_err(|error| format!("no cluster: {error}"))?;
                 run(world).map_err(|error| {
-                    let state = world.state();
-                    format!("{error}\n{state}").into()
+                    // The error last: a log that is cut keeps its end.
+                    format!("{}\n{name}: {error}", world.state()).into()
                 })
             })
             .with_ignored_flag(is_ignored)

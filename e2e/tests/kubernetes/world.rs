@@ -155,19 +155,32 @@ impl World {
     /// What a person would look at first.
     pub(crate) fn state(&self) -> String {
         let look = |args: &[&str]| self.lab.kubectl(args).unwrap_or_else(|error| error);
-        format!(
-            "{}\n{}\n{}",
-            look(&["get", "rmq", "-A"]),
+        // Long lines push what matters out of a log that is cut.
+        let short = |text: String| {
+            let lines = text.lines().map(|line| line.chars().take(400).collect());
+            lines.collect::<Vec<String>>().join("\n")
+        };
+        let conditions = r#"jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}:{range .status.conditions[*]} {.type}={.status} {.reason}: {.message};{end}{"\n"}{end}"#;
+        let mut state = vec![
             look(&["get", "pods", "-A", "-o", "wide"]),
-            look(&[
+            short(look(&["get", "rmq", "-A", "-o", conditions])),
+            short(look(&[
                 "-n",
                 SYSTEM,
                 "logs",
                 "-l",
                 "app.kubernetes.io/name=rmq-operator",
-                "--tail=15"
-            ]),
-        )
+                "--tail=15",
+            ])),
+        ];
+        let failed = r#"jsonpath={range .items[?(@.status.phase=="Failed")]}{.metadata.namespace} {.metadata.name}{"\n"}{end}"#;
+        for pod in look(&["get", "pods", "-A", "-o", failed]).lines() {
+            if let Some((namespace, name)) = pod.split_once(' ') {
+                let logs = look(&["-n", namespace, "logs", name, "--tail=10"]);
+                state.push(format!("logs of {pod}:\n{}", short(logs)));
+            }
+        }
+        state.join("\n")
     }
 
     pub(crate) fn end(self) {
