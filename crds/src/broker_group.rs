@@ -118,7 +118,7 @@ fn one() -> i32 {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.size) != (has(self.ephemeral) && self.ephemeral)", "either size (a volume that stays), or ephemeral: true (messages are lost with the pod)"),
-    validation = ("!has(self.size) || (isQuantity(self.size) && quantity(self.size).sign() > 0)", "size is a quantity such as 100Gi"),
+    validation = ("!has(self.size) || (isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0')))", "size is a quantity such as 100Gi"),
     validation = ("!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0", "size can only grow"),
     validation = ("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "storageClassName cannot be changed: make another BrokerGroup and drain this one"),
     validation = ("(has(self.ephemeral) && self.ephemeral) == (has(oldSelf.ephemeral) && oldSelf.ephemeral)", "ephemeral cannot be changed: make another BrokerGroup and drain this one")
