@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::load::Load;
-use crate::world::{NEXT_IMAGE, SYSTEM, World, demand, pods_of_brokers, start, until};
+use crate::world::{
+    NEXT_IMAGE, SYSTEM, World, admin, demand, outside, pods_of_brokers, start, until,
+};
 
 const NAMESPACE: &str = "rolls";
 const GROUPS: [&str; 2] = ["brokergroup/a", "brokergroup/b"];
@@ -15,7 +17,7 @@ pub(crate) fn configuration_and_image(world: &World) -> Result<(), String> {
     let load = Load::start(world, NAMESPACE)?;
     for (patch, reason) in [
         (
-            r#"{"spec":{"config":{"retentionHours":24}}}"#.to_owned(),
+            r#"{"spec":{"config":{"maxMessageBytes":1048576}}}"#.to_owned(),
             "ConfigurationChanged",
         ),
         (
@@ -67,8 +69,34 @@ pub(crate) fn configuration_and_image(world: &World) -> Result<(), String> {
         images == format!("{NEXT_IMAGE} {NEXT_IMAGE}"),
         format!("the images are {images}"),
     )?;
+    changed_while_it_runs(world)?;
     load.goes_on(100)?;
     load.finish(world)?.expect_no_errors()
+}
+
+/// What a broker takes while it runs restarts nothing.
+fn changed_while_it_runs(world: &World) -> Result<(), String> {
+    let before = pods_of_brokers(world, NAMESPACE)?;
+    let patch = r#"{"spec":{"config":{"retentionHours":24}}}"#;
+    world.patch(NAMESPACE, GROUPS[0], patch)?;
+    let addresses = outside(world, NAMESPACE)?;
+    until(Duration::from_secs(60), || {
+        let config = admin(world, &addresses, async |client| {
+            client.admin().broker_config("a").await
+        })?;
+        let hours = config.get("fileReservedTime");
+        demand(
+            hours.is_some_and(|hours| hours == "24"),
+            format!("the broker keeps messages for {hours:?} hours"),
+        )
+    })?;
+    world.wait_settled(NAMESPACE, GROUPS[0])?;
+    world.wait_condition(NAMESPACE, GROUPS[0], "ConfigSynced", "True", "")?;
+    let after = pods_of_brokers(world, NAMESPACE)?;
+    demand(
+        before == after,
+        format!("brokers restarted: {before:?} {after:?}"),
+    )
 }
 
 /// Two operators run, and one acts. The one that does is killed during a roll, then both are; the roll ends as it would have.
