@@ -72,6 +72,10 @@ fn up(nodes: u8) -> Result<(), String> {
     if let Some(missing) = rmq_lab::missing() {
         return Err(missing);
     }
+    // Before the image is built: that takes minutes.
+    if Lab::running().is_ok() {
+        return Err("a cluster runs already; stop it first: cargo xtask cluster down".to_owned());
+    }
     let image = crate::images::build()?;
     let lab = Lab::up(nodes, &[image])?;
     println!("{}", lab.kubectl(&["get", "nodes"])?);
