@@ -3,6 +3,7 @@
 //! One cluster for all tests, one test after the other; each has a namespace of its own with Pod Security `restricted` enforced.
 
 mod clients;
+mod ctl;
 mod images;
 mod install;
 mod load;
@@ -28,6 +29,8 @@ const ALL: &[(&str, Scenario)] = &[
     ("rules_of_the_schema", install::rules_of_the_schema),
     ("rights_of_the_operator", install::rights_of_the_operator),
     ("clients_in_pods_and_outside", clients::in_pods_and_outside),
+    ("verbs_through_the_api_server", ctl::verbs),
+    ("java_and_go_through_the_tunnel", ctl::tunnel),
     (
         "configuration_and_image_rolls_under_load",
         rolls::configuration_and_image,

@@ -30,11 +30,7 @@ pub(crate) fn pods_lost(world: &World) -> Result<(), String> {
     )?;
     world.wait_settled(NAMESPACE, "brokergroup/b")?;
     load.goes_on(50)?;
-    until(Duration::from_secs(30), || {
-        world
-            .get(NAMESPACE, "pdb/main-brokers", ".status.disruptionsAllowed")
-            .and_then(|allowed| demand(allowed == "1", format!("{allowed} may be evicted")))
-    })?;
+    may_be_evicted(world)?;
     evict(world, "a-broker-0")?;
     match evict(world, "b-broker-0") {
         Err(error) if error.contains("disruption budget") => {}
@@ -149,8 +145,29 @@ pub(crate) fn lost(world: &World) -> Result<(), String> {
     power_on_node(world, &node)
 }
 
+/// The brokers on two nodes: when one goes, the other serves.
 fn start_synchronous(world: &World) -> Result<(), String> {
-    start(world, NAMESPACE, "flush: Sync, ")
+    start(world, NAMESPACE, "flush: Sync, ")?;
+    let node = node_of(world, "a-broker-0")?;
+    if node_of(world, "b-broker-0")? != node {
+        return Ok(());
+    }
+    world.lab.kubectl(&["cordon", &node])?;
+    may_be_evicted(world)?;
+    evict(world, "b-broker-0")?;
+    world.wait_for(NAMESPACE, "pod/b-broker-0", ".spec.nodeName", |now| {
+        !now.is_empty() && now != node
+    })?;
+    world.wait_settled(NAMESPACE, "brokergroup/b")?;
+    world.lab.kubectl(&["uncordon", &node]).map(drop)
+}
+
+fn may_be_evicted(world: &World) -> Result<(), String> {
+    let allowed = ".status.disruptionsAllowed";
+    let budget = "pdb/main-brokers";
+    world
+        .wait_for(NAMESPACE, budget, allowed, |allowed| allowed == "1")
+        .map(drop)
 }
 
 fn node_of(world: &World, pod: &str) -> Result<String, String> {

@@ -25,7 +25,7 @@ pub(crate) fn configuration_and_image(world: &World) -> Result<(), String> {
             "ImageChanged",
         ),
         (
-            r#"{"spec":{"resources":{"requests":{"memory":"80Mi"}}}}"#.to_owned(),
+            r#"{"spec":{"resources":{"limits":{"memory":"512Mi"}}}}"#.to_owned(),
             "PodTemplateChanged",
         ),
     ] {
