@@ -10,7 +10,8 @@ use crate::test::{cargo, root, target_dir};
 pub(crate) const NAME: &str = concat!("ghcr.io/rmq-rs/rmq:", env!("CARGO_PKG_VERSION"));
 /// User that everything runs as.
 const USER: u64 = 10_001;
-/// One image for all: together they are smaller than two images that share the C library only.
+/// One image for all, 27 MiB packed: one name to mirror, pin and upgrade, and `rmq-ctl` is where a broker is. One for each (4 to 13 MiB,
+/// 32 together) would save a node at most 23 MiB, once.
 const PROGRAMS: [&str; 4] = ["rmq-broker", "rmq-namesrv", "rmq-operator", "rmq-ctl"];
 
 const LABELS: [(&str, &str); 4] = [
