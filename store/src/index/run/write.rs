@@ -27,8 +27,9 @@ pub(crate) struct RunWriter<'a> {
     entries: u32,
     keys: u32,
     checks: Vec<u32>,
-    /// CRC of the block that is being filled.
+    /// CRC of the block that is being filled, up to this place of `buffer`: rows are short, and dear to check one by one.
     block: crc32fast::Hasher,
+    checked: usize,
     filter: Vec<u8>,
 }
 
@@ -67,6 +68,7 @@ impl<'a> RunWriter<'a> {
             keys: 0,
             checks: Vec::new(),
             block: crc32fast::Hasher::new(),
+            checked: HEADER,
             filter: Vec::new(),
         }
     }
@@ -141,25 +143,32 @@ impl<'a> RunWriter<'a> {
     }
 
     fn row(&mut self, row: &[u8], block_full: bool) -> io::Result<()> {
-        self.block.update(row);
+        self.buffer.extend_from_slice(row);
         if block_full {
             self.close_block();
         }
-        self.buffer.extend_from_slice(row);
         if self.buffer.len() >= BUFFER {
             self.flush()?;
         }
         Ok(())
     }
 
+    fn check(&mut self) {
+        self.block.update(&self.buffer[self.checked..]);
+        self.checked = self.buffer.len();
+    }
+
     fn close_block(&mut self) {
+        self.check();
         self.checks.push(std::mem::take(&mut self.block).finalize());
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.check();
         self.file.write_at(self.written, &self.buffer)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        self.checked = 0;
         Ok(())
     }
 
