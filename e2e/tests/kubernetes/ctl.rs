@@ -335,17 +335,21 @@ pub(crate) fn tunnel(world: &World) -> Result<(), String> {
     }
     let built = foreign::build_dir("java")?;
     foreign::maven("java", &built)?;
-    let mut java = Command::new("java");
-    java.args([
-        "-Xmx256m",
-        "-cp",
-        &format!("{0}/compat.jar:{0}/lib/*", built.display()),
-        "rmq.compat.Main",
-        &name_servers.join(";"),
-    ]);
     let wanted = ["send_sync", "push_concurrent"];
-    let outcomes = foreign::run(java.args(wanted), Duration::from_secs(240))?;
-    all_well("java", &wanted, &outcomes)?;
+    for broker in ["a", "b"] {
+        let mut java = Command::new("java");
+        java.args([
+            "-Xmx256m",
+            "-Dcompat.brokers=2",
+            &format!("-Dcompat.broker={broker}"),
+            "-cp",
+            &format!("{0}/compat.jar:{0}/lib/*", built.display()),
+            "rmq.compat.Main",
+            &name_servers.join(";"),
+        ]);
+        let outcomes = foreign::run(java.args(wanted), Duration::from_secs(240))?;
+        all_well("java", &wanted, &outcomes)?;
+    }
     let built = foreign::build_dir("go")?.join("compat");
     let mut build = Command::new("go");
     build
@@ -354,10 +358,13 @@ pub(crate) fn tunnel(world: &World) -> Result<(), String> {
         .arg(&built)
         .arg(".");
     foreign::build(&mut build)?;
-    let mut go = Command::new(&built);
-    go.args([&name_servers.join(";"), &brokers[0]]);
-    let outcomes = foreign::run(go.args(wanted), Duration::from_secs(240))?;
-    all_well("go", &wanted, &outcomes)?;
+    // Its administration takes one name server only.
+    for (name_server, broker) in name_servers.iter().zip(&brokers) {
+        let mut go = Command::new(&built);
+        go.args([name_server, broker]).args(wanted);
+        let outcomes = foreign::run(&mut go, Duration::from_secs(240))?;
+        all_well("go", &wanted, &outcomes)?;
+    }
     outside.world.discard(NAMESPACE)
 }
 

@@ -40,9 +40,11 @@ final class Cluster implements AutoCloseable {
         admin.setNamesrvAddr(nameServer);
         admin.setInstanceName("admin-" + run);
         admin.start();
-        Check.eventually("brokers in the cluster list", 1, () -> admin.examineBrokerClusterInfo().getBrokerAddrTable().size());
+        // One broker, or as many as it was told (-Dcompat.brokers), with topics at the one of that name (-Dcompat.broker).
+        Check.eventually("brokers in the cluster list", Integer.getInteger("compat.brokers", 1), () -> admin.examineBrokerClusterInfo().getBrokerAddrTable().size());
         ClusterInfo info = admin.examineBrokerClusterInfo();
-        var entry = info.getBrokerAddrTable().values().iterator().next();
+        String chosen = System.getProperty("compat.broker");
+        var entry = chosen == null ? info.getBrokerAddrTable().values().iterator().next() : info.getBrokerAddrTable().get(chosen);
         clusterName = entry.getCluster();
         brokerName = entry.getBrokerName();
         broker = entry.getBrokerAddrs().get(0L);
