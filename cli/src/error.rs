@@ -44,11 +44,8 @@ impl Failure {
     pub(crate) fn of(what: impl Into<String>, cluster: &str, error: Error) -> Self {
         // A connection through Kubernetes that failed for a right that is missing.
         if let Some(problem @ Problem::NotAllowed { .. }) = Problem::in_chain(&error) {
-            return problem.explain(
-                Self::coded(problem.code(), what)
-                    .fact("asked", cluster)
-                    .cause(&error),
-            );
+            let failure = Self::coded(problem.code(), what).fact("asked", cluster);
+            return problem.explain(failure.cause(problem));
         }
         let code = match error.kind() {
             ErrorKind::InvalidInput => &codes::INVALID,

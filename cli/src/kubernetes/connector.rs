@@ -221,8 +221,8 @@ impl PodConnector {
             },
         };
         let forwarded = pods.portforward(name, &[port]).await;
-        let mut forwarder = forwarded
-            .map_err(|error| Problem::of(error, "create", "pods/portforward", namespace))?;
+        let mut forwarder =
+            forwarded.map_err(|error| Problem::of(error, "get", "pods/portforward", namespace))?;
         let (Some(stream), Some(error)) = (forwarder.take_stream(port), forwarder.take_error(port))
         else {
             return Err(io::Error::other("the port-forward has no stream"));

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_missing_right_is_found_below_a_failed_connection() {
         let problem = Problem::NotAllowed {
-            verb: "create",
+            verb: "get",
             resource: "pods/portforward",
             namespace: "shop".to_owned(),
         };
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(Problem::in_chain(&io::Error::other("x")), None);
         let says = problem.to_string();
         assert!(
-            says.contains("create pods/portforward in namespace shop"),
+            says.contains("get pods/portforward in namespace shop"),
             "{says}"
         );
     }

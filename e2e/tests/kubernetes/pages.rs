@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use rmq_e2e::process::binary;
 use rmq_lab::Lab;
 
 use crate::world::{World, demand};
@@ -42,11 +43,15 @@ fn run_page(lab: &Lab, page: &str, kind: &str) -> Result<(), String> {
     let tools = Path::new(kubectl.get_program())
         .parent()
         .unwrap_or(Path::new("/"));
+    let programs = binary("rmq-ctl");
     let path = format!(
-        "{}:{}",
+        "{}:{}:{}",
         tools.display(),
+        programs.parent().unwrap_or(Path::new("/")).display(),
         std::env::var("PATH").unwrap_or_default()
     );
+    // A reader's own contexts are not the test's matter.
+    let config = tempfile::tempdir().map_err(|error| error.to_string())?;
     let text =
         std::fs::read_to_string(root.join(page)).map_err(|error| format!("{page}: {error}"))?;
     let mut commands = 0;
@@ -73,6 +78,9 @@ fn run_page(lab: &Lab, page: &str, kind: &str) -> Result<(), String> {
                 .current_dir(&root)
                 .env("KUBECONFIG", lab.kubeconfig())
                 .env("PATH", &path)
+                .env("XDG_CONFIG_HOME", config.path())
+                .env_remove("NAMESRV_ADDR")
+                .env_remove("RMQ_URL")
                 .output()
                 .map_err(|error| format!("bash: {error}"))?;
             let said = String::from_utf8_lossy(&output.stderr);
