@@ -191,3 +191,49 @@ async fn bodies(name_server: &str, place: Place) -> Vec<String> {
     client.shutdown().await;
     bodies
 }
+
+/// Every example of the resources starts, each alone and all full ones together.
+#[test]
+fn manifests_start_as_many_servers_as_they_say() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/examples");
+    let file = |name: &str| examples.join(name).display().to_string();
+    let count = |dev: &Dev, list: &str| dev.ready[list].as_array().map_or(0, Vec::len);
+    for (name, name_servers, brokers) in [
+        ("nameserver-small.yaml", 2, 1),
+        ("nameserver-full.yaml", 3, 1),
+        ("brokergroup-small.yaml", 1, 1),
+        ("brokergroup-full.yaml", 1, 1),
+        ("topic-small.yaml", 1, 1),
+        ("topic-full.yaml", 1, 2),
+        ("subscriptiongroup-small.yaml", 1, 1),
+        ("subscriptiongroup-full.yaml", 1, 1),
+    ] {
+        let dev = start(&["--tmp", "-f", &file(name)]);
+        let found = (count(&dev, "nameServers"), count(&dev, "brokers"));
+        assert_eq!(found, (name_servers, brokers), "{name}: {}", dev.ready);
+        assert!(dev.stop().success(), "{name}");
+    }
+    let full: Vec<String> = ["nameserver", "brokergroup", "topic", "subscriptiongroup"]
+        .map(|kind| file(&format!("{kind}-full.yaml")))
+        .to_vec();
+    let mut args = vec!["--tmp"];
+    for file in &full {
+        args.extend(["-f", file]);
+    }
+    let dev = start(&args);
+    assert_eq!((count(&dev, "nameServers"), count(&dev, "brokers")), (3, 1));
+    let topics = Command::new(env!("CARGO_BIN_EXE_rmq-ctl"))
+        .args([
+            "get",
+            "topics",
+            "-o",
+            "name",
+            "--nameserver",
+            &dev.address("/nameServer"),
+        ])
+        .output()
+        .expect("it runs");
+    let topics = String::from_utf8_lossy(&topics.stdout).into_owned();
+    assert!(topics.contains("topic/Shop_Orders"), "{topics}");
+    assert!(dev.stop().success());
+}
