@@ -19,6 +19,7 @@ const NOT_RUN: &[&str] = &[
 /// Lines whose work takes longer than a test waits; they are stopped.
 const STOPPED: &[&str] = &[
     "rmq-ctl bench",
+    "rmq-ctl tunnel",
     "rmq-ctl wait",
     "--wait",
     "--rate",
