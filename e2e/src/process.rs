@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
-/// Where the binaries are, instead of those that cargo builds: a folder with `rmq-broker`, `rmq-namesrv` and `rmq-ctl`.
+/// Where the binaries are, instead of those that cargo builds: a folder with `rmq-broker`, `rmq-namesrv`, `rmq-ctl` and `rmq-operator`.
 pub const BINARIES_VARIABLE: &str = "RMQ_E2E_BIN";
 
 /// The path of a server's binary, built in the profile of this test where no folder is given.
@@ -41,6 +41,8 @@ fn build() -> PathBuf {
         "rmq-namesrv",
         "--package",
         "rmq-ctl",
+        "--package",
+        "rmq-operator",
     ]);
     if folder.ends_with("release") {
         cargo.arg("--release");

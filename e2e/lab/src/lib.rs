@@ -2,14 +2,16 @@
 //! containerd, kubelet and kube-proxy in namespaces of its own.
 //!
 //! The binaries are built from one Go module (`kubernetes/`) and kept in the user's cache. Scripts in `scripts/` start and stop the parts;
-//! `cargo xtask cluster` gives the same cluster to a developer. It needs root and cgroup v1.
+//! `cargo xtask cluster` gives the same cluster to a developer. It needs root and cgroup v1. A control plane without nodes needs neither.
 
 mod binaries;
 mod cluster;
+mod control_plane;
 pub mod oci;
 
 pub use binaries::{build, key};
 pub use cluster::{Lab, missing, missing_packages};
+pub use control_plane::{AUDITED, ControlPlane, missing_for_control_plane};
 
 use std::path::PathBuf;
 
