@@ -109,6 +109,37 @@ async fn a_handler_gets_every_message_once_and_offsets_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_dropped_where_no_runtime_is_ends_all_the_same() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    topic(&client, "orders", 1).await;
+    send(&client, "orders", ["1", "2"].map(str::to_owned)).await;
+    let (seen, mut came) = mpsc::unbounded_channel();
+    let consumer = client
+        .consumer("billing")
+        .subscribe("orders", "*")
+        .from(StartFrom::First)
+        .handler(move |delivery| {
+            let seen = seen.clone();
+            async move {
+                let seen = seen.send(body(&delivery));
+                seen.map_err(|error| error.to_string())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    take(&mut came, 2).await;
+    let dropped = std::thread::spawn(move || drop(consumer)).join();
+    assert!(dropped.is_ok(), "it panicked");
+    // Its end lets go of the handler.
+    let next = tokio::time::timeout(WITHIN, came.recv()).await;
+    assert_eq!(next.expect("it ends"), None);
+    assert!(consumed(&client, "billing", "orders").await);
+    cluster.stop(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_comes_again_and_then_to_the_dead_letters() {
     let cluster = Cluster::start().await;
     let client = cluster.client().await;

@@ -196,8 +196,9 @@ impl Drop for Delivery {
             "a delivery was dropped without ack, retry or dead_letter: it comes again"
         );
         let inner = Arc::clone(inner);
-        let tasks = inner.held.shared().tasks.clone();
-        tasks.spawn(async move { inner.settle(Outcome::Again(None)).await });
+        let shared = Arc::clone(inner.held.shared());
+        let again = async move { inner.settle(Outcome::Again(None)).await };
+        shared.tasks.spawn_on(again, &shared.runtime);
     }
 }
 

@@ -344,11 +344,13 @@ impl Drop for Consumer {
         if !self.shared.stop.is_cancelled() {
             let shared = Arc::clone(&self.shared);
             let tasks = self.shared.client.tasks().clone();
-            tasks.spawn(async move {
+            let runtime = self.shared.runtime.clone();
+            let ending = async move {
                 if let Err(error) = end(&shared).await {
                     tracing::warn!(group = shared.group, "the consumer ended badly: {error}");
                 }
-            });
+            };
+            tasks.spawn_on(ending, &runtime);
         }
     }
 }

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use rmq_protocol::bodies::{LockBatch, LockedQueues, MessageQueue, QueueMap, ResetOffsetBody};
 use rmq_protocol::requests::{LockBatchMq, UnlockBatchMq};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    /// Where it was started: what is dropped elsewhere ends here.
+    pub(super) runtime: Handle,
     /// Look at once who holds what.
     pub(super) rebalance: Notify,
     held: Mutex<BTreeMap<Queue, Arc<Held>>>,
@@ -60,6 +63,7 @@ impl Shared {
             group,
             subscriptions,
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             rebalance: Notify::new(),
             held: Mutex::default(),
             room_messages: Semaphore::new(settings.prefetch_messages),
