@@ -83,9 +83,13 @@ fn main() -> ExitCode {
                 }
                 let world = world.get_or_init(World::start).as_ref();
                 let world = world.map_err(|error| format!("no cluster: {error}"))?;
+                // A load that is dropped half way ends its clients there.
+                let _inside = world.runtime.enter();
                 run(world).map_err(|error| {
+                    let state = world.state();
+                    world.mend();
                     // The error last: a log that is cut keeps its end.
-                    format!("{}\n{name}: {error}", world.state()).into()
+                    format!("{state}\n{name}: {error}").into()
                 })
             })
             .with_ignored_flag(is_ignored)

@@ -30,7 +30,7 @@ pub(crate) fn pods_lost(world: &World) -> Result<(), String> {
     )?;
     world.wait_settled(NAMESPACE, "brokergroup/b")?;
     load.goes_on(50)?;
-    may_be_evicted(world)?;
+    may_be_evicted(world, "main-brokers")?;
     evict(world, "a-broker-0")?;
     match evict(world, "b-broker-0") {
         Err(error) if error.contains("disruption budget") => {}
@@ -145,28 +145,40 @@ pub(crate) fn lost(world: &World) -> Result<(), String> {
     power_on_node(world, &node)
 }
 
-/// The brokers on two nodes: when one goes, the other serves.
+/// Brokers and name servers on two nodes each: when one node goes, the other serves.
 fn start_synchronous(world: &World) -> Result<(), String> {
     start(world, NAMESPACE, "flush: Sync, ")?;
-    let node = node_of(world, "a-broker-0")?;
-    if node_of(world, "b-broker-0")? != node {
-        return Ok(());
+    for (one, other, budget, object) in [
+        ("a-broker-0", "b-broker-0", "main-brokers", "brokergroup/b"),
+        (
+            "main-namesrv-0",
+            "main-namesrv-1",
+            "main-namesrv",
+            "nameserver/main",
+        ),
+    ] {
+        let node = node_of(world, one)?;
+        if node_of(world, other)? != node {
+            continue;
+        }
+        world.lab.kubectl(&["cordon", &node])?;
+        may_be_evicted(world, budget)?;
+        evict(world, other)?;
+        let pod = format!("pod/{other}");
+        world.wait_for(NAMESPACE, &pod, ".spec.nodeName", |now| {
+            !now.is_empty() && now != node
+        })?;
+        world.wait_settled(NAMESPACE, object)?;
+        world.lab.kubectl(&["uncordon", &node])?;
     }
-    world.lab.kubectl(&["cordon", &node])?;
-    may_be_evicted(world)?;
-    evict(world, "b-broker-0")?;
-    world.wait_for(NAMESPACE, "pod/b-broker-0", ".spec.nodeName", |now| {
-        !now.is_empty() && now != node
-    })?;
-    world.wait_settled(NAMESPACE, "brokergroup/b")?;
-    world.lab.kubectl(&["uncordon", &node]).map(drop)
+    Ok(())
 }
 
-fn may_be_evicted(world: &World) -> Result<(), String> {
+fn may_be_evicted(world: &World, budget: &str) -> Result<(), String> {
+    let budget = format!("pdb/{budget}");
     let allowed = ".status.disruptionsAllowed";
-    let budget = "pdb/main-brokers";
     world
-        .wait_for(NAMESPACE, budget, allowed, |allowed| allowed == "1")
+        .wait_for(NAMESPACE, &budget, allowed, |allowed| allowed == "1")
         .map(drop)
 }
 

@@ -183,6 +183,22 @@ impl World {
         state.join("\n")
     }
 
+    /// After a scenario that failed half way: nodes are on and take pods, so that the next one fails for its own reasons only.
+    pub(crate) fn mend(&self) {
+        for node in 1..=NODES {
+            // Those that run say so.
+            let _ = self.lab.start_node(node);
+        }
+        let all = [
+            "taint",
+            "node",
+            "--all",
+            "node.kubernetes.io/out-of-service-",
+        ];
+        let _ = self.lab.kubectl(&all);
+        let _ = self.lab.kubectl(&["uncordon", "n1", "n2", "n3"]);
+    }
+
     pub(crate) fn end(self) {
         if let Err(error) = self.lab.down() {
             #[expect(clippy::print_stderr, reason = "somebody has to stop it by hand")]
