@@ -63,6 +63,8 @@ struct Shared<K> {
     terms: Terms<K>,
     index: RwLock<HashMap<String, BTreeSet<Name>>>,
     listeners: Mutex<Vec<Listener<K>>>,
+    /// Whether the first list is there. The store's own way to wait wakes only one of several who do.
+    is_ready: tokio::sync::watch::Sender<bool>,
 }
 
 /// The end that fills a [`Watch`].
@@ -90,6 +92,7 @@ impl<K: Watched> Watch<K> {
                 terms,
                 index: RwLock::default(),
                 listeners: Mutex::default(),
+                is_ready: tokio::sync::watch::Sender::new(false),
             }),
         };
         let feed = Feed {
@@ -101,8 +104,9 @@ impl<K: Watched> Watch<K> {
 
     /// Waits for the first full list.
     pub(crate) async fn ready(&self) {
-        // An error is the end of the process.
-        let _ = self.store.wait_until_ready().await;
+        let mut is_ready = self.shared.is_ready.subscribe();
+        // The sender is there as long as this is.
+        let _ = is_ready.wait_for(|is_ready| *is_ready).await;
     }
 
     /// For a controller.
@@ -210,6 +214,7 @@ impl<K: Watched> Feed<K> {
                 for object in &now {
                     watch.index(None, Some(object));
                 }
+                watch.shared.is_ready.send_replace(true);
                 for object in &now {
                     watch.tell(before.remove(&name(object)).as_deref(), Some(object));
                 }
@@ -363,6 +368,23 @@ mod tests {
     fn names(watch: &Watch<ConfigMap>, owner: &str) -> Vec<String> {
         let found = watch.of(owner);
         found.iter().map(|object| object.name_any()).collect()
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_for_the_first_list_go_on() {
+        let (watch, mut feed) = Watch::<ConfigMap>::new(|_| Vec::new());
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let watch = watch.clone();
+                tokio::spawn(async move { watch.ready().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        feed.take(Event::Init);
+        feed.take(Event::InitDone);
+        for waits in waiting {
+            waits.await.expect("it goes on");
+        }
     }
 
     #[test]
