@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use futures_util::{StreamExt, future};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::core::DeserializeGuard;
 use kube::core::object::HasStatus;
 use kube::runtime::WatchStreamExt;
@@ -42,7 +43,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Objects of one kind that are worked on at the same time.
 const CONCURRENCY: u16 = 16;
 /// Bytes of one page of a list, roughly: objects are a few KiB.
-const PAGE: u32 = 200;
+const PAGE: u32 = 100;
 
 /// Options of `run`.
 #[derive(Debug, Clone, Args)]
@@ -219,7 +220,7 @@ fn watch(
         services: children(client, scope, &ours, watches),
         config_maps: children(client, scope, &ours, watches),
         disruption_budgets: children(client, scope, &ours, watches),
-        pods: children(client, scope, &ours, watches),
+        pods: trimmed(client, scope, &ours, watches, trim_pod),
         claims: children(client, scope, names::BROKER_GROUP, watches),
     };
     let (queues, receivers) = queues();
@@ -257,7 +258,34 @@ fn children<K: Watched>(
     selector: &str,
     watches: &mut JoinSet<()>,
 ) -> Watch<K> {
+    trimmed(client, scope, selector, watches, |_| {})
+}
+
+/// Of pods there are many, and of their specs the images are looked at.
+fn trim_pod(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        let images = spec.containers.iter().map(|container| Container {
+            name: container.name.clone(),
+            image: container.image.clone(),
+            ..Container::default()
+        });
+        *spec = PodSpec {
+            containers: images.collect(),
+            ..PodSpec::default()
+        };
+    }
+}
+
+/// The same, without what `trim` takes away.
+fn trimmed<K: Watched>(
+    client: &Client,
+    scope: Option<&String>,
+    selector: &str,
+    watches: &mut JoinSet<()>,
+    trim: fn(&mut K),
+) -> Watch<K> {
     let (watch, feed) = Watch::new(|object: &K| names::owner_term(object).into_iter().collect());
+    let feed = feed.trimmed(trim);
     let config = watcher::Config::default().labels(selector).page_size(PAGE);
     watches.spawn(feed.run(watcher(api::<K>(client, scope), config).default_backoff()));
     watch

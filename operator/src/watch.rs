@@ -70,6 +70,7 @@ struct Shared<K> {
 /// The end that fills a [`Watch`].
 pub(crate) struct Feed<K: Watched> {
     writer: Writer<K>,
+    trim: Option<fn(&mut K)>,
     watch: Watch<K>,
 }
 
@@ -97,6 +98,7 @@ impl<K: Watched> Watch<K> {
         };
         let feed = Feed {
             writer,
+            trim: None,
             watch: watch.clone(),
         };
         (watch, feed)
@@ -162,6 +164,12 @@ impl<K: Watched> Watch<K> {
 }
 
 impl<K: Watched> Feed<K> {
+    /// Takes away from each object what nobody reads.
+    pub(crate) fn trimmed(mut self, trim: fn(&mut K)) -> Self {
+        self.trim = Some(trim);
+        self
+    }
+
     /// Takes up events until there are no more.
     pub(crate) async fn run(
         mut self,
@@ -185,6 +193,9 @@ impl<K: Watched> Feed<K> {
         {
             // What nobody reads takes half of the memory.
             object.managed_fields_mut().clear();
+            if let Some(trim) = self.trim {
+                trim(object);
+            }
         }
         let watch = self.watch.clone();
         let known =

@@ -83,6 +83,13 @@ pub(super) fn look(
             };
             let answer = give(&name, &wanted, &addresses, &context).await;
             let answer = answer.map_err(|error| error.to_string());
+            if let Err(error) = &answer {
+                tracing::warn!(
+                    broker = name,
+                    namespace = key.0,
+                    "the broker does not take its settings: {error}"
+                );
+            }
             let is_new = {
                 let mut brokers = context.live.lock();
                 let known = brokers.get_mut(&uid).filter(|broker| broker.of == of);

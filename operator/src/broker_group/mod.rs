@@ -436,33 +436,27 @@ fn synced(
     const TYPE: &str = "ConfigSynced";
     let generation = object.metadata.generation;
     let known = status.conditions.of(TYPE);
-    let was_told = known.is_some_and(|known| known.observed_generation == generation);
+    let is_synced = known
+        .is_some_and(|known| known.observed_generation == generation && known.reason == "Synced");
     let (holds, reason, message) = match (rolled, given) {
-        (Rolled::Idle, Some(Ok(()))) => (true, "Synced", String::new()),
-        (Rolled::Idle, Some(Err(error))) => (
+        (Rolled::Idle, Some(Ok(()))) => (true, "Synced", ""),
+        // It is asked again from time to time, and may be away for a moment.
+        (Rolled::Idle, _) if is_synced => return None,
+        // Without the reason, which changes: the log has it.
+        (Rolled::Idle, _) => (
             false,
-            "BrokerUnreachable",
-            format!("the broker was not given settings that it takes while it runs: {error}"),
+            "NotGivenYet",
+            "the running broker has not taken its settings yet; the operator's log says why",
         ),
-        (Rolled::Idle, None) => {
-            let asks = "the broker is given settings that it takes while it runs";
-            return (!was_told).then(|| asks.to_owned());
-        }
         (Rolled::Waits(_) | Rolled::GoesOn(_), _) => (
             false,
             "RestartPending",
-            "a pod has not been started with the new template yet".to_owned(),
+            "a pod has not been started with the new template yet",
         ),
     };
-    // The same trouble in other words is no news.
-    let message = match known {
-        Some(known) if was_told && known.reason == reason => known.message.clone(),
-        _ => message,
-    };
-    let pending = (reason == "BrokerUnreachable").then(|| message.clone());
     let conditions = &mut status.conditions;
     conditions.set(TYPE, holds.into(), reason, message, generation, now);
-    pending
+    (reason == "NotGivenYet").then(|| message.to_owned())
 }
 
 fn judge(
@@ -585,27 +579,22 @@ mod tests {
                 known.map(|known| (known.status.clone(), known.message.clone())),
             )
         };
-        assert_eq!(seen(None, 1), (true, None), "it is asked");
-        let synced = Some(("True".to_owned(), String::new()));
-        assert_eq!(seen(Some(Ok(())), 1), (false, synced.clone()));
+        let away = || Some(Err("away".to_owned()));
+        let status_of = |(pending, known): (bool, Option<(String, String)>)| {
+            (pending, known.map(|(status, _)| status).unwrap_or_default())
+        };
+        let (not_yet, synced) = ((true, "False".to_owned()), (false, "True".to_owned()));
+        let first = seen(None, 1);
+        assert_eq!(seen(away(), 1), first, "no answer is no news");
+        assert_eq!(status_of(first), not_yet);
+        assert_eq!(status_of(seen(Some(Ok(())), 1)), synced);
         assert_eq!(
-            seen(None, 1),
-            (false, synced.clone()),
+            status_of(seen(None, 1)),
+            synced,
             "asked again, without a word"
         );
-        assert!(seen(None, 2).0, "a change is told");
-        let (pending, away) = seen(Some(Err("away".to_owned())), 2);
-        assert!(
-            pending
-                && away
-                    .as_ref()
-                    .is_some_and(|(status, text)| status == "False" && text.contains("away"))
-        );
-        assert_eq!(
-            seen(Some(Err("still away".to_owned())), 2),
-            (true, away),
-            "no news"
-        );
-        assert_eq!(seen(Some(Ok(())), 2), (false, synced));
+        assert_eq!(status_of(seen(away(), 1)), synced, "away for a moment");
+        assert_eq!(status_of(seen(None, 2)), not_yet, "a change is told");
+        assert_eq!(status_of(seen(Some(Ok(())), 2)), synced);
     }
 }
