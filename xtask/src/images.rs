@@ -40,6 +40,12 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     if !status.success() {
         return Err("the programs cannot be built".to_owned());
     }
+    pack()
+}
+
+/// The archive of programs that are built already; returns where it is. Cargo asked for other packages would build them anew.
+pub(crate) fn pack() -> Result<PathBuf, String> {
+    let root = root();
     let release = target_dir(&root).join("release");
     let archive = target_dir(&root).join("images/rmq.tar");
     let digest = write(&release, &PROGRAMS, &archive)?;

@@ -30,7 +30,11 @@ enum Task {
     /// Check the rules that the compiler does not hold.
     Tidy,
     /// Write the container image as an OCI archive.
-    Images,
+    Images {
+        /// Take the release programs as they are.
+        #[arg(long)]
+        no_build: bool,
+    },
     /// A real Kubernetes on this machine.
     #[command(subcommand)]
     Cluster(cluster::Cluster),
@@ -39,7 +43,11 @@ enum Task {
 fn main() -> ExitCode {
     match Args::parse().task {
         Task::Test(options) => test::run(&options),
-        Task::Images => match images::build() {
+        Task::Images { no_build } => match if no_build {
+            images::pack()
+        } else {
+            images::build()
+        } {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error}");

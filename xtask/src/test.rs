@@ -110,7 +110,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             fetch.finish();
         }
         let binaries = target_dir(&root).join("release");
-        let image = match crate::images::build() {
+        let image = match crate::images::pack() {
             Ok(image) => image,
             Err(error) => {
                 println!("image: {error}");
