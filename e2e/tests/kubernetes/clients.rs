@@ -8,7 +8,7 @@ use rmq_client::{Client, Message};
 use rmq_e2e::foreign;
 
 use crate::images;
-use crate::world::{IMAGE, World, demand, group, outside};
+use crate::world::{IMAGE, World, demand, group, outside, until};
 
 /// Scenarios of the Java program that send and receive.
 const JAVA: [&str; 2] = ["send_sync", "push_concurrent"];
@@ -177,19 +177,22 @@ spec:
 
 /// Our own client, from outside.
 fn our_own(world: &World, name_servers: &str) -> Result<(), String> {
-    let sent = world.runtime.block_on(async {
-        let client = Client::connect(name_servers).await?;
-        client
-            .wait_for_route("orders", Duration::from_secs(30))
-            .await?;
-        let sent = client
-            .producer()
-            .send(Message::new("orders", "from outside"))
-            .await;
-        client.shutdown().await;
-        sent
-    });
-    sent.map(drop).map_err(|error| error.to_string())
+    // A node takes a moment to forward a port that it did not have.
+    until(Duration::from_secs(30), || {
+        let sent = world.runtime.block_on(async {
+            let client = Client::connect(name_servers).await?;
+            client
+                .wait_for_route("orders", Duration::from_secs(30))
+                .await?;
+            let sent = client
+                .producer()
+                .send(Message::new("orders", "from outside"))
+                .await;
+            client.shutdown().await;
+            sent
+        });
+        sent.map(drop).map_err(|error| error.to_string())
+    })
 }
 
 /// Nothing of the lab gives addresses to load balancers; this does what a cloud's controller does.

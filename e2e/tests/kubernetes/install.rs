@@ -164,7 +164,15 @@ pub(crate) fn rules_of_the_schema(world: &World) -> Result<(), String> {
     let values = values.display().to_string();
     let cluster = chart("rmq-cluster");
     let full = world.lab.helm(&[
-        "template", "main", &cluster, "-n", "rules", "--values", &values,
+        "template",
+        "main",
+        &cluster,
+        "-n",
+        "rules",
+        "--values",
+        &values,
+        "--kube-version",
+        "v1.34.10",
     ])?;
     let create = ["create", "--dry-run=server", "-f", "-"];
     world.lab.kubectl_with(&create, &full)?;

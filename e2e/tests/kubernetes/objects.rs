@@ -14,7 +14,6 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         with("range", "segmentBytes: 67108864", "segmentBytes: 7"),
         with("class", "{size: 1Gi,", "{size: 1Gi, storageClassName: nowhere,"),
         with("large", "cpu: 50m", "cpu: \"500\""),
-        with("memory", "memory: 64Mi}", "memory: 10Mi}, limits: {memory: 10Mi}"),
         with("many", "spec:\n", "spec:\n  replicas: 3\n"),
         with("lost", "nameServerRef: {name: main}", "nameServerRef: {name: other}"),
         group("bad", "fine", ""),
@@ -27,7 +26,6 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         ("range", "segment size 7"),
         ("class", "nowhere"),
         ("large", "has no node"),
-        ("memory", "raise spec.resources.limits.memory"),
         ("many", "ReplicationNotSupported"),
         ("lost", "there is no NameServer other"),
     ] {
@@ -46,7 +44,6 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
             group("bad", "keys", ""),
             group("bad", "range", ""),
             group("bad", "large", ""),
-            group("bad", "memory", ""),
             group("bad", "many", ""),
         ]
         .concat(),
@@ -68,7 +65,6 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
             "brokergroup/keys",
             "brokergroup/range",
             "brokergroup/large",
-            "brokergroup/memory",
             "brokergroup/image",
         ],
     )?;

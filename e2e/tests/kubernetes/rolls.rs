@@ -105,7 +105,7 @@ pub(crate) fn operators_killed(world: &World) -> Result<(), String> {
     let load = Load::start(world, NAMESPACE)?;
     let wanted = world.get(SYSTEM, "deployment/rmq-operator", ".spec.replicas")?;
     demand(wanted == "2", format!("two operators, not {wanted}"))?;
-    let first = leader(world)?;
+    let first = until(Duration::from_secs(30), || leader(world))?;
     roll(world, |group| {
         world.kubectl(
             NAMESPACE,
