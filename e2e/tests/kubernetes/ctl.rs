@@ -8,34 +8,18 @@ use std::time::Duration;
 use rmq_e2e::foreign;
 use rmq_e2e::process::binary;
 
-use crate::world::{World, demand, group, until};
+use crate::world::{World, cluster, demand, until};
 
 const NAMESPACE: &str = "ctl";
 
 /// Two name servers and two brokers with the names of their pods: nobody outside can dial them.
 fn inner_cluster(namespace: &str) -> String {
-    let mut all = format!(
-        "apiVersion: rmq.rs/v1alpha1
-kind: NameServer
-metadata: {{name: main, namespace: {namespace}}}
-spec: {{}}
----
-apiVersion: rmq.rs/v1alpha1
-kind: Topic
-metadata: {{name: orders, namespace: {namespace}}}
-spec: {{nameServerRef: {{name: main}}, queues: 4}}
----
-apiVersion: rmq.rs/v1alpha1
-kind: SubscriptionGroup
-metadata: {{name: billing, namespace: {namespace}}}
-spec: {{nameServerRef: {{name: main}}}}
-"
-    );
-    for name in ["a", "b"] {
-        let external = "  listeners: {external: {type: NodePort}}\n";
-        all.push_str(&group(namespace, name, "").replace(external, ""));
-    }
-    all
+    cluster(namespace)
+        .replace(
+            "spec:\n  externalListener: {type: NodePort}\n",
+            "spec: {}\n",
+        )
+        .replace("  listeners: {external: {type: NodePort}}\n", "")
 }
 
 /// `rmq-ctl`, as somebody with this kubeconfig and nothing else runs it.
