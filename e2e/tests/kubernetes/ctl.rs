@@ -159,10 +159,9 @@ fn goes_on(outside: &Outside<'_>) -> Result<(), String> {
     };
     arrives("before")?;
     for pod in ["a-broker-0", "b-broker-0"] {
-        outside.world.kubectl(NAMESPACE, &["delete", "pod", pod])?;
         outside
             .world
-            .wait_ready(NAMESPACE, &[&format!("pod/{pod}")])?;
+            .replaced(NAMESPACE, pod, &["delete", "pod", pod])?;
     }
     arrives("after")
 }

@@ -11,14 +11,13 @@ const NAMESPACE: &str = "nodes";
 pub(crate) fn pods_lost(world: &World) -> Result<(), String> {
     start_synchronous(world)?;
     let load = Load::start(world, NAMESPACE)?;
-    world.kubectl(NAMESPACE, &["delete", "pod", "a-broker-0", "--wait=false"])?;
+    let delete = ["delete", "pod", "a-broker-0", "--wait=false"];
+    world.replaced(NAMESPACE, "a-broker-0", &delete)?;
     world.wait_settled(NAMESPACE, "brokergroup/a")?;
     load.goes_on(50)?;
     // No time to say anything to anybody.
-    world.kubectl(
-        NAMESPACE,
-        &["delete", "pod", "b-broker-0", "--grace-period=0", "--force"],
-    )?;
+    let delete = ["delete", "pod", "b-broker-0", "--grace-period=0", "--force"];
+    world.replaced(NAMESPACE, "b-broker-0", &delete)?;
     world.wait_settled(NAMESPACE, "brokergroup/b")?;
     load.goes_on(50)?;
     kill_container(world, "b-broker-0")?;

@@ -128,17 +128,21 @@ pub(crate) fn operators_killed(world: &World) -> Result<(), String> {
             demand(!steps.is_empty(), "no broker is being restarted")
         })?;
         kill_operators(world, &[&first])?;
-        let second = until(Duration::from_secs(60), || {
+        // It may lead before the kubelet has reported that it runs.
+        until(Duration::from_secs(60), || {
             let now = leader(world)?;
-            demand(now != first, format!("{first} is dead and leads")).map(|()| now)
+            demand(now != first, format!("{first} is dead and leads"))?;
+            demand(
+                operators(world)?.contains(&now),
+                format!("{now} leads and does not run"),
+            )
         })?;
-        demand(
-            operators(world)?.contains(&second),
-            format!("{second} leads and does not run"),
-        )?;
         for pause in [2, 5] {
             std::thread::sleep(Duration::from_secs(pause));
-            let all = operators(world)?;
+            let all = until(Duration::from_secs(60), || {
+                let all = operators(world)?;
+                demand(!all.is_empty(), "no operator runs").map(|()| all)
+            })?;
             kill_operators(world, &all.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
         Ok(())

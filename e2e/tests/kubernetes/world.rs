@@ -152,6 +152,26 @@ impl World {
         })
     }
 
+    /// Makes a pod go by this command, and waits until another one of its name serves: the object of its group shows neither at once.
+    pub(crate) fn replaced(
+        &self,
+        namespace: &str,
+        pod: &str,
+        command: &[&str],
+    ) -> Result<(), String> {
+        let object = format!("pod/{pod}");
+        let before = self.get(namespace, &object, ".metadata.uid")?;
+        self.kubectl(namespace, command)?;
+        let path = ".metadata.uid},{.status.conditions[?(@.type==\"Ready\")].status";
+        self.wait_for(
+            namespace,
+            &object,
+            path,
+            |now| matches!(now.split_once(','), Some((uid, "True")) if uid != before),
+        )
+        .map(drop)
+    }
+
     /// What a person would look at first.
     pub(crate) fn state(&self) -> String {
         let look = |args: &[&str]| self.lab.kubectl(args).unwrap_or_else(|error| error);
