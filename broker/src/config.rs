@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use rmq_protocol::names;
@@ -10,6 +11,9 @@ use serde_json::{Map, Value};
 
 /// Environment variables with this prefix override the file: `RMQ_BROKER_FLUSH=sync`, `RMQ_BROKER_DATA_DIR=/data`.
 pub const ENVIRONMENT_PREFIX: &str = "RMQ_BROKER_";
+
+/// Bytes that the largest body of a message may be set to.
+pub(crate) const MESSAGE_BYTES: RangeInclusive<usize> = 1..=16 << 20;
 
 /// When a message is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,7 +264,7 @@ impl BrokerConfig {
             "retentionHours: at least 1".to_owned(),
         );
         demand(
-            (1..=16 << 20).contains(&self.max_message_bytes),
+            MESSAGE_BYTES.contains(&self.max_message_bytes),
             format!(
                 "maxMessageBytes: {} is not between 1 and 16777216",
                 self.max_message_bytes

@@ -307,7 +307,7 @@ fn deliver(
         return Ok(None);
     };
     let kept = copy::with(text, &[]);
-    let appended = broker.store.append(&NewMessage {
+    let appended = broker.store.append_again(&NewMessage {
         queue,
         topic: topic.name(),
         flag: view.flag(),

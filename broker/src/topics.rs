@@ -13,6 +13,9 @@ use tokio::sync::watch;
 
 use crate::limits;
 
+/// What the topic allows after whose settings unknown ones are made.
+const INHERITED: i32 = perm::READ | perm::WRITE | perm::INHERIT;
+
 /// A topic and its queues.
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -136,7 +139,7 @@ impl Topics {
             perm,
             ..TopicConfig::new(name, queues)
         };
-        let mut system = vec![
+        let system = vec![
             topic(
                 names::SCHEDULE_TOPIC,
                 delay_levels,
@@ -149,14 +152,23 @@ impl Topics {
             topic(cluster, 16, perm::READ | perm::WRITE | perm::INHERIT),
             topic(broker, 1, perm::READ | perm::WRITE | perm::INHERIT),
         ];
-        if auto_create {
-            system.push(topic(
-                AUTO_CREATE_TOPIC,
-                8,
-                perm::READ | perm::WRITE | perm::INHERIT,
-            ));
+        let template = auto_create.then(|| auto_create_template(INHERITED));
+        system.into_iter().chain(template).collect()
+    }
+
+    /// Whether a message for an unknown topic makes it.
+    pub(crate) fn auto_creates(&self) -> bool {
+        self.get(AUTO_CREATE_TOPIC)
+            .is_some_and(|template| perm::is_inherited(template.config.perm))
+    }
+
+    /// Begins or ends that. Clients hear of it by the route of the template: a name server keeps a topic that is not registered any more,
+    /// so it stays, and nobody sends by it.
+    pub(crate) fn set_auto_create(&self, wanted: bool, now_ms: i64) {
+        if wanted != self.auto_creates() {
+            let perm = if wanted { INHERITED } else { 0 };
+            self.publish(auto_create_template(perm), now_ms);
         }
-        system
     }
 
     /// The topic, without allocating.
@@ -321,6 +333,14 @@ impl Topics {
             version.timestamp = now_ms;
         }
         self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// The topic after whose settings unknown ones are made.
+fn auto_create_template(perm: i32) -> TopicConfig {
+    TopicConfig {
+        perm,
+        ..TopicConfig::new(AUTO_CREATE_TOPIC, 8)
     }
 }
 

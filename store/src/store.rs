@@ -181,7 +181,15 @@ impl Store {
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
-        self.0.log.append(message)
+        self.0.log.append(message, self.body_bytes_max())
+    }
+
+    /// [`Store::append`] for a body that was taken before and moves to another queue: the limit may have become lower since.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; never [`AppendError::BodyTooLarge`].
+    pub fn append_again(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
+        self.0.log.append(message, usize::MAX)
     }
 
     /// Appends messages with consecutive offsets and positions, or none of them.
@@ -430,6 +438,17 @@ impl Store {
             .store(retention_ms.max(1), Ordering::Relaxed);
     }
 
+    /// Largest body of a message that is taken, bytes.
+    #[must_use]
+    pub fn body_bytes_max(&self) -> usize {
+        self.0.log.body_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Takes larger or only smaller bodies from the next append on; [`StoreConfig::body_bytes_max`] is what it begins with.
+    pub fn set_body_bytes_max(&self, bytes: usize) {
+        self.0.log.body_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
     /// Removes what has expired at `now_ms`. Blocks; call it where that is fine.
     ///
     /// # Errors
@@ -533,7 +552,7 @@ impl SettingsWriter {
 impl SettingsLog for SettingsWriter {
     fn append_settings(&self, body: &[u8]) -> Result<u64, AppendError> {
         let now = (self.log.config.now_ms)();
-        let appended = self.log.append(&NewMessage {
+        let message = NewMessage {
             queue: &self.queue,
             topic: SETTINGS_TOPIC,
             flag: 0,
@@ -547,7 +566,8 @@ impl SettingsLog for SettingsWriter {
             tag_hash: 0,
             keys: "",
             unique_key: "",
-        })?;
+        };
+        let appended = self.log.append(&message, usize::MAX)?;
         Ok(appended.end.0)
     }
 

@@ -167,7 +167,7 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         kept.clone_from(&delayed.properties);
         (topic_name, queue) = (SCHEDULE_TOPIC, &delayed.queue);
     }
-    let appended = broker.store.append(&NewMessage {
+    let appended = broker.store.append_again(&NewMessage {
         queue,
         topic: topic_name,
         flag: view.flag(),

@@ -11,7 +11,7 @@ use rmq_protocol::requests::{
     QueryMessage, UpdateConsumerOffset, ViewMessageById,
 };
 
-use crate::support::{Client, Rig, pull, remark};
+use crate::support::{Client, Rig, message, pull, remark};
 
 async fn topic(client: &Client, name: &str) -> Result<TopicConfig, i32> {
     let answer = client
@@ -297,6 +297,9 @@ async fn the_status_has_what_tools_read_and_settings_change_only_where_that_is_s
     for wrong in [
         &b"fileReservedTime=0\n"[..],
         b"autoCreateSubscriptionGroup=perhaps\n",
+        b"autoCreateTopicEnable=yes\n",
+        b"maxMessageSize=0\n",
+        b"maxMessageSize=16777217\n",
     ] {
         let refused = client
             .call(RequestCode::UpdateBrokerConfig, &(), wrong)
@@ -340,6 +343,53 @@ async fn the_status_has_what_tools_read_and_settings_change_only_where_that_is_s
         client.pull(&pull("t", 0, 0)).await.code,
         ResponseCode::PullNotFound.as_i32()
     );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn the_size_of_messages_and_whether_topics_are_made_change_while_the_broker_runs() {
+    let rig = Rig::start().await;
+    let client = rig.client();
+    let set = async |change: &[u8]| {
+        let answer = client
+            .call(RequestCode::UpdateBrokerConfig, &(), change)
+            .await;
+        assert_eq!(answer.code(), 0, "{}", remark(&answer));
+        let answer = client.call(RequestCode::GetBrokerConfig, &(), &[]).await;
+        let pairs = parse_properties(answer.body()).expect("properties");
+        for (name, value) in parse_properties(change).expect("properties") {
+            assert!(pairs.contains(&(name.clone(), value)), "{name}: {pairs:?}");
+        }
+    };
+    let sent = async |topic: &str, bytes: usize| {
+        let (message, body) = (message(topic, 0, ""), vec![b'x'; bytes]);
+        let sent = client.send(&message, &body).await;
+        sent.map_err(|refused| refused.code)
+    };
+    let (illegal, unknown) = (
+        ResponseCode::MessageIllegal.as_i32(),
+        ResponseCode::TopicNotExist.as_i32(),
+    );
+    client.create_topic("t", 1, 6).await;
+    set(b"maxMessageSize=100").await;
+    assert!(sent("t", 100).await.is_ok());
+    assert_eq!(sent("t", 101).await, Err(illegal));
+    set(b"maxMessageSize=16777216").await;
+    assert!(
+        sent("t", 5 << 20).await.is_ok(),
+        "above the limit it began with"
+    );
+
+    assert!(sent("made", 1).await.is_ok());
+    let before = topic(&client, "TBW102").await.expect("the template");
+    set(b"autoCreateTopicEnable=false").await;
+    assert_eq!(sent("unknown", 1).await, Err(unknown));
+    let forbidden = topic(&client, "TBW102").await.expect("the template");
+    assert_eq!(forbidden.perm, 0, "no client picks a queue of it");
+    assert!(sent("made", 1).await.is_ok());
+    set(b"autoCreateTopicEnable=true").await;
+    assert_eq!(topic(&client, "TBW102").await, Ok(before));
+    assert!(sent("unknown", 1).await.is_ok());
     rig.stop().await;
 }
 

@@ -16,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rmq_protocol::message::{BLANK_MAGIC, LogPosition, QueueOffset};
@@ -92,6 +92,8 @@ pub(crate) struct CommitLog {
     pub(crate) config: StoreConfig,
     /// Milliseconds that messages are kept; it can change.
     pub(crate) retention_ms: AtomicI64,
+    /// Largest body that is taken; it can change.
+    pub(crate) body_bytes_max: AtomicUsize,
     pub(crate) files: Arc<Files>,
     pub(crate) dispatcher: Dispatcher,
     append: Mutex<Appender>,
@@ -167,6 +169,7 @@ impl CommitLog {
         };
         Self {
             retention_ms: AtomicI64::new(config.retention_ms),
+            body_bytes_max: AtomicUsize::new(config.body_bytes_max),
             config,
             files,
             dispatcher,
@@ -176,8 +179,12 @@ impl CommitLog {
         }
     }
 
-    pub(crate) fn append(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
-        let mut prepared = Prepared::new(message, &self.config)?;
+    pub(crate) fn append(
+        &self,
+        message: &NewMessage<'_>,
+        body_bytes_max: usize,
+    ) -> Result<Appended, AppendError> {
+        let mut prepared = Prepared::new(message, &self.config, body_bytes_max)?;
         let now = (self.config.now_ms)();
         let appended = {
             let mut appender = self.append.lock();
@@ -193,9 +200,10 @@ impl CommitLog {
         &self,
         messages: &[NewMessage<'_>],
     ) -> Result<SmallVec<[Appended; 8]>, AppendError> {
+        let body_bytes_max = self.body_bytes_max.load(Ordering::Relaxed);
         let mut prepared: Vec<Prepared<'_>> = messages
             .iter()
-            .map(|message| Prepared::new(message, &self.config))
+            .map(|message| Prepared::new(message, &self.config, body_bytes_max))
             .collect::<Result<_, _>>()?;
         let total: usize = prepared.iter().map(|record| record.size).sum();
         if total as u64 + FILLER_BYTES > self.config.segment_bytes {

@@ -38,13 +38,14 @@ impl<'a> Prepared<'a> {
     pub(crate) fn new(
         message: &'a NewMessage<'a>,
         config: &StoreConfig,
+        body_bytes_max: usize,
     ) -> Result<Self, AppendError> {
         let (body, topic, properties) =
             (message.body, message.topic.as_bytes(), message.properties);
-        if body.len() > config.body_bytes_max && message.topic != SETTINGS_TOPIC {
+        if body.len() > body_bytes_max && message.topic != SETTINGS_TOPIC {
             return Err(AppendError::BodyTooLarge {
                 bytes: body.len(),
-                max: config.body_bytes_max,
+                max: body_bytes_max,
             });
         }
         let properties_len = properties.len() + RECORD_CRC_BYTES;

@@ -9,12 +9,14 @@ use rmq_protocol::requests::GetBrokerConfigReply;
 use rmq_transport::Exchange;
 
 use crate::broker::Broker;
-use crate::config::Flush;
+use crate::config::{Flush, MESSAGE_BYTES};
 
 /// Keys that may be changed. Nothing else ever is: a setting that names files or commands must not come over the network.
 const CHANGEABLE: &[&str] = &[
     "brokerPermission",
     "fileReservedTime",
+    "maxMessageSize",
+    "autoCreateTopicEnable",
     "autoCreateSubscriptionGroup",
 ];
 /// Milliseconds of what `fileReservedTime` counts in.
@@ -43,7 +45,7 @@ pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         ),
         (
             "autoCreateTopicEnable",
-            config.auto_create_topic.to_string(),
+            broker.topics.auto_creates().to_string(),
         ),
         ("brokerClusterName", config.cluster_name.clone()),
         ("brokerId", config.broker_id.to_string()),
@@ -62,7 +64,7 @@ pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         ),
         ("listenPort", port.to_owned()),
         ("mappedFileSizeCommitLog", config.segment_bytes.to_string()),
-        ("maxMessageSize", config.max_message_bytes.to_string()),
+        ("maxMessageSize", broker.store.body_bytes_max().to_string()),
         ("messageDelayLevel", config.delay_levels.clone()),
         ("namesrvAddr", config.name_servers.clone()),
         ("regionId", config.region.clone()),
@@ -91,7 +93,9 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     // All or nothing.
     let mut permission = None;
     let mut retention_hours = None;
-    let mut auto_create = None;
+    let mut message_bytes = None;
+    let mut auto_create_topic = None;
+    let mut auto_create_group = None;
     for (name, value) in &pairs {
         let wanted = match name.as_str() {
             "brokerPermission" => {
@@ -107,9 +111,22 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                     .is_none()
                     .then_some("a number of hours, at least 1")
             }
+            "maxMessageSize" => {
+                message_bytes = value
+                    .parse()
+                    .ok()
+                    .filter(|bytes| MESSAGE_BYTES.contains(bytes));
+                message_bytes
+                    .is_none()
+                    .then_some("a number of bytes, 1 to 16777216")
+            }
+            "autoCreateTopicEnable" => {
+                auto_create_topic = value.parse().ok();
+                auto_create_topic.is_none().then_some("true or false")
+            }
             "autoCreateSubscriptionGroup" => {
-                auto_create = value.parse().ok();
-                auto_create.is_none().then_some("true or false")
+                auto_create_group = value.parse().ok();
+                auto_create_group.is_none().then_some("true or false")
             }
             _ => {
                 return exchange.fail(
@@ -134,7 +151,15 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         tracing::info!(hours, %from, "messages are kept this long until the broker's next start");
         broker.store.set_retention_ms(i64::from(hours) * HOUR_MS);
     }
-    if let Some(auto_create) = auto_create {
+    if let Some(bytes) = message_bytes {
+        tracing::info!(bytes, %from, "bodies of messages may be this large until the broker's next start");
+        broker.store.set_body_bytes_max(bytes);
+    }
+    if let Some(auto_create) = auto_create_topic {
+        tracing::info!(auto_create, %from, "whether topics are made by themselves is changed until the broker's next start");
+        broker.topics.set_auto_create(auto_create, broker.now_ms());
+    }
+    if let Some(auto_create) = auto_create_group {
         tracing::info!(auto_create, %from, "whether groups are made by themselves is changed until the broker's next start");
         broker
             .groups
