@@ -17,7 +17,7 @@ pub(crate) fn configuration_and_image(world: &World) -> Result<(), String> {
     let load = Load::start(world, NAMESPACE)?;
     for (patch, reason) in [
         (
-            r#"{"spec":{"config":{"maxMessageBytes":1048576}}}"#.to_owned(),
+            r#"{"spec":{"config":{"extra":{"flushIntervalMs":100}}}}"#.to_owned(),
             "ConfigurationChanged",
         ),
         (
@@ -77,18 +77,22 @@ pub(crate) fn configuration_and_image(world: &World) -> Result<(), String> {
 /// What a broker takes while it runs restarts nothing.
 fn changed_while_it_runs(world: &World) -> Result<(), String> {
     let before = pods_of_brokers(world, NAMESPACE)?;
-    let patch = r#"{"spec":{"config":{"retentionHours":24}}}"#;
+    let patch = r#"{"spec":{"config":{"retentionHours":24,"maxMessageBytes":1048576}}}"#;
     world.patch(NAMESPACE, GROUPS[0], patch)?;
     let addresses = outside(world, NAMESPACE)?;
     until(Duration::from_secs(60), || {
         let config = admin(world, &addresses, async |client| {
             client.admin().broker_config("a").await
         })?;
-        let hours = config.get("fileReservedTime");
-        demand(
-            hours.is_some_and(|hours| hours == "24"),
-            format!("the broker keeps messages for {hours:?} hours"),
-        )
+        let has = |key: &str, value: &str| {
+            let known = config.get(key);
+            demand(
+                known.is_some_and(|known| known == value),
+                format!("{key} of the broker is {known:?}"),
+            )
+        };
+        has("fileReservedTime", "24")?;
+        has("maxMessageSize", "1048576")
     })?;
     world.wait_settled(NAMESPACE, GROUPS[0])?;
     world.wait_condition(NAMESPACE, GROUPS[0], "ConfigSynced", "True", "")?;

@@ -193,10 +193,9 @@ fn configuration(object: &BrokerGroup, namespace: &str) -> BTreeMap<String, Scal
     set("lookUpNameServers", Scalar::Bool(true));
     set("dataDir", text("/data"));
     let typed = &spec.config;
-    // Topics are objects here; one that nobody wrote down would have no owner.
     set(
         "autoCreateTopic",
-        Scalar::Bool(typed.auto_create_topic.unwrap_or(false)),
+        Scalar::Bool(live::auto_creates_topics(typed)),
     );
     if let Some(flush) = typed.flush {
         let flush = match flush {

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
-use rmq_crds::BrokerGroup;
+use rmq_crds::{BrokerGroup, BrokerGroupConfig};
 
 use crate::build::hash;
 use crate::context::Context;
 use crate::error::Error;
 
 /// Keys of the broker's file that are not part of the hash by which a restart is known to be needed.
-pub(super) const KEYS: [&str; 2] = ["retentionHours", "autoCreateSubscriptionGroup"];
+pub(super) const KEYS: [&str; 4] = [
+    "retentionHours",
+    "maxMessageBytes",
+    "autoCreateTopic",
+    "autoCreateSubscriptionGroup",
+];
 /// What a broker was given is looked at again after this long: somebody may have changed it by hand.
 const LOOK_AGAIN: Duration = Duration::from_secs(240);
 /// Between two tries.
@@ -35,15 +40,24 @@ pub(crate) struct Broker {
     answer: Option<Result<(), String>>,
 }
 
-/// The settings as the broker calls them, with its own defaults where the object says nothing.
-fn wanted(object: &BrokerGroup) -> [(&'static str, String); 2] {
+/// The settings as the broker calls them. Where the object says nothing: as its file says, or else its own defaults.
+fn wanted(object: &BrokerGroup) -> [(&'static str, String); 4] {
     let config = &object.spec.config;
     let hours = config.retention_hours.unwrap_or(72);
-    let create = config.auto_create_subscription_group.unwrap_or(true);
+    let bytes = config.max_message_bytes.unwrap_or(4 << 20);
+    let create_topic = auto_creates_topics(config);
+    let create_group = config.auto_create_subscription_group.unwrap_or(true);
     [
         ("fileReservedTime", hours.to_string()),
-        ("autoCreateSubscriptionGroup", create.to_string()),
+        ("maxMessageSize", bytes.to_string()),
+        ("autoCreateTopicEnable", create_topic.to_string()),
+        ("autoCreateSubscriptionGroup", create_group.to_string()),
     ]
+}
+
+/// Unlike a broker by itself, not unless the object says so: topics are objects here, and one that nobody wrote down would have no owner.
+pub(super) fn auto_creates_topics(config: &BrokerGroupConfig) -> bool {
+    config.auto_create_topic.unwrap_or(false)
 }
 
 /// What the broker in this pod answered; none while it was not heard of. Asks it where that is due, and wakes the group then: nobody waits
@@ -169,6 +183,8 @@ mod tests {
             wanted(&object).map(|(_, value)| value),
             [
                 own.retention_hours.to_string(),
+                own.max_message_bytes.to_string(),
+                false.to_string(),
                 own.auto_create_subscription_group.to_string()
             ]
         );

@@ -561,11 +561,13 @@ mod tests {
         };
         let before = hash_of(&object);
         object.spec.config.retention_hours = Some(5);
+        object.spec.config.max_message_bytes = Some(1_024);
+        object.spec.config.auto_create_topic = Some(true);
         object.spec.config.auto_create_subscription_group = Some(false);
         let live = hash_of(&object);
         assert_eq!(before.0, live.0, "no restart");
         assert_ne!(before.1, live.1, "the next start has it");
-        object.spec.config.max_message_bytes = Some(1_024);
+        object.spec.config.flush = Some(rmq_crds::Flush::Sync);
         assert_ne!(hash_of(&object).0, live.0);
 
         let now = || Time(Timestamp::UNIX_EPOCH);
