@@ -42,15 +42,17 @@ fn main() {
             let Ok(Split::Frame { frame, .. }) = split(black_box(&frame), &limits) else {
                 return;
             };
-            black_box(Header::decode(frame.encoding, frame.header, &limits).is_ok());
+            let mut header = Header::empty(frame.encoding);
+            black_box(header.fill(frame.header, &limits).is_ok());
         });
         best(&format!("{encoding:?}: and its fields, properties"), || {
             let Ok(Split::Frame { frame, .. }) = split(black_box(&frame), &limits) else {
                 return;
             };
-            let Ok(header) = Header::decode(frame.encoding, frame.header, &limits) else {
+            let mut header = Header::empty(frame.encoding);
+            if header.fill(frame.header, &limits).is_err() {
                 return;
-            };
+            }
             let Ok(send) = SendMessage::decode(RequestCode::SendMessageV2, &header.fields) else {
                 return;
             };

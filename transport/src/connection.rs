@@ -364,7 +364,9 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
     /// Whether it was a request.
     fn handle_frame(&mut self, frame: &RawFrame<'_>) -> Result<bool, CloseReason> {
-        let header = Header::decode(frame.encoding, frame.header, &self.limits.frame)
+        let mut header = Header::empty(frame.encoding);
+        header
+            .fill(frame.header, &self.limits.frame)
             .map_err(|error| CloseReason::BadFrame(error.to_string()))?;
         self.seen_frame = true;
         if header.is_response() {

@@ -1,6 +1,8 @@
 //! The header's fields (`extFields`): name and text, in the order of the frame, without a map.
 //! Sixteen fit without an allocation; the largest ordinary request has fourteen.
 
+use arrayvec::ArrayVec;
+
 use super::Text;
 
 const INLINE: usize = 16;
@@ -12,17 +14,10 @@ struct Entry<'a> {
     escaped: bool,
 }
 
-const EMPTY: Entry<'static> = Entry {
-    key: "",
-    value: "",
-    escaped: false,
-};
-
 /// Fields of one header. When a name occurs twice the later one counts.
 #[derive(Clone)]
 pub struct Fields<'a> {
-    len: usize,
-    inline: [Entry<'a>; INLINE],
+    inline: ArrayVec<Entry<'a>, INLINE>,
     spill: Vec<Entry<'a>>,
     /// Fields of headers that only the general JSON reader understands.
     owned: Vec<(String, String)>,
@@ -33,8 +28,7 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            len: 0,
-            inline: [EMPTY; INLINE],
+            inline: ArrayVec::new_const(),
             spill: Vec::new(),
             owned: Vec::new(),
         }
@@ -57,12 +51,8 @@ impl<'a> Fields<'a> {
             value,
             escaped,
         };
-        match self.inline.get_mut(self.len) {
-            Some(slot) => {
-                *slot = entry;
-                self.len += 1;
-            }
-            None => self.spill.push(entry),
+        if let Err(full) = self.inline.try_push(entry) {
+            self.spill.push(full.element());
         }
     }
 
@@ -73,7 +63,7 @@ impl<'a> Fields<'a> {
     /// Number of fields, repeated names counted each time.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len + self.spill.len() + self.owned.len()
+        self.inline.len() + self.spill.len() + self.owned.len()
     }
 
     /// Whether there is no field.
@@ -85,7 +75,7 @@ impl<'a> Fields<'a> {
     /// Name and text of each field, in the order of the frame.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&str, Text<'_>)> {
-        self.inline[..self.len]
+        self.inline
             .iter()
             .chain(&self.spill)
             .map(|entry| (entry.key, entry.text()))
@@ -96,22 +86,38 @@ impl<'a> Fields<'a> {
             )
     }
 
-    /// Calls `each` with name and text of each field; quicker than [`Fields::iter`] on the message path.
+    /// Calls `each` with name and text of each field, and whether the text is still escaped; quicker than [`Fields::iter`] on the
+    /// message path: the parts come one by one, as to load at once what was just stored in pieces stalls.
     #[inline]
-    pub fn for_each<'s, E>(
+    pub(crate) fn for_each<'s, E>(
         &'s self,
-        mut each: impl FnMut(&'s str, Text<'s>) -> Result<(), E>,
+        mut each: impl FnMut(&'s str, &'s str, bool) -> Result<(), E>,
     ) -> Result<(), E> {
-        for entry in &self.inline[..self.len] {
-            each(entry.key, entry.text())?;
-        }
-        for entry in &self.spill {
-            each(entry.key, entry.text())?;
-        }
-        for (key, value) in &self.owned {
-            each(key, Text::Plain(value))?;
+        for at in 0..self.len() {
+            let entry = match self.inline.get(at) {
+                Some(entry) => entry,
+                None => &self.beyond(at),
+            };
+            each(entry.key, entry.value, entry.escaped)?;
         }
         Ok(())
+    }
+
+    /// A field that is not among the first; `at` is below the number of fields.
+    #[cold]
+    fn beyond(&self, at: usize) -> Entry<'_> {
+        let at = at - self.inline.len();
+        match self.spill.get(at) {
+            Some(entry) => *entry,
+            None => {
+                let (key, value) = &self.owned[at - self.spill.len()];
+                Entry {
+                    key,
+                    value,
+                    escaped: false,
+                }
+            }
+        }
     }
 
     /// The text of the last field with this name.
@@ -124,7 +130,7 @@ impl<'a> Fields<'a> {
             .spill
             .iter()
             .rev()
-            .chain(self.inline[..self.len].iter().rev())
+            .chain(self.inline.iter().rev())
             .find(|entry| entry.key == name);
         found.map(Entry::text)
     }
@@ -133,11 +139,7 @@ impl<'a> Fields<'a> {
 impl<'a> Entry<'a> {
     #[inline]
     fn text(&self) -> Text<'a> {
-        if self.escaped {
-            Text::Escaped(self.value)
-        } else {
-            Text::Plain(self.value)
-        }
+        Text::of(self.value, self.escaped)
     }
 }
 

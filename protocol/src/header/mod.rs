@@ -55,19 +55,28 @@ impl<'a> Header<'a> {
         bytes: &'a [u8],
         limits: &FrameLimits,
     ) -> Result<Self, HeaderError> {
+        let mut header = Self::empty(encoding);
+        header.fill(bytes, limits)?;
+        Ok(header)
+    }
+
+    /// [`Header::decode`] into an empty header where it lies, for the message path: it is large, and to move it costs as much as to
+    /// read it.
+    ///
+    /// # Errors
+    /// Those of [`Header::decode`]; what the header holds then is of no use.
+    #[inline]
+    pub fn fill(&mut self, bytes: &'a [u8], limits: &FrameLimits) -> Result<(), HeaderError> {
         if bytes.len() > limits.header_bytes_max {
             return Err(HeaderError::TooLong {
                 bytes: bytes.len(),
                 max: limits.header_bytes_max,
             });
         }
-        // Filled in place: it is large, and moving it costs more than reading it.
-        let mut header = Self::empty(encoding);
-        match encoding {
-            HeaderEncoding::Json => json::decode(bytes, limits, &mut header)?,
-            HeaderEncoding::Binary => binary::decode(bytes, limits, &mut header)?,
+        match self.encoding {
+            HeaderEncoding::Json => json::decode(bytes, limits, self),
+            HeaderEncoding::Binary => binary::decode(bytes, limits, self),
         }
-        Ok(header)
     }
 
     /// Whether this answers a request.
@@ -82,8 +91,10 @@ impl<'a> Header<'a> {
         self.flag & FLAG_ONE_WAY != 0
     }
 
+    /// A header without anything, to [`Header::fill`].
+    #[must_use]
     #[inline]
-    fn empty(encoding: HeaderEncoding) -> Self {
+    pub fn empty(encoding: HeaderEncoding) -> Self {
         Self {
             encoding,
             code: 0,

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use wide::u8x16;
+
 /// A string that may still carry JSON escapes.
 #[derive(Clone)]
 pub enum Text<'a> {
@@ -16,6 +18,15 @@ pub enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    #[inline(always)]
+    pub(crate) fn of(inside: &'a str, escaped: bool) -> Self {
+        if escaped {
+            Self::Escaped(inside)
+        } else {
+            Self::Plain(inside)
+        }
+    }
+
     /// The resolved string. Allocates only when there are escapes.
     #[must_use]
     pub fn to_cow(&self) -> Cow<'_, str> {
@@ -265,17 +276,19 @@ fn unescape_into(text: &str, out: &mut String) {
     }
 }
 
-/// Bytes up to the next backslash. Property strings are escaped every few bytes, so the first ones are looked at singly.
+/// Bytes up to the next backslash.
+#[inline]
 fn run_length(bytes: &[u8]) -> usize {
-    for (index, byte) in bytes.iter().take(16).enumerate() {
-        if *byte == b'\\' {
-            return index;
+    let mut at = 0;
+    while let Some(part) = bytes[at..].first_chunk::<16>() {
+        let found = u8x16::new(*part).simd_eq(u8x16::splat(b'\\')).to_bitmask();
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
         }
+        at += 16;
     }
-    if bytes.len() <= 16 {
-        return bytes.len();
-    }
-    memchr::memchr(b'\\', &bytes[16..]).map_or(bytes.len(), |index| index + 16)
+    let is_ordinary = |byte: &&u8| **byte != b'\\';
+    at + bytes[at..].iter().take_while(is_ordinary).count()
 }
 
 /// Resolves the `\uXXXX` (or the pair of surrogates) at the start of `bytes`; answers how many bytes it took.

@@ -267,7 +267,8 @@ macro_rules! header_fields {
     };
     (@decode $fields:ident $name:ident $($field:ident: $type:ty = $wire:literal $(or $default:expr)?),*) => {{
         $(let mut $field: Option<$type> = None;)*
-        let invalid = $fields.for_each(|key, _text| {
+        let invalid = $fields.for_each(|key, _value, _escaped| {
+            let _text = $crate::header::Text::of(_value, _escaped);
             match key {
                 $($wire => match <$type as $crate::requests::field::FieldValue<'_>>::read(_text) {
                     Some(value) => $field = Some(value),

@@ -117,7 +117,8 @@ impl<'a> SendMessage<'a> {
         let mut send = Self::new("", "");
         // One bit for each field that was seen.
         let mut seen = 0u32;
-        let invalid = fields.for_each(|key, text| {
+        let invalid = fields.for_each(|key, value, escaped| {
+            let text = Text::of(value, escaped);
             let Some(index) = index(key) else {
                 return Ok(());
             };

@@ -4,6 +4,7 @@
 
 mod general;
 mod scan;
+mod special;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -13,19 +14,6 @@ use crate::limits::FrameLimits;
 
 use scan::Stop;
 pub(super) use write::encode;
-
-/// The bytes that end a run of ordinary string characters.
-const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
 
 pub(super) fn decode<'a>(
     bytes: &'a [u8],

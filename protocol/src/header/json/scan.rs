@@ -1,6 +1,6 @@
 //! The scanner: flat headers in one pass, as slices of the frame.
 
-use super::SPECIAL;
+use super::special::{BLOCK, special_bits};
 use crate::header::binary::check_field;
 use crate::header::text::hex4;
 use crate::header::{Header, HeaderError, Language, Text};
@@ -19,33 +19,13 @@ impl From<HeaderError> for Stop {
     }
 }
 
-/// How many bytes at the start of `bytes` are ordinary string characters; eight are looked at together.
-#[inline]
-fn ordinary(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let mut at = 0;
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*eight);
-        // The lowest marked byte is always right; bytes above it may be marked by a borrow.
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let marked =
-            control | zero(word ^ (ONES * b'"' as u64)) | zero(word ^ (ONES * b'\\' as u64));
-        if marked != 0 {
-            return at + (marked.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    at + bytes[at..]
-        .iter()
-        .take_while(|byte| !SPECIAL[usize::from(**byte)])
-        .count()
-}
-
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Which of the [`BLOCK`] bytes from `block_at` on end a run of ordinary string characters, one bit each: they are looked at
+    /// together, once.
+    marks: u64,
+    block_at: usize,
 }
 
 /// A scalar as it lies in the text.
@@ -114,46 +94,142 @@ impl<'a> Scanner<'a> {
         &self.text[span.start as usize..span.end as usize]
     }
 
-    /// A string whose escapes are checked; the scanner stands at its quote.
+    /// The end of a string that starts at `at`, and whether it has escapes; they are checked.
     #[inline(always)]
-    fn string(&mut self) -> Option<Span> {
-        // Most values of a send are one digit.
-        if let [b'"', one, b'"', ..] = self.rest()
-            && one.is_ascii()
-            && !SPECIAL[usize::from(*one)]
-        {
-            let start = self.at as u32 + 1;
-            self.at += 3;
-            return Some(Span {
-                start,
-                end: start + 1,
-                escaped: false,
-            });
+    fn string_end(&mut self, at: usize) -> Option<(usize, bool)> {
+        let end = self.special_from(at);
+        match self.text.as_bytes().get(end) {
+            Some(b'"') => Some((end, false)),
+            Some(b'\\') => self.escaped_end(end).map(|end| (end, true)),
+            _ => None,
         }
-        self.long_string()
     }
 
-    fn long_string(&mut self) -> Option<Span> {
-        self.expect(b'"')?;
+    /// The end of a string that has an escape at `at`.
+    fn escaped_end(&mut self, at: usize) -> Option<usize> {
         let bytes = self.text.as_bytes();
-        let start = self.at;
-        let mut at = start;
-        let mut escaped = false;
+        let mut at = at;
         loop {
-            at += ordinary(&bytes[at..]);
-            match bytes.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    at += escape_length(bytes, at)?;
-                }
+            match bytes.get(at)? {
+                b'"' => return Some(at),
+                b'\\' => at = self.special_from(at + escape_length(bytes, at)?),
                 _ => return None,
             }
         }
-        self.at = at + 1;
+    }
+
+    /// A field as every client writes it, `"name":"value"` without white space; none, and the scanner where it was, when it looks
+    /// otherwise.
+    #[inline(always)]
+    fn plain_field(&mut self) -> Option<(&'a str, &'a str, bool)> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        if bytes.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let key_end = self.special_from(start);
+        let value = key_end + 3;
+        if bytes.get(key_end..value) != Some(b"\":\"") {
+            return None;
+        }
+        let (value_end, escaped) = self.string_end(value)?;
+        self.at = value_end + 1;
+        Some((
+            &self.text[start..key_end],
+            &self.text[value..value_end],
+            escaped,
+        ))
+    }
+
+    /// A name as every client writes it, with its colon and without white space.
+    #[inline(always)]
+    fn plain_key(&mut self) -> Option<&'a str> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        if bytes.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let end = self.special_from(start);
+        if bytes.get(end..end + 2) != Some(b"\":") {
+            return None;
+        }
+        self.at = end + 2;
+        Some(&self.text[start..end])
+    }
+
+    /// A small number as every client writes it, up to the next member; none, and the scanner where it was, when it looks otherwise.
+    #[inline(always)]
+    fn plain_number(&mut self) -> Option<i32> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at;
+        let mut value = 0i32;
+        loop {
+            match *bytes.get(at)? {
+                digit @ b'0'..=b'9' if at < self.at + 9 => {
+                    value = value * 10 + i32::from(digit - b'0');
+                }
+                b',' | b'}' if at > self.at => break,
+                _ => return None,
+            }
+            at += 1;
+        }
+        // A number does not start with zero.
+        if bytes[self.at] == b'0' && at > self.at + 1 {
+            return None;
+        }
+        self.at = at;
+        Some(value)
+    }
+
+    /// The first byte from `at` on that is no ordinary string character, or the end.
+    #[inline(always)]
+    fn special_from(&mut self, at: usize) -> usize {
+        let marks = match at.wrapping_sub(self.block_at) {
+            within @ 0..BLOCK => self.marks >> within,
+            _ => 0,
+        };
+        if marks == 0 {
+            return self.special_beyond(at);
+        }
+        at + marks.trailing_zeros() as usize
+    }
+
+    /// The same where the block in `marks` has no more.
+    fn special_beyond(&mut self, at: usize) -> usize {
+        let mut at = at;
+        while at < self.text.len() {
+            self.mark(at);
+            if self.marks != 0 {
+                return at + self.marks.trailing_zeros() as usize;
+            }
+            at += BLOCK;
+        }
+        self.text.len()
+    }
+
+    /// Looks at the block from `at` on.
+    fn mark(&mut self, at: usize) {
+        let rest = &self.text.as_bytes()[at..];
+        self.block_at = at;
+        self.marks = match rest.first_chunk::<BLOCK>() {
+            Some(block) => special_bits(block),
+            None => {
+                let mut block = [b' '; BLOCK];
+                block[..rest.len()].copy_from_slice(rest);
+                special_bits(&block)
+            }
+        };
+    }
+
+    /// A string whose escapes are checked.
+    fn string(&mut self) -> Option<Span> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let (end, escaped) = self.string_end(start)?;
+        self.at = end + 1;
         Some(Span {
             start: start as u32,
-            end: at as u32,
+            end: end as u32,
             escaped,
         })
     }
@@ -161,6 +237,10 @@ impl<'a> Scanner<'a> {
     /// A name: a string without escapes, and the colon.
     #[inline(always)]
     fn key(&mut self) -> Option<&'a str> {
+        self.plain_key().or_else(|| self.any_key())
+    }
+
+    fn any_key(&mut self) -> Option<&'a str> {
         self.peek()?;
         let span = self.string()?;
         self.expect(b':')?;
@@ -199,6 +279,9 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn int(&mut self) -> Option<i32> {
+        if let Some(number) = self.plain_number() {
+            return Some(number);
+        }
         match self.scalar()? {
             Scalar::Bare(text)
             | Scalar::String {
@@ -206,6 +289,17 @@ impl<'a> Scanner<'a> {
                 escaped: false,
             } => Text::Plain(text).parse(),
             _ => None,
+        }
+    }
+
+    /// A field in any spelling.
+    fn field(&mut self) -> Option<(&'a str, &'a str, bool)> {
+        let key = self.key()?;
+        match self.scalar()? {
+            Scalar::String { inside, escaped } => Some((key, inside, escaped)),
+            Scalar::Bare(text) => Some((key, text, false)),
+            // It takes back an earlier field of the same name; no client sends that.
+            Scalar::Null => None,
         }
     }
 
@@ -219,13 +313,8 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         loop {
-            let key = self.key().ok_or(Stop::Unusual)?;
-            let (value, escaped) = match self.scalar().ok_or(Stop::Unusual)? {
-                Scalar::String { inside, escaped } => (inside, escaped),
-                Scalar::Bare(text) => (text, false),
-                // It takes back an earlier field of the same name; no client sends that.
-                Scalar::Null => return Err(Stop::Unusual),
-            };
+            let plain = self.plain_field();
+            let (key, value, escaped) = plain.or_else(|| self.field()).ok_or(Stop::Unusual)?;
             check_field(key.len(), value.len(), header.fields.len(), limits)?;
             header.fields.push(key, value, escaped);
             if !self.more().ok_or(Stop::Unusual)? {
@@ -271,7 +360,13 @@ pub(super) fn scan<'a>(
     limits: &FrameLimits,
     header: &mut Header<'a>,
 ) -> Result<(), Stop> {
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        marks: 0,
+        block_at: 0,
+    };
+    scanner.mark(0);
     let mut has_code = false;
     let mut has_fields = false;
     scanner.expect(b'{').ok_or(Stop::Unusual)?;

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::SPECIAL;
+use super::special::ordinary;
 use crate::header::{CommandHead, FieldSink, FieldSource};
 
 pub(in crate::header) fn encode(out: &mut BytesMut, head: &CommandHead, fields: &dyn FieldSource) {
@@ -86,15 +86,15 @@ fn put_string(out: &mut BytesMut, text: &str) {
 #[inline]
 fn put_escaped(out: &mut BytesMut, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = text.as_bytes();
-    out.reserve(bytes.len() + 2);
-    let mut start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if !SPECIAL[usize::from(*byte)] {
-            continue;
-        }
-        out.put_slice(&bytes[start..at]);
-        start = at + 1;
+    let mut rest = text.as_bytes();
+    out.reserve(rest.len() + 2);
+    loop {
+        let (run, special) = rest.split_at(ordinary(rest));
+        out.put_slice(run);
+        let Some((byte, after)) = special.split_first() else {
+            return;
+        };
+        rest = after;
         match byte {
             b'"' => out.put_slice(b"\\\""),
             b'\\' => out.put_slice(b"\\\\"),
@@ -108,5 +108,4 @@ fn put_escaped(out: &mut BytesMut, text: &str) {
             }
         }
     }
-    out.put_slice(&bytes[start..]);
 }
