@@ -458,6 +458,56 @@ async fn topics_are_made_changed_listed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_topics_and_groups_are_created_and_changed_together() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    let admin = client.admin();
+    let one = TopicSpec::new("one").queues(3).attribute("a", "1");
+    let many = [one.clone().attribute("b", "2"), TopicSpec::new("two")];
+    admin.create_topics(&many).await.unwrap();
+    for spec in &many {
+        admin.topic_shown(spec).await.unwrap();
+    }
+    let attributes = async || {
+        let mut of_brokers = admin.topic_config("one").await.unwrap();
+        let (_, config) = of_brokers.remove(0);
+        let attributes = config.attributes.into_iter();
+        let attributes = attributes.map(|(name, value)| format!("{name}={value}"));
+        (config.write_queue_nums, attributes.collect::<Vec<_>>())
+    };
+    assert_eq!(
+        attributes().await,
+        (3, vec!["a=1".to_owned(), "b=2".to_owned()])
+    );
+    // As with one: what is not spoken of stays.
+    let changed = [TopicSpec::new("one").queues(5).without_attribute("b")];
+    admin.create_topics(&changed).await.unwrap();
+    assert_eq!(attributes().await, (5, vec!["a=1".to_owned()]));
+
+    let groups = [GroupSpec::new("g").retries(3), GroupSpec::new("h")];
+    admin.create_groups(&groups).await.unwrap();
+    let config = admin.group_config("g").await.unwrap().remove(0).1;
+    assert_eq!(config.retry_max_times, 3);
+    let groups = admin.groups().await.unwrap();
+    assert!(
+        ["g", "h"]
+            .iter()
+            .all(|name| groups.contains(&(*name).to_owned()))
+    );
+
+    let bad = [
+        TopicSpec::new("three"),
+        TopicSpec::new("SCHEDULE_TOPIC_XXXX"),
+    ];
+    let error = admin.create_topics(&bad).await.unwrap_err();
+    assert!(error.to_string().contains("SCHEDULE_TOPIC_XXXX"), "{error}");
+    let nowhere = [GroupSpec::new("g").brokers(["broker-z"])];
+    let error = admin.create_groups(&nowhere).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    cluster.stop(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_two_brokers_one_may_die() {
     let cluster = Cluster::start().await;
     let other = tempfile::tempdir().unwrap();

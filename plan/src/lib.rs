@@ -344,43 +344,104 @@ pub async fn carry_out(client: &Client, settings: &Settings, change: &Change) ->
         return Ok(());
     }
     let admin = client.admin();
-    let name = settings.name();
     match settings {
-        Settings::Topic(topic) => {
-            let config = topic_config(topic);
-            let (read, write) = topic.spec.permission.read_write();
-            let mut spec = TopicSpec::new(name)
-                .read_and_write_queues(
-                    u16::try_from(config.read_queue_nums).unwrap_or(u16::MAX),
-                    u16::try_from(config.write_queue_nums).unwrap_or(u16::MAX),
-                )
-                .permissions(read, write)
-                .brokers(&change.brokers);
-            for (name, value) in &config.attributes {
-                spec = spec.attribute(name, value);
-            }
-            for gone in change.fields.iter().filter(|change| change.to.is_none()) {
-                spec = spec.without_attribute(attribute_name(&gone.field));
-            }
-            admin.create_topic(&spec).await
-        }
+        Settings::Topic(topic) => admin.create_topic(&topic_spec(topic, change)).await,
         Settings::Group(group) => {
             // What manifests do not speak of stays as it is.
-            let live = admin.group_config(name).await.unwrap_or_default();
-            let of = |broker: &String| {
-                live.iter().find(|(name, _)| name == broker).map_or_else(
-                    || SubscriptionGroupConfig::new(name),
-                    |(_, config)| config.clone(),
-                )
+            let live = admin.group_config(group.group_name()).await;
+            let live = live.unwrap_or_default();
+            let of = |broker: &str| {
+                let mut live = live.iter();
+                live.find(|(name, _)| name == broker)
+                    .map(|(_, config)| config.clone())
             };
-            for broker in &change.brokers {
-                let config = group_config(group, of(broker));
-                let spec = GroupSpec::from(config).brokers([broker]);
+            for spec in group_specs(group, change, of) {
                 admin.create_group(&spec).await?;
             }
             Ok(())
         }
     }
+}
+
+/// Writes many changes, with one request to each broker for all topics and one for all groups. Name servers show topics a little later:
+/// see [`shown`].
+///
+/// # Errors
+/// When a broker refuses one of them or cannot be reached; others may have been written.
+pub async fn write_all<'a>(
+    client: &Client,
+    all: impl IntoIterator<Item = (&'a Settings, &'a Change)>,
+) -> Result<(), Error> {
+    let admin = client.admin();
+    let (mut topics, mut groups) = (Vec::new(), Vec::new());
+    for (settings, change) in all {
+        match settings {
+            _ if change.action == Action::Same => {}
+            Settings::Topic(topic) => topics.push(topic_spec(topic, change)),
+            Settings::Group(group) => groups.push((group, change)),
+        }
+    }
+    if !topics.is_empty() {
+        admin.create_topics(&topics).await?;
+    }
+    if !groups.is_empty() {
+        // What manifests do not speak of stays as it is.
+        let live = admin.group_configs().await?;
+        let specs = groups.into_iter().flat_map(|(group, change)| {
+            group_specs(group, change, |broker| {
+                let (_, table) = live.iter().find(|(name, _)| name == broker)?;
+                table.get(group.group_name()).cloned()
+            })
+        });
+        admin.create_groups(&specs.collect::<Vec<_>>()).await?;
+    }
+    Ok(())
+}
+
+/// Waits until clients find what was written: a topic in the routes. Groups are in none.
+///
+/// # Errors
+/// When it is not there within a few seconds.
+pub async fn shown(client: &Client, settings: &Settings, change: &Change) -> Result<(), Error> {
+    match settings {
+        Settings::Topic(topic) if change.action != Action::Same => {
+            client.admin().topic_shown(&topic_spec(topic, change)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+fn topic_spec(topic: &Topic, change: &Change) -> TopicSpec {
+    let config = topic_config(topic);
+    let (read, write) = topic.spec.permission.read_write();
+    let mut spec = TopicSpec::new(topic.topic_name())
+        .read_and_write_queues(
+            u16::try_from(config.read_queue_nums).unwrap_or(u16::MAX),
+            u16::try_from(config.write_queue_nums).unwrap_or(u16::MAX),
+        )
+        .permissions(read, write)
+        .brokers(&change.brokers);
+    for (name, value) in &config.attributes {
+        spec = spec.attribute(name, value);
+    }
+    for gone in change.fields.iter().filter(|change| change.to.is_none()) {
+        spec = spec.without_attribute(attribute_name(&gone.field));
+    }
+    spec
+}
+
+/// The group for each broker that is to be changed: a part of it may differ.
+fn group_specs(
+    group: &SubscriptionGroup,
+    change: &Change,
+    live: impl Fn(&str) -> Option<SubscriptionGroupConfig>,
+) -> Vec<GroupSpec> {
+    let brokers = change.brokers.iter().map(|broker| {
+        let live = live(broker);
+        let live = live.unwrap_or_else(|| SubscriptionGroupConfig::new(group.group_name()));
+        GroupSpec::from(group_config(group, live)).brokers([broker])
+    });
+    brokers.collect()
 }
 
 fn attribute_name(field: &str) -> &str {

@@ -1,5 +1,6 @@
 //! The network between clients and one broker: it can be cut, be slow, and answer in the broker's stead.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,12 +40,15 @@ enum Act {
 #[derive(Debug, Default)]
 struct Weather {
     rules: parking_lot::Mutex<Vec<Rule>>,
+    /// Requests so far, by code.
+    seen: parking_lot::Mutex<HashMap<i32, usize>>,
     delay: parking_lot::Mutex<Duration>,
 }
 
 impl Weather {
     /// What happens to a request with this code.
     fn act(&self, code: i32) -> Option<Act> {
+        *self.seen.lock().entry(code).or_default() += 1;
         let mut rules = self.rules.lock();
         let index = rules.iter().position(|rule| rule.code == code)?;
         let act = rules[index].act.clone();
@@ -139,6 +143,11 @@ impl Relay {
 
     pub(crate) fn set_cut(&self, cut: bool) {
         self.cut.send_replace(cut);
+    }
+
+    pub(crate) fn requests(&self, code: RequestCode) -> usize {
+        let seen = self.weather.seen.lock();
+        seen.get(&code.as_i32()).copied().unwrap_or_default()
     }
 
     pub(crate) fn set_delay(&self, delay: Duration) {

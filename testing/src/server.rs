@@ -211,6 +211,12 @@ impl<'c> BrokerHandle<'c> {
         }
     }
 
+    /// How many requests of this kind clients have sent it so far, those that were failed or lost among them.
+    #[must_use]
+    pub fn requests(&self, request: RequestCode) -> usize {
+        self.0.relay.requests(request)
+    }
+
     /// Cuts the network between it and the clients: nothing passes, connections stay, as when a cable is pulled. It stays in the
     /// routes: name servers still hear it.
     pub async fn cut(&self) {

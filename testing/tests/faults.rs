@@ -52,6 +52,7 @@ async fn kinds_of_requests_fail_are_lost_and_wait(cluster: TestCluster) {
         assert_eq!(error.broker_code(), Some(ResponseCode::SystemBusy.as_i32()));
     }
     once.send(Message::new("t", "1")).await.unwrap();
+    assert_eq!(cluster.broker(0).requests(send), 3);
     cluster.broker(0).fail(send, ResponseCode::NoPermission, 1);
     let error = client
         .producer()

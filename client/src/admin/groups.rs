@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use rmq_protocol::bodies::{
-    ConsumeStats, ConsumerConnection, SubscriptionGroupConfig, SubscriptionGroupTable,
+    ConsumeStats, ConsumerConnection, SubscriptionGroupConfig, SubscriptionGroupList,
+    SubscriptionGroupTable,
 };
 use rmq_protocol::names::validate_group;
 use rmq_protocol::requests::{
     DeleteSubscriptionGroup, GetAllSubscriptionGroupConfig, GetConsumeStats,
     GetConsumerConnectionList, GetSubscriptionGroupConfig, UpdateAndCreateSubscriptionGroup,
+    UpdateAndCreateSubscriptionGroupList,
 };
 
-use super::Admin;
+use super::{Admin, ByMaster};
 use crate::error::{Error, ErrorKind};
 
 /// What a consumer group shall be.
@@ -92,6 +94,30 @@ impl Admin {
             created.map_err(|error| {
                 error.doing(&format!("creating group \"{}\"", spec.config.group_name))
             })?;
+        }
+        Ok(())
+    }
+
+    /// Creates groups at their masters, or changes those that exist, by one request to each master for as many as fit into it.
+    ///
+    /// # Errors
+    /// When a name is not allowed or a broker refuses one of them; others may have been created or changed then.
+    pub async fn create_groups(&self, specs: &[GroupSpec]) -> Result<(), Error> {
+        let doing = format!("creating {} groups", specs.len());
+        let info = self.client.cluster_info().await?;
+        let mut lists = ByMaster::default();
+        for spec in specs {
+            validate_group(&spec.config.group_name)
+                .map_err(|error| Error::invalid(error.to_string()))?;
+            let masters = self.masters_in(&info, None, &spec.brokers)?;
+            lists.add(masters, &spec.config, spec.config.to_json().len());
+        }
+        for (broker, group_config_list) in lists.requests() {
+            let body = SubscriptionGroupList { group_config_list }.to_json();
+            broker
+                .call(&UpdateAndCreateSubscriptionGroupList {}, &body)
+                .await
+                .map_err(|error| error.doing(&doing))?;
         }
         Ok(())
     }

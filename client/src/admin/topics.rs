@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rmq_protocol::bodies::{TopicConfig, TopicConfigTable, TopicList, TopicStatsTable};
+use rmq_protocol::bodies::{
+    TopicConfig, TopicConfigList, TopicConfigTable, TopicList, TopicStatsTable,
+};
 use rmq_protocol::names::validate_topic;
 use rmq_protocol::requests::{
     DeleteTopicInBroker, DeleteTopicInNamesrv, GetAllTopicConfig, GetAllTopicListFromNameserver,
-    GetTopicConfig, GetTopicStatsInfo, UpdateAndCreateTopic,
+    GetTopicConfig, GetTopicStatsInfo, UpdateAndCreateTopic, UpdateAndCreateTopicList,
 };
 use rmq_protocol::route::perm;
 
-use super::Admin;
+use super::{Admin, ByMaster};
 use crate::error::{Error, ErrorKind};
+use crate::remote::Remote;
 use crate::routes::Route;
 
 /// How long a created topic may take to appear in the routes.
@@ -102,6 +105,23 @@ impl TopicSpec {
         self.cluster = Some(cluster.into());
         self
     }
+
+    /// As an entry of a list, where attributes are changes: `+name` and `-name` (apache/rocketmq `AttributeUtil`).
+    fn config(&self) -> TopicConfig {
+        let added = self.attributes.iter();
+        let added = added.map(|(name, value)| (format!("+{name}"), value.clone()));
+        let removed = self.without.iter();
+        let removed = removed.map(|name| (format!("-{name}"), String::new()));
+        TopicConfig {
+            attributes: added.chain(removed).collect(),
+            order: self.order,
+            perm: self.perm,
+            read_queue_nums: self.read_queues,
+            topic_name: self.name.clone(),
+            write_queue_nums: self.write_queues,
+            ..TopicConfig::default()
+        }
+    }
 }
 
 impl Admin {
@@ -139,7 +159,45 @@ impl Admin {
                 .await
                 .map_err(|error| error.doing(&doing))?;
         }
-        // Brokers tell the name servers after they answered.
+        self.shown(spec, masters).await
+    }
+
+    /// Creates topics at their masters, or changes those that exist, by one request to each master for as many as fit into it. Name
+    /// servers show them a little later: see [`Admin::topic_shown`].
+    ///
+    /// # Errors
+    /// When a name is not allowed or a broker refuses one of them; others may have been created or changed then.
+    pub async fn create_topics(&self, specs: &[TopicSpec]) -> Result<(), Error> {
+        let doing = format!("creating {} topics", specs.len());
+        let info = self.client.cluster_info().await?;
+        let mut lists = ByMaster::default();
+        for spec in specs {
+            validate_topic(&spec.name).map_err(|error| Error::invalid(error.to_string()))?;
+            let masters = self.masters_in(&info, spec.cluster.as_deref(), &spec.brokers)?;
+            let config = spec.config();
+            lists.add(masters, &config, config.to_json().len());
+        }
+        for (broker, topic_config_list) in lists.requests() {
+            let body = TopicConfigList { topic_config_list }.to_json();
+            broker
+                .call(&UpdateAndCreateTopicList {}, &body)
+                .await
+                .map_err(|error| error.doing(&doing))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the name server's route shows the topic at each of its masters.
+    ///
+    /// # Errors
+    /// When it does not within five seconds.
+    pub async fn topic_shown(&self, spec: &TopicSpec) -> Result<(), Error> {
+        let masters = self.masters_named(spec.cluster.as_deref(), &spec.brokers);
+        self.shown(spec, masters.await?).await
+    }
+
+    /// Brokers tell the name servers after they answered.
+    async fn shown(&self, spec: &TopicSpec, masters: Vec<(String, Remote)>) -> Result<(), Error> {
         let shown = |route: &Route| {
             let missing = masters.iter().find(|(name, _)| {
                 !route.raw().queue_datas.iter().any(|data| {
@@ -159,7 +217,7 @@ impl Admin {
         self.client
             .wait_for_route_that(&spec.name, VISIBLE_WITHIN, shown)
             .await
-            .map_err(|error| error.doing(&doing))?;
+            .map_err(|error| error.doing(&format!("creating topic \"{}\"", spec.name)))?;
         Ok(())
     }
 

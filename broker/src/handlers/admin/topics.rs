@@ -38,49 +38,70 @@ pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     if request.topic_filter_type.as_deref() == Some("MULTI_TAG") {
         config.topic_filter_type = TopicFilterType::MultiTag;
     }
-    if let Some(known) = broker.topics.get(&config.topic_name) {
-        config.attributes = known.config.attributes.clone();
-    }
-    if let Err(problem) = change_attributes(
-        &mut config,
-        request.attributes.as_deref().unwrap_or_default(),
-    ) {
+    let changes = request.attributes.as_deref().unwrap_or_default();
+    let changes = changes.split(',').map(str::trim);
+    let changes =
+        changes
+            .filter(|change| !change.is_empty())
+            .map(|change| match change.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (change, None),
+            });
+    if let Err(problem) = change_attributes(broker, &mut config, changes) {
         return exchange.fail(ResponseCode::InvalidParameter, problem);
     }
     put_all(broker, vec![config], exchange.park());
 }
 
-/// Applies `+name=value,-name`.
-fn change_attributes(config: &mut TopicConfig, changes: &str) -> Result<(), String> {
-    for change in changes
-        .split(',')
-        .map(str::trim)
-        .filter(|change| !change.is_empty())
-    {
-        if let Some(added) = change.strip_prefix('+') {
-            let (name, value) = added
-                .split_once('=')
-                .ok_or_else(|| format!("attribute {change:?} is not +name=value"))?;
-            config.attributes.insert(name.to_owned(), value.to_owned());
-        } else if let Some(name) = change.strip_prefix('-') {
-            config.attributes.remove(name);
-        } else {
-            return Err(format!(
-                "attribute {change:?} is neither +name=value nor -name"
-            ));
+/// Gives it the attributes that the topic has, with these changes: `+name` and its value, or `-name`.
+fn change_attributes<'a>(
+    broker: &Broker,
+    config: &mut TopicConfig,
+    changes: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+) -> Result<(), String> {
+    if let Some(known) = broker.topics.get(&config.topic_name) {
+        config.attributes = known.config.attributes.clone();
+    }
+    for (change, value) in changes {
+        match (change.split_at_checked(1), value) {
+            (Some(("+", name)), Some(value)) => {
+                config.attributes.insert(name.to_owned(), value.to_owned());
+            }
+            (Some(("-", name)), _) => {
+                config.attributes.remove(name);
+            }
+            _ => {
+                return Err(format!(
+                    "attribute {change:?} is neither +name=value nor -name"
+                ));
+            }
         }
     }
     Ok(())
 }
 
+/// Attributes are changes here too (apache/rocketmq `TopicConfigManager.updateTopicConfig`).
 pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
-    match TopicConfigList::from_json(exchange.body) {
-        Ok(list) => put_all(broker, list.topic_config_list, exchange.park()),
-        Err(error) => exchange.fail(
-            ResponseCode::InvalidParameter,
-            format!("the topics cannot be read: {error}"),
-        ),
+    let mut list = match TopicConfigList::from_json(exchange.body) {
+        Ok(list) => list.topic_config_list,
+        Err(error) => {
+            return exchange.fail(
+                ResponseCode::InvalidParameter,
+                format!("the topics cannot be read: {error}"),
+            );
+        }
+    };
+    for config in &mut list {
+        let changes = std::mem::take(&mut config.attributes);
+        let changes = changes
+            .iter()
+            .map(|(name, value)| (name.as_str(), Some(value.as_str())));
+        if let Err(problem) = change_attributes(broker, config, changes) {
+            let problem = format!("topic {}: {problem}", config.topic_name);
+            return exchange.fail(ResponseCode::InvalidParameter, problem);
+        }
     }
+    put_all(broker, list, exchange.park());
 }
 
 fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply) {
