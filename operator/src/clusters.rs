@@ -1,12 +1,13 @@
 //! Connections to the clusters' name servers and brokers, kept for the next look.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rmq_client::Client;
 use rmq_plan::{Change, Settings, Survey};
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 
@@ -16,12 +17,65 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// What was asked this short a time ago is not asked again: objects of a cluster are looked at together.
 const SURVEY_LASTS: Duration = Duration::from_secs(1);
 
+/// Topics or groups in one write. A broker that flushes each to its disk has to answer in [`REQUEST_TIMEOUT`].
+const WRITE_MAX: usize = 64;
+
 /// Clients by the addresses of their name servers.
 #[derive(Default)]
 pub(crate) struct Clusters {
     clients: Mutex<HashMap<String, Client>>,
     /// By addresses and noun. The lock is held while brokers are asked, so that all who want to know wait for one answer.
     surveys: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Known>>>>>,
+    /// By addresses and noun.
+    writes: Mutex<HashMap<String, Arc<Writes>>>,
+}
+
+/// Changes of one cluster: those that come while others are written wait for them, and are written together then.
+#[derive(Default)]
+struct Writes {
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// Held by who writes.
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Waiting {
+    what: Arc<(Settings, Change)>,
+    /// Whether it was written with the others.
+    written: oneshot::Sender<bool>,
+}
+
+impl Writes {
+    /// Whether it was written, with others; when not, one of them may be why.
+    async fn join(&self, client: &Client, what: Arc<(Settings, Change)>) -> bool {
+        let (written, mut answer) = oneshot::channel();
+        self.waiting.lock().push_back(Waiting { what, written });
+        loop {
+            let turn = tokio::select! {
+                biased;
+                // Whoever was to write it may have ended.
+                answer = &mut answer => return answer.unwrap_or(false),
+                turn = self.turn.lock() => turn,
+            };
+            let batch: Vec<Waiting> = {
+                let mut waiting = self.waiting.lock();
+                let count = waiting.len().min(WRITE_MAX);
+                waiting.drain(..count).collect()
+            };
+            let all = batch.iter().map(|waiting| {
+                let (settings, change) = &*waiting.what;
+                (settings, change)
+            });
+            let done = rmq_plan::write_all(client, all).await;
+            if let Err(error) = &done {
+                tracing::debug!(together = batch.len(), "not written together: {error}");
+            }
+            for waiting in batch {
+                // Who does not wait any more looks again.
+                let _ = waiting.written.send(done.is_ok());
+            }
+            drop(turn);
+        }
+    }
 }
 
 /// An answer, and when it came.
@@ -96,12 +150,31 @@ impl Clusters {
         answer.map_err(Error::ClusterAway)
     }
 
+    /// Makes it so at the brokers, together with what others want of this cluster at this time. Each gets its own error.
+    pub(crate) async fn carry_out(
+        &self,
+        addresses: &[String],
+        what: &Arc<(Settings, Change)>,
+    ) -> Result<(), Error> {
+        let (settings, change) = &**what;
+        let client = self.client(addresses).await?;
+        let key = format!("{} {}", settings.noun(), addresses.join(";"));
+        let writes = Arc::clone(self.writes.lock().entry(key).or_default());
+        if writes.join(&client, Arc::clone(what)).await {
+            rmq_plan::shown(&client, settings, change).await?;
+        } else {
+            rmq_plan::carry_out(&client, settings, change).await?;
+        }
+        Ok(())
+    }
+
     /// Ends the connections to these name servers.
     pub(crate) async fn forget(&self, addresses: &[String]) {
         let cluster = addresses.join(";");
         self.surveys
             .lock()
             .retain(|key, _| !key.ends_with(&cluster));
+        self.writes.lock().retain(|key, _| !key.ends_with(&cluster));
         let mut gone: Vec<Client> = Vec::new();
         {
             let mut clients = self.clients.lock();
@@ -152,5 +225,90 @@ impl Clusters {
         each.filter(|(_, shown)| !knows(shown.clone()))
             .map(|(addr, _)| addr.clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use rmq_client::protocol::RequestCode;
+    use rmq_crds::{SubscriptionGroup, SubscriptionGroupSpec, Topic, TopicSpec};
+    use rmq_testing::TestCluster;
+
+    use super::*;
+
+    fn topic(name: &str) -> Settings {
+        let spec = TopicSpec {
+            queues: 2,
+            ..TopicSpec::default()
+        };
+        Settings::Topic(Topic::new(name, spec))
+    }
+
+    /// Has all of one kind brought about at once, as the cluster is now.
+    async fn bring(
+        clusters: &Clusters,
+        addresses: &[String],
+        all: impl IntoIterator<Item = Settings>,
+    ) -> Vec<Result<(), Error>> {
+        let all: Vec<Settings> = all.into_iter().collect();
+        let current = clusters.survey(addresses, &all[0]).await.expect("a survey");
+        let all = all.into_iter().map(|settings| {
+            let change = current.plan(&settings).expect("as it was surveyed");
+            Arc::new((settings, change))
+        });
+        let brought = all.map(async |what| clusters.carry_out(addresses, &what).await);
+        join_all(brought).await
+    }
+
+    #[rmq_testing::test(brokers = 2)]
+    async fn what_many_want_at_once_is_written_together_and_each_has_its_own_error(
+        cluster: TestCluster,
+    ) {
+        let clusters = Clusters::default();
+        let addresses = [cluster.name_server_list()];
+        let asked = |code| [0, 1].map(|broker| cluster.broker(broker).requests(code));
+
+        let all = (0..200).map(|number| topic(&format!("t-{number}")));
+        for brought in bring(&clusters, &addresses, all).await {
+            brought.expect("a topic");
+        }
+        // The first by itself, and whoever came meanwhile.
+        let lists = 1 + 199_usize.div_ceil(WRITE_MAX);
+        assert_eq!(asked(RequestCode::UpdateAndCreateTopicList), [lists; 2]);
+        assert_eq!(asked(RequestCode::UpdateAndCreateTopic), [0; 2]);
+
+        // A broker takes no topic of the system's.
+        let all = ["first", "before", "SCHEDULE_TOPIC_XXXX", "after"].map(topic);
+        let mut brought = bring(&clusters, &addresses, all).await;
+        let error = brought.remove(2).expect_err("refused").to_string();
+        assert!(error.contains("SCHEDULE_TOPIC_XXXX"), "{error}");
+        for brought in brought {
+            brought.expect("a topic");
+        }
+
+        let all = (0..50).map(|number| {
+            let spec = SubscriptionGroupSpec::default();
+            Settings::Group(SubscriptionGroup::new(&format!("g-{number}"), spec))
+        });
+        for brought in bring(&clusters, &addresses, all).await {
+            brought.expect("a group");
+        }
+        let lists = RequestCode::UpdateAndCreateSubscriptiongroupList;
+        assert_eq!(asked(lists), [2; 2]);
+        assert_eq!(asked(RequestCode::UpdateAndCreateSubscriptiongroup), [0; 2]);
+
+        clusters.forget(&addresses).await;
+        let names = (0..200).map(|number| format!("t-{number}"));
+        let names = names.chain(["first", "before", "after"].map(str::to_owned));
+        let current = clusters
+            .survey(&addresses, &topic("t"))
+            .await
+            .expect("a survey");
+        for name in names {
+            let change = current.plan(&topic(&name)).expect("as it was surveyed");
+            assert_eq!(change.action, rmq_plan::Action::Same, "{name}");
+        }
+        clusters.forget(&addresses).await;
     }
 }

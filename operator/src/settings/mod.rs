@@ -1,6 +1,7 @@
 //! `Topic` and `SubscriptionGroup`: settings of brokers rather than pods. Kubernetes is the truth: what somebody changes at a broker is
 //! changed back, what has no object is left alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -273,16 +274,20 @@ async fn bring<K: Kind>(
     if brokers.is_empty() {
         return Ok(brokers);
     }
-    let client = context.clusters.client(&addresses).await?;
     let change = match current.plan(&settings) {
         Some(change) => change,
-        None => rmq_plan::plan(&client, &settings).await?,
+        None => {
+            let client = context.clusters.client(&addresses).await?;
+            rmq_plan::plan(&client, &settings).await?
+        }
     };
     if change.action == Change::Same {
         return Ok(brokers);
     }
     current.changed(&settings);
-    rmq_plan::carry_out(&client, &settings, &change).await?;
+    let what = Arc::new((settings, change));
+    context.clusters.carry_out(&addresses, &what).await?;
+    let (settings, change) = &*what;
     let fields: Vec<String> = change
         .fields
         .iter()
