@@ -45,7 +45,11 @@ pub(crate) fn build(
         if listener.type_ == ExternalType::HostPort {
             listen.host_port = listener.host_port;
         }
-        let service = external(meta(names::external(&workload)), &selector, listener, port);
+        let mut service = external(meta(names::external(&workload)), &selector, listener, port);
+        // A broker that no name server knows is not ready; clients that know it must not lose it.
+        if let Some(spec) = service.as_mut().and_then(|service| service.spec.as_mut()) {
+            spec.publish_not_ready_addresses = Some(true);
+        }
         children.services.extend(service);
         if advertised.is_none() {
             return children;
