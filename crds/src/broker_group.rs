@@ -296,7 +296,7 @@ pub struct BrokerGroupStatus {
     /// What the deletion waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// Ready, Progressing, Stalled, Paused, ConfigSynced, StorageResizing.
+    /// Ready, Progressing, Stalled, Paused, ConfigSynced, StorageResizing, OutOfMemory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

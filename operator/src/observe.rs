@@ -137,6 +137,23 @@ fn of_container(pod: &str, container: &ContainerStatus) -> Option<Problem> {
     }
 }
 
+/// Says that the kernel killed a container for its memory, and when, if that was its last end. The pod goes on, so nothing else says it.
+pub(crate) fn memory_kill(pod: &Pod) -> Option<String> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let ends = containers
+        .iter()
+        .flat_map(|container| [&container.state, &container.last_state])
+        .filter_map(|state| state.as_ref()?.terminated.as_ref());
+    let killed = ends.filter(|end| end.reason.as_deref() == Some("OOMKilled"));
+    let last = killed.max_by_key(|end| end.finished_at.as_ref().map(|at| at.0))?;
+    let at = last.finished_at.as_ref();
+    let at = at.map_or(String::new(), |at| format!(" at {}", at.0));
+    Some(format!(
+        "pod {} was killed for its memory{at}",
+        pod.name_any()
+    ))
+}
+
 /// What happened to an object lately.
 pub(crate) struct Warning {
     pub(crate) reason: String,
@@ -179,6 +196,7 @@ mod tests {
         let crash = pod(
             json!({"containerStatuses": [{"name": "broker", "image": "x:1", "imageID": "", "ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 2, "message": "one\nerror: flushBytes: at least 4096\n"}}}]}),
         );
+        assert_eq!(memory_kill(&crash), None);
         let fine = pod(json!({"conditions": [{"type": "Ready", "status": "True"}]}));
         let found = problems([&unschedulable, &image, &crash, &fine], []);
         let reasons: Vec<&str> = found.iter().map(|problem| problem.reason).collect();
@@ -199,5 +217,25 @@ mod tests {
             found[2].message.contains("with code 2") && found[2].message.contains("flushBytes")
         );
         assert!(is_ready(&fine) && !is_ready(&crash));
+    }
+
+    #[test]
+    fn a_pod_that_was_killed_for_its_memory_and_runs_again_says_when() {
+        let ended = |state: &str, reason: &str, at: &str| {
+            let end = json!({"terminated": {"exitCode": 137, "reason": reason, "finishedAt": at}});
+            pod(
+                json!({"containerStatuses": [{"name": "broker", "image": "x:1", "imageID": "", "ready": true, "restartCount": 1, state: end}]}),
+            )
+        };
+        let (killed, at) = ("OOMKilled", "2026-11-26T15:00:00Z");
+        let said = "pod a-broker-0 was killed for its memory at 2026-11-26T15:00:00Z";
+        // First while it has just ended, then when it runs again.
+        for state in ["state", "lastState"] {
+            let pod = ended(state, killed, at);
+            assert_eq!(memory_kill(&pod).as_deref(), Some(said));
+            assert_eq!(problems([&pod], []), []);
+        }
+        assert_eq!(memory_kill(&ended("lastState", "Error", at)), None);
+        assert_eq!(memory_kill(&pod(json!({}))), None);
     }
 }

@@ -41,6 +41,7 @@ const ALL: &[(&str, Scenario)] = &[
         rolls::api_server_restarted,
     ),
     ("pods_deleted_killed_and_evicted", nodes::pods_lost),
+    ("a_broker_out_of_memory", nodes::out_of_memory),
     ("nodes_drained", nodes::drained),
     ("a_node_off_and_on", nodes::off_and_on),
     ("a_node_lost_for_good", nodes::lost),

@@ -1,5 +1,6 @@
 //! Pods and nodes that go. These scenarios share one cluster, whose brokers acknowledge what the disk has.
 
+use std::process::Output;
 use std::time::Duration;
 
 use crate::load::Load;
@@ -42,6 +43,43 @@ pub(crate) fn pods_lost(world: &World) -> Result<(), String> {
     world.wait_settled(NAMESPACE, "brokergroup/a")?;
     load.goes_on(50)?;
     load.finish(world)?.expect_readable(world, NAMESPACE)
+}
+
+/// A broker that the kernel kills for its memory comes back by itself with every message, and its object says what to do.
+pub(crate) fn out_of_memory(world: &World) -> Result<(), String> {
+    start_synchronous(world)?;
+    let load = Load::start(world, NAMESPACE)?;
+    let (group, pod) = ("brokergroup/a", "pod/a-broker-0");
+    let path = ".status.containerStatuses[0].restartCount";
+    let restarts = world.get(NAMESPACE, pod, path)?;
+    let restarts: u32 = restarts
+        .parse()
+        .map_err(|_| format!("no number of restarts: {restarts:?}"))?;
+    use_up_memory(world, "a-broker-0")?;
+    let path = format!(
+        "{path}}},{{.status.containerStatuses[0].ready}},{{.status.containerStatuses[0].lastState.terminated.reason"
+    );
+    let wanted = format!("{},true,OOMKilled", restarts + 1);
+    world.wait_for(NAMESPACE, pod, &path, |value| value == wanted)?;
+    let help = "spec.resources.limits.memory";
+    world.wait_condition(NAMESPACE, group, "OutOfMemory", "True", help)?;
+    world.wait_settled(NAMESPACE, group)?;
+    load.goes_on(50)?;
+    let described = world.kubectl(NAMESPACE, &["describe", group])?;
+    let event = described
+        .lines()
+        .find(|line| line.contains("Warning") && line.contains("BrokerOutOfMemory"));
+    demand(
+        event.is_some_and(|event| event.contains("a-broker-0") && event.contains(help)),
+        format!("nobody is told of it: {described}"),
+    )?;
+    let outcome = load.finish(world)?;
+    outcome.expect_no_errors()?;
+    outcome.expect_readable(world, NAMESPACE)?;
+    let delete = ["delete", "pod", "a-broker-0", "--wait=false"];
+    world.replaced(NAMESPACE, "a-broker-0", &delete)?;
+    world.wait_condition(NAMESPACE, group, "OutOfMemory", "False", "")?;
+    world.wait_settled(NAMESPACE, group)
 }
 
 /// The nodes of both brokers are drained at the same time: one broker waits for the other.
@@ -222,24 +260,51 @@ fn power_on(world: &World, node: &str) -> Result<(), String> {
     world.wait_settled(NAMESPACE, "brokergroup/b")
 }
 
-/// Kills the broker's process in a pod, as the kernel does when memory is short.
+/// Kills the broker's process in a pod: no time to say anything to anybody.
 fn kill_container(world: &World, pod: &str) -> Result<(), String> {
+    let (killed, said) = at_broker(world, pod, "kill -KILL ${p#/proc/} && exit 0")?;
+    demand(
+        killed.status.success(),
+        format!("the broker of {pod} was not killed: {said}"),
+    )
+}
+
+/// Has the kernel kill the broker's process in a pod for its memory, by the limit of its container.
+///
+/// A broker does well with very little, so something else takes the container's memory until there is none left. The kernel kills first what
+/// the kubelet told it to, the container's own process, and then that. It takes 256 MiB at most, whatever becomes of the limit.
+fn use_up_memory(world: &World, pod: &str) -> Result<(), String> {
+    let script = r"
+        group=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' $p/cgroup)
+        echo $$ > $group/cgroup.procs
+        echo 0 > $group/memory.swappiness
+        echo 64M > $group/memory.limit_in_bytes
+        echo joined
+        head -c 256M /dev/zero | tail > /dev/null
+        exit";
+    // The limit is not taken while more than that is waiting for the disk.
+    until(Duration::from_secs(30), || {
+        let (ended, said) = at_broker(world, pod, script)?;
+        let joined = String::from_utf8_lossy(&ended.stdout).contains("joined");
+        demand(
+            joined,
+            format!("the broker of {pod} has its memory still: {said}"),
+        )
+    })
+}
+
+/// Runs a script on the pod's node with `$p` as the broker's folder in `/proc`; how it ended, and its complaints.
+fn at_broker(world: &World, pod: &str, script: &str) -> Result<(Output, String), String> {
     let node = number(&node_of(world, pod)?)?;
     let uid = world.get(NAMESPACE, &format!("pod/{pod}"), ".metadata.uid")?;
     let script = format!(
-        "for p in /proc/[0-9]*; do grep -qs 'pod{uid}' $p/cgroup && grep -qs '^rmq-broker' $p/comm && kill -KILL ${{p#/proc/}} && exit 0; done; exit 1"
+        "set -e; for p in /proc/[0-9]*; do if grep -qs 'pod{uid}' $p/cgroup && grep -qs '^rmq-broker' $p/comm; then {script}; fi; done; exit 1"
     );
-    let killed = world
-        .lab
-        .in_node(node, "sh")
-        .args(["-c", &script])
-        .output()
-        .map_err(|error| format!("nsenter: {error}"))?;
-    let said = String::from_utf8_lossy(&killed.stderr);
-    demand(
-        killed.status.success(),
-        format!("the broker of {pod} was not found on node {node}: {said}"),
-    )
+    let output = world.lab.in_node(node, "sh").args(["-c", &script]).output();
+    let output = output.map_err(|error| format!("nsenter: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = format!("node {node}: {} {said}", output.status);
+    Ok((output, said))
 }
 
 fn evict(world: &World, pod: &str) -> Result<String, String> {

@@ -126,6 +126,10 @@ pub(crate) async fn reconcile(
         .into_iter()
         .next();
     resizing(&claims, &mut status, object, context);
+    let killed = pods.iter().find_map(|pod| observe::memory_kill(pod));
+    if let Some(news) = out_of_memory(object, killed, &mut status, context.now()) {
+        context.warn(object, "BrokerOutOfMemory", news).await;
+    }
     let is_ready = |pod: &&Arc<Pod>| observe::is_ready(pod);
     let given = match (&rolled, pods.iter().find(is_ready)) {
         (Rolled::Idle, Some(pod)) => {
@@ -425,6 +429,41 @@ fn resizing(
     }
 }
 
+/// A broker that was killed for its memory, as a condition that stays until its pod is another or ends otherwise; what is to be told of it,
+/// once.
+fn out_of_memory(
+    object: &BrokerGroup,
+    killed: Option<String>,
+    status: &mut BrokerGroupStatus,
+    now: Time,
+) -> Option<String> {
+    const TYPE: &str = "OutOfMemory";
+    let (conditions, generation) = (&mut status.conditions, object.metadata.generation);
+    let known = conditions.of(TYPE);
+    let Some(killed) = killed else {
+        if known.is_some() {
+            conditions.set(TYPE, false.into(), "Done", "", generation, now);
+        }
+        return None;
+    };
+    let limits = object.spec.resources.as_ref();
+    let limit = limits.and_then(|resources| resources.limits.as_ref()?.get("memory"));
+    let message = match limit {
+        Some(limit) => format!(
+            "{killed}; it may have {}: raise spec.resources.limits.memory",
+            limit.0
+        ),
+        None => format!(
+            "{killed}; spec.resources.limits.memory says no limit, so the namespace (LimitRange) or the node has too little: set one that is enough, or find it another node"
+        ),
+    };
+    // The limit may be another by now.
+    let is_known = known.is_some_and(|known| known.message.starts_with(&killed));
+    let status = true.into();
+    conditions.set(TYPE, status, "OOMKilled", &message, generation, now);
+    (!is_known).then_some(message)
+}
+
 /// Whether the brokers have the configuration of the object, as a condition; what is still to be done about it while they run.
 fn synced(
     object: &BrokerGroup,
@@ -544,6 +583,42 @@ mod tests {
         let children = build::build(&object, "rmq:test", None);
         assert_eq!(children.services.len(), 2);
         assert!(children.stateful_sets.is_empty() && children.config_maps.is_empty());
+    }
+
+    #[test]
+    fn a_broker_that_was_killed_for_its_memory_is_told_of_once() {
+        let now = || Time(Timestamp::UNIX_EPOCH);
+        let mut object: BrokerGroup = crate::yaml::case("broker-group-small");
+        object.spec.resources = None;
+        let mut status = BrokerGroupStatus::default();
+        assert_eq!(out_of_memory(&object, None, &mut status, now()), None);
+        assert_eq!(status, BrokerGroupStatus::default());
+
+        let killed = |at: &str| Some(format!("pod a-broker-0 was killed for its memory at {at}"));
+        let news = out_of_memory(&object, killed("noon"), &mut status, now());
+        let news = news.expect("it is told");
+        assert!(
+            news.contains("noon") && news.contains("spec.resources.limits.memory"),
+            "{news}"
+        );
+        let limits = serde_json::json!({"limits": {"memory": "64Mi"}});
+        object.spec.resources = serde_json::from_value(limits).expect("resources");
+        assert_eq!(
+            out_of_memory(&object, killed("noon"), &mut status, now()),
+            None
+        );
+        let condition = status.conditions.of("OutOfMemory").expect("a condition");
+        assert_eq!(
+            (&*condition.status, &*condition.reason),
+            ("True", "OOMKilled")
+        );
+        assert!(condition.message.contains("64Mi"), "{}", condition.message);
+        let again = out_of_memory(&object, killed("one"), &mut status, now());
+        assert!(again.is_some_and(|news| news.contains("at one")));
+
+        assert_eq!(out_of_memory(&object, None, &mut status, now()), None);
+        let condition = status.conditions.of("OutOfMemory").expect("a condition");
+        assert_eq!(condition.status, "False");
     }
 
     #[test]
