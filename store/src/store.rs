@@ -181,7 +181,21 @@ impl Store {
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
-        self.0.log.append(message, self.body_bytes_max())
+        self.append_at(message, self.0.log.now_ms())
+    }
+
+    /// [`Store::append`] for a caller that knows the time, Unix milliseconds of [`StoreConfig::now_ms`](crate::StoreConfig::now_ms):
+    /// many messages that come together need one look at the clock.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append_at(
+        &self,
+        message: &NewMessage<'_>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let body_bytes_max = self.body_bytes_max();
+        self.0.log.append(message, body_bytes_max, now_ms)
     }
 
     /// [`Store::append`] for a body that was taken before and moves to another queue: the limit may have become lower since.
@@ -189,7 +203,7 @@ impl Store {
     /// # Errors
     /// See [`AppendError`]; never [`AppendError::BodyTooLarge`].
     pub fn append_again(&self, message: &NewMessage<'_>) -> Result<Appended, AppendError> {
-        self.0.log.append(message, usize::MAX)
+        self.0.log.append(message, usize::MAX, self.0.log.now_ms())
     }
 
     /// Appends messages with consecutive offsets and positions, or none of them.
@@ -567,7 +581,7 @@ impl SettingsLog for SettingsWriter {
             keys: "",
             unique_key: "",
         };
-        let appended = self.log.append(&message, usize::MAX)?;
+        let appended = self.log.append(&message, usize::MAX, self.log.now_ms())?;
         Ok(appended.end.0)
     }
 

@@ -21,6 +21,10 @@ pub(crate) struct Batch {
     /// Something else was appended (a committed offset does not count).
     pub(crate) appended: bool,
     pub(crate) properties: String,
+    /// The topic of the last send: most sends of a batch go to the same.
+    pub(crate) recent: Option<send::RecentTopic>,
+    /// When the first send of the batch was looked at, Unix milliseconds.
+    pub(crate) now_ms: Option<i64>,
 }
 
 /// Decodes the fields of a request; answers itself when they are wrong.

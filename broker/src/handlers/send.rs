@@ -45,9 +45,20 @@ pub(crate) fn handle(
         Ok(send) => send,
         Err(error) => return refuse_fields(exchange, &error),
     };
-    let mut properties = std::mem::take(&mut batch.properties);
-    let appended = append(broker, &send, exchange, &mut properties);
-    batch.properties = properties;
+    let mut recent = match recent_topic(broker, batch, &send) {
+        Ok(recent) => recent,
+        Err((code, remark)) => {
+            broker.stats.refused(code);
+            return exchange.fail(code, remark);
+        }
+    };
+    let mut arriving = Arriving {
+        broker,
+        exchange,
+        now_ms: *batch.now_ms.get_or_insert_with(|| broker.now_ms()),
+    };
+    let appended = append(&mut arriving, &send, &mut recent, &mut batch.properties);
+    batch.recent = Some(recent);
     match appended {
         Ok(sent) => batch.sends.push(sent),
         Err((code, remark)) => {
@@ -57,19 +68,70 @@ pub(crate) fn handle(
     }
 }
 
-fn append(
+/// A send, where it arrives and when.
+struct Arriving<'a, 'e> {
+    broker: &'a Broker,
+    exchange: &'a mut Exchange<'e>,
+    now_ms: i64,
+}
+
+/// A topic, and what of it is not in the counters yet: counters that many connections share cost more than the rest of a send's
+/// bookkeeping.
+#[derive(Debug)]
+pub(crate) struct RecentTopic {
+    topic: Arc<Topic>,
+    messages: u64,
+    bytes: u64,
+}
+
+impl RecentTopic {
+    fn stored(&mut self, messages: u64, bytes: u64) {
+        self.messages += messages;
+        self.bytes += bytes;
+    }
+
+    fn settle(&self, broker: &Broker) {
+        if self.messages > 0 {
+            count(broker, &self.topic, self.messages, self.bytes);
+        }
+    }
+}
+
+/// The topic of this send. Most sends of a batch go to one topic, which is then looked up once: as the whole batch had been received
+/// before that, no send of it came after a change that this look did not see.
+fn recent_topic(
     broker: &Broker,
+    batch: &mut Batch,
     send: &SendMessage<'_>,
-    exchange: &mut Exchange<'_>,
-    scratch: &mut String,
-) -> Result<SendTicket, Refusal> {
+) -> Result<RecentTopic, Refusal> {
     if broker.is_stopping() {
         return Err((
             ResponseCode::ServiceNotAvailable,
             "the broker is stopping; send to another one".into(),
         ));
     }
-    let topic = topic_for(broker, send)?;
+    if let Some(recent) = batch.recent.take() {
+        if recent.topic.name() == send.topic {
+            return Ok(recent);
+        }
+        recent.settle(broker);
+    }
+    topic_for(broker, send).map(|topic| RecentTopic {
+        topic,
+        messages: 0,
+        bytes: 0,
+    })
+}
+
+fn append(
+    arriving: &mut Arriving<'_, '_>,
+    send: &SendMessage<'_>,
+    recent: &mut RecentTopic,
+    scratch: &mut String,
+) -> Result<SendTicket, Refusal> {
+    let broker = arriving.broker;
+    let exchange = &*arriving.exchange;
+    let topic = Arc::as_ref(&recent.topic);
     if !perm::is_writable(broker.permission()) && topic.config.order {
         return Err((
             ResponseCode::NoPermission,
@@ -99,7 +161,9 @@ fn append(
     scratch.clear();
     send.properties.append_to(scratch);
     if send.batch {
-        return append_batch(broker, send, exchange, &topic, queue, scratch);
+        let (sent, messages, bytes) = append_batch(arriving, send, topic, queue, scratch)?;
+        recent.stored(messages, bytes);
+        return Ok(sent);
     }
     let found = complete(broker, scratch);
     let text = scratch.as_str();
@@ -147,22 +211,24 @@ fn append(
             ));
         };
         new.queue = queue;
-        return finish(broker, exchange, &new, 0, &dead_letter_topic);
+        return finish_elsewhere(arriving, &new, 0, &dead_letter_topic);
     }
     if found.delay_level > 0 {
-        return append_delayed(broker, exchange, &new, queue_id, found.delay_level);
+        return append_delayed(arriving, &new, queue_id, found.delay_level);
     }
-    finish(broker, exchange, &new, queue_id, &topic)
+    let (sent, size) = finish(arriving, &new, queue_id)?;
+    recent.stored(1, size);
+    Ok(sent)
 }
 
 /// Parks the message under its delay level.
 fn append_delayed(
-    broker: &Broker,
-    exchange: &mut Exchange<'_>,
+    arriving: &mut Arriving<'_, '_>,
     new: &NewMessage<'_>,
     queue_id: i32,
     level: i32,
 ) -> Result<SendTicket, Refusal> {
+    let broker = arriving.broker;
     let text = std::str::from_utf8(new.properties).unwrap_or_default();
     let delayed = broker.delay.park(text, new.topic, queue_id, level);
     let parked = NewMessage {
@@ -177,29 +243,41 @@ fn append_delayed(
             "the topic of delayed messages is missing".into(),
         ));
     };
-    finish(broker, exchange, &parked, delayed.queue.queue_id(), &topic)
+    finish_elsewhere(arriving, &parked, delayed.queue.queue_id(), &topic)
 }
 
-fn finish(
-    broker: &Broker,
-    exchange: &mut Exchange<'_>,
+/// [`finish`] for a message that goes to another topic than the one it was sent to.
+fn finish_elsewhere(
+    arriving: &mut Arriving<'_, '_>,
     new: &NewMessage<'_>,
     queue_id: i32,
     topic: &Topic,
 ) -> Result<SendTicket, Refusal> {
+    let (sent, size) = finish(arriving, new, queue_id)?;
+    count(arriving.broker, topic, 1, size);
+    Ok(sent)
+}
+
+/// Appends; the bytes of the record beside the ticket.
+fn finish(
+    arriving: &mut Arriving<'_, '_>,
+    new: &NewMessage<'_>,
+    queue_id: i32,
+) -> Result<(SendTicket, u64), Refusal> {
+    let broker = arriving.broker;
     let appended = broker
         .store
-        .append(new)
+        .append_at(new, arriving.now_ms)
         .map_err(|error| refuse(broker, &error))?;
-    count(broker, topic, 1, u64::from(appended.size));
-    Ok(SendTicket {
-        ticket: exchange.ticket(),
+    let sent = SendTicket {
+        ticket: arriving.exchange.ticket(),
         end: appended.end,
         queue_id,
         queue_offset: appended.queue_offset.0,
         positions: smallvec::smallvec![appended.position.0],
         unique_key: SmallVec::from_slice(new.unique_key.as_bytes()),
-    })
+    };
+    Ok((sent, appended.size.into()))
 }
 
 fn count(broker: &Broker, topic: &Topic, messages: u64, bytes: u64) {
@@ -370,15 +448,16 @@ fn complete(broker: &Broker, text: &mut String) -> Found {
     found
 }
 
-/// Members keep the properties that the client gave them (rocketmq 5.5.0 adds none).
+/// Members keep the properties that the client gave them (rocketmq 5.5.0 adds none). Number and bytes beside the ticket.
 fn append_batch(
-    broker: &Broker,
+    arriving: &mut Arriving<'_, '_>,
     send: &SendMessage<'_>,
-    exchange: &mut Exchange<'_>,
-    topic: &Arc<Topic>,
+    topic: &Topic,
     queue: &QueueRef,
     header_properties: &str,
-) -> Result<SendTicket, Refusal> {
+) -> Result<(SendTicket, u64, u64), Refusal> {
+    let broker = arriving.broker;
+    let exchange = &*arriving.exchange;
     if topic.retry_group().is_some() {
         return Err((
             ResponseCode::MessageIllegal,
@@ -445,14 +524,8 @@ fn append_batch(
     let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
         return Err((ResponseCode::SystemError, "the batch was not stored".into()));
     };
-    count(
-        broker,
-        topic,
-        appended.len() as u64,
-        last.end.0 - first.position.0,
-    );
-    Ok(SendTicket {
-        ticket: exchange.ticket(),
+    let sent = SendTicket {
+        ticket: arriving.exchange.ticket(),
         end: last.end,
         queue_id: queue.queue_id(),
         queue_offset: first.queue_offset.0,
@@ -462,11 +535,17 @@ fn append_batch(
                 .unwrap_or_default()
                 .as_bytes(),
         ),
-    })
+    };
+    let bytes = last.end.0 - first.position.0;
+    Ok((sent, appended.len() as u64, bytes))
 }
 
 /// Writes what the batch appended and answers its sends.
 pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mut Replies<'_>) {
+    if let Some(recent) = batch.recent.take() {
+        recent.settle(broker);
+    }
+    batch.now_ms = None;
     let Some(end) = batch.sends.iter().map(|send| send.end).max() else {
         if std::mem::take(&mut batch.appended) {
             // Whoever appended it waits for it on its own; this only makes it sooner.

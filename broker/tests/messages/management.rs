@@ -27,7 +27,7 @@ pub(crate) async fn get(broker: &RunningBroker, path: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-fn value(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
+pub(crate) fn value(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let line = metrics.lines().find(|line| {
         line.strip_prefix(name)
             .is_some_and(|rest| rest.starts_with('{'))

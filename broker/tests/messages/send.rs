@@ -1,12 +1,18 @@
 //! Sending, and every way to be refused.
 
+use bytes::{Buf as _, BytesMut};
 use rmq_broker::{BrokerConfig, Deps};
-use rmq_protocol::code::RequestCode;
+use rmq_protocol::code::{RequestCode, ResponseCode};
+use rmq_protocol::header::{CommandHead, Header};
 use rmq_protocol::message::batch::{self, BatchEntry};
 use rmq_protocol::message::property;
 use rmq_protocol::requests::SendMessage;
 use rmq_protocol::route::perm;
+use rmq_protocol::{FrameLimits, HeaderEncoding, Split, encode_frame, split};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
+use crate::management::{get, value};
 use crate::support::{Client, Rig, message, pull, remark, sent};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -498,5 +504,66 @@ async fn a_consumer_that_gives_up_sends_to_the_dead_letters() {
     assert_eq!(dead.bodies(), ["no more"]);
     assert_eq!(dead.records[0].property(property::DELAY), Some("-1"));
     assert_eq!(dead.records[0].reconsume_times, 4);
+    rig.stop().await;
+}
+
+/// What arrives in one read is handled together: each send still goes to its own topic, is answered by itself and counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_of_one_read_to_several_topics_are_kept_apart() {
+    let rig = Rig::start_with(Deps::default(), |config| {
+        config.auto_create_topic = false;
+        config.management = "127.0.0.1:0".to_owned();
+    })
+    .await;
+    let client = rig.client();
+    for topic in ["a", "b"] {
+        client
+            .create_topic(topic, 1, perm::READ | perm::WRITE)
+            .await;
+    }
+    let topics = ["a", "a", "b", "a", "none", "a", "b"];
+    let mut frames = BytesMut::new();
+    for (opaque, topic) in topics.iter().enumerate() {
+        let head = CommandHead::request(RequestCode::SendMessageV2.as_i32(), opaque as i32);
+        let body = format!("{opaque}");
+        encode_frame(
+            &mut frames,
+            HeaderEncoding::Json,
+            &head,
+            &message(topic, 0, ""),
+            body.as_bytes(),
+        );
+    }
+    let mut stream = TcpStream::connect(rig.broker.addr())
+        .await
+        .expect("connected");
+    stream.write_all(&frames).await.expect("sent");
+    let mut codes = vec![None; topics.len()];
+    let mut read = BytesMut::new();
+    while codes.contains(&None) {
+        assert_ne!(stream.read_buf(&mut read).await.expect("answers"), 0);
+        while let Split::Frame { frame, consumed } =
+            split(&read, &FrameLimits::default()).expect("a frame")
+        {
+            let header = Header::decode(frame.encoding, frame.header, &FrameLimits::default())
+                .expect("a header");
+            codes[header.opaque as usize] = Some(header.code);
+            drop(header);
+            read.advance(consumed);
+        }
+    }
+    let not_there = ResponseCode::TopicNotExist.as_i32();
+    assert_eq!(codes, [0, 0, 0, 0, not_there, 0, 0].map(Some));
+    assert_eq!(
+        client.pull(&pull("a", 0, 0)).await.bodies(),
+        ["0", "1", "3", "5"]
+    );
+    assert_eq!(client.pull(&pull("b", 0, 0)).await.bodies(), ["2", "6"]);
+    let (_, metrics) = get(&rig.broker, "/metrics").await;
+    for (topic, count) in [("a", 4.0), ("b", 2.0)] {
+        let label = format!("topic=\"{topic}\"");
+        let counted = value(&metrics, "rocketmq_messages_in_total", &[&label]);
+        assert_eq!(counted, Some(count), "{metrics}");
+    }
     rig.stop().await;
 }

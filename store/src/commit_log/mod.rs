@@ -179,17 +179,21 @@ impl CommitLog {
         }
     }
 
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.config.now_ms)()
+    }
+
     pub(crate) fn append(
         &self,
         message: &NewMessage<'_>,
         body_bytes_max: usize,
+        now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let mut prepared = Prepared::new(message, &self.config, body_bytes_max)?;
-        let now = (self.config.now_ms)();
         let appended = {
             let mut appender = self.append.lock();
             self.make_room(&mut appender, prepared.size)?;
-            self.push(&mut appender, &mut prepared, now)
+            self.push(&mut appender, &mut prepared, now_ms)
         };
         self.relieve(appended.end)?;
         Ok(appended)
@@ -212,7 +216,7 @@ impl CommitLog {
                 segment_bytes: self.config.segment_bytes,
             });
         }
-        let now = (self.config.now_ms)();
+        let now = self.now_ms();
         let appended: SmallVec<[Appended; 8]> = {
             let mut appender = self.append.lock();
             // A batch does not cross segments, so that nothing can fail in its middle.
