@@ -111,7 +111,7 @@ impl Shared {
         let span = Span::new(from, to);
         let (parts, base) = self.parts(&batch.touched, span.to);
         let mut keys: Vec<KeyEntry> = self.state.lock().keys.snapshot().within(from, to).collect();
-        keys.sort_unstable();
+        keys.sort_unstable_by_key(KeyEntry::order);
 
         let mut generation = self.index.change();
         let name = self.index.next_name(&mut generation, span);

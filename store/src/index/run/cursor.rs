@@ -2,6 +2,7 @@
 
 use super::read::{u32_at, u64_at};
 use super::{Chunk, KEY, KEYS_PER_BLOCK, Run, RunDamaged};
+use crate::index::keys::KeyEntry;
 
 impl Run {
     /// Every queue, sorted by topic and id.
@@ -18,15 +19,16 @@ impl Run {
     pub(super) fn keys_of_block(
         &self,
         block: usize,
-    ) -> Result<impl Iterator<Item = (u64, u64)> + '_, RunDamaged> {
+    ) -> Result<impl Iterator<Item = KeyEntry> + '_, RunDamaged> {
         let bytes: &[u8] = if block < self.keys.div_ceil(KEYS_PER_BLOCK) {
             self.key_block(block)?
         } else {
             &[]
         };
-        Ok(bytes
-            .chunks_exact(KEY)
-            .map(|row| (u64_at(row, 0), self.span.from + u64::from(u32_at(row, 8)))))
+        Ok(bytes.chunks_exact(KEY).map(|row| KeyEntry {
+            hash: u64_at(row, 0),
+            position: self.span.from + u64::from(u32_at(row, 8)),
+        }))
     }
 }
 

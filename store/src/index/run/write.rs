@@ -1,5 +1,8 @@
 //! Writing a run file, front to back. Only the directory and the filter are kept in memory.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::path::Path;
 
@@ -8,6 +11,7 @@ use super::{
     Span, TIME_UNKNOWN, VERSION, filter,
 };
 use crate::fs::{File, Fs};
+use crate::index::keys::KeyEntry;
 
 const BUFFER: usize = 256 * 1024;
 
@@ -274,16 +278,19 @@ pub(crate) fn merge_keys(
             keys: Vec::new(),
         })
         .collect();
-    let mut heap = std::collections::BinaryHeap::new();
+    let mut heap = BinaryHeap::with_capacity(cursors.len());
     for (index, cursor) in cursors.iter_mut().enumerate() {
         if let Some(key) = cursor.next()? {
-            heap.push(std::cmp::Reverse((key, index)));
+            heap.push(Reverse((key.order(), index)));
         }
     }
-    while let Some(std::cmp::Reverse(((hash, position), index))) = heap.pop() {
-        visit(hash, position)?;
-        if let Some(key) = cursors[index].next()? {
-            heap.push(std::cmp::Reverse((key, index)));
+    // The smallest is replaced where it lies: one walk through the heap for each key, not two.
+    while let Some(mut smallest) = heap.peek_mut() {
+        let Reverse((key, index)) = *smallest;
+        visit((key >> 64) as u64, key as u64)?;
+        match cursors[index].next()? {
+            Some(key) => *smallest = Reverse((key.order(), index)),
+            None => drop(PeekMut::pop(smallest)),
         }
     }
     Ok(())
@@ -293,11 +300,11 @@ struct KeyCursor<'a> {
     run: &'a Run,
     block: usize,
     /// The rest of the current block, reversed.
-    keys: Vec<(u64, u64)>,
+    keys: Vec<KeyEntry>,
 }
 
 impl KeyCursor<'_> {
-    fn next(&mut self) -> Result<Option<(u64, u64)>, RunDamaged> {
+    fn next(&mut self) -> Result<Option<KeyEntry>, RunDamaged> {
         if self.keys.is_empty() {
             self.keys.extend(self.run.keys_of_block(self.block)?);
             self.keys.reverse();
