@@ -25,6 +25,14 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     }) && pod.metadata.deletion_timestamp.is_none()
 }
 
+/// Whether Kubernetes has seen the StatefulSet as it is now, and its status says so. One that was made anew under its name may bear the
+/// status of the one before, whose generation can be the larger: kubernetes `stateful_set_status_updater.go` writes a status, after a
+/// conflict, to whatever has the name by then.
+pub(crate) fn is_observed(set: &StatefulSet) -> bool {
+    let status = set.status.as_ref();
+    status.is_some_and(|status| status.observed_generation >= set.metadata.generation)
+}
+
 /// Whether a StatefulSet could not even make its pods.
 pub(crate) fn missing_pods(set: Option<&StatefulSet>, wanted: i32) -> bool {
     set.and_then(|set| set.status.as_ref())
@@ -183,6 +191,20 @@ mod tests {
     fn pod(status: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "a-broker-0"}, "status": status}))
             .expect("a pod")
+    }
+
+    #[test]
+    fn a_set_made_anew_is_observed_under_the_generation_of_the_one_before() {
+        let set = |generation: i64, status: serde_json::Value| -> StatefulSet {
+            let set = json!({"metadata": {"name": "a-broker", "generation": generation}, "status": status});
+            serde_json::from_value(set).expect("a StatefulSet")
+        };
+        let seen = |generation: i64| json!({"replicas": 1, "observedGeneration": generation});
+        assert!(!is_observed(&set(1, json!(null))));
+        assert!(!is_observed(&set(1, json!({"replicas": 0}))));
+        assert!(!is_observed(&set(2, seen(1))));
+        assert!(is_observed(&set(2, seen(2))));
+        assert!(is_observed(&set(1, seen(2))));
     }
 
     #[test]

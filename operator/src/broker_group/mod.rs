@@ -191,9 +191,7 @@ async fn roll(
         return Ok(Rolled::Idle);
     };
     let observed = set.status.as_ref();
-    let is_seen =
-        observed.is_some_and(|status| status.observed_generation == set.metadata.generation);
-    let views: Vec<PodView> = if is_seen {
+    let views: Vec<PodView> = if observe::is_observed(set) {
         let wanted = observed.and_then(|status| status.update_revision.as_deref());
         pods.iter().map(|pod| view(pod, set, wanted)).collect()
     } else {

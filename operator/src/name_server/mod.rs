@@ -107,7 +107,7 @@ fn judge<'a>(
     let Some((set, observed)) = set.zip(observed) else {
         return Verdict::progressing("Creating", "the StatefulSet has no status yet");
     };
-    if observed.observed_generation != set.metadata.generation {
+    if !observe::is_observed(set) {
         return Verdict::progressing("Updating", "the StatefulSet takes up the change");
     }
     if status.ready_replicas < wanted || status.replicas != wanted {
