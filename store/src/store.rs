@@ -217,6 +217,18 @@ impl Store {
         self.0.log.append_batch(messages)
     }
 
+    /// [`Store::write_out`] with async flush that does not wait for another thread that writes: `None` then, and
+    /// [`Store::when_written`] does it.
+    pub fn try_write_out(&self) -> Option<Result<(), AppendError>> {
+        self.0.log.try_write_out()
+    }
+
+    /// Async flush: calls `done`, on this thread or on the one that writes, when everything appended before is written and visible,
+    /// or cannot be.
+    pub fn when_written(&self, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>) {
+        self.0.log.wish(done);
+    }
+
     /// Async flush: after it everything appended before is written, dispatched and visible. Sync flush: asks for that to
     /// happen soon; use [`Store::when_acked`] to know when.
     ///

@@ -2,14 +2,16 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use common::{LIMITS, message};
 use rmq_protocol::message::QueueOffset;
-use rmq_store::fs::RealFs;
+use rmq_store::fs::{Fault, FaultyFs, Operation, RealFs};
 use rmq_store::{
-    AllMessages, Change, FlushMode, KeyKind, ReadStatus, Store, StoreConfig, Table, Temperature,
+    AllMessages, AppendError, Change, FlushMode, KeyKind, ReadStatus, Store, StoreConfig, Table,
+    Temperature,
 };
 
 const WRITERS: usize = 3;
@@ -139,5 +141,68 @@ fn readers_see_every_offset_once_while_everything_moves() {
         }
         assert_eq!(store.settings().scan(Table::Kv).len(), WRITERS);
         store.close().expect("closed");
+    }
+}
+
+/// Writers that never wait for each other: each is told once, and only when its message can be read; also by a disk that fails.
+#[test]
+fn everybody_who_wished_a_write_is_told_once() {
+    for fails in [false, true] {
+        let faulty = FaultyFs::new(Arc::new(RealFs));
+        let dir = tempfile::tempdir().expect("a folder");
+        let config = StoreConfig {
+            segment_bytes: 1 << 20,
+            index_run_bytes: 64 << 10,
+            ..StoreConfig::new(dir.path())
+        };
+        let (store, _) = Store::open(config, Arc::new(faulty.clone())).expect("opens");
+        if fails {
+            faulty.plan(Fault {
+                operation: Operation::Write,
+                path_contains: "/log/".to_owned(),
+                after: 200,
+                times: 1,
+                kind: std::io::ErrorKind::Other,
+            });
+        }
+        let told = Arc::new(AtomicU64::new(0));
+        let refused = Arc::new(AtomicU64::new(0));
+        let asked = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for writer in 0..4 {
+                let (store, told, refused) = (&store, &told, &refused);
+                let asked = &asked;
+                scope.spawn(move || {
+                    let queue = store.queue("shared", writer);
+                    for _ in 0..ROUNDS {
+                        let message = message(&queue, &[b'x'; 300], b"", "");
+                        let Ok(place) = store.append(&message) else {
+                            assert!(fails);
+                            return;
+                        };
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        let (queue, told, refused) =
+                            (queue.clone(), Arc::clone(told), Arc::clone(refused));
+                        let done = move |written: Result<(), AppendError>| {
+                            told.fetch_add(1, Ordering::Relaxed);
+                            match written {
+                                Ok(()) => assert!(queue.max_offset() > place.queue_offset.0),
+                                Err(_) => drop(refused.fetch_add(1, Ordering::Relaxed)),
+                            }
+                        };
+                        match store.try_write_out() {
+                            Some(written) => done(written),
+                            None => store.when_written(Box::new(done)),
+                        }
+                    }
+                });
+            }
+        });
+        // All threads have gone: nobody is left who would tell later.
+        let asked = asked.load(Ordering::Relaxed);
+        assert_eq!(told.load(Ordering::Relaxed), asked);
+        assert_eq!(refused.load(Ordering::Relaxed) > 0, fails);
+        assert!(fails || asked == 4 * ROUNDS as u64);
+        store.abandon();
     }
 }

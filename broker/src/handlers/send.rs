@@ -554,8 +554,8 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
         return;
     };
     batch.appended = false;
-    if broker.store.flush_mode() != FlushMode::Sync {
-        let written = broker.store.write_out();
+    let is_sync = broker.store.flush_mode() == FlushMode::Sync;
+    if !is_sync && let Some(written) = broker.store.try_write_out() {
         answer(broker, &batch.sends, &written, replies);
         batch.sends.clear();
         return;
@@ -565,13 +565,15 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
     // Stands for all of them: the connection counts as busy until they are answered.
     let busy = replies.park(sends[0].ticket);
     let broker_then = Arc::clone(broker);
-    broker.store.when_acked(
-        end,
-        Box::new(move |flushed| {
-            peer.send_with(|replies| answer(&broker_then, &sends, &flushed, replies));
-            busy.forget();
-        }),
-    );
+    let done = Box::new(move |stored| {
+        peer.send_with(|replies| answer(&broker_then, &sends, &stored, replies));
+        busy.forget();
+    });
+    if is_sync {
+        broker.store.when_acked(end, done);
+    } else {
+        broker.store.when_written(done);
+    }
 }
 
 fn answer(

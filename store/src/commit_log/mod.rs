@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rmq_protocol::message::{BLANK_MAGIC, LogPosition, QueueOffset};
 use smallvec::SmallVec;
 
@@ -98,8 +98,13 @@ pub(crate) struct CommitLog {
     pub(crate) dispatcher: Dispatcher,
     append: Mutex<Appender>,
     write: Mutex<Writer>,
+    /// Who waits for the next write, with async flush: while somebody writes, others leave their wish here and go on.
+    wishes: Mutex<Vec<Done>>,
     flush: Flush,
 }
+
+/// What is to be done when something is written, or cannot be.
+type Done = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
 
 struct Appender {
     staging: Staging,
@@ -175,6 +180,7 @@ impl CommitLog {
             dispatcher,
             append: Mutex::new(appender),
             write: Mutex::default(),
+            wishes: Mutex::default(),
             flush,
         }
     }
@@ -338,15 +344,58 @@ impl CommitLog {
             self.flush.want(target);
             return Ok(());
         }
-        let mut arrivals = {
-            let mut writer = self.write.lock();
+        let written = {
+            let writer = self.write.lock();
             if self.files.positions.written.load(Ordering::Acquire) >= target {
-                return Ok(());
+                Ok(())
+            } else {
+                self.write_round(writer)
             }
-            let end = self.write_staged(&mut writer)?;
-            self.confirm(&mut writer, end);
-            std::mem::take(&mut writer.arrivals)
         };
+        self.grant_wishes();
+        written
+    }
+
+    /// As [`write_out`](Self::write_out) with async flush, but does not wait for somebody else who writes: then `None`, and a
+    /// [`wish`](Self::wish) is to follow.
+    pub(crate) fn try_write_out(&self) -> Option<Result<(), AppendError>> {
+        let target = self.files.positions.appended.load(Ordering::Acquire);
+        if self.files.positions.written.load(Ordering::Acquire) >= target {
+            return Some(self.files.health.check_writable());
+        }
+        let writer = self.write.try_lock()?;
+        let written = self.write_round(writer);
+        self.grant_wishes();
+        Some(written)
+    }
+
+    /// Calls `done` when everything appended before is written, on the thread that does it.
+    pub(crate) fn wish(&self, done: Done) {
+        self.wishes.lock().push(done);
+        self.grant_wishes();
+    }
+
+    /// Writes for those who wished it. If somebody else writes at this moment, he comes here when he has done: so it is called after
+    /// each use of the writer.
+    fn grant_wishes(&self) {
+        while !self.wishes.lock().is_empty() {
+            let Some(writer) = self.write.try_lock() else {
+                return;
+            };
+            let wishes = std::mem::take(&mut *self.wishes.lock());
+            let written = self.write_round(writer);
+            for done in wishes {
+                done(written.clone());
+            }
+        }
+    }
+
+    /// Writes what is staged, dispatches it and so makes it visible.
+    fn write_round(&self, mut writer: MutexGuard<'_, Writer>) -> Result<(), AppendError> {
+        let end = self.write_staged(&mut writer)?;
+        self.confirm(&mut writer, end);
+        let mut arrivals = std::mem::take(&mut writer.arrivals);
+        drop(writer);
         self.dispatcher.announce(&mut arrivals);
         self.keep_arrivals(arrivals);
         self.flush.written(&self.files);
@@ -456,6 +505,7 @@ impl CommitLog {
         self.append.lock().closed = true;
         self.flush.stop();
         let end = self.write_and_sync();
+        self.grant_wishes();
         self.flush.fail_waiters(
             end.as_ref().err().cloned().unwrap_or(AppendError::Closed),
             end.as_ref().ok().copied(),
