@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::limits;
 
-/// What the topic allows after whose settings unknown ones are made.
+/// What a topic allows after whose settings others may be made.
 const INHERITED: i32 = perm::READ | perm::WRITE | perm::INHERIT;
 
 /// A topic and its queues.
@@ -149,8 +149,8 @@ impl Topics {
             topic(names::OFFSET_MOVED_EVENT_TOPIC, 1, perm::READ | perm::WRITE),
             topic(names::TRACE_TOPIC, 1, perm::READ | perm::WRITE),
             topic(BENCHMARK_TOPIC, 16, perm::READ | perm::WRITE),
-            topic(cluster, 16, perm::READ | perm::WRITE | perm::INHERIT),
-            topic(broker, 1, perm::READ | perm::WRITE | perm::INHERIT),
+            topic(cluster, 16, INHERITED),
+            topic(broker, 1, INHERITED),
         ];
         let template = auto_create.then(|| auto_create_template(INHERITED));
         system.into_iter().chain(template).collect()

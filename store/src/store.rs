@@ -577,7 +577,7 @@ impl SettingsWriter {
 
 impl SettingsLog for SettingsWriter {
     fn append_settings(&self, body: &[u8]) -> Result<u64, AppendError> {
-        let now = (self.log.config.now_ms)();
+        let now = self.log.now_ms();
         let message = NewMessage {
             queue: &self.queue,
             topic: SETTINGS_TOPIC,
@@ -593,7 +593,7 @@ impl SettingsLog for SettingsWriter {
             keys: "",
             unique_key: "",
         };
-        let appended = self.log.append(&message, usize::MAX, self.log.now_ms())?;
+        let appended = self.log.append(&message, usize::MAX, now)?;
         Ok(appended.end.0)
     }
 

@@ -4,6 +4,7 @@ mod binary;
 mod fields;
 mod json;
 mod language;
+mod run;
 mod source;
 mod text;
 

@@ -6,6 +6,8 @@ use std::fmt;
 
 use wide::u8x16;
 
+use super::run;
+
 /// A string that may still carry JSON escapes.
 #[derive(Clone)]
 pub enum Text<'a> {
@@ -279,16 +281,7 @@ fn unescape_into(text: &str, out: &mut String) {
 /// Bytes up to the next backslash.
 #[inline]
 fn run_length(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(part) = bytes[at..].first_chunk::<16>() {
-        let found = u8x16::new(*part).simd_eq(u8x16::splat(b'\\')).to_bitmask();
-        if found != 0 {
-            return at + found.trailing_zeros() as usize;
-        }
-        at += 16;
-    }
-    let is_ordinary = |byte: &&u8| **byte != b'\\';
-    at + bytes[at..].iter().take_while(is_ordinary).count()
+    run::length(bytes, |bytes| bytes.simd_eq(u8x16::splat(b'\\')))
 }
 
 /// Resolves the `\uXXXX` (or the pair of surrogates) at the start of `bytes`; answers how many bytes it took.

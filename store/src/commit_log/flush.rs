@@ -11,15 +11,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{CommitLog, Files};
+use super::{CommitLog, Done, Files};
 use crate::config::FlushMode;
 use crate::error::AppendError;
 use crate::watermark::Watermark;
 
 /// The watermark is written at most this often, beside the syncs.
 const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
-
-type Done = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
 
 pub(crate) struct Flush {
     mode: FlushMode,

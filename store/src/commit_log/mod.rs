@@ -390,16 +390,29 @@ impl CommitLog {
         }
     }
 
-    /// Writes what is staged, dispatches it and so makes it visible.
-    fn write_round(&self, mut writer: MutexGuard<'_, Writer>) -> Result<(), AppendError> {
+    /// One round with async flush.
+    fn write_round(&self, writer: MutexGuard<'_, Writer>) -> Result<(), AppendError> {
+        self.round(writer, false)?;
+        self.flush.written(&self.files);
+        Ok(())
+    }
+
+    /// Writes what is staged, syncs it where that is promised, dispatches it and so makes it visible. Returns the end of it.
+    fn round(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        is_synced: bool,
+    ) -> Result<u64, AppendError> {
         let end = self.write_staged(&mut writer)?;
+        if is_synced {
+            self.files.sync_up_to(end)?;
+        }
         self.confirm(&mut writer, end);
         let mut arrivals = std::mem::take(&mut writer.arrivals);
         drop(writer);
         self.dispatcher.announce(&mut arrivals);
         self.keep_arrivals(arrivals);
-        self.flush.written(&self.files);
-        Ok(())
+        Ok(end)
     }
 
     fn keep_arrivals(&self, arrivals: Vec<Arrival>) {
@@ -413,16 +426,7 @@ impl CommitLog {
 
     /// One round of the flusher in sync mode: write, sync, dispatch. Returns the end of what is acknowledged.
     fn write_and_sync(&self) -> Result<u64, AppendError> {
-        let (end, mut arrivals) = {
-            let mut writer = self.write.lock();
-            let end = self.write_staged(&mut writer)?;
-            self.files.sync_up_to(end)?;
-            self.confirm(&mut writer, end);
-            (end, std::mem::take(&mut writer.arrivals))
-        };
-        self.dispatcher.announce(&mut arrivals);
-        self.keep_arrivals(arrivals);
-        Ok(end)
+        self.round(self.write.lock(), true)
     }
 
     fn write_staged(&self, writer: &mut Writer) -> Result<u64, AppendError> {
@@ -486,11 +490,7 @@ impl CommitLog {
     }
 
     /// Calls `done` when everything below `up_to` is acknowledged as the flush mode promises, or cannot be any more.
-    pub(crate) fn when_acked(
-        &self,
-        up_to: LogPosition,
-        done: Box<dyn FnOnce(Result<(), AppendError>) + Send>,
-    ) {
+    pub(crate) fn when_acked(&self, up_to: LogPosition, done: Done) {
         if self.files.positions.written.load(Ordering::Acquire) >= up_to.0 {
             return done(Ok(()));
         }

@@ -11,7 +11,6 @@ use super::crc_shift::Shift;
 use crate::config::StoreConfig;
 use crate::error::AppendError;
 use crate::index::keys::{KeyHashes, key_hashes};
-use crate::settings::SETTINGS_TOPIC;
 
 /// Everything before the body, with IPv6 hosts.
 const HEAD_MAX: usize = 112;
@@ -42,7 +41,7 @@ impl<'a> Prepared<'a> {
     ) -> Result<Self, AppendError> {
         let (body, topic, properties) =
             (message.body, message.topic.as_bytes(), message.properties);
-        if body.len() > body_bytes_max && message.topic != SETTINGS_TOPIC {
+        if body.len() > body_bytes_max {
             return Err(AppendError::BodyTooLarge {
                 bytes: body.len(),
                 max: body_bytes_max,

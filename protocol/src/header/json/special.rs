@@ -2,57 +2,50 @@
 
 use wide::u8x16;
 
+use crate::header::run;
+
 /// Bytes that are looked at together.
 pub(super) const BLOCK: usize = 64;
-
-/// Whether a byte is one of them.
-pub(super) const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
 
 /// One bit for each byte that is one of them, the lowest for the first.
 #[inline]
 pub(super) fn special_bits(block: &[u8; BLOCK]) -> u64 {
     let (parts, _) = block.as_chunks::<16>();
-    let bits = |bits, part| bits << 16 | u64::from(special_of(part));
+    let bits =
+        |bits, part: &[u8; 16]| bits << 16 | u64::from(special(u8x16::new(*part)).to_bitmask());
     parts.iter().rev().fold(0, bits)
 }
 
-#[inline]
-fn special_of(part: &[u8; 16]) -> u32 {
-    let bytes = u8x16::new(*part);
+#[inline(always)]
+fn special(bytes: u8x16) -> u8x16 {
     let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
     let quote = bytes.simd_eq(u8x16::splat(b'"'));
     let backslash = bytes.simd_eq(u8x16::splat(b'\\'));
-    (control | quote | backslash).to_bitmask()
+    control | quote | backslash
 }
 
 /// How many bytes at the start of `bytes` are ordinary.
 #[inline]
 pub(super) fn ordinary(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(part) = bytes[at..].first_chunk::<16>() {
-        let special = special_of(part);
-        if special != 0 {
-            return at + special.trailing_zeros() as usize;
-        }
-        at += 16;
-    }
-    let is_ordinary = |byte: &&u8| !SPECIAL[usize::from(**byte)];
-    at + bytes[at..].iter().take_while(is_ordinary).count()
+    run::length(bytes, special)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether a byte is one of them.
+    const SPECIAL: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 0x20 {
+            table[byte] = true;
+            byte += 1;
+        }
+        table[b'"' as usize] = true;
+        table[b'\\' as usize] = true;
+        table
+    };
 
     #[test]
     fn bits_and_table_agree_at_every_place() {
