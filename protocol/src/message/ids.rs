@@ -35,8 +35,7 @@ const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
-        out.push(HEX[usize::from(byte >> 4)]);
-        out.push(HEX[usize::from(byte & 15)]);
+        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! With the CRC as a polynomial over GF(2), the CRC of `a | b` is `crc(a) * x^(8 * len(b)) + crc(b)` modulo the CRC's polynomial.
 
-use std::sync::LazyLock;
-
 /// The polynomial of CRC-32, lowest bit first.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 /// x^0 in that representation.
@@ -13,23 +11,14 @@ const ONE: u32 = 1 << 31;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shift(u32);
 
-/// `x^(8 * digit * 256^place)` for the three digits of a length below 16 MiB.
-static POWERS: LazyLock<[[u32; 256]; 4]> = LazyLock::new(|| {
-    let mut powers = [[ONE; 256]; 4];
-    // x^8: one byte.
-    let mut step = ONE >> 8;
-    for place in &mut powers {
-        for digit in 1..256 {
-            place[digit] = multiply(place[digit - 1], step);
-        }
-        step = multiply(place[255], step);
-    }
-    powers
-});
+/// `x^(8 * digit * 256^place)` for the four digits of a length.
+static POWERS: [[u32; 256]; 4] = powers();
+/// What a byte becomes when 1 to 4 zero bytes follow it.
+static FOLLOWED: [[u32; 256]; 4] = followed();
 
 impl Shift {
     pub(crate) fn of(len: usize) -> Self {
-        let powers = &*POWERS;
+        let powers = &POWERS;
         let digits = (len as u32).to_le_bytes();
         let mut product = powers[0][usize::from(digits[0])];
         for place in 1..4 {
@@ -47,11 +36,70 @@ impl Shift {
 }
 
 fn multiply(a: u32, b: u32) -> u32 {
+    // With the lowest bit first, the product is one bit short of 64.
+    let product = multiply_plain(a, b) << 1;
+    let (low, high) = ((product >> 32) as u32, product as u32);
+    // The upper half of the product counts x^32 times: four zero bytes follow it.
+    let bytes = high.to_le_bytes();
+    (0..4).fold(low, |sum, at| {
+        sum ^ FOLLOWED[3 - at][usize::from(bytes[at])]
+    })
+}
+
+/// The product before it is reduced. Only every fourth bit of a factor is used at once, so that what integers carry stays in the holes.
+fn multiply_plain(a: u32, b: u32) -> u64 {
+    const EVERY_FOURTH: u64 = 0x1111_1111_1111_1111;
+    let part = |of: u32, at: usize| u64::from(of) & (EVERY_FOURTH << at);
+    let mut product = 0;
+    for at in 0..4 {
+        let mut sum = 0;
+        for of_a in 0..4 {
+            sum ^= part(a, of_a).wrapping_mul(part(b, (at + 4 - of_a) % 4));
+        }
+        product |= sum & (EVERY_FOURTH << at);
+    }
+    product
+}
+
+const fn powers() -> [[u32; 256]; 4] {
+    let mut powers = [[ONE; 256]; 4];
+    // x^8: one byte.
+    let mut step = ONE >> 8;
+    let mut place = 0;
+    while place < 4 {
+        let mut digit = 1;
+        while digit < 256 {
+            powers[place][digit] = multiply_slowly(powers[place][digit - 1], step);
+            digit += 1;
+        }
+        step = multiply_slowly(powers[place][255], step);
+        place += 1;
+    }
+    powers
+}
+
+const fn followed() -> [[u32; 256]; 4] {
+    let mut followed = [[0; 256]; 4];
+    let mut step = ONE >> 8;
+    let mut zeros = 0;
+    while zeros < 4 {
+        let mut byte = 0;
+        while byte < 256 {
+            followed[zeros][byte] = multiply_slowly(byte as u32, step);
+            byte += 1;
+        }
+        step = multiply_slowly(step, ONE >> 8);
+        zeros += 1;
+    }
+    followed
+}
+
+/// Bit by bit, for the tables.
+const fn multiply_slowly(a: u32, b: u32) -> u32 {
     let mut product = 0;
     let mut shifted = b;
     let mut bits = a;
-    for _ in 0..32 {
-        // All ones when the bit is set: no branch to mispredict.
+    while bits != 0 {
         product ^= shifted & 0u32.wrapping_sub(bits >> 31);
         bits <<= 1;
         shifted = (shifted >> 1) ^ (POLYNOMIAL & 0u32.wrapping_sub(shifted & 1));
@@ -66,6 +114,11 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn multiplies_as_bit_by_bit(a in any::<u32>(), b in any::<u32>()) {
+            prop_assert_eq!(multiply(a, b), multiply_slowly(a, b));
+        }
+
         #[test]
         fn equals_the_crc_of_the_whole(a in prop::collection::vec(any::<u8>(), 0..300), b in prop::collection::vec(any::<u8>(), 0..70_000)) {
             let whole = crc32fast::hash(&[a.as_slice(), &b].concat());

@@ -6,6 +6,8 @@ use rmq_protocol::message::{
     MAGIC_V1, MAGIC_V2, RECORD_CRC_BYTES, crc_digits, flags, properties, property,
 };
 
+use smallvec::SmallVec;
+
 use super::NewMessage;
 use super::crc_shift::Shift;
 use crate::config::StoreConfig;
@@ -25,6 +27,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) message: &'a NewMessage<'a>,
     head: [u8; HEAD_MAX],
     head_len: usize,
+    /// Topic and length of the properties.
+    middle: SmallVec<[u8; 64]>,
     store_ms_at: usize,
     /// CRC of everything between head and CRC property, and what it does to the head's.
     tail_crc: u32,
@@ -69,17 +73,14 @@ impl<'a> Prepared<'a> {
         } else {
             hasher.clone().finalize() & 0x7fff_ffff
         };
+        let mut middle = SmallVec::new();
         let topic_len = (topic.len() as u16).to_be_bytes();
-        let topic_len: &[u8] = if long_topic {
-            &topic_len
-        } else {
-            &topic_len[1..]
-        };
-        hasher.update(topic_len);
-        hasher.update(topic);
-        hasher.update(&(properties_len as u16).to_be_bytes());
+        middle.extend_from_slice(&topic_len[usize::from(!long_topic)..]);
+        middle.extend_from_slice(topic);
+        middle.extend_from_slice(&(properties_len as u16).to_be_bytes());
+        hasher.update(&middle);
         hasher.update(properties);
-        let tail_len = body.len() + topic_len.len() + topic.len() + 2 + properties.len();
+        let tail_len = body.len() + middle.len() + properties.len();
 
         let mut sys_flag = message.sys_flag & !(flags::BORN_HOST_V6 | flags::STORE_HOST_V6);
         if message.born_host.is_ipv6() {
@@ -92,6 +93,7 @@ impl<'a> Prepared<'a> {
             message,
             head: [0; HEAD_MAX],
             head_len: 4,
+            middle,
             store_ms_at: 0,
             tail_crc: hasher.finalize(),
             shift: Shift::of(tail_len),
@@ -140,20 +142,10 @@ impl<'a> Prepared<'a> {
         let head = &self.head[..self.head_len];
         let crc = self.shift.combine(crc32fast::hash(head), self.tail_crc) & 0x7fff_ffff;
         let message = self.message;
-        let topic = message.topic.as_bytes();
         out.reserve(self.size);
         out.extend_from_slice(head);
         out.extend_from_slice(message.body);
-        let topic_len = (topic.len() as u16).to_be_bytes();
-        out.extend_from_slice(if topic.len() > 127 {
-            &topic_len
-        } else {
-            &topic_len[1..]
-        });
-        out.extend_from_slice(topic);
-        out.extend_from_slice(
-            &((message.properties.len() + RECORD_CRC_BYTES) as u16).to_be_bytes(),
-        );
+        out.extend_from_slice(&self.middle);
         out.extend_from_slice(message.properties);
         out.extend_from_slice(property::CRC32.as_bytes());
         out.push(properties::NAME_VALUE_SEPARATOR);
