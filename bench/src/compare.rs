@@ -92,6 +92,15 @@ pub fn compare(
     })
 }
 
+#[expect(clippy::print_stderr, reason = "beside the figures on stdout")]
+fn warn_of_free_memory(free: u64) {
+    eprintln!(
+        "warning: the page cache is not full: {} MiB of memory are free, and the disk of the work directory has too little room to fill them \
+         (16 GiB of it are left alone). What a run touches first may be slow to get from the host; make room, or use another --work-dir.",
+        free >> 20
+    );
+}
+
 /// Starts a server on a fresh directory, runs the load, stops it and removes the directory; fills the page cache before.
 ///
 /// # Errors
@@ -102,7 +111,9 @@ pub fn run_once(
     load: &Load,
     page_cache: Option<&mut PageCache>,
 ) -> io::Result<Report> {
-    page_cache.map_or(Ok(()), PageCache::fill)?;
+    if let Some(free) = page_cache.map_or(Ok(None), PageCache::fill)? {
+        warn_of_free_memory(free);
+    }
     let server = Server::start(command, dir, Ready::Topic)?;
     let report = load.run(&server.target())?;
     server.stop()?;

@@ -37,24 +37,32 @@ impl PageCache {
         Ok(Self { file, path })
     }
 
-    /// Reads and extends the file until next to no memory is free, or the disk has no room for more.
+    /// Reads and extends the file until next to no memory is free, or the disk has no room for more: then the bytes of memory that are
+    /// still free.
     ///
     /// # Errors
     /// What the system says.
-    pub fn fill(&mut self) -> io::Result<()> {
+    pub fn fill(&mut self) -> io::Result<Option<u64>> {
+        let mut unfilled = None;
         let mut piece = vec![b'x'; PIECE];
         // What a run has displaced comes back without more disk.
         self.file.seek(SeekFrom::Start(0))?;
-        while free_memory()? > FREE_BYTES {
+        loop {
+            let free = free_memory()?;
+            if free <= FREE_BYTES {
+                break;
+            }
             if self.file.read(&mut piece)? == 0 {
                 if free_disk(&self.path)? < DISK_BYTES {
+                    unfilled = Some(free);
                     break;
                 }
                 self.file.write_all(&piece)?;
             }
         }
         // Only what is clean can be displaced.
-        self.file.sync_data()
+        self.file.sync_data()?;
+        Ok(unfilled)
     }
 }
 
