@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::load::Load;
-use crate::page_cache::PageCache;
+use crate::page_cache::{DISK_BYTES, PageCache};
 use crate::report::{Report, median, number};
 use crate::server::{Ready, Server};
 
@@ -96,8 +96,9 @@ pub fn compare(
 fn warn_of_free_memory(free: u64) {
     eprintln!(
         "warning: the page cache is not full: {} MiB of memory are free, and the disk of the work directory has too little room to fill them \
-         (16 GiB of it are left alone). What a run touches first may be slow to get from the host; make room, or use another --work-dir.",
-        free >> 20
+         ({} GiB of it are left alone). What a run touches first may be slow to get from the host; make room, or use another --work-dir.",
+        free >> 20,
+        DISK_BYTES >> 30
     );
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// So much is left free, bytes: what the system keeps anyway.
 const FREE_BYTES: u64 = 768 << 20;
 /// The disk keeps at least this, bytes.
-const DISK_BYTES: u64 = 16 << 30;
+pub(crate) const DISK_BYTES: u64 = 16 << 30;
 const PIECE: usize = 1 << 20;
 
 /// A file whose only use is that it is cached; removed when the value is dropped.
@@ -43,23 +43,21 @@ impl PageCache {
     /// # Errors
     /// What the system says.
     pub fn fill(&mut self) -> io::Result<Option<u64>> {
-        let mut unfilled = None;
         let mut piece = vec![b'x'; PIECE];
         // What a run has displaced comes back without more disk.
         self.file.seek(SeekFrom::Start(0))?;
-        loop {
+        let unfilled = loop {
             let free = free_memory()?;
             if free <= FREE_BYTES {
-                break;
+                break None;
             }
             if self.file.read(&mut piece)? == 0 {
                 if free_disk(&self.path)? < DISK_BYTES {
-                    unfilled = Some(free);
-                    break;
+                    break Some(free);
                 }
                 self.file.write_all(&piece)?;
             }
-        }
+        };
         // Only what is clean can be displaced.
         self.file.sync_data()?;
         Ok(unfilled)

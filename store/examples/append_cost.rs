@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rmq_store::fs::RealFs;
-use rmq_store::{NewMessage, QueueRef, Store, StoreConfig};
+use rmq_store::{AppendError, NewMessage, QueueRef, Store, StoreConfig};
 
 const AT_ONCE: usize = 32;
 const ROUNDS: usize = 20_000;
@@ -24,15 +24,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (store, _) = Store::open(StoreConfig::new(dir.path()), Arc::new(RealFs))?;
         let queues: Vec<QueueRef> = (0..8).map(|id| store.queue("orders", id)).collect();
         let start = Instant::now();
-        let took: Vec<(Duration, Duration)> = std::thread::scope(|scope| {
+        let took = std::thread::scope(|scope| {
             let running: Vec<_> = (0..threads)
                 .map(|_| scope.spawn(|| run(&store, &queues)))
                 .collect();
             running
                 .into_iter()
-                .filter_map(|thread| thread.join().ok())
-                .collect()
-        });
+                .map(|thread| Ok(thread.join().map_err(|_| "a thread panicked")??))
+                .collect::<Result<Vec<_>, Box<dyn Error>>>()
+        })?;
         let all = start.elapsed();
         let messages = (AT_ONCE * ROUNDS) as f64;
         let each = |sum: Duration| sum.as_nanos() as f64 / messages / f64::from(threads);
@@ -47,7 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(store: &Store, queues: &[QueueRef]) -> (Duration, Duration) {
+/// Time spent on appending and on writing.
+fn run(store: &Store, queues: &[QueueRef]) -> Result<(Duration, Duration), AppendError> {
     let body = vec![b'x'; 1_024];
     let mut text = "UNIQ_KEY\u{1}C00002025A5D30946E096F1D29DE0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}CLUSTER\u{1}DefaultCluster\u{2}MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}".to_owned();
     let (mut append, mut write) = (Duration::ZERO, Duration::ZERO);
@@ -71,19 +72,16 @@ fn run(store: &Store, queues: &[QueueRef]) -> (Duration, Duration) {
                 keys: "",
                 unique_key: &text[9..41],
             };
-            black_box(store.append_at(&message, 1_795_355_382_300).is_ok());
+            black_box(store.append_at(&message, 1_795_355_382_300)?);
         }
         let appended = Instant::now();
         match store.try_write_out() {
-            Some(written) => {
-                black_box(written.is_ok());
-            }
-            None => store.when_written(Box::new(|written| {
-                black_box(written.is_ok());
-            })),
+            Some(written) => written?,
+            // A failure is told by the next append as well.
+            None => store.when_written(Box::new(drop)),
         }
         append += appended - start;
         write += appended.elapsed();
     }
-    (append, write)
+    Ok((append, write))
 }

@@ -18,12 +18,11 @@ static FOLLOWED: [[u32; 256]; 4] = followed();
 
 impl Shift {
     pub(crate) fn of(len: usize) -> Self {
-        let powers = &POWERS;
         let digits = (len as u32).to_le_bytes();
-        let mut product = powers[0][usize::from(digits[0])];
+        let mut product = POWERS[0][usize::from(digits[0])];
         for place in 1..4 {
             if digits[place] != 0 {
-                product = multiply(product, powers[place][usize::from(digits[place])]);
+                product = multiply(product, POWERS[place][usize::from(digits[place])]);
             }
         }
         Self(product)
@@ -80,16 +79,14 @@ const fn powers() -> [[u32; 256]; 4] {
 
 const fn followed() -> [[u32; 256]; 4] {
     let mut followed = [[0; 256]; 4];
-    let mut step = ONE >> 8;
-    let mut zeros = 0;
-    while zeros < 4 {
+    let mut place = 0;
+    while place < 4 {
         let mut byte = 0;
         while byte < 256 {
-            followed[zeros][byte] = multiply_slowly(byte as u32, step);
+            followed[place][byte] = multiply_slowly(byte as u32, POWERS[0][place + 1]);
             byte += 1;
         }
-        step = multiply_slowly(step, ONE >> 8);
-        zeros += 1;
+        place += 1;
     }
     followed
 }

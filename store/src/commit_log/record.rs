@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use rmq_protocol::message::{
     MAGIC_V1, MAGIC_V2, RECORD_CRC_BYTES, crc_digits, flags, properties, property,
 };
-
 use smallvec::SmallVec;
 
 use super::NewMessage;
