@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use rmq_protocol::header::{CommandHead, Header};
+use rmq_protocol::header::{CommandHead, Header, HeaderReader};
 use rmq_protocol::requests::{SendMessage, SendMessageReply};
 use rmq_protocol::{FrameLimits, HeaderEncoding, RequestCode, Split, Text, encode_frame, split};
 
@@ -37,22 +37,42 @@ fn main() {
             &send,
             b"",
         );
+        let mut next = BytesMut::new();
+        send.queue_id ^= 3;
+        encode_frame(
+            &mut next,
+            encoding,
+            &CommandHead::request(310, 132),
+            &send,
+            b"",
+        );
+        let mut headers = HeaderReader::new();
+        let pair = [frame.as_ref(), next.as_ref()];
+        let mut turn = 0;
+        best(
+            &format!("{encoding:?}: one that is like the one before"),
+            || {
+                turn ^= 1;
+                let Ok(Split::Frame { frame, .. }) = split(black_box(pair[turn]), &limits) else {
+                    return;
+                };
+                black_box(headers.read(frame.encoding, frame.header, &limits).is_ok());
+            },
+        );
         let mut properties = String::with_capacity(256);
         best(&format!("{encoding:?}: split, decode a send"), || {
             let Ok(Split::Frame { frame, .. }) = split(black_box(&frame), &limits) else {
                 return;
             };
-            let mut header = Header::empty(frame.encoding);
-            black_box(header.fill(frame.header, &limits).is_ok());
+            black_box(Header::decode(frame.encoding, frame.header, &limits).is_ok());
         });
         best(&format!("{encoding:?}: and its fields, properties"), || {
             let Ok(Split::Frame { frame, .. }) = split(black_box(&frame), &limits) else {
                 return;
             };
-            let mut header = Header::empty(frame.encoding);
-            if header.fill(frame.header, &limits).is_err() {
+            let Ok(header) = Header::decode(frame.encoding, frame.header, &limits) else {
                 return;
-            }
+            };
             let Ok(send) = SendMessage::decode(RequestCode::SendMessageV2, &header.fields) else {
                 return;
             };

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::frame::{self, RawFrame, Split};
-use rmq_protocol::header::Header;
+use rmq_protocol::header::HeaderReader;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::{Clock, SleepFuture};
@@ -317,6 +317,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         }
         let mut used = 0;
         let (mut requests, mut answers) = (0u32, 0u32);
+        let mut headers = HeaderReader::new();
         self.paused = false;
         let outcome = loop {
             // A few requests can ask for far more than was read.
@@ -333,7 +334,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             match frame::split(&bytes[used..], &self.limits.frame) {
                 Ok(Split::Frame { frame, consumed }) => {
                     used += consumed;
-                    match self.handle_frame(&frame) {
+                    match self.handle_frame(&frame, &mut headers) {
                         Ok(true) => requests += 1,
                         Ok(false) => answers += 1,
                         Err(reason) => break Err(reason),
@@ -363,16 +364,19 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     }
 
     /// Whether it was a request.
-    fn handle_frame(&mut self, frame: &RawFrame<'_>) -> Result<bool, CloseReason> {
-        let mut header = Header::empty(frame.encoding);
-        header
-            .fill(frame.header, &self.limits.frame)
+    fn handle_frame<'a>(
+        &mut self,
+        frame: &RawFrame<'a>,
+        headers: &mut HeaderReader<'a>,
+    ) -> Result<bool, CloseReason> {
+        let header = headers
+            .read(frame.encoding, frame.header, &self.limits.frame)
             .map_err(|error| CloseReason::BadFrame(error.to_string()))?;
         self.seen_frame = true;
         if header.is_response() {
             if !self
                 .peer
-                .answered(header.opaque, || OwnedFrame::copy(frame, &header))
+                .answered(header.opaque, || OwnedFrame::copy(frame, header))
             {
                 tracing::debug!(peer = %self.peer.remote_addr(), opaque = header.opaque, "response without a waiting call");
             }
@@ -381,7 +385,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         self.peer
             .seen(header.encoding, header.language, header.version);
         let mut exchange = Exchange {
-            header: &header,
+            header,
             body: frame.body,
             peer: &self.peer,
             out: &mut self.out,
@@ -391,7 +395,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         if exchange.answer == Answer::Missing && !header.is_one_way() {
             let name = RequestCode::from_i32(header.code).map_or("unknown", RequestCode::name);
             tracing::error!(code = header.code, name, peer = %self.peer.remote_addr(), "a handler gave no answer");
-            encode_unanswered(&mut self.out, &Ticket::of(&header));
+            encode_unanswered(&mut self.out, &Ticket::of(header));
         }
         Ok(true)
     }

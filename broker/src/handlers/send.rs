@@ -632,7 +632,7 @@ impl FieldSource for Sent<'_> {
         if let Ok(id) = std::str::from_utf8(self.id) {
             sink.str("msgId", id);
         }
-        sink.str("TRACE_ON", "true");
+        sink.bool("TRACE_ON", true);
         sink.str("MSG_REGION", self.region);
         sink.int("queueOffset", self.send.queue_offset);
     }

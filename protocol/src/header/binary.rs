@@ -5,6 +5,8 @@
 //! field: | name length i16 | name | value length i32 | value |
 //! ```
 
+use std::ops::Range;
+
 use bytes::{BufMut, BytesMut};
 
 use super::{CommandHead, FieldSink, FieldSource, Header, HeaderError, Language, Text};
@@ -82,6 +84,9 @@ impl<'a> Reader<'a> {
         };
     }
 }
+
+/// Where the correlation id lies.
+pub(super) const OPAQUE: Range<usize> = 5..9;
 
 pub(super) fn decode<'a>(
     bytes: &'a [u8],

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 
 use super::Text;
 
-const INLINE: usize = 16;
+pub(super) const INLINE: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry<'a> {
@@ -54,6 +54,25 @@ impl<'a> Fields<'a> {
         if let Err(full) = self.inline.try_push(entry) {
             self.spill.push(full.element());
         }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.inline.clear();
+        self.spill.clear();
+        self.owned.clear();
+    }
+
+    /// The values as they lie in the frame, and whether they are still escaped; none when there are others too.
+    pub(super) fn in_frame(&self) -> Option<impl Iterator<Item = (&'a str, bool)>> {
+        let values = self.inline.iter().map(|entry| (entry.value, entry.escaped));
+        (self.spill.is_empty() && self.owned.is_empty()).then_some(values)
+    }
+
+    /// Gives a field of [`Fields::in_frame`] another value, escaped or not as the one before.
+    #[inline]
+    pub(super) fn replace(&mut self, index: usize, value: &'a str) -> Option<()> {
+        self.inline.get_mut(index)?.value = value;
+        Some(())
     }
 
     pub(crate) fn push_owned(&mut self, key: String, value: String) {

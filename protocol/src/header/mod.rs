@@ -4,11 +4,13 @@ mod binary;
 mod fields;
 mod json;
 mod language;
+mod reader;
 mod run;
 mod source;
 mod text;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::BytesMut;
 
@@ -17,6 +19,7 @@ use crate::limits::FrameLimits;
 
 pub use fields::Fields;
 pub use language::{Language, SERVER_LANGUAGE, SERVER_VERSION};
+pub use reader::HeaderReader;
 pub use source::{FieldSink, FieldSource, NoFields};
 pub use text::{FromText, Text};
 
@@ -61,13 +64,14 @@ impl<'a> Header<'a> {
         Ok(header)
     }
 
-    /// [`Header::decode`] into an empty header where it lies, for the message path: it is large, and to move it costs as much as to
-    /// read it.
-    ///
-    /// # Errors
-    /// Those of [`Header::decode`]; what the header holds then is of no use.
+    /// [`Header::decode`] into an [empty](Header::empty) header where it lies; answers where the correlation id lies, when that is
+    /// known. What the header holds after an error is of no use.
     #[inline]
-    pub fn fill(&mut self, bytes: &'a [u8], limits: &FrameLimits) -> Result<(), HeaderError> {
+    fn fill(
+        &mut self,
+        bytes: &'a [u8],
+        limits: &FrameLimits,
+    ) -> Result<Option<Range<usize>>, HeaderError> {
         if bytes.len() > limits.header_bytes_max {
             return Err(HeaderError::TooLong {
                 bytes: bytes.len(),
@@ -76,8 +80,35 @@ impl<'a> Header<'a> {
         }
         match self.encoding {
             HeaderEncoding::Json => json::decode(bytes, limits, self),
-            HeaderEncoding::Binary => binary::decode(bytes, limits, self),
+            HeaderEncoding::Binary => {
+                binary::decode(bytes, limits, self)?;
+                Ok(Some(binary::OPAQUE))
+            }
         }
+    }
+
+    /// A header without anything.
+    #[inline]
+    fn empty(encoding: HeaderEncoding) -> Self {
+        Self {
+            encoding,
+            code: 0,
+            language: Language::Java,
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+            fields: Fields::new(),
+        }
+    }
+
+    /// Makes it an [empty](Header::empty) one where it lies.
+    fn reset(&mut self, encoding: HeaderEncoding) {
+        let Self { fields, remark, .. } = self;
+        fields.clear();
+        *remark = None;
+        (self.encoding, self.language) = (encoding, Language::Java);
+        (self.code, self.version, self.opaque, self.flag) = (0, 0, 0, 0);
     }
 
     /// Whether this answers a request.
@@ -90,22 +121,6 @@ impl<'a> Header<'a> {
     #[must_use]
     pub fn is_one_way(&self) -> bool {
         self.flag & FLAG_ONE_WAY != 0
-    }
-
-    /// A header without anything, to [`Header::fill`].
-    #[must_use]
-    #[inline]
-    pub fn empty(encoding: HeaderEncoding) -> Self {
-        Self {
-            encoding,
-            code: 0,
-            language: Language::Java,
-            version: 0,
-            opaque: 0,
-            flag: 0,
-            remark: None,
-            fields: Fields::new(),
-        }
     }
 }
 

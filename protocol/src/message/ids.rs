@@ -33,21 +33,20 @@ pub struct IdError {
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-    }
+fn push_hex<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N]) {
+    let digits = bytes.map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    out.extend_from_slice(digits.as_flattened());
 }
 
 impl OffsetMessageId {
     /// Appends the id's digits; for answers on the message path.
     pub fn append_to(&self, out: &mut Vec<u8>) {
         match self.host.ip() {
-            IpAddr::V4(ip) => push_hex(out, &ip.octets()),
-            IpAddr::V6(ip) => push_hex(out, &ip.octets()),
+            IpAddr::V4(ip) => push_hex(out, ip.octets()),
+            IpAddr::V6(ip) => push_hex(out, ip.octets()),
         }
-        push_hex(out, &u32::from(self.host.port()).to_be_bytes());
-        push_hex(out, &self.position.0.to_be_bytes());
+        push_hex(out, u32::from(self.host.port()).to_be_bytes());
+        push_hex(out, self.position.0.to_be_bytes());
     }
 }
 
@@ -117,11 +116,11 @@ impl UniqueIdGenerator {
     pub fn new(ip: IpAddr, pid: u32, seed: u32) -> Self {
         let mut fixed = Vec::with_capacity(44);
         match ip {
-            IpAddr::V4(ip) => push_hex(&mut fixed, &ip.octets()),
-            IpAddr::V6(ip) => push_hex(&mut fixed, &ip.octets()),
+            IpAddr::V4(ip) => push_hex(&mut fixed, ip.octets()),
+            IpAddr::V6(ip) => push_hex(&mut fixed, ip.octets()),
         }
-        push_hex(&mut fixed, &(pid as u16).to_be_bytes());
-        push_hex(&mut fixed, &seed.to_be_bytes());
+        push_hex(&mut fixed, (pid as u16).to_be_bytes());
+        push_hex(&mut fixed, seed.to_be_bytes());
         Self {
             fixed,
             counter: AtomicU16::new(0),
@@ -133,10 +132,10 @@ impl UniqueIdGenerator {
         let mut out = Vec::with_capacity(56);
         let since = now_ms - month_start_ms(now_ms);
         out.extend_from_slice(&self.fixed);
-        push_hex(&mut out, &(since as u32).to_be_bytes());
+        push_hex(&mut out, (since as u32).to_be_bytes());
         push_hex(
             &mut out,
-            &self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes(),
+            self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes(),
         );
         String::from_utf8(out).expect("hex digits are ASCII")
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::frame::HeaderEncoding;
-use rmq_protocol::header::{CommandHead, FLAG_ONE_WAY, FLAG_RESPONSE, NoFields};
+use rmq_protocol::header::{CommandHead, FLAG_ONE_WAY, FLAG_RESPONSE, Header, NoFields};
 use rmq_protocol::limits::FrameLimits;
 
 use super::*;

@@ -1,7 +1,10 @@
 //! The scanner: flat headers in one pass, as slices of the frame.
 
-use super::special::{BLOCK, special_bits};
+use std::ops::Range;
+
+use super::special::special_bits;
 use crate::header::binary::check_field;
+use crate::header::run::BLOCK;
 use crate::header::text::hex4;
 use crate::header::{Header, HeaderError, Language, Text};
 use crate::limits::FrameLimits;
@@ -26,6 +29,8 @@ struct Scanner<'a> {
     /// together, once.
     marks: u64,
     block_at: usize,
+    /// Where the correlation id lies.
+    opaque: Option<Range<usize>>,
 }
 
 /// A scalar as it lies in the text.
@@ -157,16 +162,16 @@ impl<'a> Scanner<'a> {
         Some(&self.text[start..end])
     }
 
-    /// A small number as every client writes it, up to the next member; none, and the scanner where it was, when it looks otherwise.
+    /// A number as every client writes it, up to the next member; none, and the scanner where it was, when it looks otherwise.
     #[inline(always)]
     fn plain_number(&mut self) -> Option<i32> {
         let bytes = self.text.as_bytes();
         let mut at = self.at;
-        let mut value = 0i32;
+        let mut value = 0i64;
         loop {
             match *bytes.get(at)? {
-                digit @ b'0'..=b'9' if at < self.at + 9 => {
-                    value = value * 10 + i32::from(digit - b'0');
+                digit @ b'0'..=b'9' if at < self.at + 10 => {
+                    value = value * 10 + i64::from(digit - b'0');
                 }
                 b',' | b'}' if at > self.at => break,
                 _ => return None,
@@ -177,6 +182,7 @@ impl<'a> Scanner<'a> {
         if bytes[self.at] == b'0' && at > self.at + 1 {
             return None;
         }
+        let value = i32::try_from(value).ok()?;
         self.at = at;
         Some(value)
     }
@@ -354,17 +360,18 @@ fn escape_length(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Reads a flat header into `header`.
+/// Reads a flat header into `header`; answers where its correlation id lies.
 pub(super) fn scan<'a>(
     text: &'a str,
     limits: &FrameLimits,
     header: &mut Header<'a>,
-) -> Result<(), Stop> {
+) -> Result<Option<Range<usize>>, Stop> {
     let mut scanner = Scanner {
         text,
         at: 0,
         marks: 0,
         block_at: 0,
+        opaque: None,
     };
     scanner.mark(0);
     let mut has_code = false;
@@ -389,7 +396,7 @@ pub(super) fn scan<'a>(
     if scanner.peek().is_some() || !has_code {
         return Err(Stop::Unusual);
     }
-    Ok(())
+    Ok(scanner.opaque)
 }
 
 /// Any member of the header but its fields.
@@ -397,7 +404,11 @@ fn member<'a>(scanner: &mut Scanner<'a>, key: &str, header: &mut Header<'a>) -> 
     match key {
         "code" => header.code = scanner.int()?,
         "version" => header.version = scanner.int()?,
-        "opaque" => header.opaque = scanner.int()?,
+        "opaque" => {
+            let start = scanner.at;
+            header.opaque = scanner.int()?;
+            scanner.opaque = Some(start..scanner.at);
+        }
         "flag" => header.flag = scanner.int()?,
         "language" => match scanner.scalar()? {
             Scalar::String {

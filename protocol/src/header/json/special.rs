@@ -2,18 +2,12 @@
 
 use wide::u8x16;
 
-use crate::header::run;
-
-/// Bytes that are looked at together.
-pub(super) const BLOCK: usize = 64;
+use crate::header::run::{self, BLOCK};
 
 /// One bit for each byte that is one of them, the lowest for the first.
 #[inline]
-pub(super) fn special_bits(block: &[u8; BLOCK]) -> u64 {
-    let (parts, _) = block.as_chunks::<16>();
-    let bits =
-        |bits, part: &[u8; 16]| bits << 16 | u64::from(special(u8x16::new(*part)).to_bitmask());
-    parts.iter().rev().fold(0, bits)
+pub(in crate::header) fn special_bits(block: &[u8; BLOCK]) -> u64 {
+    run::bits(block, special)
 }
 
 #[inline(always)]

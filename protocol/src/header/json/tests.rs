@@ -46,7 +46,7 @@ fn agree(text: &str) -> bool {
     let general = general::decode(text, &limits);
     let mut header = Header::empty(HeaderEncoding::Json);
     match scan(text, &limits, &mut header) {
-        Ok(()) => {
+        Ok(_) => {
             let general = general.unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(seen(&header), seen(&general), "{text}");
             true
