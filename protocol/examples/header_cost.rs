@@ -66,14 +66,15 @@ fn main() {
             };
             black_box(Header::decode(frame.encoding, frame.header, &limits).is_ok());
         });
-        best(&format!("{encoding:?}: and its fields, properties"), || {
-            let Ok(Split::Frame { frame, .. }) = split(black_box(&frame), &limits) else {
-                return;
-            };
-            let Ok(header) = Header::decode(frame.encoding, frame.header, &limits) else {
-                return;
-            };
-            let Ok(send) = SendMessage::decode(RequestCode::SendMessageV2, &header.fields) else {
+        let Ok(Split::Frame { frame, .. }) = split(&frame, &limits) else {
+            return;
+        };
+        let Ok(header) = Header::decode(frame.encoding, frame.header, &limits) else {
+            return;
+        };
+        best(&format!("{encoding:?}: its fields, properties"), || {
+            let fields = black_box(&header.fields);
+            let Ok(send) = SendMessage::decode(RequestCode::SendMessageV2, fields) else {
                 return;
             };
             properties.clear();

@@ -103,13 +103,18 @@ impl<'a> Text<'a> {
 
     /// Reads an integer or a boolean; `None` when the text is not one.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn parse<T: FromText>(&self) -> Option<T> {
         match self {
             Self::Plain(text) => T::from_text(text),
-            Self::Escaped(text) => T::from_text(&unescape(text)),
-            Self::Owned(text) => T::from_text(text),
+            _ => self.parse_resolved(),
         }
+    }
+
+    /// No client escapes a number.
+    #[cold]
+    fn parse_resolved<T: FromText>(&self) -> Option<T> {
+        T::from_text(&self.to_cow())
     }
 
     /// A view that borrows from `self`.
@@ -168,14 +173,14 @@ pub trait FromText: Sized {
 }
 
 impl FromText for i64 {
-    #[inline]
+    #[inline(always)]
     fn from_text(text: &str) -> Option<Self> {
         parse_i64(text.as_bytes())
     }
 }
 
 impl FromText for i32 {
-    #[inline]
+    #[inline(always)]
     fn from_text(text: &str) -> Option<Self> {
         parse_i64(text.as_bytes()).and_then(|value| value.try_into().ok())
     }

@@ -31,10 +31,20 @@ pub struct IdError {
     pub reason: &'static str,
 }
 
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789ABCDEF";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 fn push_hex<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N]) {
-    let digits = bytes.map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    let digits = bytes.map(|byte| HEX[usize::from(byte)]);
     out.extend_from_slice(digits.as_flattened());
 }
 

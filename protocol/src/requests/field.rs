@@ -105,7 +105,7 @@ pub trait FieldValue<'a>: Sized {
 impl<'a> FieldValue<'a> for Text<'a> {
     const EXPECTED: &'static str = "a text";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         Some(text)
     }
@@ -118,7 +118,7 @@ impl<'a> FieldValue<'a> for Text<'a> {
 impl<'a> FieldValue<'a> for Cow<'a, str> {
     const EXPECTED: &'static str = "a text";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         Some(text.into_cow())
     }
@@ -143,7 +143,7 @@ impl<'a> FieldValue<'a> for String {
 impl<'a> FieldValue<'a> for i32 {
     const EXPECTED: &'static str = "a 32-bit integer";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         text.parse()
     }
@@ -156,7 +156,7 @@ impl<'a> FieldValue<'a> for i32 {
 impl<'a> FieldValue<'a> for i64 {
     const EXPECTED: &'static str = "a 64-bit integer";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         text.parse()
     }
@@ -169,7 +169,7 @@ impl<'a> FieldValue<'a> for i64 {
 impl<'a> FieldValue<'a> for bool {
     const EXPECTED: &'static str = "true or false";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         text.parse()
     }
@@ -182,7 +182,7 @@ impl<'a> FieldValue<'a> for bool {
 impl<'a, T: FieldValue<'a>> FieldValue<'a> for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         T::read(text).map(Some)
     }

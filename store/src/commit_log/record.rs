@@ -21,13 +21,16 @@ const POSITION_AT: usize = 28;
 const PROPERTIES_MAX: usize = i16::MAX as usize;
 const TOPIC_MAX: usize = u16::MAX as usize;
 
+/// So many bytes of topic and lengths need no allocation.
+const SHORT: usize = 64;
+
 /// An encoded message without its place.
 pub(crate) struct Prepared<'a> {
     pub(crate) message: &'a NewMessage<'a>,
     head: [u8; HEAD_MAX],
     head_len: usize,
     /// Topic and length of the properties.
-    middle: SmallVec<[u8; 64]>,
+    middle: SmallVec<[u8; SHORT]>,
     store_ms_at: usize,
     /// CRC of everything between head and CRC property, and what it does to the head's.
     tail_crc: u32,
@@ -72,11 +75,12 @@ impl<'a> Prepared<'a> {
         } else {
             hasher.clone().finalize() & 0x7fff_ffff
         };
-        let mut middle = SmallVec::new();
         let topic_len = (topic.len() as u16).to_be_bytes();
-        middle.extend_from_slice(&topic_len[usize::from(!long_topic)..]);
-        middle.extend_from_slice(topic);
-        middle.extend_from_slice(&(properties_len as u16).to_be_bytes());
+        let middle = joined([
+            &topic_len[usize::from(!long_topic)..],
+            topic,
+            &(properties_len as u16).to_be_bytes(),
+        ]);
         hasher.update(&middle);
         hasher.update(properties);
         let tail_len = body.len() + middle.len() + properties.len();
@@ -168,4 +172,18 @@ impl<'a> Prepared<'a> {
     fn patch(&mut self, at: usize, bytes: [u8; 8]) {
         self.head[at..at + 8].copy_from_slice(&bytes);
     }
+}
+
+/// Parts one after the other. Short ones are copied where they stay: to grow a vector three times costs more than the bytes.
+fn joined(parts: [&[u8]; 3]) -> SmallVec<[u8; SHORT]> {
+    let mut short = [0; SHORT];
+    let mut length = 0;
+    for part in parts {
+        let Some(place) = short.get_mut(length..length + part.len()) else {
+            return SmallVec::from_vec(parts.concat());
+        };
+        place.copy_from_slice(part);
+        length += part.len();
+    }
+    SmallVec::from_buf_and_len(short, length)
 }
