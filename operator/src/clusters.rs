@@ -230,7 +230,7 @@ impl Clusters {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future::join_all;
+    use futures_util::future::{join, join_all};
     use rmq_client::protocol::RequestCode;
     use rmq_crds::{SubscriptionGroup, SubscriptionGroupSpec, Topic, TopicSpec};
     use rmq_testing::TestCluster;
@@ -245,20 +245,36 @@ mod tests {
         Settings::Topic(Topic::new(name, spec))
     }
 
-    /// Has all of one kind brought about at once, as the cluster is now.
+    /// Has all of one kind brought about at once, as the cluster is now: the first is not answered before all others wait.
     async fn bring(
+        cluster: &TestCluster,
         clusters: &Clusters,
         addresses: &[String],
         all: impl IntoIterator<Item = Settings>,
     ) -> Vec<Result<(), Error>> {
         let all: Vec<Settings> = all.into_iter().collect();
         let current = clusters.survey(addresses, &all[0]).await.expect("a survey");
+        let key = format!("{} {}", all[0].noun(), addresses.join(";"));
+        let others = all.len() - 1;
         let all = all.into_iter().map(|settings| {
             let change = current.plan(&settings).expect("as it was surveyed");
             Arc::new((settings, change))
         });
+        let brokers = [0, 1].map(|broker| cluster.broker(broker));
+        for broker in &brokers {
+            broker.cut().await;
+        }
         let brought = all.map(async |what| clusters.carry_out(addresses, &what).await);
-        join_all(brought).await
+        let all_wait = async {
+            let writes = Arc::clone(clusters.writes.lock().entry(key).or_default());
+            while writes.waiting.lock().len() < others {
+                tokio::task::yield_now().await;
+            }
+            for broker in &brokers {
+                broker.heal().await;
+            }
+        };
+        join(join_all(brought), all_wait).await.0
     }
 
     #[rmq_testing::test(brokers = 2)]
@@ -270,7 +286,7 @@ mod tests {
         let asked = |code| [0, 1].map(|broker| cluster.broker(broker).requests(code));
 
         let all = (0..200).map(|number| topic(&format!("t-{number}")));
-        for brought in bring(&clusters, &addresses, all).await {
+        for brought in bring(&cluster, &clusters, &addresses, all).await {
             brought.expect("a topic");
         }
         // The first by itself, and whoever came meanwhile.
@@ -280,7 +296,7 @@ mod tests {
 
         // A broker takes no topic of the system's.
         let all = ["first", "before", "SCHEDULE_TOPIC_XXXX", "after"].map(topic);
-        let mut brought = bring(&clusters, &addresses, all).await;
+        let mut brought = bring(&cluster, &clusters, &addresses, all).await;
         let error = brought.remove(2).expect_err("refused").to_string();
         assert!(error.contains("SCHEDULE_TOPIC_XXXX"), "{error}");
         for brought in brought {
@@ -291,7 +307,7 @@ mod tests {
             let spec = SubscriptionGroupSpec::default();
             Settings::Group(SubscriptionGroup::new(&format!("g-{number}"), spec))
         });
-        for brought in bring(&clusters, &addresses, all).await {
+        for brought in bring(&cluster, &clusters, &addresses, all).await {
             brought.expect("a group");
         }
         let lists = RequestCode::UpdateAndCreateSubscriptiongroupList;
