@@ -13,6 +13,9 @@ const FREE_BYTES: u64 = 768 << 20;
 /// The disk keeps at least this, bytes.
 pub(crate) const DISK_BYTES: u64 = 16 << 30;
 const PIECE: usize = 1 << 20;
+/// Free memory up to this size, bytes, that no file gets to cache is touched instead: some systems keep that much in regions of their own.
+const TOUCH_BYTES: u64 = 4 << 30;
+const TOUCH_PIECE: usize = 64 << 20;
 
 /// A file whose only use is that it is cached; removed when the value is dropped.
 #[derive(Debug)]
@@ -37,8 +40,8 @@ impl PageCache {
         Ok(Self { file, path })
     }
 
-    /// Reads and extends the file until next to no memory is free, or the disk has no room for more: then the bytes of memory that are
-    /// still free.
+    /// Reads and extends the file until next to no memory is free, or the disk has no room for more. What is free then is touched once
+    /// when it is little, so that the host has given it; the answer is the bytes that are too many for that.
     ///
     /// # Errors
     /// What the system says.
@@ -60,7 +63,13 @@ impl PageCache {
         };
         // Only what is clean can be displaced.
         self.file.sync_data()?;
-        Ok(unfilled)
+        match unfilled {
+            Some(free) if free <= TOUCH_BYTES => {
+                touch(free)?;
+                Ok(None)
+            }
+            unfilled => Ok(unfilled),
+        }
     }
 }
 
@@ -69,6 +78,18 @@ impl Drop for PageCache {
         // Whoever cannot remove it has said so when making it.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Writes to as much memory as is free, and gives it back.
+fn touch(free: u64) -> io::Result<()> {
+    let mut pieces = Vec::new();
+    // Meanwhile the system makes other memory free, which was in use and needs no touch.
+    while (pieces.len() * TOUCH_PIECE) as u64 + FREE_BYTES / 2 < free
+        && free_memory()? > FREE_BYTES / 2
+    {
+        pieces.push(std::hint::black_box(vec![1u8; TOUCH_PIECE]));
+    }
+    Ok(())
 }
 
 fn free_memory() -> io::Result<u64> {
