@@ -106,6 +106,11 @@ impl Current {
     }
 }
 
+/// What surveys and writes are kept under.
+fn key(settings: &Settings, addresses: &[String]) -> String {
+    format!("{} {}", settings.noun(), addresses.join(";"))
+}
+
 impl Clusters {
     /// A client of these name servers (`host:port`).
     pub(crate) async fn client(&self, addresses: &[String]) -> Result<Client, Error> {
@@ -126,7 +131,7 @@ impl Clusters {
         addresses: &[String],
         settings: &Settings,
     ) -> Result<Arc<Current>, Error> {
-        let key = format!("{} {}", settings.noun(), addresses.join(";"));
+        let key = key(settings, addresses);
         let place = Arc::clone(self.surveys.lock().entry(key).or_default());
         let mut known = place.lock().await;
         if let Some((at, answer)) = &*known
@@ -158,7 +163,7 @@ impl Clusters {
     ) -> Result<(), Error> {
         let (settings, change) = &**what;
         let client = self.client(addresses).await?;
-        let key = format!("{} {}", settings.noun(), addresses.join(";"));
+        let key = key(settings, addresses);
         let writes = Arc::clone(self.writes.lock().entry(key).or_default());
         if writes.join(&client, Arc::clone(what)).await {
             rmq_plan::shown(&client, settings, change).await?;
@@ -254,7 +259,7 @@ mod tests {
     ) -> Vec<Result<(), Error>> {
         let all: Vec<Settings> = all.into_iter().collect();
         let current = clusters.survey(addresses, &all[0]).await.expect("a survey");
-        let key = format!("{} {}", all[0].noun(), addresses.join(";"));
+        let key = key(&all[0], addresses);
         let others = all.len() - 1;
         let all = all.into_iter().map(|settings| {
             let change = current.plan(&settings).expect("as it was surveyed");

@@ -29,23 +29,14 @@ fn main() {
     send.born_timestamp = 1_795_355_382_238;
     send.broker_name = Some("broker-a".into());
     for encoding in [HeaderEncoding::Json, HeaderEncoding::Binary] {
-        let mut frame = BytesMut::new();
-        encode_frame(
-            &mut frame,
-            encoding,
-            &CommandHead::request(310, 131),
-            &send,
-            b"",
-        );
-        let mut next = BytesMut::new();
-        send.queue_id ^= 3;
-        encode_frame(
-            &mut next,
-            encoding,
-            &CommandHead::request(310, 132),
-            &send,
-            b"",
-        );
+        let mut encoded = |opaque| {
+            let mut frame = BytesMut::new();
+            send.queue_id = opaque & 1;
+            let head = CommandHead::request(310, opaque);
+            encode_frame(&mut frame, encoding, &head, &send, b"");
+            frame
+        };
+        let (frame, next) = (encoded(131), encoded(132));
         let mut headers = HeaderReader::new();
         let pair = [frame.as_ref(), next.as_ref()];
         let mut turn = 0;

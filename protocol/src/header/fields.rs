@@ -56,12 +56,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.inline.clear();
-        self.spill.clear();
-        self.owned.clear();
-    }
-
     /// The values as they lie in the frame, and whether they are still escaped; none when there are others too.
     pub(super) fn in_frame(&self) -> Option<impl Iterator<Item = (&'a str, bool)>> {
         let values = self.inline.iter().map(|entry| (entry.value, entry.escaped));

@@ -102,15 +102,6 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// Makes it an [empty](Header::empty) one where it lies.
-    fn reset(&mut self, encoding: HeaderEncoding) {
-        let Self { fields, remark, .. } = self;
-        fields.clear();
-        *remark = None;
-        (self.encoding, self.language) = (encoding, Language::Java);
-        (self.code, self.version, self.opaque, self.flag) = (0, 0, 0, 0);
-    }
-
     /// Whether this answers a request.
     #[must_use]
     pub fn is_response(&self) -> bool {

@@ -14,10 +14,10 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 use memchr::memchr;
-use wide::u8x16;
 
 use super::json::special_bits;
 use super::run::{self, BLOCK};
+use super::text::parse_i64;
 use super::{Header, HeaderError, fields};
 use crate::frame::HeaderEncoding;
 use crate::limits::FrameLimits;
@@ -44,7 +44,6 @@ pub struct HeaderReader<'a> {
 /// Where things lie in a header.
 #[derive(Debug)]
 struct Layout {
-    encoding: HeaderEncoding,
     /// A bit for each byte that may be another one in a header that is alike.
     free: [u64; BLOCKS],
     /// Those of the first block that may be any byte, also none of a text.
@@ -106,7 +105,7 @@ impl<'a> HeaderReader<'a> {
     ) -> Result<(), HeaderError> {
         self.bytes = &[];
         self.layout = None;
-        self.header.reset(encoding);
+        self.header = Header::empty(encoding);
         self.opaque = self.header.fill(bytes, limits)?;
         Ok(())
     }
@@ -122,7 +121,7 @@ impl<'a> HeaderReader<'a> {
         }
         self.misses += 1;
         let layout = self.layout.as_ref()?;
-        let differs = layout.differences(self.bytes, bytes)?;
+        let differs = layout.differences(self.header.encoding, self.bytes, bytes)?;
         self.header.opaque = match self.header.encoding {
             HeaderEncoding::Json => parse_opaque(bytes.get(opaque.clone())?)?,
             HeaderEncoding::Binary => {
@@ -163,18 +162,16 @@ impl Layout {
     /// None when the header is one that has to be read anew each time.
     fn of(header: &Header<'_>, bytes: &[u8], opaque: &Range<usize>) -> Option<Self> {
         let mut layout = Self {
-            encoding: header.encoding,
             free: [0; BLOCKS],
             any: 0,
             values: ArrayVec::new(),
         };
         let is_json = header.encoding == HeaderEncoding::Json;
-        layout.set_free(opaque, true);
         if is_json {
             // One in quotes, negative or very long.
             parse_opaque(bytes.get(opaque.clone())?)?;
         } else {
-            layout.any = layout.free[0];
+            layout.any = bits_from(opaque.start) & !bits_from(opaque.end);
         }
         for (value, escaped) in header.fields.in_frame()? {
             let start = value.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
@@ -193,11 +190,11 @@ impl Layout {
             }
         }
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-        let rest = padded(rest);
+        let rest = run::padded(rest, 0);
         for (free, block) in layout.free.iter_mut().zip(blocks.iter().chain([&rest])) {
             *free &= text_bits(header.encoding, block);
         }
-        layout.free[0] |= layout.any;
+        layout.set_free(opaque, true);
         Some(layout)
     }
 
@@ -228,15 +225,20 @@ impl Layout {
 
     /// Where two headers of one length differ; none when only the first one is known to have this layout.
     #[inline]
-    fn differences(&self, before: &[u8], now: &[u8]) -> Option<[u64; BLOCKS]> {
+    fn differences(
+        &self,
+        encoding: HeaderEncoding,
+        before: &[u8],
+        now: &[u8],
+    ) -> Option<[u64; BLOCKS]> {
         let mut all = [0; BLOCKS];
         let (before, before_rest) = before.as_chunks::<BLOCK>();
         let (now, now_rest) = now.as_chunks::<BLOCK>();
         let mut any = self.any;
         let mut compare = |index: usize, before: &[u8; BLOCK], now: &[u8; BLOCK]| {
-            let differs = !equal_bits(before, now);
+            let differs = !run::equal_bits(before, now);
             if differs != 0 {
-                let allowed = self.free.get(index)? & (any | text_bits(self.encoding, now));
+                let allowed = self.free.get(index)? & (any | text_bits(encoding, now));
                 if differs & !allowed != 0 {
                     return None;
                 }
@@ -248,7 +250,11 @@ impl Layout {
         for (index, (before, now)) in before.iter().zip(now).enumerate() {
             compare(index, before, now)?;
         }
-        compare(now.len(), &padded(before_rest), &padded(now_rest))?;
+        compare(
+            now.len(),
+            &run::padded(before_rest, 0),
+            &run::padded(now_rest, 0),
+        )?;
         Some(all)
     }
 }
@@ -263,41 +269,19 @@ fn text_bits(encoding: HeaderEncoding, block: &[u8; BLOCK]) -> u64 {
     }
 }
 
-#[inline]
-fn equal_bits(one: &[u8; BLOCK], other: &[u8; BLOCK]) -> u64 {
-    let (one, _) = one.as_chunks::<16>();
-    let (other, _) = other.as_chunks::<16>();
-    let pairs = one.iter().zip(other).rev();
-    pairs.fold(0, |bits, (one, other)| {
-        bits << 16 | u64::from(u8x16::new(*one).simd_eq(u8x16::new(*other)).to_bitmask())
-    })
-}
-
 /// Every bit from `at` on.
 #[inline]
 fn bits_from(at: usize) -> u64 {
     if at < BLOCK { !0 << at } else { 0 }
 }
 
-fn padded(rest: &[u8]) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    block[..rest.len()].copy_from_slice(rest);
-    block
-}
-
-/// A correlation id as every client writes it: digits alone.
+/// A correlation id as every client writes it: digits alone, without a leading zero.
 #[inline]
 fn parse_opaque(digits: &[u8]) -> Option<i32> {
-    let leading_zero = digits.len() > 1 && digits[0] == b'0';
-    if leading_zero || !(1..=10).contains(&digits.len()) {
-        return None;
+    match digits {
+        [b'0'] | [b'1'..=b'9', ..] => parse_i64(digits)?.try_into().ok(),
+        _ => None,
     }
-    let value = digits.iter().try_fold(0, |value, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| value * 10 + i64::from(digit - b'0'))
-    })?;
-    i32::try_from(value).ok()
 }
 
 #[cfg(test)]

@@ -9,9 +9,31 @@ pub(super) const BLOCK: usize = 64;
 #[inline(always)]
 pub(super) fn bits(block: &[u8; BLOCK], marks: impl Fn(u8x16) -> u8x16) -> u64 {
     let (parts, _) = block.as_chunks::<16>();
-    parts.iter().rev().fold(0, |bits, part| {
-        bits << 16 | u64::from(marks(u8x16::new(*part)).to_bitmask())
-    })
+    joined(parts.iter().map(|part| marks(u8x16::new(*part))))
+}
+
+/// One bit for each byte that two blocks have in common.
+#[inline(always)]
+pub(super) fn equal_bits(one: &[u8; BLOCK], other: &[u8; BLOCK]) -> u64 {
+    let (one, _) = one.as_chunks::<16>();
+    let (other, _) = other.as_chunks::<16>();
+    let pairs = one.iter().zip(other);
+    joined(pairs.map(|(one, other)| u8x16::new(*one).simd_eq(u8x16::new(*other))))
+}
+
+#[inline(always)]
+fn joined(marks: impl DoubleEndedIterator<Item = u8x16>) -> u64 {
+    marks
+        .rev()
+        .fold(0, |bits, marks| bits << 16 | u64::from(marks.to_bitmask()))
+}
+
+/// The last bytes of a text as a block, with `fill` behind them.
+#[inline(always)]
+pub(super) fn padded(rest: &[u8], fill: u8) -> [u8; BLOCK] {
+    let mut block = [fill; BLOCK];
+    block[..rest.len()].copy_from_slice(rest);
+    block
 }
 
 /// How many bytes at the start of `bytes` come before the first one that `marks` marks (all ones in its lane).

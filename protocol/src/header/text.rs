@@ -206,7 +206,7 @@ impl FromText for f64 {
 }
 
 #[inline(always)]
-fn parse_i64(text: &[u8]) -> Option<i64> {
+pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::special::special_bits;
 use crate::header::binary::check_field;
-use crate::header::run::BLOCK;
+use crate::header::run::{self, BLOCK};
 use crate::header::text::hex4;
 use crate::header::{Header, HeaderError, Language, Text};
 use crate::limits::FrameLimits;
@@ -219,11 +219,7 @@ impl<'a> Scanner<'a> {
         self.block_at = at;
         self.marks = match rest.first_chunk::<BLOCK>() {
             Some(block) => special_bits(block),
-            None => {
-                let mut block = [b' '; BLOCK];
-                block[..rest.len()].copy_from_slice(rest);
-                special_bits(&block)
-            }
+            None => special_bits(&run::padded(rest, b' ')),
         };
     }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::special::ordinary;
-use crate::header::{CommandHead, FLAG_RESPONSE, FieldSink, FieldSource, SERVER_LANGUAGE};
+use crate::header::{CommandHead, FieldSink, FieldSource};
 
 pub(in crate::header) fn encode(out: &mut BytesMut, head: &CommandHead, fields: &dyn FieldSource) {
     out.reserve(320);
@@ -15,15 +15,11 @@ pub(in crate::header) fn encode(out: &mut BytesMut, head: &CommandHead, fields: 
         fields.visit(&mut Sink { out, first: true });
         out.put_slice(b"}");
     }
-    if head.flag == FLAG_RESPONSE && head.language == SERVER_LANGUAGE {
-        out.put_slice(b",\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
-    } else {
-        out.put_slice(b",\"flag\":");
-        out.put_slice(number.format(head.flag).as_bytes());
-        out.put_slice(b",\"language\":\"");
-        out.put_slice(head.language.name().as_bytes());
-        out.put_slice(b"\",\"opaque\":");
-    }
+    out.put_slice(b",\"flag\":");
+    out.put_slice(number.format(head.flag).as_bytes());
+    out.put_slice(b",\"language\":\"");
+    out.put_slice(head.language.name().as_bytes());
+    out.put_slice(b"\",\"opaque\":");
     out.put_slice(number.format(head.opaque).as_bytes());
     if let Some(remark) = &head.remark {
         out.put_slice(b",\"remark\":");
