@@ -155,6 +155,11 @@ impl Clusters {
         answer.map_err(Error::ClusterAway)
     }
 
+    /// What was seen of this kind up to now is not used any more.
+    pub(crate) fn look_anew(&self, addresses: &[String], settings: &Settings) {
+        self.surveys.lock().remove(&key(settings, addresses));
+    }
+
     /// Makes it so at the brokers, together with what others want of this cluster at this time. Each gets its own error.
     pub(crate) async fn carry_out(
         &self,
@@ -330,6 +335,31 @@ mod tests {
             let change = current.plan(&topic(&name)).expect("as it was surveyed");
             assert_eq!(change.action, rmq_plan::Action::Same, "{name}");
         }
+        clusters.forget(&addresses).await;
+    }
+
+    #[rmq_testing::test]
+    async fn what_was_seen_a_moment_ago_is_asked_again_for_who_wants_it_anew(cluster: TestCluster) {
+        let clusters = Clusters::default();
+        let addresses = [cluster.name_server_list()];
+        let settings = topic("t");
+        let client = clusters.client(&addresses).await.expect("a client");
+        let action = async || {
+            let current = clusters.survey(&addresses, &settings).await;
+            let current = current.expect("a survey");
+            current.plan(&settings).map(|change| change.action)
+        };
+        let create = async |queues| {
+            let spec = rmq_client::TopicSpec::new("t").queues(queues);
+            let created = client.admin().create_topic(&spec).await;
+            created.expect("a topic");
+            clusters.look_anew(&addresses, &settings);
+        };
+        assert_eq!(action().await, Some(rmq_plan::Action::Create));
+        create(2).await;
+        assert_eq!(action().await, Some(rmq_plan::Action::Same));
+        create(3).await;
+        assert_eq!(action().await, Some(rmq_plan::Action::Update));
         clusters.forget(&addresses).await;
     }
 }

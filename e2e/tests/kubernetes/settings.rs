@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rmq_client::protocol::requests::UnregisterBroker;
 use rmq_client::{Message, TopicSpec};
 
 use crate::world::{World, admin, demand, outside, start, until};
@@ -99,6 +100,22 @@ pub(crate) fn topics(world: &World) -> Result<(), String> {
         all.iter().any(|topic| topic == "orders"),
         "the topic went with its object",
     )?;
+    // A broker that serves and is not in the routes for a while gets what was made meanwhile.
+    forgotten(world, "b")?;
+    world.lab.apply("apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: meanwhile, namespace: topics}\nspec: {nameServerRef: {name: main}}\n")?;
+    world.wait_condition(
+        "topics",
+        "topic/meanwhile",
+        "Progressing",
+        "True",
+        "not in the routes yet: b",
+    )?;
+    world.wait_ready("topics", &["topic/meanwhile"])?;
+    let configs = admin(world, &addresses, async |client| {
+        client.admin().topic_config("meanwhile").await
+    })?;
+    let brokers: Vec<&str> = configs.iter().map(|(broker, _)| &**broker).collect();
+    demand(brokers == ["a", "b"], format!("it is at {brokers:?}"))?;
     // A cluster that is made anew, name servers, brokers, volumes and all, gets its settings again.
     world.lab.apply("apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: kept, namespace: topics}\nspec: {nameServerRef: {name: main}, queues: 3}\n")?;
     world.wait_ready("topics", &["topic/kept"])?;
@@ -128,4 +145,31 @@ pub(crate) fn topics(world: &World) -> Result<(), String> {
     })?;
     world.wait_ready("topics", &["topic/kept"])?;
     world.discard("topics")
+}
+
+/// Takes a broker out of the routes of every name server, where it is again when it registers the next time: within 30 s.
+fn forgotten(world: &World, broker: &str) -> Result<(), String> {
+    let path = "jsonpath={.items[*].status.podIP}";
+    let label = "app.kubernetes.io/component=name-server";
+    let pods = world.kubectl("topics", &["get", "pods", "-l", label, "-o", path])?;
+    let servers: Vec<&str> = pods.split_whitespace().collect();
+    demand(servers.len() == 2, format!("name servers: {pods}"))?;
+    for server in servers {
+        let server = format!("{server}:9876");
+        let info = admin(world, &server, async |client| client.cluster_info().await)?;
+        let data = info.broker_addr_table.get(broker);
+        let master = data.and_then(|data| Some((data.cluster.as_str(), data.master()?)));
+        let (cluster, addr) =
+            master.ok_or_else(|| format!("{server} does not know broker {broker}"))?;
+        let request = UnregisterBroker {
+            broker_id: 0,
+            cluster_name: cluster.into(),
+            broker_addr: addr.into(),
+            broker_name: broker.into(),
+        };
+        admin(world, &server, async |client| {
+            client.remote(&server).call(&request, b"").await.map(drop)
+        })?;
+    }
+    Ok(())
 }

@@ -8,8 +8,8 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use rmq_client::{Client, ErrorKind};
 use rmq_crds::{
-    DeletionPolicy, NameServer, NameServerRef, SubscriptionGroup, SubscriptionGroupStatus, Topic,
-    TopicStatus,
+    BrokerGroup, DeletionPolicy, NameServer, NameServerRef, SubscriptionGroup,
+    SubscriptionGroupStatus, Topic, TopicStatus,
 };
 use rmq_plan::{Action as Change, Settings};
 
@@ -199,16 +199,9 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
         return Ok(Action::await_change());
     }
     let (verdict, brokers) = match bring(object, &name_server, context).await {
-        Ok(brokers) if brokers.is_empty() => (
-            Verdict::progressing(
-                "WaitingForBrokers",
-                "no broker of the cluster is in the routes yet",
-            ),
-            Some(brokers),
-        ),
-        Ok(brokers) => (
-            judge(object, &name_server, &brokers, context).await,
-            Some(brokers),
+        Ok(brought) => (
+            judge(object, &name_server, &brought, context).await,
+            Some(brought.brokers),
         ),
         Err(error @ (Error::Cluster(_) | Error::ClusterAway(_))) => (
             Verdict::progressing("ClusterUnreachable", error.to_string()),
@@ -220,19 +213,37 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
     write(context, object, brokers, &verdict).await
 }
 
-/// It is at these brokers; whether clients find it there.
+/// It is at these brokers; whether clients find it there, and whether that is all of them.
 async fn judge<K: Kind>(
     object: &K,
     name_server: &NameServer,
-    brokers: &[String],
+    Brought { brokers, absent }: &Brought,
     context: &Context,
 ) -> Verdict {
+    if brokers.is_empty() {
+        return Verdict::progressing(
+            "WaitingForBrokers",
+            "no broker of the cluster is in the routes yet",
+        );
+    }
     let settings = object.settings();
     let at = brokers.join(", ");
     let conditions = object.status().map_or(&[][..], Status::conditions);
     let was_ready = conditions
         .iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    if !absent.is_empty() {
+        let message = format!(
+            "{} is as it shall be at {at}; not in the routes yet: {}",
+            settings.noun(),
+            absent.join(", ")
+        );
+        return Verdict {
+            // What clients had they have.
+            ready: was_ready.into(),
+            ..Verdict::progressing("WaitingForBrokers", message)
+        };
+    }
     // Once is enough: a route that was there goes only with its broker.
     if !was_ready && matches!(settings, Settings::Topic(_)) {
         let addresses = names::name_server_addresses(name_server);
@@ -251,12 +262,35 @@ async fn judge<K: Kind>(
     Verdict::ready(format!("{} is as it shall be at {at}", settings.noun()))
 }
 
-/// Makes it so at all brokers that shall have it; those are returned.
+/// Where it is as it shall be, and where it cannot be yet.
+struct Brought {
+    brokers: Vec<String>,
+    absent: Vec<String>,
+}
+
+/// Brokers that serve, but not for the name server that was asked: a broker is ready when one of several name servers has it.
+fn absent(groups: &[Arc<BrokerGroup>], masters: &[String]) -> Vec<String> {
+    let serves = |group: &&Arc<BrokerGroup>| {
+        let status = group.status.as_ref();
+        group.metadata.deletion_timestamp.is_none()
+            && status.is_some_and(|status| status.ready_replicas > 0)
+    };
+    let names = groups
+        .iter()
+        .filter(serves)
+        .map(|group| group.broker_name());
+    names
+        .filter(|name| !masters.iter().any(|master| master == name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Makes it so at all brokers that shall have it.
 async fn bring<K: Kind>(
     object: &K,
     name_server: &NameServer,
     context: &Context,
-) -> Result<Vec<String>, Error> {
+) -> Result<Brought, Error> {
     let addresses = names::name_server_addresses(name_server);
     let settings = object.settings();
     let current = context.clusters.survey(&addresses, &settings).await?;
@@ -267,12 +301,19 @@ async fn bring<K: Kind>(
             "spec.brokerGroups: the cluster has no broker {missing} at present"
         )));
     }
-    let brokers = match wanted {
-        [] => masters.to_vec(),
-        some => some.to_vec(),
+    let (brokers, absent) = match wanted {
+        [] => {
+            let namespace = name_server.namespace().unwrap_or_default();
+            let groups = context
+                .stores
+                .groups_of(&namespace, &name_server.name_any());
+            (masters.to_vec(), absent(&groups, masters))
+        }
+        some => (some.to_vec(), Vec::new()),
     };
-    if brokers.is_empty() {
-        return Ok(brokers);
+    let brought = Brought { brokers, absent };
+    if brought.brokers.is_empty() {
+        return Ok(brought);
     }
     let change = match current.plan(&settings) {
         Some(change) => change,
@@ -282,7 +323,7 @@ async fn bring<K: Kind>(
         }
     };
     if change.action == Change::Same {
-        return Ok(brokers);
+        return Ok(brought);
     }
     current.changed(&settings);
     let what = Arc::new((settings, change));
@@ -319,7 +360,7 @@ async fn bring<K: Kind>(
                 .await
         }
     }
-    Ok(brokers)
+    Ok(brought)
 }
 
 /// Under what both kinds are found: their cluster, and their name in it.
@@ -336,6 +377,12 @@ pub(crate) fn name_term<K: Kind>(object: &K) -> String {
     let cluster = cluster.map_or("", |reference| reference.name.as_str());
     let namespace = object.namespace().unwrap_or_default();
     format!("name/{namespace}/{cluster}/{}", object.rocketmq_name())
+}
+
+/// Whether somebody touched an object without changing what it wants. A new spec is none of it: for many that are applied at once, one
+/// answer of the brokers is enough.
+pub(crate) fn asks_for_a_look<K: Kind>(old: &K, new: &K) -> bool {
+    old.meta().generation == new.meta().generation && old.annotations() != new.annotations()
 }
 
 /// The older object that wants the same thing of the same cluster.
@@ -428,4 +475,43 @@ async fn write<K: Kind>(
     let cluster = cluster.map_or("", |reference| reference.name.as_str());
     let cluster = names::cluster_term(&object.namespace().unwrap_or_default(), cluster);
     Ok(next_after(object, verdict, pause, &cluster))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use rmq_crds::BrokerGroupStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_broker_that_serves_and_is_not_in_the_routes_is_waited_for() {
+        let group = |name: &str, ready_replicas| {
+            let mut group: BrokerGroup = crate::yaml::case("broker-group-small");
+            group.metadata.name = Some(name.to_owned());
+            group.status = Some(BrokerGroupStatus {
+                ready_replicas,
+                ..BrokerGroupStatus::default()
+            });
+            group
+        };
+        let mut goes = group("goes", 1);
+        goes.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        let mut renamed = group("d", 1);
+        renamed.spec.broker_name = Some("renamed".to_owned());
+        let mut young = group("young", 0);
+        young.status = None;
+        let groups = [group("a", 1), group("b", 1), group("down", 0)];
+        let groups: Vec<Arc<BrokerGroup>> = groups
+            .into_iter()
+            .chain([goes, renamed, young])
+            .map(Arc::new)
+            .collect();
+        let absent = |masters: &[&str]| {
+            let masters: Vec<String> = masters.iter().map(|&name| name.to_owned()).collect();
+            super::absent(&groups, &masters)
+        };
+        assert_eq!(absent(&["a"]), ["b", "renamed"]);
+        assert_eq!(absent(&["renamed", "b", "a", "of-nobody"]), [""; 0]);
+    }
 }
