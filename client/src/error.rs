@@ -234,25 +234,30 @@ impl StdError for Error {
 
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
-        let (kind, addr) = match &error {
-            CallError::Connect { addr, .. } | CallError::Lost { addr } => {
-                (ErrorKind::Unreachable, addr)
+        // Without the address, which stands at the end of each of our own texts.
+        let (kind, addr, what) = match &error {
+            CallError::Connect { addr, source } => {
+                let what = format!("cannot connect: {source}");
+                (ErrorKind::Unreachable, addr, what)
             }
-            CallError::Timeout { addr, .. } => (ErrorKind::Timeout, addr),
-            CallError::NotSent { addr, .. } => (ErrorKind::Unreachable, addr),
+            CallError::Lost { addr } => {
+                let what = "the connection was lost before the answer came".to_owned();
+                (ErrorKind::Unreachable, addr, what)
+            }
+            CallError::Timeout { addr, after } => (
+                ErrorKind::Timeout,
+                addr,
+                format!("no answer within {after:?}"),
+            ),
+            CallError::NotSent { addr, after, why } => {
+                let what = format!("the request could not be sent within {after:?}: {why}");
+                (ErrorKind::Unreachable, addr, what)
+            }
             CallError::Closed { .. } => return Self::closed(),
             _ => return Self::new(ErrorKind::Unreachable, error.to_string()).source(error),
         };
-        let mut out = Self::new(kind, error.to_string());
-        out.0.addr = Some(addr.clone());
+        let mut out = Self::new(kind, what).at(addr);
         out.0.may_have_been_processed = error.may_have_been_processed();
-        // The text of the call already names the address.
-        out.0.what = out
-            .0
-            .what
-            .replace(&format!(" {addr}"), "")
-            .trim_end()
-            .to_owned();
         out.source(error)
     }
 }
@@ -307,5 +312,39 @@ mod tests {
         .into();
         assert!(lost.may_have_been_processed() && lost.is_retryable());
         assert_eq!(lost.addr(), Some("b:1"));
+    }
+
+    #[test]
+    fn calls_without_an_answer_say_where_and_why() {
+        let addr = || "b:1".to_owned();
+        let after = std::time::Duration::from_secs(4);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let (source, why) = (refused.into(), "not connected");
+        let texts = [
+            CallError::Connect {
+                addr: addr(),
+                source,
+            },
+            CallError::Lost { addr: addr() },
+            CallError::Timeout {
+                addr: addr(),
+                after,
+            },
+            CallError::NotSent {
+                addr: addr(),
+                after,
+                why,
+            },
+        ]
+        .map(|error| Error::from(error).to_string());
+        assert_eq!(
+            texts,
+            [
+                "cannot connect: connection refused (at b:1)",
+                "the connection was lost before the answer came (at b:1)",
+                "no answer within 4s (at b:1)",
+                "the request could not be sent within 4s: not connected (at b:1)",
+            ]
+        );
     }
 }
