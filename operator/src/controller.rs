@@ -503,20 +503,8 @@ fn settings_changed<K: settings::Kind>(context: &Arc<Context>, queue: fn(&Queues
         let (Some(context), Some(object)) = (listening.upgrade(), new.or(old)) else {
             return;
         };
-        // What others of the cluster have just seen is too old for who asks for a look after a change by hand.
-        if let (Some(old), Some(new)) = (old, new)
-            && settings::asks_for_a_look(old, new)
-        {
-            let namespace = new.namespace().unwrap_or_default();
-            let name_server = new.name_server_ref();
-            let name_server = name_server.and_then(|reference| {
-                let name_servers = &context.stores.name_servers;
-                name_servers.get(&namespace, &reference.name)
-            });
-            if let Some(name_server) = name_server {
-                let addresses = names::name_server_addresses(&name_server);
-                context.clusters.look_anew(&addresses, &new.settings());
-            }
+        if let (Some(old), Some(new)) = (old, new) {
+            settings::touched(old, new, &context);
         }
         let queue = queue(&context.queues);
         changed(&context, queue, object, new.is_none());

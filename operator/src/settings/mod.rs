@@ -146,11 +146,8 @@ pub(crate) fn is_gone(error: &rmq_client::Error) -> bool {
 }
 
 pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Action, Error> {
-    let namespace = object.namespace().unwrap_or_default();
     let is_managed = !annotations::is(object, annotations::MANAGED, "false");
-    let name_server = object
-        .name_server_ref()
-        .and_then(|reference| context.stores.name_servers.get(&namespace, &reference.name));
+    let name_server = name_server_of(object, context);
     let winner = conflict(object, context);
     if object.meta().deletion_timestamp.is_some() {
         let is_ours = is_managed && winner.is_none();
@@ -379,10 +376,22 @@ pub(crate) fn name_term<K: Kind>(object: &K) -> String {
     format!("name/{namespace}/{cluster}/{}", object.rocketmq_name())
 }
 
-/// Whether somebody touched an object without changing what it wants. A new spec is none of it: for many that are applied at once, one
-/// answer of the brokers is enough.
-pub(crate) fn asks_for_a_look<K: Kind>(old: &K, new: &K) -> bool {
-    old.meta().generation == new.meta().generation && old.annotations() != new.annotations()
+/// The cluster that is meant, when it is there.
+fn name_server_of<K: Kind>(object: &K, context: &Context) -> Option<Arc<NameServer>> {
+    let namespace = object.namespace().unwrap_or_default();
+    let name_servers = &context.stores.name_servers;
+    name_servers.get(&namespace, &object.name_server_ref()?.name)
+}
+
+/// Somebody who touches an object without changing what it wants asks for a look: what others of the cluster have just seen is too old
+/// for that. A new spec is none of it: for many that are applied at once, one answer of the brokers is enough.
+pub(crate) fn touched<K: Kind>(old: &K, new: &K, context: &Context) {
+    let is_touched =
+        old.meta().generation == new.meta().generation && old.annotations() != new.annotations();
+    if is_touched && let Some(name_server) = name_server_of(new, context) {
+        let addresses = names::name_server_addresses(&name_server);
+        context.clusters.look_anew(&addresses, &new.settings());
+    }
 }
 
 /// The older object that wants the same thing of the same cluster.
