@@ -54,7 +54,7 @@ async fn ready(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
     );
     let store = match broker.store.health() {
         StoreHealth::Writable => None,
-        StoreHealth::NoSpace { reason } => Some(format!("no space: {reason}")),
+        StoreHealth::Refusing { reason } => Some(format!("takes no messages for now: {reason}")),
         StoreHealth::ReadOnly { reason } => Some(format!("read-only: {reason}")),
     };
     check("store".to_owned(), store);

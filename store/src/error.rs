@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::ConfigProblems;
+use crate::disk_error::DiskError;
 use crate::dispatch::DispatchError;
 
 /// Why a message was not stored. It is safe to send it again, except after [`AppendError::Failed`] and
@@ -24,10 +25,10 @@ pub enum AppendError {
         /// What the system says.
         reason: Arc<str>,
     },
-    /// No room on the disk; tried again by itself.
-    #[error("no space for messages: {reason}; free space, or shorten the retention")]
-    NoSpace {
-        /// How full it is.
+    /// The next segment cannot be made, for want of room, of open files, of a right; tried again by itself.
+    #[error("the store takes no messages for now: {reason}")]
+    Refused {
+        /// The call that fails, why, and what to do.
         reason: Arc<str>,
     },
     /// The body is too large.
@@ -154,6 +155,16 @@ pub enum OpenError {
     /// What is derived from the log cannot be brought up.
     #[error(transparent)]
     Derived(#[from] DispatchError),
+}
+
+impl From<DiskError> for OpenError {
+    fn from(error: DiskError) -> Self {
+        Self::Io {
+            doing: error.call,
+            path: error.path,
+            source: error.source,
+        }
+    }
 }
 
 impl OpenError {

@@ -12,12 +12,12 @@ use crate::error::AppendError;
 pub enum StoreHealth {
     /// Reads and writes.
     Writable,
-    /// Reads only, until there is room again.
-    NoSpace {
-        /// How full it is.
+    /// Reads only for now: the next segment cannot be made, for want of room, of open files, of a right. Tried again by itself.
+    Refusing {
+        /// The call that fails, why, and what to do.
         reason: Arc<str>,
     },
-    /// Reads only, until restart: a write or sync failed.
+    /// Reads only, until restart: a write or sync failed, or a thread ended.
     ReadOnly {
         /// The first failure.
         reason: Arc<str>,
@@ -25,7 +25,7 @@ pub enum StoreHealth {
 }
 
 const WRITABLE: u8 = 0;
-const NO_SPACE: u8 = 1;
+const REFUSING: u8 = 1;
 const READ_ONLY: u8 = 2;
 
 #[derive(Debug)]
@@ -67,7 +67,8 @@ impl Health {
         AppendError::Failed { reason }
     }
 
-    pub(crate) fn no_space(&self, reason: impl Into<Arc<str>>) -> AppendError {
+    /// No messages are taken until [`accept`](Self::accept); the newest reason counts.
+    pub(crate) fn refuse(&self, reason: impl Into<Arc<str>>) -> AppendError {
         let mut state = self.state.lock();
         match &*state {
             StoreHealth::ReadOnly { reason } => AppendError::ReadOnly {
@@ -76,25 +77,25 @@ impl Health {
             before => {
                 let reason = reason.into();
                 if *before == StoreHealth::Writable {
-                    tracing::error!(%reason, "no space: writes are refused until there is room");
+                    tracing::error!(%reason, "messages are refused for now");
                 }
-                *state = StoreHealth::NoSpace {
+                *state = StoreHealth::Refusing {
                     reason: Arc::clone(&reason),
                 };
-                self.quick.store(NO_SPACE, Ordering::Release);
-                AppendError::NoSpace { reason }
+                self.quick.store(REFUSING, Ordering::Release);
+                AppendError::Refused { reason }
             }
         }
     }
 
-    /// There is room again.
-    pub(crate) fn has_space(&self) {
-        if self.quick.load(Ordering::Acquire) != NO_SPACE {
+    /// A segment could be made: messages are taken again.
+    pub(crate) fn accept(&self) {
+        if self.quick.load(Ordering::Acquire) != REFUSING {
             return;
         }
         let mut state = self.state.lock();
-        if matches!(*state, StoreHealth::NoSpace { .. }) {
-            tracing::info!("there is space again: writes are accepted");
+        if matches!(*state, StoreHealth::Refusing { .. }) {
+            tracing::info!("messages are accepted again");
             *state = StoreHealth::Writable;
             self.quick.store(WRITABLE, Ordering::Release);
         }
@@ -113,7 +114,20 @@ impl Health {
         }
     }
 
-    pub(crate) fn is_out_of_space(&self) -> bool {
-        self.quick.load(Ordering::Acquire) == NO_SPACE
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.quick.load(Ordering::Acquire) == REFUSING
+    }
+
+    /// Why messages are refused for now, if they are.
+    pub(crate) fn refusal(&self) -> Option<AppendError> {
+        if !self.is_refusing() {
+            return None;
+        }
+        match &*self.state.lock() {
+            StoreHealth::Refusing { reason } => Some(AppendError::Refused {
+                reason: Arc::clone(reason),
+            }),
+            _ => None,
+        }
     }
 }

@@ -13,6 +13,7 @@
 mod cold;
 mod commit_log;
 mod config;
+mod disk_error;
 mod dispatch;
 mod error;
 pub mod fs;

@@ -158,10 +158,7 @@ pub(crate) fn open_segments(
     }
     if segments.is_empty() {
         let path = layout::segment(&config.dir, 0);
-        segments.push(
-            Segment::create(fs, &path, 0, config.segment_bytes)
-                .map_err(OpenError::io("create", &path))?,
-        );
+        segments.push(Segment::create(fs, &path, 0, config.segment_bytes)?);
     }
     Ok(segments)
 }

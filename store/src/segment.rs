@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::disk_error::DiskError;
 use crate::fs::{File, Fs, Map};
 
 /// Zeros are written from the next boundary of this size on.
@@ -35,17 +36,27 @@ struct Room {
 
 impl Segment {
     /// Makes the file with its room reserved and its name durable.
-    pub(crate) fn create(fs: &dyn Fs, path: &Path, base: u64, bytes: u64) -> io::Result<Arc<Self>> {
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        path: &Path,
+        base: u64,
+        bytes: u64,
+    ) -> Result<Arc<Self>, DiskError> {
         // Under another name first: a half-made segment is never taken for one.
         let temporary = path.with_extension("new");
-        let made = (|| -> io::Result<Box<dyn File>> {
-            let file = fs.create(&temporary)?;
-            file.allocate(0, bytes)?;
-            file.sync_all()?;
+        let made = (|| -> Result<Box<dyn File>, DiskError> {
+            let file = fs
+                .create(&temporary)
+                .map_err(DiskError::at("create", &temporary))?;
+            file.allocate(0, bytes)
+                .map_err(DiskError::at("reserve room for", &temporary))?;
+            file.sync_all().map_err(DiskError::at("sync", &temporary))?;
             fs.crash_point("segment.allocated");
-            fs.rename(&temporary, path)?;
+            fs.rename(&temporary, path)
+                .map_err(DiskError::at("rename", &temporary))?;
             if let Some(dir) = path.parent() {
-                fs.sync_dir(dir)?;
+                fs.sync_dir(dir)
+                    .map_err(DiskError::at("sync the folder", dir))?;
             }
             fs.crash_point("segment.created");
             Ok(file)
@@ -54,7 +65,7 @@ impl Segment {
             // Gives the room back; what is left is removed at the next start.
             let _ = fs.remove(&temporary);
         })?;
-        Self::of(file, base, bytes, 0)
+        Self::of(file, base, bytes, 0).map_err(DiskError::at("map", path))
     }
 
     /// Opens a file that may be full of records, see [`Segment::ends_at`].

@@ -140,9 +140,9 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&refused, AppendError::NoSpace { .. }), "{refused}");
+    assert!(matches!(&refused, AppendError::Refused { .. }), "{refused}");
     assert!(sent >= 10, "{sent}");
-    assert!(matches!(store.health(), StoreHealth::NoSpace { .. }));
+    assert!(matches!(store.health(), StoreHealth::Refusing { .. }));
     assert_eq!(offsets(&store, &queue, 0).len(), sent, "reads go on");
     disk.set_free(None);
     clock.advance(60_000);
@@ -298,7 +298,7 @@ fn room_is_found_again_although_nobody_appends() {
     let queue = store.queue("t", 0);
     disk.set_free(Some(10_000));
     while send(&store, &queue, "k", 5_000).is_ok() {}
-    assert!(matches!(store.health(), StoreHealth::NoSpace { .. }));
+    assert!(matches!(store.health(), StoreHealth::Refusing { .. }));
     disk.set_free(None);
     // The clock of the store stands still, so no append would look.
     while store.health() != StoreHealth::Writable {
@@ -372,4 +372,85 @@ fn what_is_not_in_memory_is_read_where_waiting_is_allowed() {
     assert_eq!(result.recv().expect("it runs"), 10);
     store.close().expect("closed");
     assert!(pool.spawn(|| {}).is_err(), "closed");
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_says_why_and_is_made_later_where_that_can_be() {
+    // The error, words of its text, and whether it can pass without a restart.
+    let errors = [
+        (28, "the disk is full", true),
+        (122, "the quota is used up", true),
+        (24, "this process has too many open files", true),
+        (23, "this machine has too many open files", true),
+        (13, "has no right", true),
+        (1, "has no right", true),
+        (27, "larger than this process or file system allows", true),
+        (12, "no memory", true),
+        (30, "mounted read-only", false),
+        (2, "a folder of the data is gone", false),
+        (5, "the disk fails", false),
+        (116, "the disk fails", false),
+    ];
+    let calls = [
+        (Operation::Create, "cannot create"),
+        (Operation::Allocate, "cannot reserve room for"),
+        (Operation::SyncAll, "cannot sync"),
+        (Operation::Rename, "cannot rename"),
+        (Operation::SyncDir, "cannot sync the folder"),
+    ];
+    for (errno, words, heals) in errors {
+        for (operation, call) in calls {
+            let disk = SimulatedDisk::new();
+            let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
+            let clock = Clock::at(1);
+            let store = open(
+                config("store", FlushMode::default(), &clock),
+                faulty.clone(),
+            )
+            .expect("opens");
+            let queue = store.queue("t", 0);
+            let plan = fault(operation, "/log", 0, usize::MAX, ErrorKind::Other);
+            faulty.plan_errno(plan, errno);
+            let mut sent = 0;
+            let refused = loop {
+                match send(&store, &queue, "k", 5_000) {
+                    Ok(_) => sent += 1,
+                    Err(error) => break error,
+                }
+            };
+            let text = refused.to_string();
+            let says = |part: &str| assert!(text.contains(part), "{part} is not in: {text}");
+            says(call);
+            says("store/log");
+            says(words);
+            says(&std::io::Error::from_raw_os_error(errno).to_string());
+            assert_eq!(text.contains("disk is full"), errno == 28, "{text}");
+            assert!(
+                sent >= if heals { 10 } else { 1 },
+                "{sent}: what has room is taken"
+            );
+            faulty.clear();
+            clock.advance(60_000);
+            let next = send(&store, &queue, "k", 5_000);
+            if heals {
+                assert_eq!(next.expect("sent").queue_offset.0, sent, "{text}");
+                assert_eq!(store.health(), StoreHealth::Writable);
+                sent += 1;
+            } else {
+                let error = next.expect_err("read-only");
+                assert!(matches!(error, AppendError::ReadOnly { .. }), "{error}");
+                assert!(error.to_string().contains(words), "{error}");
+                assert!(matches!(store.health(), StoreHealth::ReadOnly { .. }));
+            }
+            assert_eq!(offsets(&store, &queue, 0).len() as i64, sent, "reads go on");
+            assert_eq!(store.close().is_ok(), heals, "{text}");
+            drop(store);
+            let left = disk.after_crash(disk.steps(), Crash::Kill);
+            let store =
+                open(config("store", FlushMode::default(), &clock), left).expect("opens again");
+            let queue = store.queue("t", 0);
+            assert_eq!(offsets(&store, &queue, 0).len() as i64, sent, "{text}");
+            store.abandon();
+        }
+    }
 }

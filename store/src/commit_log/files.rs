@@ -14,15 +14,16 @@ use tokio::sync::watch;
 
 use super::prepare::{Pace, Spare};
 use crate::config::StoreConfig;
+use crate::disk_error::Effect;
 use crate::dispatch::LogReader;
 use crate::error::{AppendError, ReadError};
-use crate::fs::Fs;
+use crate::fs::{Fs, Space};
 use crate::health::Health;
 use crate::layout;
 use crate::segment::{Segment, Slice};
 
-/// The next try to make a segment after there was no room, milliseconds.
-const SPACE_RETRY_MS: i64 = 1_000;
+/// The next try to make a segment after one failed, milliseconds.
+const REFUSAL_RETRY_MS: i64 = 1_000;
 /// Ranges that are remembered; more are only logged.
 const DAMAGED_MAX: usize = 1_000;
 
@@ -49,6 +50,14 @@ pub(crate) struct Marks {
     pub(crate) newest_ms: AtomicI64,
 }
 
+/// Why a segment could not be made.
+pub(super) enum NoSegment {
+    /// It is tried again.
+    Refuses(String),
+    /// The disk fails.
+    ReadOnly(String),
+}
+
 pub(crate) struct Files {
     pub(crate) fs: Arc<dyn Fs>,
     pub(super) config: StoreConfig,
@@ -66,7 +75,7 @@ pub(crate) struct Files {
     /// One segment is made at a time: the appender waits for the preparer instead of making the same file.
     pub(super) making: Mutex<()>,
     pub(super) pace: Mutex<Pace>,
-    no_space_until_ms: Mutex<i64>,
+    refusing_until_ms: Mutex<i64>,
     damaged: Mutex<BTreeMap<u64, u64>>,
     confirmed_watch: watch::Sender<u64>,
 }
@@ -86,7 +95,7 @@ impl Files {
             preparer: Mutex::default(),
             making: Mutex::default(),
             pace: Mutex::default(),
-            no_space_until_ms: Mutex::new(0),
+            refusing_until_ms: Mutex::new(0),
             damaged: Mutex::default(),
             confirmed_watch: watch::Sender::new(0),
         }
@@ -112,9 +121,10 @@ impl Files {
         if let Some(segment) = self.segment(base) {
             return Ok(segment);
         }
-        let now = (self.config.now_ms)();
-        if self.health.is_out_of_space() && now < *self.no_space_until_ms.lock() {
-            return Err(self.health.no_space(self.space_text("the disk is full")));
+        if let Some(refusal) = self.health.refusal()
+            && (self.config.now_ms)() < *self.refusing_until_ms.lock()
+        {
+            return Err(refusal);
         }
         let _making = self.making.lock();
         let prepared = self
@@ -126,24 +136,35 @@ impl Files {
             Some(segment) => segment,
             None => self.make_segment(base)?,
         };
-        self.health.has_space();
+        self.health.accept();
         self.add_segment(Arc::clone(&segment));
         Ok(segment)
     }
 
     fn make_segment(&self, base: u64) -> Result<Arc<Segment>, AppendError> {
-        let full = |why: String| {
-            *self.no_space_until_ms.lock() = (self.config.now_ms)() + SPACE_RETRY_MS;
-            let error = self.health.no_space(why);
-            self.look_for_room();
-            Err(error)
-        };
-        let path = layout::segment(&self.config.dir, base);
-        match self.fs.space(&self.config.dir) {
+        self.create_segment(base).map_err(|problem| match problem {
+            NoSegment::Refuses(reason) => {
+                *self.refusing_until_ms.lock() = (self.config.now_ms)() + REFUSAL_RETRY_MS;
+                let error = self.health.refuse(reason);
+                self.try_again();
+                error
+            }
+            NoSegment::ReadOnly(reason) => self.health.poison(reason),
+        })
+    }
+
+    /// Makes the file of a segment, which is no part of the log yet.
+    pub(super) fn create_segment(&self, base: u64) -> Result<Arc<Segment>, NoSegment> {
+        self.health
+            .check_writable()
+            .map_err(|error| NoSegment::ReadOnly(error.to_string()))?;
+        let space = self.fs.space(&self.config.dir);
+        match &space {
             Ok(space) if space.used_ratio() > self.config.disk_full_ratio => {
-                return full(self.space_text(&format!(
-                    "more than {:.0} % of the disk are used",
-                    self.config.disk_full_ratio * 100.0
+                return Err(NoSegment::Refuses(format!(
+                    "more than {:.0} % of the disk are used ({}); free space, or shorten the retention",
+                    self.config.disk_full_ratio * 100.0,
+                    self.space_text(*space)
                 )));
             }
             Ok(_) => {}
@@ -152,24 +173,25 @@ impl Files {
                 self.config.dir.display()
             ),
         }
-        match Segment::create(&*self.fs, &path, base, self.config.segment_bytes) {
-            Ok(segment) => Ok(segment),
-            Err(error) => {
-                full(self.space_text(&format!("cannot make {}: {error}", path.display())))
+        let path = layout::segment(&self.config.dir, base);
+        Segment::create(&*self.fs, &path, base, self.config.segment_bytes).map_err(|error| {
+            match (error.effect(), space) {
+                (Effect::ReadOnly, _) => NoSegment::ReadOnly(error.text()),
+                (Effect::Refuses, Ok(space)) => {
+                    NoSegment::Refuses(format!("{} ({})", error.text(), self.space_text(space)))
+                }
+                (Effect::Refuses, Err(_)) => NoSegment::Refuses(error.text()),
             }
-        }
+        })
     }
 
-    fn space_text(&self, why: &str) -> String {
-        match self.fs.space(&self.config.dir) {
-            Ok(space) => format!(
-                "{why} ({} has {} of {} MiB free)",
-                self.config.dir.display(),
-                space.free >> 20,
-                space.total >> 20
-            ),
-            Err(_) => why.to_owned(),
-        }
+    fn space_text(&self, space: Space) -> String {
+        format!(
+            "{} has {} of {} MiB free",
+            self.config.dir.display(),
+            space.free >> 20,
+            space.total >> 20
+        )
     }
 
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
@@ -202,7 +224,8 @@ impl Files {
                 && let Err(error) = segment.sync()
             {
                 return Err(self.health.poison(format!(
-                    "syncing the log up to position {end} failed: {error}"
+                    "syncing the log up to position {end} in {} failed: {error}",
+                    self.segment_path(segment.base()).display()
                 )));
             }
         }

@@ -459,9 +459,10 @@ impl CommitLog {
             };
             if let Err(error) = segment.write(staged.start, &staged.bytes) {
                 return Err(self.files.health.poison(format!(
-                    "writing {} bytes at log position {} failed: {error}",
+                    "writing {} bytes at log position {} to {} failed: {error}",
                     staged.bytes.len(),
-                    staged.start
+                    staged.start,
+                    self.files.segment_path(segment.base()).display()
                 )));
             }
         }

@@ -1,17 +1,17 @@
-//! The thread that works ahead of the appends: makes the next segment, writes zeros where that pays, and looks for room when there was none.
+//! The thread that works ahead of the appends: makes the next segment, writes zeros where that pays, and tries again when the next
+//! segment could not be made.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::files::Files;
+use super::files::{Files, NoSegment};
 use crate::config::FlushMode;
-use crate::layout;
 use crate::segment::Segment;
 
-/// The next look for room after there was none.
-const SPACE_RETRY: Duration = Duration::from_secs(1);
+/// The next try to make a segment while messages are refused.
+const REFUSAL_RETRY: Duration = Duration::from_secs(1);
 /// With sync flush, real zeros are kept this far ahead of the records.
 const ZEROED_AHEAD: u64 = 32 << 20;
 /// Syncs of more than this gain less from zeros than writing them costs.
@@ -109,14 +109,14 @@ impl Files {
             if let Some(base) = spare.wanted {
                 return Some(Task::Segment(base));
             }
-            if !self.health.is_out_of_space() {
+            if !self.health.is_refusing() {
                 self.spare_wanted.wait(&mut spare);
                 continue;
             }
-            // Looks for room even if nobody appends: who is told that there is none may not come back.
-            let retry = self.spare_wanted.wait_for(&mut spare, SPACE_RETRY);
+            // Tries again even if nobody appends: a producer that was refused may not come back.
+            let retry = self.spare_wanted.wait_for(&mut spare, REFUSAL_RETRY);
             if retry.timed_out()
-                && self.health.is_out_of_space()
+                && self.health.is_refusing()
                 && let Some(last) = self.segments().last()
             {
                 return Some(Task::Segment(last.end()));
@@ -124,8 +124,8 @@ impl Files {
         }
     }
 
-    /// The store has run out of space: the preparer begins to look for room.
-    pub(super) fn look_for_room(&self) {
+    /// Messages are refused: the preparer begins to try again.
+    pub(super) fn try_again(&self) {
         // The lock makes sure that the thread is either before its look at the health or waiting.
         let _spare = self.spare.lock();
         self.spare_wanted.notify_one();
@@ -140,7 +140,7 @@ impl Files {
             self.make_ahead(base)
         };
         if made.is_some() {
-            self.health.has_space();
+            self.health.accept();
         }
         let mut spare = self.spare.lock();
         spare.wanted = None;
@@ -189,23 +189,23 @@ impl Files {
     }
 
     fn make_ahead(&self, base: u64) -> Option<Arc<Segment>> {
-        let path = layout::segment(&self.config.dir, base);
-        if self.fs.exists(&path) {
-            return None;
-        }
-        // No room now is no failure yet: the append that needs it will say so.
-        let space = self.fs.space(&self.config.dir).ok()?;
-        if space.used_ratio() > self.config.disk_full_ratio {
-            return None;
-        }
-        Segment::create(&*self.fs, &path, base, self.config.segment_bytes)
-            .inspect_err(|error| {
-                // Said once when the space ran out, and not at every look for room.
-                if !self.health.is_out_of_space() {
-                    tracing::warn!("cannot prepare {}: {error}", path.display());
+        match self.create_segment(base) {
+            Ok(segment) => Some(segment),
+            Err(NoSegment::Refuses(reason)) => {
+                if self.health.is_refusing() {
+                    // The reason may be another one by now.
+                    self.health.refuse(reason);
+                } else {
+                    // No refusal yet: the append that needs the segment makes it one.
+                    tracing::warn!("the next segment of the log cannot be prepared: {reason}");
                 }
-            })
-            .ok()
+                None
+            }
+            Err(NoSegment::ReadOnly(reason)) => {
+                self.health.poison(reason);
+                None
+            }
+        }
     }
 
     pub(crate) fn stop_preparer(&self) {

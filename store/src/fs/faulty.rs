@@ -3,14 +3,14 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::{File, Fs, Lock, Map, Space};
 
-/// What fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What fails. The first five stand for several calls of the seam, the others for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// Creating a file.
     Create,
@@ -18,10 +18,54 @@ pub enum Operation {
     Write,
     /// Reserving room.
     Allocate,
-    /// Syncing a file.
+    /// Syncing a file, with or without its metadata.
     Sync,
     /// Renaming a file.
     Rename,
+    /// Creating a folder.
+    CreateDir,
+    /// Opening a file.
+    Open,
+    /// Asking whether there is a file.
+    Exists,
+    /// Writing bytes.
+    WriteAt,
+    /// Zeroing a range.
+    ZeroRange,
+    /// Changing the length.
+    SetLen,
+    /// Reading bytes.
+    Read,
+    /// Asking for the length.
+    Length,
+    /// Syncing content: `fdatasync`.
+    SyncData,
+    /// Syncing content and metadata: `fsync`.
+    SyncAll,
+    /// Syncing a folder.
+    SyncDir,
+    /// Removing a file.
+    Remove,
+    /// Listing a folder.
+    List,
+    /// Asking for the room.
+    Space,
+    /// Mapping a file.
+    Map,
+    /// Locking a file.
+    Lock,
+}
+
+impl Operation {
+    /// Whether this name of a fault stands for `call`.
+    fn means(self, call: Self) -> bool {
+        self == call
+            || matches!(
+                (self, call),
+                (Self::Write, Self::WriteAt | Self::ZeroRange | Self::SetLen)
+                    | (Self::Sync, Self::SyncData | Self::SyncAll)
+            )
+    }
 }
 
 /// One planned error.
@@ -39,12 +83,30 @@ pub struct Fault {
     pub kind: io::ErrorKind,
 }
 
+/// One call that was made: what, and on which path.
+pub type Call = (Operation, String);
+
 /// A file system with planned errors. Clones share the plan.
 #[derive(Clone)]
 pub struct FaultyFs {
     inner: Arc<dyn Fs>,
-    plan: Arc<Mutex<Vec<Fault>>>,
-    cold: Arc<AtomicBool>,
+    plan: Arc<Plan>,
+}
+
+#[derive(Default)]
+struct Plan {
+    faults: Mutex<Vec<Planned>>,
+    /// Calls that were made, while they are recorded.
+    calls: Mutex<Option<Vec<Call>>>,
+    /// Errors that were given so far.
+    given: AtomicUsize,
+    cold: AtomicBool,
+}
+
+struct Planned {
+    fault: Fault,
+    /// The number of the system's error, where its kind does not say enough.
+    errno: Option<i32>,
 }
 
 impl FaultyFs {
@@ -54,27 +116,49 @@ impl FaultyFs {
         Self {
             inner,
             plan: Arc::default(),
-            cold: Arc::default(),
         }
     }
 
     /// Adds a planned error.
     pub fn plan(&self, fault: Fault) {
-        self.plan.lock().push(fault);
+        self.plan.faults.lock().push(Planned { fault, errno: None });
+    }
+
+    /// Adds a planned error that the system reports by number, such as 5 for `EIO`; the fault's own kind does not count.
+    pub fn plan_errno(&self, fault: Fault, errno: i32) {
+        let errno = Some(errno);
+        self.plan.faults.lock().push(Planned { fault, errno });
     }
 
     /// Forgets the planned errors.
     pub fn clear(&self) {
-        self.plan.lock().clear();
+        self.plan.faults.lock().clear();
+    }
+
+    /// How many planned errors were given so far.
+    #[must_use]
+    pub fn given(&self) -> usize {
+        self.plan.given.load(Ordering::Acquire)
+    }
+
+    /// Begins to record the calls; what was recorded before is forgotten.
+    pub fn record(&self) {
+        *self.plan.calls.lock() = Some(Vec::new());
+    }
+
+    /// Ends the recording. Calls of several threads are in the order in which they came.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<Call> {
+        self.plan.calls.lock().take().unwrap_or_default()
     }
 
     /// Whether all files pretend not to be in memory.
     pub fn set_cold(&self, cold: bool) {
-        self.cold.store(cold, Ordering::Relaxed);
+        self.plan.cold.store(cold, Ordering::Relaxed);
     }
 
-    fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
-        check(&self.plan, operation, &path.to_string_lossy())
+    fn check(&self, call: Operation, path: &Path) -> io::Result<()> {
+        self.plan.check(call, &path.to_string_lossy())
     }
 
     fn file(&self, path: &Path, inner: Box<dyn File>) -> Box<dyn File> {
@@ -82,32 +166,39 @@ impl FaultyFs {
             inner,
             path: path.to_string_lossy().into_owned(),
             plan: Arc::clone(&self.plan),
-            cold: Arc::clone(&self.cold),
         })
     }
 }
 
-fn check(plan: &Mutex<Vec<Fault>>, operation: Operation, path: &str) -> io::Result<()> {
-    for fault in plan
-        .lock()
-        .iter_mut()
-        .filter(|fault| fault.operation == operation && path.contains(&fault.path_contains))
-    {
-        if fault.after > 0 {
-            fault.after -= 1;
-        } else if fault.times > 0 {
-            fault.times -= 1;
-            return Err(io::Error::new(
-                fault.kind,
-                format!("planned failure of {operation:?} on {path}"),
-            ));
+impl Plan {
+    fn check(&self, call: Operation, path: &str) -> io::Result<()> {
+        if let Some(calls) = self.calls.lock().as_mut() {
+            calls.push((call, path.to_owned()));
         }
+        for Planned { fault, errno } in self.faults.lock().iter_mut() {
+            if !fault.operation.means(call) || !path.contains(&fault.path_contains) {
+                continue;
+            }
+            if fault.after > 0 {
+                fault.after -= 1;
+            } else if fault.times > 0 {
+                fault.times -= 1;
+                self.given.fetch_add(1, Ordering::AcqRel);
+                return Err(match errno {
+                    Some(errno) => io::Error::from_raw_os_error(*errno),
+                    None => {
+                        io::Error::new(fault.kind, format!("planned failure of {call:?} on {path}"))
+                    }
+                });
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Fs for FaultyFs {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::CreateDir, path)?;
         self.inner.create_dir_all(path)
     }
 
@@ -117,6 +208,7 @@ impl Fs for FaultyFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.check(Operation::Open, path)?;
         Ok(self.file(path, self.inner.open(path)?))
     }
 
@@ -130,26 +222,32 @@ impl Fs for FaultyFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::Remove, path)?;
         self.inner.remove(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::SyncDir, path)?;
         self.inner.sync_dir(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.check(Operation::List, dir)?;
         self.inner.list(dir)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.check(Operation::Space, dir)?;
         self.inner.space(dir)
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
+        self.check(Operation::Map, path)?;
         self.inner.map(path)
     }
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>> {
+        self.check(Operation::Lock, path)?;
         self.inner.lock(path, text)
     }
 
@@ -161,42 +259,43 @@ impl Fs for FaultyFs {
 struct FaultyFile {
     inner: Box<dyn File>,
     path: String,
-    plan: Arc<Mutex<Vec<Fault>>>,
-    cold: Arc<AtomicBool>,
+    plan: Arc<Plan>,
 }
 
 impl FaultyFile {
-    fn check(&self, operation: Operation) -> io::Result<()> {
-        check(&self.plan, operation, &self.path)
+    fn check(&self, call: Operation) -> io::Result<()> {
+        self.plan.check(call, &self.path)
     }
 }
 
 impl File for FaultyFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.check(Operation::Write)?;
+        self.check(Operation::WriteAt)?;
         self.inner.write_at(offset, bytes)
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.check(Operation::Read)?;
         self.inner.read_at(offset, into)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.check(Operation::Sync)?;
+        self.check(Operation::SyncData)?;
         self.inner.sync()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.check(Operation::Sync)?;
+        self.check(Operation::SyncAll)?;
         self.inner.sync_all()
     }
 
     fn len(&self) -> io::Result<u64> {
+        self.check(Operation::Length)?;
         self.inner.len()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check(Operation::Write)?;
+        self.check(Operation::SetLen)?;
         self.inner.set_len(len)
     }
 
@@ -206,15 +305,16 @@ impl File for FaultyFile {
     }
 
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.check(Operation::Write)?;
+        self.check(Operation::ZeroRange)?;
         self.inner.zero_range(offset, len)
     }
 
     fn map_shared(&self, len: u64) -> io::Result<Option<Map>> {
+        self.check(Operation::Map)?;
         self.inner.map_shared(len)
     }
 
     fn is_resident(&self, offset: u64, len: u64) -> bool {
-        !self.cold.load(Ordering::Relaxed) && self.inner.is_resident(offset, len)
+        !self.plan.cold.load(Ordering::Relaxed) && self.inner.is_resident(offset, len)
     }
 }

@@ -9,7 +9,7 @@ mod simulated;
 use std::io;
 use std::path::Path;
 
-pub use faulty::{Fault, FaultyFs, Operation};
+pub use faulty::{Call, Fault, FaultyFs, Operation};
 pub use map::Map;
 pub use real::RealFs;
 pub use simulated::{Crash, SimulatedDisk};

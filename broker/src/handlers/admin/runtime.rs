@@ -142,7 +142,7 @@ fn table(broker: &Broker) -> BTreeMap<String, String> {
             format!("{next},{max}"),
         );
     }
-    if let StoreHealth::NoSpace { reason } | StoreHealth::ReadOnly { reason } =
+    if let StoreHealth::Refusing { reason } | StoreHealth::ReadOnly { reason } =
         broker.store.health()
     {
         table.insert("storeProblem".to_owned(), reason.to_string());
