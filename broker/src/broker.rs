@@ -42,7 +42,8 @@ use crate::waiters::{self, Waiters};
 /// What a broker is given from outside.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where the time of messages comes from: delays, retention, long polls, rates.
+    /// Where the time of messages comes from: delays, retention, long polls, rates. Only its wall time is stored and compared with what
+    /// is stored; everything that lasts is measured by its monotonic time.
     pub clock: Arc<dyn Clock>,
     /// Where the time of connections comes from: idle limits, heartbeats, locks. A test that moves `clock` by hours keeps its clients.
     pub connection_clock: Arc<dyn Clock>,
@@ -127,6 +128,7 @@ pub(crate) struct Broker {
     /// `MSG_REGION`, `CLUSTER` and `TRACE_ON` as every stored message ends.
     pub(crate) property_suffix: String,
     pub(crate) started_ms: i64,
+    started_monotonic_ms: i64,
     permission: AtomicI32,
     next_queue: AtomicU32,
     stopping: AtomicBool,
@@ -138,9 +140,19 @@ impl Broker {
         self.clock.now_ms()
     }
 
-    /// Unix milliseconds of the connections' clock.
+    /// Milliseconds of the clock that measures how long something takes.
+    pub(crate) fn monotonic_ms(&self) -> i64 {
+        self.clock.monotonic_ms()
+    }
+
+    /// How long the broker has run, milliseconds.
+    pub(crate) fn uptime_ms(&self) -> i64 {
+        self.monotonic_ms() - self.started_monotonic_ms
+    }
+
+    /// Monotonic milliseconds of the connections' clock: heartbeats, locks.
     pub(crate) fn connection_now_ms(&self) -> i64 {
-        self.connection_clock.now_ms()
+        self.connection_clock.monotonic_ms()
     }
 
     pub(crate) fn permission(&self) -> i32 {
@@ -244,8 +256,8 @@ impl Service for BrokerService {
         for waiter in self.0.waiters.take_of(Some(peer.id())) {
             waiter.reply.forget();
         }
-        for group in self.0.sessions.closed(peer.id()) {
-            clients::notify(&self.0, &group);
+        for loss in self.0.sessions.closed(peer.id()) {
+            clients::lost(&self.0, &loss);
         }
     }
 }
@@ -374,6 +386,7 @@ impl BrokerServer {
             ),
             property_suffix: suffix.finish(),
             started_ms: now,
+            started_monotonic_ms: deps.clock.monotonic_ms(),
             permission: AtomicI32::new(config.permission),
             next_queue: AtomicU32::new(now as u32),
             stopping: AtomicBool::new(false),

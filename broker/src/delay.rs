@@ -208,7 +208,10 @@ pub(crate) async fn run_level(broker: Arc<Broker>, index: usize, stop: Cancellat
 
 async fn sleep_until(broker: &Broker, at_ms: Option<i64>) {
     if let Some(at_ms) = at_ms {
-        broker.clock.sleep_until_ms(at_ms).await;
+        // Read first: when time passes in between, the sleep ends too early rather than too late.
+        let monotonic_ms = broker.monotonic_ms();
+        let wait_ms = at_ms - broker.now_ms();
+        broker.clock.sleep_until_ms(monotonic_ms + wait_ms).await;
     }
 }
 

@@ -1,5 +1,5 @@
 //! Queue locks of orderly consumers: a queue belongs to one client of a group for 60 s after its last word
-//! (apache/rocketmq `RebalanceLockManager`).
+//! (apache/rocketmq `RebalanceLockManager`), and no longer than the client is connected. Times are monotonic.
 
 use std::collections::HashMap;
 
@@ -66,6 +66,18 @@ impl QueueLocks {
                 held.remove(queue);
             }
         }
+        if held.is_empty() {
+            groups.remove(group);
+        }
+    }
+
+    /// Unlocks everything of a client that is gone.
+    pub(crate) fn release(&self, group: &str, client_id: &str) {
+        let mut groups = self.groups.lock();
+        let Some(held) = groups.get_mut(group) else {
+            return;
+        };
+        held.retain(|_, lock| lock.client_id != client_id);
         if held.is_empty() {
             groups.remove(group);
         }

@@ -380,7 +380,9 @@ fn tally(out: &mut Samples, connections: impl Iterator<Item = Labels>) {
 }
 
 fn producers(broker: &Broker, out: &mut Samples) {
-    let table = broker.sessions.producer_table();
+    let table = broker
+        .sessions
+        .producer_table(broker.now_ms(), broker.connection_now_ms());
     tally(
         out,
         table.data.values().flatten().map(|producer| {

@@ -220,10 +220,7 @@ async fn keep_all_registered(broker: &Arc<Broker>) {
         if registrations.names.is_empty() {
             std::future::pending::<()>().await;
         }
-        broker
-            .clock
-            .sleep_until_ms(broker.now_ms() + LOOK_UP_MS)
-            .await;
+        broker.clock.sleep_ms(LOOK_UP_MS).await;
     }
 }
 
@@ -285,7 +282,7 @@ async fn keep_registered(broker: &Broker, server: &NameServer) {
             }
         };
         tokio::select! {
-            () = broker.clock.sleep_until_ms(broker.now_ms() + pause_ms) => {}
+            () = broker.clock.sleep_ms(pause_ms) => {}
             () = server.again.notified() => {}
             changed = changes.changed() => {
                 if changed.is_err() {

@@ -206,13 +206,13 @@ impl Sessions {
         Ok(changed)
     }
 
-    /// A client leaves its groups; returns the consumer groups that lost a member.
+    /// A client leaves its groups; returns what the consumer groups lost.
     pub(crate) fn unregister(
         &self,
         peer_id: u64,
         producer: Option<&str>,
         consumer: Option<&str>,
-    ) -> Vec<Arc<ConsumerGroup>> {
+    ) -> Vec<Loss> {
         if let Some(group) = producer {
             let mut producers = self.producers.lock();
             if let Some(members) = producers.get_mut(group) {
@@ -223,16 +223,16 @@ impl Sessions {
             }
         }
         let group = consumer.and_then(|group| self.consumer(group));
-        let left = group
+        let losses = group
             .into_iter()
-            .filter(|group| group.remove(peer_id))
+            .filter_map(|group| Loss::of(group, &[peer_id]))
             .collect();
         self.drop_empty();
-        left
+        losses
     }
 
-    /// A connection is gone; returns the consumer groups that lost a member.
-    pub(crate) fn closed(&self, peer_id: u64) -> Vec<Arc<ConsumerGroup>> {
+    /// A connection is gone; returns what the consumer groups lost.
+    pub(crate) fn closed(&self, peer_id: u64) -> Vec<Loss> {
         {
             let mut producers = self.producers.lock();
             producers.retain(|_, members| {
@@ -240,17 +240,17 @@ impl Sessions {
                 !members.is_empty()
             });
         }
-        let left = self
+        let losses = self
             .consumers()
             .into_iter()
-            .filter(|group| group.remove(peer_id))
+            .filter_map(|group| Loss::of(group, &[peer_id]))
             .collect();
         self.drop_empty();
-        left
+        losses
     }
 
-    /// Drops who said nothing for too long; returns the consumer groups that lost a member.
-    pub(crate) fn expire(&self, now_ms: i64) -> Vec<Arc<ConsumerGroup>> {
+    /// Drops who said nothing for too long at monotonic `now_ms`; returns what the consumer groups lost.
+    pub(crate) fn expire(&self, now_ms: i64) -> Vec<Loss> {
         let is_gone = |member: &Member| member.last_ms + CLIENT_EXPIRY_MS < now_ms;
         {
             let mut producers = self.producers.lock();
@@ -259,7 +259,7 @@ impl Sessions {
                 !members.is_empty()
             });
         }
-        let mut left = Vec::new();
+        let mut losses = Vec::new();
         for group in self.consumers() {
             let gone: Vec<u64> = group
                 .state
@@ -269,12 +269,10 @@ impl Sessions {
                 .filter(|(_, member)| is_gone(member))
                 .map(|(id, _)| *id)
                 .collect();
-            if gone.into_iter().filter(|id| group.remove(*id)).count() > 0 {
-                left.push(group);
-            }
+            losses.extend(Loss::of(group, &gone));
         }
         self.drop_empty();
-        left
+        losses
     }
 
     /// A group without members is not online.
@@ -292,12 +290,13 @@ impl Sessions {
         })
     }
 
-    pub(crate) fn producer_table(&self) -> ProducerTable {
+    /// `now_ms` is the wall clock's and `monotonic_ms` the monotonic time now.
+    pub(crate) fn producer_table(&self, now_ms: i64, monotonic_ms: i64) -> ProducerTable {
         let producers = self.producers.lock();
         let info = |member: &Member| ProducerInfo {
             client_id: member.client_id.clone(),
             language: member.peer.language().name().to_owned(),
-            last_update_timestamp: member.last_ms,
+            last_update_timestamp: now_ms - (monotonic_ms - member.last_ms),
             remote_ip: member.peer.remote_addr().to_string(),
             version: member.peer.version(),
         };
@@ -377,9 +376,39 @@ impl ConsumerGroup {
     }
 
     /// Whether the member was there.
-    fn remove(&self, peer_id: u64) -> bool {
+    fn remove(&self, peer_id: u64) -> Option<Member> {
         let mut state = self.state.write();
         state.topics_of.remove(&peer_id);
-        state.members.remove(&peer_id).is_some()
+        state.members.remove(&peer_id)
+    }
+
+    fn has_client(&self, client_id: &str) -> bool {
+        let state = self.state.read();
+        state
+            .members
+            .values()
+            .any(|member| member.client_id == client_id)
+    }
+}
+
+/// A consumer group that lost members.
+pub(crate) struct Loss {
+    pub(crate) group: Arc<ConsumerGroup>,
+    /// Ids of the clients that have no other connection in the group.
+    pub(crate) clients: Vec<String>,
+}
+
+impl Loss {
+    /// Takes members out of a group; `None` when none of them was in.
+    fn of(group: Arc<ConsumerGroup>, peer_ids: &[u64]) -> Option<Self> {
+        let gone: Vec<Member> = peer_ids.iter().filter_map(|id| group.remove(*id)).collect();
+        if gone.is_empty() {
+            return None;
+        }
+        let clients = gone.into_iter().map(|member| member.client_id);
+        Some(Self {
+            clients: clients.filter(|id| !group.has_client(id)).collect(),
+            group,
+        })
     }
 }

@@ -74,7 +74,7 @@ async fn end_waiting_pulls(broker: Arc<Broker>) {
             }
             None => broker.waiters.earlier().await,
         }
-        for waiter in broker.waiters.take_due(broker.now_ms()) {
+        for waiter in broker.waiters.take_due(broker.monotonic_ms()) {
             pull::end_waiting(&broker, waiter);
         }
     }
@@ -83,7 +83,7 @@ async fn end_waiting_pulls(broker: Arc<Broker>) {
 async fn save_progress(broker: Arc<Broker>) {
     loop {
         broker.offsets.changed().await;
-        broker.clock.sleep_until_ms(broker.now_ms() + SAVE_MS).await;
+        broker.clock.sleep_ms(SAVE_MS).await;
         for saved in [broker.offsets.save(), broker.delay.save()] {
             if let Err(error) = saved {
                 tracing::warn!(
@@ -97,13 +97,9 @@ async fn save_progress(broker: Arc<Broker>) {
 
 async fn expire_clients(broker: Arc<Broker>) {
     loop {
-        let now = broker.connection_now_ms();
-        broker
-            .connection_clock
-            .sleep_until_ms(now + EXPIRE_MS)
-            .await;
-        for group in broker.sessions.expire(broker.connection_now_ms()) {
-            clients::notify(&broker, &group);
+        broker.connection_clock.sleep_ms(EXPIRE_MS).await;
+        for loss in broker.sessions.expire(broker.connection_now_ms()) {
+            clients::lost(&broker, &loss);
         }
         broker.locks.expire(broker.connection_now_ms());
     }
@@ -111,10 +107,7 @@ async fn expire_clients(broker: Arc<Broker>) {
 
 async fn remove_expired(broker: Arc<Broker>) {
     loop {
-        broker
-            .clock
-            .sleep_until_ms(broker.now_ms() + RETENTION_MS)
-            .await;
+        broker.clock.sleep_ms(RETENTION_MS).await;
         let store = broker.store.clone();
         let now = broker.now_ms();
         match tokio::task::spawn_blocking(move || store.run_retention(now)).await {
@@ -127,11 +120,8 @@ async fn remove_expired(broker: Arc<Broker>) {
 
 async fn sample(broker: Arc<Broker>) {
     loop {
-        broker.stats.take_sample(broker.now_ms());
-        broker
-            .clock
-            .sleep_until_ms(broker.now_ms() + stats::SAMPLE_MS)
-            .await;
+        broker.stats.take_sample(broker.monotonic_ms());
+        broker.clock.sleep_ms(stats::SAMPLE_MS).await;
     }
 }
 

@@ -9,12 +9,12 @@ use crate::handlers::Handlers;
 /// Runs until `stop`.
 pub(crate) async fn run(handlers: Arc<Handlers>, stop: CancellationToken) {
     loop {
-        let next = handlers.clock.now_ms() + handlers.config.load().scan_interval_ms;
+        let interval_ms = handlers.config.load().scan_interval_ms;
         tokio::select! {
-            () = handlers.clock.sleep_until_ms(next) => {}
+            () = handlers.clock.sleep_ms(interval_ms) => {}
             () = stop.cancelled() => return,
         }
-        for change in handlers.registry.expire(handlers.clock.now_ms()) {
+        for change in handlers.registry.expire(handlers.clock.monotonic_ms()) {
             handlers.announce(&change);
         }
     }

@@ -107,7 +107,7 @@ impl NameServer {
             kv,
             config: ArcSwap::from_pointee(config),
             changing: parking_lot::Mutex::new(()),
-            started_ms: deps.clock.now_ms(),
+            started_ms: deps.clock.monotonic_ms(),
             clock: deps.clock,
             metrics: Metrics::new(),
         });

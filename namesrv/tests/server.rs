@@ -227,6 +227,48 @@ async fn brokers_come_and_go_and_routes_follow() {
 }
 
 #[tokio::test]
+async fn a_jump_of_the_wall_clock_drops_no_broker() {
+    const DAY_MS: i64 = 86_400_000;
+    for jump_ms in [
+        1_000,
+        -1_000,
+        7_200_000,
+        -7_200_000,
+        4 * DAY_MS,
+        -4 * DAY_MS,
+    ] {
+        let (server, clock) = start(|_| {}).await;
+        let client = Peer::to(&server);
+        // A connection each: that of a broker that is dropped is closed.
+        let brokers = [Peer::to(&server), Peer::to(&server)];
+        let register = |index: usize, name, addr, topic, timeout_ms| {
+            let broker = &brokers[index];
+            async move {
+                let topics = body(1, &[topic, "both"]);
+                let mut request = registration(name, 0, addr, &topics);
+                request.heartbeat_timeout_millis = Some(timeout_ms);
+                broker.ok(&request, &topics).await
+            }
+        };
+        register(0, "patient", "1.1.1.1:1", "stays", 60_000).await;
+        register(1, "hasty", "2.2.2.2:2", "goes", 5_000).await;
+        clock.jump_ms(jump_ms);
+        clock.advance(Duration::from_secs(30));
+        // That the hasty one goes shows that silent brokers were looked for.
+        while client.route("goes").await.is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(client.route("stays").await.is_some(), "{jump_ms} ms");
+        clock.jump_ms(-jump_ms);
+        clock.advance(Duration::from_secs(40));
+        while client.route("stays").await.is_some() {
+            tokio::task::yield_now().await;
+        }
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn versions_spare_registrations() {
     let (server, _clock) = start(|_| {}).await;
     let broker = Peer::to(&server);

@@ -1,4 +1,4 @@
-//! A clock that runs, and that a test can move ahead.
+//! Clocks that run, and that a test can move ahead or set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,37 +9,57 @@ use tokio::sync::watch;
 /// The system's time plus what the test added. Waits that a move makes due are over at once.
 #[derive(Debug, Clone)]
 pub struct TestClock {
-    ahead_ms: Arc<watch::Sender<i64>>,
+    added: Arc<watch::Sender<Added>>,
+}
+
+/// What a test added, milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Added {
+    /// Time that passed.
+    passed_ms: i64,
+    /// By how much the wall clock was set.
+    set_ms: i64,
 }
 
 impl Default for TestClock {
     fn default() -> Self {
         Self {
-            ahead_ms: Arc::new(watch::Sender::new(0)),
+            added: Arc::new(watch::Sender::new(Added::default())),
         }
     }
 }
 
 impl TestClock {
-    /// Moves it ahead.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.ahead_ms
-            .send_modify(|ahead| *ahead = ahead.saturating_add(by));
+        self.added
+            .send_modify(|added| added.passed_ms = added.passed_ms.saturating_add(by));
+    }
+
+    /// Sets the wall clock by `by_ms`, ahead or back, as an administrator or NTP does. No time passes.
+    pub fn jump_ms(&self, by_ms: i64) {
+        self.added
+            .send_modify(|added| added.set_ms = added.set_ms.saturating_add(by_ms));
     }
 }
 
 impl Clock for TestClock {
     fn now_ms(&self) -> i64 {
-        SystemClock.now_ms() + *self.ahead_ms.borrow()
+        let added = *self.added.borrow();
+        SystemClock.now_ms() + added.passed_ms + added.set_ms
+    }
+
+    fn monotonic_ms(&self) -> i64 {
+        SystemClock.monotonic_ms() + self.added.borrow().passed_ms
     }
 
     fn sleep_until_ms(&self, at_ms: i64) -> SleepFuture {
         let clock = self.clone();
-        let mut moved = self.ahead_ms.subscribe();
+        let mut moved = self.added.subscribe();
         Box::pin(async move {
             loop {
-                let Ok(wait) = u64::try_from(at_ms - clock.now_ms()) else {
+                let Ok(wait) = u64::try_from(at_ms - clock.monotonic_ms()) else {
                     return;
                 };
                 if wait == 0 {
@@ -63,11 +83,13 @@ mod tests {
     async fn a_move_ends_waits() {
         let clock = TestClock::default();
         let before = clock.now_ms();
-        let hour = clock.sleep_until_ms(before + 3_600_000);
+        let hour = clock.sleep_ms(3_600_000);
         let mut hour = std::pin::pin!(hour);
         assert!(futures_util::poll!(&mut hour).is_pending());
         clock.advance(Duration::from_secs(1_800));
+        clock.jump_ms(7_200_000);
         assert!(futures_util::poll!(&mut hour).is_pending());
+        clock.jump_ms(-7_200_000);
         clock.advance(Duration::from_secs(1_800));
         hour.await;
         assert!(clock.now_ms() >= before + 3_600_000);

@@ -82,7 +82,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         clock: Arc<dyn Clock>,
         expects_first_frame: bool,
     ) -> Self {
-        let now = clock.now_ms();
+        let now = clock.monotonic_ms();
         Self {
             stream,
             service,
@@ -213,7 +213,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..])
             else {
                 if self.times.write_ms.is_none() {
-                    self.times.write_ms = Some(self.clock.now_ms());
+                    self.times.write_ms = Some(self.clock.monotonic_ms());
                 }
                 return Poll::Pending;
             };
@@ -223,7 +223,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             }
             self.sent += written;
             if self.sent < self.out.len() {
-                let now = self.clock.now_ms();
+                let now = self.clock.monotonic_ms();
                 self.times.write_ms = Some(now);
                 self.times.traffic_ms = now;
                 if self.sent >= SENT_BYTES_MAX {
@@ -233,7 +233,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             }
         }
         self.times.write_ms = None;
-        self.times.traffic_ms = self.clock.now_ms();
+        self.times.traffic_ms = self.clock.monotonic_ms();
         self.sent = 0;
         spare::give(std::mem::take(&mut self.out));
         Poll::Ready(Ok(()))
@@ -308,7 +308,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
     /// Handles every complete frame of `bytes`; returns how many bytes they took.
     fn handle(&mut self, bytes: &[u8]) -> Result<usize, CloseReason> {
-        self.times.traffic_ms = self.clock.now_ms();
+        self.times.traffic_ms = self.clock.monotonic_ms();
         if !self.seen_frame && bytes.first() == Some(&TLS_HANDSHAKE) {
             return Err(CloseReason::Tls);
         }
@@ -409,7 +409,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 }
                 self.timer = None;
             }
-            let now = self.clock.now_ms();
+            let now = self.clock.monotonic_ms();
             let (at_ms, reason) = self.next_limit();
             if at_ms <= now {
                 return Some(reason);

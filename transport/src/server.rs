@@ -232,7 +232,7 @@ impl Shared {
 
     /// Calls `log` with the number of lines left out before, if a line may be written now.
     fn warn(&self, log: impl FnOnce(u64)) {
-        if let Some(left_out) = self.gate.pass(self.clock.now_ms()) {
+        if let Some(left_out) = self.gate.pass(self.clock.monotonic_ms()) {
             log(left_out);
         }
     }

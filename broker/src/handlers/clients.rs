@@ -12,7 +12,7 @@ use rmq_transport::Exchange;
 use super::{Batch, decode};
 use crate::broker::Broker;
 use crate::filter::Filter;
-use crate::sessions::ConsumerGroup;
+use crate::sessions::{ConsumerGroup, Loss};
 
 pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Exchange<'_>) {
     let data = match HeartbeatData::from_json(exchange.body) {
@@ -71,6 +71,14 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
     });
 }
 
+/// Members of a group are gone: frees the queues that they had locked, then tells the others.
+pub(crate) fn lost(broker: &Broker, loss: &Loss) {
+    for client_id in &loss.clients {
+        broker.locks.release(loss.group.name(), client_id);
+    }
+    notify(broker, &loss.group);
+}
+
 /// Tells the members of a group that others came or went.
 pub(crate) fn notify(broker: &Broker, group: &Arc<ConsumerGroup>) {
     let wanted = broker
@@ -91,7 +99,7 @@ pub(crate) fn unregister(broker: &Broker, exchange: &mut Exchange<'_>) {
         request.producer_group.as_deref(),
         request.consumer_group.as_deref(),
     );
-    left.iter().for_each(|group| notify(broker, group));
+    left.iter().for_each(|loss| lost(broker, loss));
     exchange.ok(&NoFields);
 }
 

@@ -170,7 +170,7 @@ fn read(broker: &Broker, plan: &PullPlan, temperature: Temperature) -> ReadOutco
 }
 
 fn wait(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
-    let deadline_ms = broker.now_ms() + plan.suspend_ms;
+    let deadline_ms = broker.monotonic_ms() + plan.suspend_ms;
     park(
         broker,
         Waiter {
@@ -201,7 +201,7 @@ pub(crate) fn again(broker: &Arc<Broker>, waiter: Waiter) {
     match outcome.status {
         // Another reader of the same records was faster to see them, or they are not visible yet.
         ReadStatus::AtEnd | ReadStatus::NoMessageInQueue
-            if !broker.is_stopping() && broker.now_ms() < waiter.deadline_ms =>
+            if !broker.is_stopping() && broker.monotonic_ms() < waiter.deadline_ms =>
         {
             park(broker, waiter);
         }

@@ -395,3 +395,118 @@ async fn a_queue_is_locked_by_one_client_until_it_lets_go_or_goes_silent() {
     assert_eq!(locked(ask(RequestCode::LockBatchMq, "one").await), 2);
     rig.stop().await;
 }
+
+async fn locked_by(client: &Client, id: &str) -> usize {
+    let body = LockBatch {
+        client_id: id.to_owned(),
+        consumer_group: "g".to_owned(),
+        mq_set: vec![
+            MessageQueue::new("t", "broker-a", 0),
+            MessageQueue::new("t", "broker-a", 1),
+        ],
+        only_this_broker: false,
+    };
+    let answer = client
+        .call(RequestCode::LockBatchMq, &(), &body.to_json())
+        .await;
+    assert_eq!(answer.code(), 0);
+    LockedQueues::from_json(answer.body())
+        .expect("a list")
+        .lock_ok_mq_set
+        .len()
+}
+
+#[tokio::test]
+async fn locks_end_with_the_last_connection_of_their_client() {
+    let rig = Rig::start().await;
+    let two = Member::new(&rig, "two");
+    let (first, second) = (Member::new(&rig, "one"), Member::new(&rig, "one"));
+    for member in [&first, &second, &two] {
+        member
+            .beat("g", "t", "*", 1, MessageModel::Clustering)
+            .await;
+    }
+    assert_eq!(locked_by(&first.client, "one").await, 2);
+    assert_eq!(locked_by(&two.client, "two").await, 0);
+    first.client.0.close();
+    let request = GetConsumerConnectionList {
+        consumer_group: "g".into(),
+    };
+    let connections = async || {
+        let code = RequestCode::GetConsumerConnectionList;
+        let answer = two.client.call(code, &request, &[]).await;
+        let connection = ConsumerConnection::from_json(answer.body()).expect("a connection");
+        connection.connection_set.len()
+    };
+    while connections().await != 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        locked_by(&two.client, "two").await,
+        0,
+        "the client is still there over its other connection"
+    );
+    // Leaves by a word: the same as a reset.
+    let leave = UnregisterClient {
+        client_id: "one".into(),
+        producer_group: None,
+        consumer_group: Some("g".into()),
+    };
+    let left = second
+        .client
+        .call(RequestCode::UnregisterClient, &leave, &[])
+        .await;
+    assert_eq!(left.code(), 0);
+    assert_eq!(locked_by(&two.client, "two").await, 2);
+
+    let three = Member::new(&rig, "three");
+    three.beat("g", "t", "*", 1, MessageModel::Clustering).await;
+    two.client.0.close();
+    // The broker hears of the reset when it does; without it the lock would last a minute.
+    let freed = async {
+        while locked_by(&three.client, "three").await != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, freed).await.expect("freed");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_jump_of_the_wall_clock_ends_no_membership_lock_or_connection() {
+    const DAY_MS: i64 = 86_400_000;
+    for jump_ms in [
+        1_000,
+        -1_000,
+        3_600_000,
+        -3_600_000,
+        4 * DAY_MS,
+        -4 * DAY_MS,
+    ] {
+        let clock = ManualClock::at(1_800_000_000_000);
+        let rig = Rig::start_with(
+            Deps {
+                clock: Arc::new(clock.clone()),
+                connection_clock: Arc::new(clock.clone()),
+                ..Deps::default()
+            },
+            |_| {},
+        )
+        .await;
+        let (one, two) = (Member::new(&rig, "one"), Member::new(&rig, "two"));
+        one.beat("g", "t", "*", 1, MessageModel::Clustering).await;
+        assert_eq!(locked_by(&one.client, "one").await, 2);
+        clock.jump_ms(jump_ms);
+        clock.advance(Duration::from_secs(50));
+        assert_eq!(locked_by(&two.client, "two").await, 0, "{jump_ms} ms");
+        clock.advance(Duration::from_secs(50));
+        // Silent for 100 of 120 seconds.
+        assert_eq!(
+            members(&two.client, "g").await,
+            Ok(vec!["one".to_owned()]),
+            "{jump_ms} ms"
+        );
+        assert_eq!(locked_by(&two.client, "two").await, 2, "{jump_ms} ms");
+        rig.stop().await;
+    }
+}

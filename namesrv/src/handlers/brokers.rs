@@ -67,7 +67,7 @@ impl Handlers {
         };
         let registered = self
             .registry
-            .register(registration, self.clock.now_ms(), self.rules())
+            .register(registration, self.clock.monotonic_ms(), self.rules())
             .map_err(Refusal::system)?;
         if let Some(change) = &registered.min_id {
             self.announce(change);
@@ -111,7 +111,7 @@ impl Handlers {
         let version = DataVersion::from_json(exchange.body).map_err(Refusal::system)?;
         let (same, known) =
             self.registry
-                .same_version(&request.broker_addr, version, self.clock.now_ms());
+                .same_version(&request.broker_addr, version, self.clock.monotonic_ms());
         let body = known.map(|known| known.to_json()).unwrap_or_default();
         exchange.ok_body(&QueryDataVersionReply { changed: !same }, &body);
         Ok(())
@@ -120,7 +120,7 @@ impl Handlers {
     pub(super) fn broker_heartbeat(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: BrokerHeartbeat<'_> = decode(exchange.header)?;
         self.registry
-            .heartbeat(&request.broker_addr, self.clock.now_ms());
+            .heartbeat(&request.broker_addr, self.clock.monotonic_ms());
         exchange.ok(&());
         Ok(())
     }

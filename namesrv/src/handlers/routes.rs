@@ -19,7 +19,7 @@ impl Handlers {
         let request: GetRouteinfoByTopic<'_> = decode(exchange.header)?;
         let config = self.config.load();
         if config.need_wait_for_service
-            && self.clock.now_ms() < self.started_ms + config.wait_seconds_for_service * 1_000
+            && self.clock.monotonic_ms() < self.started_ms + config.wait_seconds_for_service * 1_000
         {
             return Err(Refusal::system("name server not ready"));
         }

@@ -36,5 +36,11 @@ pub(crate) fn producers(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
 }
 
 pub(crate) fn all_producers(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
-    exchange.ok_body(&(), &broker.sessions.producer_table().to_json());
+    exchange.ok_body(
+        &(),
+        &broker
+            .sessions
+            .producer_table(broker.now_ms(), broker.connection_now_ms())
+            .to_json(),
+    );
 }

@@ -82,7 +82,7 @@ fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
         }
     }
     if let Some(group) = broker.groups.get(group) {
-        let seconds = ((broker.now_ms() - broker.started_ms) / 1_000).max(1) as f64;
+        let seconds = (broker.uptime_ms() / 1_000).max(1) as f64;
         stats.consume_tps = group.counters.messages_out() as f64 / seconds;
     }
     stats

@@ -28,12 +28,12 @@ pub(crate) fn info(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
 
 /// Keys and formats: apache/rocketmq `AdminBrokerProcessor.prepareRuntimeInfo`, `StoreStatsService.getRuntimeInfo`.
 fn table(broker: &Broker) -> BTreeMap<String, String> {
-    let now = broker.now_ms();
+    let uptime_ms = broker.uptime_ms();
     let stats = &broker.stats;
     let store = broker.store.stats();
     let positions = broker.store.positions();
     let rates = |of: fn(&Sample) -> u64| {
-        let [ten, sixty, six_hundred] = stats.rates(now, of);
+        let [ten, sixty, six_hundred] = stats.rates(broker.monotonic_ms(), of);
         format!("{ten} {sixty} {six_hundred}")
     };
     let (put, out) = (
@@ -42,7 +42,7 @@ fn table(broker: &Broker) -> BTreeMap<String, String> {
     );
     let ratio = format!("{:.4}", store.space.used_ratio());
     let oldest = store.oldest_ms.unwrap_or(-1);
-    let minutes = (now - broker.started_ms) / 60_000;
+    let minutes = uptime_ms / 60_000;
     let capacity = format!(
         "Total : {}, Free : {}.",
         bytes(store.space.total),
@@ -61,7 +61,7 @@ fn table(broker: &Broker) -> BTreeMap<String, String> {
                 minutes / 1_440,
                 minutes / 60 % 24,
                 minutes % 60,
-                (now - broker.started_ms) / 1_000 % 60
+                uptime_ms / 1_000 % 60
             ),
         ),
         ("brokerActive", "true".to_owned()),
@@ -198,7 +198,7 @@ pub(crate) fn stats(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         );
     };
     // Since the start: one figure for all windows that are at least as long.
-    let seconds = ((broker.now_ms() - broker.started_ms) / 1_000).max(1) as f64;
+    let seconds = (broker.uptime_ms() / 1_000).max(1) as f64;
     let item = BrokerStatsItem {
         avgpt: 0.0,
         sum: total as i64,

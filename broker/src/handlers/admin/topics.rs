@@ -144,7 +144,7 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 // The caller takes the topic out of the name servers next: a registration that still has it must not come after that.
                 tokio::select! {
                     () = then.registrations.all_current(&then) => {}
-                    () = then.clock.sleep_until_ms(then.now_ms() + DELETE_TOLD_MS) => {}
+                    () = then.clock.sleep_ms(DELETE_TOLD_MS) => {}
                 }
                 reply.ok(&());
             }
@@ -222,7 +222,7 @@ pub(crate) fn stats(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 },
             );
         }
-        let seconds = ((broker.now_ms() - broker.started_ms) / 1_000).max(1) as f64;
+        let seconds = (broker.uptime_ms() / 1_000).max(1) as f64;
         table.topic_put_tps = topic.counters.messages_in.load(Ordering::Relaxed) as f64 / seconds;
         reply.ok_body(&(), &table.to_json());
     });
