@@ -3,9 +3,11 @@
 mod common;
 
 use common::{Run, program};
-use rmq_client::Client;
-use rmq_client::protocol::bodies::{RegisterBrokerBody, TopicConfig};
-use rmq_client::protocol::requests::RegisterBroker;
+use rmq_client::protocol::bodies::{
+    ConsumerData, HeartbeatData, RegisterBrokerBody, SubscriptionData, TopicConfig,
+};
+use rmq_client::protocol::requests::{HeartBeat, RegisterBroker};
+use rmq_client::{Client, Filter};
 use rmq_namesrv::{Deps, NameServer, NameServerConfig, RunningNameServer};
 use rmq_testing::TestCluster;
 use serde_json::Value;
@@ -200,5 +202,99 @@ async fn a_group_that_gets_nothing() {
     let found = doctor(&list, &["orders", "-g", "billing"]).await;
     let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(ids, ["group-consumes", "group-online"], "{found:?}");
+    cluster.shutdown().await;
+}
+
+/// A member that only says that it lives: one connection, one client id, one subscription of "orders" in the group "billing".
+async fn member(cluster: &TestCluster, id: &str, tags: &str) -> Client {
+    let list = cluster.name_server_list().replace(';', ",");
+    let client = Client::connect(format!("rmq://{list}")).await.unwrap();
+    let heartbeat = HeartbeatData {
+        client_id: id.to_owned(),
+        consumer_data_set: vec![ConsumerData {
+            group_name: "billing".to_owned(),
+            subscription_data_set: vec![SubscriptionData::tags("orders", tags, 1)],
+            ..ConsumerData::default()
+        }],
+        ..HeartbeatData::default()
+    };
+    client
+        .remote(&cluster.broker(0).address())
+        .call(&HeartBeat {}, &heartbeat.to_json())
+        .await
+        .unwrap();
+    client
+}
+
+async fn run(cluster: &TestCluster, args: &[&str]) -> Run {
+    let mut line: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    line.extend(["--nameserver".to_owned(), cluster.name_server_list()]);
+    let run = tokio::task::spawn_blocking(move || {
+        let output = program().args(&line).output().expect("it runs");
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        Run::new(&line, output)
+    });
+    run.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_with_one_client_id() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("orders").create().await;
+    let members = [
+        member(&cluster, "10.0.0.1@7", "*").await,
+        member(&cluster, "10.0.0.1@7", "*").await,
+        member(&cluster, "10.0.0.1@8", "*").await,
+    ];
+    let listed = run(&cluster, &["get", "clients", "-g", "billing", "-o", "name"]).await;
+    assert_eq!(
+        listed.ok(),
+        "client/10.0.0.1@7\nclient/10.0.0.1@7\nclient/10.0.0.1@8\n"
+    );
+    let says = "2 connections have the client id \"10.0.0.1@7\"";
+    let described = run(&cluster, &["describe", "group", "billing"]).await.ok();
+    assert!(described.contains(says), "{described}");
+    let list = cluster.name_server_list();
+    only(&doctor(&list, &[]).await, "group-member-ids", says);
+    only(
+        &doctor(&list, &["orders", "-g", "billing"]).await,
+        "group-member-ids",
+        says,
+    );
+    for member in members {
+        member.shutdown().await;
+    }
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_want_different_messages() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("orders").create().await;
+    let url = format!("rmq://{}", cluster.name_server_list().replace(';', ","));
+    let one = Client::connect(url.clone()).await.unwrap();
+    let other = Client::connect(url).await.unwrap();
+    let consume = async |client: &Client, tags: &str| {
+        let consumer = client.consumer("billing");
+        let consumer = consumer.subscribe("orders", Filter::from(tags));
+        consumer.stream().await.unwrap()
+    };
+    let first = consume(&one, "paid || sent").await;
+    let second = consume(&other, "sent||paid").await;
+    let list = cluster.name_server_list();
+    assert_eq!(doctor(&list, &["orders", "-g", "billing"]).await, []);
+    second.shutdown().await.unwrap();
+    let second = consume(&other, "sent").await;
+    let says = "members subscribe to \"orders\" differently";
+    only(&doctor(&list, &[]).await, "group-subscriptions", says);
+    let described = run(&cluster, &["describe", "group", "billing"]).await.ok();
+    assert!(
+        described.contains(says) && described.contains("as \"sent\""),
+        "{described}"
+    );
+    first.shutdown().await.unwrap();
+    second.shutdown().await.unwrap();
+    one.shutdown().await;
+    other.shutdown().await;
     cluster.shutdown().await;
 }

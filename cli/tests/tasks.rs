@@ -277,6 +277,66 @@ fn offsets_are_set_queue_by_queue() {
 }
 
 #[test]
+fn an_offset_beyond_the_end_hides_no_lag() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "2"]).ok();
+    dev.run(&["create", "topic", "empty", "--queues", "1"]).ok();
+    dev.run(&["create", "group", "g"]).ok();
+    let numbers: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    dev.run_with(&["send", "t"], &numbers.join("\n")).ok();
+    // `rmq-ctl offsets` refuses such an offset; any client can commit one.
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let client = rmq_client::Client::connect(format!("rmq://{}", dev.name_server));
+        let client = client.await.expect("it answers");
+        let admin = client.admin();
+        for (topic, queue, offset) in [("t", 0, 1_000), ("t", 1, 10), ("empty", 0, 5)] {
+            let queue = rmq_client::Queue::new(topic, "broker-a", queue);
+            admin.commit_offset("g", &queue, offset).await.expect("set");
+        }
+        client.shutdown().await;
+    });
+    let lag = 50 - 10;
+    let of_group = dev.run(&["lag", "g", "--fail-above", "5"]);
+    let says = format!("{lag} messages behind");
+    let fault = "t/broker-a/0 ends at 50";
+    of_group.fails(10, &[&says, fault, "empty/broker-a/0 ends at 0"]);
+    dev.run(&["lag", "--fail-above", "5"])
+        .fails(10, &[&says, fault]);
+    dev.run(&["lag", "g", "--fail-above", "40"]).ok();
+    for (line, path) in [
+        (vec!["get", "groups", "g"], "/items/0/lag"),
+        (vec!["lag"], "/items/0/lag"),
+        (vec!["describe", "queue", "t/broker-a/1"], "/groups/0/lag"),
+    ] {
+        let shown = json(&dev.run(&[&line[..], &["-o", "json"]].concat()).ok());
+        assert_eq!(shown.pointer(path), Some(&lag.into()), "{line:?}: {shown}");
+    }
+    let queue = json(
+        &dev.run(&["describe", "queue", "t/broker-a/0", "-o", "json"])
+            .ok(),
+    );
+    assert_eq!(queue["groups"][0]["lag"], 0, "{queue}");
+    assert_eq!(queue["groups"][0]["beyondEnd"], 950, "{queue}");
+    let group = dev.run(&["describe", "group", "g"]).ok();
+    assert!(group.contains(fault), "{group}");
+    assert!(group.contains("40 messages wait"), "{group}");
+    for line in [&["doctor", "-g", "g"][..], &["doctor"]] {
+        let found = dev.run(line);
+        assert!(
+            found.out.contains("group-offsets") && found.out.contains(fault),
+            "{}",
+            found.out
+        );
+        found.fails(10, &["empty/broker-a/0 ends at 0"]);
+    }
+    dev.run(&["wait", "group/g", "--for", "lag=39", "--timeout", "300ms"])
+        .fails(5, &["is 40 messages behind"]);
+    dev.run(&["offsets", "copy", "g", "other", "-t", "t"])
+        .fails(2, &["beyond the end", "broker-a/0=50"]);
+}
+
+#[test]
 fn brokers_are_drained_and_checked() {
     let dev = Dev::start();
     dev.run(&["create", "topic", "t", "--queues", "1"]).ok();

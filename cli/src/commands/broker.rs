@@ -165,7 +165,7 @@ async fn drain(
                 .await
                 .map_err(failed)?;
             let lag = lag.iter().filter(|queue| queue.broker == *name);
-            let lag: i64 = lag.map(|queue| queue.lag).sum();
+            let lag = super::lag::total(lag);
             if lag > 0 {
                 left.push((group, lag));
             }
@@ -373,7 +373,7 @@ async fn balance(options: &ListOptions, cluster: &Cluster, output: &Output) -> R
         for (queue, at) in &stats.offset_table.0 {
             let (queues, messages) = brokers.entry(queue.broker_name.clone()).or_default();
             *queues += 1;
-            *messages += at.max_offset - at.min_offset;
+            *messages += super::get::messages(at);
         }
         let all: i64 = brokers.values().map(|(_, messages)| messages).sum();
         let counts: Vec<i64> = brokers.values().map(|(_, messages)| *messages).collect();

@@ -129,7 +129,7 @@ async fn topic(options: &Common, cluster: &Cluster, output: &Output) -> Result<(
         .offset_table
         .0
         .iter()
-        .map(|(_, offsets)| offsets.max_offset - offsets.min_offset)
+        .map(|(_, offsets)| super::get::messages(offsets))
         .sum();
     let mut what = format!(
         "delete topic \"{name}\" with {messages} messages in {} queues",
@@ -140,11 +140,7 @@ async fn topic(options: &Common, cluster: &Cluster, output: &Output) -> Result<(
         let lag = super::lag::of_group(cluster, &group)
             .await
             .unwrap_or_default();
-        unread += lag
-            .iter()
-            .filter(|queue| queue.topic == *name)
-            .map(|queue| queue.lag)
-            .sum::<i64>();
+        unread += super::lag::total(lag.iter().filter(|queue| queue.topic == *name));
     }
     if unread > 0 {
         what.push_str(&format!(", {unread} of them not consumed yet"));
@@ -170,7 +166,7 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
         let hint = |close: &str| format!("rmq-ctl delete group {close}   (close match)");
         return Err(cluster.no_group(name, &known, hint));
     }
-    let online = super::get::members(cluster, name)
+    let online = super::members::of_group(cluster, name)
         .await
         .map_err(failed)?
         .len();

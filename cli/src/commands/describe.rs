@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::get::perm_text;
+use super::group_checks::{self, Seen};
 use super::lag::QueueLag;
+use super::members::{self, ClientItem};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
@@ -371,42 +373,24 @@ struct GroupAbout {
     name: String,
     settings: Vec<AtBroker>,
     offsets: Vec<QueueLag>,
-    members: Vec<super::get::ClientItem>,
+    members: Vec<ClientItem>,
     /// What is wrong with it.
     problems: Vec<String>,
 }
 
 async fn group(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
     let failed = |error| cluster.failed(format!("cannot describe group \"{name}\""), error);
-    let admin = cluster.client.admin();
-    let configs = admin.group_config(name).await.map_err(failed)?;
-    let lag = super::lag::of_group(cluster, name).await.map_err(failed)?;
-    let members: Vec<_> = super::get::members(cluster, name)
-        .await
-        .map_err(failed)?
-        .into_values()
-        .collect();
-    let mut problems = Vec::new();
-    let behind: i64 = lag.iter().map(|queue| queue.lag).sum();
+    let seen = Seen::of(cluster, name).await.map_err(failed)?;
+    let found = group_checks::problems(cluster, name, &seen).await;
+    let Seen {
+        configs,
+        queues: lag,
+        members,
+    } = seen;
+    let mut problems: Vec<String> = found.into_iter().map(|check| check.says).collect();
+    let behind = super::lag::total(&lag);
     if members.is_empty() && behind > 0 {
         problems.push(format!("{behind} messages wait and no member is online"));
-    }
-    if configs.iter().any(|(_, config)| !config.consume_enable) {
-        problems.push(
-            "consuming is switched off at a broker (rmq-ctl set group … consume=true)".to_owned(),
-        );
-    }
-    // A broker shows the subscription that came last; with several brokers they can be compared.
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for member in &members {
-        for (topic, filter) in &member.subscriptions {
-            let known = seen.entry(topic).or_insert(filter);
-            if *known != filter.as_str() {
-                problems.push(format!(
-                    "members subscribe to \"{topic}\" differently: \"{known}\" and \"{filter}\"; all of a group must want the same"
-                ));
-            }
-        }
     }
     let settings_rows = configs.iter().map(|(broker, config)| {
         vec![
@@ -656,7 +640,10 @@ struct OneQueueAbout {
 struct GroupAt {
     group: String,
     consumer_offset: i64,
+    /// Messages that wait, 0 or more.
     lag: i64,
+    /// So far the group's offset is beyond the queue's end; 0 in a sound queue.
+    beyond_end: i64,
 }
 
 async fn queue(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
@@ -699,10 +686,12 @@ async fn queue(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
             .await
             .map_err(failed)?;
         if let Some(offset) = offset {
+            let (lag, beyond_end) = super::lag::lag_and_beyond(offset, at.max_offset);
             groups.push(GroupAt {
                 group,
                 consumer_offset: offset,
-                lag: at.max_offset - offset,
+                lag,
+                beyond_end,
             });
         }
     }
@@ -713,13 +702,13 @@ async fn queue(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
             vec![vec![
                 at.min_offset.to_string(),
                 at.max_offset.to_string(),
-                (at.max_offset - at.min_offset).to_string(),
+                super::get::messages(at).to_string(),
                 when::show_time(at.last_update_timestamp, cluster.utc),
             ]],
         ),
         (
             "Groups",
-            vec!["GROUP", "CONSUMED", "LAG"],
+            vec!["GROUP", "CONSUMED", "LAG", "BEYOND END"],
             groups
                 .iter()
                 .map(|at| {
@@ -727,6 +716,7 @@ async fn queue(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
                         at.group.clone(),
                         at.consumer_offset.to_string(),
                         at.lag.to_string(),
+                        at.beyond_end.to_string(),
                     ]
                 })
                 .collect(),
@@ -754,7 +744,7 @@ async fn queue(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
 struct ClientAbout {
     id: String,
     group: String,
-    client: super::get::ClientItem,
+    client: ClientItem,
     /// As the client says of itself; absent when it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<Value>,
@@ -762,9 +752,9 @@ struct ClientAbout {
 
 async fn client(id: &str, group: &str, cluster: &Cluster) -> Result<Description, Failure> {
     let failed = |error| cluster.failed(format!("cannot describe client \"{id}\""), error);
-    let mut members = super::get::members(cluster, group).await.map_err(failed)?;
-    let Some(member) = members.remove(id) else {
-        let known: Vec<String> = members.into_keys().collect();
+    let members = members::of_group(cluster, group).await.map_err(failed)?;
+    let Some(member) = members.iter().find(|member| member.id == id).cloned() else {
+        let known: Vec<String> = members.into_iter().map(|member| member.id).collect();
         let mut failure = Failure::coded(
             &codes::NOT_FOUND,
             format!("group \"{group}\" has no member \"{id}\" online"),
@@ -776,13 +766,8 @@ async fn client(id: &str, group: &str, cluster: &Cluster) -> Result<Description,
         return Err(failure);
     };
     let info = cluster.client.cluster_info().await.map_err(failed)?;
-    let mut running = None;
-    for broker in info.broker_addr_table.keys() {
-        if let Ok(info) = cluster.client.admin().running_info(broker, group, id).await {
-            running = Some(info);
-            break;
-        }
-    }
+    let brokers: Vec<String> = info.broker_addr_table.into_keys().collect();
+    let running = members::running(cluster, &brokers, group, id).await;
     let mut tables: Tables = vec![(
         "Client",
         vec!["ADDRESS", "LANGUAGE", "SUBSCRIPTIONS"],

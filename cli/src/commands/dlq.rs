@@ -159,10 +159,7 @@ async fn ls(options: &LsOptions, cluster: &Cluster, output: &Output) -> Result<(
             Err(error) => return Err(failed(error)),
         };
         let item = DeadItem {
-            messages: stats
-                .iter()
-                .map(|(_, at)| at.max_offset - at.min_offset)
-                .sum(),
+            messages: stats.iter().map(|(_, at)| super::get::messages(at)).sum(),
             last_stored_ms: stats
                 .iter()
                 .map(|(_, at)| at.last_update_timestamp)

@@ -8,6 +8,7 @@ use rmq_client::protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic};
 use rmq_client::protocol::route::{ClusterInfo, TopicRoute, perm};
 use rmq_client::{ClusterUrl, Connector, ErrorKind};
 
+use super::group_checks::{self, Seen};
 use super::health::{Check, registrations, show};
 use crate::cluster::{Cluster, ClusterOptions, Place, closest, resolve};
 use crate::codes;
@@ -25,6 +26,7 @@ const THROUGH_KUBERNETES_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Reads only. Looks from here, as a client would: name servers, brokers, the topic's route, the way to each broker, the group.
+Without a topic and a group it looks at all groups.
 Exit code 0: nothing found; 10: a problem, with what to do about it.
 
 Examples:
@@ -108,8 +110,17 @@ pub(crate) async fn run(
         checks.extend(of_topic(topic, &working, &cluster).await);
     }
     checks.extend(ways(options.topic.as_deref(), &views, &cluster, &*connector).await);
-    if let Some(group) = &options.group {
-        checks.extend(of_group(group, options.topic.as_deref(), &cluster).await);
+    match (&options.group, &options.topic) {
+        (Some(group), topic) => {
+            checks.extend(of_group(group, topic.as_deref(), &cluster).await);
+        }
+        (None, Some(_)) => {}
+        (None, None) => match group_checks::of_all(&cluster).await {
+            Ok(found) => checks.extend(found),
+            Err(error) => {
+                checks.push(Check::new("groups", "cluster", false, error.to_string()));
+            }
+        },
     }
     finish(options, &checks, &name, output)
 }
@@ -392,90 +403,50 @@ fn is_inner(addr: &str) -> bool {
 
 async fn of_group(group: &str, topic: Option<&str>, cluster: &Cluster) -> Vec<Check> {
     let subject = format!("group/{group}");
-    let admin = cluster.client.admin();
-    let mut checks = Vec::new();
-    match admin.group_config(group).await {
-        Ok(configs) => {
-            checks.push(Check::new(
-                "group-exists",
-                &subject,
-                true,
-                "is known to the brokers",
-            ));
-            let off: Vec<&str> = configs
-                .iter()
-                .filter(|(_, config)| !config.consume_enable)
-                .map(|(broker, _)| broker.as_str())
-                .collect();
-            if !off.is_empty() {
-                checks.push(Check::new(
-                    "group-consumes",
-                    &subject,
-                    false,
-                    format!(
-                        "consuming is switched off at {}: rmq-ctl set group {group} consume=true",
-                        off.join(", ")
-                    ),
-                ));
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let known = admin.groups().await.unwrap_or_default();
-            let hint = match closest(group, &known) {
-                Some(close) => format!("; do you mean \"{close}\"?"),
-                None => String::new(),
-            };
-            checks.push(Check::new(
-                "group-exists",
-                &subject,
-                false,
-                format!("no broker knows the group{hint} It appears with its first member, or by rmq-ctl create group {group}"),
-            ));
-            return checks;
-        }
+    let seen = match Seen::of(cluster, group).await {
+        Ok(seen) => seen,
         Err(error) => {
-            checks.push(Check::new(
-                "group-exists",
-                &subject,
-                false,
-                error.to_string(),
-            ));
-            return checks;
+            let says = if error.kind() == ErrorKind::NotFound {
+                let known = cluster.client.admin().groups().await.unwrap_or_default();
+                let hint = match closest(group, &known) {
+                    Some(close) => format!("; do you mean \"{close}\"?"),
+                    None => String::new(),
+                };
+                format!(
+                    "no broker knows the group{hint} It appears with its first member, or by rmq-ctl create group {group}"
+                )
+            } else {
+                error.to_string()
+            };
+            return vec![Check::new("group-exists", subject, false, says)];
         }
-    }
-    match super::get::members(cluster, group).await {
-        Ok(members) if members.is_empty() => checks.push(Check::new(
+    };
+    let fine = |id, says: &str| Check::new(id, subject.as_str(), true, says);
+    let mut checks = vec![fine("group-exists", "is known to the brokers")];
+    checks.extend(group_checks::problems(cluster, group, &seen).await);
+    if seen.members.is_empty() {
+        checks.push(Check::new(
             "group-online",
             &subject,
             false,
             "no member is online: the service does not run, or talks to another cluster",
-        )),
-        Ok(members) => {
-            checks.push(Check::new(
-                "group-online",
-                &subject,
-                true,
-                format!("{} members are online", members.len()),
-            ));
-            if let Some(topic) = topic
-                && !members
-                    .values()
-                    .any(|member| member.subscriptions.contains_key(topic))
-            {
-                checks.push(Check::new(
-                    "group-subscribes",
-                    &subject,
-                    false,
-                    format!("no member subscribes to \"{topic}\""),
-                ));
-            }
-        }
-        Err(error) => checks.push(Check::new(
-            "group-online",
+        ));
+        return checks;
+    }
+    let says = format!("{} members are online", seen.members.len());
+    checks.push(fine("group-online", &says));
+    if let Some(topic) = topic
+        && !seen
+            .members
+            .iter()
+            .any(|member| member.subscriptions.contains_key(topic))
+    {
+        checks.push(Check::new(
+            "group-subscribes",
             &subject,
             false,
-            error.to_string(),
-        )),
+            format!("no member subscribes to \"{topic}\""),
+        ));
     }
     checks
 }

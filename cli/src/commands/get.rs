@@ -1,7 +1,5 @@
 //! `rmq-ctl get`: lists. Reads only.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, ValueEnum};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rmq_client::ErrorKind;
@@ -9,6 +7,7 @@ use rmq_client::protocol::names::{is_dlq_topic, is_retry_topic, is_system_group,
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::members::{self, ClientItem};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::completion::{broker_completer, group_completer, topic_completer};
@@ -317,8 +316,8 @@ async fn groups(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
         .map(|name| async move {
             let lag = super::lag::of_group(cluster, &name).await?;
             Ok(GroupItem {
-                members: members(cluster, &name).await?.len(),
-                lag: lag.iter().map(|queue| queue.lag).sum(),
+                members: members::of_group(cluster, &name).await?.len(),
+                lag: super::lag::total(&lag),
                 name,
             })
         })
@@ -493,6 +492,11 @@ struct QueueItem {
     last_store_time_ms: i64,
 }
 
+/// Messages of a queue, 0 or more: a queue that is removed meanwhile may show bounds of two moments.
+pub(crate) fn messages(at: &rmq_client::protocol::bodies::TopicOffset) -> i64 {
+    at.max_offset.saturating_sub(at.min_offset).max(0)
+}
+
 async fn queues(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
     let topic = options.topic.as_deref().unwrap_or_default();
     let stats = match cluster.client.admin().topic_stats(topic).await {
@@ -509,7 +513,7 @@ async fn queues(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
             id: queue.queue_id,
             min_offset: offsets.min_offset,
             max_offset: offsets.max_offset,
-            messages: offsets.max_offset - offsets.min_offset,
+            messages: messages(&offsets),
             last_store_time_ms: offsets.last_update_timestamp,
         };
         let cells = vec![
@@ -534,60 +538,6 @@ async fn queues(options: &Options, cluster: &Cluster) -> Result<Listing, Failure
     })
 }
 
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ClientItem {
-    pub(super) id: String,
-    pub(super) address: String,
-    pub(super) language: String,
-    version: i32,
-    pub(super) subscriptions: BTreeMap<String, String>,
-}
-
-impl ClientItem {
-    /// `TOPIC[FILTER] …`.
-    pub(super) fn subscriptions_text(&self) -> String {
-        let subscriptions: Vec<String> = self
-            .subscriptions
-            .iter()
-            .map(|(topic, filter)| format!("{topic}[{filter}]"))
-            .collect();
-        subscriptions.join(" ")
-    }
-}
-
-/// Members of a group, each once, with what they subscribe to.
-pub(super) async fn members(
-    cluster: &Cluster,
-    group: &str,
-) -> Result<BTreeMap<String, ClientItem>, rmq_client::Error> {
-    let mut members = BTreeMap::new();
-    let info = cluster.client.cluster_info().await?;
-    for broker in info.broker_addr_table.keys() {
-        let connection = match cluster.client.admin().connections(broker, group).await {
-            Ok(connection) => connection,
-            // Nobody is online at this broker.
-            Err(error) if error.broker_code().is_some() => continue,
-            Err(error) => return Err(error),
-        };
-        for member in connection.connection_set {
-            let subscriptions = connection
-                .subscription_table
-                .values()
-                .map(|data| (data.topic.clone(), data.sub_string.clone()));
-            let item = ClientItem {
-                id: member.client_id.clone(),
-                address: member.client_addr,
-                language: member.language,
-                version: member.version,
-                subscriptions: subscriptions.collect(),
-            };
-            members.insert(member.client_id, item);
-        }
-    }
-    Ok(members)
-}
-
 async fn clients(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
     let Some(group) = options.group.as_deref() else {
         return Err(Failure::coded(
@@ -595,10 +545,10 @@ async fn clients(options: &Options, cluster: &Cluster) -> Result<Listing, Failur
             "clients of what: -g GROUP, or --producers",
         ));
     };
-    let members = members(cluster, group).await.map_err(|error| {
+    let members = members::of_group(cluster, group).await.map_err(|error| {
         cluster.failed(format!("cannot list the members of \"{group}\""), error)
     })?;
-    let rows = members.into_values().map(|item| {
+    let rows = members.into_iter().map(|item| {
         let cells = vec![
             item.id.clone(),
             item.address.clone(),

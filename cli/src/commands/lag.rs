@@ -73,7 +73,10 @@ pub(crate) struct QueueLag {
     pub(crate) queue: i32,
     pub(crate) consumer_offset: i64,
     pub(crate) broker_offset: i64,
+    /// Messages that wait, 0 or more.
     pub(crate) lag: i64,
+    /// So far the group's offset is beyond the queue's end; 0 in a sound queue.
+    pub(crate) beyond_end: i64,
     /// Store time of the last consumed message, Unix milliseconds; 0 when none.
     pub(crate) last_consumed_ms: i64,
     /// The member that holds the queue; with one group only.
@@ -91,26 +94,56 @@ struct GroupLag {
     topics: Vec<String>,
 }
 
+impl QueueLag {
+    /// What is wrong with the group's offset, for people.
+    fn fault(&self) -> Option<String> {
+        let end = self.broker_offset;
+        (self.beyond_end > 0).then(|| {
+            format!(
+                "queue {}/{}/{} ends at {end}, and the group's offset there is {}: {} messages would be passed over",
+                self.topic, self.broker, self.queue, self.consumer_offset, self.beyond_end
+            )
+        })
+    }
+}
+
+/// Messages that wait in these queues. A queue whose offset is beyond its end counts as empty, and never against the others.
+pub(crate) fn total<'q>(queues: impl IntoIterator<Item = &'q QueueLag>) -> i64 {
+    let lags = queues.into_iter().map(|queue| queue.lag);
+    lags.fold(0, i64::saturating_add)
+}
+
+/// Queues whose offset is beyond their end, one sentence each.
+pub(crate) fn faults(queues: &[QueueLag]) -> Vec<String> {
+    queues.iter().filter_map(QueueLag::fault).collect()
+}
+
+/// Messages from an offset to the end of a queue, and how far the offset is beyond that end: one of them is 0.
+pub(crate) fn lag_and_beyond(offset: i64, end: i64) -> (i64, i64) {
+    let lag = end.saturating_sub(offset.max(0));
+    (lag.max(0), lag.saturating_neg().max(0))
+}
+
 /// How far a group is in each queue that it has an offset of.
 pub(crate) async fn of_group(
     cluster: &Cluster,
     group: &str,
 ) -> Result<Vec<QueueLag>, rmq_client::Error> {
     let stats = cluster.client.admin().consume_stats(group, None).await?;
-    let queues = stats
-        .offset_table
-        .0
-        .into_iter()
-        .map(|(queue, at)| QueueLag {
+    let queues = stats.offset_table.0.into_iter().map(|(queue, at)| {
+        let (lag, beyond_end) = lag_and_beyond(at.consumer_offset, at.broker_offset);
+        QueueLag {
             topic: queue.topic,
             broker: queue.broker_name,
             queue: queue.queue_id,
             consumer_offset: at.consumer_offset,
             broker_offset: at.broker_offset,
-            lag: at.broker_offset - at.consumer_offset,
+            lag,
+            beyond_end,
             last_consumed_ms: at.last_timestamp,
             owner: None,
-        });
+        }
+    });
     Ok(queues.collect())
 }
 
@@ -121,24 +154,18 @@ async fn owners(
 ) -> Result<BTreeMap<(String, String, i32), String>, rmq_client::Error> {
     let info = cluster.client.cluster_info().await?;
     let mut owners = BTreeMap::new();
-    for member in super::get::members(cluster, group).await?.into_keys() {
-        for broker in info.broker_addr_table.keys() {
-            // A member that does not answer owns nothing that anybody could name.
-            let Ok(running) = cluster
-                .client
-                .admin()
-                .running_info(broker, group, &member)
-                .await
-            else {
-                continue;
-            };
-            for (queue, _) in running.mq_table.0 {
-                owners.insert(
-                    (queue.topic, queue.broker_name, queue.queue_id),
-                    member.clone(),
-                );
-            }
-            break;
+    let brokers: Vec<String> = info.broker_addr_table.into_keys().collect();
+    for member in super::members::of_group(cluster, group).await? {
+        // A member that does not answer owns nothing that anybody could name.
+        let running = super::members::running(cluster, &brokers, group, &member.id).await;
+        for (queue, _) in running
+            .map(|running| running.mq_table.0)
+            .unwrap_or_default()
+        {
+            owners.insert(
+                (queue.topic, queue.broker_name, queue.queue_id),
+                member.id.clone(),
+            );
         }
     }
     Ok(owners)
@@ -203,6 +230,9 @@ pub(crate) async fn run(
             None => all(&cluster, options, &trends).await?,
         };
         options.render.list(&seen.listing, output)?;
+        for fault in &seen.faults {
+            output.say(&format!("warning: {fault}"));
+        }
         if options.plot {
             let width = output.width().unwrap_or(80);
             output.data(&plot::chart("lag", &trends.borrow().lags(WHOLE), width));
@@ -218,6 +248,8 @@ const WHOLE: &str = "";
 struct Seen {
     listing: Listing,
     worst: Option<Worst>,
+    /// Offsets that cannot be right.
+    faults: Vec<String>,
 }
 
 struct Worst {
@@ -256,6 +288,13 @@ fn check(options: &Options, worst: Option<&Worst>, cluster: &Cluster) -> Result<
     Ok(())
 }
 
+fn faults_with_advice(group: &str, queues: &[QueueLag]) -> Vec<String> {
+    let advice = |fault| {
+        format!("group \"{group}\": {fault} (rmq-ctl offsets reset {group} -t TOPIC --to latest)")
+    };
+    faults(queues).into_iter().map(advice).collect()
+}
+
 /// The last consumption in the queue that waits longest.
 fn oldest(queues: &[QueueLag]) -> i64 {
     let waiting = queues
@@ -287,7 +326,8 @@ async fn one(
     }
     let owners = owners(cluster, group).await.map_err(failed)?;
     let mut trends = trends.borrow_mut();
-    let total: i64 = queues.iter().map(|queue| queue.lag).sum();
+    let total = total(&queues);
+    let faults = faults_with_advice(group, &queues);
     trends.add(WHOLE, total);
     let worst = Worst {
         group: group.to_owned(),
@@ -337,6 +377,7 @@ async fn one(
     Ok(Seen {
         listing,
         worst: Some(worst),
+        faults,
     })
 }
 
@@ -348,7 +389,7 @@ async fn all(
     let failed = |error| cluster.failed("cannot read the lag of the groups", error);
     let names = cluster.client.admin().groups().await.map_err(failed)?;
     let wanted = names.into_iter().filter(|group| !is_system_group(group));
-    let mut groups: Vec<GroupLag> = stream::iter(wanted)
+    let mut groups: Vec<(GroupLag, Vec<String>)> = stream::iter(wanted)
         .map(|group| async move {
             let mut queues = of_group(cluster, &group).await?;
             if let Some(broker) = &options.broker {
@@ -356,18 +397,23 @@ async fn all(
             }
             let mut topics: Vec<String> = queues.iter().map(|queue| queue.topic.clone()).collect();
             topics.dedup();
-            Ok(GroupLag {
+            let faults = faults_with_advice(&group, &queues);
+            let lag = GroupLag {
                 group,
-                lag: queues.iter().map(|queue| queue.lag).sum(),
+                lag: total(&queues),
                 oldest_consumed_ms: oldest(&queues),
                 topics,
-            })
+            };
+            Ok((lag, faults))
         })
         .buffered(AT_ONCE)
         .try_collect()
         .await
         .map_err(failed)?;
-    groups.sort_by(|one, other| other.lag.cmp(&one.lag).then(one.group.cmp(&other.group)));
+    groups
+        .sort_by(|(one, _), (other, _)| other.lag.cmp(&one.lag).then(one.group.cmp(&other.group)));
+    let (groups, faults): (Vec<GroupLag>, Vec<Vec<String>>) = groups.into_iter().unzip();
+    let faults = faults.concat();
     let worst = groups.first().map(|group| Worst {
         group: group.group.clone(),
         lag: group.lag,
@@ -399,5 +445,51 @@ async fn all(
         rows,
         empty: "there are no groups".to_owned(),
     };
-    Ok(Seen { listing, worst })
+    Ok(Seen {
+        listing,
+        worst,
+        faults,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(id: i32, offset: i64, end: i64) -> QueueLag {
+        let (lag, beyond_end) = lag_and_beyond(offset, end);
+        QueueLag {
+            topic: "t".to_owned(),
+            broker: "b".to_owned(),
+            queue: id,
+            consumer_offset: offset,
+            broker_offset: end,
+            lag,
+            beyond_end,
+            last_consumed_ms: 0,
+            owner: None,
+        }
+    }
+
+    #[test]
+    fn a_queue_beyond_its_end_hides_no_other_one() {
+        let queues = [
+            queue(0, 1_000, 50),
+            queue(1, 10, 50),
+            queue(2, 50, 50),
+            queue(3, -1, 7),
+        ];
+        assert_eq!(total(&queues), 40 + 7);
+        let faults = faults(&queues);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains("t/b/0 ends at 50") && faults[0].contains("950"));
+        for (offset, end) in [(i64::MAX, i64::MIN), (i64::MIN, i64::MAX), (0, i64::MIN)] {
+            let (lag, beyond) = lag_and_beyond(offset, end);
+            assert!(lag >= 0 && beyond >= 0 && (lag == 0 || beyond == 0));
+        }
+        assert_eq!(
+            total(&[queue(0, 0, i64::MAX), queue(1, 0, i64::MAX)]),
+            i64::MAX
+        );
+    }
 }

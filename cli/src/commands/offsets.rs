@@ -1,13 +1,11 @@
 //! `rmq-ctl offsets`: moves a group's offsets. Changes state, but only with --yes; otherwise it shows what would change.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
 use rmq_client::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::get::ClientItem;
+use super::members::ClientItem;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
@@ -295,6 +293,21 @@ async fn copy(options: &CopyOptions, cluster: &Cluster, output: &Output) -> Resu
         let Some(to) = theirs else {
             continue;
         };
+        let max = admin.max_offset(&queue).await.map_err(failed)?;
+        if to > max {
+            return Err(Failure::coded(
+                &codes::INVALID,
+                format!("group \"{}\" is beyond the end of {queue}", options.from),
+            )
+            .because(format!("its offset is {to}, and the queue ends at {max}"))
+            .try_this(format!(
+                "rmq-ctl offsets set {} -t {} {}/{}={max} --yes",
+                options.from,
+                common.topic,
+                queue.broker(),
+                queue.id()
+            )));
+        }
         let from = admin
             .committed_offset(&common.group, &queue)
             .await
@@ -329,8 +342,8 @@ async fn preview(
     cluster: &Cluster,
     output: &Output,
     failed: impl Fn(rmq_client::Error) -> Failure,
-) -> Result<Option<BTreeMap<String, ClientItem>>, Failure> {
-    let online = super::get::members(cluster, &options.group)
+) -> Result<Option<Vec<ClientItem>>, Failure> {
+    let online = super::members::of_group(cluster, &options.group)
         .await
         .map_err(failed)?;
     show(options, moves, output)?;
@@ -341,8 +354,8 @@ async fn preview(
     Ok(Some(online))
 }
 
-fn members_online<T>(options: &Common, online: &BTreeMap<String, T>) -> Failure {
-    let names: Vec<&str> = online.keys().map(String::as_str).collect();
+fn members_online(options: &Common, online: &[ClientItem]) -> Failure {
+    let names: Vec<&str> = online.iter().map(|member| member.id.as_str()).collect();
     Failure::new(
         Exit::Conflict,
         format!("group \"{}\" has members online", options.group),

@@ -257,6 +257,13 @@ fn number(rate: f64) -> String {
     }
 }
 
+/// How far a group is: in all, and its offset in each queue.
+struct GroupAt {
+    name: String,
+    lag: i64,
+    consumed: Vec<(String, i64)>,
+}
+
 async fn look(
     options: &Options,
     cluster: &Cluster,
@@ -312,14 +319,17 @@ async fn look(
             continue;
         };
         let queues = &stats.offset_table.0;
-        let end: i64 = queues.iter().map(|(_, at)| at.max_offset).sum();
-        let begin: i64 = queues.iter().map(|(_, at)| at.min_offset).sum();
-        let rate = memory.rate(format!("topic/{name}"), end);
+        let messages: i64 = queues.iter().map(|(_, at)| super::get::messages(at)).sum();
+        let rates = queues.iter().map(|(queue, at)| {
+            let queue = format!("topic/{name}/{}/{}", queue.broker_name, queue.queue_id);
+            memory.rate(queue, at.max_offset)
+        });
+        let rate: f64 = rates.sum();
         let trend = memory.trend(format!("topic/{name}"), rate);
         topics.push(Item {
             cells: vec![
                 queues.len().to_string(),
-                (end - begin).to_string(),
+                messages.to_string(),
                 number(rate),
                 trend,
             ],
@@ -327,21 +337,40 @@ async fn look(
             name,
         });
     }
-    let groups: Vec<(String, i64, i64)> = stream::iter(admin.groups().await?)
+    let groups: Vec<GroupAt> = stream::iter(admin.groups().await?)
         .map(|group| async move {
             let queues = super::lag::of_group(cluster, &group).await?;
-            let lag = queues.iter().map(|queue| queue.lag).sum();
-            let consumed = queues.iter().map(|queue| queue.consumer_offset).sum();
-            Ok::<_, rmq_client::Error>((group, lag, consumed))
+            let lag = super::lag::total(&queues);
+            let consumed = queues
+                .into_iter()
+                .map(|queue| {
+                    let name = format!("{}/{}/{}", queue.topic, queue.broker, queue.queue);
+                    (name, queue.consumer_offset)
+                })
+                .collect();
+            Ok::<_, rmq_client::Error>(GroupAt {
+                name: group,
+                lag,
+                consumed,
+            })
         })
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
     let groups = groups
         .into_iter()
-        .filter(|(name, ..)| options.all || !rmq_client::protocol::names::is_system_group(name))
-        .map(|(name, lag, consumed)| {
-            let rate = memory.rate(format!("group/{name}"), consumed);
+        .filter(|group| options.all || !rmq_client::protocol::names::is_system_group(&group.name))
+        .map(|group| {
+            let GroupAt {
+                name,
+                lag,
+                consumed,
+            } = group;
+            // Queue by queue: an offset that was moved back hides nothing of the others.
+            let rates = consumed
+                .into_iter()
+                .map(|(queue, offset)| memory.rate(format!("group/{name}/{queue}"), offset));
+            let rate: f64 = rates.sum();
             let trend = memory.trend(format!("group/{name}"), lag as f64);
             Item {
                 cells: vec![lag.to_string(), number(rate), trend],

@@ -187,11 +187,11 @@ async fn state(wanted: &Wanted<'_>, cluster: &Cluster) -> Result<Option<String>,
         }
         Wanted::Lag { group, at_most } => {
             let lag = super::lag::of_group(cluster, group).await.map_err(failed)?;
-            let lag: i64 = lag.iter().map(|queue| queue.lag).sum();
+            let lag = super::lag::total(&lag);
             Ok((lag > *at_most).then(|| format!("group \"{group}\" is {lag} messages behind")))
         }
         Wanted::Members { group, at_least } => {
-            let members = super::get::members(cluster, group)
+            let members = super::members::of_group(cluster, group)
                 .await
                 .map_err(failed)?
                 .len();
