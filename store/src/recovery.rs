@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rmq_protocol::message::RecordView;
 
-use crate::commit_log::{DamagedRange, Files, Found};
+use crate::commit_log::{DamagedRange, Files, Found, Window};
 use crate::config::StoreConfig;
 use crate::dispatch::{Dispatcher, Entry, LogReader};
 use crate::error::OpenError;
@@ -22,6 +22,8 @@ use crate::segment::Segment;
 
 /// Entries are dispatched in batches of this size while replaying.
 const REPLAY_BATCH: usize = 4_096;
+/// A format line is shorter.
+const FORMAT_BYTES_MAX: u64 = 4_096;
 
 /// What was found when the store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +74,9 @@ pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> 
 pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let path = layout::format(dir);
     if fs.exists(&path) {
-        let bytes = fs.map(&path).map_err(OpenError::io("read", &path))?;
+        let bytes = fs
+            .read(&path, FORMAT_BYTES_MAX)
+            .map_err(OpenError::io("read", &path))?;
         let found = String::from_utf8_lossy(&bytes).trim().to_owned();
         if found == layout::FORMAT {
             return Ok(());
@@ -198,53 +202,55 @@ pub(crate) fn replay(
     let mut entries: Vec<Entry> = Vec::with_capacity(REPLAY_BATCH);
     let mut newest_ms = dispatcher.newest_ms().unwrap_or(0);
     let mut position = from;
+    let mut window = Window::default();
     let end = loop {
         let Some(segment) = files.segment(position) else {
             break position;
         };
-        match files.look(&segment, position) {
-            Found::Record(slice) => {
+        let is_unreadable = match window.look(&segment, position) {
+            Found::Record(bytes) => {
                 // It was checked a moment ago.
-                if let Ok(record) = RecordView::parse(&slice) {
+                if let Ok(record) = RecordView::parse(bytes) {
                     newest_ms = newest_ms.max(record.store_ms());
                     entries.push(dispatcher.entry_of(&record));
                 }
-                position += slice.len() as u64;
+                position += bytes.len() as u64;
                 report.replayed_records += 1;
                 if entries.len() >= REPLAY_BATCH {
                     dispatcher.apply(&mut entries, position);
                 }
+                continue;
             }
-            Found::SegmentEnd => position = segment.end(),
-            Found::Nothing if position >= watermark => break position,
-            Found::Nothing => {
-                let next = files
-                    .resync(&segment, position, segment.end())
-                    .unwrap_or(segment.end())
-                    .min(watermark.max(position + 1));
-                let next = if matches!(files.look(&segment, next), Found::Record(_))
-                    || next == segment.end()
-                {
-                    next
-                } else {
-                    watermark
-                };
-                files.report_damage(
-                    position,
-                    next,
-                    "below the durable watermark there is no intact record",
-                );
-                report.damaged.push(DamagedRange {
-                    from: position,
-                    to: next,
-                });
-                position = next;
+            Found::SegmentEnd => {
+                position = segment.end();
+                continue;
             }
+            Found::Nothing => false,
+            Found::Unreadable => true,
+        };
+        if is_unreadable {
+            let next = after_unreadable(files, &mut window, &segment, position);
+            files.report_damage(position, next, "the disk does not give what lies there");
+            position = next;
+        } else if position < watermark {
+            let next = window
+                .resync(&segment, position, segment.end())
+                .unwrap_or(segment.end())
+                .min(watermark);
+            files.report_damage(
+                position,
+                next,
+                "below the durable watermark there is no intact record",
+            );
+            position = next;
+        } else {
+            break position;
         }
     };
     dispatcher.apply(&mut entries, end);
     report.end = end;
     report.replayed_bytes = end - from;
+    report.damaged = files.damage();
     if closed_at != Some(end) {
         report.cut_bytes = cut(files, end)?;
     }
@@ -289,29 +295,49 @@ fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
     Ok(cut)
 }
 
+/// Where the log goes on behind what the disk does not give. Above the watermark that may be what was acknowledged a moment before a
+/// crash: it counts as damage and not as a torn end, and nothing is ever written over it.
+fn after_unreadable(
+    files: &Files,
+    window: &mut Window,
+    segment: &Arc<Segment>,
+    position: u64,
+) -> u64 {
+    if let Some(next) = window.resync(segment, position, segment.end()) {
+        return next;
+    }
+    let goes_on = files.segment(segment.end()).is_some_and(|following| {
+        matches!(
+            Window::default().look(&following, following.base()),
+            Found::Record(_) | Found::Unreadable
+        )
+    });
+    if goes_on {
+        return segment.end();
+    }
+    window
+        .last_unreadable(segment, position)
+        .unwrap_or(segment.end())
+}
+
 /// Writes what lies between the watermark and the end once more. If its sync failed in the life before, the system takes those pages
-/// for clean although the disk never got them, and no sync would bring them there.
+/// for clean although the disk never got them, and no sync would bring them there. What cannot be read is left alone.
 fn write_again(files: &Files, watermark: u64, end: u64) -> Result<(), OpenError> {
-    const STEP: u64 = 1 << 20;
+    // Read into memory first: the source must not be the very pages that are written.
+    let mut window = Window::default();
     let mut at = watermark;
-    // Copied first: the source must not be the very pages that are written.
-    let mut copy = Vec::new();
     while at < end {
         let Some(segment) = files.segment(at) else {
             return Ok(());
         };
-        let bytes = STEP.min(end.min(segment.end()) - at);
+        let to = end.min(segment.end());
         let path = files.segment_path(segment.base());
-        let written = segment
-            .view(at, bytes)
-            .ok_or_else(|| io::Error::other("it cannot be read"))
-            .and_then(|slice| {
-                copy.clear();
-                copy.extend_from_slice(&slice);
-                segment.write(at, &copy)
-            });
-        written.map_err(OpenError::io("write the end of", &path))?;
-        at += bytes;
+        window
+            .readable(&segment, at..to, |position, bytes| {
+                segment.write(position, bytes)
+            })
+            .map_err(OpenError::io("write the end of", &path))?;
+        at = to;
     }
     Ok(())
 }
@@ -319,7 +345,13 @@ fn write_again(files: &Files, watermark: u64, end: u64) -> Result<(), OpenError>
 /// Bytes from `from` to the last one that is not zero, as far as it looks: this is for the report only.
 fn used_bytes(segment: &Arc<Segment>, from: u64) -> u64 {
     const LOOK_BYTES: u64 = 4 << 20;
-    let view = segment.view(from, LOOK_BYTES.min(segment.end() - from));
-    let last = view.and_then(|bytes| bytes.iter().rposition(|byte| *byte != 0));
-    last.map_or(0, |last| last as u64 + 1)
+    let to = segment.end().min(from + LOOK_BYTES);
+    let mut used = 0;
+    let looked = Window::default().readable(segment, from..to, |at, bytes| {
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            used = at - from + last as u64 + 1;
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    looked.map_or(0, |()| used)
 }

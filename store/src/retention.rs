@@ -2,13 +2,11 @@
 //! while the disk is too full. The active segment stays. By default nothing that has not expired is removed for want of space: the
 //! store refuses writes instead.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rmq_protocol::message::RecordView;
 
-use crate::commit_log::{CommitLog, Files, Found};
-use crate::segment::{Segment, Slice};
+use crate::commit_log::CommitLog;
 
 /// What a round of retention did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,8 +44,8 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
     for pair in segments.windows(2) {
         let [old, next] = pair else { continue };
         // The first record of the next segment is newer than everything in this one.
-        let newest_ms = first_record(files, next, confirmed).and_then(|slice| {
-            RecordView::parse(&slice)
+        let newest_ms = files.first_record(next, confirmed).and_then(|bytes| {
+            RecordView::parse(&bytes)
                 .ok()
                 .map(|record| record.store_ms())
         });
@@ -126,13 +124,4 @@ fn keep_for_space(log: &CommitLog, expired: u64, confirmed: u64) -> Option<u64> 
         );
     }
     keep_from
-}
-
-/// The first intact record of a segment below `confirmed`, past whatever is damaged.
-fn first_record(files: &Files, segment: &Arc<Segment>, confirmed: u64) -> Option<Slice> {
-    let at = |position| match files.look(segment, position) {
-        Found::Record(slice) if position < confirmed => Some(slice),
-        _ => None,
-    };
-    at(segment.base()).or_else(|| at(files.resync(segment, segment.base(), confirmed)?))
 }

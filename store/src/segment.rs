@@ -1,16 +1,14 @@
-//! One file of the log: a fixed size, room reserved when it is made (and zeros written ahead where that pays), written by position, read
-//! through one map.
+//! One file of the log: a fixed size, room reserved when it is made (and zeros written ahead where that pays), written and read by
+//! position.
 
-use std::fmt;
 use std::io;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::disk_error::DiskError;
-use crate::fs::{File, Fs, Map};
+use crate::fs::{File, Fs};
 
 /// Zeros are written from the next boundary of this size on.
 const PAGE: u64 = 4096;
@@ -21,8 +19,6 @@ pub(crate) struct Segment {
     base: u64,
     bytes: u64,
     file: Box<dyn File>,
-    /// `None` where the file system has no shared maps: then reads copy.
-    map: Option<Map>,
     room: Mutex<Room>,
 }
 
@@ -65,25 +61,23 @@ impl Segment {
             // Gives the room back; what is left is removed at the next start.
             let _ = fs.remove(&temporary);
         })?;
-        Self::of(file, base, bytes, 0).map_err(DiskError::at("map", path))
+        Ok(Self::of(file, base, bytes, 0))
     }
 
     /// Opens a file that may be full of records, see [`Segment::ends_at`].
     pub(crate) fn open(fs: &dyn Fs, path: &Path, base: u64) -> io::Result<Arc<Self>> {
         let file = fs.open(path)?;
         let bytes = file.len()?;
-        Self::of(file, base, bytes, bytes)
+        Ok(Self::of(file, base, bytes, bytes))
     }
 
-    fn of(file: Box<dyn File>, base: u64, bytes: u64, used: u64) -> io::Result<Arc<Self>> {
-        let map = file.map_shared(bytes)?;
-        Ok(Arc::new(Self {
+    fn of(file: Box<dyn File>, base: u64, bytes: u64, used: u64) -> Arc<Self> {
+        Arc::new(Self {
             base,
             bytes,
             file,
-            map,
             room: Mutex::new(Room { used, zeroed: 0 }),
-        }))
+        })
     }
 
     /// Recovery has found that nothing is used from `position` on.
@@ -114,10 +108,9 @@ impl Segment {
                 return Ok(false);
             }
             // Page by page: larger writes make larger units in the page cache, and those make the syncs of small records slower.
-            file.write_at(
-                start,
-                &[0; PAGE as usize][..PAGE.min(self.bytes - start) as usize],
-            )?;
+            let zeros = [0; PAGE as usize];
+            let page = zeros.get(..(self.bytes - start) as usize).unwrap_or(&zeros);
+            file.write_at(start, page)?;
             room.zeroed = start + PAGE;
         }
         file.sync()?;
@@ -158,76 +151,29 @@ impl Segment {
 
     /// Whether records are still appended to it.
     pub(crate) fn set_growing(&self, growing: bool) {
-        if let Some(map) = &self.map {
-            map.read_ahead(!growing);
-        }
+        self.file.read_ahead(!growing);
     }
 
     /// Starts reading from the disk.
     pub(crate) fn will_need(&self, position: u64, bytes: u64) {
-        if let Some(map) = &self.map {
-            map.will_need((position - self.base) as usize, bytes as usize);
-        }
+        self.file
+            .will_need(position.saturating_sub(self.base), bytes);
     }
 
-    pub(crate) fn is_resident(&self, position: u64, bytes: u64) -> bool {
-        self.file.is_resident(position - self.base, bytes)
+    /// Fills `into` from a log position inside this segment. May wait for the disk.
+    pub(crate) fn read(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(self.offset(position)?, into)
     }
 
-    /// The bytes from `position` to the end of the segment, for looking through them.
-    pub(crate) fn view(self: &Arc<Self>, position: u64, bytes: u64) -> Option<Slice> {
-        let start = usize::try_from(position.checked_sub(self.base)?).ok()?;
-        let len = usize::try_from(bytes.min(self.end().checked_sub(position)?)).ok()?;
-        Some(match &self.map {
-            Some(_) => Slice(Source::Mapped {
-                segment: Arc::clone(self),
-                start,
-                len,
-            }),
-            None => {
-                let mut copy = vec![0; len];
-                self.file.read_at(start as u64, &mut copy).ok()?;
-                Slice(Source::Copied(copy))
-            }
-        })
+    /// As [`read`](Self::read), as far as the bytes are in memory. Returns the number of bytes.
+    pub(crate) fn read_cached(&self, position: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.file.read_cached(self.offset(position)?, into)
     }
-}
 
-/// Bytes of a segment; keeps the segment's map alive.
-#[derive(Clone)]
-pub(crate) struct Slice(Source);
-
-#[derive(Clone)]
-enum Source {
-    Mapped {
-        segment: Arc<Segment>,
-        start: usize,
-        len: usize,
-    },
-    Copied(Vec<u8>),
-}
-
-impl Deref for Slice {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Source::Mapped {
-                segment,
-                start,
-                len,
-            } => match &segment.map {
-                Some(map) => &map[*start..*start + *len],
-                None => &[],
-            },
-            Source::Copied(bytes) => bytes,
-        }
-    }
-}
-
-impl fmt::Debug for Slice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.len())
+    fn offset(&self, position: u64) -> io::Result<u64> {
+        position
+            .checked_sub(self.base)
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 }
 
@@ -260,7 +206,8 @@ mod tests {
         });
         let file = RealFs.open(&path).expect("opens");
         assert!(!segment.zero_ahead(&*file, BYTES).expect("nothing to do"));
-        let bytes = segment.view(BASE, BYTES).expect("readable");
+        let mut bytes = vec![0; BYTES as usize];
+        segment.read(BASE, &mut bytes).expect("readable");
         for (index, record) in bytes.chunks(3_333).enumerate() {
             let expected = (index as u64 * 3_333 % 251) as u8 + 1;
             assert!(record.iter().all(|byte| *byte == expected), "{index}");

@@ -1,6 +1,5 @@
 //! The segments of the log and how far each kind of progress has come; what readers, the dispatcher and retention share.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,9 +8,10 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
-use rmq_protocol::message::{BLANK_MAGIC, RecordError, RecordView};
+use rmq_protocol::message::RecordView;
 use tokio::sync::watch;
 
+use super::damage::{Damage, DamagedRange};
 use super::prepare::{Pace, Spare};
 use crate::config::StoreConfig;
 use crate::disk_error::Effect;
@@ -20,22 +20,10 @@ use crate::error::{AppendError, ReadError};
 use crate::fs::{Fs, Space};
 use crate::health::Health;
 use crate::layout;
-use crate::segment::{Segment, Slice};
+use crate::segment::Segment;
 
 /// The next try to make a segment after one failed, milliseconds.
 const REFUSAL_RETRY_MS: i64 = 1_000;
-/// Ranges that are remembered; more are only logged.
-const DAMAGED_MAX: usize = 1_000;
-
-/// A stretch of the log below the durable watermark that cannot be read. What is around it is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DamagedRange {
-    /// Its first byte in the log.
-    pub from: u64,
-    /// The byte after its last.
-    pub to: u64,
-}
-
 /// How far the log has come. `flushed` may be ahead of or behind `confirmed`, depending on the flush mode.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
@@ -76,7 +64,7 @@ pub(crate) struct Files {
     pub(super) making: Mutex<()>,
     pub(super) pace: Mutex<Pace>,
     refusing_until_ms: Mutex<i64>,
-    damaged: Mutex<BTreeMap<u64, u64>>,
+    damage: Damage,
     confirmed_watch: watch::Sender<u64>,
 }
 
@@ -96,7 +84,7 @@ impl Files {
             making: Mutex::default(),
             pace: Mutex::default(),
             refusing_until_ms: Mutex::new(0),
-            damaged: Mutex::default(),
+            damage: Damage::default(),
             confirmed_watch: watch::Sender::new(0),
         }
     }
@@ -252,55 +240,22 @@ impl Files {
         self.fs.crash_point(name);
     }
 
+    /// Notes a stretch that cannot be read; logged when it was not known.
     pub(crate) fn report_damage(&self, from: u64, to: u64, why: &str) {
-        tracing::error!(
-            from,
-            to,
-            "the log is damaged: {why}; its other messages are served"
-        );
-        let mut damaged = self.damaged.lock();
-        if damaged.len() < DAMAGED_MAX {
-            let end = damaged.entry(from).or_insert(to);
-            *end = (*end).max(to);
+        if self.damage.add(from, to) {
+            tracing::error!(
+                from,
+                to,
+                "the log is damaged: {why}; its other messages are served"
+            );
         }
     }
 
     pub(crate) fn damage(&self) -> Vec<DamagedRange> {
-        self.damaged
-            .lock()
-            .iter()
-            .map(|(from, to)| DamagedRange {
-                from: *from,
-                to: *to,
-            })
-            .collect()
+        self.damage.ranges()
     }
 
-    /// The bytes of the record at `position`, whose lengths, place and checksum are right.
-    pub(crate) fn intact_record(&self, position: u64) -> Result<Slice, ReadError> {
-        let no_record = |reason: String| ReadError::NoRecord { position, reason };
-        let segment = self
-            .segment(position)
-            .ok_or_else(|| self.outside(position))?;
-        let rest = segment.end() - position;
-        let head = segment
-            .view(position, 4)
-            .ok_or_else(|| no_record("it cannot be read".to_owned()))?;
-        let size = head
-            .first_chunk()
-            .map_or(0, |size| i32::from_be_bytes(*size));
-        let size = u64::try_from(size)
-            .ok()
-            .filter(|size| *size <= rest)
-            .ok_or_else(|| no_record(format!("its size is {size}")))?;
-        let slice = segment
-            .view(position, size)
-            .ok_or_else(|| no_record("it cannot be read".to_owned()))?;
-        check(&slice, position).map_err(|error| no_record(error.to_string()))?;
-        Ok(slice)
-    }
-
-    fn outside(&self, position: u64) -> ReadError {
+    pub(super) fn outside(&self, position: u64) -> ReadError {
         let start = LogReader::start(self);
         if position < start {
             ReadError::Removed { position, start }
@@ -312,82 +267,8 @@ impl Files {
         }
     }
 
-    /// What lies at `position`. `limit` is where a record must end at the latest.
-    pub(crate) fn look(&self, segment: &Arc<Segment>, position: u64) -> Found {
-        let rest = segment.end().saturating_sub(position);
-        if rest < 8 {
-            return Found::SegmentEnd;
-        }
-        let Some(head) = segment.view(position, 8) else {
-            return Found::Nothing;
-        };
-        let (size, magic) = match (head.first_chunk::<4>(), head.last_chunk::<4>()) {
-            (Some(size), Some(magic)) => (i32::from_be_bytes(*size), i32::from_be_bytes(*magic)),
-            _ => return Found::Nothing,
-        };
-        if magic == BLANK_MAGIC && u64::try_from(size).is_ok_and(|size| size == rest) {
-            return Found::SegmentEnd;
-        }
-        let Some(size) = u64::try_from(size)
-            .ok()
-            .filter(|size| (8..=rest).contains(size))
-        else {
-            return Found::Nothing;
-        };
-        match segment.view(position, size) {
-            Some(slice) if check(&slice, position).is_ok() => Found::Record(slice),
-            _ => Found::Nothing,
-        }
-    }
-
-    /// The next position after `position` at which an intact record starts, before `limit`, in this segment.
-    pub(crate) fn resync(&self, segment: &Arc<Segment>, position: u64, limit: u64) -> Option<u64> {
-        let limit = limit.min(segment.end());
-        let bytes = segment.view(position, limit.saturating_sub(position))?;
-        // Records carry their own position: nothing inside a body can pass for one except at its very place.
-        let mut at = 1;
-        while at + 36 <= bytes.len() {
-            let candidate = position + at as u64;
-            if bytes[at + 28..at + 36] == candidate.to_be_bytes()
-                && matches!(self.look(segment, candidate), Found::Record(_))
-            {
-                return Some(candidate);
-            }
-            at += 1;
-        }
-        None
-    }
-
     pub(crate) fn segment_path(&self, base: u64) -> PathBuf {
         layout::segment(&self.config.dir, base)
-    }
-}
-
-/// What a look at a position of the log finds.
-pub(crate) enum Found {
-    /// An intact record.
-    Record(Slice),
-    /// The filler, or too little room for one.
-    SegmentEnd,
-    /// Zeros, or what is left of something.
-    Nothing,
-}
-
-/// Lengths, place and checksum of a record.
-pub(crate) fn check(bytes: &[u8], position: u64) -> Result<(), RecordError> {
-    let record = RecordView::parse(bytes)?;
-    if record.position().0 != position {
-        return Err(RecordError::Length {
-            what: "position",
-            length: record.position().0 as i64,
-            size: bytes.len(),
-        });
-    }
-    // Every record of this store has its own checksum: where there is none, its name was hit.
-    if record.check_record_crc()? {
-        Ok(())
-    } else {
-        Err(RecordError::NoCrc)
     }
 }
 
@@ -430,22 +311,7 @@ impl LogReader for Files {
     }
 
     fn scan(&self, from: u64, to: u64, visit: &mut dyn FnMut(u64, &[u8])) -> io::Result<()> {
-        let mut position = from.max(LogReader::start(self));
-        while position < to {
-            let Some(segment) = self.segment(position) else {
-                return Ok(());
-            };
-            match self.look(&segment, position) {
-                Found::Record(slice) => {
-                    visit(position, &slice);
-                    position += slice.len() as u64;
-                }
-                Found::SegmentEnd => position = segment.end(),
-                Found::Nothing => {
-                    position = self.resync(&segment, position, to).unwrap_or(segment.end())
-                }
-            }
-        }
+        self.scan_records(from, to, visit);
         Ok(())
     }
 }

@@ -7,10 +7,12 @@
 //! Lock order: write, append, dispatcher. Arrivals and acknowledgements are called with none of them held.
 
 mod crc_shift;
+mod damage;
 mod files;
 mod flush;
 mod prepare;
 mod record;
+mod scan;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,9 +24,10 @@ use parking_lot::{Mutex, MutexGuard};
 use rmq_protocol::message::{BLANK_MAGIC, LogPosition, QueueOffset};
 use smallvec::SmallVec;
 
-pub use files::DamagedRange;
-pub(crate) use files::{Files, Found, check};
+pub use damage::DamagedRange;
+pub(crate) use files::Files;
 pub(crate) use flush::Flush;
+pub(crate) use scan::{Found, Window, check};
 
 use self::record::Prepared;
 use crate::config::{FlushMode, StoreConfig};

@@ -1,13 +1,14 @@
 //! Any file system, with errors where a test wants them.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{File, Fs, Lock, Map, Space};
+use super::{File, Fs, Lock, Space};
 
 /// What fails. The first five stand for several calls of the seam, the others for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,8 +51,8 @@ pub enum Operation {
     List,
     /// Asking for the room.
     Space,
-    /// Mapping a file.
-    Map,
+    /// Reading what is in memory.
+    ReadCached,
     /// Locking a file.
     Lock,
 }
@@ -101,7 +102,17 @@ struct Plan {
     /// Errors that were given so far.
     given: AtomicUsize,
     cold: AtomicBool,
+    bad: Mutex<Vec<Bad>>,
 }
+
+/// Bytes of a file that cannot be read.
+struct Bad {
+    path_contains: String,
+    range: Range<u64>,
+}
+
+/// The system's number for an I/O error.
+const EIO: i32 = 5;
 
 struct Planned {
     fault: Fault,
@@ -152,6 +163,19 @@ impl FaultyFs {
         self.plan.calls.lock().take().unwrap_or_default()
     }
 
+    /// Makes bytes of the files whose path contains a text unreadable, as bad sectors are: each read that touches them fails with EIO.
+    pub fn set_bad(&self, path_contains: &str, range: Range<u64>) {
+        self.plan.bad.lock().push(Bad {
+            path_contains: path_contains.to_owned(),
+            range,
+        });
+    }
+
+    /// Makes everything readable again.
+    pub fn clear_bad(&self) {
+        self.plan.bad.lock().clear();
+    }
+
     /// Whether all files pretend not to be in memory.
     pub fn set_cold(&self, cold: bool) {
         self.plan.cold.store(cold, Ordering::Relaxed);
@@ -171,6 +195,18 @@ impl FaultyFs {
 }
 
 impl Plan {
+    /// The first byte of a range that cannot be read.
+    fn bad_within(&self, path: &str, offset: u64, len: usize) -> Option<u64> {
+        let end = offset + len as u64;
+        self.bad
+            .lock()
+            .iter()
+            .filter(|bad| path.contains(&bad.path_contains))
+            .filter(|bad| bad.range.start < end && offset < bad.range.end)
+            .map(|bad| bad.range.start.max(offset))
+            .min()
+    }
+
     fn check(&self, call: Operation, path: &str) -> io::Result<()> {
         if let Some(calls) = self.calls.lock().as_mut() {
             calls.push((call, path.to_owned()));
@@ -241,11 +277,6 @@ impl Fs for FaultyFs {
         self.inner.space(dir)
     }
 
-    fn map(&self, path: &Path) -> io::Result<Map> {
-        self.check(Operation::Map, path)?;
-        self.inner.map(path)
-    }
-
     fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>> {
         self.check(Operation::Lock, path)?;
         self.inner.lock(path, text)
@@ -276,6 +307,14 @@ impl File for FaultyFile {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.check(Operation::Read)?;
+        if self
+            .plan
+            .bad_within(&self.path, offset, into.len())
+            .is_some()
+        {
+            self.plan.given.fetch_add(1, Ordering::AcqRel);
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         self.inner.read_at(offset, into)
     }
 
@@ -309,12 +348,24 @@ impl File for FaultyFile {
         self.inner.zero_range(offset, len)
     }
 
-    fn map_shared(&self, len: u64) -> io::Result<Option<Map>> {
-        self.check(Operation::Map)?;
-        self.inner.map_shared(len)
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.check(Operation::ReadCached)?;
+        if self.plan.cold.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        // What cannot be read never came into memory.
+        let len = into.len();
+        let bad = self.plan.bad_within(&self.path, offset, len);
+        let in_memory = bad.map_or(len, |bad| usize::try_from(bad - offset).unwrap_or(len));
+        let into = into.get_mut(..in_memory).unwrap_or_default();
+        self.inner.read_cached(offset, into)
     }
 
-    fn is_resident(&self, offset: u64, len: u64) -> bool {
-        !self.plan.cold.load(Ordering::Relaxed) && self.inner.is_resident(offset, len)
+    fn will_need(&self, offset: u64, len: u64) {
+        self.inner.will_need(offset, len);
+    }
+
+    fn read_ahead(&self, wanted: bool) {
+        self.inner.read_ahead(wanted);
     }
 }

@@ -2,7 +2,6 @@
 //! drop what was not synced, or stop at any step.
 
 mod faulty;
-mod map;
 mod real;
 mod simulated;
 
@@ -10,7 +9,6 @@ use std::io;
 use std::path::Path;
 
 pub use faulty::{Call, Fault, FaultyFs, Operation};
-pub use map::Map;
 pub use real::RealFs;
 pub use simulated::{Crash, SimulatedDisk};
 
@@ -34,8 +32,20 @@ pub trait Fs: Send + Sync + 'static {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Room on the file system of a folder.
     fn space(&self, dir: &Path) -> io::Result<Space>;
-    /// A read-only view of a whole file that nobody changes any more.
-    fn map(&self, path: &Path) -> io::Result<Map>;
+    /// The content of a file of at most `bytes_max` bytes; a larger file is an error.
+    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        let bytes = file.len()?;
+        if bytes > bytes_max {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("the file has {bytes} bytes, at most {bytes_max} are expected"),
+            ));
+        }
+        let mut content = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+        file.read_at(0, &mut content)?;
+        Ok(content)
+    }
     /// Locks a file (created when missing) against other processes, and leaves `text` in it. `WouldBlock` when it is taken.
     fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>>;
     /// Marks a change of state, for tests that stop the store there.
@@ -46,8 +56,16 @@ pub trait Fs: Send + Sync + 'static {
 pub trait File: Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Fills `into` from `offset`.
+    /// Fills `into` from `offset`. May wait for the disk. Fails when a byte of the range cannot be read, and not because of a byte beside it.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Fills `into` from `offset` as far as the bytes are in memory, without waiting for the disk. Returns the number of bytes read.
+    /// The error is `Unsupported` where the system cannot tell what is in memory.
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// Asks the system to read a range into memory soon. A hint.
+    fn will_need(&self, _offset: u64, _len: u64) {}
+    /// Whether the system reads ahead of a read, which it does by default. A file that grows must not be read ahead: what comes next is
+    /// not written yet. A hint.
+    fn read_ahead(&self, _wanted: bool) {}
     /// Makes content (and length) durable: `fdatasync`.
     fn sync(&self) -> io::Result<()>;
     /// Makes content and all metadata durable: `fsync`.
@@ -64,10 +82,6 @@ pub trait File: Send + Sync {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Makes a range read as zeros; the room stays reserved.
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// A read-only view of the first `len` bytes in which later writes appear; `None` where that is not offered.
-    fn map_shared(&self, len: u64) -> io::Result<Option<Map>>;
-    /// Whether reading the range would not wait for the disk. A hint.
-    fn is_resident(&self, offset: u64, len: u64) -> bool;
 }
 
 /// A held lock; dropped, it is released.

@@ -2,13 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
-use rustix::io::ReadWriteFlags;
+use rustix::fs::{Advice, FallocateFlags};
+use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{File, Fs, Lock, Map, Space};
+use super::{File, Fs, Lock, Space};
 
 /// Written at once where the file system cannot reserve room.
 const ZEROS: usize = 1 << 20;
@@ -77,12 +78,6 @@ impl Fs for RealFs {
         })
     }
 
-    fn map(&self, path: &Path) -> io::Result<Map> {
-        let file = fs::File::open(path)?;
-        let len = file.metadata()?.len();
-        Map::of(&file, len)
-    }
-
     fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>> {
         use std::io::Write;
         let mut file = OpenOptions::new()
@@ -117,13 +112,21 @@ impl Lock for RealLock {}
 struct RealFile(fs::File);
 
 impl RealFile {
+    /// `len` 0 is the rest of the file.
+    fn advise(&self, offset: u64, len: u64, advice: Advice) {
+        // Advice only: without it reads are slower and as right.
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(len), advice);
+    }
+
     fn write_zeros(&self, mut offset: u64, len: u64) -> io::Result<()> {
         let zeros = vec![0; ZEROS];
         let end = offset + len;
         while offset < end {
-            let part = ZEROS.min(usize::try_from(end - offset).unwrap_or(ZEROS));
-            self.0.write_all_at(&zeros[..part], offset)?;
-            offset += part as u64;
+            let part = zeros
+                .get(..usize::try_from(end - offset).unwrap_or(ZEROS))
+                .unwrap_or(&zeros);
+            self.0.write_all_at(part, offset)?;
+            offset += part.len() as u64;
         }
         Ok(())
     }
@@ -135,7 +138,18 @@ impl File for RealFile {
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(into, offset)
+        match self.0.read_exact_at(into, offset) {
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                // The page cache reads in larger units than it is asked for, and one bad sector fails the whole unit: the unit is
+                // dropped, and read again without its neighbours.
+                self.advise(offset, into.len() as u64, Advice::DontNeed);
+                self.read_ahead(false);
+                let again = self.0.read_exact_at(into, offset);
+                self.read_ahead(true);
+                again
+            }
+            outcome => outcome,
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -157,9 +171,7 @@ impl File for RealFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                self.write_zeros(offset, len)
-            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len),
             Err(error) => Err(error.into()),
         }
     }
@@ -167,33 +179,39 @@ impl File for RealFile {
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, FallocateFlags::ZERO_RANGE, offset, len) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                self.write_zeros(offset, len)
-            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeros(offset, len),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn map_shared(&self, len: u64) -> io::Result<Option<Map>> {
-        Map::of(&self.0, len).map(Some)
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while let Some(rest) = into.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            let mut rest = [io::IoSliceMut::new(rest)];
+            let at = offset + read as u64;
+            match rustix::io::preadv2(&self.0, &mut rest, at, ReadWriteFlags::NOWAIT) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(more) => read += more,
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    return Err(io::ErrorKind::Unsupported.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(read)
     }
 
-    fn is_resident(&self, offset: u64, len: u64) -> bool {
-        // One byte at both ends: a record is contiguous, and the kernel reads ahead between them.
-        let probe = |at: u64| {
-            let mut byte = [0u8];
-            let mut into = [io::IoSliceMut::new(&mut byte)];
-            match rustix::io::preadv2(&self.0, &mut into, at, ReadWriteFlags::NOWAIT) {
-                Ok(read) => read == 1,
-                // Where the kernel cannot tell, a read in place is as good as any.
-                Err(
-                    rustix::io::Errno::OPNOTSUPP
-                    | rustix::io::Errno::NOSYS
-                    | rustix::io::Errno::INVAL,
-                ) => true,
-                Err(_) => false,
-            }
+    fn will_need(&self, offset: u64, len: u64) {
+        self.advise(offset, len, Advice::WillNeed);
+    }
+
+    fn read_ahead(&self, wanted: bool) {
+        let advice = if wanted {
+            Advice::Normal
+        } else {
+            Advice::Random
         };
-        probe(offset) && (len < 2 || probe(offset + len - 1))
+        self.advise(0, 0, advice);
     }
 }

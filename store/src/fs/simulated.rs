@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{File, Fs, Lock, Map, Space};
+use super::{File, Fs, Lock, Space};
 
 const SECTOR: usize = 512;
 
@@ -395,11 +395,6 @@ impl Fs for SimulatedDisk {
         })
     }
 
-    fn map(&self, path: &Path) -> io::Result<Map> {
-        let file = self.find(path)?;
-        Ok(Map::copied(self.state.lock().files[file].clone()))
-    }
-
     fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>> {
         if !self.state.lock().locked.insert(path.to_owned()) {
             return Err(io::Error::new(io::ErrorKind::WouldBlock, text.to_owned()));
@@ -516,12 +511,9 @@ impl File for SimulatedFile {
         self.write_at(offset, &zeros)
     }
 
-    fn map_shared(&self, _len: u64) -> io::Result<Option<Map>> {
-        Ok(None)
-    }
-
-    fn is_resident(&self, _offset: u64, _len: u64) -> bool {
-        true
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.read_at(offset, into)?;
+        Ok(into.len())
     }
 }
 
@@ -530,7 +522,7 @@ mod tests {
     use super::*;
 
     fn read(disk: &SimulatedDisk, path: &str) -> Option<Vec<u8>> {
-        disk.map(Path::new(path)).ok().map(|map| map.to_vec())
+        disk.read(Path::new(path), 1 << 20).ok()
     }
 
     #[test]

@@ -111,9 +111,11 @@ fn write(mut writer: RunWriter<'_>, inputs: &[Arc<Run>]) -> Result<(), MergeErro
         }
         let Some((topic, id)) = smallest else { break };
         write_queue(&mut writer, inputs, topic, id, &chunks)?;
-        chunks
-            .iter()
-            .for_each(|(input, _)| cursors[*input].advance());
+        for (input, _) in &chunks {
+            if let Some(cursor) = cursors.get_mut(*input) {
+                cursor.advance()?;
+            }
+        }
     }
     let mut writer = writer.keys(inputs.iter().map(|run| run.key_count()).sum());
     merge_keys(inputs, |hash, position| writer.key(hash, position))?;

@@ -260,16 +260,15 @@ impl Shared {
     fn raise_minima(&self, run: &Arc<Run>, position: u64) -> Result<(), SealError> {
         let mut cursor = run.queues()?;
         while let Some((topic, id, chunk)) = cursor.current()? {
-            cursor.advance();
-            let Some(queue) = self.queues.loaded(topic, id) else {
-                continue;
-            };
-            let gone = if run.span().to <= position {
-                chunk.count
-            } else {
-                super::below(run, &chunk, position)?
-            };
-            queue.raise_min((chunk.first_offset + i64::from(gone)).min(queue.max_offset()));
+            if let Some(queue) = self.queues.loaded(topic, id) {
+                let gone = if run.span().to <= position {
+                    chunk.count
+                } else {
+                    super::below(run, &chunk, position)?
+                };
+                queue.raise_min((chunk.first_offset + i64::from(gone)).min(queue.max_offset()));
+            }
+            cursor.advance()?;
         }
         Ok(())
     }

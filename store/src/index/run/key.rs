@@ -1,6 +1,6 @@
 //! Looking up a key in a run.
 
-use super::read::{u32_at, u64_at};
+use super::read::{BLOCK_BYTES_MAX, Section, u32_at, u64_at};
 use super::{ENTRIES_PER_BLOCK, FILTER_PER_BLOCK, KEY, KEYS_PER_BLOCK, Run, RunDamaged, filter};
 
 impl Run {
@@ -10,29 +10,31 @@ impl Run {
             return Ok(false);
         }
         let at = filter::block_of(self.filter_blocks, hash);
-        let before = self.entries.div_ceil(ENTRIES_PER_BLOCK) + self.keys.div_ceil(KEYS_PER_BLOCK);
-        let group = at / FILTER_PER_BLOCK;
-        let bytes = self.block(
-            self.filter_at,
-            filter::BLOCK,
-            self.filter_blocks,
-            FILTER_PER_BLOCK,
-            group,
-            before,
-        )?;
-        Ok(filter::may_contain(
-            &bytes[(at % FILTER_PER_BLOCK) * filter::BLOCK..][..filter::BLOCK],
-            hash,
-        ))
+        let section = Section {
+            at: self.filter_at,
+            item: filter::BLOCK,
+            count: self.filter_blocks,
+            per_block: FILTER_PER_BLOCK,
+            first_check: self.entries.div_ceil(ENTRIES_PER_BLOCK)
+                + self.keys.div_ceil(KEYS_PER_BLOCK),
+        };
+        let mut buffer = [0; BLOCK_BYTES_MAX];
+        let group = self.block(&section, at / FILTER_PER_BLOCK, &mut buffer)?;
+        let block = group
+            .chunks_exact(filter::BLOCK)
+            .nth(at % FILTER_PER_BLOCK)
+            .ok_or_else(|| self.damage("it refers to what it does not have"))?;
+        Ok(filter::may_contain(block, hash))
     }
 
     fn key(&self, index: usize) -> Result<(u64, u64), RunDamaged> {
-        let bytes = self.key_block(index / KEYS_PER_BLOCK)?;
-        let at = (index % KEYS_PER_BLOCK) * KEY;
-        Ok((
-            u64_at(bytes, at),
-            self.span.from + u64::from(u32_at(bytes, at + 8)),
-        ))
+        let mut buffer = [0; BLOCK_BYTES_MAX];
+        let row = self
+            .key_block(index / KEYS_PER_BLOCK, &mut buffer)?
+            .chunks_exact(KEY)
+            .nth(index % KEYS_PER_BLOCK)
+            .ok_or_else(|| self.damage("it refers to what it does not have"))?;
+        Ok((u64_at(row, 0), self.span.from + u64::from(u32_at(row, 8))))
     }
 
     /// Shows the positions of a key's records, newest first, until `visit` says false. Returns whether it never did.

@@ -1,37 +1,59 @@
-//! Reading a run file through its map.
+//! Reading a run file. Every block is read when it is needed and checked each time; a small directory stays in memory.
 
 use std::cmp::Ordering;
+use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{self, AtomicBool};
 
+use super::directory::Directory;
 use super::{
     ENTRIES_PER_BLOCK, ENTRY, FILTER_PER_BLOCK, HEADER, KEY, KEYS_PER_BLOCK, MARK, QUEUE,
     RunDamaged, RunEntry, Span, TIME_UNKNOWN, TOPIC, VERSION, filter,
 };
-use crate::fs::{Fs, Map};
+use crate::fs::{File, Fs};
+
+/// Large enough for every block of a run.
+pub(super) const BLOCK_BYTES_MAX: usize = 4_096;
+const _: () = assert!(
+    ENTRIES_PER_BLOCK * ENTRY <= BLOCK_BYTES_MAX
+        && KEYS_PER_BLOCK * KEY <= BLOCK_BYTES_MAX
+        && FILTER_PER_BLOCK * filter::BLOCK <= BLOCK_BYTES_MAX
+);
+
+/// Where a block is read into.
+pub(super) type BlockBuffer = [u8; BLOCK_BYTES_MAX];
 
 /// An open run file.
 pub(crate) struct Run {
-    pub(super) map: Map,
+    pub(super) file: Box<dyn File>,
+    bytes: u64,
     pub(super) span: Span,
-    pub(super) number: u64,
+    number: u64,
     pub(super) base_ms: i64,
-    pub(super) newest_ms: i64,
-    pub(super) topics: usize,
+    newest_ms: i64,
     pub(super) queues: usize,
     pub(super) entries: usize,
     pub(super) keys: usize,
     pub(super) filter_blocks: usize,
-    pub(super) keys_at: usize,
+    keys_at: usize,
+    pub(super) filter_at: usize,
+    pub(super) layout: Layout,
+    directory: OnceLock<Directory>,
+    damaged: AtomicBool,
+}
+
+/// Where the parts of the directory lie in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    pub(super) topics: usize,
+    pub(super) queues: usize,
     pub(super) checks_at: usize,
     pub(super) queues_at: usize,
     pub(super) topics_at: usize,
     pub(super) names_at: usize,
-    pub(super) filter_at: usize,
-    pub(super) meta_crc: u32,
-    pub(super) meta: OnceLock<bool>,
-    pub(super) damaged: AtomicBool,
+    pub(super) end: usize,
+    pub(super) crc: u32,
 }
 
 /// The entries of one queue in a run.
@@ -39,7 +61,7 @@ pub(crate) struct Run {
 pub(crate) struct Chunk {
     pub(crate) first_offset: i64,
     pub(crate) count: u32,
-    first_entry: u32,
+    pub(super) first_entry: u32,
     /// Largest store time of the chunk, ms since 1970, if known.
     pub(crate) newest_ms: Option<i64>,
 }
@@ -51,38 +73,44 @@ impl Chunk {
     }
 }
 
+/// Little-endian numbers of a row or header. A row that is too short reads as zeros: rows are cut from checked bytes.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut word = [0; 4];
-    word.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(word)
+    let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+    word.map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(word)
+    let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+    word.map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 impl Run {
-    /// Maps the file and checks its header and length.
+    /// Opens the file and checks its header and length.
     pub(crate) fn open(fs: &dyn Fs, path: &Path, span: Span) -> Result<Self, RunDamaged> {
         let damaged = |what| RunDamaged { log: span, what };
-        let map = fs.map(path).map_err(|_| damaged("it cannot be opened"))?;
-        let bytes: &[u8] = &map;
-        if bytes.len() < HEADER || &bytes[..8] != MARK {
+        let file = fs.open(path).map_err(|_| damaged("it cannot be opened"))?;
+        let bytes = file.len().map_err(|_| damaged("it cannot be read"))?;
+        if bytes < HEADER as u64 {
             return Err(damaged("it does not begin with the mark of a run file"));
         }
-        if crc32fast::hash(&bytes[..HEADER - 4]) != u32_at(bytes, HEADER - 4) {
+        let mut header = [0; HEADER];
+        file.read_at(0, &mut header)
+            .map_err(|_| damaged("it cannot be read"))?;
+        if !header.starts_with(MARK) {
+            return Err(damaged("it does not begin with the mark of a run file"));
+        }
+        let checked = header.split_last_chunk::<4>();
+        if checked.is_none_or(|(head, crc)| crc32fast::hash(head).to_le_bytes() != *crc) {
             return Err(damaged("the checksum of its header is wrong"));
         }
-        if u32_at(bytes, 8) != VERSION {
+        if u32_at(&header, 8) != VERSION {
             return Err(damaged("it has another format version"));
         }
-        if u64_at(bytes, 16) != span.from || u64_at(bytes, 24) != span.to {
+        if u64_at(&header, 16) != span.from || u64_at(&header, 24) != span.to {
             return Err(damaged("it covers another stretch of the log"));
         }
         let [topics, queues, entries, keys, blocks, names] =
-            [48, 52, 56, 60, 64, 68].map(|at| u32_at(bytes, at) as usize);
+            [48, 52, 56, 60, 64, 68].map(|at| u32_at(&header, at) as usize);
         let keys_at = HEADER + entries * ENTRY;
         let filter_at = keys_at + keys * KEY;
         let checks_at = filter_at + blocks * filter::BLOCK;
@@ -93,29 +121,34 @@ impl Run {
         let topics_at = queues_at + queues * QUEUE;
         let names_at = topics_at + topics * TOPIC;
         let end = names_at + names;
-        if end != bytes.len() || u64_at(bytes, 76) != end as u64 {
+        if end as u64 != bytes || u64_at(&header, 76) != bytes {
             return Err(damaged("it is shorter or longer than its header says"));
         }
         Ok(Self {
+            file,
+            bytes,
             span,
-            number: u64_at(bytes, 84),
-            base_ms: u64_at(bytes, 32) as i64,
-            newest_ms: u64_at(bytes, 40) as i64,
-            topics,
+            number: u64_at(&header, 84),
+            base_ms: u64_at(&header, 32) as i64,
+            newest_ms: u64_at(&header, 40) as i64,
             queues,
             entries,
             keys,
             filter_blocks: blocks,
             keys_at,
-            checks_at,
-            queues_at,
-            topics_at,
-            names_at,
             filter_at,
-            meta_crc: u32_at(bytes, 72),
-            meta: OnceLock::new(),
+            layout: Layout {
+                topics,
+                queues,
+                checks_at,
+                queues_at,
+                topics_at,
+                names_at,
+                end,
+                crc: u32_at(&header, 72),
+            },
+            directory: OnceLock::new(),
             damaged: AtomicBool::new(false),
-            map,
         })
     }
 
@@ -130,7 +163,7 @@ impl Run {
     }
 
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.bytes
     }
 
     /// Smallest store time, ms since 1970.
@@ -164,98 +197,95 @@ impl Run {
         }
     }
 
-    /// The bytes, once the meta part is known to be intact.
-    pub(super) fn meta(&self) -> Result<&[u8], RunDamaged> {
-        let bytes: &[u8] = &self.map;
-        if *self
-            .meta
-            .get_or_init(|| crc32fast::hash(&bytes[self.checks_at..]) == self.meta_crc)
-        {
-            Ok(bytes)
-        } else {
-            Err(self.damage("the checksum of its directory is wrong"))
-        }
+    /// Fills `into` from a place of the file.
+    pub(super) fn read(&self, at: usize, into: &mut [u8]) -> Result<(), RunDamaged> {
+        self.file.read_at(at as u64, into).map_err(|error| {
+            tracing::warn!(log = %self.span, at, %error, "an index run cannot be read");
+            self.damage(if error.kind() == io::ErrorKind::UnexpectedEof {
+                "it is shorter than it says"
+            } else {
+                "it cannot be read"
+            })
+        })
     }
 
-    /// One block of entries or keys, checked.
-    pub(super) fn block(
+    /// The directory, known to be intact.
+    pub(super) fn directory(&self) -> Result<&Directory, RunDamaged> {
+        if let Some(directory) = self.directory.get() {
+            return Ok(directory);
+        }
+        let loaded = Directory::load(self)?;
+        Ok(self.directory.get_or_init(|| loaded))
+    }
+
+    /// One block of entries, keys or filter, checked.
+    pub(super) fn block<'b>(
         &self,
-        section_at: usize,
-        item: usize,
-        count: usize,
-        per_block: usize,
+        section: &Section,
         block: usize,
-        first_check: usize,
-    ) -> Result<&[u8], RunDamaged> {
-        let bytes = self.meta()?;
-        let from = section_at + block * per_block * item;
-        let to = section_at + ((block + 1) * per_block).min(count) * item;
-        let block_bytes = &bytes[from..to];
-        if crc32fast::hash(block_bytes) == u32_at(bytes, self.checks_at + 4 * (first_check + block))
-        {
-            Ok(block_bytes)
+        buffer: &'b mut BlockBuffer,
+    ) -> Result<&'b [u8], RunDamaged> {
+        let first = block * section.per_block;
+        let items = section.count.saturating_sub(first).min(section.per_block);
+        let wrong = || self.damage("it refers to what it does not have");
+        let bytes = buffer
+            .get_mut(..items * section.item)
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or_else(wrong)?;
+        self.read(section.at + first * section.item, bytes)?;
+        let check = self.directory()?.check(self, section.first_check + block)?;
+        if crc32fast::hash(bytes) == check {
+            Ok(bytes)
         } else {
             Err(self.damage("the checksum of one of its blocks is wrong"))
         }
     }
 
-    pub(super) fn entry_block(&self, block: usize) -> Result<&[u8], RunDamaged> {
-        self.block(HEADER, ENTRY, self.entries, ENTRIES_PER_BLOCK, block, 0)
-    }
-
-    pub(super) fn key_block(&self, block: usize) -> Result<&[u8], RunDamaged> {
-        self.block(
-            self.keys_at,
-            KEY,
-            self.keys,
-            KEYS_PER_BLOCK,
-            block,
-            self.entries.div_ceil(ENTRIES_PER_BLOCK),
-        )
-    }
-
-    pub(super) fn topic_name<'a>(&self, bytes: &'a [u8], topic: usize) -> &'a [u8] {
-        let row = self.topics_at + topic * TOPIC;
-        let at = self.names_at + u32_at(bytes, row) as usize;
-        &bytes[at..at + u32_at(bytes, row + 4) as usize]
-    }
-
-    pub(super) fn queue_rows(&self, bytes: &[u8], topic: usize) -> std::ops::Range<usize> {
-        let first = u32_at(bytes, self.topics_at + topic * TOPIC + 8) as usize;
-        let end = if topic + 1 == self.topics {
-            self.queues
-        } else {
-            u32_at(bytes, self.topics_at + (topic + 1) * TOPIC + 8) as usize
+    pub(super) fn entry_block<'b>(
+        &self,
+        block: usize,
+        buffer: &'b mut BlockBuffer,
+    ) -> Result<&'b [u8], RunDamaged> {
+        let section = Section {
+            at: HEADER,
+            item: ENTRY,
+            count: self.entries,
+            per_block: ENTRIES_PER_BLOCK,
+            first_check: 0,
         };
-        first..end
+        self.block(&section, block, buffer)
     }
 
-    pub(super) fn chunk(&self, bytes: &[u8], row: usize) -> (i32, Chunk) {
-        let at = self.queues_at + row * QUEUE;
-        let newest = u32_at(bytes, at + 24);
-        let chunk = Chunk {
-            count: u32_at(bytes, at + 4),
-            first_offset: u64_at(bytes, at + 8) as i64,
-            first_entry: u32_at(bytes, at + 16),
-            newest_ms: (newest != TIME_UNKNOWN).then(|| self.base_ms + i64::from(newest)),
+    pub(super) fn key_block<'b>(
+        &self,
+        block: usize,
+        buffer: &'b mut BlockBuffer,
+    ) -> Result<&'b [u8], RunDamaged> {
+        let section = Section {
+            at: self.keys_at,
+            item: KEY,
+            count: self.keys,
+            per_block: KEYS_PER_BLOCK,
+            first_check: self.entries.div_ceil(ENTRIES_PER_BLOCK),
         };
-        (u32_at(bytes, at) as i32, chunk)
+        self.block(&section, block, buffer)
     }
 
     /// The entries of a queue.
     pub(crate) fn find(&self, topic: &str, queue_id: i32) -> Result<Option<Chunk>, RunDamaged> {
-        let bytes = self.meta()?;
-        let (mut low, mut high) = (0, self.topics);
+        let directory = self.directory()?;
+        let (mut low, mut high) = (0, self.layout.topics);
         while low < high {
             let middle = usize::midpoint(low, high);
-            match self.topic_name(bytes, middle).cmp(topic.as_bytes()) {
+            let order = directory.name(self, middle, |name| name.cmp(topic.as_bytes()))?;
+            match order {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
                 Ordering::Equal => {
-                    let mut rows = self.queue_rows(bytes, middle);
+                    let mut rows = directory.queue_rows(self, middle)?;
                     while rows.start < rows.end {
                         let row = usize::midpoint(rows.start, rows.end);
-                        let (id, chunk) = self.chunk(bytes, row);
+                        let (id, chunk) = directory.chunk(self, row)?;
                         match id.cmp(&queue_id) {
                             Ordering::Less => rows.start = row + 1,
                             Ordering::Greater => rows.end = row,
@@ -278,12 +308,14 @@ impl Run {
     ) -> Result<(), RunDamaged> {
         let mut at = chunk.first_entry as usize + range.start as usize;
         let end = chunk.first_entry as usize + range.end.min(chunk.count) as usize;
+        let mut buffer = [0; BLOCK_BYTES_MAX];
         while at < end {
             let block = at / ENTRIES_PER_BLOCK;
-            let bytes = self.entry_block(block)?;
+            let bytes = self.entry_block(block, &mut buffer)?;
             let first = block * ENTRIES_PER_BLOCK;
             let stop = end.min(first + ENTRIES_PER_BLOCK);
-            for row in bytes[(at - first) * ENTRY..(stop - first) * ENTRY].chunks_exact(ENTRY) {
+            let rows = bytes.chunks_exact(ENTRY);
+            for row in rows.skip(at - first).take(stop - at) {
                 if !visit(self.decode(row)) {
                     return Ok(());
                 }
@@ -296,9 +328,13 @@ impl Run {
     /// One entry of a chunk; `index` is below its count.
     pub(crate) fn entry(&self, chunk: &Chunk, index: u32) -> Result<RunEntry, RunDamaged> {
         let at = chunk.first_entry as usize + index as usize;
-        let bytes = self.entry_block(at / ENTRIES_PER_BLOCK)?;
-        let row = (at % ENTRIES_PER_BLOCK) * ENTRY;
-        Ok(self.decode(&bytes[row..row + ENTRY]))
+        let mut buffer = [0; BLOCK_BYTES_MAX];
+        let bytes = self.entry_block(at / ENTRIES_PER_BLOCK, &mut buffer)?;
+        let row = bytes
+            .chunks_exact(ENTRY)
+            .nth(at % ENTRIES_PER_BLOCK)
+            .ok_or_else(|| self.damage("it refers to what it does not have"))?;
+        Ok(self.decode(row))
     }
 
     fn decode(&self, row: &[u8]) -> RunEntry {
@@ -310,4 +346,16 @@ impl Run {
             store_ms: (time != TIME_UNKNOWN).then(|| self.base_ms + i64::from(time)),
         }
     }
+}
+
+/// A part of the file that is checked block by block.
+pub(super) struct Section {
+    pub(super) at: usize,
+    /// Bytes of an item.
+    pub(super) item: usize,
+    /// Items.
+    pub(super) count: usize,
+    pub(super) per_block: usize,
+    /// Number of its first check in the directory.
+    pub(super) first_check: usize,
 }

@@ -1,15 +1,21 @@
 //! Reading a queue: from the index to record bytes, with a filter, within limits.
 
+mod buffer;
+mod fetch;
+
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rmq_protocol::message::RecordView;
 use smallvec::SmallVec;
 
 use crate::commit_log::{CommitLog, check};
+use crate::index::look_up::Located;
 use crate::queue::QueueRef;
-use crate::segment::Slice;
+use buffer::Buffer;
+use fetch::{Fetch, Fetched};
 
 /// How much one read may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,17 +105,26 @@ pub struct ReadOutcome {
 
 /// Bytes of one record as they lie in the log.
 #[derive(Clone)]
-pub struct RecordSlice(Slice);
+pub struct RecordSlice {
+    /// What one read brought; other records may share it.
+    buffer: Arc<Buffer>,
+    at: usize,
+    len: usize,
+}
 
 impl RecordSlice {
-    pub(crate) fn new(slice: Slice) -> Self {
-        Self(slice)
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            len: bytes.len(),
+            at: 0,
+            buffer: Arc::new(Buffer::from(bytes)),
+        }
     }
 
     /// The record as fields. `None` cannot happen for a record that was checked when it was read.
     #[must_use]
     pub fn view(&self) -> Option<RecordView<'_>> {
-        RecordView::parse(&self.0).ok()
+        RecordView::parse(self).ok()
     }
 }
 
@@ -117,18 +132,16 @@ impl Deref for RecordSlice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.buffer.get(self.at, self.len)
     }
 }
 
 impl fmt::Debug for RecordSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record of {} bytes", self.0.len())
+        write!(f, "record of {} bytes", self.len)
     }
 }
 
-/// Bytes fetched at once for a read that waits for the disk: a reader that catches up goes on behind what it asked for.
-const COLD_READ_BYTES: u64 = 1 << 20;
 /// Entries looked up at once.
 const LOOK_UP: usize = 32;
 
@@ -167,18 +180,23 @@ pub(crate) fn read(
         return outcome;
     }
 
+    let segments = log.files.segments();
     let confirmed = log.files.positions.confirmed.load(Ordering::Acquire);
-    let hot_from = confirmed.saturating_sub(log.config.hot_bytes);
-    let checked_from = hot_from.max(log.files.positions.checked_from.load(Ordering::Relaxed));
+    let fetch = Fetch {
+        segments: &segments,
+        temperature,
+        hot_from: confirmed.saturating_sub(log.config.hot_bytes),
+        confirmed,
+    };
     let mut located = SmallVec::new();
     let mut scanned = 0;
-    let mut next = from;
-    'read: while outcome.records.len() < limits.messages_max
+    while outcome.records.len() < limits.messages_max
         && scanned < limits.scan_entries_max
-        && next < max
+        && outcome.next_offset < max
     {
         located.clear();
         let wanted = LOOK_UP.min(limits.scan_entries_max - scanned);
+        let next = outcome.next_offset;
         let Ok(after) = log.dispatcher.locate(queue, next, wanted, &mut located) else {
             // The run that knows is damaged and is being rebuilt from the log.
             outcome.status = ReadStatus::Removed;
@@ -188,69 +206,122 @@ pub(crate) fn read(
             outcome.status = ReadStatus::Removed;
             break;
         }
-        for entry in &located {
-            if outcome.records.len() >= limits.messages_max {
-                break 'read;
-            }
-            scanned += 1;
-            if !filter.by_tag(entry.tag_hash) {
-                next = entry.offset + 1;
-                continue;
-            }
-            let size = entry.size as usize;
-            if !outcome.records.is_empty() && outcome.total_bytes + size > limits.bytes_max {
-                break 'read;
-            }
-            let Some(segment) = log.files.segment(entry.position) else {
-                outcome.status = ReadStatus::Removed;
-                next = entry.offset + 1;
-                continue;
-            };
-            let cold = entry.position < hot_from;
-            if cold && temperature == Temperature::MayWait && outcome.records.is_empty() {
-                segment.will_need(
-                    entry.position,
-                    COLD_READ_BYTES.min(confirmed - entry.position),
-                );
-            }
-            if cold
-                && temperature == Temperature::HotOnly
-                && !segment.is_resident(entry.position, u64::from(entry.size))
-            {
-                if outcome.records.is_empty() {
-                    outcome.status = ReadStatus::Cold;
-                }
-                break 'read;
-            }
-            next = entry.offset + 1;
-            let Some(slice) = segment.view(entry.position, u64::from(entry.size)) else {
-                continue;
-            };
-            // What this process wrote or replayed is intact; what was on the disk for long may have decayed.
-            if entry.position < checked_from
-                && let Err(error) = check(&slice, entry.position)
-            {
-                log.files.report_damage(
-                    entry.position,
-                    entry.position + u64::from(entry.size),
-                    &error.to_string(),
-                );
-                continue;
-            }
-            if filter.needs_record()
-                && !RecordView::parse(&slice).is_ok_and(|record| filter.by_record(&record))
-            {
-                continue;
-            }
-            outcome.total_bytes += size;
-            outcome.behind_bytes = confirmed.saturating_sub(entry.position + u64::from(entry.size));
-            outcome.records.push(RecordSlice::new(slice));
+        let chosen = choose(&located, &outcome, &limits, filter);
+        scanned += chosen.scanned;
+        let complete = take(log, &fetch, &chosen.entries, &mut outcome, filter);
+        if !complete {
+            break;
         }
-        next = next.max(after);
+        match chosen.stopped_at {
+            Some(offset) if chosen.entries.is_empty() || !filter.needs_record() => {
+                outcome.next_offset = offset;
+                break;
+            }
+            Some(offset) => outcome.next_offset = offset,
+            None => outcome.next_offset = after.max(next),
+        }
     }
     if !outcome.records.is_empty() {
         outcome.status = ReadStatus::Found;
     }
-    outcome.next_offset = next;
     outcome
+}
+
+/// Which of the located entries to read.
+struct Chosen {
+    entries: SmallVec<[Located; 32]>,
+    scanned: usize,
+    /// The offset of the first entry that the limits left out.
+    stopped_at: Option<i64>,
+}
+
+fn choose(
+    located: &[Located],
+    so_far: &ReadOutcome,
+    limits: &ReadLimits,
+    filter: &dyn EntryFilter,
+) -> Chosen {
+    let mut chosen = Chosen {
+        entries: SmallVec::new(),
+        scanned: 0,
+        stopped_at: None,
+    };
+    let mut bytes = so_far.total_bytes;
+    for entry in located {
+        let messages = so_far.records.len() + chosen.entries.len();
+        if messages >= limits.messages_max {
+            chosen.stopped_at = Some(entry.offset);
+            break;
+        }
+        if filter.by_tag(entry.tag_hash) {
+            let size = entry.size as usize;
+            if messages > 0 && bytes + size > limits.bytes_max {
+                chosen.stopped_at = Some(entry.offset);
+                break;
+            }
+            bytes += size;
+            chosen.entries.push(*entry);
+        }
+        chosen.scanned += 1;
+    }
+    chosen
+}
+
+/// Reads the chosen entries into the outcome. False when the read ends here: the next one is not in memory.
+fn take(
+    log: &CommitLog,
+    fetch: &Fetch<'_>,
+    entries: &[Located],
+    outcome: &mut ReadOutcome,
+    filter: &dyn EntryFilter,
+) -> bool {
+    if entries.is_empty() {
+        return true;
+    }
+    let (buffer, fetched) = fetch.records(entries);
+    let buffer = Arc::new(buffer);
+    let checked_from = log.files.positions.checked_from.load(Ordering::Relaxed);
+    let checked_from = fetch.hot_from.max(checked_from);
+    for (entry, fetched) in entries.iter().zip(fetched) {
+        let end = entry.position + u64::from(entry.size);
+        let at = match fetched {
+            Fetched::At(at) => at,
+            Fetched::Cold => {
+                if outcome.records.is_empty() {
+                    outcome.status = ReadStatus::Cold;
+                }
+                outcome.next_offset = entry.offset;
+                return false;
+            }
+            Fetched::Unreadable(error) => {
+                let reason = format!("it cannot be read: {error}");
+                log.files.report_damage(entry.position, end, &reason);
+                continue;
+            }
+            Fetched::Removed => {
+                outcome.status = ReadStatus::Removed;
+                continue;
+            }
+        };
+        let record = RecordSlice {
+            buffer: Arc::clone(&buffer),
+            at,
+            len: entry.size as usize,
+        };
+        // What this process wrote or replayed is intact; what was on the disk for long may have decayed.
+        if entry.position < checked_from
+            && let Err(error) = check(&record, entry.position)
+        {
+            log.files
+                .report_damage(entry.position, end, &error.to_string());
+            continue;
+        }
+        if filter.needs_record() && !record.view().is_some_and(|view| filter.by_record(&view)) {
+            continue;
+        }
+        outcome.total_bytes += record.len;
+        outcome.behind_bytes = fetch.confirmed.saturating_sub(end);
+        outcome.records.push(record);
+    }
+    true
 }

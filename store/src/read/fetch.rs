@@ -1,0 +1,150 @@
+//! From places in the log to bytes in memory: records that lie close together come with one call.
+
+use std::io;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Temperature;
+use super::buffer::Buffer;
+use crate::index::look_up::Located;
+use crate::segment::Segment;
+
+/// Bytes between two records that are read along: cheaper than a second call.
+const GAP_BYTES_MAX: u64 = 4 << 10;
+/// Bytes fetched at once for a read that waits for the disk: a reader that catches up goes on behind what it asked for.
+const COLD_READ_BYTES: u64 = 1 << 20;
+
+/// What became of one record.
+pub(super) enum Fetched {
+    /// Its bytes begin here in the buffer.
+    At(usize),
+    /// It is not in memory, and the reader cannot wait.
+    Cold,
+    /// The disk does not give it.
+    Unreadable(io::Error),
+    /// Its segment is gone.
+    Removed,
+}
+
+/// How to read.
+pub(super) struct Fetch<'a> {
+    pub(super) segments: &'a [Arc<Segment>],
+    pub(super) temperature: Temperature,
+    /// What lies from here on is taken to be in memory.
+    pub(super) hot_from: u64,
+    /// End of the log.
+    pub(super) confirmed: u64,
+}
+
+/// Records of one segment that are read together: a range of the wanted ones, and of the log.
+struct Span<'a> {
+    segment: &'a Segment,
+    entries: std::ops::Range<usize>,
+    from: u64,
+    to: u64,
+    /// Where it begins in the buffer.
+    at: usize,
+}
+
+impl Span<'_> {
+    fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+}
+
+impl<'a> Fetch<'a> {
+    /// Reads the wanted records, in order; after the first cold one the others are not tried.
+    pub(super) fn records(&self, wanted: &[Located]) -> (Buffer, SmallVec<[Fetched; 32]>) {
+        let (spans, bytes) = self.spans(wanted);
+        let mut buffer = Buffer::of(bytes);
+        let mut fetched: SmallVec<[Fetched; 32]> = SmallVec::with_capacity(wanted.len());
+        for span in &spans {
+            fetched.resize_with(span.entries.start, || Fetched::Removed);
+            let entries = wanted.get(span.entries.clone()).unwrap_or_default();
+            self.read(span, entries, &mut buffer, &mut fetched);
+            if matches!(fetched.last(), Some(Fetched::Cold)) {
+                return (buffer, fetched);
+            }
+        }
+        fetched.resize_with(wanted.len(), || Fetched::Removed);
+        (buffer, fetched)
+    }
+
+    fn spans(&self, wanted: &[Located]) -> (SmallVec<[Span<'a>; 8]>, usize) {
+        let mut spans: SmallVec<[Span<'a>; 8]> = SmallVec::new();
+        let mut bytes = 0;
+        for (number, entry) in wanted.iter().enumerate() {
+            let end = entry.position + u64::from(entry.size);
+            if let Some(last) = spans.last_mut()
+                && last.entries.end == number
+                && entry.position >= last.to
+                && entry.position - last.to <= GAP_BYTES_MAX
+                && end <= last.segment.end()
+            {
+                bytes += (end - last.to) as usize;
+                last.to = end;
+                last.entries.end = number + 1;
+                continue;
+            }
+            let index = self
+                .segments
+                .partition_point(|segment| segment.end() <= entry.position);
+            let segment = self.segments.get(index);
+            // Without its segment the record was removed a moment ago.
+            if let Some(segment) = segment
+                && segment.base() <= entry.position
+                && end <= segment.end()
+            {
+                spans.push(Span {
+                    segment,
+                    entries: number..number + 1,
+                    from: entry.position,
+                    to: end,
+                    at: bytes,
+                });
+                bytes += entry.size as usize;
+            }
+        }
+        (spans, bytes)
+    }
+
+    fn read(
+        &self,
+        span: &Span<'_>,
+        entries: &[Located],
+        buffer: &mut Buffer,
+        fetched: &mut SmallVec<[Fetched; 32]>,
+    ) {
+        let is_hot = span.from >= self.hot_from;
+        if !is_hot && self.temperature == Temperature::MayWait && fetched.is_empty() {
+            let ahead = COLD_READ_BYTES.min(self.confirmed.saturating_sub(span.from));
+            span.segment.will_need(span.from, ahead);
+        }
+        let into = buffer.get_mut(span.at, span.len());
+        let read = if is_hot || self.temperature == Temperature::MayWait {
+            span.segment.read(span.from, into).map(|()| span.len())
+        } else {
+            // Where the system cannot tell, or reports an error, it is left to a reader that can wait.
+            Ok(span.segment.read_cached(span.from, into).unwrap_or(0))
+        };
+        for entry in entries {
+            let (at, len) = (
+                span.at + (entry.position - span.from) as usize,
+                entry.size as usize,
+            );
+            fetched.push(match &read {
+                Ok(read) if at + len <= span.at + read => Fetched::At(at),
+                Ok(_) => {
+                    fetched.push(Fetched::Cold);
+                    return;
+                }
+                // One bad sector must not cost its neighbours.
+                Err(_) => match span.segment.read(entry.position, buffer.get_mut(at, len)) {
+                    Ok(()) => Fetched::At(at),
+                    Err(error) => Fetched::Unreadable(error),
+                },
+            });
+        }
+    }
+}
