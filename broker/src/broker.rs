@@ -353,6 +353,10 @@ impl BrokerServer {
                 source,
             })?;
 
+        let unreadable = |source| StartError::Store {
+            dir: config.data_dir.clone(),
+            source: OpenError::Read(source),
+        };
         let now = deps.clock.now_ms();
         let delays = delay::parse_levels(&config.delay_levels)
             .map_err(|error| ConfigError(vec![error.to_string()]))?;
@@ -367,12 +371,12 @@ impl BrokerServer {
         suffix.push(property::CLUSTER, &config.cluster_name);
         suffix.push(property::TRACE_ON, "true");
         let broker = Arc::new(Broker {
-            topics: Topics::load(&store, system, now),
+            topics: Topics::load(&store, system, now).map_err(unreadable)?,
             groups: Groups::load(&store, config.auto_create_subscription_group, now),
             sessions: Sessions::default(),
             offsets: ConsumerOffsets::load(&store),
             locks: QueueLocks::default(),
-            delay: DelayDelivery::load(&store, &delays),
+            delay: DelayDelivery::load(&store, &delays).map_err(unreadable)?,
             waiters: Waiters::default(),
             stats: Stats::default(),
             registrations: Registrations::new(

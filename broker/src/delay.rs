@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use rmq_protocol::message::{QueueOffset, properties, property, tag_hash};
 use rmq_protocol::names::SCHEDULE_TOPIC;
 use rmq_store::{
-    AllMessages, Change, NewMessage, QueueRef, ReadLimits, ReadStatus, RecordSlice, SettingsError,
-    Store, Table, Temperature,
+    AllMessages, Change, NewMessage, QueueRef, ReadError, ReadLimits, ReadStatus, RecordSlice,
+    SettingsError, Store, Table, Temperature,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -88,8 +88,10 @@ pub(crate) fn parse_levels(text: &str) -> Result<Vec<i64>, LevelError> {
 }
 
 impl DelayDelivery {
-    pub(crate) fn load(store: &Store, delays_ms: &[i64]) -> Self {
-        let levels = delays_ms
+    /// # Errors
+    /// The queues of the levels cannot be looked up.
+    pub(crate) fn load(store: &Store, delays_ms: &[i64]) -> Result<Self, ReadError> {
+        let levels: Result<_, ReadError> = delays_ms
             .iter()
             .enumerate()
             .map(|(index, delay_ms)| {
@@ -98,20 +100,20 @@ impl DelayDelivery {
                     .get(Table::DelayProgress, &(index + 1).to_string())
                     .and_then(|bytes| bytes.first_chunk::<8>().copied())
                     .map_or(0, i64::from_le_bytes);
-                let queue = store.queue(SCHEDULE_TOPIC, index as i32);
-                Level {
+                let queue = store.queue(SCHEDULE_TOPIC, index as i32)?;
+                Ok(Level {
                     delay_ms: *delay_ms,
                     queue,
                     next: AtomicI64::new(saved),
                     saved: Mutex::new(saved),
                     arrived: Notify::new(),
-                }
+                })
             })
             .collect();
-        Self {
+        Ok(Self {
             store: store.clone(),
-            levels,
-        }
+            levels: levels?,
+        })
     }
 
     pub(crate) fn levels(&self) -> usize {

@@ -23,6 +23,7 @@ pub(crate) fn of_append(error: &AppendError, flush: FlushMode) -> ResponseCode {
 pub(crate) fn of_settings(error: &SettingsError) -> ResponseCode {
     match error {
         SettingsError::Append(error) => of_append(error, FlushMode::default()),
+        SettingsError::Read(_) => ResponseCode::ServiceNotAvailable,
         SettingsError::Key { .. } | SettingsError::Value { .. } => ResponseCode::InvalidParameter,
         SettingsError::Internal { .. } => ResponseCode::SystemError,
     }
@@ -36,6 +37,7 @@ pub(crate) fn of_topic(error: &TopicError) -> ResponseCode {
         | TopicError::System(_)
         | TopicError::MessageType(_) => ResponseCode::InvalidParameter,
         TopicError::TooMany => ResponseCode::SystemError,
+        TopicError::Read(_) => ResponseCode::ServiceNotAvailable,
         TopicError::Store(error) => of_settings(error),
     }
 }

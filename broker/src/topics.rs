@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
 use rmq_protocol::names::{self, AUTO_CREATE_TOPIC, BENCHMARK_TOPIC, NameError};
 use rmq_protocol::route::perm;
-use rmq_store::{Change, QueueRef, SettingsError, Store, Table};
+use rmq_store::{Change, QueueRef, ReadError, SettingsError, Store, Table};
 use tokio::sync::watch;
 
 use crate::limits;
@@ -62,6 +62,12 @@ impl Topic {
     }
 }
 
+/// Settings and queues of a topic that is about to be made or changed.
+struct NewTopic {
+    config: TopicConfig,
+    queues: Box<[QueueRef]>,
+}
+
 type Map = HashMap<Arc<str>, Arc<Topic>, foldhash::fast::RandomState>;
 
 /// All topics of this broker.
@@ -94,12 +100,21 @@ pub(crate) enum TopicError {
     )]
     MessageType(String),
     #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
     Store(#[from] SettingsError),
 }
 
 impl Topics {
     /// Loads the topics from the store and adds the system's own.
-    pub(crate) fn load(store: &Store, system: Vec<TopicConfig>, now_ms: i64) -> Self {
+    ///
+    /// # Errors
+    /// The queues of a topic cannot be looked up.
+    pub(crate) fn load(
+        store: &Store,
+        system: Vec<TopicConfig>,
+        now_ms: i64,
+    ) -> Result<Self, ReadError> {
         let topics = Self {
             store: store.clone(),
             table: RwLock::default(),
@@ -112,12 +127,12 @@ impl Topics {
             changes: watch::Sender::new(0),
         };
         for config in system {
-            topics.insert(config);
+            topics.insert(topics.with_queues(config)?);
         }
         for (name, value) in store.settings().scan(Table::Topics) {
             match serde_json::from_slice::<TopicConfig>(&value) {
                 Ok(config) => {
-                    topics.insert(config);
+                    topics.insert(topics.with_queues(config)?);
                 }
                 Err(error) => tracing::error!(
                     topic = name,
@@ -125,7 +140,7 @@ impl Topics {
                 ),
             }
         }
-        topics
+        Ok(topics)
     }
 
     /// The topics that every broker has.
@@ -164,11 +179,15 @@ impl Topics {
 
     /// Begins or ends that. Clients hear of it by the route of the template: a name server keeps a topic that is not registered any more,
     /// so it stays, and nobody sends by it.
-    pub(crate) fn set_auto_create(&self, wanted: bool, now_ms: i64) {
+    ///
+    /// # Errors
+    /// The queues of the template cannot be looked up.
+    pub(crate) fn set_auto_create(&self, wanted: bool, now_ms: i64) -> Result<(), ReadError> {
         if wanted != self.auto_creates() {
             let perm = if wanted { INHERITED } else { 0 };
-            self.publish(auto_create_template(perm), now_ms);
+            self.publish(self.with_queues(auto_create_template(perm))?, now_ms);
         }
+        Ok(())
     }
 
     /// The topic, without allocating.
@@ -230,8 +249,9 @@ impl Topics {
             return self.get(&config.topic_name).ok_or(TopicError::TooMany);
         }
         let change = self.prepare(&config)?;
+        let topic = self.with_queues(config)?;
         self.store.settings().put_and_wait(&[change]).await?;
-        Ok(self.publish(config, now_ms))
+        Ok(self.publish(topic, now_ms))
     }
 
     /// Creates a topic from the message path: the settings record goes into the log before the message that needs it, and
@@ -246,8 +266,9 @@ impl Topics {
             return Ok(topic);
         }
         let change = self.prepare(&config)?;
+        let topic = self.with_queues(config)?;
         self.store.settings().put(&[change])?;
-        Ok(self.publish(config, now_ms))
+        Ok(self.publish(topic, now_ms))
     }
 
     fn prepare(&self, config: &TopicConfig) -> Result<Change, TopicError> {
@@ -298,17 +319,22 @@ impl Topics {
         Ok(true)
     }
 
-    fn publish(&self, config: TopicConfig, now_ms: i64) -> Arc<Topic> {
-        let topic = self.insert(config);
+    fn publish(&self, topic: NewTopic, now_ms: i64) -> Arc<Topic> {
+        let topic = self.insert(topic);
         self.changed(now_ms);
         topic
     }
 
-    fn insert(&self, config: TopicConfig) -> Arc<Topic> {
+    /// Looks the queues up, before anything is stored: what fails here changes nothing.
+    fn with_queues(&self, config: TopicConfig) -> Result<NewTopic, ReadError> {
         let queues = config.read_queue_nums.max(config.write_queue_nums).max(1);
         let queues = (0..queues)
             .map(|id| self.store.queue(&config.topic_name, id))
-            .collect();
+            .collect::<Result<_, _>>()?;
+        Ok(NewTopic { config, queues })
+    }
+
+    fn insert(&self, NewTopic { config, queues }: NewTopic) -> Arc<Topic> {
         let mut table = self.table.write();
         let counters = table
             .get(config.topic_name.as_str())

@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for threads in [1, 2] {
         let dir = tempfile::tempdir_in(&parent)?;
         let (store, _) = Store::open(StoreConfig::new(dir.path()), Arc::new(RealFs))?;
-        let queues: Vec<QueueRef> = (0..8).map(|id| store.queue("orders", id)).collect();
+        let queues: Vec<QueueRef> = (0..8)
+            .map(|id| store.queue("orders", id).expect("a queue"))
+            .collect();
         let start = Instant::now();
         let took = std::thread::scope(|scope| {
             let running: Vec<_> = (0..threads)

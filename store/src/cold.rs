@@ -1,10 +1,13 @@
 //! A small pool of threads for reads that wait for the disk, so that they never hold up a connection.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+
+use crate::vital::text_of;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -103,7 +106,13 @@ fn work(receiver: &Mutex<Receiver<Job>>) {
         // One thread waits in the channel, the others for the lock.
         let job = receiver.lock().recv();
         match job {
-            Ok(job) => job(),
+            Ok(job) => {
+                // The next reads need this thread: whoever waits for this one hears of it by what the job has dropped.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
+                    let said = text_of(&*panic);
+                    tracing::error!("a read that waited for the disk panicked: {said}");
+                }
+            }
             Err(_) => return,
         }
     }

@@ -88,6 +88,14 @@ pub enum ReadError {
         /// The oldest position.
         start: u64,
     },
+    /// The tables, which know the queues that are not in memory, cannot be read.
+    #[error("the queues of topic {topic} cannot be looked up: {reason}")]
+    Queues {
+        /// The topic.
+        topic: String,
+        /// What failed.
+        reason: String,
+    },
     /// No record starts there, or it is damaged.
     #[error("there is no intact record at position {position}: {reason}")]
     NoRecord {
@@ -155,6 +163,9 @@ pub enum OpenError {
     /// What is derived from the log cannot be brought up.
     #[error(transparent)]
     Derived(#[from] DispatchError),
+    /// The queues cannot be looked up.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 impl From<DiskError> for OpenError {

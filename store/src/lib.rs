@@ -29,6 +29,7 @@ mod segment;
 mod settings;
 mod store;
 mod tables;
+mod vital;
 mod watermark;
 
 pub use cold::{ColdPool, ColdPoolFull};

@@ -6,16 +6,22 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
+use crate::error::ReadError;
 use crate::queue::{QueueHead, QueueRef};
 
 /// Where queues that are not in memory come from.
 pub(crate) trait QueueSource: Send + Sync {
     /// The head of a queue, if the queue ever was.
-    fn head(&self, topic: &str, queue_id: i32) -> Option<QueueHead>;
+    fn head(&self, topic: &str, queue_id: i32) -> Result<Option<QueueHead>, ReadError>;
     /// Every queue of a topic.
-    fn heads_of(&self, topic: &str) -> Vec<(i32, QueueHead)>;
+    fn heads_of(&self, topic: &str) -> Result<Vec<(i32, QueueHead)>, ReadError>;
     /// The oldest offset of a queue that a run file holds.
-    fn oldest_offset(&self, topic: &str, queue_id: i32, head: &QueueHead) -> Option<i64>;
+    fn oldest_offset(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        head: &QueueHead,
+    ) -> Result<Option<i64>, ReadError>;
 }
 
 /// The table of queues.
@@ -32,15 +38,16 @@ impl Queues {
         topic: &str,
         queue_id: i32,
         source: &dyn QueueSource,
-    ) -> QueueRef {
+    ) -> Result<QueueRef, ReadError> {
         if let Some(queue) = self.loaded(topic, queue_id) {
-            return queue;
+            return Ok(queue);
         }
         let mut topics = self.topics.write();
         match find(topics.get(topic), queue_id) {
-            Ok(queue) => queue,
-            Err(_) => {
-                let head = source.head(topic, queue_id).unwrap_or_default();
+            Some(queue) => Ok(queue),
+            None => {
+                // Without its head the queue would hand out offsets twice.
+                let head = source.head(topic, queue_id)?.unwrap_or_default();
                 insert(&mut topics, topic, queue_id, head, source)
             }
         }
@@ -52,33 +59,43 @@ impl Queues {
         topic: &str,
         queue_id: i32,
         source: &dyn QueueSource,
-    ) -> Option<QueueRef> {
+    ) -> Result<Option<QueueRef>, ReadError> {
         if let Some(queue) = self.loaded(topic, queue_id) {
-            return Some(queue);
+            return Ok(Some(queue));
         }
         let mut topics = self.topics.write();
         match find(topics.get(topic), queue_id) {
-            Ok(queue) => Some(queue),
-            Err(_) => source
-                .head(topic, queue_id)
-                .map(|head| insert(&mut topics, topic, queue_id, head, source)),
+            Some(queue) => Ok(Some(queue)),
+            None => source
+                .head(topic, queue_id)?
+                .map(|head| insert(&mut topics, topic, queue_id, head, source))
+                .transpose(),
         }
     }
 
     /// Every queue of a topic that ever was, sorted by id.
-    pub(crate) fn of_topic(&self, topic: &str, source: &dyn QueueSource) -> Vec<QueueRef> {
+    pub(crate) fn of_topic(
+        &self,
+        topic: &str,
+        source: &dyn QueueSource,
+    ) -> Result<Vec<QueueRef>, ReadError> {
         let mut topics = self.topics.write();
-        for (queue_id, head) in source.heads_of(topic) {
-            if find(topics.get(topic), queue_id).is_err() {
-                insert(&mut topics, topic, queue_id, head, source);
+        for (queue_id, head) in source.heads_of(topic)? {
+            if find(topics.get(topic), queue_id).is_none() {
+                insert(&mut topics, topic, queue_id, head, source)?;
             }
         }
-        topics.get(topic).cloned().unwrap_or_default()
+        Ok(topics.get(topic).cloned().unwrap_or_default())
+    }
+
+    /// Every queue of a topic that is in memory, sorted by id.
+    pub(crate) fn loaded_of(&self, topic: &str) -> Vec<QueueRef> {
+        self.topics.read().get(topic).cloned().unwrap_or_default()
     }
 
     /// The queue, if it is in memory.
     pub(crate) fn loaded(&self, topic: &str, queue_id: i32) -> Option<QueueRef> {
-        find(self.topics.read().get(topic), queue_id).ok()
+        find(self.topics.read().get(topic), queue_id)
     }
 
     /// Every queue in memory.
@@ -87,11 +104,10 @@ impl Queues {
     }
 }
 
-fn find(queues: Option<&Vec<QueueRef>>, queue_id: i32) -> Result<QueueRef, usize> {
-    let Some(queues) = queues else { return Err(0) };
-    queues
-        .binary_search_by_key(&queue_id, QueueRef::queue_id)
-        .map(|index| queues[index].clone())
+fn find(queues: Option<&Vec<QueueRef>>, queue_id: i32) -> Option<QueueRef> {
+    let queues = queues?;
+    let index = queues.binary_search_by_key(&queue_id, QueueRef::queue_id);
+    queues.get(index.ok()?).cloned()
 }
 
 fn insert(
@@ -100,12 +116,12 @@ fn insert(
     queue_id: i32,
     head: QueueHead,
     source: &dyn QueueSource,
-) -> QueueRef {
+) -> Result<QueueRef, ReadError> {
     let name = topics
         .get_key_value(topic)
         .map_or_else(|| Arc::from(topic), |(name, _)| Arc::clone(name));
     let oldest = source
-        .oldest_offset(topic, queue_id, &head)
+        .oldest_offset(topic, queue_id, &head)?
         .unwrap_or(head.next);
     let queue = QueueRef::with_head(Arc::clone(&name), queue_id, head, oldest.max(head.floor));
     let queues = topics.entry(name).or_insert_with(|| Vec::with_capacity(1));
@@ -114,5 +130,5 @@ fn insert(
         queues.reserve_exact(1);
     }
     queues.insert(index, queue.clone());
-    queue
+    Ok(queue)
 }

@@ -212,7 +212,7 @@ pub(crate) fn replay(
                 // It was checked a moment ago.
                 if let Ok(record) = RecordView::parse(bytes) {
                     newest_ms = newest_ms.max(record.store_ms());
-                    entries.push(dispatcher.entry_of(&record));
+                    entries.push(dispatcher.entry_of(&record)?);
                 }
                 position += bytes.len() as u64;
                 report.replayed_records += 1;

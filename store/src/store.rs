@@ -112,7 +112,13 @@ impl Store {
             accept_lost_tables: config.accept_lost_tables,
             background: config.background,
         };
-        let dispatcher = Dispatcher::open(&layout::index(&dir), Arc::clone(&fs), reader, derived)?;
+        let dispatcher = Dispatcher::open(
+            &layout::index(&dir),
+            Arc::clone(&fs),
+            reader,
+            derived,
+            Arc::clone(&files.health),
+        )?;
         // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
         let durable = durable.max(dispatcher.durable_log());
         let report = recovery::replay(&dir, &files, &dispatcher, durable, closed_at)?;
@@ -144,7 +150,7 @@ impl Store {
             .map_err(OpenError::io("start the preparer of", &dir))?;
         let settings = Settings::new(
             settings_state,
-            Arc::new(SettingsWriter::new(Arc::clone(&log))),
+            Arc::new(SettingsWriter::new(Arc::clone(&log))?),
         );
         let store = Self(Arc::new(Inner {
             log,
@@ -158,20 +164,26 @@ impl Store {
     }
 
     /// The queue, created when it never was. Look it up once and keep it.
-    #[must_use]
-    pub fn queue(&self, topic: &str, queue_id: i32) -> QueueRef {
+    ///
+    /// # Errors
+    /// [`ReadError::Queues`]: it is not in memory, and the disk does not say whether it ever was.
+    pub fn queue(&self, topic: &str, queue_id: i32) -> Result<QueueRef, ReadError> {
         self.0.log.dispatcher.queue(topic, queue_id)
     }
 
     /// The queue, if it ever was.
-    #[must_use]
-    pub fn find_queue(&self, topic: &str, queue_id: i32) -> Option<QueueRef> {
+    ///
+    /// # Errors
+    /// As [`Store::queue`].
+    pub fn find_queue(&self, topic: &str, queue_id: i32) -> Result<Option<QueueRef>, ReadError> {
         self.0.log.dispatcher.find_queue(topic, queue_id)
     }
 
     /// Every queue of a topic that ever was, sorted by id.
-    #[must_use]
-    pub fn queues_of(&self, topic: &str) -> Vec<QueueRef> {
+    ///
+    /// # Errors
+    /// As [`Store::queue`].
+    pub fn queues_of(&self, topic: &str) -> Result<Vec<QueueRef>, ReadError> {
         self.0.log.dispatcher.queues_of(topic)
     }
 
@@ -382,8 +394,10 @@ impl Store {
     /// Makes all messages of a topic unreachable and waits until that is as durable as a message. Offsets go on where they are.
     ///
     /// # Errors
-    /// When the store takes no writes.
+    /// When the store takes no writes, or the queues cannot be looked up.
     pub async fn delete_queues(&self, topic: &str) -> Result<(), SettingsError> {
+        // All of them are in memory when the record is dispatched, which asks no disk.
+        self.queues_of(topic)?;
         let end = self.0.settings.put_any(&[Change {
             table: Table::QueueHeads,
             key: topic.to_owned(),
@@ -567,11 +581,11 @@ struct SettingsWriter {
 }
 
 impl SettingsWriter {
-    fn new(log: Arc<CommitLog>) -> Self {
-        Self {
-            queue: log.dispatcher.queue(SETTINGS_TOPIC, 0),
+    fn new(log: Arc<CommitLog>) -> Result<Self, ReadError> {
+        Ok(Self {
+            queue: log.dispatcher.queue(SETTINGS_TOPIC, 0)?,
             log,
-        }
+        })
     }
 }
 

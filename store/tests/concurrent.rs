@@ -20,7 +20,7 @@ const QUEUES: i32 = 5;
 
 /// Reads a queue to `until`, and sees each offset once and in order while runs are written, merged and published.
 fn follow(store: &Store, id: i32, until: i64) {
-    let queue = store.queue("shared", id);
+    let queue = store.queue("shared", id).expect("a queue");
     let mut at = 0;
     while at < until {
         let outcome = store.read(
@@ -68,7 +68,9 @@ fn readers_see_every_offset_once_while_everything_moves() {
                     let store = &store;
                     scope.spawn(move || {
                         for n in 0..ROUNDS {
-                            let queue = store.queue("shared", (n % i64::from(QUEUES)) as i32);
+                            let queue = store
+                                .queue("shared", (n % i64::from(QUEUES)) as i32)
+                                .expect("a queue");
                             let key = format!("{writer}-{n}");
                             let properties = format!("KEYS\u{1}{key}\u{2}");
                             store
@@ -173,7 +175,7 @@ fn everybody_who_wished_a_write_is_told_once() {
                 let (store, told, refused) = (&store, &told, &refused);
                 let asked = &asked;
                 scope.spawn(move || {
-                    let queue = store.queue("shared", writer);
+                    let queue = store.queue("shared", writer).expect("a queue");
                     for _ in 0..ROUNDS {
                         let message = message(&queue, &[b'x'; 300], b"", "");
                         let Ok(place) = store.append(&message) else {

@@ -80,7 +80,7 @@ struct Work {
 
 impl Work {
     fn send(&mut self, topic: &str, id: i32, bytes: usize) {
-        let queue = self.store.queue(topic, id);
+        let queue = self.store.queue(topic, id).expect("a queue");
         self.count += 1;
         let body: Vec<u8> = format!("{topic}/{id} {} ", self.count)
             .into_bytes()
@@ -184,7 +184,7 @@ fn check(disk: &SimulatedDisk, history: &History, flush: FlushMode, steps: usize
     let promised = flush == FlushMode::Sync || crash == Crash::Kill;
     check_content(&store, history, steps, promised, &what);
     // It goes on, and what is appended now is found after another crash.
-    let queue = store.queue("a", 0);
+    let queue = store.queue("a", 0).expect("a queue");
     let before = queue.max_offset();
     let appended = store
         .append(&message(&queue, b"after", b"", ""))
@@ -195,7 +195,7 @@ fn check(disk: &SimulatedDisk, history: &History, flush: FlushMode, steps: usize
     drop(store);
     let (store, _) = open();
     let outcome = store.read(
-        &store.queue("a", 0),
+        &store.queue("a", 0).expect("a queue"),
         QueueOffset(before),
         LIMITS,
         &AllMessages,
@@ -211,7 +211,7 @@ fn check(disk: &SimulatedDisk, history: &History, flush: FlushMode, steps: usize
 
 fn check_content(store: &Store, history: &History, steps: usize, promised: bool, what: &str) {
     for ((topic, id), messages) in &history.queues {
-        let queue = store.queue(topic, *id);
+        let queue = store.queue(topic, *id).expect("a queue");
         let (min, max) = (queue.min_offset(), queue.max_offset());
         let acked = messages.iter().filter(|(_, at)| *at <= steps).count() as i64;
         if promised {
@@ -413,7 +413,7 @@ fn what_was_cut_never_comes_back_behind_later_records() {
         Store::open(config(ASYNC, &clock), Arc::new(disk.clone())).expect("opens")
     };
     let append = |store: &Store, body: &[u8]| {
-        let queue = store.queue("a", 0);
+        let queue = store.queue("a", 0).expect("a queue");
         let appended = store
             .append(&message(&queue, body, b"", ""))
             .expect("appended");
@@ -444,7 +444,11 @@ fn what_was_cut_never_comes_back_behind_later_records() {
         drop(store);
         if lost {
             let (store, _) = open(&left);
-            assert_eq!(store.queue("a", 0).max_offset(), 2, "seed {seed}");
+            assert_eq!(
+                store.queue("a", 0).expect("a queue").max_offset(),
+                2,
+                "seed {seed}"
+            );
             store.abandon();
         }
     }

@@ -46,7 +46,7 @@ fn the_first_failed_sync_is_the_last() {
         let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
         let clock = Clock::at(1);
         let store = open(config("store", FlushMode::Sync, &clock), faulty.clone()).expect("opens");
-        let queue = store.queue("t", 0);
+        let queue = store.queue("t", 0).expect("a queue");
         faulty.plan(fault(Operation::Sync, "/log/", nth, 1, ErrorKind::Other));
         let mut promised = 0;
         let error = loop {
@@ -86,7 +86,7 @@ fn the_first_failed_sync_is_the_last() {
         for crash in [Crash::PowerLoss, Crash::Kill] {
             let left = disk.after_crash(disk.steps(), crash);
             let store = open(config("store", FlushMode::Sync, &clock), left).expect("opens");
-            let max = store.queue("t", 0).max_offset();
+            let max = store.queue("t", 0).expect("a queue").max_offset();
             assert!(
                 max == promised || (crash == Crash::Kill && max == promised + 1),
                 "{max}"
@@ -106,7 +106,7 @@ fn a_failed_write_makes_the_store_read_only() {
         faulty.clone(),
     )
     .expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     send(&store, &queue, "k", 10).expect("sent");
     faulty.plan(fault(Operation::Write, "/log/", 0, 1, ErrorKind::Other));
     let error = send(&store, &queue, "k", 10).expect_err("the write fails");
@@ -127,7 +127,7 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
         open(config("store", FlushMode::Sync, &clock), disk.clone()).expect("opens")
     };
     let store = open_again(&disk);
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     // Room for nothing but what is reserved already.
     disk.set_free(Some(10_000));
     let mut sent = 0;
@@ -155,7 +155,10 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
     store.close().expect("closed");
     drop(store);
     let store = open_again(&disk);
-    assert_eq!(offsets(&store, &store.queue("t", 0), 0).len(), sent + 1);
+    assert_eq!(
+        offsets(&store, &store.queue("t", 0).expect("a queue"), 0).len(),
+        sent + 1
+    );
     store.abandon();
 }
 
@@ -168,17 +171,17 @@ fn derived_files_that_cannot_be_written_cost_nothing_but_time() {
         fault(Operation::Write, "tables", 9, 1, no_space),
         fault(Operation::Create, ".run", 0, 2, no_space),
         fault(Operation::Write, ".run", 1, 1, no_space),
-        fault(Operation::Sync, ".run", 0, 1, ErrorKind::Other),
-        fault(Operation::Rename, ".run", 0, 1, ErrorKind::Other),
+        fault(Operation::Sync, ".run", 0, 1, no_space),
+        fault(Operation::Rename, ".run", 0, 1, no_space),
         fault(Operation::Write, "manifest", 0, 1, no_space),
-        fault(Operation::Rename, "manifest", 0, 1, ErrorKind::Other),
+        fault(Operation::Rename, "manifest", 0, 1, no_space),
     ];
     for plan in plans {
         let disk = SimulatedDisk::new();
         let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
         let clock = Clock::at(1);
         let store = open(config("store", FlushMode::Sync, &clock), faulty.clone()).expect("opens");
-        let queue = store.queue("t", 0);
+        let queue = store.queue("t", 0).expect("a queue");
         faulty.plan(plan.clone());
         let mut failures = 0;
         for n in 0..40 {
@@ -199,7 +202,7 @@ fn derived_files_that_cannot_be_written_cost_nothing_but_time() {
             .unwrap_or_else(|error| panic!("{plan:?}: {error}"));
         let check = |store: &Store| {
             assert_eq!(
-                offsets(store, &store.queue("t", 0), 0),
+                offsets(store, &store.queue("t", 0).expect("a queue"), 0),
                 (0..40).collect::<Vec<_>>(),
                 "{plan:?}"
             );
@@ -220,36 +223,143 @@ fn derived_files_that_cannot_be_written_cost_nothing_but_time() {
 }
 
 #[test]
-fn tables_whose_sync_failed_are_not_trusted_again() {
-    let disk = SimulatedDisk::new();
-    let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
-    let clock = Clock::at(1);
-    let store = open(config("store", FlushMode::Sync, &clock), faulty.clone()).expect("opens");
-    let queue = store.queue("t", 0);
-    let end = send(&store, &queue, "k", 10).expect("sent").end;
-    acked(&store, end).expect("acknowledged");
-    store.checkpoint().expect("written");
-    faulty.plan(fault(Operation::Sync, "tables", 0, 1, ErrorKind::Other));
-    for _ in 0..3 {
-        let end = send(&store, &queue, "k", 10).expect("sent").end;
-        acked(&store, end).expect("acknowledged");
-        assert!(
-            store.checkpoint().is_err(),
-            "the disk would take it, the store does not believe it"
-        );
+fn a_failing_disk_under_derived_files_makes_the_store_read_only() {
+    const EIO: i32 = 5;
+    let io = ErrorKind::Other;
+    let plans = [
+        fault(Operation::Create, "tables", 0, 1, io),
+        fault(Operation::WriteAt, "tables", 3, 1, io),
+        fault(Operation::SetLen, "tables", 0, 1, io),
+        fault(Operation::Sync, "tables", 0, 1, io),
+        fault(Operation::Sync, "tables", 3, 1, io),
+        fault(Operation::SyncDir, "index", 0, 1, io),
+        fault(Operation::Create, ".run", 0, 1, io),
+        fault(Operation::Write, ".run", 0, 1, io),
+        fault(Operation::Sync, ".run", 0, 1, io),
+        fault(Operation::Rename, ".run", 0, 1, io),
+        fault(Operation::Write, "manifest", 0, 1, io),
+        fault(Operation::Rename, "manifest", 0, 1, io),
+    ];
+    for flush in [FlushMode::Sync, FlushMode::default()] {
+        for plan in &plans {
+            let disk = SimulatedDisk::new();
+            let faulty = FaultyFs::new(std::sync::Arc::new(disk.clone()));
+            let clock = Clock::at(1);
+            let store = open(config("store", flush, &clock), faulty.clone()).expect("opens");
+            let queue = store.queue("t", 0).expect("a queue");
+            faulty.plan_errno(plan.clone(), EIO);
+            let mut sent = 0;
+            let refused = loop {
+                let appended = match store.append(&message(&queue, &[b'x'; 3_000], b"", "k")) {
+                    Ok(appended) => appended,
+                    Err(error) => break error,
+                };
+                acked(&store, appended.end).expect("the log is fine");
+                sent += 1;
+                // The second is not tried: the disk is not trusted any more.
+                if store.checkpoint().is_err() {
+                    assert!(store.checkpoint().is_err(), "{plan:?}");
+                }
+                assert!(sent < 100, "{plan:?} was never met");
+            };
+            assert!(matches!(refused, AppendError::ReadOnly { .. }), "{plan:?}");
+            let StoreHealth::ReadOnly { reason } = store.health() else {
+                panic!("{plan:?}: {:?}", store.health());
+            };
+            assert!(
+                reason.contains("store/index") && reason.contains("os error 5"),
+                "{plan:?}: {reason}"
+            );
+            // Nothing waits for ever, nothing panics, and what is there is read.
+            let (done, outcome) = mpsc::channel();
+            store.when_acked(
+                LogPosition(u64::MAX),
+                Box::new(move |acked| done.send(acked).expect("somebody waits")),
+            );
+            outcome
+                .recv()
+                .expect("it is called")
+                .expect_err("read-only");
+            assert_eq!(offsets(&store, &queue, 0).len(), sent, "{plan:?}");
+            assert!(store.close().is_err(), "{plan:?}");
+            drop(store);
+            for crash in [Crash::PowerLoss, Crash::Kill] {
+                if crash == Crash::PowerLoss && flush != FlushMode::Sync {
+                    continue;
+                }
+                let left = disk.after_crash(disk.steps(), crash);
+                let store = open(config("store", flush, &clock), left).expect("opens again");
+                let queue = store.queue("t", 0).expect("a queue");
+                assert_eq!(offsets(&store, &queue, 0).len(), sent, "{plan:?}");
+                store.checkpoint().expect("after a restart it works");
+                store.abandon();
+            }
+        }
     }
-    store.close().expect("the log is fine");
-    drop(store);
-    let store = open(
-        config("store", FlushMode::Sync, &clock),
-        disk.after_crash(disk.steps(), Crash::PowerLoss),
-    )
-    .expect("opens");
-    assert_eq!(store.queue("t", 0).max_offset(), 4);
-    store
-        .checkpoint()
-        .expect("after a restart it is tried again");
-    store.abandon();
+}
+
+#[test]
+fn queues_that_cannot_be_looked_up_are_an_error_and_nobody_else_notices() {
+    for flush in [FlushMode::Sync, FlushMode::default()] {
+        let disk = SimulatedDisk::new();
+        let faulty = FaultyFs::new(std::sync::Arc::new(disk));
+        let clock = Clock::at(1);
+        let open_again = || open(config("store", flush, &clock), faulty.clone()).expect("opens");
+        let store = open_again();
+        for topic in ["old", "deleted"] {
+            for id in 0..3 {
+                let queue = store.queue(topic, id).expect("a queue");
+                let appended = store
+                    .append(&message(&queue, b"x", b"", ""))
+                    .expect("appended");
+                acked(&store, appended.end).expect("acknowledged");
+            }
+        }
+        store.close().expect("closed");
+        drop(store);
+        let store = open_again();
+        let known = store.queue("old", 0).expect("a queue");
+        // A full disk closes the tables; then they cannot be read any more.
+        let full = fault(Operation::Write, "tables", 0, 1, ErrorKind::StorageFull);
+        faulty.plan(full);
+        let appended = store.append(&message(&known, b"x", b"", ""));
+        acked(&store, appended.expect("appended").end).expect("acknowledged");
+        store.checkpoint().expect_err("no room");
+        assert_eq!(store.health(), StoreHealth::Writable);
+        faulty.plan_errno(
+            fault(Operation::Read, "tables", 0, usize::MAX, ErrorKind::Other),
+            5,
+        );
+        let mut failed = 0;
+        for topic in ["old", "deleted", "new"] {
+            for id in 0..3 {
+                failed += usize::from(store.queue(topic, id).is_err());
+                failed += usize::from(store.find_queue(topic, id).is_err());
+            }
+            failed += usize::from(store.queues_of(topic).is_err());
+        }
+        assert_eq!(failed, 3 * 7 - 2, "all but the queue that is in memory");
+        assert!(matches!(store.health(), StoreHealth::ReadOnly { .. }));
+        let deleted = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime")
+            .block_on(store.delete_queues("deleted"));
+        deleted.expect_err("refused");
+        let refused = store
+            .append(&message(&known, b"x", b"", ""))
+            .expect_err("read-only");
+        assert!(refused.to_string().contains("tables"), "{refused}");
+        assert_eq!(offsets(&store, &known, 0), [0, 1], "what is known is read");
+        assert!(store.close().is_err());
+        drop(store);
+        faulty.clear();
+        let store = open_again();
+        for (topic, next) in [("old", 1), ("deleted", 1), ("new", 0)] {
+            let queue = store.queue(topic, 2).expect("a queue");
+            assert_eq!(queue.max_offset(), next, "no offset is given twice");
+        }
+        store.close().expect("closed");
+    }
 }
 
 #[test]
@@ -266,12 +376,12 @@ fn a_queue_that_is_not_in_memory_is_found_after_a_failed_commit() {
     };
     let store = open_again();
     for id in 0..3 {
-        send(&store, &store.queue("old", id), "k", 10).expect("sent");
+        send(&store, &store.queue("old", id).expect("a queue"), "k", 10).expect("sent");
     }
     store.close().expect("closed");
     drop(store);
     let store = open_again();
-    send(&store, &store.queue("new", 0), "k", 10).expect("sent");
+    send(&store, &store.queue("new", 0).expect("a queue"), "k", 10).expect("sent");
     faulty.plan(fault(
         Operation::Write,
         "tables",
@@ -280,9 +390,9 @@ fn a_queue_that_is_not_in_memory_is_found_after_a_failed_commit() {
         ErrorKind::StorageFull,
     ));
     assert!(store.checkpoint().is_err());
-    let appended = send(&store, &store.queue("old", 0), "k", 10).expect("sent");
+    let appended = send(&store, &store.queue("old", 0).expect("a queue"), "k", 10).expect("sent");
     assert_eq!(appended.queue_offset.0, 1, "no offset is used twice");
-    assert_eq!(store.queues_of("old").len(), 3);
+    assert_eq!(store.queues_of("old").expect("a queue").len(), 3);
     store.checkpoint().expect("there is room again");
     store.close().expect("closed");
 }
@@ -295,7 +405,7 @@ fn room_is_found_again_although_nobody_appends() {
         disk.clone(),
     )
     .expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     disk.set_free(Some(10_000));
     while send(&store, &queue, "k", 5_000).is_ok() {}
     assert!(matches!(store.health(), StoreHealth::Refusing { .. }));
@@ -318,7 +428,7 @@ fn what_is_not_in_memory_is_read_where_waiting_is_allowed() {
         ..config("store", FlushMode::default(), &Clock::at(1))
     };
     let store = open(config, faulty.clone()).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     for n in 0..10 {
         send(&store, &queue, &format!("k{n}"), 300).expect("sent");
     }
@@ -355,7 +465,7 @@ fn what_is_not_in_memory_is_read_where_waiting_is_allowed() {
     let (done, result) = mpsc::channel();
     let reader = store.clone();
     pool.spawn(move || {
-        let queue = reader.queue("t", 0);
+        let queue = reader.queue("t", 0).expect("a queue");
         let outcome = reader.read(
             &queue,
             QueueOffset(0),
@@ -408,7 +518,7 @@ fn a_segment_that_cannot_be_made_says_why_and_is_made_later_where_that_can_be() 
                 faulty.clone(),
             )
             .expect("opens");
-            let queue = store.queue("t", 0);
+            let queue = store.queue("t", 0).expect("a queue");
             let plan = fault(operation, "/log", 0, usize::MAX, ErrorKind::Other);
             faulty.plan_errno(plan, errno);
             let mut sent = 0;
@@ -448,7 +558,7 @@ fn a_segment_that_cannot_be_made_says_why_and_is_made_later_where_that_can_be() 
             let left = disk.after_crash(disk.steps(), Crash::Kill);
             let store =
                 open(config("store", FlushMode::default(), &clock), left).expect("opens again");
-            let queue = store.queue("t", 0);
+            let queue = store.queue("t", 0).expect("a queue");
             assert_eq!(offsets(&store, &queue, 0).len() as i64, sent, "{text}");
             store.abandon();
         }

@@ -19,7 +19,7 @@ fn store() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     let clock = Clock::at(1_000);
     let store = open(config("store", FlushMode::Sync, &clock), disk.clone()).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     for n in 0..MESSAGES {
         let body = body(n);
         store
@@ -57,7 +57,7 @@ fn flipped(disk: &SimulatedDisk, path: &Path, at: u64) -> SimulatedDisk {
 
 /// Which messages are served; each must be the right one.
 fn served(store: &Store) -> Vec<i64> {
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     let mut from = queue.min_offset();
     let mut found = Vec::new();
     while from < queue.max_offset() {
@@ -114,7 +114,7 @@ fn in_the_log() {
             "byte {at}"
         );
         assert_eq!(
-            store.queue("t", 0).max_offset(),
+            store.queue("t", 0).expect("a queue").max_offset(),
             MESSAGES,
             "byte {at}: no offset is given away again"
         );
@@ -172,7 +172,11 @@ fn in_every_derived_file() {
                 Some(&b"value"[..]),
                 "{what}"
             );
-            assert_eq!(store.queue("t", 0).max_offset(), MESSAGES, "{what}");
+            assert_eq!(
+                store.queue("t", 0).expect("a queue").max_offset(),
+                MESSAGES,
+                "{what}"
+            );
             store.abandon();
         }
     }

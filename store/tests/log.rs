@@ -20,7 +20,7 @@ fn a_segment_prepared_before_a_restart_is_used_after_it() {
     let clock = Clock::at(1_000_000);
     let config = || config(dir.path(), FlushMode::default(), &clock);
     let store = open(config(), RealFs).expect("opens");
-    send(&store, &store.queue("t", 0), "k", 2_000).expect("sent");
+    send(&store, &store.queue("t", 0).expect("a queue"), "k", 2_000).expect("sent");
     store.close().expect("closed");
     drop(store);
     let prepared = segment(dir.path(), SEGMENT);
@@ -32,7 +32,7 @@ fn a_segment_prepared_before_a_restart_is_used_after_it() {
     let before = inode(&prepared);
 
     let store = open(config(), RealFs).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     for n in 1..100 {
         send(&store, &queue, &format!("k{n}"), 2_000).expect("sent");
     }
@@ -44,7 +44,7 @@ fn a_segment_prepared_before_a_restart_is_used_after_it() {
     let store = open(config(), RealFs).expect("opens");
     assert_eq!(store.positions().written, end);
     assert_eq!(
-        offsets(&store, &store.queue("t", 0), 0),
+        offsets(&store, &store.queue("t", 0).expect("a queue"), 0),
         (0..100).collect::<Vec<_>>()
     );
     store.close().expect("closed");
@@ -56,7 +56,7 @@ fn a_store_whose_newest_segment_is_lost_is_refused() {
     let clock = Clock::at(1_000_000);
     let config = || config(dir.path(), FlushMode::default(), &clock);
     let store = open(config(), RealFs).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     for n in 0..100 {
         send(&store, &queue, &format!("k{n}"), 2_000).expect("sent");
     }
@@ -84,7 +84,7 @@ fn a_damaged_first_record_does_not_keep_older_segments_for_ever() {
     let clock = Clock::at(1_000_000);
     let config = config(dir.path(), FlushMode::default(), &clock);
     let store = open(config, RealFs).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     for n in 0..200 {
         send(&store, &queue, &format!("k{n}"), 2_000).expect("sent");
     }
@@ -103,7 +103,7 @@ fn with_sync_flush_what_a_restart_shows_outlives_the_power() {
     let clock = Clock::at(1_000_000);
     let disk = SimulatedDisk::new();
     let store = open(config("store", FlushMode::Sync, &clock), disk.clone()).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     for n in 0..6 {
         let appended = send(&store, &queue, &format!("k{n}"), 500).expect("sent");
         let (done, acked) = std::sync::mpsc::channel();
@@ -120,14 +120,14 @@ fn with_sync_flush_what_a_restart_shows_outlives_the_power() {
         // The process ends, the system goes on: written bytes are there although nothing synced them.
         let disk = disk.after_crash(steps, Crash::Kill);
         let store = open(config("store", FlushMode::Sync, &clock), disk.clone()).expect("opens");
-        let shown = store.queue("t", 0).max_offset();
+        let shown = store.queue("t", 0).expect("a queue").max_offset();
         shown_at_most = shown_at_most.max(shown);
         store.abandon();
         drop(store);
         let disk = disk.after_crash(disk.steps(), Crash::PowerLoss);
         let store = open(config("store", FlushMode::Sync, &clock), disk).expect("opens");
         assert_eq!(
-            store.queue("t", 0).max_offset(),
+            store.queue("t", 0).expect("a queue").max_offset(),
             shown,
             "after {steps} steps"
         );
@@ -146,7 +146,7 @@ fn with_sync_flush_no_more_is_staged_than_the_disk_keeps_up_with() {
         ..config(dir.path(), FlushMode::Sync, &clock)
     };
     let store = open(config, RealFs).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     let body = vec![b'.'; 1 << 20];
     for _ in 0..80 {
         // Nobody asks for a flush.
@@ -166,7 +166,7 @@ fn store_times_go_on_after_a_restart_unless_the_clock_was_far_ahead() {
     let store_ms = |clock: i64, close: bool| {
         let config = config(dir.path(), FlushMode::default(), &Clock::at(clock));
         let store = open(config, RealFs).expect("opens");
-        let appended = send(&store, &store.queue("t", 0), "k", 10).expect("sent");
+        let appended = send(&store, &store.queue("t", 0).expect("a queue"), "k", 10).expect("sent");
         if close {
             store.close().expect("closed");
         } else {

@@ -61,7 +61,7 @@ fn fill(dir: &Path, topics: usize, rounds: usize) -> usize {
         for topic in 0..topics {
             let name = format!("topic-{topic}");
             for id in 0..QUEUES {
-                let queue = store.queue(&name, id);
+                let queue = store.queue(&name, id).expect("a queue");
                 store
                     .append(&message(&queue, b"one message", b"", ""))
                     .expect("appended");
@@ -114,7 +114,10 @@ fn measure(dir: &Path) {
     let began = Instant::now();
     for (topic, id) in queues() {
         assert_eq!(
-            store.find_queue(topic, id).map(|queue| queue.max_offset()),
+            store
+                .find_queue(topic, id)
+                .expect("a queue")
+                .map(|queue| queue.max_offset()),
             Some(1)
         );
     }
@@ -129,7 +132,7 @@ fn measure(dir: &Path) {
     assert!(start.as_secs() < 5, "{start:?}");
     assert!((1..=400).contains(&per_queue), "{per_queue} bytes");
     for (topic, id) in queues().step_by(997) {
-        let queue = store.queue(topic, id);
+        let queue = store.queue(topic, id).expect("a queue");
         let outcome = store.read(
             &queue,
             QueueOffset(0),

@@ -16,7 +16,10 @@ fn expired_segments_go_and_the_rest_stays() {
     let clock = Clock::at(1_000_000);
     let config = || config(dir.path(), FlushMode::default(), &clock);
     let store = open(config(), RealFs).expect("opens");
-    let (busy, idle) = (store.queue("busy", 0), store.queue("idle", 7));
+    let (busy, idle) = (
+        store.queue("busy", 0).expect("a queue"),
+        store.queue("idle", 7).expect("a queue"),
+    );
     let first = send(&store, &idle, "first", 100).expect("sent");
     store
         .settings()
@@ -38,7 +41,10 @@ fn expired_segments_go_and_the_rest_stays() {
     assert_eq!(removed.bytes, start);
 
     let check = |store: &rmq_store::Store| {
-        let (busy, idle) = (store.queue("busy", 0), store.queue("idle", 7));
+        let (busy, idle) = (
+            store.queue("busy", 0).expect("a queue"),
+            store.queue("idle", 7).expect("a queue"),
+        );
         assert_eq!((idle.min_offset(), idle.max_offset()), (1, 1));
         let min = busy.min_offset();
         assert!(min > 50 && min < 190, "{min}");
@@ -86,7 +92,13 @@ fn expired_segments_go_and_the_rest_stays() {
     drop(store);
     let store = open(config(), RealFs).expect("opens");
     check(&store);
-    let again = send(&store, &store.queue("idle", 7), "again", 10).expect("sent");
+    let again = send(
+        &store,
+        &store.queue("idle", 7).expect("a queue"),
+        "again",
+        10,
+    )
+    .expect("sent");
     assert_eq!(
         again.queue_offset,
         QueueOffset(1),
@@ -111,7 +123,7 @@ fn the_active_segment_stays_however_old_it_is() {
     let dir = tempfile::tempdir().expect("a folder");
     let clock = Clock::at(1_000_000);
     let store = open(config(dir.path(), FlushMode::default(), &clock), RealFs).expect("opens");
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     send(&store, &queue, "k", 10).expect("sent");
     assert_eq!(store.run_retention(i64::MAX).expect("runs").segments, 0);
     assert_eq!(offsets(&store, &queue, 0), [0]);
@@ -130,7 +142,7 @@ fn a_disk_that_is_too_full_gives_up_the_oldest_only_where_that_is_wanted() {
         };
         let segment = config.segment_bytes;
         let store = open(config, disk.clone()).expect("opens");
-        let queue = store.queue("t", 0);
+        let queue = store.queue("t", 0).expect("a queue");
         while store.stats().segments < 5 {
             send(&store, &queue, "k", 2_000).expect("sent");
         }

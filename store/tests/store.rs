@@ -79,7 +79,7 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
         let dir = tempfile::tempdir().expect("a folder");
         let (store, report) = open(dir.path(), flush);
         assert_eq!((report.start, report.end, report.cut_bytes), (0, 0, 0));
-        let queue = store.queue("orders", 3);
+        let queue = store.queue("orders", 3).expect("a queue");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");
@@ -108,7 +108,7 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
         let (store, report) = open(dir.path(), flush);
         assert!(report.damaged.is_empty());
         assert_eq!(report.replayed_records, 100);
-        let queue = store.queue("orders", 3);
+        let queue = store.queue("orders", 3).expect("a queue");
         assert_eq!(bodies(&store, &queue, 0), expected);
         assert_eq!(
             store
@@ -124,7 +124,7 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
             "a closed store has nothing to read again"
         );
         assert_eq!(
-            bodies(&store, &store.queue("orders", 3), 98),
+            bodies(&store, &store.queue("orders", 3).expect("a queue"), 98),
             expected[98..]
         );
         store.close().expect("closed");
@@ -135,7 +135,9 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
 fn segments_roll_and_everything_is_found_in_all_of_them() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _) = open(dir.path(), FlushMode::default());
-    let queues: Vec<QueueRef> = (0..8).map(|id| store.queue("t", id)).collect();
+    let queues: Vec<QueueRef> = (0..8)
+        .map(|id| store.queue("t", id).expect("a queue"))
+        .collect();
     let body = vec![b'x'; 10_000];
     for n in 0..1_000 {
         let keys = format!("key{n}");
@@ -156,7 +158,7 @@ fn segments_roll_and_everything_is_found_in_all_of_them() {
     assert!(store.stats().segments >= 9, "{:?}", store.stats());
     let check = |store: &Store| {
         for id in 0..8 {
-            let queue = store.queue("t", id);
+            let queue = store.queue("t", id).expect("a queue");
             let mut from = 0;
             while from < 125 {
                 let outcome = store.read(
@@ -216,7 +218,7 @@ fn a_second_opener_is_told_who_holds_it_and_another_format_is_refused() {
 fn a_torn_tail_is_cut_and_damage_below_the_watermark_is_reported_and_skipped() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _) = open(dir.path(), FlushMode::default());
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     let ends: Vec<LogPosition> = (0..10)
         .map(|n| {
             store
@@ -249,7 +251,10 @@ fn a_torn_tail_is_cut_and_damage_below_the_watermark_is_reported_and_skipped() {
         report.cut_bytes > 0 && report.damaged.is_empty(),
         "{report:?}"
     );
-    assert_eq!(bodies(&store, &store.queue("t", 0), 0).len(), 9);
+    assert_eq!(
+        bodies(&store, &store.queue("t", 0).expect("a queue"), 0).len(),
+        9
+    );
     // From here on everything is durable.
     store.close().expect("closed");
     drop(store);
@@ -261,7 +266,7 @@ fn a_torn_tail_is_cut_and_damage_below_the_watermark_is_reported_and_skipped() {
     assert_eq!(report.damaged[0].from, ends[3].0);
     assert_eq!(report.damaged[0].to, ends[4].0);
     assert_eq!(store.damage(), report.damaged);
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     assert_eq!(
         bodies(&store, &queue, 0),
         ["m0", "m1", "m2", "m3", "m5", "m6", "m7", "m8"]
@@ -292,7 +297,7 @@ fn settings_survive_and_deleted_queues_keep_counting() {
                 .put_and_wait(&[Change::remove(Table::Topics, "a"), set("b", "3")]),
         )
         .expect("stored");
-    let queue = store.queue("gone", 0);
+    let queue = store.queue("gone", 0).expect("a queue");
     runtime
         .block_on(store.append_and_wait(&message(&queue, b"x", b"", "")))
         .expect("stored");
@@ -307,7 +312,7 @@ fn settings_survive_and_deleted_queues_keep_counting() {
         store.settings().scan(Table::Topics),
         [("b".to_owned(), "3".into())]
     );
-    let queue = store.queue("gone", 0);
+    let queue = store.queue("gone", 0).expect("a queue");
     assert_eq!((queue.min_offset(), queue.max_offset()), (1, 1));
     let appended = runtime
         .block_on(store.append_and_wait(&message(&queue, b"y", b"", "")))
@@ -324,7 +329,7 @@ fn settings_survive_and_deleted_queues_keep_counting() {
 fn what_does_not_fit_is_refused_with_its_size() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _) = open(dir.path(), FlushMode::default());
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     let large = vec![0; (4 << 20) + 1];
     assert!(
         matches!(store.append(&message(&queue, &large, b"", "")), Err(AppendError::BodyTooLarge { bytes, .. }) if bytes == large.len())
@@ -348,7 +353,7 @@ fn what_does_not_fit_is_refused_with_its_size() {
 fn damage_in_the_sealed_part_is_reported_and_the_rest_is_served() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _) = open(dir.path(), FlushMode::default());
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     let ends: Vec<LogPosition> = (0..10)
         .map(|n| {
             let body = format!("m{n}");
@@ -369,7 +374,7 @@ fn damage_in_the_sealed_part_is_reported_and_the_rest_is_served() {
     let (store, report) = open(dir.path(), FlushMode::default());
     assert_eq!((report.end, report.cut_bytes), (ends[9].0, 0), "{report:?}");
     assert_eq!(report.rebuilt, Vec::<String>::new());
-    let queue = store.queue("t", 0);
+    let queue = store.queue("t", 0).expect("a queue");
     let served = ["m0", "m1", "m2", "m3", "m5", "m6", "m7", "m8"];
     assert_eq!(bodies(&store, &queue, 0), served);
     let damage: Vec<u64> = store.damage().iter().map(|range| range.from).collect();
@@ -387,6 +392,9 @@ fn damage_in_the_sealed_part_is_reported_and_the_rest_is_served() {
     let (store, report) = open(dir.path(), FlushMode::default());
     assert_eq!(report.cut_bytes, 0);
     assert_eq!(report.rebuilt.len(), 1, "{report:?}");
-    assert_eq!(bodies(&store, &store.queue("t", 0), 0), served);
+    assert_eq!(
+        bodies(&store, &store.queue("t", 0).expect("a queue"), 0),
+        served
+    );
     store.close().expect("closed");
 }

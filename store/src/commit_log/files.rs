@@ -49,7 +49,7 @@ pub(super) enum NoSegment {
 pub(crate) struct Files {
     pub(crate) fs: Arc<dyn Fs>,
     pub(super) config: StoreConfig,
-    pub(crate) health: Health,
+    pub(crate) health: Arc<Health>,
     pub(crate) positions: Marks,
     /// Sorted by base, without gaps.
     pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
@@ -73,7 +73,7 @@ impl Files {
         Self {
             fs,
             config,
-            health: Health::default(),
+            health: Arc::default(),
             positions: Marks::default(),
             segments: ArcSwap::from_pointee(segments),
             changing: Mutex::default(),

@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use super::{CommitLog, Done, Files};
 use crate::config::FlushMode;
 use crate::error::AppendError;
+use crate::vital::{self, Vital};
 use crate::watermark::Watermark;
 
 /// The watermark is written at most this often, beside the syncs.
@@ -56,14 +57,19 @@ impl Flush {
     pub(crate) fn start(&self, log: &Arc<CommitLog>) -> io::Result<()> {
         // Weak would end it too early: the log stops it in `close` or `abandon`.
         let running = Arc::clone(log);
-        let thread = std::thread::Builder::new()
-            .name("rmq-flush".to_owned())
-            .spawn(move || match running.config.flush {
+        let health = Arc::clone(&log.files.health);
+        let thread = vital::spawn("rmq-flush", "the flusher thread", &health, move || {
+            // However it ends, nobody waits for it any longer.
+            let _ended = Ended(&running);
+            let vital = Vital::new(&running.files.health, "the flusher thread");
+            match running.config.flush {
                 FlushMode::Sync => running.flush.run_sync(&running),
                 FlushMode::Async { interval_ms, .. } => running
                     .flush
                     .run_async(&running.files, Duration::from_millis(interval_ms)),
-            })?;
+            }
+            vital.done();
+        })?;
         *self.thread.lock() = Some(thread);
         Ok(())
     }
@@ -257,6 +263,17 @@ impl Flush {
             && thread.join().is_err()
         {
             tracing::error!("the flusher thread panicked");
+        }
+    }
+}
+
+/// The flusher thread has ended: those who still wait are told why, unless the log is being closed, which writes for them.
+struct Ended<'a>(&'a CommitLog);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.files.health.check_writable() {
+            self.0.flush.fail_waiters(error, None);
         }
     }
 }

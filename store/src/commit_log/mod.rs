@@ -14,6 +14,7 @@ mod prepare;
 mod record;
 mod scan;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -35,6 +36,7 @@ use crate::dispatch::{Arrival, Dispatcher, Entry};
 use crate::error::AppendError;
 use crate::queue::QueueRef;
 use crate::settings::SETTINGS_TOPIC;
+use crate::vital::Vital;
 
 /// Staged bytes beyond this are written by the append that finds them.
 const STAGED_BYTES_MAX: u64 = 32 << 20;
@@ -102,12 +104,25 @@ pub(crate) struct CommitLog {
     append: Mutex<Appender>,
     write: Mutex<Writer>,
     /// Who waits for the next write, with async flush: while somebody writes, others leave their wish here and go on.
-    wishes: Mutex<Vec<Done>>,
+    wishes: Mutex<VecDeque<Done>>,
     flush: Flush,
 }
 
 /// What is to be done when something is written, or cannot be.
 type Done = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+
+/// Wishes that a thread has taken. A panic must not leave those who wished without an answer.
+struct Wishes(VecDeque<Done>);
+
+impl Drop for Wishes {
+    fn drop(&mut self) {
+        for done in self.0.drain(..) {
+            done(Err(AppendError::Failed {
+                reason: "the thread that wrote the log panicked".into(),
+            }));
+        }
+    }
+}
 
 struct Appender {
     staging: Staging,
@@ -374,7 +389,7 @@ impl CommitLog {
 
     /// Calls `done` when everything appended before is written, on the thread that does it.
     pub(crate) fn wish(&self, done: Done) {
-        self.wishes.lock().push(done);
+        self.wishes.lock().push_back(done);
         self.grant_wishes();
     }
 
@@ -385,9 +400,9 @@ impl CommitLog {
             let Some(writer) = self.write.try_lock() else {
                 return;
             };
-            let wishes = std::mem::take(&mut *self.wishes.lock());
+            let mut wishes = Wishes(std::mem::take(&mut *self.wishes.lock()));
             let written = self.write_round(writer);
-            for done in wishes {
+            while let Some(done) = wishes.0.pop_front() {
                 done(written.clone());
             }
         }
@@ -406,11 +421,17 @@ impl CommitLog {
         mut writer: MutexGuard<'_, Writer>,
         is_synced: bool,
     ) -> Result<u64, AppendError> {
-        let end = self.write_staged(&mut writer)?;
-        if is_synced {
-            self.files.sync_up_to(end)?;
-        }
-        self.confirm(&mut writer, end);
+        // A panic in here, on whichever thread, leaves records behind that nobody writes.
+        let vital = Vital::new(&self.files.health, "a thread that wrote the log");
+        let written = self
+            .write_staged(&mut writer)
+            .and_then(|end| match is_synced {
+                true => self.files.sync_up_to(end).map(|()| end),
+                false => Ok(end),
+            })
+            .inspect(|end| self.confirm(&mut writer, *end));
+        vital.done();
+        let end = written?;
         let mut arrivals = std::mem::take(&mut writer.arrivals);
         drop(writer);
         self.dispatcher.announce(&mut arrivals);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::files::{Files, NoSegment};
 use crate::config::FlushMode;
 use crate::segment::Segment;
+use crate::vital;
 
 /// The next try to make a segment while messages are refused.
 const REFUSAL_RETRY: Duration = Duration::from_secs(1);
@@ -75,16 +76,15 @@ impl Files {
 
     pub(crate) fn start_preparer(self: &Arc<Self>) -> io::Result<()> {
         let files = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name("rmq-prepare".to_owned())
-            .spawn(move || {
-                while let Some(task) = files.next_task() {
-                    match task {
-                        Task::Zeros => files.write_zeros(),
-                        Task::Segment(base) => files.make_spare(base),
-                    }
+        let what = "the thread that prepares segments";
+        let thread = vital::spawn("rmq-prepare", what, &self.health, move || {
+            while let Some(task) = files.next_task() {
+                match task {
+                    Task::Zeros => files.write_zeros(),
+                    Task::Segment(base) => files.make_spare(base),
                 }
-            })?;
+            }
+        })?;
         *self.preparer.lock() = Some(thread);
         let written = self.positions.written.load(Ordering::Acquire);
         self.pace.lock().written = written;

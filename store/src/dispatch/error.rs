@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::error::ReadError;
 use crate::tables::TablesError;
 
 /// Why what is derived from the log cannot be used.
@@ -18,6 +19,12 @@ pub enum DispatchError {
         /// What is wrong.
         problem: String,
     },
+    /// A queue cannot be looked up.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The thread that writes the index cannot be started.
+    #[error("the thread that writes the index cannot be started: {0}")]
+    Thread(std::io::Error),
     /// A settings record that this version cannot read.
     #[error("the settings record at log position {position} cannot be applied: {problem}")]
     Settings {

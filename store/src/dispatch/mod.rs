@@ -32,7 +32,9 @@ pub use self::entry::{Arrival, Arrivals};
 pub(crate) use self::entry::{Entry, LogReader};
 pub use self::error::DispatchError;
 pub(crate) use self::shared::{PendingChanges, Shared, State};
+use crate::error::ReadError;
 use crate::fs::Fs;
+use crate::health::Health;
 use crate::index::by_key::KeyQuery;
 use crate::index::by_time::Boundary;
 use crate::index::keys::{KeyKind, RecentKeys, key_hashes};
@@ -70,8 +72,10 @@ impl Dispatcher {
         fs: Arc<dyn Fs>,
         log: Arc<dyn LogReader>,
         config: DispatchConfig,
+        health: Arc<Health>,
     ) -> Result<Self, DispatchError> {
-        let tables = Tables::open(dir, &fs, log.as_ref(), config.accept_lost_tables)?;
+        let accept_lost = config.accept_lost_tables;
+        let tables = Tables::open(dir, &fs, log.as_ref(), accept_lost, &health)?;
         let index = Index::open(dir, fs, log.as_ref()).map_err(|problem| DispatchError::Index {
             dir: dir.to_owned(),
             problem,
@@ -97,6 +101,7 @@ impl Dispatcher {
             state: Mutex::new(state),
             index,
             tables,
+            health,
             log,
             sink: ArcSwapOption::empty(),
             dispatched: AtomicU64::new(dispatched),
@@ -137,11 +142,8 @@ impl Dispatcher {
     /// `end` is the end of the log.
     pub(crate) fn finish_replay(&self, end: u64) -> Result<(), DispatchError> {
         let shared = &self.shared;
-        if let Some((position, error)) = shared.state.lock().refused.take() {
-            return Err(DispatchError::Settings {
-                position,
-                problem: error.to_string(),
-            });
+        if let Some((position, problem)) = shared.state.lock().refused.take() {
+            return Err(DispatchError::Settings { position, problem });
         }
         if shared.tables.applied_to() > end || shared.index.end() > end {
             return Err(DispatchError::AheadOfLog {
@@ -153,11 +155,11 @@ impl Dispatcher {
         shared.dispatched.fetch_max(end, Ordering::AcqRel);
         shared.heal();
         for queue in shared.queues.all_loaded() {
-            shared.settle(&queue);
+            shared.settle(&queue)?;
         }
         shared.live.store(true, Ordering::Release);
         if shared.config.background {
-            self.worker.start();
+            self.worker.start().map_err(DispatchError::Thread)?;
         }
         Ok(())
     }
@@ -235,9 +237,9 @@ impl Dispatcher {
     }
 
     /// What dispatch needs of a stored record; the same that the append path hands over for it.
-    pub(crate) fn entry_of(&self, record: &RecordView<'_>) -> Entry {
+    pub(crate) fn entry_of(&self, record: &RecordView<'_>) -> Result<Entry, ReadError> {
         let topic = record.topic();
-        let queue = self.queue(topic, record.queue_id().0);
+        let queue = self.queue(topic, record.queue_id().0)?;
         let (mut tags, mut keys, mut unique_key) = ("", "", "");
         for (name, value) in properties::iter(record.properties()) {
             match name {
@@ -247,7 +249,7 @@ impl Dispatcher {
                 _ => {}
             }
         }
-        Entry {
+        Ok(Entry {
             queue_offset: record.queue_offset().0,
             position: record.position().0,
             size: record.size() as u32,
@@ -256,23 +258,27 @@ impl Dispatcher {
             keys: key_hashes(topic, keys, unique_key),
             settings: (topic == SETTINGS_TOPIC).then(|| Bytes::copy_from_slice(record.body())),
             queue,
-        }
+        })
     }
 
     /// The queue, created when it never was.
-    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> QueueRef {
+    pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Result<QueueRef, ReadError> {
         self.shared
             .queues
             .get_or_create(topic, queue_id, &*self.shared)
     }
 
     /// The queue, if it ever was.
-    pub(crate) fn find_queue(&self, topic: &str, queue_id: i32) -> Option<QueueRef> {
+    pub(crate) fn find_queue(
+        &self,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<Option<QueueRef>, ReadError> {
         self.shared.queues.find(topic, queue_id, &*self.shared)
     }
 
     /// Every queue of a topic that ever was, sorted by id.
-    pub(crate) fn queues_of(&self, topic: &str) -> Vec<QueueRef> {
+    pub(crate) fn queues_of(&self, topic: &str) -> Result<Vec<QueueRef>, ReadError> {
         self.shared.queues.of_topic(topic, &*self.shared)
     }
 

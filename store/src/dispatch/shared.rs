@@ -11,12 +11,14 @@ use parking_lot::Mutex;
 use tracing::{error, warn};
 
 use super::{Arrivals, DispatchConfig, Entry, LogReader};
+use crate::error::ReadError;
+use crate::health::Health;
 use crate::index::Index;
 use crate::index::keys::RecentKeys;
 use crate::index::recent::{Pushed, RecentEntry};
 use crate::queue::{QueueHead, QueueRef};
 use crate::queues::{QueueSource, Queues};
-use crate::settings::{RecordError, SettingsState, Table, decode};
+use crate::settings::{SettingsState, Table, decode};
 use crate::tables::Tables;
 
 /// What the dispatcher and its background thread share.
@@ -27,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     pub(crate) index: Index,
     pub(crate) tables: Tables,
+    pub(crate) health: Arc<Health>,
     pub(crate) log: Arc<dyn LogReader>,
     pub(super) sink: ArcSwapOption<Arc<dyn Arrivals>>,
     /// Everything below was dispatched.
@@ -54,7 +57,7 @@ pub(crate) struct State {
     /// Records below are in the tables already.
     pub(super) tables_from: u64,
     /// A settings record that cannot be read; the store must not open over it.
-    pub(super) refused: Option<(u64, RecordError)>,
+    pub(super) refused: Option<(u64, String)>,
 }
 
 /// Changes of settings that the tables do not hold yet; the last one of a key counts.
@@ -135,7 +138,7 @@ impl Shared {
             Ok(changes) => changes,
             Err(error) => {
                 error!(position, %error, "a settings record cannot be read");
-                state.refused.get_or_insert((position, error));
+                state.refused.get_or_insert((position, error.to_string()));
                 return;
             }
         };
@@ -145,7 +148,19 @@ impl Shared {
         }
         for change in changes {
             if change.table == Table::QueueHeads {
-                for queue in self.queues.of_topic(&change.key, self) {
+                let queues = if live {
+                    // A deletion loads the queues of its topic before it is appended: no disk is asked in the path of the append.
+                    self.queues.loaded_of(&change.key)
+                } else {
+                    match self.queues.of_topic(&change.key, self) {
+                        Ok(queues) => queues,
+                        Err(error) => {
+                            state.refused.get_or_insert((position, error.to_string()));
+                            return;
+                        }
+                    }
+                };
+                for queue in queues {
                     queue.raise_floor(queue.max_offset());
                     if queue.touch() {
                         state.touched.push(queue);
@@ -160,32 +175,38 @@ impl Shared {
     }
 
     /// Brings the bounds of a queue in line with runs and recents after a replay.
-    pub(super) fn settle(&self, queue: &QueueRef) {
+    pub(super) fn settle(&self, queue: &QueueRef) -> Result<(), ReadError> {
         let recent = queue.recent().lock();
         let recent_first = (!recent.is_empty()).then(|| recent.first());
         drop(recent);
         let oldest = self
-            .first_in_runs(queue.topic(), queue.queue_id())
+            .first_in_runs(queue.topic(), queue.queue_id())?
             .or(recent_first);
         let max = queue.max_offset();
         queue.set_next_offset(max);
         queue.set_min(oldest.unwrap_or(max).max(queue.floor()).min(max));
+        Ok(())
     }
 }
 
 impl QueueSource for Shared {
-    fn head(&self, topic: &str, queue_id: i32) -> Option<QueueHead> {
+    fn head(&self, topic: &str, queue_id: i32) -> Result<Option<QueueHead>, ReadError> {
         self.tables.head(topic, queue_id)
     }
 
-    fn heads_of(&self, topic: &str) -> Vec<(i32, QueueHead)> {
+    fn heads_of(&self, topic: &str) -> Result<Vec<(i32, QueueHead)>, ReadError> {
         self.tables.heads_of(topic)
     }
 
-    fn oldest_offset(&self, topic: &str, queue_id: i32, head: &QueueHead) -> Option<i64> {
+    fn oldest_offset(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        head: &QueueHead,
+    ) -> Result<Option<i64>, ReadError> {
         // Most idle queues have nothing left in the log: no run needs to be asked.
         if head.last <= self.log.start() && head.last != 0 {
-            return None;
+            return Ok(None);
         }
         self.first_in_runs(topic, queue_id)
     }

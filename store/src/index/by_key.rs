@@ -88,8 +88,11 @@ impl Shared {
                 let offset = record.queue_offset().0;
                 self.queues
                     .find(record.topic(), record.queue_id().0, self)
-                    .is_some_and(|queue| {
-                        offset >= queue.min_offset() && offset < queue.max_offset()
+                    // Where that is not known, the record is shown.
+                    .map_or(true, |found| {
+                        found.is_some_and(|queue| {
+                            offset >= queue.min_offset() && offset < queue.max_offset()
+                        })
                     })
             };
             let in_time = record.store_ms() >= query.from_ms && record.store_ms() <= query.to_ms;

@@ -3,8 +3,11 @@
 use smallvec::SmallVec;
 use tracing::error;
 
+use super::rebuild::RebuildError;
 use super::run::{Chunk, Run, RunDamaged};
+use crate::disk_error::{Effect, meaning};
 use crate::dispatch::Shared;
+use crate::error::ReadError;
 use crate::queue::QueueRef;
 
 /// A message that was found.
@@ -122,13 +125,31 @@ impl Shared {
     pub(crate) fn heal(&self) {
         if let Err(error) = self.index.heal(&*self.log) {
             error!(%error, "a damaged index run could not be replaced");
+            if let RebuildError::Io { error, .. } = &error
+                && meaning(error).effect == Effect::ReadOnly
+            {
+                self.health.poison(format!(
+                    "cannot write a run again in {}: {error}",
+                    self.index.dir.display()
+                ));
+            }
         }
     }
 
     /// The oldest offset that a run holds.
-    pub(crate) fn first_in_runs(&self, topic: &str, queue_id: i32) -> Option<i64> {
+    ///
+    /// # Errors
+    /// The run that knows is damaged and could not be written again: the messages that it holds must not be taken for gone.
+    pub(crate) fn first_in_runs(
+        &self,
+        topic: &str,
+        queue_id: i32,
+    ) -> Result<Option<i64>, ReadError> {
         self.healed(|| self.index.first_offset(topic, queue_id))
-            .unwrap_or_default()
+            .map_err(|damage| ReadError::Queues {
+                topic: topic.to_owned(),
+                reason: damage.to_string(),
+            })
     }
 }
 

@@ -13,6 +13,7 @@ use super::keys::KeyEntry;
 use super::manifest::RunName;
 use super::recent::RecentEntry;
 use super::run::{MergeError, Run, RunDamaged, RunEntry, RunWriter, SPAN_MAX, Span, publish};
+use crate::disk_error::{DiskError, Effect};
 use crate::dispatch::{PendingChanges, Shared, State};
 use crate::queue::{QueueHead, QueueRef};
 use crate::tables::TablesError;
@@ -24,23 +25,14 @@ pub(crate) enum SealError {
     Log(io::Error),
     #[error(transparent)]
     Tables(#[from] TablesError),
-    #[error("an index run could not be written: {0}")]
-    Run(#[from] io::Error),
+    #[error("the index could not be written: {0}")]
+    Run(#[from] DiskError),
     #[error(transparent)]
     Damaged(#[from] RunDamaged),
     #[error(
         "the tables hold the log up to {applied} only, so what is before {position} cannot be dropped"
     )]
     Behind { applied: u64, position: u64 },
-}
-
-impl From<MergeError> for SealError {
-    fn from(error: MergeError) -> Self {
-        match error {
-            MergeError::Damaged(damage) => Self::Damaged(damage),
-            MergeError::Io(error) => Self::Run(error),
-        }
-    }
 }
 
 /// What one seal works on.
@@ -75,7 +67,7 @@ impl Shared {
             .seal_tables(&batch)
             .and_then(|()| self.seal_run(from, &batch));
         self.give_back(batch, sealed.is_err());
-        let end = sealed?;
+        let end = self.judged(sealed)?;
         // Without progress there is nothing more to do now, whatever is left.
         Ok(end > from && end < self.dispatched())
     }
@@ -118,7 +110,9 @@ impl Shared {
         let run = self.write_run(name, &parts, base, &keys)?;
         self.index.fs.crash_point("index.run_written");
         debug!(log = %span, queues = parts.len(), keys = keys.len(), bytes = run.file_bytes(), "index run written");
-        self.index.append(&mut generation, run)?;
+        self.index
+            .append(&mut generation, run)
+            .map_err(DiskError::at("replace the manifest in", &self.index.dir))?;
         drop(generation);
         self.index.fs.crash_point("index.run_published");
 
@@ -192,7 +186,8 @@ impl Shared {
             keys.iter()
                 .try_for_each(|key| writer.key(key.hash, key.position))?;
             writer.finish()
-        })?;
+        })
+        .map_err(DiskError::at("write", &path))?;
         Ok(Run::open(&*self.index.fs, &path, name.span)?)
     }
 
@@ -223,10 +218,31 @@ impl Shared {
     pub(crate) fn maintain(&self) -> Result<(), SealError> {
         while self.seal_is_due() && self.seal()? {}
         self.heal();
-        while self.index.merge_one(self.config.run_bytes, |position| {
-            self.log.segment_end(position)
-        })? {}
+        while self.merge()? {}
         Ok(())
+    }
+
+    fn merge(&self) -> Result<bool, SealError> {
+        let merged = self.index.merge_one(self.config.run_bytes, |position| {
+            self.log.segment_end(position)
+        });
+        self.judged(merged.map_err(|error| match error {
+            MergeError::Damaged(damage) => SealError::Damaged(damage),
+            MergeError::Io(error) => {
+                SealError::Run(DiskError::at("merge runs in", &self.index.dir)(error))
+            }
+        }))
+    }
+
+    /// What fails for good makes the store read-only: the disk that does not take the index does not keep the log either, and without
+    /// the index nothing that has expired can be removed.
+    fn judged<T>(&self, outcome: Result<T, SealError>) -> Result<T, SealError> {
+        if let Err(SealError::Run(error)) = &outcome
+            && error.effect() == Effect::ReadOnly
+        {
+            self.health.poison(error.text());
+        }
+        outcome
     }
 
     /// Enough log for a run was dispatched, or the segment of the next run is complete.
@@ -252,8 +268,10 @@ impl Shared {
         for run in runs.iter().filter(|run| run.span().from < position) {
             self.raise_minima(run, position)?;
         }
-        self.index.drop_below(position)?;
-        Ok(())
+        let dropped = self.index.drop_below(position);
+        self.judged(dropped.map_err(|error| {
+            DiskError::at("replace the manifest in", &self.index.dir)(error).into()
+        }))
     }
 
     /// Moves the minima of queues in memory past what a run holds below `position`.

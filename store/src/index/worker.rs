@@ -1,5 +1,6 @@
 //! The thread that seals, heals and merges beside the message path.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::dispatch::Shared;
+use crate::vital;
 
 /// After a failure the work is tried again after this time, or at the next wake-up.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,22 +39,22 @@ impl Worker {
     }
 
     /// Starts the thread. It looks for work at once.
-    pub(crate) fn start(&self) {
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(&self) -> io::Result<()> {
         let mut thread = self.thread.lock();
         if thread.is_some() {
-            return;
+            return Ok(());
         }
         let (shared, signal) = (Arc::clone(&self.shared), Arc::clone(&self.signal));
         signal.asked.store(true, Ordering::Release);
-        match std::thread::Builder::new()
-            .name("store-index".into())
-            .spawn(move || run(&shared, &signal))
-        {
-            Ok(handle) => *thread = Some(handle),
-            Err(error) => {
-                tracing::error!(%error, "the thread that writes the index could not be started; the index is written at shutdown")
-            }
-        }
+        let health = Arc::clone(&shared.health);
+        let what = "the thread that writes the index";
+        *thread = Some(vital::spawn("store-index", what, &health, move || {
+            run(&shared, &signal);
+        })?);
+        Ok(())
     }
 
     /// Asks for a look at what is due.
@@ -101,7 +103,8 @@ fn run(shared: &Shared, signal: &Signal) {
         }
         signal.asked.store(false, Ordering::Release);
         let outcome = shared.maintain();
-        failed = outcome.is_err();
+        // A store that is read-only stays so: nothing is tried again.
+        failed = outcome.is_err() && shared.health.check_writable().is_ok();
         if let Err(error) = outcome {
             shared.report(&error);
         }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rmq_protocol::message::LogPosition;
 
-use crate::error::AppendError;
+use crate::error::{AppendError, ReadError};
 
-pub(crate) use record::{RecordError, decode, encode};
+pub(crate) use record::{decode, encode};
 pub(crate) use state::SettingsState;
 
 /// The reserved topic of settings records. Clients can neither write nor read it.
@@ -131,6 +131,9 @@ pub enum SettingsError {
         /// The table.
         table: Table,
     },
+    /// What is to be changed cannot be looked up.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The log did not take the record.
     #[error("settings were not stored: {0}")]
     Append(#[from] AppendError),

@@ -16,7 +16,7 @@
 mod backend;
 mod rows;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,14 +26,18 @@ use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tracing::{error, info, warn};
 
+use crate::disk_error::{DiskError, Effect};
 use crate::dispatch::{LogReader, PendingChanges};
-use crate::fs::Fs;
+use crate::error::ReadError;
+use crate::fs::{File, Fs};
+use crate::health::Health;
 use crate::queue::{QueueHead, QueueRef};
 use crate::settings::{Change, SettingsState, Table};
-use backend::Backend;
+use backend::{Backend, Reports, guarded};
 use rows::{HEADS, LoadError, builder, check, decode_head, existing, head_key, write};
 
 const FORMAT: u64 = 1;
+
 /// Why the tables cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TablesError {
@@ -59,7 +63,7 @@ pub enum TablesError {
         found: u64,
     },
     /// The system or the database reported an error.
-    #[error("{doing} the tables in {}: {problem}", path.display())]
+    #[error("{doing} the tables in {} failed: {problem}", path.display())]
     Failed {
         /// What was being done.
         doing: &'static str,
@@ -81,7 +85,8 @@ pub(crate) struct Tables {
     complete: AtomicBool,
     /// What was wrong with the file when it was opened.
     note: Option<String>,
-    sync_failed: Arc<AtomicBool>,
+    health: Arc<Health>,
+    reports: Arc<Reports>,
 }
 
 impl Tables {
@@ -91,6 +96,7 @@ impl Tables {
         fs: &Arc<dyn Fs>,
         log: &dyn LogReader,
         accept_lost: bool,
+        health: &Arc<Health>,
     ) -> Result<Self, TablesError> {
         let tables = Self {
             fs: Arc::clone(fs),
@@ -99,7 +105,8 @@ impl Tables {
             applied_to: AtomicU64::new(0),
             complete: AtomicBool::new(false),
             note: None,
-            sync_failed: Arc::default(),
+            health: Arc::clone(health),
+            reports: Arc::default(),
         };
         fs.create_dir_all(dir)
             .map_err(|error| tables.failed("creating the folder of", error))?;
@@ -108,11 +115,11 @@ impl Tables {
                 Ok(()) => return Ok(tables),
                 Err(LoadError::Format(found)) => {
                     return Err(TablesError::Format {
-                        path: tables.path,
+                        path: tables.path.clone(),
                         found,
                     });
                 }
-                Err(LoadError::Io(error)) => return Err(tables.failed("opening", error)),
+                Err(error @ LoadError::Disk { .. }) => return Err(tables.failed("opening", error)),
                 Err(LoadError::Unfinished) if log.start() == 0 => return Ok(tables),
                 Err(LoadError::Unfinished) => "not finished".to_owned(),
                 Err(LoadError::Damaged(problem)) => problem,
@@ -134,7 +141,7 @@ impl Tables {
         if log_start > 0 {
             if !accept_lost {
                 return Err(TablesError::Lost {
-                    path: self.path,
+                    path: self.path.clone(),
                     problem,
                     log_start,
                 });
@@ -170,22 +177,71 @@ impl Tables {
     }
 
     fn open_database(&self) -> Result<(Database, u64), LoadError> {
-        let file = self.fs.open(&self.path).map_err(LoadError::Io)?;
-        let backend = Backend {
-            file,
-            sync_failed: Arc::clone(&self.sync_failed),
-        };
-        // A damaged file can make redb panic; that is damage like any other.
-        catch_unwind(AssertUnwindSafe(move || check(backend)))
-            .unwrap_or_else(|_| Err(LoadError::Damaged("damaged beyond recognition".to_owned())))
+        let file = self
+            .fs
+            .open(&self.path)
+            .map_err(DiskError::at("open", &self.path))
+            .map_err(|error| LoadError::Disk {
+                problem: error.text(),
+                is_final: error.effect() == Effect::ReadOnly,
+            })?;
+        let checked = guarded(|| Ok::<_, String>(check(self.backend(file))));
+        let outcome = checked.unwrap_or_else(|problem| Err(LoadError::Damaged(problem)));
+        match (outcome, self.reports.take()) {
+            // What cannot be read is damage; an opening that could not write says nothing about what is there.
+            (Err(_), Some(report)) if !report.is_read => Err(LoadError::Disk {
+                problem: report.text,
+                is_final: report.is_final,
+            }),
+            (Err(LoadError::Damaged(_)), Some(report)) => Err(LoadError::Damaged(report.text)),
+            (outcome, _) => outcome,
+        }
     }
 
-    fn failed(&self, doing: &'static str, problem: impl ToString) -> TablesError {
+    fn backend(&self, file: Box<dyn File>) -> Backend {
+        Backend {
+            file,
+            path: self.path.clone(),
+            reports: Arc::clone(&self.reports),
+        }
+    }
+
+    /// What failed, in the words of the disk where it has said something.
+    fn failed(&self, doing: &'static str, problem: impl Display) -> TablesError {
+        let problem = match self.reports.take() {
+            Some(report) => report.text,
+            None => problem.to_string(),
+        };
         TablesError::Failed {
             doing,
             path: self.path.clone(),
-            problem: problem.to_string(),
+            problem,
         }
+    }
+
+    /// As [`failed`](Self::failed) once the store is open. What does not pass by itself makes the store read-only: the disk fails,
+    /// heads of queues cannot be looked up any more, and what changes would pile up in memory.
+    fn fails(&self, doing: &'static str, problem: impl Display) -> TablesError {
+        let report = self.reports.take();
+        let passes = report.as_ref().is_some_and(|report| !report.is_final);
+        let error = TablesError::Failed {
+            doing,
+            path: self.path.clone(),
+            problem: report.map_or_else(|| problem.to_string(), |report| report.text),
+        };
+        if !passes {
+            self.health.poison(error.to_string());
+        }
+        error
+    }
+
+    /// As [`fails`](Self::fails), for a call that did not go through redb.
+    fn fails_on(&self, doing: &'static str, error: &DiskError) -> TablesError {
+        let told = self.failed(doing, error.text());
+        if error.effect() == Effect::ReadOnly {
+            self.health.poison(told.to_string());
+        }
+        told
     }
 
     /// What was wrong with the file when it was opened, if it had to be made again.
@@ -226,11 +282,11 @@ impl Tables {
             }
             Ok(())
         };
-        load().map_err(|error| self.failed("reading", error))
+        guarded(load).map_err(|error| self.failed("reading", error))
     }
 
     /// The head of a queue.
-    pub(crate) fn head(&self, topic: &str, queue_id: i32) -> Option<QueueHead> {
+    pub(crate) fn head(&self, topic: &str, queue_id: i32) -> Result<Option<QueueHead>, ReadError> {
         self.read(topic, |database| {
             let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
                 return Ok(None);
@@ -241,7 +297,7 @@ impl Tables {
     }
 
     /// The heads of every queue of a topic, by id.
-    pub(crate) fn heads_of(&self, topic: &str) -> Vec<(i32, QueueHead)> {
+    pub(crate) fn heads_of(&self, topic: &str) -> Result<Vec<(i32, QueueHead)>, ReadError> {
         self.read(topic, |database| {
             let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
                 return Ok(Vec::new());
@@ -262,29 +318,30 @@ impl Tables {
     fn read<T: Default>(
         &self,
         topic: &str,
-        look_up: impl Fn(&Database) -> Result<T, redb::Error>,
-    ) -> T {
-        if self.database.read().is_none() && self.complete.load(Ordering::Acquire) {
-            // A failed commit has closed it, and it could not be opened again so far.
-            if let Err(error) = self.reopen() {
-                self.unreadable(topic, &error);
-            }
+        look_up: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, ReadError> {
+        let unreadable = |error: TablesError| ReadError::Queues {
+            topic: topic.to_owned(),
+            reason: error.to_string(),
+        };
+        if !self.complete.load(Ordering::Acquire) {
+            // Nothing was written to them so far.
+            return Ok(T::default());
         }
-        let database = self.database.read();
-        database
-            .as_ref()
-            .map(|database| {
-                look_up(database).unwrap_or_else(|error| self.unreadable(topic, &error))
-            })
-            .unwrap_or_default()
-    }
-
-    /// The whole file was checked when it was opened, so this is a failing disk. Going on would hand out offsets twice.
-    fn unreadable(&self, topic: &str, error: &dyn std::fmt::Display) -> ! {
-        panic!(
-            "the head of a queue of topic {topic} cannot be read from {}: {error}",
-            self.path.display()
-        )
+        // A failure may have closed them.
+        self.reopen().map_err(unreadable)?;
+        let outcome = {
+            let database = self.database.read();
+            match database.as_ref() {
+                Some(database) => guarded(|| look_up(database)),
+                None => Err("they were closed after a failure a moment ago".to_owned()),
+            }
+        };
+        outcome.map_err(|problem| {
+            let error = self.fails("reading", problem);
+            self.put_down();
+            unreadable(error)
+        })
     }
 
     /// Applies everything up to a log position in one durable transaction.
@@ -294,90 +351,119 @@ impl Tables {
         heads: &[(&QueueRef, QueueHead)],
         applied_to: u64,
     ) -> Result<(), TablesError> {
-        if self.sync_failed.load(Ordering::Acquire) {
-            return Err(self.failed(
-                "writing",
-                "an earlier sync has failed; restart the broker after the disk is repaired",
-            ));
-        }
-        if self.database.read().is_none() {
-            if self.complete.load(Ordering::Acquire) {
-                self.reopen()?
-            } else {
-                self.create()?
-            }
+        self.health
+            .check_writable()
+            .map_err(|error| self.failed("writing", error))?;
+        if self.complete.load(Ordering::Acquire) {
+            self.reopen()?;
+        } else if self.database.read().is_none() {
+            self.create()?;
         }
         let outcome = {
             let database = self.database.read();
-            let Some(database) = database.as_ref() else {
-                return Err(self.failed("writing", "the file is not open"));
-            };
-            write(database, changes, heads, applied_to)
-        };
-        if let Err(error) = outcome {
-            // redb refuses everything after an I/O error (a full disk, say) until the file is opened again.
-            *self.database.write() = None;
-            if self.complete.load(Ordering::Acquire) {
-                self.reopen()?;
+            match database.as_ref() {
+                Some(database) => guarded(|| write(database, changes, heads, applied_to)),
+                None => Err("the file is not open".to_owned()),
             }
-            return Err(self.failed("writing", error));
+        };
+        if let Err(problem) = outcome {
+            let error = self.fails("writing", problem);
+            // redb refuses everything after an I/O error (a full disk, say) until the file is opened again, by whoever needs it.
+            self.put_down();
+            return Err(error);
         }
         self.applied_to.store(applied_to, Ordering::Release);
         self.complete.store(true, Ordering::Release);
         Ok(())
     }
 
+    /// Closes the file. redb writes there when it can, and must not take anybody along when it cannot.
+    fn put_down(&self) {
+        let database = self.database.write().take();
+        let closed = guarded(|| {
+            drop(database);
+            Ok::<(), String>(())
+        });
+        if let Err(problem) = closed {
+            warn!(path = %self.path.display(), %problem, "the tables could not be closed");
+        }
+        // What closing has reported follows from what is told already.
+        self.reports.take();
+    }
+
     /// Creates the file; an unfinished one is overwritten.
     fn create(&self) -> Result<(), TablesError> {
-        let create = || -> Result<Database, String> {
-            let file = self
-                .fs
-                .create(&self.path)
-                .map_err(|error| error.to_string())?;
-            let backend = Backend {
-                file,
-                sync_failed: Arc::clone(&self.sync_failed),
-            };
-            let database = builder()
-                .create_with_backend(backend)
-                .map_err(|error| error.to_string())?;
-            if let Some(dir) = self.path.parent() {
-                self.fs.sync_dir(dir).map_err(|error| error.to_string())?;
-            }
-            Ok(database)
-        };
-        match create() {
+        let made = self.create_database();
+        match made {
             Ok(database) => {
                 *self.database.write() = Some(database);
                 Ok(())
             }
-            Err(problem) => {
+            Err(error) => {
                 // Nothing was in it yet.
                 if let Err(error) = self.fs.remove(&self.path) {
                     warn!(path = %self.path.display(), %error, "the half-made tables file cannot be removed");
                 }
-                Err(self.failed("creating", problem))
+                Err(error)
             }
         }
     }
 
+    fn create_database(&self) -> Result<Database, TablesError> {
+        let doing = "creating";
+        let file = self
+            .fs
+            .create(&self.path)
+            .map_err(DiskError::at("create", &self.path))
+            .map_err(|error| self.fails_on(doing, &error))?;
+        let database = guarded(|| builder().create_with_backend(self.backend(file)))
+            .map_err(|problem| self.fails(doing, problem))?;
+        if let Some(dir) = self.path.parent() {
+            self.fs
+                .sync_dir(dir)
+                .map_err(DiskError::at("sync the folder", dir))
+                .map_err(|error| self.fails_on(doing, &error))?;
+        }
+        Ok(database)
+    }
+
     /// Opens the file that a failure has closed.
     fn reopen(&self) -> Result<(), TablesError> {
+        let doing = "opening again";
+        if self.database.read().is_some() {
+            return Ok(());
+        }
         let mut database = self.database.write();
         if database.is_some() {
             return Ok(());
         }
-        let (opened, applied_to) = self
-            .open_database()
-            .map_err(|error| self.failed("opening again", error))?;
+        if self.reports.is_distrusted() {
+            return Err(self.failed(
+                doing,
+                "an earlier change of the file has failed; restart the broker after the disk is repaired",
+            ));
+        }
+        let (opened, applied_to) = self.open_database().map_err(|error| match &error {
+            // Opened when there is room, or a file may be opened, again.
+            LoadError::Disk {
+                is_final: false, ..
+            } => self.failed(doing, &error),
+            _ => self.fails(doing, &error),
+        })?;
         if applied_to != self.applied_to() {
             let problem = format!(
                 "they hold the log up to {applied_to} and not up to {}; restart the broker",
                 self.applied_to()
             );
-            return Err(self.failed("opening again", problem));
+            return Err(self.fails(doing, problem));
         }
         *database = Some(opened);
         Ok(())
+    }
+}
+
+impl Drop for Tables {
+    fn drop(&mut self) {
+        self.put_down();
     }
 }

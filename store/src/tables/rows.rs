@@ -1,13 +1,13 @@
 //! The rows of the tables, and the transactions that read and write them.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::FORMAT;
 use super::backend::Backend;
+use crate::disk_error::{Effect, meaning};
 use crate::dispatch::PendingChanges;
 use crate::queue::{QueueHead, QueueRef};
 
@@ -25,8 +25,9 @@ pub(super) enum LoadError {
     Unfinished,
     #[error("format {0}")]
     Format(u64),
-    #[error(transparent)]
-    Io(io::Error),
+    /// The file cannot be opened now, which says nothing about what is in it.
+    #[error("{problem}")]
+    Disk { problem: String, is_final: bool },
 }
 
 pub(super) fn builder() -> redb::Builder {
@@ -38,7 +39,11 @@ pub(super) fn builder() -> redb::Builder {
 /// Opens a database and walks every page of it once.
 pub(super) fn check(backend: Backend) -> Result<(Database, u64), LoadError> {
     let damaged = |error: &dyn std::fmt::Display| LoadError::Damaged(error.to_string());
-    if backend.file.len().map_err(LoadError::Io)? == 0 {
+    let empty = backend.len().map_err(|error| LoadError::Disk {
+        problem: error.to_string(),
+        is_final: meaning(&error).effect == Effect::ReadOnly,
+    })? == 0;
+    if empty {
         return Err(LoadError::Damaged("empty".to_owned()));
     }
     let repaired = Arc::new(AtomicBool::new(false));
@@ -82,8 +87,11 @@ pub(super) fn write(
         let mut sorted: Vec<_> = changes.iter().collect();
         sorted.sort_unstable_by(|a, b| a.0.cmp(b.0));
         for group in sorted.chunk_by(|a, b| a.0.0 == b.0.0) {
+            let Some(((table, _), _)) = group.first() else {
+                continue;
+            };
             let mut rows =
-                transaction.open_table(TableDefinition::<&str, &[u8]>::new(group[0].0.0.name()))?;
+                transaction.open_table(TableDefinition::<&str, &[u8]>::new(table.name()))?;
             for ((_, key), value) in group {
                 match value {
                     Some(value) => drop(rows.insert(&**key, &**value)?),

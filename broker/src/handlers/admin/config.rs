@@ -10,6 +10,7 @@ use rmq_transport::Exchange;
 
 use crate::broker::Broker;
 use crate::config::{Flush, MESSAGE_BYTES};
+use crate::reply;
 
 /// Keys that may be changed. Nothing else ever is: a setting that names files or commands must not come over the network.
 const CHANGEABLE: &[&str] = &[
@@ -157,7 +158,10 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     }
     if let Some(auto_create) = auto_create_topic {
         tracing::info!(auto_create, %from, "whether topics are made by themselves is changed until the broker's next start");
-        broker.topics.set_auto_create(auto_create, broker.now_ms());
+        let set = broker.topics.set_auto_create(auto_create, broker.now_ms());
+        if let Err(error) = set {
+            return exchange.fail(reply::of_read(&error), error.to_string());
+        }
     }
     if let Some(auto_create) = auto_create_group {
         tracing::info!(auto_create, %from, "whether groups are made by themselves is changed until the broker's next start");

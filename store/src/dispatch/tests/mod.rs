@@ -43,14 +43,20 @@ fn arrivals_come_for_wanted_queues_only() {
     let seen = Arc::new(Seen::default());
     rig.dispatcher
         .set_arrivals(Arc::clone(&seen) as Arc<dyn Arrivals>);
-    rig.dispatcher.queue("a", 0).set_wanted(true);
+    rig.dispatcher
+        .queue("a", 0)
+        .expect("a queue")
+        .set_wanted(true);
     for _ in 0..2 {
         rig.send(&to("a", 0));
         rig.send(&to("b", 0));
     }
     rig.flush();
     assert_eq!(*seen.0.lock(), [("a".to_owned(), 0), ("a".to_owned(), 1)]);
-    rig.dispatcher.queue("a", 0).set_wanted(false);
+    rig.dispatcher
+        .queue("a", 0)
+        .expect("a queue")
+        .set_wanted(false);
     rig.send(&to("a", 0));
     rig.flush();
     assert_eq!(seen.0.lock().len(), 2);
@@ -60,7 +66,7 @@ fn arrivals_come_for_wanted_queues_only() {
 #[test]
 fn nothing_above_the_confirmed_position_is_visible() {
     let mut rig = Rig::new(1 << 16, 1 << 14);
-    let queue = rig.dispatcher.queue("a", 0);
+    let queue = rig.dispatcher.queue("a", 0).expect("a queue");
     let mut entries = Vec::new();
     for offset in 0..4 {
         let entry = Entry {
@@ -147,9 +153,21 @@ fn deleted_queues_keep_counting() {
         rig.reopen(clean, |_| {}).unwrap();
         rig.check();
     }
-    assert_eq!(rig.dispatcher.queue("gone", 0).min_offset(), 30);
-    assert_eq!(rig.dispatcher.queue("gone", 1).max_offset(), 30);
-    assert_eq!(rig.dispatcher.queues_of("gone").len(), 2);
+    assert_eq!(
+        rig.dispatcher
+            .queue("gone", 0)
+            .expect("a queue")
+            .min_offset(),
+        30
+    );
+    assert_eq!(
+        rig.dispatcher
+            .queue("gone", 1)
+            .expect("a queue")
+            .max_offset(),
+        30
+    );
+    assert_eq!(rig.dispatcher.queues_of("gone").expect("a queue").len(), 2);
 }
 
 #[test]
@@ -369,7 +387,7 @@ fn the_base_of_times_moves_with_a_long_life() {
     }
     let base = rig.dispatcher.shared.state.lock().base_ms.unwrap();
     assert!(rig.now - base < 10 * 86_400_000, "{}", rig.now - base);
-    let queue = rig.dispatcher.queue("b", 0);
+    let queue = rig.dispatcher.queue("b", 0).expect("a queue");
     for message in &rig.queues[&("b".to_owned(), 0)].messages {
         for boundary in [Boundary::Lower, Boundary::Upper] {
             let found = rig

@@ -197,7 +197,7 @@ impl Rig {
         properties: &[u8],
         send: &Send<'_>,
     ) -> Message {
-        let queue = self.dispatcher.queue(topic, queue_id);
+        let queue = self.dispatcher.queue(topic, queue_id).expect("a queue");
         let host = "127.0.0.1:10911".parse().unwrap();
         let mut fields = RecordFields {
             queue_id: QueueId(queue_id),
@@ -222,7 +222,8 @@ impl Rig {
         fields.encode(&mut bytes).unwrap();
         let entry = self
             .dispatcher
-            .entry_of(&RecordView::parse(&bytes).unwrap());
+            .entry_of(&RecordView::parse(&bytes).unwrap())
+            .expect("a queue");
         queue.set_next_offset(entry.queue_offset + 1);
         self.log.records.lock().insert(position, bytes);
         self.log.end.store(position + size, Ordering::Relaxed);
@@ -263,6 +264,8 @@ impl Rig {
     pub(crate) fn delete_topic(&mut self, topic: &str) {
         let change = [Change::remove(Table::QueueHeads, topic)];
         let (body, _) = encode(&change).unwrap().remove(0);
+        // As the store does, so that the dispatch of the record asks no disk.
+        self.dispatcher.queues_of(topic).expect("its queues");
         self.append(SETTINGS_TOPIC, 0, &body, b"", &Send::default());
         for (_, expected) in self
             .queues
@@ -339,6 +342,7 @@ impl Rig {
         let queue = self
             .dispatcher
             .find_queue(topic, id)
+            .expect("a queue")
             .unwrap_or_else(|| panic!("queue {topic}/{id} is known"));
         let first = expected
             .messages
@@ -491,10 +495,15 @@ fn open(
         Arc::new(RealFs),
         Arc::clone(log) as Arc<dyn LogReader>,
         config.clone(),
+        Arc::default(),
     )?;
     let mut entries = Vec::new();
     log.scan(dispatcher.replay_from(), u64::MAX, &mut |_, bytes| {
-        entries.push(dispatcher.entry_of(&RecordView::parse(bytes).unwrap()));
+        entries.push(
+            dispatcher
+                .entry_of(&RecordView::parse(bytes).unwrap())
+                .expect("a queue"),
+        );
         if entries.len() == 5 {
             dispatcher.apply(&mut entries, u64::MAX);
         }
