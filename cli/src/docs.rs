@@ -57,16 +57,32 @@ fn verb(command: &Command, path: &str, page: &mut String) {
 
 /// `docs/reference/mqadmin.md`.
 fn mqadmin() -> String {
-    use crate::commands::mqadmin::{Here, ROWS, translate};
+    use crate::commands::mqadmin::{Fate, Here, ROWS};
     let mut page = String::from(
-        "# From `mqadmin` to `rmq-ctl`\n\nThe real `mqadmin` works with our servers too. `rmq-ctl mqadmin LINE` says what a line is here.\n\n| mqadmin | what it does | here |\n| --- | --- | --- |\n",
+        "# From `mqadmin` to `rmq-ctl`\n\nThe real `mqadmin` works with our servers too. `rmq-ctl mqadmin LINE` says what a line is here: each option is carried over, or the line is refused and the option named.\n\n| mqadmin | what it does | here |\n| --- | --- | --- |\n",
     );
     for row in ROWS {
+        let lines = row.lines().into_iter();
+        let lines: Vec<String> = lines.map(|line| format!("`rmq-ctl {line}`")).collect();
         let here = match row.here {
-            Here::Line(line) => format!("`rmq-ctl {}`", translate(line, &Default::default())),
             Here::Out(why) => format!("not here: {why}"),
+            _ => lines.join(" or "),
         };
         let _ = writeln!(page, "| {} | {} | {here} |", row.command, row.what);
+    }
+    page.push_str(
+        "\n## Options without an equivalent\n\n| mqadmin | option | why, and what to use |\n| --- | --- | --- |\n",
+    );
+    for row in ROWS {
+        for (option, fate) in row.fates() {
+            let says = match fate {
+                Fate::No(why) => why.to_owned(),
+                Fate::Unless(value, why) => format!("refused unless `{value}`: {why}"),
+                Fate::Same(why) => format!("not needed: {why}"),
+            };
+            let says = says.replace('|', "\\|");
+            let _ = writeln!(page, "| {} | `{option}` | {says} |", row.command);
+        }
     }
     page
 }
@@ -134,29 +150,40 @@ fn parses(line: &str) {
 
 #[test]
 fn every_line_of_the_parity_table_parses() {
-    use crate::commands::mqadmin::{Here, ROWS, translate};
+    use crate::commands::mqadmin::{Given, ROWS};
     for row in ROWS {
-        let Here::Line(line) = row.here else {
-            continue;
-        };
-        // Without options, and with all of them.
-        let all = ('a'..='z').map(|letter| {
-            let value = match letter {
-                's' | 'e' if line.contains("!time") => "2026-01-31#09:00:00:000",
-                'b' if line.contains("{b!time}") => "2026-01-31#09:00:00:000",
-                'p' if line.contains("!perm") => "6",
-                'i' if line.contains("bench") => "1",
-                _ => "16",
-            };
-            (letter, value.to_owned())
-        });
-        for given in [Default::default(), all.collect()] {
-            let line = translate(line, &given);
+        for line in row.lines() {
             let line = line
                 .replace("TIME", "10m")
                 .replace("@OFFSET", "@1")
-                .replace("16/16@16", "b/1@1");
+                .replace("--to VALUE", "--to 1");
             parses(&format!("rmq-ctl {line}"));
+        }
+        // With options, as far as they can stand together.
+        for letters in ["acdegiklmoqrstvw", "abdgkmprtvw", "tgb", "attributes"] {
+            let mut all = Given::new();
+            let names: Vec<&str> = match letters {
+                "attributes" => vec!["attributes", "g"],
+                letters => letters.split("").filter(|name| !name.is_empty()).collect(),
+            };
+            for name in names {
+                let value = match (row.command, name) {
+                    ("printMsg" | "printMsgByQueue" | "queryMsgByKey", "b" | "e")
+                    | ("consumeMessage" | "resetOffsetByTime", "s" | "e") => {
+                        "2026-01-31#09:00:00:000"
+                    }
+                    ("updateTopic" | "updateTopicPerm", "p") => "4",
+                    ("updateTopic", "a") | (_, "attributes") => "+a=b,-c",
+                    ("updateOrderConf", "m") => "put",
+                    _ => "16",
+                };
+                all.insert(name.to_owned(), value.to_owned());
+            }
+            // One with a refused option is of no interest here.
+            if let Ok(line) = row.line(&all) {
+                let line = line.replace("TIME", "10m").replace("@OFFSET", "@1");
+                parses(&format!("rmq-ctl {line}"));
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `rmq-ctl`: the command line of rmq.
 
 mod args;
+mod brokers;
 mod cluster;
 mod codes;
 mod commands;

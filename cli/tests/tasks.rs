@@ -337,6 +337,79 @@ fn an_offset_beyond_the_end_hides_no_lag() {
 }
 
 #[test]
+fn a_translated_line_does_what_mqadmin_does() {
+    let dev = Dev::start();
+    let brokers = json(&dev.run(&["get", "brokers", "-o", "json"]).ok());
+    let addr = brokers["items"][0]["address"].as_str().expect("an address");
+    // The line that is printed is run as it is.
+    let run = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let words = [&["mqadmin"][..], &words].concat();
+        let printed = program().args(&words).output().expect("it runs");
+        let printed = Run::new(&words, printed).ok();
+        let words: Vec<&str> = printed.trim().split(' ').skip(1).collect();
+        dev.run(&words)
+    };
+    run(&format!(
+        "updateTopic -b {addr} -t t -r 8 -w 4 -a +message.type=FIFO"
+    ))
+    .ok();
+    let topic = || {
+        let topic = json(&dev.run(&["describe", "topic", "t", "-o", "json"]).ok());
+        topic["settings"][0]["config"].clone()
+    };
+    let is = topic();
+    assert_eq!(
+        (&is["readQueueNums"], &is["writeQueueNums"]),
+        (&8.into(), &4.into())
+    );
+    assert_eq!(is["attributes"]["message.type"], "FIFO", "{is}");
+    run("updateTopic -c DefaultCluster -t t -r 16").ok();
+    let is = topic();
+    assert_eq!(
+        (&is["readQueueNums"], &is["writeQueueNums"]),
+        (&16.into(), &8.into())
+    );
+    assert_eq!(
+        is["attributes"]["message.type"], "FIFO",
+        "attributes stay: {is}"
+    );
+    run(&format!("updateTopicPerm -b {addr} -t t -p 6")).ok();
+    run("updateTopic -c nobody -t t").fails(3, &["no cluster \"nobody\"", "DefaultCluster"]);
+    run("updateTopic -b 10.0.0.1:1 -t t").fails(3, &["no broker \"10.0.0.1:1\""]);
+    run("updateSubGroup -g g -c DefaultCluster -s false -q 3 -d false").ok();
+    let group = json(&dev.run(&["describe", "group", "g", "-o", "json"]).ok());
+    let is = &group["settings"][0]["config"];
+    assert_eq!(is["consumeEnable"], false, "{is}");
+    assert_eq!(is["consumeBroadcastEnable"], false, "{is}");
+    assert_eq!(is["consumeFromMinEnable"], false, "{is}");
+    assert_eq!(is["retryQueueNums"], 3, "{is}");
+    run(&format!("brokerStatus -b {addr}")).ok();
+    run(&format!("getBrokerConfig -b {addr}")).ok();
+    run(&format!("brokerConsumeStats -b {addr}")).ok();
+    for line in [
+        format!("deleteSubGroup -g g -b {addr} -r true"),
+        "deleteTopic -t t -c DefaultCluster".to_owned(),
+    ] {
+        run(&line).fails(2, &["not confirmed"]);
+    }
+    dev.run(&["delete", "group", "g", "--broker", addr, "--yes"])
+        .ok();
+    dev.run(&[
+        "delete",
+        "topic",
+        "t",
+        "--broker-cluster",
+        "DefaultCluster",
+        "--yes",
+    ])
+    .ok();
+    let refused = ["mqadmin", "updateTopic", "-t", "t", "-c", "C", "-o", "true"];
+    let output = program().args(refused).output().expect("it runs");
+    Run::new(&refused, output).fails(2, &["-o has no equivalent", "order-conf"]);
+}
+
+#[test]
 fn brokers_are_drained_and_checked() {
     let dev = Dev::start();
     dev.run(&["create", "topic", "t", "--queues", "1"]).ok();

@@ -105,8 +105,9 @@ pub(crate) async fn broker(
     }
     let cluster = Cluster::connect(cluster, output).await?;
     let failed = |error| cluster.failed(format!("cannot {what}"), error);
+    let name = &cluster.broker_name(&of.name).await?;
     let info = cluster.client.cluster_info().await.map_err(failed)?;
-    if !info.broker_addr_table.contains_key(&of.name) {
+    if !info.broker_addr_table.contains_key(name) {
         let known: Vec<String> = info.broker_addr_table.into_keys().collect();
         return Err(Failure::coded(
             &codes::NOT_FOUND,
@@ -116,32 +117,29 @@ pub(crate) async fn broker(
         .because(format!("known brokers: {}", known.join(", "))));
     }
     match &options.what {
-        BrokerTask::Drain(options) => drain(options, &what, &cluster, output).await,
+        BrokerTask::Drain(options) => drain(options, name, &what, &cluster, output).await,
         BrokerTask::Undrain(options) => {
             if options.write.dry_run.is_some() {
                 output.data(&format!("dry run: {what}"));
                 return Ok(());
             }
-            let topics = cluster.client.admin().allow_writes(&options.name).await;
+            let topics = cluster.client.admin().allow_writes(name).await;
             let topics = topics.map_err(failed)?;
-            output.data(&format!(
-                "broker/{} undrained ({topics} topics)",
-                options.name
-            ));
+            output.data(&format!("broker/{name} undrained ({topics} topics)"));
             Ok(())
         }
-        BrokerTask::Clean(options) => clean(options, &what, &cluster, output).await,
+        BrokerTask::Clean(options) => clean(options, name, &what, &cluster, output).await,
     }
 }
 
 async fn drain(
     options: &DrainOptions,
+    name: &str,
     what: &str,
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
     let failed = |error| cluster.failed(format!("cannot {what}"), error);
-    let name = &options.of.name;
     if !options.of.write.agreed(what, None, output)? {
         return Ok(());
     }
@@ -164,7 +162,7 @@ async fn drain(
             let lag = super::lag::of_group(cluster, &group)
                 .await
                 .map_err(failed)?;
-            let lag = lag.iter().filter(|queue| queue.broker == *name);
+            let lag = lag.iter().filter(|queue| queue.broker == name);
             let lag = super::lag::total(lag);
             if lag > 0 {
                 left.push((group, lag));
@@ -191,11 +189,11 @@ async fn drain(
 
 async fn clean(
     options: &CleanOptions,
+    name: &str,
     what: &str,
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
-    let name = &options.of.name;
     let mut parts = Vec::new();
     for (wanted, part) in [
         (options.consume_queues, "expired consume queues"),

@@ -1,12 +1,18 @@
 //! `rmq-ctl create`: topics and groups. Changes state.
 
 use clap::{Args, Subcommand};
-use rmq_client::{ErrorKind, GroupSpec, TopicSpec};
+use rmq_client::ErrorKind;
+use rmq_client::protocol::bodies::{SubscriptionGroupConfig, TopicConfig};
+use rmq_crds::{MessageType, Permission, SubscriptionGroup, Topic};
+use rmq_plan::Action;
 
+use super::apply::{carry_out_all, invalid, show};
+use crate::brokers::BrokerOptions;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::kubernetes::OwnerOptions;
+use crate::manifest::Manifest;
 use crate::output::Output;
 use crate::write::WriteOptions;
 
@@ -26,7 +32,8 @@ enum Noun {
 
 Examples:
   rmq-ctl create topic orders --queues 8
-  rmq-ctl create topic orders --perm r --if-not-exists"
+  rmq-ctl create topic orders --perm r --if-not-exists
+  rmq-ctl create topic orders --queues 16 --attributes +message.type=FIFO --or-change"
     )]
     Topic(TopicOptions),
     /// Create a consumer group at every broker.
@@ -52,12 +59,16 @@ struct TopicOptions {
     /// What is allowed: rw, r, w or - for nothing.
     #[arg(long, default_value = "rw", value_parser = parse_perm)]
     perm: Perm,
-    /// Only at the brokers of this cluster of RocketMQ.
-    #[arg(long, value_name = "NAME")]
-    broker_cluster: Option<String>,
-    /// Be content when it is there already, as it is.
-    #[arg(long)]
-    if_not_exists: bool,
+    /// Queues that are read at each broker; --queues are those that are written. Default: the same.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    read_queues: Option<u16>,
+    /// Attributes: +NAME=VALUE sets one, -NAME removes one.
+    #[arg(long, value_name = "+NAME=VALUE,…", value_delimiter = ',', allow_hyphen_values = true, value_parser = parse_attribute)]
+    attributes: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    brokers: BrokerOptions,
+    #[command(flatten)]
+    exists: ExistsOptions,
     #[command(flatten)]
     write: WriteOptions,
     #[command(flatten)]
@@ -77,13 +88,63 @@ struct GroupOptions {
     /// No member may get every message.
     #[arg(long)]
     no_broadcast: bool,
-    /// Be content when it is there already, as it is.
+    /// Nobody may consume.
     #[arg(long)]
-    if_not_exists: bool,
+    no_consume: bool,
+    /// Members do not begin at the oldest message.
+    #[arg(long)]
+    no_from_min: bool,
+    /// Queues of its retry topic at each broker.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    retry_queues: u16,
+    /// Attributes: +NAME=VALUE sets one, -NAME removes one.
+    #[arg(long, value_name = "+NAME=VALUE,…", value_delimiter = ',', allow_hyphen_values = true, value_parser = parse_attribute)]
+    attributes: Vec<(String, Option<String>)>,
+    #[command(flatten)]
+    brokers: BrokerOptions,
+    #[command(flatten)]
+    exists: ExistsOptions,
     #[command(flatten)]
     write: WriteOptions,
     #[command(flatten)]
     owner: OwnerOptions,
+}
+
+/// What to do with one that is there already.
+#[derive(Debug, Clone, Copy, Args)]
+struct ExistsOptions {
+    /// Be content when it is there already, as it is.
+    #[arg(long)]
+    if_not_exists: bool,
+    /// Change it when it is there already, to exactly this. Asks before it takes something away from clients.
+    #[arg(long, conflicts_with = "if_not_exists")]
+    or_change: bool,
+}
+
+/// `+NAME=VALUE`, as `mqadmin` writes attributes, `NAME=VALUE`, or `-NAME`.
+fn parse_attribute(text: &str) -> Result<(String, Option<String>), String> {
+    if let Some(name) = text.strip_prefix('-')
+        && !name.is_empty()
+    {
+        return Ok((name.to_owned(), None));
+    }
+    let attribute = text.strip_prefix('+').unwrap_or(text).split_once('=');
+    let (name, value) = attribute
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("\"{text}\" is neither +NAME=VALUE nor -NAME"))?;
+    Ok((name.to_owned(), Some(value.to_owned())))
+}
+
+fn change_attributes(
+    attributes: &mut std::collections::BTreeMap<String, String>,
+    changes: &[(String, Option<String>)],
+) {
+    for (name, value) in changes {
+        match value {
+            Some(value) => drop(attributes.insert(name.clone(), value.clone())),
+            None => drop(attributes.remove(name)),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,64 +191,110 @@ pub(crate) async fn run(
 
 async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
     let name = &options.name;
-    let what = || format!("cannot create topic \"{name}\"");
-    let admin = cluster.client.admin();
-    let exists = match admin.topic_config(name).await {
-        Ok(_) => true,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute) => false,
-        Err(error) => return Err(cluster.failed(what(), error)),
+    let read = options.read_queues.unwrap_or(options.queues);
+    if read < options.queues {
+        return Err(invalid("fewer queues would be read than written")
+            .because("messages of the queues that are left out could not be read"));
+    }
+    let live = match cluster.client.admin().topic_config(name).await {
+        Ok(live) => live,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute) => {
+            Vec::new()
+        }
+        Err(error) => {
+            return Err(cluster.failed(format!("cannot create topic \"{name}\""), error));
+        }
     };
-    if exists {
-        return already("topic", name, options.if_not_exists, cluster, output);
+    if !live.is_empty() && !options.exists.or_change {
+        let is_fine = options.exists.if_not_exists;
+        return already("topic", name, is_fine, cluster, output);
     }
-    let mut spec = TopicSpec::new(name)
-        .queues(options.queues)
-        .permissions(options.perm.read, options.perm.write);
-    if let Some(of) = &options.broker_cluster {
-        spec = spec.cluster(of);
+    let brokers = options.brokers.names(cluster).await?;
+    // Attributes that nobody speaks of stay.
+    let mut config = TopicConfig::new(name, i32::from(options.queues));
+    config.attributes = first_of(&live, &brokers)
+        .map(|config| config.attributes.clone())
+        .unwrap_or_default();
+    change_attributes(&mut config.attributes, &options.attributes);
+    if let Some(kind) = config.attributes.get("message.type")
+        && MessageType::of_attribute(kind).is_none()
+    {
+        return Err(invalid(format!("there is no message type \"{kind}\""))
+            .because("known types: normal, fifo, delay, transaction, mixed"));
     }
-    if options.write.dry_run.is_some() {
-        output.data(&format!(
-            "topic/{name} would be created with {} queues at each broker",
-            options.queues
-        ));
-        return Ok(());
-    }
-    admin
-        .create_topic(&spec)
-        .await
-        .map_err(|error| cluster.failed(what(), error))?;
-    output.data(&format!("topic/{name} created"));
-    Ok(())
+    config.read_queue_nums = i32::from(read);
+    let mut spec = rmq_plan::topic_manifest(&config);
+    spec.permission = Permission::of(options.perm.read, options.perm.write);
+    spec.broker_groups = brokers;
+    let manifest = Manifest::Topic(Topic::new(name, spec));
+    carry_out(
+        &manifest,
+        options.write.clone(),
+        live.is_empty(),
+        cluster,
+        output,
+    )
+    .await
 }
 
 async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
     let name = &options.name;
-    let what = || format!("cannot create group \"{name}\"");
-    let admin = cluster.client.admin();
-    let known = admin
-        .groups()
-        .await
-        .map_err(|error| cluster.failed(what(), error))?;
-    if known.contains(name) {
-        return already("group", name, options.if_not_exists, cluster, output);
+    let live = match cluster.client.admin().group_config(name).await {
+        Ok(live) => live,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            return Err(cluster.failed(format!("cannot create group \"{name}\""), error));
+        }
+    };
+    if !live.is_empty() && !options.exists.or_change {
+        let is_fine = options.exists.if_not_exists;
+        return already("group", name, is_fine, cluster, output);
     }
-    let mut spec = GroupSpec::new(name)
-        .retries(options.max_attempts)
-        .broadcasting(!options.no_broadcast);
-    if options.ordered {
-        spec = spec.ordered();
+    let brokers = options.brokers.names(cluster).await?;
+    let mut config = SubscriptionGroupConfig::new(name);
+    // Attributes that nobody speaks of stay.
+    config.attributes = first_of(&live, &brokers)
+        .map(|config| config.attributes.clone())
+        .unwrap_or_default();
+    change_attributes(&mut config.attributes, &options.attributes);
+    config.retry_max_times = i32::from(options.max_attempts);
+    config.retry_queue_nums = i32::from(options.retry_queues);
+    config.consume_enable = !options.no_consume;
+    config.consume_broadcast_enable = !options.no_broadcast;
+    config.consume_message_orderly = options.ordered;
+    config.consume_from_min_enable &= !options.no_from_min;
+    let mut spec = rmq_plan::group_manifest(&config);
+    spec.broker_groups = brokers;
+    let manifest = Manifest::Group(SubscriptionGroup::new(name, spec));
+    carry_out(
+        &manifest,
+        options.write.clone(),
+        live.is_empty(),
+        cluster,
+        output,
+    )
+    .await
+}
+
+/// The settings at the first of these brokers, or of all.
+fn first_of<'c, C>(live: &'c [(String, C)], brokers: &[String]) -> Option<&'c C> {
+    let mut live = live.iter();
+    let found = live.find(|(broker, _)| brokers.is_empty() || brokers.contains(broker));
+    found.map(|(_, config)| config)
+}
+
+async fn carry_out(
+    manifest: &Manifest,
+    write: WriteOptions,
+    is_new: bool,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
+    let change = cluster.plan(manifest).await?;
+    if !is_new && change.action != Action::Same {
+        show(&change, output);
     }
-    if options.write.dry_run.is_some() {
-        output.data(&format!("group/{name} would be created"));
-        return Ok(());
-    }
-    admin
-        .create_group(&spec)
-        .await
-        .map_err(|error| cluster.failed(what(), error))?;
-    output.data(&format!("group/{name} created"));
-    Ok(())
+    carry_out_all(&[(manifest, &change)], &write, cluster, output).await
 }
 
 fn already(

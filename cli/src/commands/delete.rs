@@ -1,7 +1,9 @@
 //! `rmq-ctl delete`: topics and groups. Changes state, and asks first.
 
 use clap::{Args, Subcommand};
+use rmq_client::protocol::requests::{DeleteSubscriptionGroup, DeleteTopicInBroker, Request};
 
+use crate::brokers::BrokerOptions;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
@@ -55,6 +57,8 @@ Examples:
 struct Common {
     /// Its name.
     name: String,
+    #[command(flatten)]
+    brokers: BrokerOptions,
     #[command(flatten)]
     write: WriteOptions,
     #[command(flatten)]
@@ -149,10 +153,16 @@ async fn topic(options: &Common, cluster: &Cluster, output: &Output) -> Result<(
     if !options.write.agreed(&what, typed, output)? {
         return Ok(());
     }
-    admin
-        .delete_topic(name)
-        .await
-        .map_err(|error| cluster.failed(format!("cannot delete topic \"{name}\""), error))?;
+    let failed = |error| cluster.failed(format!("cannot delete topic \"{name}\""), error);
+    match options.brokers.names(cluster).await?.as_slice() {
+        [] => admin.delete_topic(name).await.map_err(failed)?,
+        brokers => {
+            let topic = name.as_str().into();
+            at_brokers(cluster, brokers, &DeleteTopicInBroker { topic })
+                .await
+                .map_err(failed)?;
+        }
+    }
     output.data(&format!("topic/{name} deleted"));
     Ok(())
 }
@@ -181,11 +191,38 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
     if !options.common.write.agreed(&what, typed, output)? {
         return Ok(());
     }
-    admin
-        .delete_group(name, options.offsets)
-        .await
-        .map_err(failed)?;
+    match options.common.brokers.names(cluster).await?.as_slice() {
+        [] => admin
+            .delete_group(name, options.offsets)
+            .await
+            .map_err(failed)?,
+        brokers => {
+            let request = DeleteSubscriptionGroup {
+                group_name: name.as_str().into(),
+                clean_offset: Some(options.offsets),
+            };
+            at_brokers(cluster, brokers, &request)
+                .await
+                .map_err(failed)?;
+        }
+    }
     output.data(&format!("group/{name} deleted"));
+    Ok(())
+}
+
+/// Sends a request to the masters of some broker groups, one after the other.
+async fn at_brokers<'r, R: Request<'r> + Sync>(
+    cluster: &Cluster,
+    brokers: &[String],
+    request: &R,
+) -> Result<(), rmq_client::Error> {
+    let info = cluster.client.cluster_info().await?;
+    for broker in brokers {
+        let data = info.broker_addr_table.get(broker);
+        if let Some(addr) = data.and_then(|data| data.master()) {
+            cluster.client.remote(addr).call(request, b"").await?;
+        }
+    }
     Ok(())
 }
 

@@ -474,6 +474,7 @@ fn pairs(map: &BTreeMap<String, String>) -> Vec<Vec<String>> {
 }
 
 async fn broker(name: &str, cluster: &Cluster) -> Result<Description, Failure> {
+    let name = &cluster.broker_name(name).await?;
     let failed = |error| cluster.failed(format!("cannot describe broker \"{name}\""), error);
     let admin = cluster.client.admin();
     let figures = admin.runtime_info(name).await.map_err(failed)?;

@@ -57,6 +57,9 @@ struct MessageOptions {
     /// Stored since, for keys.
     #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
     since: Option<i64>,
+    /// Stored before, for keys.
+    #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
+    until: Option<i64>,
     /// Most messages of each broker, for keys.
     #[arg(long, default_value_t = 32)]
     max: u16,
@@ -143,8 +146,9 @@ async fn find(
     let found = match (&options.key, &options.offset, &options.id) {
         (Some(key), _, _) => {
             let since = options.since.unwrap_or(0);
+            let until = options.until.unwrap_or(i64::MAX);
             admin
-                .messages_by_key(topic, key, options.max, since, i64::MAX)
+                .messages_by_key(topic, key, options.max, since, until)
                 .await
         }
         (_, Some(place), _) => {

@@ -50,15 +50,15 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "TOPIC", required_if_eq("noun", "queues"), add = topic_completer())]
     topic: Option<String>,
 
-    /// The group, for clients.
+    /// The group of the clients.
     #[arg(short, long, value_name = "GROUP", add = group_completer())]
     group: Option<String>,
 
     /// Clients that send, instead of members of a group.
-    #[arg(long, conflicts_with = "group")]
+    #[arg(long)]
     producers: bool,
 
-    /// The broker, for config-keys.
+    /// The broker, by name or by address: for config-keys, and for clients that are connected to it.
     #[arg(long, value_name = "BROKER", required_if_eq("noun", "config-keys"), add = broker_completer())]
     broker: Option<String>,
 
@@ -545,7 +545,12 @@ async fn clients(options: &Options, cluster: &Cluster) -> Result<Listing, Failur
             "clients of what: -g GROUP, or --producers",
         ));
     };
-    let members = members::of_group(cluster, group).await.map_err(|error| {
+    let broker = match &options.broker {
+        Some(text) => Some(cluster.broker_name(text).await?),
+        None => None,
+    };
+    let members = members::at(cluster, group, broker.as_deref());
+    let members = members.await.map_err(|error| {
         cluster.failed(format!("cannot list the members of \"{group}\""), error)
     })?;
     let rows = members.into_iter().map(|item| {
@@ -593,7 +598,8 @@ async fn producers(options: &Options, cluster: &Cluster) -> Result<Listing, Fail
         brokers.retain(|broker| route.master(broker).is_some());
     }
     if let Some(only) = &options.broker {
-        brokers.retain(|broker| broker == only);
+        let only = cluster.broker_name(only).await?;
+        brokers.retain(|broker| *broker == only);
     }
     let now = when::now_ms();
     let mut rows = Vec::new();
@@ -604,7 +610,11 @@ async fn producers(options: &Options, cluster: &Cluster) -> Result<Listing, Fail
             .producers(&broker)
             .await
             .map_err(failed)?;
-        for (group, producers) in table.data {
+        let wanted = options.group.as_ref();
+        let groups = table.data.into_iter();
+        for (group, producers) in
+            groups.filter(|(name, _)| wanted.is_none_or(|group| group == name))
+        {
             for producer in producers {
                 let item = ProducerItem {
                     id: producer.client_id,
@@ -646,7 +656,8 @@ struct ConfigKeyItem {
 
 async fn config_keys(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
     let broker = options.broker.as_deref().unwrap_or_default();
-    let config = cluster.client.admin().broker_config(broker).await;
+    let broker = cluster.broker_name(broker).await?;
+    let config = cluster.client.admin().broker_config(&broker).await;
     let config = config.map_err(|error| {
         cluster.failed(format!("cannot list the settings of \"{broker}\""), error)
     })?;

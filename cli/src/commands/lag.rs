@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
-use crate::completion::{broker_completer, group_completer};
+use crate::completion::{broker_completer, group_completer, topic_completer};
 use crate::error::Failure;
 use crate::output::Output;
 use crate::plot;
@@ -49,7 +49,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = when::parse_length)]
     fail_age: Option<Duration>,
 
-    /// Only queues of this broker.
+    /// Only queues of this topic.
+    #[arg(short, long, value_name = "NAME", add = topic_completer())]
+    topic: Option<String>,
+
+    /// Only queues of this broker, by name or by address.
     #[arg(long, value_name = "NAME", add = broker_completer())]
     broker: Option<String>,
 
@@ -223,11 +227,16 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let cluster = Cluster::connect(cluster, output).await?;
+    let broker = match &options.broker {
+        Some(text) => Some(cluster.broker_name(text).await?),
+        None => None,
+    };
+    let broker = broker.as_deref();
     let trends = RefCell::new(Trends::default());
     let look = async || {
         let seen = match &options.group {
-            Some(group) => one(&cluster, group, options, &trends).await?,
-            None => all(&cluster, options, &trends).await?,
+            Some(group) => one(&cluster, group, options, broker, &trends).await?,
+            None => all(&cluster, options, broker, &trends).await?,
         };
         options.render.list(&seen.listing, output)?;
         for fault in &seen.faults {
@@ -288,6 +297,14 @@ fn check(options: &Options, worst: Option<&Worst>, cluster: &Cluster) -> Result<
     Ok(())
 }
 
+fn only_wanted(queues: &mut Vec<QueueLag>, options: &Options, broker: Option<&str>) {
+    queues.retain(|queue| {
+        let topic = options.topic.as_ref();
+        topic.is_none_or(|topic| queue.topic == *topic)
+            && broker.is_none_or(|broker| queue.broker == broker)
+    });
+}
+
 fn faults_with_advice(group: &str, queues: &[QueueLag]) -> Vec<String> {
     let advice = |fault| {
         format!("group \"{group}\": {fault} (rmq-ctl offsets reset {group} -t TOPIC --to latest)")
@@ -310,6 +327,7 @@ async fn one(
     cluster: &Cluster,
     group: &str,
     options: &Options,
+    broker: Option<&str>,
     trends: &RefCell<Trends>,
 ) -> Result<Seen, Failure> {
     let failed = |error| cluster.failed(format!("cannot read the lag of \"{group}\""), error);
@@ -321,9 +339,7 @@ async fn one(
             return Err(cluster.no_group(group, &known, hint));
         }
     }
-    if let Some(broker) = &options.broker {
-        queues.retain(|queue| queue.broker == *broker);
-    }
+    only_wanted(&mut queues, options, broker);
     let owners = owners(cluster, group).await.map_err(failed)?;
     let mut trends = trends.borrow_mut();
     let total = total(&queues);
@@ -384,6 +400,7 @@ async fn one(
 async fn all(
     cluster: &Cluster,
     options: &Options,
+    broker: Option<&str>,
     trends: &RefCell<Trends>,
 ) -> Result<Seen, Failure> {
     let failed = |error| cluster.failed("cannot read the lag of the groups", error);
@@ -392,9 +409,7 @@ async fn all(
     let mut groups: Vec<(GroupLag, Vec<String>)> = stream::iter(wanted)
         .map(|group| async move {
             let mut queues = of_group(cluster, &group).await?;
-            if let Some(broker) = &options.broker {
-                queues.retain(|queue| queue.broker == *broker);
-            }
+            only_wanted(&mut queues, options, broker);
             let mut topics: Vec<String> = queues.iter().map(|queue| queue.topic.clone()).collect();
             topics.dedup();
             let faults = faults_with_advice(&group, &queues);

@@ -37,9 +37,19 @@ pub(super) async fn of_group(
     cluster: &Cluster,
     group: &str,
 ) -> Result<Vec<ClientItem>, rmq_client::Error> {
+    at(cluster, group, None).await
+}
+
+/// As [`of_group`], of those that are connected to one broker group where `broker` names it.
+pub(super) async fn at(
+    cluster: &Cluster,
+    group: &str,
+    broker: Option<&str>,
+) -> Result<Vec<ClientItem>, rmq_client::Error> {
     let mut members: BTreeMap<String, Vec<ClientItem>> = BTreeMap::new();
     let info = cluster.client.cluster_info().await?;
-    for broker in info.broker_addr_table.keys() {
+    let brokers = info.broker_addr_table.keys();
+    for broker in brokers.filter(|name| broker.is_none_or(|broker| broker == *name)) {
         let connection = match cluster.client.admin().connections(broker, group).await {
             Ok(connection) => connection,
             // Nobody is online at this broker.

@@ -151,12 +151,30 @@ pub(crate) async fn run(
     let cluster = Cluster::connect(cluster, output).await?;
     match &options.what {
         What::Reset(options) => {
-            let only = options.queue.as_deref();
-            reset(&options.common, options.to, only, &cluster, output).await
+            let only = match &options.queue {
+                Some(queue) => Some(with_name(queue, &cluster).await?),
+                None => None,
+            };
+            reset(
+                &options.common,
+                options.to,
+                only.as_deref(),
+                &cluster,
+                output,
+            )
+            .await
         }
         What::Skip(options) => reset(options, Target::Latest, None, &cluster, output).await,
         What::Copy(options) => copy(options, &cluster, output).await,
         What::Set(options) => set(options, &cluster, output).await,
+    }
+}
+
+/// BROKER/QUEUE with the broker's name where its address is given.
+async fn with_name(queue: &str, cluster: &Cluster) -> Result<String, Failure> {
+    match queue.rsplit_once('/') {
+        Some((broker, id)) => Ok(format!("{}/{id}", cluster.broker_name(broker).await?)),
+        None => Ok(queue.to_owned()),
     }
 }
 

@@ -5,7 +5,9 @@ use rmq_crds::{MessageType, Permission, SubscriptionGroup, Topic};
 
 use super::apply::{carry_out_all, invalid, show};
 use super::create::parse_perm;
+use crate::brokers::BrokerOptions;
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::codes;
 use crate::error::Failure;
 use crate::kubernetes::OwnerOptions;
 use crate::manifest::Manifest;
@@ -86,6 +88,8 @@ struct OwnedSettings {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
+    brokers: BrokerOptions,
+    #[command(flatten)]
     owner: OwnerOptions,
 }
 
@@ -130,9 +134,15 @@ pub(crate) async fn run(
         let kubernetes = cluster.kubernetes.as_ref();
         owner.check(kubernetes, &wanted, output).await?;
     }
+    let all = BrokerOptions::default();
+    let brokers = match &options.noun {
+        Noun::Topic(owned) | Noun::Group(owned) => &owned.brokers,
+        Noun::Broker(_) | Noun::Kv(_) => &all,
+    };
+    let brokers = brokers.names(&cluster).await?;
     match noun {
-        "topic" => set_topic(settings, &cluster, output).await,
-        "group" => set_group(settings, &cluster, output).await,
+        "topic" => set_topic(settings, &brokers, &cluster, output).await,
+        "group" => set_group(settings, &brokers, &cluster, output).await,
         "broker" => set_broker(settings, &cluster, output).await,
         _ => set_kv(settings, &cluster, output).await,
     }
@@ -142,10 +152,29 @@ pub(crate) async fn run(
 const ORDER_CONF: &str = "order-conf";
 const ORDER_SPACE: &str = "ORDER_TOPIC_CONFIG";
 
-async fn set_topic(settings: &Settings, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+/// Settings at the brokers that are meant.
+fn at<C>(
+    mut configs: Vec<(String, C)>,
+    brokers: &[String],
+    what: &str,
+) -> Result<Vec<(String, C)>, Failure> {
+    configs.retain(|(broker, _)| brokers.is_empty() || brokers.contains(broker));
+    if configs.is_empty() {
+        let nowhere = format!("{what} is not at {}", brokers.join(", "));
+        return Err(Failure::coded(&codes::NOT_FOUND, nowhere));
+    }
+    Ok(configs)
+}
+
+async fn set_topic(
+    settings: &Settings,
+    brokers: &[String],
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
     let name = &settings.name;
     let configs = match cluster.client.admin().topic_config(name).await {
-        Ok(configs) => configs,
+        Ok(configs) => at(configs, brokers, &format!("topic \"{name}\""))?,
         Err(error) => return Err(cluster.topic_failed(name, error).await),
     };
     for (_, value) in settings
@@ -278,7 +307,12 @@ fn truth(name: &str, value: &str) -> Result<bool, Failure> {
     }
 }
 
-async fn set_group(settings: &Settings, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+async fn set_group(
+    settings: &Settings,
+    brokers: &[String],
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
     let name = &settings.name;
     let failed = |error| cluster.failed(format!("cannot read group \"{name}\""), error);
     let configs = cluster
@@ -287,6 +321,7 @@ async fn set_group(settings: &Settings, cluster: &Cluster, output: &Output) -> R
         .group_config(name)
         .await
         .map_err(failed)?;
+    let configs = at(configs, brokers, &format!("group \"{name}\""))?;
     let mut object = SubscriptionGroup::new(name, rmq_plan::group_manifest(&configs[0].1));
     object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
     change(
@@ -339,7 +374,7 @@ async fn set_broker(
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
-    let name = &settings.name;
+    let name = &cluster.broker_name(&settings.name).await?;
     let failed = |error| cluster.failed(format!("cannot set settings of broker \"{name}\""), error);
     let admin = cluster.client.admin();
     let has = admin.broker_config(name).await.map_err(failed)?;
