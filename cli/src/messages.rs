@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use rmq_client::ReceivedMessage;
+use rmq_client::protocol::message::property;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -104,8 +105,8 @@ impl<'m> MessageItem<'m> {
             offset_id: message.offset_id().to_string(),
             tag: message.tag(),
             keys: message.keys().collect(),
-            born_ms: message.born_ms(),
-            store_ms: message.store_ms(),
+            born_ms: when::unix_ms(message.born_at()),
+            store_ms: when::unix_ms(message.stored_at()),
             reconsume_times: message.reconsume_times(),
             properties: message.properties().collect(),
             body,
@@ -139,11 +140,15 @@ impl PrintOptions {
                     "{}@{} {} {} [{}] ",
                     message.queue(),
                     message.queue_offset(),
-                    when::show_time(message.store_ms(), utc),
+                    when::show_time(when::unix_ms(message.stored_at()), utc),
                     message.tag().unwrap_or("-"),
                     keys.join(" ")
                 );
                 out.extend_from_slice(head.as_bytes());
+                if let Some(reason) = message.property(property::DEAD_LETTER_REASON) {
+                    // Quoted and escaped: a consumer may have written anything.
+                    out.extend_from_slice(format!("given up: {reason:?} ").as_bytes());
+                }
                 match std::str::from_utf8(message.body()) {
                     Ok(text) => out.extend_from_slice(text.as_bytes()),
                     Err(_) => {
@@ -169,7 +174,7 @@ fn formatted(format: &str, message: &ReceivedMessage, utc: bool, out: &mut Vec<u
                 Some('i') => message.message_id(),
                 Some('k') => message.keys().collect::<Vec<_>>().join(" "),
                 Some('g') => message.tag().unwrap_or_default().to_owned(),
-                Some('s') => when::show_time(message.store_ms(), utc),
+                Some('s') => when::show_time(when::unix_ms(message.stored_at()), utc),
                 Some('v') => {
                     out.extend_from_slice(message.body());
                     continue;

@@ -1,5 +1,7 @@
 //! Times and lengths of time as people write them.
 
+use std::time::SystemTime;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
@@ -96,6 +98,16 @@ pub(crate) fn show_age(since_ms: i64, now_ms: i64) -> String {
         7_200..=172_799 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
     }
+}
+
+/// Unix milliseconds of a point in time.
+pub(crate) fn unix_ms(at: SystemTime) -> i64 {
+    Timestamp::try_from(at).map_or(0, Timestamp::as_millisecond)
+}
+
+/// The point in time of Unix milliseconds, as the client takes it.
+pub(crate) fn system_time(unix_ms: i64) -> SystemTime {
+    Timestamp::from_millisecond(unix_ms).map_or(SystemTime::UNIX_EPOCH, SystemTime::from)
 }
 
 /// Unix milliseconds.

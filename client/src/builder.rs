@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_transport::{CallerConfig, Connector, TcpConnector};
+use rmq_protocol::header::Language;
+use rmq_transport::{CallerConfig, Clock, Connector, SystemClock, TcpConnector};
 
 use crate::client::Client;
 use crate::credentials::Credentials;
@@ -64,6 +65,7 @@ pub struct ClientBuilder {
     pub(crate) name: Option<String>,
     pub(crate) timeouts: Timeouts,
     pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) caller: CallerConfig,
     pub(crate) credentials: Option<Credentials>,
 }
@@ -75,7 +77,11 @@ impl ClientBuilder {
             name: None,
             timeouts: Timeouts::default(),
             connector: Arc::new(TcpConnector),
-            caller: CallerConfig::default(),
+            clock: Arc::new(SystemClock),
+            caller: CallerConfig {
+                language: Language::Rust,
+                ..CallerConfig::default()
+            },
             credentials: None,
         }
     }
@@ -101,6 +107,13 @@ impl ClientBuilder {
     /// How connections are opened: plain TCP unless told otherwise.
     pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
         self.connector = connector;
+        self
+    }
+
+    /// The clock of what is written into messages and heartbeats. Lengths of time are tokio's, which no change of the system's clock
+    /// touches. Default: the system's clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 

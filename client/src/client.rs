@@ -2,33 +2,31 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rmq_protocol::message::UniqueIdGenerator;
-use rmq_protocol::names::{NameError, validate_topic};
-use rmq_protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic, Request};
-use rmq_protocol::route::{ClusterInfo, TopicRoute};
-use rmq_transport::{Caller, CallerConfig, CallerEvent, Connector};
-use tokio_util::sync::CancellationToken;
+use rmq_transport::{Caller, CallerConfig, CallerEvent, Clock, Connector};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::builder::{ClientBuilder, Timeouts};
 use crate::consumer::ConsumerBuilder;
 use crate::credentials::Credentials;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::events::{Announcer, Event, Events, Health};
 use crate::incoming::{Incoming, Notices};
+use crate::life::Life;
 use crate::membership::MembershipBuilder;
+use crate::missing::Missing;
 use crate::producer::{self, Producer, ProducerBuilder};
 use crate::pull_consumer::PullConsumer;
-use crate::queue::Queue;
 use crate::reader::ReaderBuilder;
-use crate::remote::{Answer, Remote};
-use crate::routes::{Route, Routes};
+use crate::remote::Remote;
+use crate::routes::Routes;
 use crate::url::ClusterUrl;
 
 /// A connection to a cluster. Cheap to clone; clones share everything.
@@ -57,6 +55,7 @@ struct Inner {
     id: String,
     timeouts: Timeouts,
     connector: Arc<dyn Connector>,
+    clock: Arc<dyn Clock>,
     caller: CallerConfig,
     credentials: Option<Arc<Credentials>>,
     remotes: Mutex<HashMap<String, Remote>>,
@@ -67,11 +66,21 @@ struct Inner {
     unique_ids: UniqueIdGenerator,
     stopped: CancellationToken,
     tasks: TaskTracker,
+    /// The longest time that the end of a consumer of this client may take.
+    longest_end_ms: AtomicU64,
+    life: Arc<Life>,
+    missing: Missing,
+    beats: producer::Beats,
     events: Announcer,
     isolation: producer::Isolation,
     /// What all handles of the default producer share.
     default_producer: OnceLock<Arc<producer::Shared>>,
+    /// Ends what only watches the client.
+    _gone: DropGuard,
 }
+
+/// After the connections were closed.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Clients of this process, to tell their ids apart.
 static CLIENTS: AtomicU32 = AtomicU32::new(0);
@@ -105,33 +114,46 @@ impl Client {
         let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
         let ip = local_ip(url.name_servers());
+        let now_ms = builder.clock.now_ms();
         let name = builder.name.unwrap_or_else(|| {
-            format!(
-                "{pid}#{}",
-                now_ms() % 1_000_000_000 * 100 + i64::from(number)
-            )
+            format!("{pid}#{}", now_ms % 1_000_000_000 * 100 + i64::from(number))
         });
+        let stopped = CancellationToken::new();
+        let gone = stopped.child_token();
+        let life = Arc::new(Life::default());
         let inner = Inner {
             id: format!("{ip}@{name}"),
             url,
             timeouts: builder.timeouts,
             connector: builder.connector,
+            clock: builder.clock,
             caller: builder.caller,
             credentials: builder.credentials.map(Arc::new),
             remotes: Mutex::default(),
             routes: Routes::default(),
             notices: Arc::default(),
             name_server: AtomicUsize::new(pid as usize),
-            unique_ids: UniqueIdGenerator::new(ip, pid, (now_ms() as u32).wrapping_add(number)),
-            stopped: CancellationToken::new(),
+            unique_ids: UniqueIdGenerator::new(ip, pid, (now_ms as u32).wrapping_add(number)),
+            stopped,
             tasks: TaskTracker::new(),
+            longest_end_ms: AtomicU64::new(0),
+            life: Arc::clone(&life),
+            missing: Missing::default(),
+            beats: producer::Beats::default(),
             events: Announcer::default(),
             isolation: producer::Isolation::default(),
             default_producer: OnceLock::new(),
+            _gone: gone.clone().drop_guard(),
         };
         let client = Self {
             inner: Arc::new(inner),
         };
+        let weak = Arc::downgrade(&client.inner);
+        client.inner.tasks.spawn(life.watch(gone, move || {
+            if let Some(inner) = weak.upgrade() {
+                inner.close();
+            }
+        }));
         client
             .cluster_info()
             .await
@@ -208,8 +230,13 @@ impl Client {
             inner.caller.clone(),
             incoming,
         );
-        let remote = Remote::new(caller, inner.timeouts.request, inner.credentials.clone());
-        if inner.stopped.is_cancelled() {
+        let remote = Remote::new(
+            caller,
+            inner.timeouts.request,
+            inner.credentials.clone(),
+            Arc::clone(&inner.life),
+        );
+        if inner.stopped.is_cancelled() || inner.life.has_ended() {
             remote.close();
         }
         remotes.insert(addr.to_owned(), remote.clone());
@@ -244,6 +271,9 @@ impl Client {
                 if is_connected != was_connected {
                     was_connected = is_connected;
                     let addr = addr.clone();
+                    if is_connected {
+                        inner.beats.connected(&addr);
+                    }
                     inner.events.tell(|| match is_connected {
                         true => Event::Connected { addr },
                         false => Event::Disconnected { addr },
@@ -266,13 +296,14 @@ impl Client {
         &self.inner.isolation
     }
 
-    /// Whether the cluster can be worked with now: asks a name server.
+    /// Whether the cluster can be worked with now: asks a name server. Not ready too while a consumer of this client subscribes to a
+    /// topic that no name server knows.
     pub async fn health(&self) -> Health {
         let problem = match self.cluster_info().await {
             Ok(info) if info.broker_addr_table.is_empty() => {
                 Some("no broker is registered at the name servers".to_owned())
             }
-            Ok(_) => None,
+            Ok(_) => self.inner.missing.any().map(|missing| missing.to_string()),
             Err(error) => Some(error.to_string()),
         };
         let remotes = self.inner.remotes.lock();
@@ -291,193 +322,52 @@ impl Client {
         }
     }
 
-    /// Asks the name servers, one after the other until one answers.
-    pub(crate) async fn ask_name_server<'a, R: Request<'a> + Sync>(
-        &self,
-        request: &R,
-        body: &[u8],
-    ) -> Result<Answer, Error> {
-        let servers = self.inner.url.name_servers();
-        let first = self.inner.name_server.load(Ordering::Relaxed);
-        let mut last = None;
-        for step in 0..servers.len() {
-            let index = first.wrapping_add(step) % servers.len();
-            match self
-                .remote(&servers[index])
-                .call_any(R::CODE.as_i32(), request, body)
-                .await
-            {
-                Ok(answer) => {
-                    self.inner.name_server.store(index, Ordering::Relaxed);
-                    return Ok(answer);
-                }
-                Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
-                Err(error) => last = Some(error),
-            }
-        }
-        let error = last.unwrap_or_else(Error::closed);
-        Err(error
-            .doing("asking the name servers")
-            .advice("check that a name server listens there: rmq-ctl dev starts one"))
-    }
-
-    /// All clusters and brokers.
-    ///
-    /// # Errors
-    /// When no name server answers.
-    pub async fn cluster_info(&self) -> Result<ClusterInfo, Error> {
-        let answer = self
-            .ask_name_server(&GetBrokerClusterInfo {}, b"")
-            .await?
-            .success()?;
-        ClusterInfo::from_json(answer.body()).map_err(|error| Error::from(error).at(answer.addr()))
-    }
-
-    /// The route of a topic, at most as old as [`Timeouts::route_age`]. While no name server answers, an older one is given.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoRoute`] when the name servers know none.
-    pub async fn route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        if let Some(route) = self
-            .inner
-            .routes
-            .fresh(topic, self.inner.timeouts.route_age)
-        {
-            return Ok(route);
-        }
-        match self.refresh_route(topic).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
-                self.inner.routes.any(topic).ok_or(error)
-            }
-            result => result,
-        }
-    }
-
-    /// The route of a topic, asked for now.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoRoute`] when the name servers know none.
-    pub async fn refresh_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        validate_topic(topic).map_err(|error: NameError| Error::invalid(error.to_string()))?;
-        let request = GetRouteinfoByTopic {
-            topic: topic.into(),
-            accept_standard_json_only: Some(true),
-        };
-        let answer = self.ask_name_server(&request, b"").await?;
-        if answer.code() == rmq_protocol::ResponseCode::TopicNotExist.as_i32() {
-            self.inner.routes.forget(topic);
-            return Err(Error::new(
-                ErrorKind::NoRoute,
-                format!("topic \"{topic}\" has no route"),
-            )
-            .at(answer.addr())
-            .advice("no broker has registered it: create it, or check its name"));
-        }
-        let answer = answer.success()?;
-        let raw = TopicRoute::from_json(answer.body())
-            .map_err(|error| Error::from(error).at(answer.addr()))?;
-        let before = self.inner.routes.any(topic);
-        let route = self.inner.routes.learn(Route::new(topic, raw));
-        if before.is_some_and(|before| before != route) {
-            self.tell(|| Event::Rerouted {
-                topic: topic.to_owned(),
-            });
-        }
-        Ok(route)
-    }
-
-    /// Waits until the name servers know a route of `topic` with a writable queue.
-    ///
-    /// # Errors
-    /// The last failure when `within` is over.
-    pub async fn wait_for_route(&self, topic: &str, within: Duration) -> Result<Arc<Route>, Error> {
-        self.wait_for_route_that(topic, within, |route| {
-            if route.writable().is_empty() {
-                return Err(format!("topic \"{topic}\" has no writable queue yet"));
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Asks for the route until `accept` takes it; its refusal becomes the error when time is up.
-    pub(crate) async fn wait_for_route_that(
-        &self,
-        topic: &str,
-        within: Duration,
-        accept: impl Fn(&Route) -> Result<(), String>,
-    ) -> Result<Arc<Route>, Error> {
-        let deadline = tokio::time::Instant::now() + within;
-        let mut pause = Duration::from_millis(5);
-        loop {
-            let error = match self.refresh_route(topic).await {
-                Ok(route) => match accept(&route) {
-                    Ok(()) => return Ok(route),
-                    Err(why) => Error::new(ErrorKind::NoRoute, why),
-                },
-                Err(error) if !error.is_retryable() => return Err(error),
-                Err(error) => error,
-            };
-            if tokio::time::Instant::now() + pause > deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
-        }
-    }
-
-    /// The broker to read `queue` from.
-    pub(crate) async fn reader_of(&self, queue: &Queue) -> Result<Remote, Error> {
-        let route = self.route(queue.topic()).await?;
-        let addr = match route.reader(queue.broker()) {
-            Some(addr) => addr.to_owned(),
-            // The broker may be new.
-            None => self
-                .refresh_route(queue.topic())
-                .await?
-                .reader(queue.broker())
-                .map(str::to_owned)
-                .ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::NoRoute,
-                        format!(
-                            "broker \"{}\" does not serve topic \"{}\"",
-                            queue.broker(),
-                            queue.topic()
-                        ),
-                    )
-                })?,
-        };
-        Ok(self.remote(&addr))
-    }
-
-    /// The address of a broker group's master, asked for now.
-    pub(crate) async fn master_of(&self, broker: &str) -> Result<Remote, Error> {
-        let info = self.cluster_info().await?;
-        let addr = info
-            .broker_addr_table
-            .get(broker)
-            .and_then(|data| data.master())
-            .ok_or_else(|| {
-                let known: Vec<_> = info.broker_addr_table.keys().map(String::as_str).collect();
-                Error::new(
-                    ErrorKind::NotFound,
-                    format!(
-                        "broker \"{broker}\" has no master; known brokers: {}",
-                        known.join(", ")
-                    ),
-                )
-            })?;
-        Ok(self.remote(addr))
-    }
-
-    /// Stops heartbeats and closes all connections; requests in flight fail. What members and producers hold must be given back before.
+    /// Ends all that the client does and closes its connections; what is in flight has the time of one request, and consumers that
+    /// were dropped have theirs ([`drain_within`](crate::ConsumerBuilder::drain_within)), then it fails. What members and consumers
+    /// hold must be given back before.
     pub async fn shutdown(&self) {
-        self.inner.stopped.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
-        let remotes = std::mem::take(&mut *self.inner.remotes.lock());
-        remotes.values().for_each(Remote::close);
+        let inner = &self.inner;
+        inner.stopped.cancel();
+        inner.tasks.close();
+        let longest = Duration::from_millis(inner.longest_end_ms.load(Ordering::Relaxed));
+        let limit = longest.max(inner.timeouts.request);
+        let in_order = tokio::time::timeout(limit, inner.tasks.wait()).await;
+        inner.close();
+        if in_order.is_err() {
+            // Nothing is left to wait for: all calls have failed.
+            let _ = tokio::time::timeout(CLOSED_WITHIN, inner.tasks.wait()).await;
+        }
+    }
+
+    /// What the end of a consumer may take.
+    pub(crate) fn waits_at_most(&self, end: Duration) {
+        let ms = u64::try_from(end.as_millis()).unwrap_or(u64::MAX);
+        self.inner.longest_end_ms.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.inner.routes
+    }
+
+    /// The place of the name server that answered last.
+    pub(crate) fn name_server(&self) -> usize {
+        self.inner.name_server.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_name_server(&self, index: usize) {
+        self.inner.name_server.store(index, Ordering::Relaxed);
+    }
+
+    pub(crate) fn missing(&self) -> &Missing {
+        &self.inner.missing
+    }
+
+    pub(crate) fn beats(&self) -> &producer::Beats {
+        &self.inner.beats
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakClient {
+        WeakClient(Arc::downgrade(&self.inner))
     }
 
     /// The route is asked for again when it is next needed; until there is an answer it is better than nothing.
@@ -497,8 +387,13 @@ impl Client {
         &self.inner.notices
     }
 
+    /// Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.inner.clock.now_ms()
+    }
+
     pub(crate) fn next_unique_id(&self) -> String {
-        self.inner.unique_ids.next(now_ms())
+        self.inner.unique_ids.next(self.now_ms())
     }
 
     pub(crate) fn stopped(&self) -> &CancellationToken {
@@ -510,6 +405,26 @@ impl Client {
     }
 }
 
+/// For tasks that must not keep a client alive.
+#[derive(Clone)]
+pub(crate) struct WeakClient(Weak<Inner>);
+
+impl WeakClient {
+    pub(crate) fn upgrade(&self) -> Option<Client> {
+        Some(Client {
+            inner: self.0.upgrade()?,
+        })
+    }
+}
+
+impl Inner {
+    /// Closes all connections, for good.
+    fn close(&self) {
+        let remotes = std::mem::take(&mut *self.remotes.lock());
+        remotes.values().for_each(Remote::close);
+    }
+}
+
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
@@ -517,13 +432,6 @@ impl std::fmt::Debug for Client {
             .field("id", &self.inner.id)
             .finish()
     }
-}
-
-/// Unix milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
 }
 
 /// The address of this machine as the name servers' side sees it; nothing is sent for that.

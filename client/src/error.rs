@@ -119,6 +119,12 @@ impl Error {
         self
     }
 
+    /// Notes that the other side may have done it, also in an earlier try.
+    pub(crate) fn processed_perhaps(mut self, perhaps: bool) -> Self {
+        self.0.may_have_been_processed |= perhaps;
+        self
+    }
+
     /// Puts what was being done before what went wrong.
     pub(crate) fn doing(mut self, what: &str) -> Self {
         self.0.what = format!("{what}: {}", self.0.what);
@@ -252,6 +258,12 @@ impl From<CallError> for Error {
             CallError::NotSent { addr, after, why } => {
                 let what = format!("the request could not be sent within {after:?}: {why}");
                 (ErrorKind::Unreachable, addr, what)
+            }
+            CallError::TooLarge { bytes, max, .. } => {
+                return Self::invalid(format!(
+                    "a request of {bytes} bytes is too large: servers take {max}"
+                ))
+                .source(error);
             }
             CallError::Closed { .. } => return Self::closed(),
             _ => return Self::new(ErrorKind::Unreachable, error.to_string()).source(error),

@@ -21,6 +21,8 @@ const WAITING_MAX: usize = 256;
 /// while let Some(event) = events.next().await {
 ///     match event {
 ///         Event::Disconnected { addr } => eprintln!("{addr} is gone"),
+///         Event::NoRoute { group, topic } => eprintln!("{group}: no topic {topic}"),
+///         Event::Failed { group, error, .. } => eprintln!("{group}: {error}"),
 ///         Event::Rebalanced { group, gained, lost } => eprintln!("{group}: +{} -{}", gained.len(), lost.len()),
 ///         other => eprintln!("{other:?}"),
 ///     }
@@ -53,6 +55,22 @@ pub enum Event {
         gained: Vec<Queue>,
         /// Queues that it gave away.
         lost: Vec<Queue>,
+    },
+    /// A consumer subscribes to a topic that no name server knows. Told once, and again after the topic came and went.
+    NoRoute {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+    },
+    /// A consumer cannot read a queue, or cannot commit offsets or renew locks, and tries again.
+    Failed {
+        /// The group.
+        group: String,
+        /// The queue, when it is one.
+        queue: Option<Queue>,
+        /// What failed, and why.
+        error: String,
     },
     /// A send failed and is repeated.
     Retrying {

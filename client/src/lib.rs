@@ -11,21 +11,48 @@
 //! ```
 //!
 //! Handles are cheap to clone and usable from any task; all clones share connections and routes. `await` gives a working handle or
-//! an error. `Ok` of a send means that a broker stored the message, as safely as it is configured to. Every wait is bounded, and an
-//! [`Error`] says what failed, where, whether trying again can help ([`Error::is_retryable`]) and the broker's own code.
+//! an error. `Ok` of a send means that a broker stored the message, as safely as it is configured to. An [`Error`] says what failed,
+//! where, whether trying again can help ([`Error::is_retryable`]) and the broker's own code.
+//!
+//! # Waits
+//!
+//! Every wait is bounded, but for those that wait for something to happen. A *request* is [`Timeouts::request`], 5 s unless it is set.
+//!
+//! | wait | bound |
+//! | --- | --- |
+//! | [`Client::connect`], [`Client::cluster_info`], [`Client::route`], [`Client::health`] | a request to each name server |
+//! | [`Client::wait_for_route`] | its argument, and a request to each name server |
+//! | [`Producer::send`], [`Producer::send_to`], [`Producer::send_all`] for each request, [`PendingSend`] | [`ProducerBuilder::deliver_within`], 30 s unless it is set; batching adds its linger |
+//! | [`Producer::submit`], [`Producer::submit_to`] | the same, for room; then a request to each name server, and a request |
+//! | [`Producer::send_and_forget`] | a request to each name server, and a request |
+//! | [`Client::pull`] | a request, its own wait and 10 s |
+//! | [`Admin`], [`Control::lag`], [`Control::commit`] | a request to each server that is asked |
+//! | [`ConsumerBuilder::stream`], [`HandledBuilder::start`] | a few requests to each server of the cluster |
+//! | [`Delivery::ack`] | none |
+//! | [`Delivery::retry`], [`Delivery::retry_after`], [`Delivery::dead_letter`] | 30 s; the message is handed back later then |
+//! | [`Control::shutdown`], [`Deliveries::shutdown`], the end of [`HandledBuilder::run_until`] | [`ConsumerBuilder::drain_within`], 25 s unless it is set, and 2 s |
+//! | [`Membership::leave`] | a request to each name server, and a request |
+//! | [`Client::shutdown`] | a request, or the ends of dropped consumers, and 1 s |
+//! | [`PullConsumer::poll`] | its argument |
+//! | [`Deliveries::next`], [`Batches::next`], [`Reader::next`], [`Events::next`], [`Membership::changed`] | none: they wait for a message, an event, a change. Dropping such a wait loses nothing |
+//!
+//! A client whose runtime has ended waits for nothing: each call fails at once with [`ErrorKind::Closed`], and says why.
 #![deny(missing_docs)]
 
 mod admin;
 mod builder;
 mod client;
+mod clock;
 mod consumer;
 mod credentials;
 mod environment;
 mod error;
 mod events;
 mod incoming;
+mod life;
 mod membership;
 mod message;
+mod missing;
 mod producer;
 mod pull;
 mod pull_consumer;
@@ -34,14 +61,15 @@ mod reader;
 mod received;
 mod remote;
 mod routes;
+mod routing;
 mod url;
 
 pub use admin::{Admin, GroupSpec, TopicSpec};
 pub use builder::{ClientBuilder, Timeouts};
 pub use client::Client;
 pub use consumer::{
-    Assignment, Batches, Consumer, ConsumerBuilder, Deliveries, Delivery, Filter, HandledBuilder,
-    Retry, StartFrom,
+    Assignment, Batches, Consumer, ConsumerBuilder, Control, Deliveries, Delivery, Filter,
+    HandledBuilder, Retry, StartFrom,
 };
 pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};
@@ -62,6 +90,8 @@ pub use url::{ClusterUrl, UrlError};
 
 /// The wire types, for raw calls.
 pub use rmq_protocol as protocol;
+/// What time it is, for tests that move it.
+pub use rmq_transport::{Clock, SystemClock};
 /// How connections are opened, for own connectors.
 pub use rmq_transport::{ConnectFuture, Connector, Stream, TcpConnector};
 

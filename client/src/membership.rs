@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use rmq_protocol::bodies::{
     ConsumeFromWhere, ConsumeType, ConsumerData, ConsumerList, HeartbeatData, MessageModel,
     SubscriptionData,
@@ -14,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::client::{Client, now_ms};
+use crate::client::Client;
+use crate::consumer::Filter;
 use crate::error::Error;
 
 /// Pause before a heartbeat is tried again that failed or whose connection broke.
@@ -53,7 +55,7 @@ impl MembershipBuilder {
     /// Subscribes to a topic: `*`, or tags as `A || B`.
     pub fn subscribe(mut self, topic: impl Into<String>, tags: &str) -> Self {
         self.subscriptions
-            .push(SubscriptionData::tags(topic, tags, now_ms()));
+            .push(SubscriptionData::tags(topic, tags, self.client.now_ms()));
         self
     }
 
@@ -75,11 +77,14 @@ impl MembershipBuilder {
     /// When the group's name is not allowed or a broker does not answer.
     pub async fn join(mut self) -> Result<Membership, Error> {
         validate_group(&self.group).map_err(|error| Error::invalid(error.to_string()))?;
+        for subscription in &self.subscriptions {
+            Filter::from(subscription.sub_string.as_str()).check()?;
+        }
         if self.model == MessageModel::Clustering {
             self.subscriptions.push(SubscriptionData::tags(
                 retry_topic(&self.group),
                 "*",
-                now_ms(),
+                self.client.now_ms(),
             ));
         }
         let data = HeartbeatData {
@@ -103,11 +108,9 @@ impl MembershipBuilder {
         let stop = member.client.stopped().child_token();
         // Before the first heartbeat is answered nobody may rely on the membership.
         let brokers = member.brokers().await?;
-        for addr in &brokers {
-            member
-                .heartbeat(addr)
-                .await
-                .map_err(|error| error.doing(&format!("joining group \"{}\"", member.group)))?;
+        let beats = brokers.iter().map(|addr| member.heartbeat(addr));
+        for beaten in join_all(beats).await {
+            beaten.map_err(|error| error.doing(&format!("joining group \"{}\"", member.group)))?;
         }
         let beat = beat_everywhere(Arc::clone(&member), brokers, stop.clone());
         member.client.tasks().spawn(beat);
@@ -268,7 +271,7 @@ impl Membership {
         Err(last)
     }
 
-    /// Leaves the group: every broker that can be reached is told.
+    /// Leaves the group: every broker that can be reached is told, all at the same time.
     pub async fn leave(self) {
         drop(self.stop);
         let client = &self.member.client;
@@ -281,9 +284,13 @@ impl Membership {
         let Ok(brokers) = self.member.brokers().await else {
             return;
         };
-        for addr in brokers {
-            let code = RequestCode::UnregisterClient.as_i32();
-            if let Err(error) = client.remote(&addr).call_any(code, &request, b"").await {
+        let code = RequestCode::UnregisterClient.as_i32();
+        let farewells = brokers.iter().map(|addr| {
+            let (remote, request) = (client.remote(addr), &request);
+            async move { (addr, remote.call_any(code, request, b"").await) }
+        });
+        for (addr, said) in join_all(farewells).await {
+            if let Err(error) = said {
                 tracing::debug!(
                     addr,
                     group = self.member.group,

@@ -23,6 +23,10 @@ pub struct Message {
     flag: i32,
     properties: Vec<(String, String)>,
     ordering_key: Option<String>,
+    /// A delay that no level has.
+    too_late: Option<Duration>,
+    /// The first name that belongs to the system and was set as a property of the user's.
+    reserved: Option<String>,
 }
 
 impl Message {
@@ -34,6 +38,8 @@ impl Message {
             flag: 0,
             properties: Vec::new(),
             ordering_key: None,
+            too_late: None,
+            reserved: None,
         }
     }
 
@@ -60,9 +66,14 @@ impl Message {
         self.set(property::TAGS, tag.into())
     }
 
-    /// Sets a property of your own.
-    pub fn property(self, name: impl AsRef<str>, value: impl Into<String>) -> Self {
-        self.set(name.as_ref(), value.into())
+    /// Sets a property of your own. Names that belong to the system, such as `UNIQ_KEY` or `KEYS`, are refused by the send: those
+    /// that users may set have methods here.
+    pub fn property(mut self, name: impl AsRef<str>, value: impl Into<String>) -> Self {
+        let name = name.as_ref();
+        if self.reserved.is_none() && is_reserved(name) {
+            self.reserved = Some(name.to_owned());
+        }
+        self.set(name, value.into())
     }
 
     /// Sets the user's flag, a number that the system only carries.
@@ -80,9 +91,12 @@ impl Message {
 
     /// Delivers the message later: at one of the broker's delay levels, the first that is not shorter.
     ///
-    /// Levels of an unchanged broker: 1 s, 5 s, 10 s, 30 s, 1 to 10 min by the minute, 20 min, 30 min, 1 h, 2 h.
-    pub fn delay_level_for(self, delay: Duration) -> Self {
-        self.set(property::DELAY, delay_level(delay).to_string())
+    /// Levels of an unchanged broker: 1 s, 5 s, 10 s, 30 s, 1 to 10 min by the minute, 20 min, 30 min, 1 h, 2 h. A send refuses a longer
+    /// delay.
+    pub fn delay_level_for(mut self, delay: Duration) -> Self {
+        let level = delay_level(delay);
+        self.too_late = level.is_none().then_some(delay);
+        self.set(property::DELAY, level.unwrap_or(LEVELS).to_string())
     }
 
     /// The topic.
@@ -115,7 +129,8 @@ impl Message {
             && rmq_protocol::names::group_of_retry_topic(&self.topic).is_none()
     }
 
-    fn set(mut self, name: &str, value: String) -> Self {
+    /// Sets a property, whoever it belongs to.
+    pub(crate) fn set(mut self, name: &str, value: String) -> Self {
         match self.properties.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,
             None => self.properties.push((name.to_owned(), value)),
@@ -125,6 +140,17 @@ impl Message {
 
     /// The property string with the message's unique id.
     pub(crate) fn encode_properties(&self, unique_id: &str) -> Result<String, Error> {
+        if let Some(name) = &self.reserved {
+            return Err(Error::invalid(format!(
+                "a message for \"{}\" sets the property {name}, which belongs to the system",
+                self.topic
+            ))
+            .advice("use key, tag, ordered_by or delay_level_for where they are what is meant, or another name"));
+        }
+        if let Some(delay) = self.too_late {
+            check_delay(delay)
+                .map_err(|error| error.doing(&format!("a message for \"{}\"", self.topic)))?;
+        }
         let mut out = properties::Builder::new();
         for (name, value) in &self.properties {
             if name.is_empty() || !properties::is_clean(name) || !properties::is_clean(value) {
@@ -149,16 +175,35 @@ impl Message {
     }
 }
 
-/// The first delay level, from 1, that is not shorter; the last one when all are.
-pub(crate) fn delay_level(delay: Duration) -> i32 {
-    const SECONDS: [u64; 18] = [
-        1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
-    ];
-    let index = SECONDS
-        .iter()
-        .position(|level| Duration::from_secs(*level) >= delay)
-        .unwrap_or(SECONDS.len() - 1);
-    index as i32 + 1
+/// Seconds of the delay levels of an unchanged broker (`messageDelayLevel`).
+const LEVEL_SECONDS: [u64; 18] = [
+    1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600, 7_200,
+];
+const LEVELS: i32 = LEVEL_SECONDS.len() as i32;
+
+/// The first delay level, from 1, that is not shorter; `None` when all are.
+pub(crate) fn delay_level(delay: Duration) -> Option<i32> {
+    let mut levels = (1..).zip(LEVEL_SECONDS);
+    let found = levels.find(|(_, seconds)| Duration::from_secs(*seconds) >= delay);
+    found.map(|(level, _)| level)
+}
+
+/// Whether a level is as long as the delay.
+pub(crate) fn check_delay(delay: Duration) -> Result<(), Error> {
+    match delay_level(delay) {
+        Some(_) => Ok(()),
+        None => Err(Error::invalid(format!(
+            "a delay of {delay:?} is longer than the longest level of brokers, 2 h"
+        ))
+        .advice("keep the message yourself until two hours before it is due")),
+    }
+}
+
+/// Names that only the system sets (`common/…/message/MessageConst.java`, `STRING_HASH_SET`, and our own).
+fn is_reserved(name: &str) -> bool {
+    // What users of other clients set by this way as well.
+    const OF_USERS: [&str; 1] = [property::TRACE_CONTEXT];
+    (property::ALL.contains(&name) || name.starts_with("TIMER_")) && !OF_USERS.contains(&name)
 }
 
 #[cfg(test)]
@@ -192,15 +237,50 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_the_system_is_refused_by_name() {
+        let refused = |message: Message| {
+            let error = message.encode_properties("ID").unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+            error.to_string()
+        };
+        for name in property::ALL {
+            if *name == property::TRACE_CONTEXT {
+                continue;
+            }
+            let text = refused(Message::new("t", "b").property(name, "x"));
+            assert!(text.contains(&format!("property {name},")), "{text}");
+        }
+        // What comes later does not make up for it.
+        refused(
+            Message::new("t", "b")
+                .property("UNIQ_KEY", "x")
+                .property("mine", "y"),
+        );
+        let fine = Message::new("t", "b").property("tenant", "a").key("k");
+        assert!(fine.encode_properties("ID").is_ok());
+    }
+
+    #[test]
+    fn a_delay_beyond_the_levels_is_refused() {
+        for seconds in [7_201, 10_800, 86_400] {
+            let delay = Duration::from_secs(seconds);
+            let error = Message::new("t", "b")
+                .delay_level_for(delay)
+                .encode_properties("ID")
+                .unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("2 h"), "{error}");
+        }
+        // The last word counts.
+        let corrected = Message::new("t", "b")
+            .delay_level_for(Duration::from_secs(86_400))
+            .delay_level_for(Duration::from_secs(1));
+        assert!(corrected.encode_properties("ID").is_ok());
+    }
+
+    #[test]
     fn delays_round_up_to_a_level() {
-        for (delay, level) in [
-            (0, "1"),
-            (1, "1"),
-            (2, "2"),
-            (61, "6"),
-            (7_200, "18"),
-            (100_000, "18"),
-        ] {
+        for (delay, level) in [(0, "1"), (1, "1"), (2, "2"), (61, "6"), (7_200, "18")] {
             let message = Message::new("t", "").delay_level_for(Duration::from_secs(delay));
             assert!(
                 message

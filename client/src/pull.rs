@@ -6,6 +6,7 @@ use rmq_protocol::ResponseCode;
 use rmq_protocol::requests::{PullMessage, PullMessageReply, Request, pull_flag};
 
 use crate::client::Client;
+use crate::consumer::Filter;
 use crate::error::Error;
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
@@ -145,6 +146,7 @@ impl Client {
         offset: i64,
         options: &PullOptions,
     ) -> Result<Pulled, Error> {
+        Filter::from(options.filter.as_str()).check()?;
         let waits = !options.wait.is_zero();
         let request = PullMessage {
             consumer_group: options.group.as_str().into(),
@@ -174,7 +176,8 @@ impl Client {
             Ok(answer) => answer,
             Err(error) => {
                 // The next try asks where the broker is now.
-                self.forget_route(queue.topic());
+                self.expire_route(queue.topic());
+                let error = self.explain(queue.topic(), error);
                 return Err(error.doing(&format!("pulling {queue} from {offset}")));
             }
         };

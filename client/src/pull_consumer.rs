@@ -79,7 +79,7 @@ impl PullConsumer {
         self
     }
 
-    /// Where to begin in a queue of which the group has no offset yet. Default: the next message.
+    /// Where to begin in a queue of which the group has no offset yet. Default [`StartFrom::Last`].
     #[must_use]
     pub fn from(mut self, start: StartFrom) -> Self {
         self.from = start;
@@ -91,6 +91,7 @@ impl PullConsumer {
     /// # Errors
     /// When a broker does not answer; then nothing changes.
     pub async fn assign(&mut self, queues: Vec<Queue>) -> Result<(), Error> {
+        self.filter.check()?;
         let mut fresh = BTreeMap::new();
         for queue in queues
             .iter()
@@ -99,11 +100,7 @@ impl PullConsumer {
             let admin = self.client.admin();
             let offset = match admin.committed_offset(&self.group, queue).await? {
                 Some(offset) => offset,
-                None => match self.from {
-                    StartFrom::First => admin.min_offset(queue).await?,
-                    StartFrom::Last => admin.max_offset(queue).await?,
-                    StartFrom::Time(at) => admin.offset_at(queue, at).await?,
-                },
+                None => self.from.offset(&admin, &self.group, queue, true).await?,
             };
             fresh.insert(queue.clone(), offset);
         }

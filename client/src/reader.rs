@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, StreamExt};
 use tokio::time::sleep;
@@ -30,10 +30,12 @@ type Answer = Result<Vec<ReceivedMessage>, Error>;
 ///
 /// ```no_run
 /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use std::time::{Duration, SystemTime};
 /// use rmq_client::Position;
 ///
 /// let last = client.reader("orders").from(Position::Last(10)).open().await?.all().await?;
-/// let since = client.reader("orders").from(Position::Time(1_700_000_000_000)).open().await?.all().await?;
+/// let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+/// let since = client.reader("orders").from(Position::Time(hour_ago)).open().await?.all().await?;
 /// println!("{} {}", last.len(), since.len());
 /// # Ok(()) }
 /// ```
@@ -47,8 +49,8 @@ pub enum Position {
     Latest,
     /// So many messages before the end.
     Last(u64),
-    /// The first message stored at or after this time, Unix milliseconds.
-    Time(i64),
+    /// The first message stored at or after this time.
+    Time(SystemTime),
     /// This offset.
     Offset(i64),
 }
@@ -57,12 +59,13 @@ pub enum Position {
 ///
 /// ```no_run
 /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+/// use std::time::SystemTime;
 /// use rmq_client::{Filter, Position, Queue};
 ///
 /// let mut reader = client
 ///     .reader("orders")
 ///     .from(Position::Earliest)
-///     .until(1_700_000_000_000)
+///     .until(SystemTime::now())
 ///     .queues([Queue::new("orders", "broker-a", 0)])
 ///     .filter(Filter::tags(["paid"]))
 ///     .follow(false)
@@ -79,7 +82,7 @@ pub struct ReaderBuilder {
     client: Client,
     topic: String,
     from: Position,
-    until_ms: Option<i64>,
+    until: Option<SystemTime>,
     queues: Option<Vec<Queue>>,
     filter: Filter,
     follow: bool,
@@ -91,7 +94,7 @@ impl ReaderBuilder {
             client,
             topic,
             from: Position::default(),
-            until_ms: None,
+            until: None,
             queues: None,
             filter: Filter::all(),
             follow: false,
@@ -104,9 +107,9 @@ impl ReaderBuilder {
         self
     }
 
-    /// Leaves out what was stored at or after this time, Unix milliseconds.
-    pub fn until(mut self, unix_ms: i64) -> Self {
-        self.until_ms = Some(unix_ms);
+    /// Leaves out what was stored at or after this time.
+    pub fn until(mut self, at: SystemTime) -> Self {
+        self.until = Some(at);
         self
     }
 
@@ -133,6 +136,7 @@ impl ReaderBuilder {
     /// # Errors
     /// When the topic has no route or a broker does not answer.
     pub async fn open(self) -> Result<Reader, Error> {
+        self.filter.check()?;
         let route = self.client.refresh_route(&self.topic).await?;
         let queues = self.queues.unwrap_or_else(|| route.readable().to_vec());
         if let Some(foreign) = queues.iter().find(|queue| queue.topic() != self.topic) {
@@ -144,12 +148,12 @@ impl ReaderBuilder {
         let (out, answers) = async_channel::bounded(ANSWERS_WAITING);
         let stop = self.client.stopped().child_token();
         for queue in queues {
-            let (begin, end) = bounds(&self.client, &queue, self.from, self.until_ms).await?;
+            let (begin, end) = bounds(&self.client, &queue, self.from, self.until).await?;
             let part = Part {
                 client: self.client.clone(),
                 queue,
                 filter: self.filter.clone(),
-                end: (!self.follow || self.until_ms.is_some()).then_some(end),
+                end: (!self.follow || self.until.is_some()).then_some(end),
                 out: out.clone(),
                 stop: stop.clone(),
             };
@@ -168,10 +172,10 @@ async fn bounds(
     client: &Client,
     queue: &Queue,
     from: Position,
-    until_ms: Option<i64>,
+    until: Option<SystemTime>,
 ) -> Result<(i64, i64), Error> {
     let admin = client.admin();
-    let end = match until_ms {
+    let end = match until {
         Some(at) => admin.offset_at(queue, at).await?,
         None => admin.max_offset(queue).await?,
     };

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use flate2::read::ZlibDecoder;
@@ -9,6 +10,7 @@ use lz4_flex::frame::FrameDecoder as Lz4Decoder;
 use rmq_protocol::message::{OffsetMessageId, RecordView, flags, properties, property};
 use ruzstd::decoding::StreamingDecoder as ZstdDecoder;
 
+use crate::clock::system_time;
 use crate::error::{Error, ErrorKind};
 use crate::queue::Queue;
 
@@ -22,7 +24,7 @@ const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// for message in client.reader("orders").open().await?.all().await? {
 ///     println!("{} {}@{}", message.message_id(), message.queue(), message.queue_offset());
 ///     println!("{:?} {:?} {:?}", message.tag(), message.keys().collect::<Vec<_>>(), message.property("tenant"));
-///     println!("{} bytes, born at {} ms, stored at {} ms", message.body().len(), message.born_ms(), message.store_ms());
+///     println!("{} bytes, born at {:?}, stored at {:?}", message.body().len(), message.born_at(), message.stored_at());
 ///     println!("{} from {}, tried {} times", message.offset_id(), message.born_host(), message.reconsume_times());
 /// }
 /// # Ok(()) }
@@ -165,10 +167,10 @@ impl ReceivedMessage {
         self.sys_flag
     }
 
-    /// When the producer made it, Unix milliseconds of its clock.
+    /// When the producer made it, by the producer's clock; to the millisecond.
     #[must_use]
-    pub fn born_ms(&self) -> i64 {
-        self.born_ms
+    pub fn born_at(&self) -> SystemTime {
+        system_time(self.born_ms)
     }
 
     /// The producer's address as the broker saw it.
@@ -177,10 +179,10 @@ impl ReceivedMessage {
         self.born_host
     }
 
-    /// When the broker stored it, Unix milliseconds of its clock.
+    /// When the broker stored it, by the broker's clock; to the millisecond.
     #[must_use]
-    pub fn store_ms(&self) -> i64 {
-        self.store_ms
+    pub fn stored_at(&self) -> SystemTime {
+        system_time(self.store_ms)
     }
 
     /// How often it was consumed without success.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rmq_protocol::requests::{Reply, Request};
 use rmq_protocol::{FieldSource, ResponseCode};
-use rmq_transport::{Caller, OwnedFrame};
+use rmq_transport::{CallError, Caller, OwnedFrame};
 
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::life::Life;
 
 /// A server at one address. Cheap to clone; all clones share one connection, which is opened when it is first needed.
 ///
@@ -25,6 +26,7 @@ pub struct Remote {
     caller: Caller,
     timeout: Duration,
     credentials: Option<Arc<Credentials>>,
+    life: Arc<Life>,
 }
 
 impl Remote {
@@ -32,11 +34,13 @@ impl Remote {
         caller: Caller,
         timeout: Duration,
         credentials: Option<Arc<Credentials>>,
+        life: Arc<Life>,
     ) -> Self {
         Self {
             caller,
             timeout,
             credentials,
+            life,
         }
     }
 
@@ -50,6 +54,12 @@ impl Remote {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The same server with a limit that is not longer than this.
+    pub(crate) fn within(mut self, limit: Duration) -> Self {
+        self.timeout = self.timeout.min(limit);
         self
     }
 
@@ -93,7 +103,8 @@ impl Remote {
         if tracing::enabled!(target: "rmq_rpc", tracing::Level::TRACE) {
             return self.traced(code, fields, body).await;
         }
-        let frame = self.caller.call(code, fields, body, self.timeout).await?;
+        let called = self.caller.call(code, fields, body, self.timeout).await;
+        let frame = called.map_err(|error| self.failed(error))?;
         Ok(Answer {
             frame,
             addr: self.caller.addr().to_owned(),
@@ -125,7 +136,7 @@ impl Remote {
             }
         }
         Ok(Answer {
-            frame: called?,
+            frame: called.map_err(|error| self.failed(error))?,
             addr: self.caller.addr().to_owned(),
         })
     }
@@ -151,12 +162,26 @@ impl Remote {
             }
             None => self.caller.one_way(code, fields, body, self.timeout).await,
         };
-        Ok(sent?)
+        sent.map_err(|error| self.failed(error))
     }
 
     /// Connects if there is no connection.
     pub(crate) async fn ready(&self) -> Result<(), Error> {
-        Ok(self.caller.ready(self.timeout).await?)
+        let ready = self.caller.ready(self.timeout).await;
+        ready.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: CallError) -> Error {
+        // A lost connection of a runtime that ended stays lost.
+        if matches!(error, CallError::Closed { .. }) || self.life.has_ended() {
+            let may_have_been_processed = error.may_have_been_processed();
+            return self
+                .life
+                .closed()
+                .processed_perhaps(may_have_been_processed)
+                .at(self.addr());
+        }
+        error.into()
     }
 
     /// The state of its connection as it changes.

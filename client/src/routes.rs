@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rmq_protocol::route::{TopicRoute, perm};
+use tokio::time::Instant;
 
 use crate::queue::Queue;
 
@@ -107,6 +108,8 @@ struct Known {
     route: Arc<Route>,
     since: Instant,
     is_expired: bool,
+    /// Who of it is gone from the name servers.
+    gone: Option<String>,
 }
 
 /// Routes that were asked for, with their age. Bounded: the oldest makes room.
@@ -149,6 +152,7 @@ impl Routes {
                 route: Arc::clone(&route),
                 since: Instant::now(),
                 is_expired: false,
+                gone: None,
             },
         );
         route
@@ -159,6 +163,19 @@ impl Routes {
         if let Some(known) = self.known.lock().get_mut(topic) {
             known.is_expired = true;
         }
+    }
+
+    /// The brokers are gone; the route stays, as they may come back where they were.
+    pub(crate) fn expire_without(&self, topic: &str, gone: String) {
+        if let Some(known) = self.known.lock().get_mut(topic) {
+            known.is_expired = true;
+            known.gone = Some(gone);
+        }
+    }
+
+    /// Who of the topic's brokers was gone when it was asked for last.
+    pub(crate) fn gone(&self, topic: &str) -> Option<String> {
+        self.known.lock().get(topic)?.gone.clone()
     }
 
     pub(crate) fn forget(&self, topic: &str) {

@@ -60,9 +60,16 @@ impl FromStr for ClusterUrl {
         };
         let list = match text.trim().strip_prefix(SCHEME) {
             Some(rest) => rest.trim_end_matches('/'),
-            None if text.contains("://") => return Err(refuse("the scheme is not rmq")),
+            None if text.contains("://") => {
+                return Err(refuse(
+                    "the scheme is not rmq; name servers do not speak it",
+                ));
+            }
             None => text.trim(),
         };
+        if list.contains("://") {
+            return Err(refuse("the scheme stands once, before the first address"));
+        }
         if list.contains('@') {
             return Err(refuse("credentials are not supported yet"));
         }
@@ -89,10 +96,16 @@ impl fmt::Display for ClusterUrl {
 }
 
 fn with_port(server: &str) -> Result<String, &'static str> {
+    if server.contains(char::is_whitespace) {
+        return Err("an address has a blank; addresses are separated by , or ;");
+    }
     // An IPv6 address stands in brackets: [::1]:9876.
     let (host, port) = match server.strip_prefix('[') {
         Some(rest) => {
             let (address, after) = rest.split_once(']').ok_or("a [ without its ]")?;
+            if !after.is_empty() && !after.starts_with(':') {
+                return Err("a port stands after its ] and a colon");
+            }
             (format!("[{address}]"), after.strip_prefix(':'))
         }
         None => match server.split_once(':') {
@@ -106,15 +119,30 @@ fn with_port(server: &str) -> Result<String, &'static str> {
     if host.is_empty() {
         return Err("a host is empty");
     }
+    if host.starts_with('[') {
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        // A link-local one names its interface: [fe80::1%eth0].
+        let address = address.split('%').next().unwrap_or_default();
+        if address.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err("what stands in brackets is no IPv6 address");
+        }
+    } else if !host.chars().all(is_of_a_host) {
+        return Err("a host has letters, digits, dots, hyphens and underscores");
+    }
     let port = match port {
         Some(port) => port
             .parse::<u16>()
             .ok()
-            .filter(|port| *port != 0)
+            .filter(|number| *number != 0 && port.bytes().all(|digit| digit.is_ascii_digit()))
             .ok_or("a port is not a number from 1 to 65535")?,
         None => NAME_SERVER_PORT,
     };
     Ok(format!("{host}:{port}"))
+}
+
+/// Of names and of IPv4 addresses; names beyond ASCII are left to the resolver.
+fn is_of_a_host(letter: char) -> bool {
+    letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_')
 }
 
 #[cfg(test)]
@@ -134,6 +162,22 @@ mod tests {
             (":9876", "empty"),
             ("rmq://user@a", "credentials"),
             ("rmq://a/x", "path"),
+            ("a:1 b:2", "separated by"),
+            ("rmq://a:1 b:2", "separated by"),
+            ("rmq://a:1\tb:2", "separated by"),
+            ("a:1,b:2 c:3", "separated by"),
+            ("a:1;b c:3", "separated by"),
+            ("rmq://a:1,rmq://b:2", "stands once"),
+            ("rmq://a:1;http://b:2", "stands once"),
+            ("tcp://a:1", "scheme"),
+            ("a:1:2", "brackets"),
+            ("a:", "port"),
+            ("a:+1", "port"),
+            ("a: 1", "separated by"),
+            ("a:1,b|c", "letters"),
+            ("[a]:1", "IPv6"),
+            ("[::1]9876", "after its ]"),
+            ("a?b", "parameters"),
         ] {
             let error = text.parse::<ClusterUrl>().expect_err(text);
             assert!(error.to_string().contains(reason), "{text}: {error}");
@@ -142,6 +186,8 @@ mod tests {
 
     #[test]
     fn brackets_and_the_trailing_slash_are_understood() {
+        let spaced: ClusterUrl = " rmq://a:1, b:2 ; c ".parse().expect("valid");
+        assert_eq!(spaced.name_servers(), ["a:1", "b:2", "c:9876"]);
         let url: ClusterUrl = "rmq://[::1]:1,b/".parse().expect("valid");
         assert_eq!(url.name_servers(), ["[::1]:1", "b:9876"]);
         assert_eq!(url.to_string().parse::<ClusterUrl>().expect("valid"), url);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rmq_client::{
     Client, Delivery, ErrorKind, Filter, Message, Position, Queue, Retry, StartFrom, TopicSpec,
@@ -425,7 +425,9 @@ async fn tags_seek_pause_and_reset() {
     assert_eq!(deliveries.consumer().lag().await.unwrap(), 0);
     // The broker tells the member that is online.
     let admin = client.admin();
-    let reset = admin.reset_offsets("billing", "orders", Some(0)).await;
+    let reset = admin
+        .reset_offsets("billing", "orders", Some(UNIX_EPOCH))
+        .await;
     assert_eq!(reset.unwrap(), [(queue, 0)]);
     let again = tokio::time::timeout(WITHIN, deliveries.next()).await;
     let again = again.expect("in time").unwrap().unwrap();

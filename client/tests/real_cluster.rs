@@ -298,7 +298,10 @@ async fn offsets_belong_to_a_group_and_outlive_the_broker() {
     );
     let stored = client.pull_all(&queue).await.unwrap();
     assert_eq!(
-        admin.offset_at(&queue, stored[0].store_ms()).await.unwrap(),
+        admin
+            .offset_at(&queue, stored[0].stored_at())
+            .await
+            .unwrap(),
         0
     );
 

@@ -2,7 +2,7 @@
 //! their order, and memory stays bounded. No user code helps it along.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ struct Notes {
     acked: Mutex<BTreeMap<u32, u64>>,
     consumed: Mutex<BTreeMap<u32, Vec<u64>>>,
     stop: AtomicBool,
+    /// Sends that gave up.
+    failed: AtomicUsize,
 }
 
 impl Notes {
@@ -39,7 +41,10 @@ impl Notes {
                     number += 1;
                     self.acked.lock().unwrap().insert(key, number);
                 }
-                Err(error) => assert!(error.is_retryable(), "{error}"),
+                Err(error) => {
+                    assert!(error.is_retryable(), "{error}");
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -90,8 +95,8 @@ impl Notes {
     }
 }
 
-/// Producers of all keys and one consumer that takes them in order; `fault` happens meanwhile.
-async fn through(cluster: &mut Cluster, fault: impl AsyncFnOnce(&mut Cluster, &Notes)) {
+/// Producers of all keys and one consumer that takes them in order; `fault` happens meanwhile. Returns how many sends gave up.
+async fn through(cluster: &mut Cluster, fault: impl AsyncFnOnce(&mut Cluster, &Notes)) -> usize {
     let client = cluster.client().await;
     cluster.create_topic(&client, TOPIC, 2).await;
     let notes = Arc::new(Notes::default());
@@ -119,6 +124,7 @@ async fn through(cluster: &mut Cluster, fault: impl AsyncFnOnce(&mut Cluster, &N
     notes.check(Duration::from_secs(60)).await;
     consumer.shutdown().await.unwrap();
     client.shutdown().await;
+    notes.failed.load(Ordering::Relaxed)
 }
 
 /// Waits until so many more are acknowledged.
@@ -138,7 +144,7 @@ async fn progress(notes: &Notes, messages: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_and_moves_to_another_port() {
     let mut cluster = Cluster::start(1, Flush::Async);
-    through(&mut cluster, async |cluster, notes| {
+    let failed = through(&mut cluster, async |cluster, notes| {
         for _ in 0..3 {
             let before = cluster.broker().addr().to_owned();
             cluster.kill_broker();
@@ -146,14 +152,14 @@ async fn a_broker_that_is_killed_and_moves_to_another_port() {
             assert_ne!(cluster.broker().addr(), before);
             progress(notes, 50).await;
         }
-    })
-    .await;
+    });
+    assert_eq!(failed.await, 0, "no send gives up while a broker restarts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn name_servers_that_are_killed_one_after_the_other() {
     let mut cluster = Cluster::start(2, Flush::Async);
-    through(&mut cluster, async |cluster, notes| {
+    let failed = through(&mut cluster, async |cluster, notes| {
         for index in [0, 1, 0] {
             cluster.kill_name_server(index);
             progress(notes, 50).await;
@@ -165,8 +171,12 @@ async fn name_servers_that_are_killed_one_after_the_other() {
         progress(notes, 50).await;
         cluster.start_name_server(0);
         cluster.start_name_server(1);
-    })
-    .await;
+    });
+    assert_eq!(
+        failed.await,
+        0,
+        "no send gives up while name servers restart"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

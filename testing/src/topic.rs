@@ -66,7 +66,7 @@ impl<'c> TopicHandle<'c> {
             .all()
             .await
             .unwrap_or_else(|error| panic!("topic \"{}\" cannot be read: {error}", self.name));
-        messages.sort_by_key(ReceivedMessage::store_ms);
+        messages.sort_by_key(ReceivedMessage::stored_at);
         messages
     }
 

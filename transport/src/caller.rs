@@ -4,11 +4,11 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_protocol::header::FieldSource;
+use rmq_protocol::header::{FieldSource, Language, SERVER_LANGUAGE};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -35,6 +35,8 @@ pub struct CallerConfig {
     pub backoff_max: Duration,
     /// Limits of the connection.
     pub limits: TransportLimits,
+    /// What requests say that their sender is written in.
+    pub language: Language,
 }
 
 impl Default for CallerConfig {
@@ -45,6 +47,7 @@ impl Default for CallerConfig {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             limits: TransportLimits::default(),
+            language: SERVER_LANGUAGE,
         }
     }
 }
@@ -85,6 +88,16 @@ pub enum CallError {
         after: Duration,
         /// What it waited for.
         why: &'static str,
+    },
+    /// The request is larger than any server takes: it was not sent, and the connection is whole.
+    #[error("a request of {bytes} bytes to {addr} is too large: servers take {max}")]
+    TooLarge {
+        /// Where to.
+        addr: String,
+        /// Bytes of its body.
+        bytes: usize,
+        /// Bytes of a body at most.
+        max: usize,
     },
     /// The caller was closed here: the request was not sent.
     #[error("the connection to {addr} was closed by this program")]
@@ -197,6 +210,7 @@ impl Caller {
         body: &[u8],
         timeout: Duration,
     ) -> Result<OwnedFrame, CallError> {
+        self.check_size(body)?;
         let deadline = Instant::now() + timeout;
         let not_sent = |why| CallError::NotSent {
             addr: self.inner.addr.clone(),
@@ -252,6 +266,7 @@ impl Caller {
         body: &[u8],
         timeout: Duration,
     ) -> Result<(), CallError> {
+        self.check_size(body)?;
         loop {
             let peer = match self.connected() {
                 Some(peer) => peer,
@@ -317,6 +332,20 @@ impl Caller {
         self.inner.events.send_replace(CallerEvent::Closed);
     }
 
+    /// A larger frame would make the server close the connection, with all that others wait for.
+    fn check_size(&self, body: &[u8]) -> Result<(), CallError> {
+        let frame = &self.inner.config.limits.frame;
+        let max = frame.frame_bytes_max.saturating_sub(frame.header_bytes_max);
+        if body.len() > max {
+            return Err(CallError::TooLarge {
+                addr: self.inner.addr.clone(),
+                bytes: body.len(),
+                max,
+            });
+        }
+        Ok(())
+    }
+
     fn connected(&self) -> Option<Arc<Peer>> {
         self.inner.state.lock().peer.clone()
     }
@@ -377,12 +406,13 @@ impl Caller {
         *backoff = Backoff::default();
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let remote = self.inner.addr.parse().unwrap_or(unknown);
-        let peer = Arc::new(Peer::new(
+        let peer = Peer::new(
             next_peer_id(),
             remote,
             unknown,
             config.limits.parked_requests_max,
-        ));
+        );
+        let peer = Arc::new(peer.speaking(config.language));
         let connection = Connection::new(
             stream,
             Arc::clone(&self.inner.incoming),
@@ -402,16 +432,37 @@ impl Caller {
                 .events
                 .send_replace(CallerEvent::Connected(state.connections));
         }
-        let inner = Arc::downgrade(&self.inner);
-        let running = Arc::clone(&peer);
+        let running = Running {
+            inner: Arc::downgrade(&self.inner),
+            peer: Arc::clone(&peer),
+        };
         tokio::spawn(async move {
             let reason = connection.run().await;
-            if let Some(inner) = inner.upgrade() {
-                tracing::debug!(addr = inner.addr, "connection ended: {reason}");
-                inner.forget(&running);
-            }
+            tracing::debug!(addr = running.addr(), "connection ended: {reason}");
         });
         Ok(peer)
+    }
+}
+
+/// A connection that runs in a task: however that ends, also with its runtime, nobody waits for it any more.
+struct Running {
+    inner: Weak<Inner>,
+    peer: Arc<Peer>,
+}
+
+impl Running {
+    fn addr(&self) -> String {
+        let inner = self.inner.upgrade();
+        inner.map(|inner| inner.addr.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.peer.gone();
+        if let Some(inner) = self.inner.upgrade() {
+            inner.forget(&self.peer);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rmq_protocol::frame::{self, HeaderEncoding};
-use rmq_protocol::header::{CommandHead, FieldSource, Language};
+use rmq_protocol::header::{CommandHead, FieldSource, Language, SERVER_LANGUAGE};
 use tokio::sync::{Notify, oneshot};
 
 use crate::exchange::Replies;
@@ -72,6 +72,8 @@ pub struct Peer {
     encoding: AtomicU8,
     language: AtomicU8,
     version: AtomicI32,
+    /// What our requests say.
+    own_language: Language,
     opaque: AtomicI32,
     calls: Mutex<HashMap<i32, oneshot::Sender<OwnedFrame>, foldhash::fast::RandomState>>,
 }
@@ -107,9 +109,16 @@ impl Peer {
             encoding: AtomicU8::new(0),
             language: AtomicU8::new(0),
             version: AtomicI32::new(0),
+            own_language: SERVER_LANGUAGE,
             opaque: AtomicI32::new(0),
             calls: Mutex::new(HashMap::default()),
         }
+    }
+
+    /// The same, with requests that say another language than servers do.
+    pub(crate) fn speaking(mut self, language: Language) -> Self {
+        self.own_language = language;
+        self
     }
 
     /// Unique among the connections of this process.
@@ -158,7 +167,8 @@ impl Peer {
 
     /// Sends a request that wants no answer. Returns whether the connection was still there.
     pub fn request_one_way(&self, code: i32, fields: &dyn FieldSource, body: &[u8]) -> bool {
-        let head = CommandHead::one_way(code, self.next_opaque());
+        let mut head = CommandHead::one_way(code, self.next_opaque());
+        head.language = self.own_language;
         self.outbox
             .write(|out| frame::encode_frame(out, self.encoding(), &head, fields, body))
             .is_some()
@@ -187,7 +197,8 @@ impl Peer {
         body: &[u8],
     ) -> Result<WaitingCall, PeerCallError> {
         let opaque = self.next_opaque();
-        let head = CommandHead::request(code, opaque);
+        let mut head = CommandHead::request(code, opaque);
+        head.language = self.own_language;
         let (sender, receiver) = oneshot::channel();
         self.calls.lock().insert(opaque, sender);
         let sent = self

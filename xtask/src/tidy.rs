@@ -234,6 +234,11 @@ fn rust_file(name: &str, text: &str) -> Vec<String> {
                 "{at}: the store knows the protocol's message and names only"
             ));
         }
+        if names_message_as_field(code) {
+            problems.push(format!(
+                "{at}: a log field called message takes the place of the text; call it message_id or what it is"
+            ));
+        }
         let names_server = code.contains("rmq_broker::") || code.contains("rmq_namesrv::");
         if name.starts_with("cli/src/") && names_server && name != SERVERS_IN_CLI {
             problems.push(format!(
@@ -242,6 +247,16 @@ fn rust_file(name: &str, text: &str) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Whether a line gives a field of a log line the name that its text has.
+fn names_message_as_field(code: &str) -> bool {
+    const FIELDS: [&str; 3] = ["message =", "%message,", "?message,"];
+    let line = code.trim();
+    FIELDS.iter().any(|field| {
+        let first_of_its_line = line.starts_with(field) && line.ends_with(',');
+        first_of_its_line || line.contains(&format!("!({field}"))
+    })
 }
 
 /// Places that mean something on one machine only, and hosts of registries.
@@ -332,6 +347,16 @@ mod tests {
             rust_file("cli/src/x.rs", "//! Doc.\nuse rmq_broker::Deps;\n").len(),
             1
         );
+        for code in [
+            "            message = self.id(),",
+            "    tracing::warn!(message = id, \"text\");",
+            "        %message,",
+        ] {
+            let text = format!("//! Doc.\n{code}\n");
+            assert_eq!(rust_file("client/src/x.rs", &text).len(), 1, "{code}");
+        }
+        let assigned = "//! Doc.\nfn a() {\n    message = message.key(key);\n}\n";
+        assert_eq!(rust_file("client/src/x.rs", assigned), Vec::<String>::new());
         assert_eq!(foreign_places("README.md", "see /work/x").len(), 1);
         assert_eq!(
             links(

@@ -17,12 +17,19 @@ use crate::copy;
 use crate::groups::Group;
 use crate::reply;
 
+/// Bytes of a reason that are kept.
+const REASON_BYTES_MAX: usize = 1_024;
+/// Left for what later steps write beside it.
+const REASON_SLACK: usize = 512;
+
 /// What is to come back, and how.
 struct SendBack {
     position: i64,
     delay_level: i32,
     max_attempts: i32,
     origin_message_id: Option<String>,
+    /// Why the consumer gives it up.
+    reason: Option<String>,
     group: Arc<Group>,
 }
 
@@ -55,6 +62,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             .max_reconsume_times
             .unwrap_or(group.config.retry_max_times),
         origin_message_id: request.origin_msg_id.as_deref().map(str::to_owned),
+        reason: request.dead_letter_reason.as_deref().map(str::to_owned),
         group,
     };
     broker.run_blocking(exchange.park(), move |broker, reply| {
@@ -156,6 +164,9 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
                 (property::REAL_QID, None),
             ],
         );
+        if let Some(reason) = &back.reason {
+            kept = with_reason(kept, reason);
+        }
     } else {
         // Level 3 is ten seconds: the first retry, then longer with each.
         let level = if back.delay_level > 0 {
@@ -198,4 +209,16 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
             error.to_string(),
         ),
     }
+}
+
+/// The properties with as much of the reason as fits beside them.
+fn with_reason(kept: String, reason: &str) -> String {
+    let separators = 2;
+    let taken = kept.len() + property::DEAD_LETTER_REASON.len() + separators;
+    let room = properties::PROPERTIES_BYTES_MAX.saturating_sub(taken + REASON_SLACK);
+    let reason = &reason[..reason.floor_char_boundary(room.min(REASON_BYTES_MAX))];
+    if reason.is_empty() || !properties::is_clean(reason) {
+        return kept;
+    }
+    copy::with(&kept, &[(property::DEAD_LETTER_REASON, Some(reason))])
 }

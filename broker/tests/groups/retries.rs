@@ -27,6 +27,7 @@ async fn give_back(
         unit_mode: None,
         max_reconsume_times: max,
         broker_name: None,
+        dead_letter_reason: None,
     };
     let answer = client
         .call(RequestCode::ConsumerSendMsgBack, &request, &[])

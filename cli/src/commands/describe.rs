@@ -880,13 +880,13 @@ async fn message(id: &str, cluster: &Cluster) -> Result<Description, Failure> {
         vec!["id".to_owned(), message.message_id()],
         vec![
             "stored".to_owned(),
-            when::show_time(message.store_ms(), cluster.utc),
+            when::show_time(when::unix_ms(message.stored_at()), cluster.utc),
         ],
         vec![
             "born".to_owned(),
             format!(
                 "{} at {}",
-                when::show_time(message.born_ms(), cluster.utc),
+                when::show_time(when::unix_ms(message.born_at()), cluster.utc),
                 message.born_host()
             ),
         ],

@@ -199,7 +199,9 @@ struct Dead<'o> {
 impl<'o> Dead<'o> {
     async fn open(options: &'o ChosenOptions, cluster: &Cluster) -> Result<Self, Failure> {
         let topic = dlq_topic(&options.group);
-        let from = options.since.map_or(Position::Earliest, Position::Time);
+        let from = options.since.map_or(Position::Earliest, |since| {
+            Position::Time(when::system_time(since))
+        });
         let reader = match cluster.client.reader(&topic).from(from).open().await {
             Ok(reader) => Some(reader),
             // No dead letter yet. A group that does not exist is another matter.

@@ -1,5 +1,7 @@
 //! `rmq-ctl find`: single messages. Reads only.
 
+use std::ops::Bound;
+
 use clap::{Args, Subcommand};
 use rmq_client::{PullOptions, Queue, ReceivedMessage};
 
@@ -107,7 +109,7 @@ fn listed(found: &[ReceivedMessage], cluster: &Cluster) -> Listing {
         let cells = vec![
             message.message_id(),
             format!("{}@{}", message.queue(), message.queue_offset()),
-            when::show_time(message.store_ms(), cluster.utc),
+            when::show_time(when::unix_ms(message.stored_at()), cluster.utc),
             message.tag().unwrap_or("-").to_owned(),
             message.keys().collect::<Vec<_>>().join(" "),
             preview(message),
@@ -145,10 +147,11 @@ async fn find(
     let topic = options.topic.as_deref().unwrap_or_default();
     let found = match (&options.key, &options.offset, &options.id) {
         (Some(key), _, _) => {
-            let since = options.since.unwrap_or(0);
-            let until = options.until.unwrap_or(i64::MAX);
+            let since = Bound::Included(when::system_time(options.since.unwrap_or(0)));
+            let until = options.until.map(when::system_time);
+            let until = until.map_or(Bound::Unbounded, Bound::Included);
             admin
-                .messages_by_key(topic, key, options.max, since, until)
+                .messages_by_key(topic, key, options.max, (since, until))
                 .await
         }
         (_, Some(place), _) => {

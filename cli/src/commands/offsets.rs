@@ -224,7 +224,10 @@ async fn reset(
         let to = match to {
             Target::Earliest => min,
             Target::Latest => max,
-            Target::Time(at) => admin.offset_at(queue, at).await.map_err(failed)?,
+            Target::Time(at) => admin
+                .offset_at(queue, when::system_time(at))
+                .await
+                .map_err(failed)?,
             Target::Offset(offset) if (min..=max).contains(&offset) => offset,
             Target::Offset(offset) => {
                 return Err(Failure::coded(
@@ -250,7 +253,7 @@ async fn reset(
         // The brokers tell the members, which would otherwise commit their own offsets over these.
         Some(to_ms) if only.is_none() => {
             let set = admin
-                .reset_offsets(&options.group, &options.topic, to_ms)
+                .reset_offsets(&options.group, &options.topic, to_ms.map(when::system_time))
                 .await;
             set.map(drop).map_err(failed)?;
         }

@@ -70,7 +70,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let cluster = Cluster::connect(cluster, output).await?;
     let from = match (options.since, options.last) {
-        (Some(since), _) => Position::Time(since),
+        (Some(since), _) => Position::Time(when::system_time(since)),
         (None, Some(last)) => Position::Last(last),
         (None, None) if options.until.is_some() => Position::Earliest,
         (None, None) => Position::Last(10),
@@ -82,7 +82,7 @@ pub(crate) async fn run(
         .filter(Filter::from(options.tag.as_str()))
         .follow(options.follow);
     if let Some(until) = options.until {
-        builder = builder.until(until);
+        builder = builder.until(when::system_time(until));
     }
     if let Some(queue) = &options.queue {
         builder = builder.queues(queues(options, queue, &cluster).await?);

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
+use rmq_protocol::ResponseCode;
 use rmq_protocol::bodies::{KvTable, parse_properties, write_properties};
 use rmq_protocol::message::OffsetMessageId;
 use rmq_protocol::requests::{
-    GetBrokerConfig, GetBrokerRuntimeInfo, UpdateBrokerConfig, ViewMessageById,
+    GetBrokerConfig, GetBrokerRuntimeInfo, Request, UpdateBrokerConfig, ViewMessageById,
 };
 
 use super::Admin;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::received::ReceivedMessage;
 
 impl Admin {
@@ -59,30 +61,74 @@ impl Admin {
             .map(drop)
     }
 
-    /// The message with an offset id. The id names the broker's address.
+    /// The message with an offset id. An id names an address, and a broker may have moved since, or the id may be another client's
+    /// own: only brokers that are registered are asked, the one at that address first, and what they give is compared with the id.
     ///
     /// # Errors
-    /// When the text is no such id, or the broker does not answer or has no such message.
+    /// When the text is no such id, no registered broker has such a message, or a broker that may have it does not answer.
     pub async fn message_by_id(&self, id: &str) -> Result<ReceivedMessage, Error> {
-        let id: OffsetMessageId = id
+        let wanted: OffsetMessageId = id
             .parse()
             .map_err(|error| Error::invalid("cannot look the message up").source(error))?;
-        let addr = id.host.to_string();
-        let request = ViewMessageById {
-            offset: id.position.0 as i64,
-            topic: None,
-        };
-        let answer = self.client.remote(&addr).call(&request, b"").await?;
-        let broker = self.broker_at(&addr).await?.unwrap_or_default();
-        let found = ReceivedMessage::parse_all(answer.body(), &broker)?.pop();
-        found.ok_or_else(|| Error::protocol(&addr, "the answer has no message"))
+        let info = self.client.cluster_info().await?;
+        let addr = wanted.host.to_string();
+        // Of each group the master, or else the member with the lowest id.
+        let (named, others): (Vec<_>, Vec<_>) = info
+            .broker_addr_table
+            .iter()
+            .filter_map(|(name, data)| {
+                let known = data.broker_addrs.values().find(|known| **known == addr);
+                let known = known.or_else(|| data.broker_addrs.values().next());
+                Some((name.as_str(), known?.as_str()))
+            })
+            .partition(|(_, known)| *known == addr);
+        let mut silent = None;
+        for brokers in [named, others] {
+            let asked = brokers
+                .iter()
+                .map(|(broker, addr)| self.message_at(broker, addr, wanted));
+            for answer in join_all(asked).await {
+                match answer {
+                    Ok(Some(message)) => return Ok(message),
+                    Ok(None) => {}
+                    Err(error) => silent = Some(error),
+                }
+            }
+        }
+        Err(silent.unwrap_or_else(|| {
+            let known: Vec<_> = info.broker_addr_table.keys().map(String::as_str).collect();
+            Error::new(
+                ErrorKind::NotFound,
+                format!("no registered broker has a message {id}"),
+            )
+            .advice(format!("asked for it: {}", known.join(", ")))
+        }))
     }
 
-    async fn broker_at(&self, addr: &str) -> Result<Option<String>, Error> {
-        let info = self.client.cluster_info().await?;
-        let mut groups = info.broker_addr_table.into_iter();
-        Ok(groups
-            .find(|(_, data)| data.broker_addrs.values().any(|known| known == addr))
-            .map(|(name, _)| name))
+    /// The message that a broker has at the id's position, when it is the one with this id.
+    async fn message_at(
+        &self,
+        broker: &str,
+        addr: &str,
+        wanted: OffsetMessageId,
+    ) -> Result<Option<ReceivedMessage>, Error> {
+        let Ok(offset) = i64::try_from(wanted.position.0) else {
+            return Ok(None);
+        };
+        let request = ViewMessageById {
+            offset,
+            topic: None,
+        };
+        let code = ViewMessageById::CODE.as_i32();
+        let remote = self.client.remote(addr);
+        let answer = remote.call_any(code, &request, b"").await?;
+        if answer.code() != ResponseCode::Success.as_i32() {
+            return Ok(None);
+        }
+        // Another broker may have anything at that position.
+        let found = ReceivedMessage::parse_all(answer.body(), broker).unwrap_or_default();
+        Ok(found
+            .into_iter()
+            .find(|message| message.offset_id() == wanted))
     }
 }

@@ -1,14 +1,18 @@
 //! Finding single messages.
 
+use std::ops::{Bound, RangeBounds};
+use std::time::SystemTime;
+
 use rmq_protocol::requests::QueryMessage;
 use rmq_protocol::{ResponseCode, requests::Request};
 
 use super::Admin;
+use crate::clock::unix_ms;
 use crate::error::Error;
 use crate::received::ReceivedMessage;
 
 impl Admin {
-    /// Messages of a topic with a business key, stored from `from_ms` to `to_ms` (Unix milliseconds), at most `max` of each broker.
+    /// Messages of a topic with a business key that were stored in a time, at most `max` of each broker; `..` is any time.
     ///
     /// # Errors
     /// When the topic has no route or a broker does not answer.
@@ -17,9 +21,9 @@ impl Admin {
         topic: &str,
         key: &str,
         max: u16,
-        from_ms: i64,
-        to_ms: i64,
+        stored: impl RangeBounds<SystemTime>,
     ) -> Result<Vec<ReceivedMessage>, Error> {
+        let (from_ms, to_ms) = milliseconds(&stored);
         let found = self.query(topic, key, max, from_ms, to_ms, false).await?;
         // The index knows the key's hash only.
         Ok(found
@@ -83,7 +87,22 @@ impl Admin {
                 &data.broker_name,
             )?);
         }
-        found.sort_by_key(ReceivedMessage::store_ms);
+        found.sort_by_key(ReceivedMessage::stored_at);
         Ok(found)
     }
+}
+
+/// The first and the last millisecond of a time.
+fn milliseconds(time: &impl RangeBounds<SystemTime>) -> (i64, i64) {
+    let first = match time.start_bound() {
+        Bound::Included(at) => unix_ms(*at),
+        Bound::Excluded(at) => unix_ms(*at) + 1,
+        Bound::Unbounded => 0,
+    };
+    let last = match time.end_bound() {
+        Bound::Included(at) => unix_ms(*at),
+        Bound::Excluded(at) => unix_ms(*at) - 1,
+        Bound::Unbounded => i64::MAX,
+    };
+    (first, last)
 }

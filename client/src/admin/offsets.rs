@@ -1,5 +1,7 @@
 //! Offsets of groups and bounds of queues.
 
+use std::time::SystemTime;
+
 use rmq_protocol::ResponseCode;
 use rmq_protocol::bodies::ResetOffsetBody;
 use rmq_protocol::requests::{
@@ -8,6 +10,7 @@ use rmq_protocol::requests::{
 };
 
 use super::Admin;
+use crate::clock::unix_ms;
 use crate::error::Error;
 use crate::queue::Queue;
 
@@ -17,12 +20,30 @@ impl Admin {
     /// # Errors
     /// When the broker does not answer or refuses.
     pub async fn committed_offset(&self, group: &str, queue: &Queue) -> Result<Option<i64>, Error> {
+        self.query_offset(group, queue, false).await
+    }
+
+    /// Where a group without an offset begins in a young queue; `None` when the broker leaves that to the client.
+    pub(crate) async fn young_offset(
+        &self,
+        group: &str,
+        queue: &Queue,
+    ) -> Result<Option<i64>, Error> {
+        self.query_offset(group, queue, true).await
+    }
+
+    async fn query_offset(
+        &self,
+        group: &str,
+        queue: &Queue,
+        young_counts: bool,
+    ) -> Result<Option<i64>, Error> {
         let request = QueryConsumerOffset {
             consumer_group: group.into(),
             topic: queue.topic().into(),
             queue_id: queue.id(),
-            // Only what was committed counts.
-            set_zero_if_not_found: Some(false),
+            // Clients of consumers leave the field out; `false` asks for committed offsets alone.
+            set_zero_if_not_found: (!young_counts).then_some(false),
             broker_name: Some(queue.broker().into()),
         };
         let remote = self.client.reader_of(queue).await?;
@@ -106,15 +127,15 @@ impl Admin {
             .offset)
     }
 
-    /// The offset of the first message of a queue that was stored at or after a time, Unix milliseconds.
+    /// The offset of the first message of a queue that was stored at or after a time.
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
-    pub async fn offset_at(&self, queue: &Queue, unix_ms: i64) -> Result<i64, Error> {
+    pub async fn offset_at(&self, queue: &Queue, at: SystemTime) -> Result<i64, Error> {
         let request = SearchOffsetByTimestamp {
             topic: queue.topic().into(),
             queue_id: queue.id(),
-            timestamp: unix_ms,
+            timestamp: unix_ms(at),
             boundary_type: Some("LOWER".into()),
             broker_name: Some(queue.broker().into()),
         };
@@ -129,7 +150,7 @@ impl Admin {
     }
 
     /// Lets every broker set a group's offsets of a topic by time, and tell the members that are online: `None` is the end, otherwise
-    /// the first message stored at or after that time, Unix milliseconds. Returns the new offset of each queue.
+    /// the first message stored at or after that time. Returns the new offset of each queue.
     ///
     /// # Errors
     /// When the topic has no route, or a broker does not answer or refuses, for example because nobody is online.
@@ -137,7 +158,7 @@ impl Admin {
         &self,
         group: &str,
         topic: &str,
-        to_ms: Option<i64>,
+        to: Option<SystemTime>,
     ) -> Result<Vec<(Queue, i64)>, Error> {
         let route = self.client.refresh_route(topic).await?;
         let mut offsets = Vec::new();
@@ -148,7 +169,7 @@ impl Admin {
             let request = InvokeBrokerToResetOffset {
                 topic: topic.into(),
                 group: group.into(),
-                timestamp: to_ms.unwrap_or(-1),
+                timestamp: to.map_or(-1, unix_ms),
                 is_force: Some(true),
                 queue_id: None,
                 offset: None,

@@ -8,14 +8,20 @@ use std::time::Duration;
 use rmq_protocol::message::property;
 use rmq_protocol::names::retry_topic;
 use rmq_protocol::requests::ConsumerSendMsgBack;
+use tokio::task::JoinHandle;
 
 use super::held::Held;
-use crate::error::Error;
-use crate::message::{Message, delay_level};
+use crate::error::{Error, ErrorKind};
+use crate::message::{Message, check_delay, delay_level};
+use crate::queue::Queue;
 use crate::received::ReceivedMessage;
 
 /// Sends a message to the dead letters instead of delaying it.
 const DEAD_LETTER: i32 = -1;
+/// How long a settlement waits for a broker to take the message back.
+pub(crate) const HAND_BACK_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of a reason that go with a dead letter.
+const REASON_BYTES_MAX: usize = 1_024;
 /// Between tries to hand a message back while no broker takes it.
 const HAND_BACK_PAUSE: Duration = Duration::from_secs(1);
 /// Before an ordered or broadcast message comes again when nobody says otherwise.
@@ -63,11 +69,15 @@ pub(super) struct Inner {
     bytes: u32,
 }
 
+/// A task that asks a broker to take a message back.
+type HandingBack = JoinHandle<Option<Result<(), Error>>>;
+
 /// What became of a message.
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
     Done,
-    Again(Option<Duration>),
+    /// After a pause, where somebody asks for one; and why, where somebody says it.
+    Again(Option<Duration>, Option<String>),
     DeadLetter(String),
 }
 
@@ -119,17 +129,24 @@ impl Delivery {
     ///
     /// # Errors
     /// None today; other ways of consumption ask the broker.
-    pub async fn ack(self) -> Result<(), Error> {
-        self.settle(Outcome::Done).await
+    pub async fn ack(mut self) -> Result<(), Error> {
+        self.by_drop = false;
+        self.inner.settle_done();
+        Ok(())
     }
 
     /// It comes again after `pause`, or goes to the dead letters when it was tried often enough. Brokers round the pause up to one of
     /// their delay levels.
     ///
     /// # Errors
-    /// When the consumer ends before a broker took it back; then it comes again without a pause.
+    /// [`ErrorKind::InvalidInput`] when the pause is longer than the longest level, two hours; then it comes again as the consumer's
+    /// [`Retry`](crate::Retry) says. [`ErrorKind::Timeout`] when no broker took it back within 30 s, which is tried further; an error too
+    /// when the consumer ends before. A message that no broker took comes again without a pause.
     pub async fn retry_after(self, pause: Duration) -> Result<(), Error> {
-        self.settle(Outcome::Again(Some(pause))).await
+        if self.inner.held.shared().settings.waits_at_brokers() {
+            check_delay(pause)?;
+        }
+        self.settle(Outcome::Again(Some(pause), None)).await
     }
 
     /// It comes again as the consumer's [`Retry`](crate::Retry) says.
@@ -137,10 +154,11 @@ impl Delivery {
     /// # Errors
     /// As [`Delivery::retry_after`].
     pub async fn retry(self) -> Result<(), Error> {
-        self.settle(Outcome::Again(None)).await
+        self.settle(Outcome::Again(None, None)).await
     }
 
-    /// It goes to the group's dead letters at once; `why` is logged.
+    /// It goes to the group's dead letters at once. `why` is logged and becomes its property `DEAD_LETTER_REASON`, which
+    /// `rmq-ctl dlq show` prints; at most 1,024 bytes of it are kept. Brokers other than ours keep the letter without the property.
     ///
     /// # Errors
     /// As [`Delivery::retry_after`].
@@ -150,8 +168,13 @@ impl Delivery {
 
     async fn settle(mut self, outcome: Outcome) -> Result<(), Error> {
         self.by_drop = false;
-        let inner = Arc::clone(&self.inner);
-        inner.settle(outcome).await
+        self.inner.settle_otherwise(outcome).await
+    }
+
+    /// A worker or the stream's reader has it now.
+    pub(super) fn note_taken(&self) {
+        let inner = &self.inner;
+        inner.held.note_taken(inner.message.queue_offset());
     }
 
     /// For a handler: the delivery no longer settles itself, the other half does.
@@ -191,14 +214,11 @@ impl Drop for Delivery {
             return;
         }
         tracing::warn!(
-            message = inner.message.message_id(),
+            message_id = inner.message.message_id(),
             queue = %inner.message.queue(),
             "a delivery was dropped without ack, retry or dead_letter: it comes again"
         );
-        let inner = Arc::clone(inner);
-        let shared = Arc::clone(inner.held.shared());
-        let again = async move { inner.settle(Outcome::Again(None)).await };
-        shared.tasks.spawn_on(again, &shared.runtime);
+        drop(inner.begin(Outcome::Again(None, None)));
     }
 }
 
@@ -218,51 +238,100 @@ impl Inner {
         self.held.is_gone() || self.held.generation() != self.generation
     }
 
-    pub(super) async fn settle(self: &Arc<Self>, outcome: Outcome) -> Result<(), Error> {
-        if self.settled.swap(true, Ordering::AcqRel) || self.is_stale() {
-            return Ok(());
+    pub(super) fn place(&self) -> (Queue, i64) {
+        let message = &self.message;
+        (message.queue().clone(), message.queue_offset())
+    }
+
+    pub(super) fn message_id(&self) -> String {
+        self.message.message_id()
+    }
+
+    /// Whether it is settled now, and not before or by somebody else.
+    fn settles(&self) -> bool {
+        !self.settled.swap(true, Ordering::AcqRel) && !self.is_stale()
+    }
+
+    /// It is done with.
+    pub(super) fn settle_done(&self) {
+        if !self.settles() {
+            return;
         }
-        let settings = &self.held.shared().settings;
-        if settings.ordered {
-            self.held.ordered_outcome(self.generation, outcome);
-            return Ok(());
-        }
-        match outcome {
-            Outcome::Done => {
-                self.done();
-                Ok(())
-            }
-            outcome if settings.broadcast.is_some() => {
-                self.again_here(outcome);
-                Ok(())
-            }
-            Outcome::Again(pause) => {
-                let pause = pause.or_else(|| settings.retry.pause_after(self.attempt()));
-                self.hand_back(pause.map_or(0, delay_level)).await
-            }
-            Outcome::DeadLetter(why) => {
-                self.note_dead_letter(&why);
-                self.hand_back(DEAD_LETTER).await
-            }
+        if self.held.shared().settings.ordered {
+            self.held.ordered_outcome(self.generation, Outcome::Done);
+        } else {
+            self.done();
         }
     }
 
+    /// It comes again, or goes to the dead letters. Asking the broker for that is left to a task: whoever stops waiting, or waits no
+    /// longer than [`HAND_BACK_WITHIN`], does not end it.
+    async fn settle_otherwise(self: &Arc<Self>, outcome: Outcome) -> Result<(), Error> {
+        let Some(handing_back) = self.begin(outcome) else {
+            return Ok(());
+        };
+        match tokio::time::timeout(HAND_BACK_WITHIN, handing_back).await {
+            Ok(Ok(Some(handed_back))) => handed_back,
+            // The consumer, or its runtime, has ended.
+            Ok(_) => Err(Error::closed()),
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                format!("no broker took the message back within {HAND_BACK_WITHIN:?}"),
+            )
+            .advice(
+                "this is tried until the consumer ends; a message that no broker took comes again",
+            )),
+        }
+    }
+
+    /// The task that hands the message back, when a broker has to know.
+    fn begin(self: &Arc<Self>, outcome: Outcome) -> Option<HandingBack> {
+        if !self.settles() {
+            return None;
+        }
+        let shared = self.held.shared();
+        let settings = &shared.settings;
+        if settings.ordered {
+            self.held.ordered_outcome(self.generation, outcome);
+            return None;
+        }
+        if settings.broadcast.is_some() {
+            self.again_here(&outcome);
+            return None;
+        }
+        let (level, why) = match outcome {
+            Outcome::Done => {
+                self.done();
+                return None;
+            }
+            Outcome::Again(pause, why) => {
+                let pause = pause.or_else(|| settings.retry.pause_after(self.attempt()));
+                // Pauses that are too long were refused before.
+                (pause.and_then(delay_level).unwrap_or(0), why)
+            }
+            Outcome::DeadLetter(why) => {
+                self.note_dead_letter(&why);
+                (DEAD_LETTER, Some(why))
+            }
+        };
+        let inner = Arc::clone(self);
+        Some(shared.spawn(async move { inner.hand_back(level, why.as_deref()).await }))
+    }
+
     /// The handler failed; a broker that is slow to take the message back does not hold up the worker.
-    pub(super) fn failed(self: &Arc<Self>, why: &str) {
+    pub(super) fn failed(self: &Arc<Self>, why: String) {
         tracing::warn!(
-            message = self.message.message_id(),
+            message_id = self.message.message_id(),
             queue = %self.message.queue(),
             attempt = self.attempt(),
             "not handled: {why}"
         );
-        let inner = Arc::clone(self);
-        let tasks = self.held.shared().tasks.clone();
-        tasks.spawn(async move { inner.settle(Outcome::Again(None)).await });
+        drop(self.begin(Outcome::Again(None, Some(why))));
     }
 
     fn note_dead_letter(&self, why: &str) {
         tracing::warn!(
-            message = self.message.message_id(),
+            message_id = self.message.message_id(),
             queue = %self.message.queue(),
             attempt = self.attempt(),
             "to the dead letters: {why}"
@@ -277,7 +346,7 @@ impl Inner {
     /// Settles an ordered message by giving it to the dead letters.
     pub(super) async fn to_dead_letters(&self, why: &str) -> Result<(), Error> {
         self.note_dead_letter(why);
-        self.hand_back(DEAD_LETTER).await
+        self.hand_back(DEAD_LETTER, Some(why)).await
     }
 
     /// The pause before an ordered message is tried again; `None`: it was tried often enough.
@@ -294,16 +363,17 @@ impl Inner {
     }
 
     /// Broadcast messages come again from memory; brokers keep nothing for one member.
-    fn again_here(self: &Arc<Self>, outcome: Outcome) {
-        let asked = match &outcome {
-            Outcome::Again(asked) => *asked,
-            _ => None,
+    fn again_here(self: &Arc<Self>, outcome: &Outcome) {
+        let asked = match outcome {
+            Outcome::Done => return self.done(),
+            Outcome::Again(asked, _) => *asked,
+            Outcome::DeadLetter(_) => None,
         };
         let retry = &self.held.shared().settings.retry;
         let times = retry.times().unwrap_or(BROADCAST_TIMES);
         if matches!(outcome, Outcome::DeadLetter(_)) || self.attempt() > times {
             tracing::error!(
-                message = self.message.message_id(),
+                message_id = self.message.message_id(),
                 queue = %self.message.queue(),
                 attempts = self.attempt(),
                 "a broadcast message is given up: broadcasting has no dead letters"
@@ -315,7 +385,8 @@ impl Inner {
             .unwrap_or(LOCAL_PAUSE);
         let again = Arc::clone(self);
         let shared = Arc::clone(self.held.shared());
-        shared.tasks.clone().spawn(async move {
+        let spawner = Arc::clone(&shared);
+        spawner.spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = again.held.stopped() => return,
@@ -332,9 +403,13 @@ impl Inner {
     }
 
     /// Gives the message to the broker for later. It stays open until a broker took it, so it cannot be lost.
-    async fn hand_back(&self, delay_level: i32) -> Result<(), Error> {
+    async fn hand_back(&self, delay_level: i32, why: Option<&str>) -> Result<(), Error> {
         loop {
-            let error = match self.hand_back_once(delay_level).await {
+            let handed_back = tokio::select! {
+                handed_back = self.hand_back_once(delay_level, why) => handed_back,
+                () = self.held.gone() => return Err(Error::closed()),
+            };
+            let error = match handed_back {
                 Ok(()) => {
                     self.done();
                     return Ok(());
@@ -342,7 +417,7 @@ impl Inner {
                 Err(error) => error,
             };
             tracing::warn!(
-                message = self.message.message_id(),
+                message_id = self.message.message_id(),
                 queue = %self.message.queue(),
                 "cannot be handed back, trying again: {error}"
             );
@@ -353,7 +428,7 @@ impl Inner {
         }
     }
 
-    async fn hand_back_once(&self, delay_level: i32) -> Result<(), Error> {
+    async fn hand_back_once(&self, delay_level: i32, why: Option<&str>) -> Result<(), Error> {
         let shared = self.held.shared();
         let message = &self.message;
         let id = message.offset_id();
@@ -370,6 +445,7 @@ impl Inner {
                 .times()
                 .map(|times| i32::try_from(times).unwrap_or(i32::MAX)),
             broker_name: Some(message.queue().broker().into()),
+            dead_letter_reason: why.map(|why| reason(why).into()),
         };
         let handed = async {
             let route = shared.client.route(message.topic()).await?;
@@ -386,7 +462,7 @@ impl Inner {
         };
         // The broker may be gone or have deleted the message; a copy at any broker serves as well, but not as a dead letter.
         if delay_level == DEAD_LETTER {
-            shared.client.forget_route(message.topic());
+            shared.client.expire_route(message.topic());
             return Err(error);
         }
         let copy = self.copy(delay_level);
@@ -405,20 +481,30 @@ impl Inner {
         let mut copy = Message::new(topic, message.body().clone()).flag(message.flag());
         for (name, value) in message.properties() {
             if name != property::UNIQ_KEY && name != property::WAIT {
-                copy = copy.property(name, value);
+                copy = copy.set(name, value.to_owned());
             }
         }
         let origin = message
             .property(property::RETRY_TOPIC)
             .unwrap_or_else(|| message.topic());
         let mut copy = copy
-            .property(property::RETRY_TOPIC, origin)
-            .property(property::ORIGIN_MESSAGE_ID, message.message_id())
-            .property(property::RECONSUME_TIME, attempts.to_string())
-            .property(property::DELAY, level.to_string());
+            .set(property::RETRY_TOPIC, origin.to_owned())
+            .set(property::ORIGIN_MESSAGE_ID, message.message_id())
+            .set(property::RECONSUME_TIME, attempts.to_string())
+            .set(property::DELAY, level.to_string());
         if let Some(times) = self.held.shared().settings.retry.times() {
-            copy = copy.property(property::MAX_RECONSUME_TIMES, times.to_string());
+            copy = copy.set(property::MAX_RECONSUME_TIMES, times.to_string());
         }
         copy
     }
+}
+
+/// What a broker keeps of a reason: a header carries any text, a property neither of its separators.
+fn reason(why: &str) -> String {
+    let mut kept: String = why
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    kept.truncate(kept.floor_char_boundary(REASON_BYTES_MAX));
+    kept
 }

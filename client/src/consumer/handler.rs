@@ -1,14 +1,20 @@
 //! Consumption by a handler: a fixed number of workers take messages and settle them by the handler's result.
 
-use std::panic::AssertUnwindSafe;
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::delivery::{Delivery, Outcome};
-use super::shared::Item;
+use super::delivery::{Delivery, Inner};
+use super::shared::{Item, Shared};
 use super::{Consumer, ConsumerBuilder};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+
+type Items = async_channel::Receiver<Item>;
+/// Starts so many workers.
+type Workers = Box<dyn FnOnce(&Arc<Shared>, &Items, usize) -> Result<(), Error> + Send>;
 
 /// A consumer with its handler, to be started.
 ///
@@ -22,92 +28,159 @@ use crate::error::Error;
 /// handled.run_until(std::future::pending::<()>()).await?;
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 #[must_use]
-pub struct HandledBuilder<H> {
+pub struct HandledBuilder {
     builder: ConsumerBuilder,
-    handler: H,
+    workers: Workers,
 }
 
-impl<H> HandledBuilder<H> {
-    pub(super) fn new(builder: ConsumerBuilder, handler: H) -> Self {
-        Self { builder, handler }
+impl HandledBuilder {
+    pub(super) fn new<H, F, E>(builder: ConsumerBuilder, handler: H) -> Self
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display + Send + 'static,
+    {
+        let workers: Workers = Box::new(move |shared, items, workers| {
+            let handler = Arc::new(handler);
+            for _ in 0..workers {
+                let (handler, items) = (Arc::clone(&handler), items.clone());
+                shared.spawn(work(handler, Arc::clone(shared), items));
+            }
+            Ok(())
+        });
+        Self { builder, workers }
+    }
+
+    pub(super) fn blocking<H, E>(builder: ConsumerBuilder, handler: H) -> Self
+    where
+        H: Fn(Delivery) -> Result<(), E> + Send + Sync + 'static,
+        E: Display + 'static,
+    {
+        let workers: Workers = Box::new(move |shared, items, workers| {
+            let handler = Arc::new(handler);
+            for _ in 0..workers {
+                let (handler, items) = (Arc::clone(&handler), items.clone());
+                // Not the runtime's threads for blocking work: a runtime does not end before those do.
+                let started = std::thread::Builder::new()
+                    .name(format!("rmq-{}", shared.group))
+                    .spawn(move || work_blocking(&*handler, &items));
+                started.map_err(|error| {
+                    Error::new(
+                        ErrorKind::Busy,
+                        "a thread for the handler cannot be started",
+                    )
+                    .source(error)
+                })?;
+            }
+            Ok(())
+        });
+        Self { builder, workers }
     }
 
     /// Joins the group and consumes: `Ok` means that every broker knows the member.
     ///
     /// # Errors
-    /// When the group or a topic has a name that is not allowed, or a broker does not answer.
-    pub async fn start<F, E>(self) -> Result<Consumer, Error>
-    where
-        H: Fn(Delivery) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
-    {
-        let workers = self.builder.concurrency;
+    /// When a setting, or the name of the group or of a topic, is not allowed, or a broker does not answer.
+    pub async fn start(self) -> Result<Consumer, Error> {
+        let count = self.builder.concurrency;
         let (consumer, items) = self.builder.start().await?;
-        let handler = Arc::new(self.handler);
-        for _ in 0..workers {
-            consumer
-                .shared
-                .tasks
-                .spawn(work(Arc::clone(&handler), items.clone()));
-        }
+        (self.workers)(&consumer.shared, &items, count)?;
         Ok(consumer)
     }
 
-    /// Consumes until `end` is ready, then ends as [`Consumer::shutdown`] does.
+    /// Consumes until `end` is ready, then ends as [`Control::shutdown`](crate::Control::shutdown) does. To pause it, to look at it or
+    /// to end it from elsewhere, [`HandledBuilder::start`] it and take a [`Control`](crate::Control) before [`Consumer::run_until`].
     ///
     /// # Errors
-    /// As [`HandledBuilder::start`] and [`Consumer::shutdown`].
-    pub async fn run_until<F, E>(self, end: impl Future) -> Result<(), Error>
-    where
-        H: Fn(Delivery) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
-    {
-        let consumer = self.start().await?;
-        end.await;
-        consumer.shutdown().await
+    /// As [`HandledBuilder::start`] and [`Control::shutdown`](crate::Control::shutdown).
+    pub async fn run_until(self, end: impl Future) -> Result<(), Error> {
+        self.start().await?.run_until(end).await
     }
 }
 
-async fn work<H, F, E>(handler: Arc<H>, items: async_channel::Receiver<Item>)
+impl std::fmt::Debug for HandledBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HandledBuilder")
+            .field(&self.builder)
+            .finish()
+    }
+}
+
+async fn work<H, F, E>(handler: Arc<H>, shared: Arc<Shared>, items: Items)
 where
     H: Fn(Delivery) -> F + Send + Sync,
     F: Future<Output = Result<(), E>> + Send + 'static,
-    E: std::fmt::Display + Send + 'static,
+    E: Display + Send + 'static,
 {
+    let mut aborted = std::pin::pin!(shared.abort.cancelled());
     while let Ok(item) = items.recv().await {
-        let delivery = match item {
-            Ok(delivery) if delivery.is_stale() => {
-                delivery.discard();
-                continue;
-            }
-            Ok(delivery) => delivery,
-            Err(error) => {
-                tracing::error!("a consumer cannot go on everywhere: {error}");
-                continue;
-            }
+        let Some((delivery, inner)) = taken(item) else {
+            continue;
         };
-        let (delivery, inner) = delivery.split();
         // The handler's own call may panic as well as its future.
-        let handled = AssertUnwindSafe(async { handler(delivery).await })
-            .catch_unwind()
-            .await;
-        let why = match handled {
-            Ok(Ok(())) => {
-                let _ = inner.settle(Outcome::Done).await;
-                continue;
+        let handled = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
+        let handled = tokio::select! {
+            biased;
+            handled = handled => handled,
+            () = &mut aborted => {
+                let left = (inner.place(), inner.message_id());
+                shared.left.lock().extend([left]);
+                return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => format!("the handler panicked: {}", text_of(&*panic)),
         };
-        inner.failed(&why);
+        match failure(handled) {
+            None => inner.settle_done(),
+            Some(why) => inner.failed(why),
+        }
     }
 }
 
-fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+fn work_blocking<H, E>(handler: &H, items: &Items)
+where
+    H: Fn(Delivery) -> Result<(), E>,
+    E: Display,
+{
+    while let Ok(item) = items.recv_blocking() {
+        let Some((delivery, inner)) = taken(item) else {
+            continue;
+        };
+        let handled = catch_unwind(AssertUnwindSafe(|| handler(delivery)));
+        match failure(handled) {
+            None => inner.settle_done(),
+            Some(why) => inner.failed(why),
+        }
+    }
+}
+
+/// A message for a handler, and the half that settles it; `None`: there is nothing to handle.
+fn taken(item: Item) -> Option<(Delivery, Arc<Inner>)> {
+    match item {
+        Ok(delivery) if delivery.is_stale() => {
+            delivery.discard();
+            None
+        }
+        Ok(delivery) => {
+            delivery.note_taken();
+            Some(delivery.split())
+        }
+        Err(error) => {
+            tracing::error!("a consumer cannot continue everywhere: {error}");
+            None
+        }
+    }
+}
+
+/// Why a message is not handled.
+fn failure<E: Display>(handled: Result<Result<(), E>, Box<dyn Any + Send>>) -> Option<String> {
+    match handled {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(panic) => Some(format!("the handler panicked: {}", text_of(&*panic))),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_protocol::names::is_retry_topic;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Delivery, Outcome};
 use super::progress::Progress;
-use super::settings::{StartFrom, Subscription};
+use super::settings::Subscription;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
+use crate::events::Event;
 use crate::pull::{PullOptions, PullStatus};
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
@@ -52,6 +52,8 @@ pub(super) struct Held {
     reported: AtomicBool,
     /// Messages that wait for a worker or are being handled.
     out: AtomicUsize,
+    /// The last offset that a worker or the stream's reader took; what was read beyond it was never seen by anybody.
+    taken: AtomicI64,
     /// None of them is left.
     idle: Notify,
 }
@@ -73,6 +75,7 @@ impl Held {
             last_pull_ms: AtomicI64::new(0),
             reported: AtomicBool::new(false),
             out: AtomicUsize::new(0),
+            taken: AtomicI64::new(-1),
             idle: Notify::new(),
         })
     }
@@ -111,6 +114,19 @@ impl Held {
         }
     }
 
+    /// A worker or the stream's reader has a message now.
+    pub(super) fn note_taken(&self, offset: i64) {
+        self.taken.fetch_max(offset, Ordering::Relaxed);
+    }
+
+    /// Offsets of messages that were taken and are not settled.
+    pub(super) fn taken_and_open(&self) -> Vec<i64> {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let progress = self.progress.lock();
+        let open = progress.iter().flat_map(Progress::unsettled_offsets);
+        open.take_while(|offset| *offset <= taken).collect()
+    }
+
     /// Ready when none of its messages waits for a worker or is being handled.
     pub(super) async fn drained(&self) {
         loop {
@@ -125,6 +141,7 @@ impl Held {
     /// Reads no more; what is open may still be settled.
     pub(super) fn stop_reading(&self) {
         self.stop.cancel();
+        self.settled.notify_one();
     }
 
     /// Nothing of it counts any more.
@@ -173,6 +190,7 @@ impl Held {
         {
             let mut progress = self.progress.lock();
             self.generation.fetch_add(1, Ordering::AcqRel);
+            self.taken.store(-1, Ordering::Relaxed);
             *progress = Some(Progress::at(offset, None));
         }
         self.sought.notify_one();
@@ -215,6 +233,11 @@ impl Held {
     /// What waiting cannot mend is told once to who reads the stream; everything is logged.
     async fn report(&self, error: &Error) {
         tracing::warn!(queue = %self.queue, group = self.shared.group, "cannot read: {error}");
+        self.shared.client.tell(|| Event::Failed {
+            group: self.shared.group.clone(),
+            queue: Some(self.queue.clone()),
+            error: error.to_string(),
+        });
         let is_lasting = matches!(error.kind(), ErrorKind::Denied | ErrorKind::InvalidInput);
         if is_lasting && !self.reported.swap(true, Ordering::AcqRel) {
             self.shared
@@ -252,7 +275,7 @@ impl Held {
             () = self.stop.cancelled() => return Ok(()),
         };
         self.last_pull_ms
-            .store(crate::client::now_ms(), Ordering::Relaxed);
+            .store(self.shared.client.now_ms(), Ordering::Relaxed);
         if pulled.status == PullStatus::OffsetMoved {
             tracing::warn!(
                 queue = %self.queue, group = self.shared.group,
@@ -320,18 +343,11 @@ impl Held {
         if let Some(kept) = self.shared.kept_offset(&self.queue).await? {
             return Ok((kept, Some(kept)));
         }
-        let admin = self.shared.client.admin();
-        // What was given back waits there: none of it may be passed over.
-        let offset = if is_retry_topic(self.queue.topic()) {
-            admin.min_offset(&self.queue).await?
-        } else {
-            match self.shared.settings.from {
-                StartFrom::First => admin.min_offset(&self.queue).await?,
-                StartFrom::Last => admin.max_offset(&self.queue).await?,
-                StartFrom::Time(at) => admin.offset_at(&self.queue, at).await?,
-            }
-        };
-        Ok((offset, None))
+        let (admin, shared) = (self.shared.client.admin(), &self.shared);
+        let is_member = !shared.is_broadcast();
+        let from = shared.settings.from;
+        let offset = from.offset(&admin, &shared.group, &self.queue, is_member);
+        Ok((offset.await?, None))
     }
 
     async fn hand_out(self: &Arc<Self>, messages: Vec<ReceivedMessage>, generation: u64) {
@@ -379,7 +395,7 @@ impl Held {
                 );
                 let inner = delivery.inner();
                 self.shared.deliver(delivery).await;
-                let outcome = self.outcome(generation).await;
+                let outcome = self.outcome(generation, message.queue_offset()).await;
                 let given_up = match outcome {
                     None => return,
                     Some(Outcome::Done) => {
@@ -387,7 +403,7 @@ impl Held {
                         break;
                     }
                     Some(Outcome::DeadLetter(why)) => why,
-                    Some(Outcome::Again(asked)) => match inner.local_pause(asked) {
+                    Some(Outcome::Again(asked, why)) => match inner.local_pause(asked) {
                         Some(pause) => {
                             tokio::select! {
                                 () = sleep(pause) => {}
@@ -396,7 +412,7 @@ impl Held {
                             repeated += 1;
                             continue;
                         }
-                        None => "it failed too often".to_owned(),
+                        None => why.unwrap_or_else(|| "it failed too often".to_owned()),
                     },
                 };
                 if inner.to_dead_letters(&given_up).await.is_err() {
@@ -407,15 +423,17 @@ impl Held {
         }
     }
 
-    /// What became of the message that is out; `None` when nobody waits for it any more.
-    async fn outcome(&self, generation: u64) -> Option<Outcome> {
+    /// What became of the message that is out; `None` when nobody waits for it any more, or the end came before somebody took it.
+    async fn outcome(&self, generation: u64, offset: i64) -> Option<Outcome> {
         loop {
             if let Some((of, outcome)) = self.outcome.lock().take()
                 && of == generation
             {
                 return Some(outcome);
             }
-            if self.is_gone() || self.generation() != generation {
+            let was_taken = self.taken.load(Ordering::Relaxed) >= offset;
+            let is_over = self.is_gone() || (self.stop.is_cancelled() && !was_taken);
+            if is_over || self.generation() != generation {
                 return None;
             }
             self.settled.notified().await;

@@ -1,7 +1,9 @@
 //! Consuming as a member of a group: queues are divided among the members, messages go to a handler or a stream, offsets are kept.
 
 mod assign;
+mod control;
 mod delivery;
+mod ending;
 mod filter;
 mod handler;
 mod held;
@@ -9,9 +11,11 @@ mod progress;
 mod rebalance;
 mod settings;
 mod shared;
+mod start;
 mod steered;
 mod stream;
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +23,19 @@ use std::time::Duration;
 use rmq_protocol::names::retry_topic;
 
 pub use assign::Assignment;
+pub use control::Control;
 pub use delivery::Delivery;
 pub use filter::Filter;
 pub use handler::HandledBuilder;
-pub use settings::{Retry, StartFrom};
+pub use settings::Retry;
+pub use start::StartFrom;
 pub use stream::{Batches, Deliveries};
 
-use self::held::Held;
 use self::settings::{BroadcastOffsets, Settings, Subscription};
 use self::shared::{Item, Shared};
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
-use crate::queue::Queue;
+use crate::error::Error;
+use crate::message::check_delay;
 
 /// Messages at once that a handler gets when nobody says otherwise.
 const CONCURRENCY: usize = 32;
@@ -109,7 +114,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Where to begin in a queue of which the group has no offset yet. Default: the next message.
+    /// Where to begin in a queue of which the group has no offset yet. Default [`StartFrom::Last`].
     pub fn from(mut self, start: StartFrom) -> Self {
         self.settings.from = start;
         self
@@ -141,7 +146,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long the end of the consumer waits for what is being handled. Default 30 s.
+    /// How long the end of the consumer waits for what is being handled; then handlers are dropped where they stand, and other members
+    /// get those messages again. The whole end takes two seconds more at most. Default 25 s: Kubernetes kills after 30 s.
     pub fn drain_within(mut self, limit: Duration) -> Self {
         self.settings.drain_within = limit;
         self
@@ -149,13 +155,37 @@ impl ConsumerBuilder {
 
     /// Messages go to `handler`: its `Ok` acknowledges, its `Err` and its panic let the message come again later, and to the dead
     /// letters when that was too often.
-    pub fn handler<H, F, E>(self, handler: H) -> HandledBuilder<H>
+    pub fn handler<H, F, E>(self, handler: H) -> HandledBuilder
     where
         H: Fn(Delivery) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
         HandledBuilder::new(self, handler)
+    }
+
+    /// As [`ConsumerBuilder::handler`], for a handler that blocks: it runs in threads of the consumer's own, as many as
+    /// [`ConsumerBuilder::concurrency`] says, and takes none from the runtime. A thread cannot be dropped: at the end of
+    /// [`ConsumerBuilder::drain_within`] a handler that still runs is left to itself, and what it does no longer counts.
+    ///
+    /// ```no_run
+    /// # fn write_to_database(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// let consumer = client
+    ///     .consumer("archive")
+    ///     .subscribe("orders", "*")
+    ///     .concurrency(4)
+    ///     .handler_blocking(|order| write_to_database(order.message().body()))
+    ///     .start()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn handler_blocking<H, E>(self, handler: H) -> HandledBuilder
+    where
+        H: Fn(Delivery) -> Result<(), E> + Send + Sync + 'static,
+        E: std::fmt::Display + 'static,
+    {
+        HandledBuilder::blocking(self, handler)
     }
 
     /// Messages come as a stream; each has to be settled.
@@ -179,8 +209,14 @@ impl ConsumerBuilder {
                 "an ordered consumer cannot broadcast: locks are the group's, not a member's",
             ));
         }
+        if self.settings.waits_at_brokers()
+            && let Some(pause) = self.settings.retry.pause_max()
+        {
+            check_delay(pause).map_err(|error| error.doing("the pauses of Retry::backoff"))?;
+        }
         let mut member = self.client.member_of(self.group.as_str());
         for subscription in &self.subscriptions {
+            subscription.filter.check()?;
             rmq_protocol::names::validate_topic(&subscription.topic)
                 .map_err(|error| Error::invalid(error.to_string()))?;
             member = member.subscribe(&subscription.topic, subscription.filter.expression());
@@ -213,22 +249,19 @@ impl ConsumerBuilder {
             }
         };
         let complete = rebalance::once(&shared, &member).await;
-        shared
-            .tasks
-            .spawn(rebalance::run(Arc::clone(&shared), member, complete));
-        shared
-            .tasks
-            .spawn(rebalance::keep_offsets(Arc::clone(&shared)));
+        shared.spawn(rebalance::run(Arc::clone(&shared), member, complete));
+        shared.spawn(rebalance::keep_offsets(Arc::clone(&shared)));
         if shared.settings.ordered {
-            shared
-                .tasks
-                .spawn(rebalance::keep_locks(Arc::clone(&shared)));
+            shared.spawn(rebalance::keep_locks(Arc::clone(&shared)));
         }
-        Ok((Consumer { shared }, items))
+        self.client
+            .waits_at_most(shared.settings.drain_within + ending::FAREWELL);
+        let control = Control { shared };
+        Ok((Consumer { control }, items))
     }
 }
 
-/// A running consumer. When it is dropped it stops reading, as [`Consumer::shutdown`] does, but nobody waits for that.
+/// A running consumer. When it is dropped it ends as [`Control::shutdown`] does, but nobody waits for that.
 ///
 /// ```no_run
 /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
@@ -251,140 +284,41 @@ impl ConsumerBuilder {
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    shared: Arc<Shared>,
+    control: Control,
 }
 
 impl Consumer {
-    /// The group.
+    /// A handle for elsewhere.
     #[must_use]
-    pub fn group(&self) -> &str {
-        &self.shared.group
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
-    /// Reads no more until [`Consumer::resume`]; what was read is still handed out. Its queues stay its own.
-    pub fn pause(&self) {
-        self.shared.set_paused(true);
-    }
-
-    /// Goes on after [`Consumer::pause`].
-    pub fn resume(&self) {
-        self.shared.set_paused(false);
-    }
-
-    /// Whether it is paused.
-    #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.shared.is_paused()
-    }
-
-    /// The queues it holds now.
-    #[must_use]
-    pub fn assignment(&self) -> Vec<Queue> {
-        let held = self.shared.held();
-        held.iter().map(|held| held.queue().clone()).collect()
-    }
-
-    /// The offset that the group continues from in a queue held by this member.
-    #[must_use]
-    pub fn position(&self, queue: &Queue) -> Option<i64> {
-        self.shared.find(queue)?.position()
-    }
-
-    /// Goes on at another offset of a queue. What was handed out before no longer counts, whatever becomes of it.
+    /// Runs until `end` is ready or somebody asks for the end by a [`Control`], then ends as [`Control::shutdown`] does.
     ///
     /// # Errors
-    /// When another member holds the queue.
-    pub fn seek(&self, queue: &Queue, offset: i64) -> Result<(), Error> {
-        let held = self.shared.find(queue).ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("this member of \"{}\" does not hold {queue}", self.group()),
-            )
-        })?;
-        held.seek(offset);
-        Ok(())
-    }
-
-    /// Messages in the queues of this member that are not settled yet.
-    ///
-    /// # Errors
-    /// When a broker does not answer.
-    pub async fn lag(&self) -> Result<u64, Error> {
-        let mut lag = 0;
-        for held in self.shared.held() {
-            let Some(position) = held.position() else {
-                continue;
-            };
-            let end = self.shared.client.admin().max_offset(held.queue()).await?;
-            lag += u64::try_from(end - position).unwrap_or(0);
+    /// As [`Control::shutdown`].
+    pub async fn run_until(self, end: impl Future) -> Result<(), Error> {
+        tokio::select! {
+            _ = end => {}
+            () = self.control.ends() => {}
         }
-        Ok(lag)
+        self.control.shutdown().await
     }
 
-    /// Commits all offsets now.
+    /// As [`Control::shutdown`].
     ///
     /// # Errors
-    /// When a broker does not answer; the others have got theirs.
-    pub async fn commit(&self) -> Result<(), Error> {
-        self.shared.commit(&self.shared.held()).await
-    }
-
-    /// Stops reading, waits for what is being handled, commits, and leaves the group.
-    ///
-    /// # Errors
-    /// When something was still being handled at the end of [`ConsumerBuilder::drain_within`], or offsets could not be committed;
-    /// it has left the group all the same, and other members get those messages again.
+    /// As [`Control::shutdown`].
     pub async fn shutdown(self) -> Result<(), Error> {
-        end(&self.shared).await
+        self.control.shutdown().await
     }
 }
 
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        if !self.shared.stop.is_cancelled() {
-            let shared = Arc::clone(&self.shared);
-            let tasks = self.shared.client.tasks().clone();
-            let runtime = self.shared.runtime.clone();
-            let ending = async move {
-                if let Err(error) = end(&shared).await {
-                    tracing::warn!(group = shared.group, "the consumer ended badly: {error}");
-                }
-            };
-            tasks.spawn_on(ending, &runtime);
-        }
-    }
-}
+impl Deref for Consumer {
+    type Target = Control;
 
-async fn end(shared: &Arc<Shared>) -> Result<(), Error> {
-    let held = shared.held();
-    held.iter().for_each(|held| held.stop_reading());
-    shared.close();
-    let drained = tokio::time::timeout(shared.settings.drain_within, drained(&held)).await;
-    let committed = shared.commit(&held).await;
-    held.iter().for_each(|held| held.give_up());
-    if shared.settings.ordered {
-        shared.unlock(&held).await;
-    }
-    shared.client.notices().forget_consumer(&shared.group);
-    shared.stop.cancel();
-    shared.tasks.close();
-    shared.tasks.wait().await;
-    committed.map_err(|error| error.doing("committing offsets at the end"))?;
-    drained.map_err(|_| {
-        let open: usize = held.iter().map(|held| held.unsettled()).sum();
-        Error::new(
-            ErrorKind::Timeout,
-            format!(
-                "{open} messages were still being handled after {:?}; other members get them again",
-                shared.settings.drain_within
-            ),
-        )
-    })
-}
-
-/// Ready when nothing of these queues is being handled.
-async fn drained(queues: &[Arc<Held>]) {
-    for held in queues {
-        held.drained().await;
+    fn deref(&self) -> &Control {
+        &self.control
     }
 }

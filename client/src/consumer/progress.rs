@@ -64,6 +64,12 @@ impl Progress {
         self.unsettled
     }
 
+    /// Offsets of messages handed out and not settled, in order.
+    pub(crate) fn unsettled_offsets(&self) -> impl Iterator<Item = i64> {
+        let open = self.open.iter().filter(|(_, is_settled)| !is_settled);
+        open.map(|(offset, _)| *offset)
+    }
+
     /// Messages read that the position has not passed, settled ones included.
     pub(crate) fn open(&self) -> usize {
         self.open.len()

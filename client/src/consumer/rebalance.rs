@@ -7,6 +7,7 @@ use std::time::Duration;
 use rmq_protocol::names::is_retry_topic;
 use tokio::time::sleep;
 
+use super::ending::drained;
 use super::held::Held;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
@@ -49,12 +50,26 @@ pub(super) async fn once(shared: &Arc<Shared>, member: &Membership) -> bool {
         let topic = subscription.topic.as_str();
         match assigned(shared, member, topic).await {
             Ok(queues) => {
+                if shared.client.missing().found(&shared.group, topic) {
+                    tracing::info!(topic, group = shared.group, "the topic has a route now");
+                }
                 complete &= !queues.is_empty() || is_retry_topic(topic) || shared.is_broadcast();
                 take(shared, topic, queues).await;
             }
             Err(error) if error.kind() == ErrorKind::NoRoute => {
-                // A topic that is not there has no queues to hold.
+                // A topic that is not there has no queues to hold. Retry topics are made when something comes again.
                 complete = false;
+                if !is_retry_topic(topic) && shared.client.missing().note(&shared.group, topic) {
+                    tracing::warn!(
+                        topic,
+                        group = shared.group,
+                        "nothing can be consumed: {error}"
+                    );
+                    shared.client.tell(|| Event::NoRoute {
+                        group: shared.group.clone(),
+                        topic: topic.to_owned(),
+                    });
+                }
                 take(shared, topic, BTreeSet::new()).await;
             }
             Err(error) => {
@@ -118,10 +133,12 @@ async fn take(shared: &Arc<Shared>, topic: &str, queues: BTreeSet<Queue>) {
     for queue in queues {
         if shared.find(&queue).is_none() {
             tracing::debug!(%queue, group = shared.group, "takes a queue");
-            gained.push(queue.clone());
-            let held = Held::new(queue, Arc::clone(shared), subscription.clone());
-            shared.insert(Arc::clone(&held));
-            shared.tasks.spawn(held.run());
+            let held = Held::new(queue.clone(), Arc::clone(shared), subscription.clone());
+            if !shared.insert(Arc::clone(&held)) {
+                return;
+            }
+            gained.push(queue);
+            shared.spawn(held.run());
         }
     }
     if !gained.is_empty() || !lost_queues.is_empty() {
@@ -147,8 +164,8 @@ async fn give_away(shared: &Arc<Shared>, lost: Vec<Arc<Held>>) {
     // In order means that the next member begins when the handler of this one has ended: the lock is kept until then.
     for held in lost {
         let shared_too = Arc::clone(shared);
-        shared.tasks.spawn(async move {
-            let drained = super::drained(std::slice::from_ref(&held));
+        shared.spawn(async move {
+            let drained = drained(std::slice::from_ref(&held));
             let _ = tokio::time::timeout(shared_too.settings.drain_within, drained).await;
             let held = [held];
             finish(&shared_too, &held).await;
@@ -189,6 +206,7 @@ pub(super) async fn keep_locks(shared: Arc<Shared>) {
                 group = shared.group,
                 "cannot renew the locks of queues: {error}"
             );
+            shared.failed(&error.doing("renewing the locks of queues"));
         }
     }
 }
@@ -205,6 +223,7 @@ pub(super) async fn keep_offsets(shared: Arc<Shared>) {
                 group = shared.group,
                 "cannot commit offsets, trying again soon: {error}"
             );
+            shared.failed(&error);
         }
     }
 }

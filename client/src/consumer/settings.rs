@@ -5,27 +5,7 @@ use std::time::Duration;
 
 use super::assign::Assignment;
 use super::filter::Filter;
-
-/// Where a group begins to read a queue of which it has no offset yet.
-///
-/// ```no_run
-/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
-/// use rmq_client::StartFrom;
-///
-/// let all = client.consumer("audit").subscribe("orders", "*").from(StartFrom::First).stream().await?;
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum StartFrom {
-    /// The next message that comes.
-    #[default]
-    Last,
-    /// The oldest message.
-    First,
-    /// The first message stored at or after this time, Unix milliseconds.
-    Time(i64),
-}
+use super::start::StartFrom;
 
 /// How often, and after what pause, a message that could not be handled comes again.
 ///
@@ -60,7 +40,8 @@ impl Retry {
     }
 
     /// Pauses from the first bound on, each twice the one before, up to the second. Brokers round them up to one of their delay
-    /// levels; an ordered consumer keeps them exactly, as it waits itself.
+    /// levels, the longest of which is two hours; an ordered consumer keeps them exactly, as it waits itself. A consumer that is given
+    /// longer pauses than it can keep does not start.
     pub fn backoff(mut self, pauses: std::ops::Range<Duration>) -> Self {
         self.backoff = Some((pauses.start, pauses.end.max(pauses.start)));
         self
@@ -72,6 +53,11 @@ impl Retry {
         let (first, longest) = self.backoff?;
         let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(30));
         Some(doubled.min(longest))
+    }
+
+    /// The longest pause.
+    pub(crate) fn pause_max(&self) -> Option<Duration> {
+        Some(self.backoff?.1)
     }
 
     pub(crate) fn times(&self) -> Option<u32> {
@@ -106,6 +92,13 @@ pub(crate) struct Settings {
     pub(crate) drain_within: Duration,
 }
 
+impl Settings {
+    /// Whether messages that come again wait at a broker, which has levels for that.
+    pub(crate) fn waits_at_brokers(&self) -> bool {
+        !self.ordered && self.broadcast.is_none()
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -117,7 +110,7 @@ impl Default for Settings {
             prefetch_messages: 4_096,
             prefetch_bytes: 64 * 1024 * 1024,
             commit_every: Duration::from_secs(5),
-            drain_within: Duration::from_secs(30),
+            drain_within: Duration::from_secs(25),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the parts of one consumer share: the queues it holds, the room for messages, and how its offsets are kept.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use parking_lot::Mutex;
 use rmq_protocol::bodies::{LockBatch, LockedQueues, MessageQueue, QueueMap, ResetOffsetBody};
 use rmq_protocol::requests::{LockBatchMq, UnlockBatchMq};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OnceCell, Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +21,7 @@ use super::held::Held;
 use super::settings::{BroadcastOffsets, Settings, Subscription};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::events::Event;
 use crate::queue::Queue;
 
 pub(super) type Item = Result<Delivery, Error>;
@@ -28,7 +31,17 @@ pub(super) struct Shared {
     pub(super) group: String,
     pub(super) settings: Settings,
     pub(super) subscriptions: Vec<Subscription>,
+    /// No more messages come.
+    pub(super) closed: CancellationToken,
+    /// Handlers have had their time.
+    pub(super) abort: CancellationToken,
     pub(super) stop: CancellationToken,
+    /// Whatever still runs is dropped.
+    pub(super) ended: CancellationToken,
+    /// How it ended, for all who wait.
+    pub(super) ending: OnceCell<Result<(), Arc<Error>>>,
+    /// Messages that workers left unfinished, with their ids.
+    pub(super) left: Mutex<BTreeMap<(Queue, i64), String>>,
     pub(super) tasks: TaskTracker,
     /// Where it was started: what is dropped elsewhere ends here.
     pub(super) runtime: Handle,
@@ -58,7 +71,12 @@ impl Shared {
             _ => BTreeMap::new(),
         };
         let shared = Self {
+            closed: CancellationToken::new(),
+            abort: CancellationToken::new(),
             stop: client.stopped().child_token(),
+            ended: CancellationToken::new(),
+            ending: OnceCell::new(),
+            left: Mutex::default(),
             client,
             group,
             subscriptions,
@@ -75,6 +93,26 @@ impl Shared {
             settings,
         };
         Ok((Arc::new(shared), items))
+    }
+
+    /// A task of the consumer: it runs where the consumer was started, and not beyond the consumer's end.
+    pub(super) fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let ended = self.ended.clone();
+        let task = async move { ended.run_until_cancelled(task).await };
+        self.tasks.spawn_on(task, &self.runtime)
+    }
+
+    /// Tells what failed and concerns no single queue.
+    pub(super) fn failed(&self, error: &Error) {
+        self.client.tell(|| Event::Failed {
+            group: self.group.clone(),
+            queue: None,
+            error: error.to_string(),
+        });
     }
 
     pub(super) fn is_broadcast(&self) -> bool {
@@ -129,6 +167,7 @@ impl Shared {
 
     /// No more items come, and those that wait for a worker are forgotten: their offsets stay uncommitted.
     pub(super) fn close(&self) {
+        self.closed.cancel();
         self.out.close();
         while let Ok(item) = self.waiting.try_recv() {
             if let Ok(delivery) = item {
@@ -145,8 +184,21 @@ impl Shared {
         self.held.lock().get(queue).cloned()
     }
 
-    pub(super) fn insert(&self, held: Arc<Held>) {
-        self.held.lock().insert(held.queue().clone(), held);
+    /// False when the consumer ends: it takes no queue any more.
+    pub(super) fn insert(&self, held: Arc<Held>) -> bool {
+        let mut all = self.held.lock();
+        // Under the lock: the end looks at the queues after it closed.
+        if self.out.is_closed() {
+            return false;
+        }
+        all.insert(held.queue().clone(), held);
+        true
+    }
+
+    /// Queues and the consumer hold each other: this ends it.
+    pub(super) fn let_go(&self) {
+        let held = std::mem::take(&mut *self.held.lock());
+        held.values().for_each(|held| held.give_up());
     }
 
     pub(super) fn remove(&self, queue: &Queue) -> Option<Arc<Held>> {

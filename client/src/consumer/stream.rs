@@ -175,6 +175,10 @@ impl Stream for Deliveries {
                     delivery.discard();
                     continue;
                 }
+                Poll::Ready(Some(Ok(delivery))) => {
+                    delivery.note_taken();
+                    Poll::Ready(Some(Ok(delivery)))
+                }
                 polled => polled,
             };
         }

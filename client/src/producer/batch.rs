@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rmq_protocol::RequestCode;
 use rmq_protocol::message::batch::{self, BatchEntry};
 use rmq_protocol::requests::SendMessageReply;
+use tokio::time::Instant;
 
 use super::{Prepared, Producer, SendReceipt, SendStatus, Target};
 use crate::error::Error;
@@ -35,14 +36,16 @@ impl Producer {
                 other.topic()
             )));
         }
-        let _room = self.room().await?;
-        self.send_chunks(&messages).await
+        let deadline = self.deadline();
+        let _room = self.room(deadline).await?;
+        self.send_chunks(&messages, deadline).await
     }
 
     /// Messages of one topic, cut into requests; whoever calls this holds the room for them.
     pub(super) async fn send_chunks(
         &self,
         messages: &[Message],
+        deadline: Instant,
     ) -> Result<Vec<Result<SendReceipt, SharedError>>, Error> {
         let Some(first) = messages.first() else {
             return Ok(Vec::new());
@@ -60,7 +63,7 @@ impl Producer {
                 unique_id: String::new(),
             };
             match self
-                .deliver_raw(&prepared, &Target::Any(key.as_deref()))
+                .deliver_raw(&prepared, &Target::Any(key.as_deref()), deadline)
                 .await
             {
                 Ok((queue, answer)) => {

@@ -157,14 +157,15 @@ impl Batcher {
                 rooms: _rooms,
                 ..
             } = batch;
-            // Whoever no longer listens has its message sent all the same.
+            let deadline = producer.deadline();
+            // Whoever no longer listens has its message sent anyway.
             if messages.len() == 1 {
                 if let (Some(message), Some(answer)) = (messages.pop(), answers.pop()) {
-                    let _ = answer.send(producer.send_now(message).await);
+                    let _ = answer.send(producer.send_now(message, deadline).await);
                 }
                 return;
             }
-            match producer.send_chunks(&messages).await {
+            match producer.send_chunks(&messages, deadline).await {
                 Ok(results) => {
                     for (answer, result) in answers.into_iter().zip(results) {
                         let _ = answer.send(result.map_err(|error| Error::shared(&error)));

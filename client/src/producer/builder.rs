@@ -1,11 +1,13 @@
 //! Settings of a producer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::batching::Batcher;
+use super::deliver::DELIVER_WITHIN;
 use super::{Batching, Producer, Shared};
 use crate::client::Client;
 
@@ -17,7 +19,7 @@ use crate::client::Client;
 ///     .producer_builder()
 ///     .group("checkout")
 ///     .max_in_flight(100)
-///     .retries(5)
+///     .deliver_within(std::time::Duration::from_secs(10))
 ///     .auto_create_topic(false)
 ///     .message_bytes_max(1 << 20)
 ///     .isolate_slow_brokers(true)
@@ -32,6 +34,7 @@ pub struct ProducerBuilder {
     group: String,
     max_in_flight: usize,
     retries: u32,
+    deliver_within: Duration,
     auto_create: bool,
     message_bytes_max: usize,
     batching: Option<Batching>,
@@ -44,7 +47,8 @@ impl ProducerBuilder {
             client,
             group: "rmq-client".to_owned(),
             max_in_flight: 1_024,
-            retries: 2,
+            retries: u32::MAX,
+            deliver_within: DELIVER_WITHIN,
             auto_create: true,
             message_bytes_max: 4 * 1024 * 1024,
             batching: None,
@@ -64,7 +68,16 @@ impl ProducerBuilder {
         self
     }
 
-    /// Repetitions of a send that failed for a reason that can pass. Default 2; 0 sends each message once.
+    /// How long a send tries, waiting for room included: brokers that restart and networks that are cut for a while lose no message.
+    /// Default 30 s. [`Producer::deliver_within`] sets it for single sends.
+    pub fn deliver_within(mut self, limit: Duration) -> Self {
+        self.deliver_within = limit;
+        self
+    }
+
+    /// Repetitions of a send that failed for a reason that can pass, beside the limit of time. Default: as many as fit into
+    /// [`ProducerBuilder::deliver_within`]; 0 sends each message once. What hardly passes, such as a topic that nobody knows, is
+    /// repeated twice at most.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
@@ -76,7 +89,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// Longest body of a message or batch, bytes. Default 4 MiB, as brokers have it.
+    /// Longest body of a message or batch, bytes. Default 4 MiB, as brokers have it. No request is larger than a frame, 16 MiB with its
+    /// header.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.message_bytes_max = bytes;
         self
@@ -106,6 +120,8 @@ impl ProducerBuilder {
         Arc::new(Shared {
             group: self.group.clone(),
             retries: self.retries,
+            deliver_within: self.deliver_within,
+            has_begun: AtomicBool::new(false),
             auto_create: self.auto_create,
             message_bytes_max: self.message_bytes_max,
             batcher: self

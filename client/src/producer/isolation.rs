@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// From which latency on a broker is passed over, and how long (`client/…/latency/MQFaultStrategy.java`).
 const LATENCIES: [(Duration, Duration); 5] = [

@@ -2,38 +2,40 @@
 
 mod batch;
 mod batching;
+mod beats;
 mod builder;
+mod deliver;
 mod isolation;
 mod pending;
 mod receipt;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rmq_protocol::message::java_hash_code;
 use rmq_protocol::names::AUTO_CREATE_TOPIC;
-use rmq_protocol::requests::{SendMessage, SendMessageReply};
-use rmq_protocol::{RequestCode, ResponseCode, Text};
+use rmq_protocol::requests::SendMessage;
+use rmq_protocol::{RequestCode, Text};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-use crate::client::{Client, now_ms};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::events::Event;
 use crate::message::Message;
 use crate::queue::Queue;
-use crate::remote::{Answer, Remote};
+use crate::remote::Remote;
 
 pub use batch::SharedError;
 pub use batching::Batching;
+pub(crate) use beats::Beats;
 pub use builder::ProducerBuilder;
 pub(crate) use isolation::Isolation;
 pub use pending::PendingSend;
 pub use receipt::{SendReceipt, SendStatus};
 
-/// Pause before the first repetition; doubles with each.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A limit beyond which nobody waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// Sends messages. Cheap to clone; clones share the limit of sends in flight.
 ///
@@ -51,6 +53,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub struct Producer {
     client: Client,
     shared: Arc<Shared>,
+    within: Duration,
 }
 
 /// What all clones of a producer share.
@@ -64,6 +67,9 @@ pub(crate) struct Shared {
     isolates: bool,
     room: Arc<Semaphore>,
     turn: AtomicUsize,
+    deliver_within: Duration,
+    /// Whether it has sent anything.
+    has_begun: AtomicBool,
 }
 
 /// Where a message goes.
@@ -85,7 +91,33 @@ struct Prepared {
 
 impl Producer {
     pub(crate) fn new(client: Client, shared: Arc<Shared>) -> Self {
-        Self { client, shared }
+        let within = shared.deliver_within;
+        Self {
+            client,
+            shared,
+            within,
+        }
+    }
+
+    /// The same producer with another limit for what is sent by it: how long a send tries before it fails. The limit of sends in flight
+    /// stays a common one.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// use std::time::Duration;
+    /// use rmq_client::Message;
+    ///
+    /// let producer = client.producer();
+    /// let quick = producer.deliver_within(Duration::from_secs(2));
+    /// quick.send(Message::new("ticks", "1")).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn deliver_within(&self, limit: Duration) -> Self {
+        Self {
+            within: limit,
+            ..self.clone()
+        }
     }
 
     /// The producer's group.
@@ -94,26 +126,29 @@ impl Producer {
         &self.shared.group
     }
 
-    /// Sends a message to a queue of its topic, in turn, and waits until it is stored. What can be repeated is repeated, at another
-    /// broker where there is one; the message keeps its id, but can then be stored twice.
+    /// Sends a message to a queue of its topic, in turn, and waits until it is stored, for
+    /// [`deliver_within`](ProducerBuilder::deliver_within) at most. What can pass is tried again until then, at another broker where
+    /// there is one; the message keeps its id, but can then be stored twice.
     ///
     /// # Errors
-    /// When the message cannot be sent or no broker stored it.
+    /// When the message cannot be sent or no broker stored it in time. [`Error::may_have_been_processed`] says whether one of the tries
+    /// may have stored it.
     pub async fn send(&self, message: Message) -> Result<SendReceipt, Error> {
-        let room = self.room().await?;
+        let deadline = self.deadline();
+        let room = self.room(deadline).await?;
         if let Some(batcher) = self.batcher_for(&message) {
             self.check(&message)?;
             return PendingSend::gathered(batcher.add(self, message, room)).await;
         }
         let _room = room;
-        self.send_now(message).await
+        self.send_now(message, deadline).await
     }
 
     /// As [`Producer::send`], by whoever holds the room for it.
-    async fn send_now(&self, message: Message) -> Result<SendReceipt, Error> {
+    async fn send_now(&self, message: Message, deadline: Instant) -> Result<SendReceipt, Error> {
         let prepared = self.prepare(&message)?;
-        self.deliver(&prepared, &Target::Any(message.ordering_key()))
-            .await
+        let target = Target::Any(message.ordering_key());
+        self.deliver(&prepared, &target, deadline).await
     }
 
     /// Sends what [`ProducerBuilder::batching`] holds back, without waiting for more.
@@ -138,7 +173,9 @@ impl Producer {
     /// What gathers the message with others, when it may be.
     fn batcher_for(&self, message: &Message) -> Option<&Arc<batching::Batcher>> {
         let batcher = self.shared.batcher.as_ref()?;
-        message.may_be_batched().then_some(batcher)
+        // Who leaves together has the same time.
+        let has_own_limit = self.within != self.shared.deliver_within;
+        (message.may_be_batched() && !has_own_limit).then_some(batcher)
     }
 
     /// Sends a message to one queue and waits until it is stored. Messages that are sent to a queue one after the other keep their order.
@@ -146,18 +183,21 @@ impl Producer {
     /// # Errors
     /// When the message cannot be sent or the broker did not store it.
     pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<SendReceipt, Error> {
-        let _room = self.room().await?;
+        let deadline = self.deadline();
+        let _room = self.room(deadline).await?;
         let prepared = self.prepare_for(queue, &message)?;
-        self.deliver(&prepared, &Target::Queue(queue)).await
+        self.deliver(&prepared, &Target::Queue(queue), deadline)
+            .await
     }
 
     /// Sends a message and returns as soon as there is room for another one; the result comes with [`PendingSend`], which may be
     /// dropped. While the connection stands, messages leave in the order of the calls.
     ///
     /// # Errors
-    /// When the message cannot be sent at all.
+    /// When the message cannot be sent at all, or there was no room in time.
     pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
-        let room = self.room().await?;
+        let deadline = self.deadline();
+        let room = self.room(deadline).await?;
         if let Some(batcher) = self.batcher_for(&message) {
             self.check(&message)?;
             return Ok(PendingSend::gathered(batcher.add(self, message, room)));
@@ -168,9 +208,8 @@ impl Producer {
         let producer = self.clone();
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
-            producer
-                .deliver(&prepared, &Target::Any(message.ordering_key()))
-                .await
+            let target = Target::Any(message.ordering_key());
+            producer.deliver(&prepared, &target, deadline).await
         })
         .await)
     }
@@ -178,16 +217,18 @@ impl Producer {
     /// As [`Producer::submit`], to one queue.
     ///
     /// # Errors
-    /// When the message cannot be sent at all.
+    /// As [`Producer::submit`].
     pub async fn submit_to(&self, queue: &Queue, message: Message) -> Result<PendingSend, Error> {
-        let room = self.room().await?;
+        let deadline = self.deadline();
+        let room = self.room(deadline).await?;
         let prepared = self.prepare_for(queue, &message)?;
         self.make_ready(&prepared.topic, &Target::Queue(queue))
             .await;
         let (producer, queue) = (self.clone(), queue.clone());
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
-            producer.deliver(&prepared, &Target::Queue(&queue)).await
+            let target = Target::Queue(&queue);
+            producer.deliver(&prepared, &target, deadline).await
         })
         .await)
     }
@@ -217,11 +258,31 @@ impl Producer {
         }
     }
 
-    async fn room(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.shared.room)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::closed())
+    fn deadline(&self) -> Instant {
+        // Longer than any program runs, and short enough to be added.
+        Instant::now() + self.within.min(FOR_EVER)
+    }
+
+    async fn room(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
+        if !self.shared.has_begun.swap(true, Ordering::Relaxed) {
+            let producer = Arc::downgrade(&self.shared);
+            self.client.beats().begin(&self.client, producer);
+        }
+        let room = Arc::clone(&self.shared.room);
+        if let Ok(room) = Arc::clone(&room).try_acquire_owned() {
+            return Ok(room);
+        }
+        match tokio::time::timeout_at(deadline, room.acquire_owned()).await {
+            Ok(room) => room.map_err(|_| Error::closed()),
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "no room within {:?}: too many sends of this producer are in flight",
+                    self.within
+                ),
+            )
+            .advice("brokers do not keep up, or max_in_flight is too low")),
+        }
     }
 
     fn check(&self, message: &Message) -> Result<(), Error> {
@@ -270,102 +331,12 @@ impl Producer {
     fn request<'r>(&'r self, prepared: &'r Prepared, queue: &'r Queue) -> SendMessage<'r> {
         let mut request = SendMessage::new(self.shared.group.as_str(), prepared.topic.as_str());
         request.queue_id = queue.id();
-        request.born_timestamp = now_ms();
+        request.born_timestamp = self.client.now_ms();
         request.flag = prepared.flag;
         request.properties = Text::Plain(&prepared.properties);
         request.batch = prepared.code == RequestCode::SendBatchMessage;
         request.broker_name = Some(queue.broker().into());
         request
-    }
-
-    async fn deliver(
-        &self,
-        prepared: &Prepared,
-        target: &Target<'_>,
-    ) -> Result<SendReceipt, Error> {
-        let (queue, answer) = self.deliver_raw(prepared, target).await?;
-        let status = SendStatus::of(answer.code());
-        SendReceipt::new(
-            queue,
-            status,
-            prepared.unique_id.clone(),
-            answer.fields::<SendMessageReply>()?,
-        )
-    }
-
-    /// Tries until a broker answers that it stored the message, or there is no sense in trying again.
-    async fn deliver_raw(
-        &self,
-        prepared: &Prepared,
-        target: &Target<'_>,
-    ) -> Result<(Queue, Answer), Error> {
-        let mut pause = PAUSE_MIN;
-        let mut avoid = None;
-        let mut attempt = 0;
-        loop {
-            let error = match self.attempt(prepared, target, &mut avoid).await {
-                Ok(stored) => return Ok(stored),
-                Err(error) => error,
-            };
-            attempt += 1;
-            if attempt > self.shared.retries || !worth_repeating(&error) {
-                return Err(error.doing(&format!("sending to \"{}\"", prepared.topic)));
-            }
-            tracing::debug!(
-                topic = prepared.topic,
-                attempt,
-                "send failed, trying again: {error}"
-            );
-            self.client.tell(|| Event::Retrying {
-                topic: prepared.topic.clone(),
-                attempt,
-                error: error.to_string(),
-            });
-            // The broker may have moved, or another one serves the topic now.
-            self.client.expire_route(&prepared.topic);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    async fn attempt(
-        &self,
-        prepared: &Prepared,
-        target: &Target<'_>,
-        avoid: &mut Option<String>,
-    ) -> Result<(Queue, Answer), Error> {
-        let (queue, remote) = self.pick(&prepared.topic, target, avoid.as_deref()).await?;
-        let request = self.request(prepared, &queue);
-        let began = self.shared.isolates.then(std::time::Instant::now);
-        let called = remote
-            .call_any(prepared.code.as_i32(), &request, &prepared.body)
-            .await;
-        let isolation = self.client.isolation();
-        let answer = match called {
-            Ok(answer) => answer,
-            Err(error) => {
-                if self.shared.isolates && error.is_retryable() {
-                    isolation.failed(queue.broker());
-                }
-                *avoid = Some(queue.broker().to_owned());
-                return Err(error);
-            }
-        };
-        if let Some(began) = began {
-            isolation.answered(queue.broker(), began.elapsed());
-        }
-        match ResponseCode::from_i32(answer.code()) {
-            Some(
-                ResponseCode::Success
-                | ResponseCode::FlushDiskTimeout
-                | ResponseCode::FlushSlaveTimeout
-                | ResponseCode::SlaveNotAvailable,
-            ) => Ok((queue, answer)),
-            _ => {
-                *avoid = Some(queue.broker().to_owned());
-                Err(answer.error())
-            }
-        }
     }
 
     /// A queue and the master of its broker group; another broker than `avoid` where there is one.
@@ -461,11 +432,6 @@ impl Producer {
 fn by_key<'q>(queues: &'q [Queue], key: &str) -> Option<&'q Queue> {
     let hash = java_hash_code(key).unsigned_abs() as usize;
     queues.get(hash.checked_rem(queues.len())?)
-}
-
-/// Also a topic that "does not exist" at the broker: the route may be older than the topic's move.
-fn worth_repeating(error: &Error) -> bool {
-    error.is_retryable() || error.broker_code() == Some(ResponseCode::TopicNotExist.as_i32())
 }
 
 #[cfg(test)]

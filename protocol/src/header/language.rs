@@ -36,8 +36,9 @@ pub enum Language {
     NodeJs = 13,
 }
 
-/// What our servers and our client say they are. `JAVA`, because clients read this field with tables of their own
-/// (the Go and C++ ones know only a few names) and every client knows the original's.
+/// What our servers say they are. `JAVA`, because clients read this field with tables of their own
+/// (the Go and C++ ones know only a few names) and every client knows the original's. Our client says [`Language::Rust`]: brokers
+/// only show that, and one that does not know the name shows none.
 pub const SERVER_LANGUAGE: Language = Language::Java;
 
 /// The version that our frames carry: `V5_5_0`. Clients switch features on by it.

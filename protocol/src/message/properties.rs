@@ -63,6 +63,8 @@ pub mod property {
         DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC";
         /// Original id of a dead letter.
         DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID";
+        /// Why a consumer gave a dead letter up. Ours.
+        DEAD_LETTER_REASON = "DEAD_LETTER_REASON";
         /// `true` for a half message.
         TRAN_MSG = "TRAN_MSG";
         /// Producer group of a half message.

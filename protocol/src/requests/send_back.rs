@@ -24,5 +24,7 @@ header_fields! {
         pub max_reconsume_times: Option<i32> = "maxReconsumeTimes",
         /// The broker that the client thinks it talks to.
         pub broker_name: Option<Cow<'a, str>> = "bname",
+        /// Why the consumer gives it back; kept with a dead letter. Ours: other brokers do not read it.
+        pub dead_letter_reason: Option<Cow<'a, str>> = "deadLetterReason",
     }
 }

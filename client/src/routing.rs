@@ -1,0 +1,242 @@
+//! Finding out where topics and brokers are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_protocol::ResponseCode;
+use rmq_protocol::names::{NameError, validate_topic};
+use rmq_protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic, Request};
+use rmq_protocol::route::{ClusterInfo, TopicRoute};
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::events::Event;
+use crate::queue::Queue;
+use crate::remote::{Answer, Remote};
+use crate::routes::Route;
+
+impl Client {
+    /// Asks the name servers, one after the other until one answers.
+    pub(crate) async fn ask_name_server<'a, R: Request<'a> + Sync>(
+        &self,
+        request: &R,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let servers = self.url().name_servers();
+        let first = self.name_server();
+        let mut last = None;
+        for step in 0..servers.len() {
+            let index = first.wrapping_add(step) % servers.len();
+            match self
+                .remote(&servers[index])
+                .call_any(R::CODE.as_i32(), request, body)
+                .await
+            {
+                Ok(answer) => {
+                    self.set_name_server(index);
+                    return Ok(answer);
+                }
+                Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(Error::closed);
+        Err(error
+            .doing("asking the name servers")
+            .advice("check that a name server listens there: rmq-ctl dev starts one"))
+    }
+
+    /// All clusters and brokers.
+    ///
+    /// # Errors
+    /// When no name server answers.
+    pub async fn cluster_info(&self) -> Result<ClusterInfo, Error> {
+        let answer = self
+            .ask_name_server(&GetBrokerClusterInfo {}, b"")
+            .await?
+            .success()?;
+        ClusterInfo::from_json(answer.body()).map_err(|error| Error::from(error).at(answer.addr()))
+    }
+
+    /// The route of a topic, at most as old as [`Timeouts::route_age`](crate::Timeouts::route_age). An older one is given while no name
+    /// server answers, and while all brokers of the topic are gone from the name servers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoRoute`] when the name servers know none.
+    pub async fn route(&self, topic: &str) -> Result<Arc<Route>, Error> {
+        if let Some(route) = self.routes().fresh(topic, self.timeouts().route_age) {
+            return Ok(route);
+        }
+        match self.refresh_route(topic).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
+                self.routes().any(topic).ok_or(error)
+            }
+            result => result,
+        }
+    }
+
+    /// The route of a topic, asked for now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoRoute`] when the name servers know none. [`ErrorKind::Unreachable`] when this client knew one and the topic's
+    /// broker is gone from the name servers, or when no broker is registered there at all.
+    pub async fn refresh_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
+        validate_topic(topic).map_err(|error: NameError| Error::invalid(error.to_string()))?;
+        let request = GetRouteinfoByTopic {
+            topic: topic.into(),
+            accept_standard_json_only: Some(true),
+        };
+        let answer = self.ask_name_server(&request, b"").await?;
+        if answer.code() == ResponseCode::TopicNotExist.as_i32() {
+            return Err(self.without_route(topic, answer.addr()).await);
+        }
+        let answer = answer.success()?;
+        let raw = TopicRoute::from_json(answer.body())
+            .map_err(|error| Error::from(error).at(answer.addr()))?;
+        let before = self.routes().any(topic);
+        let route = self.routes().learn(Route::new(topic, raw));
+        if before.is_some_and(|before| before != route) {
+            self.tell(|| Event::Rerouted {
+                topic: topic.to_owned(),
+            });
+        }
+        Ok(route)
+    }
+
+    /// Why the name server at `addr` knows no route: the topic does not exist, or those who have it are gone.
+    async fn without_route(&self, topic: &str, addr: &str) -> Error {
+        let known = self.routes().any(topic);
+        let registered = match self.cluster_info().await {
+            Ok(info) => info.broker_addr_table,
+            // Nobody can tell now; what is known stays.
+            Err(error) => return error,
+        };
+        let gone = known.and_then(|route| {
+            let mut brokers = route.raw().broker_datas.iter();
+            let gone = brokers.find(|data| !registered.contains_key(&data.broker_name));
+            gone.map(|data| data.broker_name.clone())
+        });
+        if let Some(broker) = gone {
+            let what = format!(
+                "the broker \"{broker}\" of topic \"{topic}\" is gone: no name server knows it"
+            );
+            self.routes().expire_without(topic, what.clone());
+            return Error::new(ErrorKind::Unreachable, what)
+                .at(addr)
+                .advice(GONE_ADVICE);
+        }
+        self.routes().forget(topic);
+        if registered.is_empty() {
+            let what = format!("topic \"{topic}\" has no route: no broker is registered");
+            return Error::new(ErrorKind::Unreachable, what)
+                .at(addr)
+                .advice("start a broker, or wait until it has registered");
+        }
+        Error::new(
+            ErrorKind::NoRoute,
+            format!("topic \"{topic}\" has no route"),
+        )
+        .at(addr)
+        .advice("no broker has registered it: create it, or check its name")
+    }
+
+    /// Says that the broker is gone, where a request failed for that reason.
+    pub(crate) fn explain(&self, topic: &str, error: Error) -> Error {
+        if error.kind() != ErrorKind::Unreachable {
+            return error;
+        }
+        match self.routes().gone(topic) {
+            Some(gone) if !error.to_string().contains(&gone) => {
+                error.doing(&gone).advice(GONE_ADVICE)
+            }
+            _ => error,
+        }
+    }
+
+    /// Waits until the name servers know a route of `topic` with a writable queue.
+    ///
+    /// # Errors
+    /// The last failure when `within` is over.
+    pub async fn wait_for_route(&self, topic: &str, within: Duration) -> Result<Arc<Route>, Error> {
+        self.wait_for_route_that(topic, within, |route| {
+            if route.writable().is_empty() {
+                return Err(format!("topic \"{topic}\" has no writable queue yet"));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Asks for the route until `accept` takes it; its refusal becomes the error when time is up.
+    pub(crate) async fn wait_for_route_that(
+        &self,
+        topic: &str,
+        within: Duration,
+        accept: impl Fn(&Route) -> Result<(), String>,
+    ) -> Result<Arc<Route>, Error> {
+        let deadline = tokio::time::Instant::now() + within;
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let error = match self.refresh_route(topic).await {
+                Ok(route) => match accept(&route) {
+                    Ok(()) => return Ok(route),
+                    Err(why) => Error::new(ErrorKind::NoRoute, why),
+                },
+                Err(error) if !error.is_retryable() => return Err(error),
+                Err(error) => error,
+            };
+            if tokio::time::Instant::now() + pause > deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+
+    /// The broker to read `queue` from.
+    pub(crate) async fn reader_of(&self, queue: &Queue) -> Result<Remote, Error> {
+        let route = self.route(queue.topic()).await?;
+        let addr = match route.reader(queue.broker()) {
+            Some(addr) => addr.to_owned(),
+            // The broker may be new.
+            None => self
+                .refresh_route(queue.topic())
+                .await?
+                .reader(queue.broker())
+                .map(str::to_owned)
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::NoRoute,
+                        format!(
+                            "broker \"{}\" does not serve topic \"{}\"",
+                            queue.broker(),
+                            queue.topic()
+                        ),
+                    )
+                })?,
+        };
+        Ok(self.remote(&addr))
+    }
+
+    /// The address of a broker group's master, asked for now.
+    pub(crate) async fn master_of(&self, broker: &str) -> Result<Remote, Error> {
+        let info = self.cluster_info().await?;
+        let addr = info
+            .broker_addr_table
+            .get(broker)
+            .and_then(|data| data.master())
+            .ok_or_else(|| {
+                let known: Vec<_> = info.broker_addr_table.keys().map(String::as_str).collect();
+                Error::new(
+                    ErrorKind::NotFound,
+                    format!(
+                        "broker \"{broker}\" has no master; known brokers: {}",
+                        known.join(", ")
+                    ),
+                )
+            })?;
+        Ok(self.remote(addr))
+    }
+}
+
+const GONE_ADVICE: &str = "it crashed, was stopped, or is cut off: start it again, or wait";
