@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock_watch::ClockWatch;
 use crate::config::{BrokerConfig, ConfigError};
 use crate::delay::{self, DelayDelivery};
 use crate::groups::Groups;
@@ -32,6 +33,7 @@ use crate::locks::QueueLocks;
 use crate::management;
 use crate::offsets::ConsumerOffsets;
 use crate::registration::Registrations;
+use crate::retention::Retention;
 use crate::router;
 use crate::sessions::Sessions;
 use crate::stats::Stats;
@@ -121,6 +123,8 @@ pub(crate) struct Broker {
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) locks: QueueLocks,
     pub(crate) delay: DelayDelivery,
+    pub(crate) clock_watch: ClockWatch,
+    pub(crate) retention: Retention,
     pub(crate) waiters: Waiters,
     pub(crate) stats: Stats,
     pub(crate) registrations: Registrations,
@@ -377,6 +381,8 @@ impl BrokerServer {
             offsets: ConsumerOffsets::load(&store),
             locks: QueueLocks::default(),
             delay: DelayDelivery::load(&store, &delays).map_err(unreadable)?,
+            clock_watch: ClockWatch::load(&store, Arc::clone(&deps.clock)),
+            retention: Retention::default(),
             waiters: Waiters::default(),
             stats: Stats::default(),
             registrations: Registrations::new(
@@ -522,7 +528,11 @@ impl RunningBroker {
             let _ = management.await;
         }
         self.tasks.stop().await;
-        for saved in [broker.offsets.save(), broker.delay.save()] {
+        for saved in [
+            broker.offsets.save(),
+            broker.delay.save(),
+            broker.clock_watch.save(&broker.store, true),
+        ] {
             if let Err(error) = saved {
                 tracing::error!("progress could not be saved: {error}");
             }

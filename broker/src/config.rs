@@ -78,6 +78,8 @@ settings! {
     segment_bytes: u64 = 1 << 30,
     #[doc = "Messages are kept this long, hours, at least 1."]
     retention_hours: u32 = 72,
+    #[doc = "Messages are removed by age only when the wall clock has agreed with the monotonic clock for this long, since the start and since its last jump, minutes, 0 to 10080."]
+    clock_settle_minutes: u32 = 60,
     #[doc = "Above this used share of the disk, the oldest messages are removed before they expire; 0 to 1. 1 is never: then messages are refused above diskFullRatio."]
     disk_evict_ratio: f64 = 1.0,
     #[doc = "Above this used share of the disk, messages are refused; 0 to 1."]
@@ -262,6 +264,13 @@ impl BrokerConfig {
         demand(
             self.retention_hours >= 1,
             "retentionHours: at least 1".to_owned(),
+        );
+        demand(
+            self.clock_settle_minutes <= 10_080,
+            format!(
+                "clockSettleMinutes: {} is not between 0 and 10080",
+                self.clock_settle_minutes
+            ),
         );
         demand(
             MESSAGE_BYTES.contains(&self.max_message_bytes),

@@ -1,6 +1,9 @@
 //! Delayed messages by level (apache/rocketmq `ScheduleMessageService`): they wait in `SCHEDULE_TOPIC_XXXX`, one queue per level, so each
 //! queue is in order of delivery. One task per level sleeps until its first message is due, or until one arrives.
 //!
+//! A message is due when the wall clock reaches the time at which it was sent plus its delay, and at the latest when its delay has passed:
+//! a clock that was set back makes nothing late, and a clock that is set ahead delivers what becomes due by that.
+//!
 //! Progress is kept like consumer offsets: after a kill a level may deliver the last second again, and never skips.
 
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
+use crate::clock_watch::Moment;
 use crate::copy;
 
 /// Messages looked at at once.
@@ -31,17 +35,82 @@ const RETRY_MS: i64 = 1_000;
 /// The levels and how far each has delivered.
 pub(crate) struct DelayDelivery {
     store: Store,
+    /// The configured levels, then those that were configured once and still hold messages.
     levels: Vec<Level>,
+    configured: usize,
 }
 
 struct Level {
-    delay_ms: i64,
+    number: usize,
+    /// `None`: the level is not configured any more.
+    delay_ms: Option<i64>,
     queue: QueueRef,
     /// Next offset to deliver.
     next: AtomicI64,
     /// What was saved last.
     saved: Mutex<i64>,
     arrived: Notify,
+}
+
+impl Level {
+    fn new(store: &Store, number: usize, delay_ms: Option<i64>) -> Result<Self, ReadError> {
+        let saved = store
+            .settings()
+            .get(Table::DelayProgress, &number.to_string())
+            .and_then(|bytes| bytes.first_chunk::<8>().copied())
+            .map_or(0, i64::from_le_bytes);
+        Ok(Self {
+            number,
+            delay_ms,
+            queue: store.queue(SCHEDULE_TOPIC, number as i32 - 1)?,
+            next: AtomicI64::new(saved),
+            saved: Mutex::new(saved),
+            arrived: Notify::new(),
+        })
+    }
+
+    fn waiting(&self) -> i64 {
+        self.queue.max_offset() - self.next.load(Ordering::Acquire)
+    }
+}
+
+/// When a delayed message was parked and for how long: `parked,delay,jumped` in milliseconds, in its property
+/// [`property::DELAY_STAMP`]. The store time does not do: store times never run backwards, so they stand still after a clock that was
+/// ahead, and later messages would inherit them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    /// Wall time.
+    parked_ms: i64,
+    delay_ms: i64,
+    /// Sum of the clock's jumps until then.
+    jumped_ms: i64,
+}
+
+impl Stamp {
+    fn text(self) -> String {
+        format!("{},{},{}", self.parked_ms, self.delay_ms, self.jumped_ms)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut numbers = text.split(',').map(|number| number.parse().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Self {
+            parked_ms: next()?,
+            delay_ms: next()?,
+            jumped_ms: next()?,
+        })
+    }
+
+    /// How long it still waits at `now`; not positive when it is due: either the wall clock has reached the time that was promised, or
+    /// the whole delay has passed, whatever was done to the wall clock meanwhile.
+    fn wait_ms(self, now: Moment) -> i64 {
+        let due_ms = self.parked_ms.saturating_add(self.delay_ms);
+        let by_wall = due_ms.saturating_sub(now.wall_ms);
+        let by_steady = due_ms
+            .saturating_sub(self.jumped_ms)
+            .saturating_sub(now.steady_ms);
+        by_wall.min(by_steady).min(self.delay_ms)
+    }
 }
 
 /// A message that is to wait.
@@ -91,57 +160,104 @@ impl DelayDelivery {
     /// # Errors
     /// The queues of the levels cannot be looked up.
     pub(crate) fn load(store: &Store, delays_ms: &[i64]) -> Result<Self, ReadError> {
-        let levels: Result<_, ReadError> = delays_ms
-            .iter()
-            .enumerate()
-            .map(|(index, delay_ms)| {
-                let saved = store
-                    .settings()
-                    .get(Table::DelayProgress, &(index + 1).to_string())
-                    .and_then(|bytes| bytes.first_chunk::<8>().copied())
-                    .map_or(0, i64::from_le_bytes);
-                let queue = store.queue(SCHEDULE_TOPIC, index as i32)?;
-                Ok(Level {
-                    delay_ms: *delay_ms,
-                    queue,
-                    next: AtomicI64::new(saved),
-                    saved: Mutex::new(saved),
-                    arrived: Notify::new(),
-                })
-            })
-            .collect();
+        let mut levels = Vec::new();
+        for (index, delay_ms) in delays_ms.iter().enumerate() {
+            levels.push(Level::new(store, index + 1, Some(*delay_ms))?);
+        }
+        let configured = levels.len();
+        for queue in store.queues_of(SCHEDULE_TOPIC)? {
+            let number = usize::try_from(queue.queue_id()).map_or(0, |id| id + 1);
+            if number <= configured {
+                continue;
+            }
+            let level = Level::new(store, number, None)?;
+            if level.waiting() > 0 {
+                tracing::warn!(
+                    level = number,
+                    messages = level.waiting(),
+                    "delayLevels does not have this level any more; its messages are delivered when their delay is over"
+                );
+                levels.push(level);
+            }
+        }
         Ok(Self {
             store: store.clone(),
-            levels: levels?,
+            levels,
+            configured,
         })
     }
 
+    /// How many levels are delivered: those that are not configured any more and still hold messages are, too.
     pub(crate) fn levels(&self) -> usize {
         self.levels.len()
     }
 
-    /// Next offset to deliver and end of each level's queue.
-    pub(crate) fn progress(&self) -> Vec<(i64, i64)> {
+    /// Number, next offset to deliver and end of each level's queue.
+    pub(crate) fn progress(&self) -> Vec<(usize, i64, i64)> {
         self.levels
             .iter()
-            .map(|level| (level.next.load(Ordering::Relaxed), level.queue.max_offset()))
+            .map(|level| {
+                let next = level.next.load(Ordering::Relaxed);
+                (level.number, next, level.queue.max_offset())
+            })
             .collect()
     }
 
+    /// Log position of the oldest delayed message that is not delivered, as far as the log knows that others are. May wait for the disk.
+    pub(crate) fn needed_from(&self) -> Option<u64> {
+        let one = ReadLimits {
+            messages_max: 1,
+            ..READ
+        };
+        let oldest = |level: &Level| {
+            let mut from = (*level.saved.lock()).max(level.queue.min_offset());
+            while from < level.queue.max_offset() {
+                let outcome = self.store.read(
+                    &level.queue,
+                    QueueOffset(from),
+                    one,
+                    &AllMessages,
+                    Temperature::MayWait,
+                );
+                if let Some(view) = outcome.records.first().and_then(RecordSlice::view) {
+                    return Some(view.position().0);
+                }
+                if outcome.next_offset <= from {
+                    // Where it is cannot be told now: everything stays.
+                    return Some(0);
+                }
+                from = outcome.next_offset;
+            }
+            None
+        };
+        self.levels.iter().filter_map(oldest).min()
+    }
+
     /// Where a message goes to wait for `level` (the highest one when there is no such level).
-    pub(crate) fn park(&self, text: &str, topic: &str, queue_id: i32, level: i32) -> Delayed {
+    pub(crate) fn park(
+        &self,
+        now: Moment,
+        text: &str,
+        topic: &str,
+        queue_id: i32,
+        level: i32,
+    ) -> Delayed {
         let number = usize::try_from(level)
             .unwrap_or(1)
-            .clamp(1, self.levels.len().max(1));
+            .clamp(1, self.configured.max(1));
         let level = &self.levels[number - 1];
-        let queue_id = queue_id.to_string();
-        let number_text = number.to_string();
+        let stamp = Stamp {
+            parked_ms: now.wall_ms,
+            delay_ms: level.delay_ms.unwrap_or(0),
+            jumped_ms: now.jumped_ms(),
+        };
         let properties = copy::with(
             text,
             &[
-                (property::DELAY, Some(&number_text)),
+                (property::DELAY, Some(&number.to_string())),
                 (property::REAL_TOPIC, Some(topic)),
-                (property::REAL_QID, Some(&queue_id)),
+                (property::REAL_QID, Some(&queue_id.to_string())),
+                (property::DELAY_STAMP, Some(&stamp.text())),
             ],
         );
         Delayed {
@@ -163,14 +279,14 @@ impl DelayDelivery {
     /// Puts progress that changed into the log.
     pub(crate) fn save(&self) -> Result<(), SettingsError> {
         let mut changes = Vec::new();
-        for (index, level) in self.levels.iter().enumerate() {
+        for level in &self.levels {
             let next = level.next.load(Ordering::Acquire);
             let mut saved = level.saved.lock();
             if *saved != next {
                 *saved = next;
                 changes.push(Change::set(
                     Table::DelayProgress,
-                    (index + 1).to_string(),
+                    level.number.to_string(),
                     next.to_le_bytes().to_vec(),
                 ));
             }
@@ -189,20 +305,23 @@ pub(crate) async fn run_level(broker: Arc<Broker>, index: usize, stop: Cancellat
         return;
     };
     level.queue.set_wanted(true);
+    let mut jumps = broker.clock_watch.changes();
     loop {
         let wake_at = match deliver_due(&broker, level).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(
-                    level = index + 1,
+                    level = level.number,
                     "delayed messages cannot be delivered now: {error}"
                 );
-                Some(broker.now_ms() + RETRY_MS)
+                Some(broker.monotonic_ms() + RETRY_MS)
             }
         };
         tokio::select! {
             () = stop.cancelled() => return,
             () = level.arrived.notified(), if wake_at.is_none() => {}
+            // What a clock that was set ahead makes due is due.
+            Ok(()) = jumps.changed(), if wake_at.is_some() => {}
             () = sleep_until(&broker, wake_at), if wake_at.is_some() => {}
         }
     }
@@ -210,14 +329,11 @@ pub(crate) async fn run_level(broker: Arc<Broker>, index: usize, stop: Cancellat
 
 async fn sleep_until(broker: &Broker, at_ms: Option<i64>) {
     if let Some(at_ms) = at_ms {
-        // Read first: when time passes in between, the sleep ends too early rather than too late.
-        let monotonic_ms = broker.monotonic_ms();
-        let wait_ms = at_ms - broker.now_ms();
-        broker.clock.sleep_until_ms(monotonic_ms + wait_ms).await;
+        broker.clock.sleep_until_ms(at_ms).await;
     }
 }
 
-/// Delivers what is due; returns when the next one is, or `None` when nothing waits.
+/// Delivers what is due; returns when the next one is, monotonic, or `None` when nothing waits.
 async fn deliver_due(
     broker: &Broker,
     level: &Level,
@@ -238,14 +354,14 @@ async fn deliver_due(
         })
         .await;
         let Ok(outcome) = outcome else {
-            return Ok(Some(broker.now_ms() + RETRY_MS));
+            return Ok(Some(broker.monotonic_ms() + RETRY_MS));
         };
         match outcome.status {
             ReadStatus::Found => {}
             ReadStatus::AtEnd | ReadStatus::NoMessageInQueue => return Ok(None),
             ReadStatus::OffsetTooSmall | ReadStatus::NoMatch => {
                 tracing::warn!(
-                    delay_ms = level.delay_ms,
+                    level = level.number,
                     from,
                     to = outcome.next_offset,
                     "delayed messages are lost: they expired or are damaged"
@@ -257,16 +373,26 @@ async fn deliver_due(
                 level.next.store(outcome.max_offset, Ordering::Release);
                 return Ok(None);
             }
-            ReadStatus::Removed | ReadStatus::Cold => return Ok(Some(broker.now_ms() + RETRY_MS)),
+            ReadStatus::Removed | ReadStatus::Cold => {
+                return Ok(Some(broker.monotonic_ms() + RETRY_MS));
+            }
         }
-        let now = broker.now_ms();
+        let now = broker.clock_watch.look();
         let mut last = None;
         let mut due = None;
         for record in &outcome.records {
             let Some(view) = record.view() else { continue };
-            let deliver_ms = view.store_ms() + level.delay_ms;
-            if deliver_ms > now {
-                due = Some(deliver_ms);
+            // Without a stamp it was parked by an older version.
+            let stamp = properties::get(view.properties(), property::DELAY_STAMP)
+                .and_then(Stamp::read)
+                .unwrap_or(Stamp {
+                    parked_ms: view.store_ms(),
+                    delay_ms: level.delay_ms.unwrap_or(0),
+                    jumped_ms: 0,
+                });
+            let wait_ms = stamp.wait_ms(now);
+            if wait_ms > 0 {
+                due = Some(now.monotonic_ms + wait_ms);
                 break;
             }
             if let Some(end) = deliver(broker, record)? {
@@ -311,7 +437,7 @@ fn deliver(
     let Some(queue) = topic.queue(wanted).or_else(|| topic.queue(0)) else {
         return Ok(None);
     };
-    let kept = copy::with(text, &[]);
+    let kept = copy::with(text, &[(property::DELAY_STAMP, None)]);
     let appended = broker.store.append_again(&NewMessage {
         queue,
         topic: topic.name(),
@@ -338,6 +464,53 @@ fn deliver(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Wall, steady and monotonic time of a life whose clock jumped by `jumped_ms` in all.
+    fn moment(wall_ms: i64, jumped_ms: i64) -> Moment {
+        Moment {
+            wall_ms,
+            steady_ms: wall_ms - jumped_ms,
+            monotonic_ms: 7,
+        }
+    }
+
+    #[test]
+    fn a_message_is_due_by_the_wall_clock_and_never_later_than_its_delay() {
+        let stamp = Stamp {
+            parked_ms: 1_000_000,
+            delay_ms: 60_000,
+            jumped_ms: 0,
+        };
+        assert_eq!(Stamp::read(&stamp.text()), Some(stamp));
+        assert_eq!(Stamp::read("1,2"), None);
+        assert_eq!(stamp.wait_ms(moment(1_000_000, 0)), 60_000);
+        assert_eq!(stamp.wait_ms(moment(1_059_999, 0)), 1);
+        assert_eq!(stamp.wait_ms(moment(1_060_000, 0)), 0);
+        for by_ms in [1_000, 3_600_000, 4 * 86_400_000] {
+            // Set back: what is left of the delay, as before.
+            let back = moment(1_010_000 - by_ms, -by_ms);
+            assert_eq!(stamp.wait_ms(back), 50_000, "{by_ms}");
+            // Set ahead: the wall clock counts.
+            let ahead = moment(1_010_000 + by_ms, by_ms);
+            assert_eq!(stamp.wait_ms(ahead), 50_000 - by_ms, "{by_ms}");
+            // Ahead and back again: as if nothing had been.
+            assert_eq!(stamp.wait_ms(moment(1_010_000, 0)), 50_000);
+            // Parked while the clock was ahead, and then set right.
+            let wrong = Stamp {
+                parked_ms: 1_000_000 + by_ms,
+                jumped_ms: by_ms,
+                ..stamp
+            };
+            assert_eq!(wrong.wait_ms(moment(1_010_000, 0)), 50_000, "{by_ms}");
+            // Parked while the clock was behind, and then set right: due by the wall clock.
+            let behind = Stamp {
+                parked_ms: 1_000_000 - by_ms,
+                jumped_ms: -by_ms,
+                ..stamp
+            };
+            assert_eq!(behind.wait_ms(moment(1_010_000, 0)), 50_000 - by_ms);
+        }
+    }
 
     #[test]
     fn levels_are_read() {

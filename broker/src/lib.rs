@@ -4,6 +4,7 @@
 //! binary `rmq-broker` is a thin shell around it.
 
 mod broker;
+mod clock_watch;
 mod config;
 mod copy;
 mod delay;
@@ -17,6 +18,7 @@ mod metrics;
 mod offsets;
 mod registration;
 mod reply;
+mod retention;
 mod router;
 mod sessions;
 mod stats;

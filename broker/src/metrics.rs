@@ -175,6 +175,24 @@ const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "rocketmq_storage_held_bytes",
+        help: "Bytes of segments that stay beyond their time for delayed messages in them",
+        kind: Kind::Gauge,
+        read: |broker, out| storage(out, load(&broker.retention.held_bytes)),
+    },
+    Metric {
+        name: "rocketmq_clock_jumps",
+        help: "Jumps of the system's clock since the start",
+        kind: Kind::Counter,
+        read: |broker, out| {
+            let watch = &broker.clock_watch;
+            for (direction, counter) in [("ahead", &watch.jumps_ahead), ("back", &watch.jumps_back)]
+            {
+                out.with(vec![("direction", direction.to_owned())], load(counter));
+            }
+        },
+    },
+    Metric {
         name: "rocketmq_build_info",
         help: "1, with the version as label",
         kind: Kind::Gauge,

@@ -7,8 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
+use crate::clock_watch;
 use crate::delay;
 use crate::handlers::{clients, pull};
+use crate::retention;
 use crate::stats;
 
 /// Progress of consumers is written at most this often, milliseconds.
@@ -33,8 +35,9 @@ impl Tasks {
         tasks.spawn(end_waiting_pulls(Arc::clone(broker)));
         tasks.spawn(save_progress(Arc::clone(broker)));
         tasks.spawn(expire_clients(Arc::clone(broker)));
-        tasks.spawn(remove_expired(Arc::clone(broker)));
+        tasks.spawn(remove_expired(Arc::clone(broker), broker.monotonic_ms()));
         tasks.spawn(sample(Arc::clone(broker)));
+        tasks.spawn(watch_clock(Arc::clone(broker)));
         for level in 0..broker.delay.levels() {
             let stop = tasks.stop.clone();
             let broker = Arc::clone(broker);
@@ -84,7 +87,11 @@ async fn save_progress(broker: Arc<Broker>) {
     loop {
         broker.offsets.changed().await;
         broker.clock.sleep_ms(SAVE_MS).await;
-        for saved in [broker.offsets.save(), broker.delay.save()] {
+        for saved in [
+            broker.offsets.save(),
+            broker.delay.save(),
+            broker.clock_watch.save(&broker.store, false),
+        ] {
             if let Err(error) = saved {
                 tracing::warn!(
                     "progress of consumers is not saved now and will be tried again: {error}"
@@ -105,16 +112,29 @@ async fn expire_clients(broker: Arc<Broker>) {
     }
 }
 
-async fn remove_expired(broker: Arc<Broker>) {
+/// A round every [`RETENTION_MS`] from `last_ms` on, monotonic.
+async fn remove_expired(broker: Arc<Broker>, mut last_ms: i64) {
     loop {
-        broker.clock.sleep_ms(RETENTION_MS).await;
-        let store = broker.store.clone();
-        let now = broker.now_ms();
-        match tokio::task::spawn_blocking(move || store.run_retention(now)).await {
-            Ok(Ok(_)) => {}
+        broker.clock.sleep_until_ms(last_ms + RETENTION_MS).await;
+        last_ms = broker.monotonic_ms();
+        let then = Arc::clone(&broker);
+        match tokio::task::spawn_blocking(move || retention::run(&then)).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("{error}"),
             Err(error) => tracing::error!("removing expired messages ended badly: {error}"),
         }
+    }
+}
+
+/// Notices jumps of the clock soon: what is stored between a jump and its correction carries the wrong time.
+async fn watch_clock(broker: Arc<Broker>) {
+    loop {
+        broker.clock_watch.look();
+        if broker.clock_watch.is_unsaved() {
+            // Those who save progress save this too.
+            broker.offsets.note_progress();
+        }
+        broker.clock.sleep_ms(clock_watch::LOOK_MS).await;
     }
 }
 

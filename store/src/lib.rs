@@ -45,6 +45,6 @@ pub use read::{
     AllMessages, EntryFilter, ReadLimits, ReadOutcome, ReadStatus, RecordSlice, Temperature,
 };
 pub use recovery::RecoveryReport;
-pub use retention::{Removed, RetentionError};
+pub use retention::{Removed, RetentionError, RetentionRound};
 pub use settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, Table};
 pub use store::{Positions, Store, StoreStats};

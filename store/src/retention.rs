@@ -1,12 +1,30 @@
 //! Removal of whole segments: those whose newest message is older than the retention and, where that is configured, the oldest ones
 //! while the disk is too full. The active segment stays. By default nothing that has not expired is removed for want of space: the
-//! store refuses writes instead.
+//! store refuses writes instead. Nothing that the owner of the store still needs is removed for any reason.
 
 use std::sync::atomic::Ordering;
 
 use rmq_protocol::message::RecordView;
 
 use crate::commit_log::CommitLog;
+
+/// What a round of retention may remove.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionRound {
+    /// Segments go whose newest message has expired at this time, Unix milliseconds; `None`: no segment goes by age.
+    pub now_ms: Option<i64>,
+    /// No segment goes that ends after this log position.
+    pub needed_from: Option<u64>,
+}
+
+impl From<i64> for RetentionRound {
+    fn from(now_ms: i64) -> Self {
+        Self {
+            now_ms: Some(now_ms),
+            needed_from: None,
+        }
+    }
+}
 
 /// What a round of retention did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +33,8 @@ pub struct Removed {
     pub segments: u64,
     /// Bytes given back.
     pub bytes: u64,
+    /// Bytes of segments that stay only because they are needed.
+    pub held_bytes: u64,
 }
 
 /// Why expired segments could not be removed. They stay until the next round.
@@ -34,15 +54,17 @@ pub enum RetentionError {
     },
 }
 
-/// Removes what has expired at `now_ms`.
-pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionError> {
+/// Removes what has expired and is not needed.
+pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, RetentionError> {
     let files = &log.files;
     let segments = files.segments();
     let confirmed = files.positions.confirmed.load(Ordering::Acquire);
     let retention_ms = log.retention_ms.load(Ordering::Relaxed);
     let mut keep_from = None;
     for pair in segments.windows(2) {
-        let [old, next] = pair else { continue };
+        let ([old, next], Some(now_ms)) = (pair, round.now_ms) else {
+            break;
+        };
         // The first record of the next segment is newer than everything in this one.
         let newest_ms = files.first_record(next, confirmed).and_then(|bytes| {
             RecordView::parse(&bytes)
@@ -56,15 +78,38 @@ pub(crate) fn run(log: &CommitLog, now_ms: i64) -> Result<Removed, RetentionErro
             _ => break,
         }
     }
-    let keep_from = keep_from.max(keep_for_space(log, keep_from.unwrap_or(0), confirmed));
-    let Some(keep_from) = keep_from else {
+    let expired = keep_from.unwrap_or(0);
+    let keep_from = keep_from.max(keep_for_space(log, expired, confirmed));
+    let Some(wanted) = keep_from else {
         return Ok(Removed::default());
     };
+    let needed_from = round.needed_from.unwrap_or(u64::MAX);
+    let mut held_bytes = 0;
+    let mut keep_from = None;
+    for segment in segments.iter().filter(|segment| segment.end() <= wanted) {
+        if segment.end() <= needed_from {
+            keep_from = Some(segment.end());
+        } else {
+            held_bytes += segment.end() - segment.base();
+        }
+    }
+    let mut removed = Removed {
+        held_bytes,
+        ..Removed::default()
+    };
+    let Some(keep_from) = keep_from else {
+        return Ok(removed);
+    };
+    if keep_from > expired {
+        tracing::warn!(
+            up_to = keep_from,
+            "the disk is too full: the oldest messages go before they expire, as configured"
+        );
+    }
     log.dispatcher
         .drop_below(keep_from)
         .map_err(|error| RetentionError::Derived(Box::new(error)))?;
     files.crash_point("retention.derived");
-    let mut removed = Removed::default();
     for segment in files.take_below(keep_from) {
         let path = files.segment_path(segment.base());
         files
@@ -115,13 +160,6 @@ fn keep_for_space(log: &CommitLog, expired: u64, confirmed: u64) -> Option<u64> 
         if segment.end() > expired {
             keep_from = Some(segment.end());
         }
-    }
-    if let Some(position) = keep_from {
-        tracing::warn!(
-            up_to = position,
-            used_percent = (space.used_ratio() * 100.0) as u64,
-            "the disk is too full: the oldest messages go before they expire, as configured"
-        );
     }
     keep_from
 }

@@ -24,7 +24,7 @@ use crate::layout;
 use crate::queue::QueueRef;
 use crate::read::{self, EntryFilter, ReadLimits, ReadOutcome, RecordSlice, Temperature};
 use crate::recovery::{self, RecoveryReport};
-use crate::retention::{self, Removed, RetentionError};
+use crate::retention::{self, Removed, RetentionError, RetentionRound};
 use crate::settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, SettingsLog, Table};
 use crate::watermark::Watermark;
 
@@ -406,6 +406,18 @@ impl Store {
         self.0.settings.settled(end).await
     }
 
+    /// Newest store time that was found when the store was opened, Unix milliseconds; 0 in a new store.
+    #[must_use]
+    pub fn newest_found_ms(&self) -> i64 {
+        self.0.log.files.positions.newest_ms.load(Ordering::Acquire)
+    }
+
+    /// The clock can be trusted at `now_ms`. Store times never run backwards, so after a clock that was ahead they stand still until it
+    /// has caught up; when they are more than a minute ahead, they start at the clock again.
+    pub fn trust_clock(&self, now_ms: i64) {
+        self.0.log.trust_clock(now_ms);
+    }
+
     /// How far the store has come.
     #[must_use]
     pub fn positions(&self) -> Positions {
@@ -489,12 +501,15 @@ impl Store {
         self.0.log.body_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// Removes what has expired at `now_ms`. Blocks; call it where that is fine.
+    /// Removes what has expired and is not needed any more. Blocks; call it where that is fine.
     ///
     /// # Errors
     /// See [`RetentionError`].
-    pub fn run_retention(&self, now_ms: i64) -> Result<Removed, RetentionError> {
-        retention::run(&self.0.log, now_ms)
+    pub fn run_retention(
+        &self,
+        round: impl Into<RetentionRound>,
+    ) -> Result<Removed, RetentionError> {
+        retention::run(&self.0.log, round.into())
     }
 
     /// Brings tables and index on disk up to everything visible now, so that the next start reads next to nothing. It happens by

@@ -161,11 +161,14 @@ fn with_sync_flush_no_more_is_staged_than_the_disk_keeps_up_with() {
 }
 
 #[test]
-fn store_times_go_on_after_a_restart_unless_the_clock_was_far_ahead() {
+fn store_times_go_on_after_a_restart_until_a_clock_far_behind_is_trusted() {
     let dir = tempfile::tempdir().expect("a folder");
-    let store_ms = |clock: i64, close: bool| {
+    let store_ms = |clock: i64, trusted: bool, close: bool| {
         let config = config(dir.path(), FlushMode::default(), &Clock::at(clock));
         let store = open(config, RealFs).expect("opens");
+        if trusted {
+            store.trust_clock(clock);
+        }
         let appended = send(&store, &store.queue("t", 0).expect("a queue"), "k", 10).expect("sent");
         if close {
             store.close().expect("closed");
@@ -174,10 +177,16 @@ fn store_times_go_on_after_a_restart_unless_the_clock_was_far_ahead() {
         }
         appended.store_ms
     };
-    assert_eq!(store_ms(1_000_000, true), 1_000_000);
-    assert_eq!(store_ms(990_000, false), 1_000_000, "from the index");
-    assert_eq!(store_ms(1_030_000, false), 1_030_000);
-    assert_eq!(store_ms(1_000_000, true), 1_030_000, "from the replay");
-    assert_eq!(store_ms(90_000_000, true), 90_000_000);
-    assert_eq!(store_ms(2_000_000, true), 2_000_000, "the clock was wrong");
+    assert_eq!(store_ms(1_000_000, false, true), 1_000_000);
+    assert_eq!(store_ms(990_000, true, false), 1_000_000, "from the index");
+    assert_eq!(store_ms(1_030_000, true, false), 1_030_000);
+    assert_eq!(
+        store_ms(1_000_000, true, true),
+        1_030_000,
+        "from the replay"
+    );
+    assert_eq!(store_ms(90_000_000, false, true), 90_000_000);
+    // A machine that starts with its clock at 1970 must not make everything before look old.
+    assert_eq!(store_ms(2_000_000, false, true), 90_000_000);
+    assert_eq!(store_ms(2_000_000, true, true), 2_000_000, "it was wrong");
 }

@@ -230,7 +230,13 @@ fn append_delayed(
 ) -> Result<SendTicket, Refusal> {
     let broker = arriving.broker;
     let text = std::str::from_utf8(new.properties).unwrap_or_default();
-    let delayed = broker.delay.park(text, new.topic, queue_id, level);
+    let delayed = broker.delay.park(
+        broker.clock_watch.look_to_store(&broker.store),
+        text,
+        new.topic,
+        queue_id,
+        level,
+    );
     let parked = NewMessage {
         queue: &delayed.queue,
         topic: names::SCHEDULE_TOPIC,

@@ -174,7 +174,13 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         } else {
             3 + view.reconsume_times()
         };
-        delayed = broker.delay.park(&kept, topic.name(), queue_id, level);
+        delayed = broker.delay.park(
+            broker.clock_watch.look_to_store(&broker.store),
+            &kept,
+            topic.name(),
+            queue_id,
+            level,
+        );
         kept.clone_from(&delayed.properties);
         (topic_name, queue) = (SCHEDULE_TOPIC, &delayed.queue);
     }

@@ -1,6 +1,7 @@
 //! Consumer groups and administration, over the wire to a broker in this process.
 
 mod admin;
+mod clock;
 mod consumers;
 mod recorded;
 mod retries;

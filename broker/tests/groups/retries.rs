@@ -11,7 +11,7 @@ use rmq_transport::ManualClock;
 
 use crate::support::{Client, PATIENCE, Record, Rig, pull, remark};
 
-async fn give_back(
+pub(crate) async fn give_back(
     client: &Client,
     group: &str,
     position: i64,
@@ -39,7 +39,7 @@ async fn give_back(
 }
 
 /// Position in the log of the message at `offset` of a queue.
-async fn position(client: &Client, topic: &str, offset: i64) -> i64 {
+pub(crate) async fn position(client: &Client, topic: &str, offset: i64) -> i64 {
     let answer = client
         .call(RequestCode::PullMessage, &pull(topic, 0, offset), &[])
         .await;

@@ -29,6 +29,8 @@ pub mod property {
         WAIT = "WAIT";
         /// Delay level, 1 to 18.
         DELAY = "DELAY";
+        /// When a delayed message was parked and for how long: set by our brokers while it waits, and removed on delivery.
+        DELAY_STAMP = "__DELAY#";
         /// Relative delay in seconds.
         TIMER_DELAY_SEC = "TIMER_DELAY_SEC";
         /// Relative delay in milliseconds.

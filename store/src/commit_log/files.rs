@@ -109,10 +109,12 @@ impl Files {
         if let Some(segment) = self.segment(base) {
             return Ok(segment);
         }
-        if let Some(refusal) = self.health.refusal()
-            && (self.config.now_ms)() < *self.refusing_until_ms.lock()
-        {
-            return Err(refusal);
+        if let Some(refusal) = self.health.refusal() {
+            let until_ms = *self.refusing_until_ms.lock();
+            // Bounded on both sides: a clock that was set back must not prolong it.
+            if (until_ms - REFUSAL_RETRY_MS..until_ms).contains(&(self.config.now_ms)()) {
+                return Err(refusal);
+            }
         }
         let _making = self.making.lock();
         let prepared = self

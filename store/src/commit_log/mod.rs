@@ -40,7 +40,7 @@ use crate::vital::Vital;
 
 /// Staged bytes beyond this are written by the append that finds them.
 const STAGED_BYTES_MAX: u64 = 32 << 20;
-/// A clock that was set back by more than this since the last start is followed.
+/// Store times that are ahead of a trusted clock by more than this start at the clock again: they would expire too late.
 const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
 /// A staging buffer larger than this is not kept.
 const KEEP_STAGING_BYTES: usize = 4 << 20;
@@ -165,15 +165,8 @@ impl CommitLog {
             segment.set_growing(true);
             segment.end()
         });
-        // Store times go on after the newest, except after a clock that was far ahead: its times would never expire.
+        // Store times go on after the newest.
         let newest_ms = files.positions.newest_ms.load(Ordering::Acquire);
-        let ahead_ms = newest_ms.saturating_sub((config.now_ms)());
-        if ahead_ms > CLOCK_AHEAD_MS_MAX {
-            tracing::warn!(
-                ahead_ms,
-                "the newest message was stored in the future; times start at the clock again"
-            );
-        }
         let appender = Appender {
             staging: Staging {
                 start: next,
@@ -183,11 +176,7 @@ impl CommitLog {
             full: Vec::new(),
             next,
             segment_end,
-            last_ms: if ahead_ms > CLOCK_AHEAD_MS_MAX {
-                0
-            } else {
-                newest_ms
-            },
+            last_ms: newest_ms,
             closed: false,
         };
         Self {
@@ -205,6 +194,20 @@ impl CommitLog {
 
     pub(crate) fn now_ms(&self) -> i64 {
         (self.config.now_ms)()
+    }
+
+    /// See [`Store::trust_clock`](crate::Store::trust_clock).
+    pub(crate) fn trust_clock(&self, now_ms: i64) {
+        let mut appender = self.append.lock();
+        let ahead_ms = appender.last_ms.saturating_sub(now_ms);
+        if ahead_ms > CLOCK_AHEAD_MS_MAX {
+            appender.last_ms = now_ms;
+            drop(appender);
+            tracing::warn!(
+                ahead_ms,
+                "the newest message was stored in the future; store times start at the clock again"
+            );
+        }
     }
 
     pub(crate) fn append(

@@ -6,6 +6,7 @@ use rmq_protocol::code::ResponseCode;
 use rmq_transport::Exchange;
 
 use crate::broker::Broker;
+use crate::retention;
 
 /// The index goes with the log and topics are never left behind: there is nothing to clean by hand.
 pub(crate) fn nothing_to_do(exchange: &mut Exchange<'_>) {
@@ -14,8 +15,8 @@ pub(crate) fn nothing_to_do(exchange: &mut Exchange<'_>) {
 
 pub(crate) fn remove_expired(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     broker.run_blocking(exchange.park(), |broker, reply| {
-        match broker.store.run_retention(broker.now_ms()) {
-            Ok(_) => reply.ok(&()),
+        match retention::run_now(broker) {
+            Ok(()) => reply.ok(&()),
             Err(error) => reply.fail(ResponseCode::SystemError, error.to_string()),
         }
     });

@@ -120,8 +120,7 @@ pub(crate) fn delays(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         .delay
         .progress()
         .into_iter()
-        .enumerate()
-        .map(|(index, (next, _))| (index + 1, next))
+        .map(|(level, next, _)| (level, next))
         .collect();
     match serde_json::to_vec(&serde_json::json!({ "offsetTable": table })) {
         Ok(body) => exchange.ok_body(&(), &body),

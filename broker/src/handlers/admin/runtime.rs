@@ -136,10 +136,17 @@ fn table(broker: &Broker) -> BTreeMap<String, String> {
         table.insert(format!("{pool}ThreadPoolQueueCapacity"), zero());
         table.insert(format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), zero());
     }
-    for (index, (next, max)) in broker.delay.progress().into_iter().enumerate() {
+    for (level, next, max) in broker.delay.progress() {
         table.insert(
-            format!("scheduleMessageOffset_{}", index + 1),
+            format!("scheduleMessageOffset_{level}"),
             format!("{next},{max}"),
+        );
+    }
+    broker.retention.describe(&mut table);
+    if let Some(jump) = broker.clock_watch.last_jump() {
+        table.insert(
+            "lastClockJump".to_owned(),
+            format!("{} ms at {}", jump.by_ms, jump.at_ms),
         );
     }
     if let StoreHealth::Refusing { reason } | StoreHealth::ReadOnly { reason } =
