@@ -149,6 +149,11 @@ impl Broker {
         self.clock.monotonic_ms()
     }
 
+    /// Takes the samples of statistics whose time has come.
+    pub(crate) fn catch_up(&self) {
+        self.stats.catch_up(self.monotonic_ms(), self.now_ms());
+    }
+
     /// How long the broker has run, milliseconds.
     pub(crate) fn uptime_ms(&self) -> i64 {
         self.monotonic_ms() - self.started_monotonic_ms
@@ -256,7 +261,14 @@ impl Service for BrokerService {
         send::finish_batch(&self.0, batch, replies);
     }
 
+    fn connected(&self, _peer: &Arc<Peer>) {
+        let stats = &self.0.stats;
+        stats.connected.add(&stats.sampler, [1, 1]);
+    }
+
     fn closed(&self, peer: &Arc<Peer>) {
+        let stats = &self.0.stats;
+        stats.closed.add(&stats.sampler, [1, 1]);
         for waiter in self.0.waiters.take_of(Some(peer.id())) {
             waiter.reply.forget();
         }
@@ -384,7 +396,7 @@ impl BrokerServer {
             clock_watch: ClockWatch::load(&store, Arc::clone(&deps.clock)),
             retention: Retention::default(),
             waiters: Waiters::default(),
-            stats: Stats::default(),
+            stats: Stats::new(deps.clock.monotonic_ms(), now),
             registrations: Registrations::new(
                 config.name_server_list(),
                 config.look_up_name_servers,

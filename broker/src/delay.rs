@@ -453,11 +453,11 @@ fn deliver(
         keys: properties::get(&kept, property::KEYS).unwrap_or_default(),
         unique_key: properties::get(&kept, property::UNIQ_KEY).unwrap_or_default(),
     })?;
-    topic.counters.messages_in.fetch_add(1, Ordering::Relaxed);
-    topic
-        .counters
-        .bytes_in
-        .fetch_add(u64::from(appended.size), Ordering::Relaxed);
+    let (stats, size) = (&broker.stats, u64::from(appended.size));
+    topic.stored(stats, 1, size, 1);
+    stats.scheduled.add(&stats.sampler, [1, size, 1]);
+    let level = view.queue_id().0;
+    stats.scheduled_of.add(stats, level, [1, size, 1]);
     Ok(Some(appended.end))
 }
 

@@ -9,7 +9,9 @@ use rmq_protocol::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGro
 use rmq_protocol::names::{self, NameError};
 use rmq_store::{Change, SettingsError, Store, Table};
 
+use crate::attributes::{self, AttributeError};
 use crate::limits;
+use crate::stats::{self, ByQueue, Counted, Flow};
 
 /// A group and what it has been given since the broker started.
 #[derive(Debug)]
@@ -23,15 +25,17 @@ pub(crate) struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct GroupCounters {
     given: RwLock<HashMap<Box<str>, Arc<GivenCounters>, foldhash::fast::RandomState>>,
-    pub(crate) sent_back: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
 }
 
-/// What a group has been given of one topic.
+/// What a group has been given of one topic, and has given back.
 #[derive(Debug, Default)]
 pub(crate) struct GivenCounters {
-    pub(crate) messages: AtomicU64,
-    pub(crate) bytes: AtomicU64,
+    pub(crate) got: Flow,
+    /// Milliseconds and number of the pulls of each queue that found messages.
+    pub(crate) get_took: ByQueue<2>,
+    pub(crate) sent_back: Counted,
+    pub(crate) given_up: Counted,
 }
 
 impl GroupCounters {
@@ -49,26 +53,18 @@ impl GroupCounters {
         given
             .iter()
             .map(|(topic, given)| {
-                let messages = given.messages.load(Ordering::Relaxed);
-                (
-                    topic.to_string(),
-                    (messages, given.bytes.load(Ordering::Relaxed)),
-                )
+                let got = (
+                    given.got.total(stats::MESSAGES),
+                    given.got.total(stats::BYTES),
+                );
+                (topic.to_string(), got)
             })
             .collect()
     }
 
-    /// Messages of all topics.
-    pub(crate) fn messages_out(&self) -> u64 {
-        self.by_topic()
-            .into_values()
-            .map(|(messages, _)| messages)
-            .sum()
-    }
-
-    /// Bytes of all topics.
-    pub(crate) fn bytes_out(&self) -> u64 {
-        self.by_topic().into_values().map(|(_, bytes)| bytes).sum()
+    /// Those of a topic, when there are any.
+    pub(crate) fn of(&self, topic: &str) -> Option<Arc<GivenCounters>> {
+        self.given.read().get(topic).cloned()
     }
 
     /// Forgets a topic that is gone.
@@ -93,6 +89,8 @@ impl Group {
 pub(crate) enum GroupError {
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
     #[error("the broker has {max} groups, the limit; delete some", max = limits::GROUPS_MAX)]
     TooMany,
     #[error("Group {0} not exist!")]
@@ -186,12 +184,14 @@ impl Groups {
     /// Creates or changes a group; returns when that is as durable as a message.
     pub(crate) async fn put(
         &self,
-        config: SubscriptionGroupConfig,
+        mut config: SubscriptionGroupConfig,
         now_ms: i64,
     ) -> Result<(), GroupError> {
         names::validate_group(&config.group_name)?;
-        let forbidden = self
-            .get(&config.group_name)
+        let known = self.get(&config.group_name);
+        let current = known.as_ref().map(|group| &group.config.attributes);
+        config.attributes = attributes::change_group(current, &config.attributes)?;
+        let forbidden = known
             .map(|group| group.forbidden.clone())
             .unwrap_or_default();
         self.store

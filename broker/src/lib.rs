@@ -3,6 +3,7 @@
 //! A library first: [`BrokerServer::start`] runs one in the caller's process, with the clock and the file system passed in. The
 //! binary `rmq-broker` is a thin shell around it.
 
+mod attributes;
 mod broker;
 mod clock_watch;
 mod config;

@@ -17,7 +17,7 @@ use rmq_protocol::names;
 use rmq_store::StoreHealth;
 
 use crate::broker::Broker;
-use crate::topics::Topic;
+use crate::stats;
 
 /// All metrics of a broker as text (OpenMetrics 1.0).
 pub(crate) fn encode(broker: &Arc<Broker>) -> Result<String, fmt::Error> {
@@ -64,13 +64,13 @@ const METRICS: &[Metric] = &[
         name: "rocketmq_messages_in",
         help: "Messages stored",
         kind: Kind::Counter,
-        read: |broker, out| of_topics(broker, out, |topic| &topic.counters.messages_in),
+        read: |broker, out| of_topics(broker, out, stats::MESSAGES),
     },
     Metric {
         name: "rocketmq_throughput_in",
         help: "Bytes stored",
         kind: Kind::Counter,
-        read: |broker, out| of_topics(broker, out, |topic| &topic.counters.bytes_in),
+        read: |broker, out| of_topics(broker, out, stats::BYTES),
     },
     Metric {
         name: "rocketmq_messages_out",
@@ -289,7 +289,7 @@ fn storage(out: &mut Samples, value: f64) {
     );
 }
 
-fn of_topics(broker: &Broker, out: &mut Samples, pick: fn(&Topic) -> &AtomicU64) {
+fn of_topics(broker: &Broker, out: &mut Samples, counter: usize) {
     for topic in broker.topics.all() {
         let kind = match topic
             .config
@@ -307,7 +307,7 @@ fn of_topics(broker: &Broker, out: &mut Samples, pick: fn(&Topic) -> &AtomicU64)
             ("message_type", kind.to_owned()),
             ("is_system", topic.is_system().to_string()),
         ];
-        out.with(labels, load(pick(&topic)));
+        out.with(labels, topic.counters.put.total(counter) as f64);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::broker::Broker;
 use crate::tasks::{LEAVE_TIMEOUT, Tasks};
 
 /// Registered again after this, milliseconds; a name server forgets a broker after 120 s.
-const INTERVAL_MS: i64 = 30_000;
+pub(crate) const INTERVAL_MS: i64 = 30_000;
 /// Time for one registration.
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// Pause after a failure, milliseconds.

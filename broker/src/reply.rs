@@ -34,8 +34,7 @@ pub(crate) fn of_topic(error: &TopicError) -> ResponseCode {
         TopicError::Name(_)
         | TopicError::Queues { .. }
         | TopicError::Perm { .. }
-        | TopicError::System(_)
-        | TopicError::MessageType(_) => ResponseCode::InvalidParameter,
+        | TopicError::System(_) => ResponseCode::InvalidParameter,
         TopicError::TooMany => ResponseCode::SystemError,
         TopicError::Read(_) => ResponseCode::ServiceNotAvailable,
         TopicError::Store(error) => of_settings(error),
@@ -44,7 +43,7 @@ pub(crate) fn of_topic(error: &TopicError) -> ResponseCode {
 
 pub(crate) fn of_group(error: &GroupError) -> ResponseCode {
     match error {
-        GroupError::Name(_) => ResponseCode::InvalidParameter,
+        GroupError::Name(_) | GroupError::Attribute(_) => ResponseCode::InvalidParameter,
         GroupError::Unknown(_) => ResponseCode::SubscriptionGroupNotExist,
         GroupError::TooMany => ResponseCode::SystemError,
         GroupError::Store(error) => of_settings(error),

@@ -8,7 +8,7 @@ use rmq_transport::Exchange;
 use crate::broker::Broker;
 use crate::handlers::admin::{
     config, connections, consumption, groups, maintenance, offsets as admin_offsets, queues, relay,
-    runtime, topics,
+    runtime, statistics, topics,
 };
 use crate::handlers::{Batch, clients, locks, offsets, pull, query, send, send_back};
 
@@ -83,7 +83,7 @@ pub(crate) fn route(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exch
 
         // The broker itself.
         Code::GetBrokerRuntimeInfo => runtime::info(broker, exchange),
-        Code::ViewBrokerStatsData => runtime::stats(broker, exchange),
+        Code::ViewBrokerStatsData => statistics::view(broker, exchange),
         Code::GetBrokerHaStatus => runtime::replication(broker, exchange),
         Code::GetBrokerConfig => config::get(broker, exchange),
         Code::UpdateBrokerConfig => config::update(broker, exchange),

@@ -33,6 +33,7 @@ impl Member {
             client_id: self.client_id.clone(),
             language: self.peer.language().name().to_owned(),
             version: self.peer.version(),
+            subscriptions: BTreeMap::new(),
         }
     }
 }
@@ -59,9 +60,19 @@ struct GroupState {
     from_where: ConsumeFromWhere,
     subscriptions: HashMap<String, Arc<Subscription>, foldhash::fast::RandomState>,
     members: BTreeMap<u64, Member>,
-    /// Subscribed topics of each member, to see when they differ.
-    topics_of: BTreeMap<u64, BTreeSet<String>>,
+    /// What each member subscribes to: expression by topic.
+    wanted_by: BTreeMap<u64, BTreeMap<String, String>>,
+    /// It was said that the members do not agree.
     warned: bool,
+}
+
+impl GroupState {
+    /// Whether all members subscribe to the same.
+    fn agrees(&self) -> bool {
+        let mut all = self.wanted_by.values();
+        let first = all.next();
+        all.all(|other| Some(other) == first)
+    }
 }
 
 impl ConsumerGroup {
@@ -107,8 +118,16 @@ impl ConsumerGroup {
 
     pub(crate) fn connection(&self) -> ConsumerConnection {
         let state = self.state.read();
+        let agrees = state.agrees();
+        let connection = |(id, member): (&u64, &Member)| Connection {
+            subscriptions: match state.wanted_by.get(id) {
+                Some(wanted) if !agrees => wanted.clone(),
+                _ => BTreeMap::new(),
+            },
+            ..member.connection()
+        };
         ConsumerConnection {
-            connection_set: state.members.values().map(Member::connection).collect(),
+            connection_set: state.members.iter().map(connection).collect(),
             consume_from_where: state.from_where,
             consume_type: state.consume_type,
             message_model: state.model,
@@ -157,8 +176,11 @@ impl Sessions {
         self.consumers.read().get(group).cloned()
     }
 
+    /// All groups that are online, by name.
     pub(crate) fn consumers(&self) -> Vec<Arc<ConsumerGroup>> {
-        self.consumers.read().values().cloned().collect()
+        let mut all: Vec<_> = self.consumers.read().values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        all
     }
 
     /// Takes a heartbeat; returns the groups whose members or subscriptions changed.
@@ -335,10 +357,10 @@ impl ConsumerGroup {
         state.from_where = data.consume_from_where;
 
         let mut changed = is_new;
-        let topics: BTreeSet<String> = data
+        let mine: BTreeMap<String, String> = data
             .subscription_data_set
             .iter()
-            .map(|subscription| subscription.topic.clone())
+            .map(|wanted| (wanted.topic.clone(), wanted.sub_string.clone()))
             .collect();
         for wanted in &data.subscription_data_set {
             let known = state.subscriptions.get(&wanted.topic);
@@ -357,28 +379,34 @@ impl ConsumerGroup {
                 }),
             );
         }
-        state.topics_of.insert(peer_id, topics.clone());
+        state.wanted_by.insert(peer_id, mine);
         let before = state.subscriptions.len();
-        let wanted: BTreeSet<String> = state.topics_of.values().flatten().cloned().collect();
+        let wanted: BTreeSet<String> = state
+            .wanted_by
+            .values()
+            .flat_map(BTreeMap::keys)
+            .cloned()
+            .collect();
         state
             .subscriptions
             .retain(|topic, _| wanted.contains(topic));
         changed |= state.subscriptions.len() != before;
-        if !state.warned && state.topics_of.values().any(|other| *other != topics) {
-            state.warned = true;
+        let agrees = state.agrees();
+        if !agrees && !state.warned {
             tracing::warn!(
                 group = self.name,
                 client_id = member.client_id,
-                "clients of one group subscribe to different topics; messages will go to clients that do not want them. Give them different groups"
+                "clients of one group subscribe to different topics or tags; messages will go to clients that do not want them, or to none. Give them different groups"
             );
         }
+        state.warned = !agrees;
         Ok(changed)
     }
 
     /// Whether the member was there.
     fn remove(&self, peer_id: u64) -> Option<Member> {
         let mut state = self.state.write();
-        state.topics_of.remove(&peer_id);
+        state.wanted_by.remove(&peer_id);
         state.members.remove(&peer_id)
     }
 

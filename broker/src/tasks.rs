@@ -11,14 +11,13 @@ use crate::clock_watch;
 use crate::delay;
 use crate::handlers::{clients, pull};
 use crate::retention;
-use crate::stats;
 
 /// Progress of consumers is written at most this often, milliseconds.
-const SAVE_MS: i64 = 1_000;
+pub(crate) const SAVE_MS: i64 = 1_000;
 /// Clients are looked over this often, milliseconds.
 const EXPIRE_MS: i64 = 10_000;
 /// Expired messages are looked for this often, milliseconds.
-const RETENTION_MS: i64 = 60_000;
+pub(crate) const RETENTION_MS: i64 = 60_000;
 
 /// The tasks. All end on one token; none of them failing ends the broker, because each only does again what it did not get done.
 pub(crate) struct Tasks {
@@ -140,8 +139,9 @@ async fn watch_clock(broker: Arc<Broker>) {
 
 async fn sample(broker: Arc<Broker>) {
     loop {
-        broker.stats.take_sample(broker.monotonic_ms());
-        broker.clock.sleep_ms(stats::SAMPLE_MS).await;
+        let next_ms = broker.stats.sampler.next_ms();
+        broker.clock.sleep_until_ms(next_ms).await;
+        broker.catch_up();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
@@ -12,6 +11,7 @@ use rmq_store::{Change, QueueRef, ReadError, SettingsError, Store, Table};
 use tokio::sync::watch;
 
 use crate::limits;
+use crate::stats::{ByQueue, Flow, Stats};
 
 /// What a topic allows after whose settings others may be made.
 const INHERITED: i32 = perm::READ | perm::WRITE | perm::INHERIT;
@@ -24,15 +24,15 @@ pub(crate) struct Topic {
     pub(crate) queues: Box<[QueueRef]>,
     pub(crate) counters: Arc<TopicCounters>,
     send_forbidden: bool,
+    system: bool,
 }
 
 /// What a topic has taken in since the broker started. Kept when the topic's settings change.
 #[derive(Debug, Default)]
 pub(crate) struct TopicCounters {
-    pub(crate) messages_in: AtomicU64,
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) messages_out: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
+    pub(crate) put: Flow,
+    /// Milliseconds and number of the sends to each queue.
+    pub(crate) put_took: ByQueue<2>,
 }
 
 impl Topic {
@@ -58,7 +58,15 @@ impl Topic {
     }
 
     pub(crate) fn is_system(&self) -> bool {
-        names::is_system_topic(self.name())
+        self.system
+    }
+
+    /// Counts what was stored in it with that many requests.
+    pub(crate) fn stored(&self, stats: &Stats, messages: u64, bytes: u64, requests: u64) {
+        self.counters
+            .put
+            .add(&stats.sampler, [messages, bytes, requests]);
+        stats.stored(self.system, messages, bytes);
     }
 }
 
@@ -95,10 +103,6 @@ pub(crate) enum TopicError {
     Perm { topic: String, perm: i32 },
     #[error("the broker has {max} topics, the limit; delete some, or spread them over more brokers", max = limits::TOPICS_MAX)]
     TooMany,
-    #[error(
-        "message type {0} is not supported; use NORMAL, FIFO, DELAY, TRANSACTION or UNSPECIFIED"
-    )]
-    MessageType(String),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -342,11 +346,13 @@ impl Topics {
             .unwrap_or_default();
         let name: Arc<str> = Arc::from(config.topic_name.as_str());
         let send_forbidden = names::is_send_forbidden(&config.topic_name);
+        let system = names::is_system_topic(&config.topic_name);
         let topic = Arc::new(Topic {
             config,
             queues,
             counters,
             send_forbidden,
+            system,
         });
         table.insert(name, Arc::clone(&topic));
         topic
@@ -392,11 +398,6 @@ fn check(config: &TopicConfig) -> Result<(), TopicError> {
             topic: config.topic_name.clone(),
             perm: config.perm,
         });
-    }
-    if let Some(kind) = config.attributes.get("message.type")
-        && !["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION"].contains(&kind.as_str())
-    {
-        return Err(TopicError::MessageType(kind.clone()));
     }
     Ok(())
 }

@@ -465,8 +465,13 @@ async fn many_topics_and_groups_are_created_and_changed_together() {
     let cluster = Cluster::start().await;
     let client = cluster.client().await;
     let admin = client.admin();
-    let one = TopicSpec::new("one").queues(3).attribute("a", "1");
-    let many = [one.clone().attribute("b", "2"), TopicSpec::new("two")];
+    let one = TopicSpec::new("one")
+        .queues(3)
+        .attribute("message.type", "FIFO");
+    let many = [
+        one.clone().attribute("reserve.time", "2"),
+        TopicSpec::new("two"),
+    ];
     admin.create_topics(&many).await.unwrap();
     for spec in &many {
         admin.topic_shown(spec).await.unwrap();
@@ -480,12 +485,20 @@ async fn many_topics_and_groups_are_created_and_changed_together() {
     };
     assert_eq!(
         attributes().await,
-        (3, vec!["a=1".to_owned(), "b=2".to_owned()])
+        (
+            3,
+            vec!["message.type=FIFO".to_owned(), "reserve.time=2".to_owned()]
+        )
     );
     // As with one: what is not spoken of stays.
-    let changed = [TopicSpec::new("one").queues(5).without_attribute("b")];
+    let changed = [TopicSpec::new("one")
+        .queues(5)
+        .without_attribute("reserve.time")];
     admin.create_topics(&changed).await.unwrap();
-    assert_eq!(attributes().await, (5, vec!["a=1".to_owned()]));
+    assert_eq!(
+        attributes().await,
+        (5, vec!["message.type=FIFO".to_owned()])
+    );
 
     let groups = [GroupSpec::new("g").retries(3), GroupSpec::new("h")];
     admin.create_groups(&groups).await.unwrap();

@@ -65,6 +65,11 @@ impl QueueRef {
         self.0.min.load(Ordering::Acquire)
     }
 
+    /// Offset that the first message of this topic has or had: above 0 when an earlier topic of this name was deleted.
+    pub fn first_offset(&self) -> i64 {
+        self.floor()
+    }
+
     /// Offset after the newest message that can be read. Moves only to confirmed messages.
     pub fn max_offset(&self) -> i64 {
         self.0.max.load(Ordering::Acquire)

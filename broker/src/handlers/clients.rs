@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rmq_protocol::bodies::{CheckClientConfigBody, ConsumerList, HeartbeatData, MessageModel};
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::header::NoFields;
-use rmq_protocol::names;
 use rmq_protocol::requests::{GetConsumerListByGroup, HeartBeatReply, UnregisterClient};
 use rmq_transport::Exchange;
 
@@ -15,7 +14,7 @@ use crate::filter::Filter;
 use crate::sessions::{ConsumerGroup, Loss};
 
 pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Exchange<'_>) {
-    let data = match HeartbeatData::from_json(exchange.body) {
+    let mut data = match HeartbeatData::from_json(exchange.body) {
         Ok(data) => data,
         Err(error) => {
             return exchange.fail(
@@ -27,36 +26,36 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
     if data.client_id.is_empty() {
         return exchange.fail(ResponseCode::SystemError, "the heartbeat has no clientID");
     }
-    let now = broker.now_ms();
-    for consumer in &data.consumer_data_set {
-        let group = match broker.groups.get_or_create(&consumer.group_name, now) {
+    let (now, began_ms) = (broker.now_ms(), broker.monotonic_ms());
+    let client_id = data.client_id.clone();
+    data.consumer_data_set.retain(|consumer| {
+        let name = consumer.group_name.as_str();
+        let group = match broker.groups.get_or_create(name, now) {
             Ok(group) => group,
-            // Java brokers accept the heartbeat and refuse the pulls; so do we, and say so once here.
+            // Java brokers accept the heartbeat without this group and refuse the pulls; so do we, and say so once here.
             Err(error) => {
                 tracing::warn!(
-                    group = consumer.group_name,
-                    client_id = data.client_id,
+                    group = name,
+                    client_id,
                     "consumer group cannot be used: {error}"
                 );
-                continue;
+                return false;
             }
         };
-        if consumer.message_model == MessageModel::Clustering
-            && !names::is_system_group(&consumer.group_name)
-        {
-            match broker.retry_topic(&consumer.group_name, group.config.retry_queue_nums.max(1)) {
-                Ok(_) => batch.appended = true,
-                // It can read all the same; only what it gives back will be refused.
-                Err(error) => {
-                    tracing::warn!(
-                        group = consumer.group_name,
-                        client_id = data.client_id,
-                        "the group has no retry topic: {error}"
-                    );
-                }
+        // Groups that broadcast and those of the system have one too: tools find the brokers of a group by its route.
+        match broker.retry_topic(name, group.config.retry_queue_nums.max(1)) {
+            Ok(_) => batch.appended = true,
+            // The group can read anyway; only what it gives back will be refused.
+            Err(error) => {
+                tracing::warn!(
+                    group = name,
+                    client_id,
+                    "the group has no retry topic: {error}"
+                );
             }
         }
-    }
+        true
+    });
     match broker
         .sessions
         .heartbeat(exchange.peer, &data, broker.connection_now_ms())
@@ -64,6 +63,7 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
         Ok(changed) => changed.iter().for_each(|group| notify(broker, group)),
         Err(error) => return exchange.fail(ResponseCode::SystemError, error.to_string()),
     }
+    count(broker, &data, began_ms);
     // Short heartbeats are not understood: clients then send theirs in full, which is all they ever need.
     exchange.ok(&HeartBeatReply {
         is_support_heart_beat_v2: Some(false),
@@ -77,6 +77,20 @@ pub(crate) fn lost(broker: &Broker, loss: &Loss) {
         broker.locks.release(loss.group.name(), client_id);
     }
     notify(broker, &loss.group);
+}
+
+fn count(broker: &Broker, data: &HeartbeatData, began_ms: i64) {
+    let stats = &broker.stats;
+    let took_ms = (broker.monotonic_ms() - began_ms).max(0) as u64;
+    for (item, registered) in [
+        (&stats.consumers_registered, data.consumer_data_set.len()),
+        (&stats.producers_registered, data.producer_data_set.len()),
+    ] {
+        if registered > 0 {
+            let registered = registered as u64;
+            item.add(&stats.sampler, [took_ms * registered, registered]);
+        }
+    }
 }
 
 /// Tells the members of a group that others came or went.

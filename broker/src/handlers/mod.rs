@@ -12,6 +12,7 @@ pub(crate) mod send_back;
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::requests::{FieldError, Request};
 use rmq_transport::Exchange;
+use smallvec::SmallVec;
 
 /// What one connection gathers during one socket read.
 #[derive(Debug, Default)]
@@ -21,10 +22,14 @@ pub(crate) struct Batch {
     /// Something else was appended (a committed offset does not count).
     pub(crate) appended: bool,
     pub(crate) properties: String,
-    /// The topic of the last send: most sends of a batch go to the same.
-    pub(crate) recent: Option<send::RecentTopic>,
+    /// What was appended to the topic of the last send: most sends of a batch go to the same.
+    pub(crate) recent: Option<send::Put>,
+    /// What was appended to other topics.
+    pub(crate) puts: SmallVec<[send::Put; 1]>,
     /// When the first send of the batch was looked at, Unix milliseconds.
     pub(crate) now_ms: Option<i64>,
+    /// The same moment of the monotonic clock.
+    pub(crate) began_ms: Option<i64>,
 }
 
 /// Decodes the fields of a request; answers itself when they are wrong.

@@ -15,8 +15,9 @@ use super::decode;
 use crate::broker::Broker;
 use crate::reply;
 
-/// Whether a group that never committed may begin at 0: only while the queue's very first message is there. Anything else
-/// would skip messages (22 makes the client decide by its own setting).
+/// A group that never committed begins at the first message that the topic ever had in this queue, while that message is still
+/// there; then it misses none. Otherwise 22 makes the client decide by its own setting, also when there never was a message
+/// (apache/rocketmq `ConsumerManageProcessor.queryConsumerOffset`, where topics begin at 0).
 pub(crate) fn query(broker: &Broker, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<QueryConsumerOffset<'_>>(exchange) else {
         return;
@@ -32,9 +33,15 @@ pub(crate) fn query(broker: &Broker, exchange: &mut Exchange<'_>) {
         .topics
         .get(&request.topic)
         .and_then(|topic| topic.queue(request.queue_id).cloned());
-    let is_young = queue.is_none_or(|queue| queue.min_offset() <= 0 && broker.is_in_memory(&queue));
-    if request.set_zero_if_not_found != Some(false) && is_young {
-        return exchange.ok(&OffsetReply { offset: 0 });
+    let first = queue.filter(|queue| {
+        let first = queue.first_offset();
+        queue.min_offset() <= first && queue.max_offset() > first && broker.is_in_memory(queue)
+    });
+    if let Some(first) = first
+        && request.set_zero_if_not_found != Some(false)
+    {
+        let offset = first.first_offset();
+        return exchange.ok(&OffsetReply { offset });
     }
     exchange.fail(
         ResponseCode::QueryNotFound,
@@ -49,18 +56,18 @@ pub(crate) fn update(broker: &Broker, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<UpdateConsumerOffset<'_>>(exchange) else {
         return;
     };
-    let Some(topic) = broker.topics.get(&request.topic) else {
-        return exchange.fail(
-            ResponseCode::TopicNotExist,
-            format!("Topic {} not exist!", request.topic),
-        );
-    };
     if broker.groups.get(&request.consumer_group).is_none() {
         return exchange.fail(
             ResponseCode::SubscriptionGroupNotExist,
             format!("Group {} not exist!", request.consumer_group),
         );
     }
+    let Some(topic) = broker.topics.get(&request.topic) else {
+        return exchange.fail(
+            ResponseCode::TopicNotExist,
+            format!("Topic {} not exist!", request.topic),
+        );
+    };
     if topic.queue(request.queue_id).is_none() {
         return exchange.fail(
             ResponseCode::InvalidParameter,

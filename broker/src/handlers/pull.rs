@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rmq_protocol::bodies::MessageModel;
 use rmq_protocol::code::ResponseCode;
@@ -36,6 +35,8 @@ pub(crate) struct PullPlan {
     suspend_ms: i64,
     /// An administrator has set the offset: the client is told to go there.
     moved_to: Option<i64>,
+    /// The version of the subscription that the client knew, when the filter is not the request's own.
+    subscribed: Option<i64>,
 }
 
 impl PullPlan {
@@ -105,7 +106,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let plan = match plan(broker, &request) {
         Ok(plan) => plan,
         Err(mut refusal) => {
-            broker.stats.refused(refusal.code);
+            broker.stats.refused();
             let remark = std::mem::take(&mut refusal.remark);
             return exchange.reply(refusal.code, Some(remark), &refusal, &[]);
         }
@@ -122,11 +123,11 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             &[],
         );
     }
+    let began_ms = broker.monotonic_ms();
     let outcome = read(broker, &plan, Temperature::HotOnly);
     match next_step(broker, &plan, &outcome) {
         Step::Answer => {
             let answer = answer(&plan, &outcome);
-            count(broker, &plan, &outcome);
             exchange.reply_with_body(
                 answer.code,
                 Some(answer.status.into()),
@@ -134,8 +135,12 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 outcome.total_bytes,
                 |out| copy_records(&outcome, out),
             );
+            count(broker, &plan, &outcome, began_ms);
         }
-        Step::Wait => wait(broker, plan, exchange.park()),
+        Step::Wait => {
+            broker.stats.pull_missed();
+            wait(broker, plan, exchange.park(), began_ms);
+        }
         Step::ReadCold => read_cold(broker, plan, exchange.park()),
     }
 }
@@ -169,8 +174,8 @@ fn read(broker: &Broker, plan: &PullPlan, temperature: Temperature) -> ReadOutco
     )
 }
 
-fn wait(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
-    let deadline_ms = broker.monotonic_ms() + plan.suspend_ms;
+fn wait(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply, now_ms: i64) {
+    let deadline_ms = now_ms + plan.suspend_ms;
     park(
         broker,
         Waiter {
@@ -197,27 +202,68 @@ fn park(broker: &Arc<Broker>, waiter: Waiter) {
 
 /// A waiting pull looks again: something arrived in its queue.
 pub(crate) fn again(broker: &Arc<Broker>, waiter: Waiter) {
+    let Some(waiter) = still_allowed(broker, waiter) else {
+        return;
+    };
+    let began_ms = broker.monotonic_ms();
     let outcome = read(broker, &waiter.plan, Temperature::HotOnly);
     match outcome.status {
         // Another reader of the same records was faster to see them, or they are not visible yet.
         ReadStatus::AtEnd | ReadStatus::NoMessageInQueue
-            if !broker.is_stopping() && broker.monotonic_ms() < waiter.deadline_ms =>
+            if !broker.is_stopping() && began_ms < waiter.deadline_ms =>
         {
             park(broker, waiter);
         }
         ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply),
         // More than one read may scan lies between what it waited for and what came: the client asks again from there.
-        _ => give(broker, &waiter.plan, &outcome, waiter.reply),
+        _ => give(broker, &waiter.plan, &outcome, waiter.reply, began_ms),
     }
+}
+
+/// Asks again for everything that may have changed while the pull waited, and answers it when it is not allowed any more.
+fn still_allowed(broker: &Broker, mut waiter: Waiter) -> Option<Waiter> {
+    match check_again(broker, &mut waiter.plan) {
+        Ok(()) => Some(waiter),
+        Err(mut refusal) => {
+            broker.stats.refused();
+            let remark = std::mem::take(&mut refusal.remark);
+            waiter
+                .reply
+                .reply(refusal.code, Some(remark), &refusal, &[]);
+            None
+        }
+    }
+}
+
+fn check_again(broker: &Broker, plan: &mut PullPlan) -> Result<(), Refusal> {
+    let name = plan.topic.name();
+    check_broker(broker)?;
+    let group = broker
+        .groups
+        .get(plan.group())
+        .ok_or_else(|| no_group(plan.group(), "it was deleted"))?;
+    check_group(&group)?;
+    let topic = check_topic(broker, name)?;
+    check_queue(&topic, plan.queue.queue_id(), group.name())?;
+    check_pair(&group, name)?;
+    if let Some(version) = plan.subscribed {
+        plan.filter = subscribed(broker, &group, name, version)?;
+    }
+    (plan.group, plan.topic) = (group, topic);
+    Ok(())
 }
 
 /// A waiting pull is answered with what there is: its time is up, or the broker stops.
 pub(crate) fn end_waiting(broker: &Arc<Broker>, waiter: Waiter) {
+    let Some(waiter) = still_allowed(broker, waiter) else {
+        return;
+    };
+    let began_ms = broker.monotonic_ms();
     let outcome = read(broker, &waiter.plan, Temperature::HotOnly);
     if outcome.status == ReadStatus::Cold {
         read_cold(broker, waiter.plan, waiter.reply);
     } else {
-        give(broker, &waiter.plan, &outcome, waiter.reply);
+        give(broker, &waiter.plan, &outcome, waiter.reply, began_ms);
     }
 }
 
@@ -229,21 +275,28 @@ fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
     let spawned = broker.store.cold_pool().spawn(move || {
         let job = theirs.lock().take();
         if let Some((plan, reply)) = job {
+            let began_ms = then.monotonic_ms();
             let outcome = read(&then, &plan, Temperature::MayWait);
-            give(&then, &plan, &outcome, reply);
+            give(&then, &plan, &outcome, reply, began_ms);
         }
     });
     if let Err(full) = spawned
         && let Some((_, reply)) = handed.lock().take()
     {
-        broker.stats.refused(ResponseCode::SystemBusy);
+        broker.stats.refused();
         reply.fail(ResponseCode::SystemBusy, full.to_string());
     }
 }
 
-fn give(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome, reply: PendingReply) {
+fn give(
+    broker: &Broker,
+    plan: &PullPlan,
+    outcome: &ReadOutcome,
+    reply: PendingReply,
+    began_ms: i64,
+) {
     let answer = answer(plan, outcome);
-    count(broker, plan, outcome);
+    count(broker, plan, outcome, began_ms);
     reply.reply_with_body(
         answer.code,
         Some(answer.status.into()),
@@ -259,23 +312,18 @@ fn copy_records(outcome: &ReadOutcome, out: &mut bytes::BytesMut) {
     }
 }
 
-fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome) {
+fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome, began_ms: i64) {
+    let stats = &broker.stats;
     let (messages, bytes) = (outcome.records.len() as u64, outcome.total_bytes as u64);
     if messages == 0 {
-        broker.stats.pull_missed();
-        return;
+        return stats.pull_missed();
     }
-    plan.topic
-        .counters
-        .messages_out
-        .fetch_add(messages, Ordering::Relaxed);
-    plan.topic
-        .counters
-        .bytes_out
-        .fetch_add(bytes, Ordering::Relaxed);
-    plan.given.messages.fetch_add(messages, Ordering::Relaxed);
-    plan.given.bytes.fetch_add(bytes, Ordering::Relaxed);
-    broker.stats.delivered(messages, bytes);
+    plan.given.got.add(&stats.sampler, [messages, bytes, 1]);
+    stats.delivered(plan.topic.is_system(), messages);
+    let took_ms = (broker.monotonic_ms() - began_ms).max(0);
+    let took = [took_ms as u64, 1];
+    plan.given.get_took.add(stats, plan.queue.queue_id(), took);
+    stats.read_took(took_ms);
 }
 
 fn answer(plan: &PullPlan, outcome: &ReadOutcome) -> Answer {
@@ -342,54 +390,90 @@ fn bounds(plan: &PullPlan) -> PullMessageReply {
     }
 }
 
-fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal> {
-    if !perm::is_readable(broker.permission()) {
-        return Err(Refusal::forbidden(
-            Forbidden::Broker,
-            format!(
-                "the broker[{}] pulling message is forbidden",
-                broker.identity.addr
-            ),
-        ));
+fn check_broker(broker: &Broker) -> Result<(), Refusal> {
+    if perm::is_readable(broker.permission()) {
+        return Ok(());
     }
+    let remark = format!(
+        "the broker[{}] pulling message is forbidden",
+        broker.identity.addr
+    );
+    Err(Refusal::forbidden(Forbidden::Broker, remark))
+}
+
+fn check_group(group: &Group) -> Result<(), Refusal> {
+    if group.config.consume_enable {
+        return Ok(());
+    }
+    let remark = format!("subscription group no permission, {}", group.name());
+    Err(Refusal::forbidden(Forbidden::Group, remark))
+}
+
+fn no_group(group: &str, why: impl std::fmt::Display) -> Refusal {
+    Refusal::new(
+        ResponseCode::SubscriptionGroupNotExist,
+        format!("subscription group [{group}] does not exist: {why}"),
+    )
+}
+
+/// The topic, when it may be read.
+fn check_topic(broker: &Broker, name: &str) -> Result<Arc<Topic>, Refusal> {
+    let topic = broker.topics.get(name).ok_or_else(|| {
+        Refusal::new(
+            ResponseCode::TopicNotExist,
+            format!("topic[{name}] not exist, apply first please!"),
+        )
+    })?;
+    if perm::is_readable(topic.config.perm) {
+        return Ok(topic);
+    }
+    let remark = format!("the topic[{name}] pulling message is forbidden");
+    Err(Refusal::forbidden(Forbidden::Topic, remark))
+}
+
+fn check_queue(topic: &Topic, queue_id: i32, group: &str) -> Result<QueueRef, Refusal> {
+    let queues = topic.config.read_queue_nums;
+    topic.queue(queue_id).filter(|_| queue_id < queues).cloned().ok_or_else(|| {
+        Refusal::new(ResponseCode::InvalidParameter, format!("queueId[{queue_id}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}] consumer:[{group}]", topic.name()))
+    })
+}
+
+/// Whether the group may read the topic (code 353 forbids that).
+fn check_pair(group: &Group, topic: &str) -> Result<(), Refusal> {
+    if group.may_read(topic) {
+        return Ok(());
+    }
+    let remark = format!(
+        "the consumer group[{}] is forbidden for topic[{topic}]",
+        group.name()
+    );
+    Err(Refusal::forbidden(Forbidden::Subscription, remark))
+}
+
+fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal> {
+    check_broker(broker)?;
     let group = broker
         .groups
         .get_or_create(&request.consumer_group, broker.now_ms())
-        .map_err(|error| {
-            Refusal::new(
-                reply::of_group(&error),
-                format!(
-                    "subscription group [{}] does not exist: {error}",
-                    request.consumer_group
-                ),
-            )
+        .map_err(|error| Refusal {
+            code: reply::of_group(&error),
+            ..no_group(&request.consumer_group, error)
         })?;
-    if !group.config.consume_enable {
-        return Err(Refusal::forbidden(
-            Forbidden::Group,
-            format!(
-                "subscription group no permission, {}",
-                request.consumer_group
-            ),
-        ));
-    }
-    let topic = broker.topics.get(&request.topic).ok_or_else(|| {
-        Refusal::new(
-            ResponseCode::TopicNotExist,
-            format!("topic[{}] not exist, apply first please!", request.topic),
+    check_group(&group)?;
+    let topic = check_topic(broker, &request.topic)?;
+    let queue = check_queue(&topic, request.queue_id, group.name())?;
+    check_pair(&group, &request.topic)?;
+    let own_filter = request.sys_flag & pull_flag::SUBSCRIPTION != 0;
+    let filter = if own_filter {
+        Filter::parse(
+            &request.topic,
+            request.subscription.as_deref().unwrap_or("*"),
+            request.expression_type.as_deref(),
         )
-    })?;
-    if !perm::is_readable(topic.config.perm) {
-        return Err(Refusal::forbidden(
-            Forbidden::Topic,
-            format!("the topic[{}] pulling message is forbidden", request.topic),
-        ));
-    }
-    let queues = topic.config.read_queue_nums;
-    let queue = topic.queue(request.queue_id).filter(|_| request.queue_id < queues).cloned().ok_or_else(|| {
-        Refusal::new(ResponseCode::InvalidParameter, format!("queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{queues}] consumer:[{}]", request.queue_id, request.topic, request.consumer_group))
-    })?;
-    let filter = filter(broker, request, &group)?;
+        .map_err(|error| Refusal::new(filter_code(&error), error.to_string()))?
+    } else {
+        subscribed(broker, &group, &request.topic, request.sub_version)?
+    };
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
         broker.offsets.commit(
             &request.topic,
@@ -414,6 +498,7 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
         queue,
         offset: request.queue_offset.max(0),
         moved_to,
+        subscribed: (!own_filter).then_some(request.sub_version),
         filter,
         limits: ReadLimits {
             messages_max,
@@ -433,50 +518,32 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
     })
 }
 
-fn filter(broker: &Broker, request: &PullMessage<'_>, group: &Group) -> Result<Filter, Refusal> {
-    if !group.may_read(&request.topic) {
-        return Err(Refusal::forbidden(
-            Forbidden::Subscription,
-            format!(
-                "the consumer group[{}] is forbidden for topic[{}]",
-                request.consumer_group, request.topic
-            ),
-        ));
-    }
-    if request.sys_flag & pull_flag::SUBSCRIPTION != 0 {
-        return Filter::parse(
-            &request.topic,
-            request.subscription.as_deref().unwrap_or("*"),
-            request.expression_type.as_deref(),
-        )
-        .map_err(|error| Refusal::new(filter_code(&error), error.to_string()));
-    }
-    let online = broker.sessions.consumer(&request.consumer_group).ok_or_else(|| {
-        Refusal::new(ResponseCode::SubscriptionNotExist, format!("the consumer's group info not exist: group {} has no client here; it must send a heartbeat first", request.consumer_group))
+/// The filter of the group's subscription, as its heartbeats told it.
+fn subscribed(
+    broker: &Broker,
+    group: &Group,
+    topic: &str,
+    known_version: i64,
+) -> Result<Filter, Refusal> {
+    let name = group.name();
+    let online = broker.sessions.consumer(name).ok_or_else(|| {
+        Refusal::new(ResponseCode::SubscriptionNotExist, format!("the consumer's group info not exist: group {name} has no client here; it must send a heartbeat first"))
     })?;
     if online.model() == MessageModel::Broadcasting && !group.config.consume_broadcast_enable {
-        return Err(Refusal::forbidden(
-            Forbidden::Broadcast,
-            format!(
-                "the consumer group[{}] can not consume by broadcast way",
-                request.consumer_group
-            ),
-        ));
+        let remark = format!("the consumer group[{name}] can not consume by broadcast way");
+        return Err(Refusal::forbidden(Forbidden::Broadcast, remark));
     }
-    let subscription = online.subscription(&request.topic).ok_or_else(|| {
+    let subscription = online.subscription(topic).ok_or_else(|| {
         Refusal::new(
             ResponseCode::SubscriptionNotExist,
-            format!(
-                "the consumer's subscription not exist: group {}, topic {}",
-                request.consumer_group, request.topic
-            ),
+            format!("the consumer's subscription not exist: group {name}, topic {topic}"),
         )
     })?;
     let filter = subscription
         .filter
         .clone()
         .map_err(|error| Refusal::new(filter_code(&error), error.to_string()))?;
-    if subscription.data.sub_version < request.sub_version {
+    if subscription.data.sub_version < known_version {
         // The heartbeat with the newer subscription is still to come. Sending everything is safe: the client compares
         // the tags itself. Refusing (code 25) would only cost the client 30 seconds.
         return Ok(Filter::All);

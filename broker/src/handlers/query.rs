@@ -34,7 +34,9 @@ pub(crate) fn by_key(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         } else {
             KeyKind::Key
         };
-        let found = broker.store.find_by_key(&topic, &key, kind, max, from, to);
+        let mut found = broker.store.find_by_key(&topic, &key, kind, max, from, to);
+        // The newest are found, and the oldest of them comes first (apache/rocketmq `DefaultMessageStore.queryMessage`).
+        found.reverse();
         if found.is_empty() {
             return reply.fail(
                 ResponseCode::QueryNotFound,

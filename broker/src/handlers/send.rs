@@ -18,7 +18,9 @@ use smallvec::SmallVec;
 
 use super::{Batch, refuse_fields};
 use crate::broker::Broker;
+use crate::groups::Group;
 use crate::reply;
+use crate::stats::Stats;
 use crate::topics::Topic;
 
 /// A send that is appended and not answered yet.
@@ -48,21 +50,23 @@ pub(crate) fn handle(
     let mut recent = match recent_topic(broker, batch, &send) {
         Ok(recent) => recent,
         Err((code, remark)) => {
-            broker.stats.refused(code);
+            broker.stats.put_failed();
             return exchange.fail(code, remark);
         }
     };
+    batch.began_ms.get_or_insert_with(|| broker.monotonic_ms());
     let mut arriving = Arriving {
         broker,
         exchange,
         now_ms: *batch.now_ms.get_or_insert_with(|| broker.now_ms()),
+        elsewhere: &mut batch.puts,
     };
     let appended = append(&mut arriving, &send, &mut recent, &mut batch.properties);
     batch.recent = Some(recent);
     match appended {
         Ok(sent) => batch.sends.push(sent),
         Err((code, remark)) => {
-            broker.stats.refused(code);
+            broker.stats.put_failed();
             exchange.fail(code, remark);
         }
     }
@@ -73,26 +77,62 @@ struct Arriving<'a, 'e> {
     broker: &'a Broker,
     exchange: &'a mut Exchange<'e>,
     now_ms: i64,
+    /// For messages that go to another topic than the one they were sent to.
+    elsewhere: &'a mut SmallVec<[Put; 1]>,
 }
 
-/// A topic, and what of it is not in the counters yet: counters that many connections share cost more than the rest of a send's
-/// bookkeeping.
+/// Queues of a batch that are looked through for the one of a send.
+const QUEUES_LOOKED_AT: usize = 16;
+
+/// A topic, and what a batch appended to it. It is counted when the batch is written: counters that many connections share cost
+/// more than the rest of a send's bookkeeping.
 #[derive(Debug)]
-pub(crate) struct RecentTopic {
+pub(crate) struct Put {
     topic: Arc<Topic>,
     messages: u64,
     bytes: u64,
+    requests: u64,
+    /// Requests by queue; a queue may be there twice.
+    queues: SmallVec<[(i32, u64); 4]>,
 }
 
-impl RecentTopic {
-    fn stored(&mut self, messages: u64, bytes: u64) {
-        self.messages += messages;
-        self.bytes += bytes;
+impl Put {
+    fn to(topic: Arc<Topic>) -> Self {
+        Self {
+            topic,
+            messages: 0,
+            bytes: 0,
+            requests: 0,
+            queues: SmallVec::new(),
+        }
     }
 
-    fn settle(&self, broker: &Broker) {
-        if self.messages > 0 {
-            count(broker, &self.topic, self.messages, self.bytes);
+    /// One request appended this.
+    fn appended(&mut self, queue_id: i32, messages: u64, bytes: u64) {
+        self.messages += messages;
+        self.bytes += bytes;
+        self.requests += 1;
+        let known = self
+            .queues
+            .iter_mut()
+            .rev()
+            .take(QUEUES_LOOKED_AT)
+            .find(|(queue, _)| *queue == queue_id);
+        match known {
+            Some((_, requests)) => *requests += 1,
+            None => self.queues.push((queue_id, 1)),
+        }
+    }
+
+    /// Counts it as stored, `took_ms` after the first request of the batch was looked at.
+    fn count(&self, stats: &Stats, took_ms: i64) {
+        self.topic
+            .stored(stats, self.messages, self.bytes, self.requests);
+        stats.put_times.add(took_ms, self.requests);
+        let took_ms = took_ms.max(0) as u64;
+        for (queue, requests) in &self.queues {
+            let took = [took_ms * requests, *requests];
+            self.topic.counters.put_took.add(stats, *queue, took);
         }
     }
 }
@@ -103,7 +143,7 @@ fn recent_topic(
     broker: &Broker,
     batch: &mut Batch,
     send: &SendMessage<'_>,
-) -> Result<RecentTopic, Refusal> {
+) -> Result<Put, Refusal> {
     if broker.is_stopping() {
         return Err((
             ResponseCode::ServiceNotAvailable,
@@ -114,19 +154,15 @@ fn recent_topic(
         if recent.topic.name() == send.topic {
             return Ok(recent);
         }
-        recent.settle(broker);
+        batch.puts.push(recent);
     }
-    topic_for(broker, send).map(|topic| RecentTopic {
-        topic,
-        messages: 0,
-        bytes: 0,
-    })
+    topic_for(broker, send).map(Put::to)
 }
 
 fn append(
     arriving: &mut Arriving<'_, '_>,
     send: &SendMessage<'_>,
-    recent: &mut RecentTopic,
+    recent: &mut Put,
     scratch: &mut String,
 ) -> Result<SendTicket, Refusal> {
     let broker = arriving.broker;
@@ -162,7 +198,7 @@ fn append(
     send.properties.append_to(scratch);
     if send.batch {
         let (sent, messages, bytes) = append_batch(arriving, send, topic, queue, scratch)?;
-        recent.stored(messages, bytes);
+        recent.appended(queue_id, messages, bytes);
         return Ok(sent);
     }
     let found = complete(broker, scratch);
@@ -211,13 +247,17 @@ fn append(
             ));
         };
         new.queue = queue;
-        return finish_elsewhere(arriving, &new, 0, &dead_letter_topic);
+        let (sent, size) = finish(arriving, &new, 0)?;
+        let mut put = Put::to(Arc::clone(&dead_letter_topic));
+        put.appended(0, 1, size);
+        arriving.elsewhere.push(put);
+        return Ok(sent);
     }
     if found.delay_level > 0 {
         return append_delayed(arriving, &new, queue_id, found.delay_level);
     }
     let (sent, size) = finish(arriving, &new, queue_id)?;
-    recent.stored(1, size);
+    recent.appended(queue_id, 1, size);
     Ok(sent)
 }
 
@@ -249,18 +289,15 @@ fn append_delayed(
             "the topic of delayed messages is missing".into(),
         ));
     };
-    finish_elsewhere(arriving, &parked, delayed.queue.queue_id(), &topic)
-}
-
-/// [`finish`] for a message that goes to another topic than the one it was sent to.
-fn finish_elsewhere(
-    arriving: &mut Arriving<'_, '_>,
-    new: &NewMessage<'_>,
-    queue_id: i32,
-    topic: &Topic,
-) -> Result<SendTicket, Refusal> {
-    let (sent, size) = finish(arriving, new, queue_id)?;
-    count(arriving.broker, topic, 1, size);
+    let (sent, size) = finish(arriving, &parked, delayed.queue.queue_id())?;
+    let mut put = Put::to(topic);
+    // How long it took is shown by the queue that it was sent to, as upstream does.
+    put.appended(queue_id, 1, size);
+    arriving.elsewhere.push(put);
+    let stats = &broker.stats;
+    stats
+        .delayed
+        .add(stats, delayed.queue.queue_id(), [1, size, 1]);
     Ok(sent)
 }
 
@@ -286,15 +323,6 @@ fn finish(
     Ok((sent, appended.size.into()))
 }
 
-fn count(broker: &Broker, topic: &Topic, messages: u64, bytes: u64) {
-    topic
-        .counters
-        .messages_in
-        .fetch_add(messages, Ordering::Relaxed);
-    topic.counters.bytes_in.fetch_add(bytes, Ordering::Relaxed);
-    broker.stats.stored(messages, bytes);
-}
-
 fn refuse(broker: &Broker, error: &AppendError) -> Refusal {
     (
         reply::of_append(error, broker.store.flush_mode()),
@@ -302,11 +330,15 @@ fn refuse(broker: &Broker, error: &AppendError) -> Refusal {
     )
 }
 
-fn no_group(group: &str) -> Refusal {
-    (
-        ResponseCode::SubscriptionGroupNotExist,
-        format!("subscription group not exist, {group}").into(),
-    )
+/// The group of a retry topic, made when that is allowed.
+fn group_for(broker: &Broker, group: &str) -> Result<Arc<Group>, Refusal> {
+    broker
+        .groups
+        .get_or_create(group, broker.now_ms())
+        .map_err(|error| {
+            let remark = format!("subscription group not exist, {group}: {error}");
+            (reply::of_group(&error), remark.into())
+        })
 }
 
 fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refusal> {
@@ -329,10 +361,11 @@ fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refu
     }
     let now = broker.now_ms();
     let created = match names::group_of_retry_topic(&send.topic) {
-        Some(group) if broker.groups.get(group).is_none() => {
-            return Err(no_group(group));
+        Some(group) => {
+            let settings = group_for(broker, group)?;
+            let queues = settings.config.retry_queue_nums.max(1);
+            broker.retry_topic(group, queues).map(Some)
         }
-        Some(group) => broker.retry_topic(group, 1).map(Some),
         None => broker.topics.auto_create(
             &send.topic,
             &send.default_topic,
@@ -356,9 +389,7 @@ fn dead_letter(
     send: &SendMessage<'_>,
     group: &str,
 ) -> Result<Option<Arc<Topic>>, Refusal> {
-    let Some(settings) = broker.groups.get(group) else {
-        return Err(no_group(group));
-    };
+    let settings = group_for(broker, group)?;
     let max = send
         .max_reconsume_times
         .unwrap_or(settings.config.retry_max_times);
@@ -548,10 +579,11 @@ fn append_batch(
 
 /// Writes what the batch appended and answers its sends.
 pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mut Replies<'_>) {
-    if let Some(recent) = batch.recent.take() {
-        recent.settle(broker);
-    }
+    let mut puts = std::mem::take(&mut batch.puts);
+    puts.extend(batch.recent.take());
+    puts.retain(|put| put.requests > 0);
     batch.now_ms = None;
+    let began_ms = batch.began_ms.take().unwrap_or_default();
     let Some(end) = batch.sends.iter().map(|send| send.end).max() else {
         if std::mem::take(&mut batch.appended) {
             // Whoever appended it waits for it on its own; this only makes it sooner.
@@ -562,6 +594,7 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
     batch.appended = false;
     let is_sync = broker.store.flush_mode() == FlushMode::Sync;
     if !is_sync && let Some(written) = broker.store.try_write_out() {
+        count(broker, &puts, began_ms, &written);
         answer(broker, &batch.sends, &written, replies);
         batch.sends.clear();
         return;
@@ -572,6 +605,7 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
     let busy = replies.park(sends[0].ticket);
     let broker_then = Arc::clone(broker);
     let done = Box::new(move |stored| {
+        count(&broker_then, &puts, began_ms, &stored);
         peer.send_with(|replies| answer(&broker_then, &sends, &stored, replies));
         busy.forget();
     });
@@ -579,6 +613,16 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
         broker.store.when_acked(end, done);
     } else {
         broker.store.when_written(done);
+    }
+}
+
+fn count(broker: &Broker, puts: &[Put], began_ms: i64, stored: &Result<(), AppendError>) {
+    let took_ms = broker.monotonic_ms() - began_ms;
+    for put in puts {
+        match stored {
+            Ok(()) => put.count(&broker.stats, took_ms),
+            Err(_) => broker.stats.put_failed(),
+        }
     }
 }
 

@@ -27,6 +27,8 @@ struct SendBack {
     position: i64,
     delay_level: i32,
     max_attempts: i32,
+    /// The topic that the consumer says it got the message of.
+    origin_topic: Option<String>,
     origin_message_id: Option<String>,
     /// Why the consumer gives it up.
     reason: Option<String>,
@@ -37,11 +39,14 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<ConsumerSendMsgBack<'_>>(exchange) else {
         return;
     };
-    let Some(group) = broker.groups.get(&request.group) else {
-        return exchange.fail(
-            ResponseCode::SubscriptionGroupNotExist,
-            format!("subscription group not exist, {}", request.group),
-        );
+    let group = match broker.groups.get_or_create(&request.group, broker.now_ms()) {
+        Ok(group) => group,
+        Err(error) => {
+            return exchange.fail(
+                reply::of_group(&error),
+                format!("subscription group not exist, {}: {error}", request.group),
+            );
+        }
     };
     if !perm::is_writable(broker.permission()) {
         return exchange.fail(
@@ -61,6 +66,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         max_attempts: request
             .max_reconsume_times
             .unwrap_or(group.config.retry_max_times),
+        origin_topic: request.origin_topic.as_deref().map(str::to_owned),
         origin_message_id: request.origin_msg_id.as_deref().map(str::to_owned),
         reason: request.dead_letter_reason.as_deref().map(str::to_owned),
         group,
@@ -127,11 +133,6 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
             .counters
             .dead_letters
             .fetch_add(1, Ordering::Relaxed);
-    } else {
-        back.group
-            .counters
-            .sent_back
-            .fetch_add(1, Ordering::Relaxed);
     }
     let queue_id = broker.random_queue(topic.config.write_queue_nums);
     let Some(queue) = topic.queue(queue_id) else {
@@ -150,6 +151,7 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         ],
     );
     let delayed;
+    let mut level_queue = None;
     let (mut topic_name, mut queue, tag) = (
         topic.name(),
         queue,
@@ -183,6 +185,7 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         );
         kept.clone_from(&delayed.properties);
         (topic_name, queue) = (SCHEDULE_TOPIC, &delayed.queue);
+        level_queue = Some(delayed.queue.queue_id());
     }
     let appended = broker.store.append_again(&NewMessage {
         queue,
@@ -201,6 +204,13 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
     });
     match appended {
         Ok(appended) => {
+            count(
+                broker,
+                back,
+                &origin_topic,
+                level_queue,
+                appended.size.into(),
+            );
             let flush = broker.store.flush_mode();
             broker.store.when_acked(
                 appended.end,
@@ -227,4 +237,21 @@ fn with_reason(kept: String, reason: &str) -> String {
         return kept;
     }
     copy::with(&kept, &[(property::DEAD_LETTER_REASON, Some(reason))])
+}
+
+/// Counts a message that was given back, or given up when it went to no delay level.
+fn count(broker: &Broker, back: &SendBack, topic: &str, level_queue: Option<i32>, size: u64) {
+    let stats = &broker.stats;
+    stats.appended(1, size);
+    let given = back.group.counters.given(topic);
+    given.sent_back.add(&stats.sampler, [1, 1]);
+    if let Some(level_queue) = level_queue {
+        stats.delayed.add(stats, level_queue, [1, size, 1]);
+        if let Some(delayed) = broker.topics.get(SCHEDULE_TOPIC) {
+            delayed.counters.put.add(&stats.sampler, [1, size, 1]);
+        }
+    } else if let Some(origin) = &back.origin_topic {
+        let given = back.group.counters.given(origin);
+        given.given_up.add(&stats.sampler, [1, 1]);
+    }
 }

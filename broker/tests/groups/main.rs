@@ -3,8 +3,11 @@
 mod admin;
 mod clock;
 mod consumers;
+mod order;
 mod recorded;
 mod retries;
+mod statistics;
 #[path = "../messages/support.rs"]
 #[allow(dead_code, reason = "the tests of messages use the rest")]
 mod support;
+mod unknown;

@@ -4,6 +4,7 @@ mod disk;
 mod golden;
 mod long_poll;
 mod management;
+mod permissions;
 mod pull;
 mod registration;
 mod restart;

@@ -264,10 +264,10 @@ async fn what_cannot_be_stored_is_refused_with_its_code_and_a_reason() {
             "delay",
         ),
         case(
-            "retry of an unknown group",
-            message("%RETRY%nobody", 0, ""),
-            26,
-            "nobody",
+            "retry of a group whose name is not allowed",
+            message("%RETRY%no body", 0, ""),
+            29,
+            "no body",
         ),
         Case {
             body: vec![b'x'; (4 << 20) + 1],

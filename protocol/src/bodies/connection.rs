@@ -27,6 +27,10 @@ pub struct Connection {
     pub language: String,
     /// Its version ordinal.
     pub version: i32,
+    /// What a consumer subscribes to: expression by topic. Said of all members of a group when they do not agree; an addition to the
+    /// original's fields, which its tools ignore.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subscriptions: BTreeMap<String, String>,
 }
 
 /// Members of a consumer group (code 203).

@@ -94,6 +94,10 @@ pub struct Space {
     pub total: u64,
     /// Free for this process.
     pub free: u64,
+    /// The whole file system.
+    pub size: u64,
+    /// Free, with what is kept for root.
+    pub unused: u64,
 }
 
 impl Space {

@@ -75,6 +75,8 @@ impl Fs for RealFs {
             // Blocks reserved for root are neither used nor free for us; `df` leaves them out as well.
             total: (stat.f_blocks.saturating_sub(stat.f_bfree) + stat.f_bavail) * stat.f_frsize,
             free: stat.f_bavail * stat.f_frsize,
+            size: stat.f_blocks * stat.f_frsize,
+            unused: stat.f_bfree * stat.f_frsize,
         })
     }
 

@@ -389,9 +389,12 @@ impl Fs for SimulatedDisk {
 
     fn space(&self, _dir: &Path) -> io::Result<Space> {
         let total = 1 << 40;
+        let free = self.state.lock().free.unwrap_or(total);
         Ok(Space {
             total,
-            free: self.state.lock().free.unwrap_or(total),
+            free,
+            size: total,
+            unused: free,
         })
     }
 

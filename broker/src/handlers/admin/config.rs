@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 
 use rmq_protocol::bodies::{parse_properties, write_properties};
 use rmq_protocol::code::ResponseCode;
+use rmq_protocol::names;
 use rmq_protocol::requests::GetBrokerConfigReply;
 use rmq_transport::Exchange;
 
 use crate::broker::Broker;
 use crate::config::{Flush, MESSAGE_BYTES};
 use crate::reply;
+use crate::{limits, registration, sessions, tasks};
 
 /// Keys that may be changed. Nothing else ever is: a setting that names files or commands must not come over the network.
 const CHANGEABLE: &[&str] = &[
@@ -19,6 +21,37 @@ const CHANGEABLE: &[&str] = &[
     "maxMessageSize",
     "autoCreateTopicEnable",
     "autoCreateSubscriptionGroup",
+];
+/// Settings of the original whose answer is always the same here.
+const ALWAYS: &[(&str, &str)] = &[
+    ("aclEnable", "false"),
+    ("authenticationEnabled", "false"),
+    ("authorizationEnabled", "false"),
+    ("brokerTopicEnable", "true"),
+    ("clusterTopicEnable", "true"),
+    ("defaultTopicQueueNums", "8"),
+    ("enableControllerMode", "false"),
+    ("enableDetailStat", "true"),
+    ("enableMixedMessageType", "false"),
+    ("enablePropertyFilter", "false"),
+    ("enableSlaveActingMaster", "false"),
+    ("filterServerNums", "0"),
+    ("inSyncReplicas", "1"),
+    ("longPollingEnable", "true"),
+    ("messageIndexEnable", "true"),
+    ("minInSyncReplicas", "1"),
+    ("notifyConsumerIdsChangedEnable", "true"),
+    ("rejectTransactionMessage", "true"),
+    ("slaveReadEnable", "false"),
+    ("startAcceptSendRequestTimeStamp", "0"),
+    ("timerWheelEnable", "false"),
+    ("totalReplicas", "1"),
+    ("traceOn", "true"),
+    ("traceTopicEnable", "true"),
+    ("transferMsgByHeap", "true"),
+    ("transientStorePoolEnable", "false"),
+    ("useServerSideResetOffset", "true"),
+    ("useTLS", "false"),
 ];
 /// Milliseconds of what `fileReservedTime` counts in.
 const HOUR_MS: i64 = 3_600_000;
@@ -35,7 +68,7 @@ pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         .addr
         .rsplit_once(':')
         .unwrap_or((broker.identity.addr.as_str(), ""));
-    let pairs: Vec<(&str, String)> = vec![
+    let mut pairs: Vec<(&str, String)> = vec![
         (
             "autoCreateSubscriptionGroup",
             broker
@@ -70,7 +103,83 @@ pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         ("namesrvAddr", config.name_servers.clone()),
         ("regionId", config.region.clone()),
         ("storePathRootDir", config.data_dir.display().to_string()),
+        (
+            "storePathCommitLog",
+            broker.store.dir().display().to_string(),
+        ),
+        ("brokerIP2", host.to_owned()),
+        (
+            "diskMaxUsedSpaceRatio",
+            format!("{:.0}", config.disk_evict_ratio * 100.0),
+        ),
+        (
+            "diskSpaceWarningLevelRatio",
+            format!("{:.0}", config.disk_full_ratio * 100.0),
+        ),
+        (
+            "cleanFileForciblyEnable",
+            (config.disk_evict_ratio < 1.0).to_string(),
+        ),
+        (
+            "fetchNameSrvAddrByDnsLookup",
+            config.look_up_name_servers.to_string(),
+        ),
+        ("flushConsumerOffsetInterval", tasks::SAVE_MS.to_string()),
+        (
+            "deleteCommitLogFilesInterval",
+            tasks::RETENTION_MS.to_string(),
+        ),
+        (
+            "channelExpiredTimeout",
+            sessions::CLIENT_EXPIRY_MS.to_string(),
+        ),
+        (
+            "registerNameServerPeriod",
+            registration::INTERVAL_MS.to_string(),
+        ),
+        ("maxMsgsNumBatch", limits::QUERY_MAX.to_string()),
+        ("defaultQueryMaxNum", (limits::QUERY_MAX / 2).to_string()),
+        (
+            "maxTransferBytesOnMessageInMemory",
+            limits::PULL_BYTES_DEFAULT.to_string(),
+        ),
+        (
+            "maxTransferCountOnMessageInMemory",
+            limits::PULL_MESSAGES_MAX.to_string(),
+        ),
+        ("msgTraceTopicName", names::TRACE_TOPIC.to_owned()),
+        // Tools take this for the number of CPUs.
+        (
+            "clientCallbackExecutorThreads",
+            std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .to_string(),
+        ),
+        (
+            "metricsExporterType",
+            if config.management.is_empty() {
+                "DISABLE"
+            } else {
+                "PROM"
+            }
+            .to_owned(),
+        ),
+        (
+            "metricsPromExporterPort",
+            config
+                .management
+                .rsplit(':')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        ),
     ];
+    pairs.extend(
+        ALWAYS
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned())),
+    );
+    pairs.sort_unstable();
     let version = String::from_utf8(broker.topics.version().to_json()).unwrap_or_default();
     let body = write_properties(pairs.iter().map(|(name, value)| (*name, value.as_str())));
     exchange.ok_body(

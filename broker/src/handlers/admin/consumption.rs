@@ -18,6 +18,7 @@ use super::queue_name;
 use super::queues::store_time;
 use crate::broker::Broker;
 use crate::handlers::decode;
+use crate::stats::{MESSAGES, Span};
 
 pub(crate) fn of_group(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<GetConsumeStats<'_>>(exchange) else {
@@ -38,6 +39,7 @@ pub(crate) fn of_group(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         );
     }
     broker.run_blocking(exchange.park(), move |broker, reply| {
+        broker.catch_up();
         let topics = if topics.is_empty() {
             broker.offsets.topics_of(&group)
         } else {
@@ -49,6 +51,7 @@ pub(crate) fn of_group(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
 
 fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
     let mut stats = ConsumeStats::default();
+    let settings = broker.groups.get(group);
     for name in topics {
         let Some(topic) = broker.topics.get(name) else {
             continue;
@@ -62,7 +65,7 @@ fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
             let consumer_offset = broker
                 .offsets
                 .get(name, group, queue.queue_id())
-                .unwrap_or(-1)
+                .unwrap_or_else(|| queue.first_offset())
                 .max(0);
             let last = consumer_offset - 1;
             let last_timestamp = if last >= queue.min_offset() && last < max {
@@ -80,10 +83,10 @@ fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
                 },
             );
         }
-    }
-    if let Some(group) = broker.groups.get(group) {
-        let seconds = (broker.uptime_ms() / 1_000).max(1) as f64;
-        stats.consume_tps = group.counters.messages_out() as f64 / seconds;
+        if let Some(given) = settings.as_ref().and_then(|group| group.counters.of(name)) {
+            let minute = given.got.snapshot(&broker.stats.sampler, Span::Minute);
+            stats.consume_tps += minute.rate(MESSAGES);
+        }
     }
     stats
 }
@@ -94,6 +97,7 @@ pub(crate) fn of_broker(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     };
     let only_order = request.is_order.unwrap_or(false);
     broker.run_blocking(exchange.park(), move |broker, reply| {
+        broker.catch_up();
         let mut list = ConsumeStatsList {
             broker_addr: broker.identity.addr.clone(),
             ..ConsumeStatsList::default()
@@ -154,9 +158,9 @@ pub(crate) fn time_span(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 let consumed = broker
                     .offsets
                     .get(topic.name(), &group, queue.queue_id())
-                    .unwrap_or(0);
+                    .unwrap_or_else(|| queue.first_offset());
                 let (first, last) = (time(min).unwrap_or(-1), time(max - 1).unwrap_or(-1));
-                let consume_time_stamp = if consumed > 0 {
+                let consume_time_stamp = if consumed > queue.first_offset() {
                     time(consumed - 1).unwrap_or(first)
                 } else {
                     first
@@ -194,12 +198,12 @@ pub(crate) fn groups_of_topic(broker: &Arc<Broker>, exchange: &mut Exchange<'_>)
     };
     let mut group_list = broker.offsets.groups_of(&request.topic);
     for online in broker.sessions.consumers() {
-        if online.subscription(&request.topic).is_some()
-            && !group_list.iter().any(|group| group == online.name())
-        {
+        if online.subscription(&request.topic).is_some() {
             group_list.push(online.name().to_owned());
         }
     }
+    group_list.sort_unstable();
+    group_list.dedup();
     exchange.ok_body(&(), &GroupList { group_list }.to_json());
 }
 
@@ -210,11 +214,11 @@ pub(crate) fn topics_of_group(broker: &Arc<Broker>, exchange: &mut Exchange<'_>)
     let mut topic_list = broker.offsets.topics_of(&request.group);
     if let Some(online) = broker.sessions.consumer(&request.group) {
         for subscription in online.subscriptions() {
-            if !topic_list.contains(&subscription.data.topic) {
-                topic_list.push(subscription.data.topic.clone());
-            }
+            topic_list.push(subscription.data.topic.clone());
         }
     }
+    topic_list.sort_unstable();
+    topic_list.dedup();
     exchange.ok_body(
         &(),
         &TopicList {

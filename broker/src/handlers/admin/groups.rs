@@ -105,11 +105,11 @@ pub(crate) fn one(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<GetSubscriptionGroupConfig<'_>>(exchange) else {
         return;
     };
-    match broker.groups.get(&request.group) {
-        Some(group) => exchange.ok_body(&(), &group.config.to_json()),
-        None => exchange.fail(
-            ResponseCode::SubscriptionGroupNotExist,
-            format!("No group in this broker. group: {}", request.group),
+    match broker.groups.get_or_create(&request.group, broker.now_ms()) {
+        Ok(group) => exchange.ok_body(&(), &group.config.to_json()),
+        Err(error) => exchange.fail(
+            reply::of_group(&error),
+            format!("No group in this broker. group: {}: {error}", request.group),
         ),
     }
 }

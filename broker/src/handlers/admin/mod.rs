@@ -9,6 +9,7 @@ pub(crate) mod offsets;
 pub(crate) mod queues;
 pub(crate) mod relay;
 pub(crate) mod runtime;
+pub(crate) mod statistics;
 pub(crate) mod topics;
 
 use std::borrow::Cow;

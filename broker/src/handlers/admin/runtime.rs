@@ -1,17 +1,14 @@
-//! What the broker is doing: 28, 315, 907.
+//! What the broker is doing: 28, 907.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rmq_protocol::bodies::{BrokerStatsData, BrokerStatsItem, HaRuntimeInfo, KvTable};
-use rmq_protocol::code::ResponseCode;
-use rmq_protocol::requests::ViewBrokerStatsData;
+use rmq_protocol::bodies::{HaRuntimeInfo, KvTable};
 use rmq_store::StoreHealth;
-use rmq_transport::Exchange;
+use rmq_transport::{Exchange, TransportLimits};
 
 use crate::broker::Broker;
-use crate::handlers::decode;
 use crate::stats::Sample;
 
 pub(crate) fn info(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
@@ -26,139 +23,180 @@ pub(crate) fn info(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     });
 }
 
-/// Keys and formats: apache/rocketmq `AdminBrokerProcessor.prepareRuntimeInfo`, `StoreStatsService.getRuntimeInfo`.
+/// Keys and formats: apache/rocketmq `AdminBrokerProcessor.prepareRuntimeInfo`, `StoreStatsService.getRuntimeInfo`. Tools stop at the
+/// first key that is missing, so all of them are there; one of a feature that is not here says that nothing waits.
 fn table(broker: &Broker) -> BTreeMap<String, String> {
-    let uptime_ms = broker.uptime_ms();
-    let stats = &broker.stats;
-    let store = broker.store.stats();
-    let positions = broker.store.positions();
-    let rates = |of: fn(&Sample) -> u64| {
-        let [ten, sixty, six_hundred] = stats.rates(broker.monotonic_ms(), of);
-        format!("{ten} {sixty} {six_hundred}")
+    broker.catch_up();
+    let mut table = BTreeMap::new();
+    let mut put = |name: &str, value: String| {
+        table.insert(name.to_owned(), value);
     };
-    let (put, out) = (
-        stats.messages_in.load(Ordering::Relaxed),
-        stats.messages_out.load(Ordering::Relaxed),
-    );
-    let ratio = format!("{:.4}", store.space.used_ratio());
-    let oldest = store.oldest_ms.unwrap_or(-1);
-    let minutes = uptime_ms / 60_000;
-    let capacity = format!(
-        "Total : {}, Free : {}.",
-        bytes(store.space.total),
-        bytes(store.space.free)
-    );
-    let zero = || "0".to_owned();
-    let mut table: BTreeMap<String, String> = [
-        ("brokerVersionDesc", "V5_5_0".to_owned()),
-        ("brokerVersion", "513".to_owned()),
-        ("bootTimestamp", broker.started_ms.to_string()),
-        ("startAcceptSendRequestTimeStamp", "0".to_owned()),
-        (
-            "runtime",
-            format!(
-                "[ {} days, {} hours, {} minutes, {} seconds ]",
-                minutes / 1_440,
-                minutes / 60 % 24,
-                minutes % 60,
-                uptime_ms / 1_000 % 60
-            ),
-        ),
-        ("brokerActive", "true".to_owned()),
-        ("rmqVersion", env!("CARGO_PKG_VERSION").to_owned()),
-        ("msgPutTotalTodayNow", put.to_string()),
-        ("msgPutTotalTodayMorning", zero()),
-        ("msgPutTotalYesterdayMorning", zero()),
-        ("msgGetTotalTodayNow", out.to_string()),
-        ("msgGetTotalTodayMorning", zero()),
-        ("msgGetTotalYesterdayMorning", zero()),
-        ("putTps", rates(|sample| sample.messages_in)),
-        ("getTransferredTps", rates(|sample| sample.messages_out)),
-        ("getFoundTps", rates(|sample| sample.pulls_found)),
-        ("getMissTps", rates(|sample| sample.pulls_missed)),
-        (
-            "getTotalTps",
-            rates(|sample| sample.pulls_found + sample.pulls_missed),
-        ),
-        ("putMessageTimesTotal", put.to_string()),
-        (
-            "putMessageFailedTimes",
-            stats.refused.load(Ordering::Relaxed).to_string(),
-        ),
-        (
-            "putMessageSizeTotal",
-            stats.bytes_in.load(Ordering::Relaxed).to_string(),
-        ),
-        (
-            "putMessageAverageSize",
-            format!(
-                "{:.1}",
-                stats.bytes_in.load(Ordering::Relaxed) as f64 / put.max(1) as f64
-            ),
-        ),
-        ("putMessageEntireTimeMax", zero()),
-        ("getMessageEntireTimeMax", zero()),
-        ("dispatchMaxBuffer", zero()),
-        (
-            "dispatchBehindBytes",
-            positions
-                .confirmed
-                .saturating_sub(positions.dispatched)
-                .to_string(),
-        ),
-        (
-            "remainHowManyDataToFlush",
-            bytes(positions.written.saturating_sub(positions.flushed)),
-        ),
-        ("remainTransientStoreBufferNumbs", zero()),
-        ("pageCacheLockTimeMills", zero()),
-        ("earliestMessageTimeStamp", oldest.to_string()),
-        ("commitLogMinOffset", positions.min.to_string()),
-        ("commitLogMaxOffset", positions.confirmed.to_string()),
-        ("commitLogDiskRatio", ratio.clone()),
-        ("consumeQueueDiskRatio", ratio),
-        ("commitLogDirCapacity", capacity),
-        ("waitingPulls", broker.waiters.len().to_string()),
-        ("timerReadBehind", zero()),
-        ("timerOffsetBehind", zero()),
-        ("timerCongestNum", zero()),
-        ("timerEnqueueTps", "0.0".to_owned()),
-        ("timerDequeueTps", "0.0".to_owned()),
-        ("EndTransactionQueueSize", zero()),
-        ("EndTransactionThreadPoolQueueCapacity", zero()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect();
-    // There are no such queues here: nothing waits before it is handled.
-    for pool in ["send", "pull", "litePull", "query", "ack"] {
-        table.insert(format!("{pool}ThreadPoolQueueSize"), zero());
-        table.insert(format!("{pool}ThreadPoolQueueCapacity"), zero());
-        table.insert(format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), zero());
-    }
+    identity(broker, &mut put);
+    messages(broker, &mut put);
+    disk(broker, &mut put);
+    waiting(broker, &mut put);
     for (level, next, max) in broker.delay.progress() {
-        table.insert(
-            format!("scheduleMessageOffset_{level}"),
+        put(
+            &format!("scheduleMessageOffset_{level}"),
             format!("{next},{max}"),
         );
     }
-    broker.retention.describe(&mut table);
     if let Some(jump) = broker.clock_watch.last_jump() {
-        table.insert(
-            "lastClockJump".to_owned(),
+        put(
+            "lastClockJump",
             format!("{} ms at {}", jump.by_ms, jump.at_ms),
         );
     }
-    if let StoreHealth::Refusing { reason } | StoreHealth::ReadOnly { reason } =
-        broker.store.health()
-    {
-        table.insert("storeProblem".to_owned(), reason.to_string());
-    }
+    broker.retention.describe(&mut table);
     table
 }
 
+fn identity(broker: &Broker, put: &mut impl FnMut(&str, String)) {
+    put("brokerVersionDesc", "V5_5_0".to_owned());
+    put("brokerVersion", "513".to_owned());
+    put("rmqVersion", env!("CARGO_PKG_VERSION").to_owned());
+    put("brokerActive", "true".to_owned());
+    put("bootTimestamp", broker.started_ms.to_string());
+    put("startAcceptSendRequestTimeStamp", "0".to_owned());
+    let seconds = broker.uptime_ms() / 1_000;
+    put(
+        "runtime",
+        format!(
+            "[ {} days, {} hours, {} minutes, {} seconds ]",
+            seconds / 86_400,
+            seconds / 3_600 % 24,
+            seconds / 60 % 60,
+            seconds % 60
+        ),
+    );
+}
+
+fn messages(broker: &Broker, put: &mut impl FnMut(&str, String)) {
+    let stats = &broker.stats;
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let days = stats.days();
+    put("msgPutTotalTodayNow", stats.put.users.total(0).to_string());
+    put("msgPutTotalTodayMorning", days.today.0.to_string());
+    put("msgPutTotalYesterdayMorning", days.yesterday.0.to_string());
+    put("msgGetTotalTodayNow", stats.got.users.total(0).to_string());
+    put("msgGetTotalTodayMorning", days.today.1.to_string());
+    put("msgGetTotalYesterdayMorning", days.yesterday.1.to_string());
+    let rates = |of: fn(&Sample) -> u64| {
+        let [ten, sixty, six_hundred] = stats.rates(broker.monotonic_ms(), of);
+        format!("{ten:?} {sixty:?} {six_hundred:?}")
+    };
+    put("putTps", rates(|sample| sample.messages_in));
+    put("getTransferredTps", rates(|sample| sample.messages_out));
+    put("getFoundTps", rates(|sample| sample.pulls_found));
+    put("getMissTps", rates(|sample| sample.pulls_missed));
+    put(
+        "getTotalTps",
+        rates(|sample| sample.pulls_found + sample.pulls_missed),
+    );
+    let (messages, bytes) = (load(&stats.messages_in), load(&stats.bytes_in));
+    put("putMessageTimesTotal", messages.to_string());
+    put(
+        "putMessageFailedTimes",
+        load(&stats.puts_failed).to_string(),
+    );
+    put("putMessageSizeTotal", bytes.to_string());
+    put(
+        "putMessageAverageSize",
+        format!("{:?}", bytes as f64 / messages.max(1) as f64),
+    );
+    put("putMessageDistributeTime", stats.put_times.distribution());
+    put(
+        "putLatency99",
+        format!("{:.2}", stats.put_times.share(0.99)),
+    );
+    put(
+        "putLatency999",
+        format!("{:.2}", stats.put_times.share(0.999)),
+    );
+    put(
+        "putMessageEntireTimeMax",
+        stats.put_times.max_ms().to_string(),
+    );
+    put(
+        "getMessageEntireTimeMax",
+        load(&stats.get_max_ms).to_string(),
+    );
+}
+
+fn disk(broker: &Broker, put: &mut impl FnMut(&str, String)) {
+    let store = broker.store.stats();
+    let positions = broker.store.positions();
+    // Log and index lie in one folder.
+    let ratio = format!("{:?}", (store.space.used_ratio() * 100.0).round() / 100.0);
+    put(
+        &format!("commitLogDiskRatio_{}", broker.store.dir().display()),
+        ratio.clone(),
+    );
+    put("commitLogDiskRatio", ratio.clone());
+    put("consumeQueueDiskRatio", ratio);
+    put(
+        "commitLogDirCapacity",
+        format!(
+            "Total : {}, Free : {}.",
+            bytes(store.space.size),
+            bytes(store.space.unused)
+        ),
+    );
+    put("commitLogMinOffset", positions.min.to_string());
+    put("commitLogMaxOffset", positions.confirmed.to_string());
+    put(
+        "earliestMessageTimeStamp",
+        store.oldest_ms.unwrap_or(-1).to_string(),
+    );
+    let behind = positions.confirmed.saturating_sub(positions.dispatched);
+    put("dispatchBehindBytes", behind.to_string());
+    put("dispatchMaxBuffer", "0".to_owned());
+    put(
+        "remainHowManyDataToFlush",
+        bytes(positions.written.saturating_sub(positions.flushed)),
+    );
+    // There is no such pool; this is how the original says that.
+    put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
+    // No send waits for another's.
+    put("pageCacheLockTimeMills", "0".to_owned());
+    if let StoreHealth::Refusing { reason } | StoreHealth::ReadOnly { reason } =
+        broker.store.health()
+    {
+        put("storeProblem", reason.to_string());
+    }
+}
+
+fn waiting(broker: &Broker, put: &mut impl FnMut(&str, String)) {
+    put("waitingPulls", broker.waiters.len().to_string());
+    // Requests are handled where they arrive. What a connection may leave waiting is the only queue there is.
+    let capacity = TransportLimits::default().parked_requests_max;
+    for pool in ["send", "pull", "litePull", "query", "ack"] {
+        put(&format!("{pool}ThreadPoolQueueSize"), "0".to_owned());
+        put(
+            &format!("{pool}ThreadPoolQueueCapacity"),
+            capacity.to_string(),
+        );
+        put(
+            &format!("{pool}ThreadPoolQueueHeadWaitTimeMills"),
+            "0".to_owned(),
+        );
+    }
+    put("EndTransactionQueueSize", "0".to_owned());
+    put(
+        "EndTransactionThreadPoolQueueCapacity",
+        capacity.to_string(),
+    );
+    for timer in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
+        put(timer, "0".to_owned());
+    }
+    for timer in ["timerEnqueueTps", "timerDequeueTps"] {
+        put(timer, "0.0".to_owned());
+    }
+}
+
+/// Bytes as apache/rocketmq `MixAll.humanReadableByteCount` writes them.
 fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut value = bytes as f64;
     let mut unit = 0;
     while value >= 1_024.0 && unit + 1 < UNITS.len() {
@@ -170,56 +208,6 @@ fn bytes(bytes: u64) -> String {
     } else {
         format!("{value:.1} {}", UNITS[unit])
     }
-}
-
-pub(crate) fn stats(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
-    let Some(request) = decode::<ViewBrokerStatsData<'_>>(exchange) else {
-        return;
-    };
-    let (name, key) = (request.stats_name.as_ref(), request.stats_key.as_ref());
-    let total = match name {
-        "TOPIC_PUT_NUMS" => broker
-            .topics
-            .get(key)
-            .map(|topic| topic.counters.messages_in.load(Ordering::Relaxed)),
-        "TOPIC_PUT_SIZE" => broker
-            .topics
-            .get(key)
-            .map(|topic| topic.counters.bytes_in.load(Ordering::Relaxed)),
-        "BROKER_PUT_NUMS" => Some(broker.stats.messages_in.load(Ordering::Relaxed)),
-        "BROKER_GET_NUMS" => Some(broker.stats.messages_out.load(Ordering::Relaxed)),
-        "GROUP_GET_NUMS" | "GROUP_GET_SIZE" | "SNDBCK_PUT_NUMS" => {
-            let group = key.split_once('@').map_or(key, |(_, group)| group);
-            broker.groups.get(group).map(|group| match name {
-                "GROUP_GET_NUMS" => group.counters.messages_out(),
-                "GROUP_GET_SIZE" => group.counters.bytes_out(),
-                _ => group.counters.sent_back.load(Ordering::Relaxed),
-            })
-        }
-        _ => None,
-    };
-    let Some(total) = total else {
-        return exchange.fail(
-            ResponseCode::SystemError,
-            format!("The stats <{name}> <{key}> not exist"),
-        );
-    };
-    // Since the start: one figure for all windows that are at least as long.
-    let seconds = (broker.uptime_ms() / 1_000).max(1) as f64;
-    let item = BrokerStatsItem {
-        avgpt: 0.0,
-        sum: total as i64,
-        tps: total as f64 / seconds,
-    };
-    exchange.ok_body(
-        &(),
-        &BrokerStatsData {
-            stats_day: item,
-            stats_hour: item,
-            stats_minute: item,
-        }
-        .to_json(),
-    );
 }
 
 pub(crate) fn replication(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {

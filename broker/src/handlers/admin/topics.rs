@@ -1,7 +1,6 @@
 //! Topics: 17, 18, 21, 351, 215, 202, 305.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rmq_protocol::bodies::{
     TopicConfig, TopicConfigList, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
@@ -15,9 +14,11 @@ use rmq_protocol::requests::{
 use rmq_transport::{Exchange, PendingReply};
 
 use super::{done, queue_name};
+use crate::attributes::{self, AttributeError};
 use crate::broker::Broker;
 use crate::handlers::decode;
 use crate::reply;
+use crate::stats::{MESSAGES, Span};
 use crate::topics::TopicError;
 
 /// Longest wait, milliseconds, for name servers to hear of a deletion before it is answered.
@@ -48,35 +49,20 @@ pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 None => (change, None),
             });
     if let Err(problem) = change_attributes(broker, &mut config, changes) {
-        return exchange.fail(ResponseCode::InvalidParameter, problem);
+        return exchange.fail(ResponseCode::InvalidParameter, problem.to_string());
     }
     put_all(broker, vec![config], exchange.park());
 }
 
-/// Gives it the attributes that the topic has, with these changes: `+name` and its value, or `-name`.
+/// Gives it the attributes that the topic has, with these changes.
 fn change_attributes<'a>(
     broker: &Broker,
     config: &mut TopicConfig,
     changes: impl Iterator<Item = (&'a str, Option<&'a str>)>,
-) -> Result<(), String> {
-    if let Some(known) = broker.topics.get(&config.topic_name) {
-        config.attributes = known.config.attributes.clone();
-    }
-    for (change, value) in changes {
-        match (change.split_at_checked(1), value) {
-            (Some(("+", name)), Some(value)) => {
-                config.attributes.insert(name.to_owned(), value.to_owned());
-            }
-            (Some(("-", name)), _) => {
-                config.attributes.remove(name);
-            }
-            _ => {
-                return Err(format!(
-                    "attribute {change:?} is neither +name=value nor -name"
-                ));
-            }
-        }
-    }
+) -> Result<(), AttributeError> {
+    let known = broker.topics.get(&config.topic_name);
+    let current = known.as_ref().map(|topic| &topic.config.attributes);
+    config.attributes = attributes::change_topic(current, changes)?;
     Ok(())
 }
 
@@ -222,8 +208,10 @@ pub(crate) fn stats(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                 },
             );
         }
-        let seconds = (broker.uptime_ms() / 1_000).max(1) as f64;
-        table.topic_put_tps = topic.counters.messages_in.load(Ordering::Relaxed) as f64 / seconds;
+        let stats = &broker.stats;
+        broker.catch_up();
+        let minute = topic.counters.put.snapshot(&stats.sampler, Span::Minute);
+        table.topic_put_tps = minute.rate(MESSAGES);
         reply.ok_body(&(), &table.to_json());
     });
 }
