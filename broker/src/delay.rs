@@ -373,7 +373,7 @@ async fn deliver_due(
                 level.next.store(outcome.max_offset, Ordering::Release);
                 return Ok(None);
             }
-            ReadStatus::Removed | ReadStatus::Cold => {
+            ReadStatus::Removed | ReadStatus::Cold | ReadStatus::Unavailable => {
                 return Ok(Some(broker.monotonic_ms() + RETRY_MS));
             }
         }

@@ -122,11 +122,18 @@ impl Store {
         // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
         let durable = durable.max(dispatcher.durable_log());
         let report = recovery::replay(&dir, &files, &dispatcher, durable, closed_at)?;
-        if config.flush == FlushMode::Sync {
+        // What follows damage must not be taken for a torn end at the next start, should the disk then give what it does not give now.
+        let end_behind_damage = report.damaged.iter().any(|range| range.to > durable);
+        if config.flush == FlushMode::Sync || end_behind_damage {
             // Readers see it from now on, so it must not be lost any more.
             files
                 .make_durable(report.end)
                 .map_err(OpenError::io("sync the log in", &dir))?;
+        }
+        if end_behind_damage {
+            watermark
+                .raise_durably(report.end)
+                .map_err(OpenError::io("write", &mark_path))?;
         }
         watermark
             .unseal()

@@ -17,6 +17,7 @@ use crate::fs::{File, Fs};
 const MARK: &[u8; 8] = b"RMQWMRK1";
 const SEALED: &[u8; 8] = b"RMQWSEAL";
 const SLOTS: [u64; 2] = [0, 4096];
+const FILE_BYTES: u64 = 8192;
 const SLOT_BYTES: usize = 20;
 
 pub(crate) struct Watermark {
@@ -31,7 +32,7 @@ impl Watermark {
     pub(crate) fn open(fs: &dyn Fs, path: &Path) -> io::Result<Self> {
         if !fs.exists(path) {
             let file = fs.create(path)?;
-            file.set_len(SLOTS[1] + 4096)?;
+            file.set_len(FILE_BYTES)?;
             file.sync_all()?;
             if let Some(dir) = path.parent() {
                 fs.sync_dir(dir)?;
@@ -44,21 +45,28 @@ impl Watermark {
             });
         }
         let file = fs.open(path)?;
-        let mut newest = (0, 0);
-        let mut found = [None; SLOTS.len()];
-        for (index, at) in SLOTS.into_iter().enumerate() {
+        let len = file.len()?;
+        let found = SLOTS.map(|at| {
             let mut slot = [0u8; SLOT_BYTES];
-            if file.len()? < at + SLOT_BYTES as u64 {
-                continue;
+            if len < at + SLOT_BYTES as u64 {
+                return None;
             }
-            file.read_at(at, &mut slot)?;
-            found[index] = parse(&slot);
-            if let Some((position, _)) = found[index]
-                && position >= newest.0
-            {
-                newest = (position, 1 - index);
+            match file.read_at(at, &mut slot) {
+                Ok(()) => parse(&slot),
+                Err(error) => {
+                    // As a torn one: the other is older at worst, and the next write may mend the sector.
+                    tracing::error!(path = %path.display(), at, %error, "a slot of the watermark cannot be read");
+                    None
+                }
             }
-        }
+        });
+        let [first, second] = found.map(|slot| slot.map(|(position, _)| position));
+        // The older one is written next.
+        let newest = match (first, second) {
+            (Some(first), second) if second.is_none_or(|second| first > second) => (first, 1),
+            (_, Some(second)) => (second, 0),
+            _ => (0, 0),
+        };
         // Only both together: one alone may be what a later life has begun to overwrite.
         let sealed = found == [Some((newest.0, true)); SLOTS.len()];
         Ok(Self {
@@ -98,6 +106,12 @@ impl Watermark {
         Ok(())
     }
 
+    /// As [`raise`](Self::raise), durably.
+    pub(crate) fn raise_durably(&mut self, position: u64) -> io::Result<()> {
+        self.raise(position)?;
+        self.sync()
+    }
+
     /// Moves it up and notes, durably, that nothing was written above it.
     pub(crate) fn seal(&mut self, position: u64) -> io::Result<()> {
         self.raise(position)?;
@@ -111,12 +125,14 @@ impl Watermark {
     }
 
     fn write(&mut self, mark: &[u8; 8], position: u64) -> io::Result<()> {
-        let mut slot = [0u8; SLOT_BYTES];
-        slot[..8].copy_from_slice(mark);
-        slot[8..16].copy_from_slice(&position.to_le_bytes());
-        let crc = crc32fast::hash(&slot[..16]);
-        slot[16..].copy_from_slice(&crc.to_le_bytes());
-        self.file.write_at(SLOTS[self.next_slot], &slot)?;
+        let mut slot = Vec::with_capacity(SLOT_BYTES);
+        slot.extend_from_slice(mark);
+        slot.extend_from_slice(&position.to_le_bytes());
+        let crc = crc32fast::hash(&slot);
+        slot.extend_from_slice(&crc.to_le_bytes());
+        let [first, second] = SLOTS;
+        let at = if self.next_slot == 0 { first } else { second };
+        self.file.write_at(at, &slot)?;
         self.next_slot = 1 - self.next_slot;
         Ok(())
     }

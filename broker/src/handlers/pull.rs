@@ -340,6 +340,12 @@ fn answer(plan: &PullPlan, outcome: &ReadOutcome) -> Answer {
             status::MESSAGE_WAS_REMOVING,
             outcome.next_offset,
         ),
+        // Not one of the codes at which clients ask again at once.
+        ReadStatus::Unavailable => (
+            ResponseCode::SystemError,
+            "the index of this queue cannot be read, nor written again from the log, for now; the broker's log says why",
+            outcome.next_offset,
+        ),
         ReadStatus::AtEnd => (
             ResponseCode::PullNotFound,
             status::OFFSET_OVERFLOW_ONE,

@@ -47,6 +47,9 @@ use crate::queues::Queues;
 use crate::settings::{SETTINGS_TOPIC, SettingsState};
 use crate::tables::Tables;
 
+/// So many damaged messages at the beginning of a queue are passed over to find its oldest store time.
+const DAMAGED_FIRST_MAX: usize = 1_000;
+
 /// How the derived files are kept.
 #[derive(Clone, Debug)]
 pub(crate) struct DispatchConfig {
@@ -335,8 +338,17 @@ impl Dispatcher {
     /// Store time of the oldest message of a queue, ms since 1970.
     pub(crate) fn earliest_store_time(&self, queue: &QueueRef) -> Option<i64> {
         let mut found = SmallVec::new();
-        self.locate(queue, queue.min_offset(), 1, &mut found).ok()?;
-        self.shared.log.store_time(found.first()?.position)
+        let mut from = queue.min_offset();
+        // What is damaged has no time, and the message after it is the oldest that can be read.
+        for _ in 0..DAMAGED_FIRST_MAX {
+            found.clear();
+            from = self.locate(queue, from, 1, &mut found).ok()?;
+            let time = self.shared.log.store_time(found.first()?.position);
+            if time.is_some() {
+                return time;
+            }
+        }
+        None
     }
 
     /// Number of run files and their bytes.

@@ -111,6 +111,7 @@ struct Bad {
     range: Range<u64>,
 }
 
+const PAGE: u64 = 4096;
 /// The system's number for an I/O error.
 const EIO: i32 = 5;
 
@@ -164,6 +165,7 @@ impl FaultyFs {
     }
 
     /// Makes bytes of the files whose path contains a text unreadable, as bad sectors are: each read that touches them fails with EIO.
+    /// What is written again can be read again, as a disk replaces a bad sector when it is written.
     pub fn set_bad(&self, path_contains: &str, range: Range<u64>) {
         self.plan.bad.lock().push(Bad {
             path_contains: path_contains.to_owned(),
@@ -205,6 +207,29 @@ impl Plan {
             .filter(|bad| bad.range.start < end && offset < bad.range.end)
             .map(|bad| bad.range.start.max(offset))
             .min()
+    }
+
+    /// Pages reach the disk as a whole.
+    fn written(&self, path: &str, range: Range<u64>) {
+        let range = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE);
+        let mut all = self.bad.lock();
+        let (hit, mut left): (Vec<Bad>, Vec<Bad>) = all
+            .drain(..)
+            .partition(|bad| path.contains(&bad.path_contains));
+        for bad in hit {
+            let before = bad.range.start..bad.range.end.min(range.start);
+            let after = bad.range.start.max(range.end)..bad.range.end;
+            left.extend(
+                [before, after]
+                    .into_iter()
+                    .filter(|part| !part.is_empty())
+                    .map(|range| Bad {
+                        path_contains: bad.path_contains.clone(),
+                        range,
+                    }),
+            );
+        }
+        *all = left;
     }
 
     fn check(&self, call: Operation, path: &str) -> io::Result<()> {
@@ -302,7 +327,10 @@ impl FaultyFile {
 impl File for FaultyFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check(Operation::WriteAt)?;
-        self.inner.write_at(offset, bytes)
+        self.inner.write_at(offset, bytes)?;
+        self.plan
+            .written(&self.path, offset..offset + bytes.len() as u64);
+        Ok(())
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
@@ -345,7 +373,9 @@ impl File for FaultyFile {
 
     fn zero_range(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check(Operation::ZeroRange)?;
-        self.inner.zero_range(offset, len)
+        self.inner.zero_range(offset, len)?;
+        self.plan.written(&self.path, offset..offset + len);
+        Ok(())
     }
 
     fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {

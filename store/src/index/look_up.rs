@@ -51,7 +51,8 @@ impl Shared {
                         }
                         at += 1;
                     }
-                    return Ok(at.max(from));
+                    // Nothing is dispatched later than the newest recent entry: what is missing behind it is lost in the log.
+                    return Ok(max.max(from));
                 }
                 if recent.is_empty() {
                     max

@@ -63,6 +63,8 @@ pub(crate) enum ManifestError {
     Missing,
     #[error("it is damaged")]
     Damaged,
+    #[error("the disk does not give it: {0}")]
+    Unreadable(io::Error),
     #[error(
         "it has format version {0}, this program reads version {VERSION}: use the version of rmq that wrote it, or a later one"
     )]
@@ -83,7 +85,8 @@ impl Manifest {
             return Err(ManifestError::Damaged);
         }
         let mut bytes = vec![0; len];
-        file.read_at(0, &mut bytes)?;
+        file.read_at(0, &mut bytes)
+            .map_err(ManifestError::Unreadable)?;
         Self::decode(&bytes)
     }
 
@@ -95,7 +98,8 @@ impl Manifest {
             Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
         };
         let body = bytes.len().checked_sub(4).ok_or(ManifestError::Damaged)?;
-        if bytes.get(..8) != Some(MARK) || half(body) != Some(crc32fast::hash(&bytes[..body])) {
+        let checked = bytes.get(..body).map(crc32fast::hash);
+        if bytes.get(..8) != Some(MARK) || half(body) != checked {
             return Err(ManifestError::Damaged);
         }
         let version = half(8).ok_or(ManifestError::Damaged)?;

@@ -78,10 +78,12 @@ pub enum ReadStatus {
     AtEnd,
     /// The offset is beyond the next one to be written.
     OffsetTooBig,
-    /// The messages are being removed; try again.
+    /// The messages are being removed; go on from the next offset.
     Removed,
     /// The data is not in memory; read again where waiting is allowed.
     Cold,
+    /// The index cannot be read, nor written again from the log, for now. The next offset has not moved; try later, not at once.
+    Unavailable,
 }
 
 /// What a read brought.
@@ -197,15 +199,13 @@ pub(crate) fn read(
         located.clear();
         let wanted = LOOK_UP.min(limits.scan_entries_max - scanned);
         let next = outcome.next_offset;
-        let Ok(after) = log.dispatcher.locate(queue, next, wanted, &mut located) else {
-            // The run that knows is damaged and is being rebuilt from the log.
-            outcome.status = ReadStatus::Removed;
-            break;
+        let after = match log.dispatcher.locate(queue, next, wanted, &mut located) {
+            Ok(after) if after > next => after,
+            _ => {
+                outcome.status = ReadStatus::Unavailable;
+                break;
+            }
         };
-        if located.is_empty() && after <= next {
-            outcome.status = ReadStatus::Removed;
-            break;
-        }
         let chosen = choose(&located, &outcome, &limits, filter);
         scanned += chosen.scanned;
         let complete = take(log, &fetch, &chosen.entries, &mut outcome, filter);
@@ -218,7 +218,7 @@ pub(crate) fn read(
                 break;
             }
             Some(offset) => outcome.next_offset = offset,
-            None => outcome.next_offset = after.max(next),
+            None => outcome.next_offset = after,
         }
     }
     if !outcome.records.is_empty() {
