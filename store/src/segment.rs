@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::disk_error::DiskError;
-use crate::fs::{File, Fs};
+use crate::fs::{File, Fs, Map, Residency};
 
 /// Zeros are written from the next boundary of this size on.
 const PAGE: u64 = 4096;
@@ -19,6 +19,8 @@ pub(crate) struct Segment {
     base: u64,
     bytes: u64,
     file: Box<dyn File>,
+    /// For what is in memory; reads go without it where the system offers none.
+    map: Option<Map>,
     room: Mutex<Room>,
 }
 
@@ -72,10 +74,15 @@ impl Segment {
     }
 
     fn of(file: Box<dyn File>, base: u64, bytes: u64, used: u64) -> Arc<Self> {
+        let map = file.map(bytes).unwrap_or_else(|error| {
+            tracing::warn!(base, %error, "a segment cannot be mapped; each read of it is a call");
+            None
+        });
         Arc::new(Self {
             base,
             bytes,
             file,
+            map,
             room: Mutex::new(Room { used, zeroed: 0 }),
         })
     }
@@ -168,6 +175,24 @@ impl Segment {
     /// As [`read`](Self::read), as far as the bytes are in memory. Returns the number of bytes.
     pub(crate) fn read_cached(&self, position: u64, into: &mut [u8]) -> io::Result<usize> {
         self.file.read_cached(self.offset(position)?, into)
+    }
+
+    /// Which pages of a stretch are in memory; `None` where only [`read_cached`](Self::read_cached) can tell.
+    pub(crate) fn residency(&self, from: u64, to: u64) -> Option<Residency> {
+        let map = self.map.as_ref()?;
+        let offset = usize::try_from(from.checked_sub(self.base)?).ok()?;
+        Some(map.residency(offset, usize::try_from(to.checked_sub(from)?).ok()?))
+    }
+
+    /// Whether a record is among them.
+    pub(crate) fn is_among(&self, residency: &Residency, position: u64, len: usize) -> bool {
+        residency.covers(position.saturating_sub(self.base) as usize, len)
+    }
+
+    /// Bytes that are in memory, see [`residency`](Self::residency).
+    pub(crate) fn in_memory(&self, position: u64, len: usize) -> &[u8] {
+        let at = position.saturating_sub(self.base) as usize;
+        self.map.as_ref().map_or(&[], |map| map.get(at, len))
     }
 
     fn offset(&self, position: u64) -> io::Result<u64> {

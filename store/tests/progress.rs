@@ -314,7 +314,12 @@ fn case(seed: u64) {
             clock.advance(1);
             let number = 1_000 + round * 10 + index as u64;
             let body = body(number, 300);
-            let offset = append(&store, &store.queue(topic, id).expect("a queue"), &body, number);
+            let offset = append(
+                &store,
+                &store.queue(topic, id).expect("a queue"),
+                &body,
+                number,
+            );
             assert!(
                 stored.insert((index, offset), body).is_none(),
                 "{what}, round {round}: offset {offset} twice"

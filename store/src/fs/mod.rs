@@ -2,6 +2,7 @@
 //! drop what was not synced, or stop at any step.
 
 mod faulty;
+mod map;
 mod real;
 mod simulated;
 
@@ -9,6 +10,7 @@ use std::io;
 use std::path::Path;
 
 pub use faulty::{Call, Fault, FaultyFs, Operation};
+pub use map::{Map, Residency};
 pub use real::RealFs;
 pub use simulated::{Crash, SimulatedDisk};
 
@@ -61,6 +63,10 @@ pub trait File: Send + Sync {
     /// Fills `into` from `offset` as far as the bytes are in memory, without waiting for the disk. Returns the number of bytes read.
     /// The error is `Unsupported` where the system cannot tell what is in memory.
     fn read_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// A view of the first `len` bytes, in which later writes appear, for what is in memory; `None` where that is not offered.
+    fn map(&self, _len: u64) -> io::Result<Option<Map>> {
+        Ok(None)
+    }
     /// Asks the system to read a range into memory soon. A hint.
     fn will_need(&self, _offset: u64, _len: u64) {}
     /// Whether the system reads ahead of a read, which it does by default. A file that grows must not be read ahead: what comes next is

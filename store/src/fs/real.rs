@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{File, Fs, Lock, Space};
+use super::{File, Fs, Lock, Map, Space};
 
 /// Written at once where the file system cannot reserve room.
 const ZEROS: usize = 1 << 20;
@@ -202,6 +202,10 @@ impl File for RealFile {
             }
         }
         Ok(read)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Option<Map>> {
+        Map::of(&self.0, len)
     }
 
     fn will_need(&self, offset: u64, len: u64) {

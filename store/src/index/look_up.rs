@@ -19,6 +19,13 @@ pub(crate) struct Located {
     pub(crate) tag_hash: i64,
 }
 
+impl Located {
+    /// The position after its record.
+    pub(crate) fn end(&self) -> u64 {
+        self.position + u64::from(self.size)
+    }
+}
+
 impl Shared {
     /// See [`Dispatcher::locate`](crate::dispatch::Dispatcher::locate).
     pub(crate) fn locate(

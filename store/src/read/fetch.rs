@@ -1,4 +1,7 @@
-//! From places in the log to bytes in memory: records that lie close together come with one call.
+//! From places in the log to bytes in memory.
+//!
+//! A reader that cannot wait asks once for a stretch of the log which of its pages are in memory, and uses the records on them where
+//! they are, in the map of the segment. A reader that can wait reads records that lie close together with one call.
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +22,8 @@ const COLD_READ_BYTES: u64 = 1 << 20;
 pub(super) enum Fetched {
     /// Its bytes begin here in the buffer.
     At(usize),
+    /// It is in memory, in the map of its segment.
+    Mapped(Arc<Segment>),
     /// It is not in memory, and the reader cannot wait.
     Cold,
     /// The disk does not give it.
@@ -26,6 +31,9 @@ pub(super) enum Fetched {
     /// Its segment is gone.
     Removed,
 }
+
+/// Bytes of log whose pages are asked for with one call.
+const ASK_BYTES_MAX: u64 = 1 << 20;
 
 /// How to read.
 pub(super) struct Fetch<'a> {
@@ -39,7 +47,7 @@ pub(super) struct Fetch<'a> {
 
 /// Records of one segment that are read together: a range of the wanted ones, and of the log.
 struct Span<'a> {
-    segment: &'a Segment,
+    segment: &'a Arc<Segment>,
     entries: std::ops::Range<usize>,
     from: u64,
     to: u64,
@@ -56,6 +64,11 @@ impl Span<'_> {
 impl<'a> Fetch<'a> {
     /// Reads the wanted records, in order; after the first cold one the others are not tried.
     pub(super) fn records(&self, wanted: &[Located]) -> (Buffer, SmallVec<[Fetched; 32]>) {
+        if self.temperature == Temperature::HotOnly
+            && let Some(fetched) = self.in_memory(wanted)
+        {
+            return (Buffer::of(0), fetched);
+        }
         let (spans, bytes) = self.spans(wanted);
         let mut buffer = Buffer::of(bytes);
         let mut fetched: SmallVec<[Fetched; 32]> = SmallVec::with_capacity(wanted.len());
@@ -71,11 +84,54 @@ impl<'a> Fetch<'a> {
         (buffer, fetched)
     }
 
+    /// Which of the wanted records are in memory, up to the first that is not; `None` where the system does not say it for a map.
+    fn in_memory(&self, wanted: &[Located]) -> Option<SmallVec<[Fetched; 32]>> {
+        let mut fetched: SmallVec<[Fetched; 32]> = SmallVec::with_capacity(wanted.len());
+        let mut rest = wanted;
+        while let Some(first) = rest.first() {
+            let Some(segment) = self.segment_of(first) else {
+                fetched.push(Fetched::Removed);
+                rest = rest.get(1..).unwrap_or_default();
+                continue;
+            };
+            let limit = segment
+                .end()
+                .min(first.position.saturating_add(ASK_BYTES_MAX));
+            let together = rest
+                .iter()
+                .take_while(|entry| entry.position >= first.position && entry.end() <= limit)
+                .count()
+                .max(1);
+            let (group, after) = rest.split_at_checked(together)?;
+            let to = group.last().map_or(first.end(), Located::end);
+            let residency = segment.residency(first.position, to)?;
+            for entry in group {
+                if !segment.is_among(&residency, entry.position, entry.size as usize) {
+                    fetched.push(Fetched::Cold);
+                    return Some(fetched);
+                }
+                fetched.push(Fetched::Mapped(Arc::clone(segment)));
+            }
+            rest = after;
+        }
+        Some(fetched)
+    }
+
+    /// The segment that holds a record; without it the record was removed a moment ago.
+    fn segment_of(&self, entry: &Located) -> Option<&'a Arc<Segment>> {
+        let index = self
+            .segments
+            .partition_point(|segment| segment.end() <= entry.position);
+        self.segments
+            .get(index)
+            .filter(|segment| segment.base() <= entry.position && entry.end() <= segment.end())
+    }
+
     fn spans(&self, wanted: &[Located]) -> (SmallVec<[Span<'a>; 8]>, usize) {
         let mut spans: SmallVec<[Span<'a>; 8]> = SmallVec::new();
         let mut bytes = 0;
         for (number, entry) in wanted.iter().enumerate() {
-            let end = entry.position + u64::from(entry.size);
+            let end = entry.end();
             if let Some(last) = spans.last_mut()
                 && last.entries.end == number
                 && entry.position >= last.to
@@ -87,15 +143,7 @@ impl<'a> Fetch<'a> {
                 last.entries.end = number + 1;
                 continue;
             }
-            let index = self
-                .segments
-                .partition_point(|segment| segment.end() <= entry.position);
-            let segment = self.segments.get(index);
-            // Without its segment the record was removed a moment ago.
-            if let Some(segment) = segment
-                && segment.base() <= entry.position
-                && end <= segment.end()
-            {
+            if let Some(segment) = self.segment_of(entry) {
                 spans.push(Span {
                     segment,
                     entries: number..number + 1,

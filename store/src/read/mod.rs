@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::commit_log::{CommitLog, check};
 use crate::index::look_up::Located;
 use crate::queue::QueueRef;
+use crate::segment::Segment;
 use buffer::Buffer;
 use fetch::{Fetch, Fetched};
 
@@ -57,7 +58,8 @@ impl EntryFilter for AllMessages {
 /// Whether the caller can wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temperature {
-    /// It cannot: data that is not in memory ends the read, with [`ReadStatus::Cold`] if nothing was found before it.
+    /// It cannot: data that is not in memory ends the read, with [`ReadStatus::Cold`] if nothing was found before it. What it finds
+    /// lies in the page cache, which may need the room: it is to be used at once, and not kept.
     HotOnly,
     /// It runs on a thread that may wait, such as one of the [`ColdPool`](crate::ColdPool).
     MayWait,
@@ -108,18 +110,23 @@ pub struct ReadOutcome {
 /// Bytes of one record as they lie in the log.
 #[derive(Clone)]
 pub struct RecordSlice {
-    /// What one read brought; other records may share it.
-    buffer: Arc<Buffer>,
-    at: usize,
+    source: Source,
     len: usize,
+}
+
+#[derive(Clone)]
+enum Source {
+    /// What one read brought, from here on; other records may share it.
+    Read(Arc<Buffer>, usize),
+    /// Memory of the page cache, from this log position on.
+    Mapped(Arc<Segment>, u64),
 }
 
 impl RecordSlice {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self {
             len: bytes.len(),
-            at: 0,
-            buffer: Arc::new(Buffer::from(bytes)),
+            source: Source::Read(Arc::new(Buffer::from(bytes)), 0),
         }
     }
 
@@ -134,7 +141,10 @@ impl Deref for RecordSlice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.buffer.get(self.at, self.len)
+        match &self.source {
+            Source::Read(buffer, at) => buffer.get(*at, self.len),
+            Source::Mapped(segment, position) => segment.in_memory(*position, self.len),
+        }
     }
 }
 
@@ -283,9 +293,10 @@ fn take(
     let checked_from = log.files.positions.checked_from.load(Ordering::Relaxed);
     let checked_from = fetch.hot_from.max(checked_from);
     for (entry, fetched) in entries.iter().zip(fetched) {
-        let end = entry.position + u64::from(entry.size);
-        let at = match fetched {
-            Fetched::At(at) => at,
+        let end = entry.end();
+        let source = match fetched {
+            Fetched::Mapped(segment) => Source::Mapped(segment, entry.position),
+            Fetched::At(at) => Source::Read(Arc::clone(&buffer), at),
             Fetched::Cold => {
                 if outcome.records.is_empty() {
                     outcome.status = ReadStatus::Cold;
@@ -304,8 +315,7 @@ fn take(
             }
         };
         let record = RecordSlice {
-            buffer: Arc::clone(&buffer),
-            at,
+            source,
             len: entry.size as usize,
         };
         // What this process wrote or replayed is intact; what was on the disk for long may have decayed.
