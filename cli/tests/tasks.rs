@@ -634,3 +634,61 @@ fn completion_manual_and_translation() {
     assert!(dev.run(&["cheat", "lag"]).ok().contains("rmq-ctl lag"));
     dev.run(&["cheat", "nothing"]).fails(3, &["known tasks"]);
 }
+
+#[test]
+fn a_dead_letter_is_shown_with_its_reason_and_sent_again_whole() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "1"]).ok();
+    dev.run(&["create", "group", "g"]).ok();
+    let send = [
+        "send",
+        "t",
+        "--ordered-by",
+        "customer-4",
+        "-H",
+        "tenant=a",
+        "bad",
+    ];
+    dev.run(&send).ok();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let url = format!("rmq://{}", dev.name_server);
+        let client = rmq_client::Client::connect(url).await.expect("a cluster");
+        let consumer = client.consumer("g").subscribe("t", "*");
+        let consumer = consumer.from(rmq_client::StartFrom::First);
+        let mut deliveries = consumer.stream().await.expect("a member");
+        let delivery = deliveries.next().await.expect("read").expect("one");
+        let given_up = delivery.dead_letter("bad payload: \u{1b}[31m").await;
+        given_up.expect("given up");
+        deliveries.shutdown().await.expect("ended");
+        client.shutdown().await;
+    });
+    let shown = dev.run(&["dlq", "show", "g"]).ok();
+    assert!(shown.contains("given up: \"bad payload:"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    let item = json(&dev.run(&["dlq", "show", "g", "-o", "jsonl"]).ok());
+    assert!(
+        item["properties"]["DEAD_LETTER_REASON"].is_string(),
+        "{item}"
+    );
+    // What the user set goes along, what the system set is made again.
+    dev.run(&["dlq", "resend", "g", "--yes"]).ok();
+    let again = json(
+        &dev.run(&["consume", "t", "-g", "g", "--max", "1", "-o", "jsonl"])
+            .ok(),
+    );
+    assert_eq!(again["properties"]["tenant"], "a", "{again}");
+    assert_eq!(
+        again["properties"]["__SHARDINGKEY"], "customer-4",
+        "{again}"
+    );
+    assert!(
+        again["properties"]["DEAD_LETTER_REASON"].is_null(),
+        "{again}"
+    );
+    // Refused by the client's own words.
+    dev.run(&["send", "t", "--delay", "3h", "late"])
+        .fails(2, &["2 h"]);
+    dev.run(&["send", "t", "-H", "UNIQ_KEY=mine", "x"])
+        .fails(2, &["UNIQ_KEY"]);
+}

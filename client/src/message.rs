@@ -76,6 +76,24 @@ impl Message {
         self.set(name, value.into())
     }
 
+    /// For a message that is sent to a group's retry topic: the topic that members of the group are to take it for.
+    pub fn retry_of(self, topic: impl Into<String>) -> Self {
+        self.set(property::RETRY_TOPIC, topic.into())
+    }
+
+    /// Whether a property of this name belongs to the system: [`Message::property`] does not set it, and a copy of a message leaves it
+    /// out. The tag, keys and the ordering key are such properties.
+    ///
+    /// ```
+    /// use rmq_client::Message;
+    ///
+    /// assert!(Message::is_system_property("UNIQ_KEY") && !Message::is_system_property("tenant"));
+    /// ```
+    #[must_use]
+    pub fn is_system_property(name: &str) -> bool {
+        is_reserved(name)
+    }
+
     /// Sets the user's flag, a number that the system only carries.
     pub fn flag(mut self, flag: i32) -> Self {
         self.flag = flag;

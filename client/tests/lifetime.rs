@@ -10,6 +10,105 @@ const CLIENTS: usize = 1_000;
 const TOGETHER: usize = 25;
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// What a slow machine may add to a bound.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// Waits for what must come within `bound`.
+async fn bounded<F: Future>(what: &str, bound: Duration, future: F) -> F::Output {
+    let ended = tokio::time::timeout(bound + SLACK, future).await;
+    ended.unwrap_or_else(|_| panic!("{what}: not within {bound:?}"))
+}
+
+/// Servers that take connections and answer nothing: each request takes its whole time.
+#[rmq_testing::test]
+async fn no_wait_is_longer_than_its_bound(cluster: TestCluster) {
+    const REQUEST: Duration = Duration::from_millis(200);
+    let silent = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = silent.each_ref().map(|server| server.local_addr().unwrap());
+    let url = format!("rmq://{},{}", addresses[0], addresses[1]);
+    let connecting = Client::builder(url).request_timeout(REQUEST).connect();
+    let error = bounded("connect", 2 * REQUEST, connecting)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+
+    cluster.topic("t").queues(2).create().await;
+    let client = Client::builder(cluster.url())
+        .request_timeout(REQUEST)
+        .connect()
+        .await
+        .unwrap();
+    client
+        .producer()
+        .send(Message::new("t", "1"))
+        .await
+        .unwrap();
+    let member = client
+        .member_of("left")
+        .subscribe("t", "*")
+        .join()
+        .await
+        .unwrap();
+    let queue = client.route("t").await.unwrap().readable()[0].clone();
+    let mut pull = client.pull_consumer("report");
+    pull.assign(vec![queue.clone()]).await.unwrap();
+    let consumer = client
+        .consumer("g")
+        .subscribe("t", "*")
+        .drain_within(REQUEST)
+        .handler(|_| async { Ok::<(), String>(()) })
+        .start()
+        .await
+        .unwrap();
+    let dropped = client.consumer("d").subscribe("t", "*");
+    let dropped = dropped.drain_within(REQUEST).stream().await.unwrap();
+    cluster.broker(0).cut().await;
+
+    let admin = client.admin();
+    bounded("route", REQUEST, client.refresh_route("t"))
+        .await
+        .unwrap();
+    bounded("health", REQUEST, client.health()).await;
+    let offset = bounded("an offset", REQUEST, admin.max_offset(&queue)).await;
+    assert_eq!(offset.unwrap_err().kind(), ErrorKind::Timeout);
+    let options = rmq_client::PullOptions::default();
+    let pulled = bounded("pull", REQUEST, client.pull(&queue, 0, &options)).await;
+    assert_eq!(pulled.unwrap_err().kind(), ErrorKind::Timeout);
+    let lag = bounded("lag", REQUEST, consumer.lag()).await;
+    assert_eq!(lag.unwrap_err().kind(), ErrorKind::Timeout);
+    let _ = bounded("commit", REQUEST, consumer.commit()).await;
+    let polled = bounded("poll", REQUEST, pull.poll(1, REQUEST)).await;
+    assert!(polled.map_or(true, |messages| messages.is_empty()));
+    let producer = client.producer().deliver_within(3 * REQUEST);
+    let sent = bounded("send", 3 * REQUEST, producer.send(Message::new("t", "2"))).await;
+    assert!(sent.unwrap_err().is_retryable());
+    let batch = vec![Message::new("t", "3"), Message::new("t", "4")];
+    let sent = bounded("send_all", 3 * REQUEST, producer.send_all(batch)).await;
+    assert!(sent.unwrap().iter().all(Result::is_err));
+    let forgotten = producer.send_and_forget(Message::new("t", "5"));
+    let _ = bounded("send_and_forget", REQUEST, forgotten).await;
+    let wait = client.wait_for_route("missing", REQUEST);
+    let error = bounded("wait_for_route", REQUEST, wait).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoRoute);
+    let started = client.consumer("late").subscribe("t", "*").stream();
+    let error = bounded("stream", 2 * REQUEST, started).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    bounded("leave", 2 * REQUEST, member.leave()).await;
+    let ended = consumer.shutdown();
+    let _ = bounded(
+        "the end of a consumer",
+        REQUEST + Duration::from_secs(2),
+        ended,
+    )
+    .await;
+    drop(dropped);
+    let limit = REQUEST + Duration::from_secs(3);
+    bounded("the end of the client", limit, client.shutdown()).await;
+    let error = client.refresh_route("t").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    cluster.broker(0).heal().await;
+}
+
 /// Tasks of this runtime and sockets of this process.
 fn left() -> (usize, usize) {
     let tasks = tokio::runtime::Handle::current()

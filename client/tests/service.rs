@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rmq_client::protocol::{RequestCode, ResponseCode};
 use rmq_client::{ErrorKind, Event, GroupSpec, Message, Retry, StartFrom};
-use rmq_testing::TestCluster;
+use rmq_testing::{TestClock, TestCluster};
 use tokio::sync::mpsc;
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -525,5 +525,36 @@ async fn producers_and_consumers_are_shown_as_what_they_are(cluster: TestCluster
     };
     within("signs of life after the restart", again).await;
     consumer.shutdown().await.unwrap();
+    client.shutdown().await;
+}
+
+#[rmq_testing::test]
+async fn a_clock_that_jumps_changes_stamps_and_no_wait(cluster: TestCluster) {
+    cluster.topic("t").queues(1).create().await;
+    let clock = TestClock::default();
+    let mut timeouts = rmq_client::Timeouts::default();
+    timeouts.route_age = Duration::from_secs(3_600);
+    let client = rmq_client::Client::builder(cluster.url())
+        .clock(Arc::new(clock.clone()))
+        .timeouts(timeouts)
+        .connect()
+        .await
+        .unwrap();
+    let producer = client.producer();
+    producer.send(Message::new("t", "0")).await.unwrap();
+    let route = client.route("t").await.unwrap();
+    let day = Duration::from_secs(86_400);
+    clock.jump_ms(86_400_000);
+    producer.send(Message::new("t", "1")).await.unwrap();
+    // No route grew older by it.
+    assert!(Arc::ptr_eq(&route, &client.route("t").await.unwrap()));
+    let stored = cluster.topic("t").messages().await;
+    let between = stored[1]
+        .born_at()
+        .duration_since(stored[0].born_at())
+        .unwrap();
+    assert!(between >= day && between < day + WITHIN, "{between:?}");
+    let ids: BTreeSet<_> = stored.iter().map(|message| message.message_id()).collect();
+    assert_eq!(ids.len(), 2);
     client.shutdown().await;
 }

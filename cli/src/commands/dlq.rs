@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use rmq_client::protocol::message::property;
 use rmq_client::protocol::names::{dlq_topic, retry_topic};
 use rmq_client::{ErrorKind, Message, Position, Reader, ReceivedMessage};
 use schemars::JsonSchema;
@@ -374,12 +375,14 @@ fn copy(message: &ReceivedMessage, topic: &str, origin: &str, to: To) -> Message
         copy = copy.key(key);
     }
     for (name, value) in message.properties() {
-        if !super::send::is_system_property(name) {
+        if name == property::SHARDING_KEY {
+            copy = copy.ordered_by(value);
+        } else if !Message::is_system_property(name) {
             copy = copy.property(name, value);
         }
     }
     match to {
-        To::Group => copy.property(RETRY_TOPIC, origin),
+        To::Group => copy.retry_of(origin),
         To::Topic => copy,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use rmq_client::protocol::message::property;
 use rmq_client::{Message, SendReceipt};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
@@ -98,33 +99,6 @@ struct Line {
     tag: Option<String>,
     #[serde(default)]
     properties: std::collections::BTreeMap<String, String>,
-}
-
-/// Properties that the system sets itself.
-const SYSTEM_PROPERTIES: &[&str] = &[
-    "KEYS",
-    "TAGS",
-    "UNIQ_KEY",
-    "WAIT",
-    "MSG_REGION",
-    "TRACE_ON",
-    "CLUSTER",
-    "MIN_OFFSET",
-    "MAX_OFFSET",
-    "ORIGIN_MESSAGE_ID",
-    "RETRY_TOPIC",
-    "RECONSUME_TIME",
-    "MAX_RECONSUME_TIMES",
-    "DLQ_ORIGIN_TOPIC",
-    "DLQ_ORIGIN_MESSAGE_ID",
-    "REAL_TOPIC",
-    "REAL_QID",
-    "DELAY",
-];
-
-/// Whether the system sets a property itself, so that a copy of a message must not bring it.
-pub(super) fn is_system_property(name: &str) -> bool {
-    SYSTEM_PROPERTIES.contains(&name)
 }
 
 pub(crate) async fn run(
@@ -312,7 +286,9 @@ fn from_json(
         message = message.tag(tag);
     }
     for (name, value) in parsed.properties {
-        if !is_system_property(&name) {
+        if name == property::SHARDING_KEY {
+            message = message.ordered_by(value);
+        } else if !Message::is_system_property(&name) {
             message = message.property(name, value);
         }
     }
