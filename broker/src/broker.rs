@@ -16,7 +16,8 @@ use rmq_store::{
     RecoveryReport, Store, Temperature,
 };
 use rmq_transport::{
-    Clock, Exchange, Peer, PendingReply, Replies, ServeReport, ServerConfig, Service, SystemClock,
+    Clock, Exchange, MemoryBudget, Peer, PendingReply, Replies, ServeReport, ServerConfig, Service,
+    SystemClock, memory_bytes,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -28,7 +29,8 @@ use crate::config::{BrokerConfig, ConfigError};
 use crate::delay::{self, DelayDelivery};
 use crate::groups::Groups;
 use crate::handlers::{Batch, clients, pull, send};
-use crate::limits;
+use crate::kept;
+use crate::limits::{self, Limits};
 use crate::locks::QueueLocks;
 use crate::management;
 use crate::offsets::ConsumerOffsets;
@@ -113,6 +115,9 @@ pub(crate) struct Identity {
 /// A running broker's shared state.
 pub(crate) struct Broker {
     pub(crate) config: BrokerConfig,
+    pub(crate) limits: Limits,
+    /// What connections hold together.
+    pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) identity: Identity,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) connection_clock: Arc<dyn Clock>,
@@ -168,9 +173,24 @@ impl Broker {
         self.permission.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_permission(&self, permission: i32) {
+    /// Allows or forbids from now on: name servers are told at once, pulls that wait are asked again.
+    pub(crate) fn set_permission(self: &Arc<Self>, permission: i32) {
         self.permission.store(permission, Ordering::Relaxed);
-        self.registrations.again();
+        self.topics.touch(self.now_ms());
+        if !perm::is_readable(permission) {
+            for waiter in self.waiters.take_of(None) {
+                pull::again(self, waiter);
+            }
+        }
+    }
+
+    /// What this broker says to a message that it does not take.
+    pub(crate) fn sending_forbidden(&self) -> String {
+        format!(
+            "the broker[{}] sending message is forbidden: its permission (brokerPermission) is {}, without 2 (write)",
+            self.identity.addr,
+            self.permission()
+        )
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -386,9 +406,17 @@ impl BrokerServer {
         suffix.push(property::MSG_REGION, &config.region);
         suffix.push(property::CLUSTER, &config.cluster_name);
         suffix.push(property::TRACE_ON, "true");
+        let limits = Limits::of(&config);
         let broker = Arc::new(Broker {
-            topics: Topics::load(&store, system, now).map_err(unreadable)?,
-            groups: Groups::load(&store, config.auto_create_subscription_group, now),
+            limits,
+            memory: MemoryBudget::new(memory_bytes(config.memory_bytes), config.connections_max),
+            topics: Topics::load(&store, system, limits, now).map_err(unreadable)?,
+            groups: Groups::load(
+                &store,
+                config.auto_create_subscription_group,
+                limits.groups,
+                now,
+            ),
             sessions: Sessions::default(),
             offsets: ConsumerOffsets::load(&store),
             locks: QueueLocks::default(),
@@ -409,7 +437,7 @@ impl BrokerServer {
             property_suffix: suffix.finish(),
             started_ms: now,
             started_monotonic_ms: deps.clock.monotonic_ms(),
-            permission: AtomicI32::new(config.permission),
+            permission: AtomicI32::new(kept::permission(&store, config.permission)),
             next_queue: AtomicU32::new(now as u32),
             stopping: AtomicBool::new(false),
             runtime: Handle::current(),
@@ -432,6 +460,7 @@ impl BrokerServer {
         limits.connections_per_source_max = limits.connections_max;
         let server = ServerConfig {
             name: "broker",
+            memory: Arc::clone(&broker.memory),
             limits,
             clock: Arc::clone(&broker.connection_clock),
             drain_timeout: Duration::from_millis(broker.config.drain_timeout_ms),
@@ -460,7 +489,7 @@ impl BrokerServer {
         broker.registrations.start(&broker, &tasks);
         tracing::info!(
             %addr, advertised = broker.identity.addr, data = %broker.config.data_dir.display(),
-            topics = broker.topics.len(), recovered_ms = recovery.took.as_millis() as u64, "broker ready"
+            topics = broker.topics.len(), memory_bytes = memory_bytes(broker.config.memory_bytes), recovered_ms = recovery.took.as_millis() as u64, "broker ready"
         );
         Ok(RunningBroker {
             broker,

@@ -84,7 +84,7 @@ settings! {
     disk_evict_ratio: f64 = 1.0,
     #[doc = "Above this used share of the disk, messages are refused; 0 to 1."]
     disk_full_ratio: f64 = 0.95,
-    #[doc = "Largest message body, bytes, up to 16 MiB."]
+    #[doc = "Largest message body, bytes, up to 16 MiB; from 16711680 on, a frame has no room for its properties, and it is refused."]
     max_message_bytes: usize = 4 << 20,
     #[doc = "Create a topic when a message for an unknown one arrives (after the template TBW102)."]
     auto_create_topic: bool = true,
@@ -100,6 +100,24 @@ settings! {
     drain_timeout_ms: u64 = 5_000,
     #[doc = "Connections in all, 1 to 1000000."]
     connections_max: usize = 20_000,
+    #[doc = "Bytes that all connections hold together, of what was received in part and of what waits to be sent: at least 67108864; 0: a quarter of what the control group or the machine has. Beyond it, connections that want more wait, and the slowest are closed."]
+    memory_bytes: u64 = 0,
+    #[doc = "Topics of this broker, 1 to 1000000. More than one registration holds (registrationBytes) is registered in parts."]
+    topics_max: usize = 50_000,
+    #[doc = "Queues of a topic, 1 to 65536."]
+    queues_per_topic_max: i32 = 1_024,
+    #[doc = "Subscription groups of this broker, 1 to 1000000."]
+    groups_max: usize = 20_000,
+    #[doc = "Clients of one group, 1 to 1000000."]
+    clients_per_group_max: usize = 10_000,
+    #[doc = "Messages in one answer to a pull, whatever is asked, 1 to 65536."]
+    pull_messages_max: usize = 1_024,
+    #[doc = "Bytes in one answer to a pull, whatever is asked, 4096 to 12582912; the first message comes anyway."]
+    pull_bytes_max: usize = 4 << 20,
+    #[doc = "Bytes of a subscription's filter expression, 256 to 196608."]
+    expression_bytes_max: usize = 128 << 10,
+    #[doc = "Bytes of topics in one registration at a name server, 65536 to 8388608; what is more goes into further ones. A name server takes frames of up to 16 MiB."]
+    registration_bytes: usize = 4 << 20,
     #[doc = "Go on although settings were lost with damaged tables and the log no longer reaches back to its beginning."]
     accept_lost_settings: bool = false,
 }
@@ -290,6 +308,50 @@ impl BrokerConfig {
                 self.connections_max
             ),
         );
+        let ranges: [(&str, usize, RangeInclusive<usize>); 8] = [
+            ("topicsMax", self.topics_max, 1..=1_000_000),
+            (
+                "queuesPerTopicMax",
+                usize::try_from(self.queues_per_topic_max).unwrap_or(0),
+                1..=65_536,
+            ),
+            ("groupsMax", self.groups_max, 1..=1_000_000),
+            (
+                "clientsPerGroupMax",
+                self.clients_per_group_max,
+                1..=1_000_000,
+            ),
+            ("pullMessagesMax", self.pull_messages_max, 1..=65_536),
+            ("pullBytesMax", self.pull_bytes_max, 4_096..=12 << 20),
+            (
+                "expressionBytesMax",
+                self.expression_bytes_max,
+                256..=192 << 10,
+            ),
+            (
+                "registrationBytes",
+                self.registration_bytes,
+                64 << 10..=8 << 20,
+            ),
+        ];
+        demand(
+            self.memory_bytes == 0 || self.memory_bytes >= rmq_transport::MEMORY_BYTES_MIN as u64,
+            format!(
+                "memoryBytes: {} is neither 0 nor at least {}",
+                self.memory_bytes,
+                rmq_transport::MEMORY_BYTES_MIN
+            ),
+        );
+        for (key, value, range) in ranges {
+            demand(
+                range.contains(&value),
+                format!(
+                    "{key}: {value} is not between {} and {}",
+                    range.start(),
+                    range.end()
+                ),
+            );
+        }
         match crate::delay::parse_levels(&self.delay_levels) {
             Ok(levels) => demand(
                 (1..=64).contains(&levels.len()),

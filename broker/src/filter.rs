@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rmq_protocol::bodies::SubscriptionData;
 use rmq_store::EntryFilter;
 
-use crate::limits;
+use crate::limits::Limits;
 
 /// A consumer's filter, cheap to clone into a waiting pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,16 +19,25 @@ pub(crate) enum Filter {
 /// Why an expression is no filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FilterError {
-    #[error("the filter expression has {0} bytes, at most {max} are allowed", max = limits::EXPRESSION_BYTES_MAX)]
-    TooLong(usize),
+    #[error(
+        "the filter expression has {bytes} bytes, at most {max} are allowed (expressionBytesMax)"
+    )]
+    TooLong { bytes: usize, max: usize },
     #[error("the broker does not support filters of type {0}; use TAG")]
     Type(String),
 }
 
 impl Filter {
-    pub(crate) fn of(subscription: &SubscriptionData) -> Result<Self, FilterError> {
-        if subscription.sub_string.len() > limits::EXPRESSION_BYTES_MAX {
-            return Err(FilterError::TooLong(subscription.sub_string.len()));
+    pub(crate) fn of(
+        subscription: &SubscriptionData,
+        limits: &Limits,
+    ) -> Result<Self, FilterError> {
+        let bytes = subscription.sub_string.len();
+        if bytes > limits.expression_bytes {
+            return Err(FilterError::TooLong {
+                bytes,
+                max: limits.expression_bytes,
+            });
         }
         if !subscription.is_tag_type() {
             return Err(FilterError::Type(
@@ -53,6 +62,7 @@ impl Filter {
         topic: &str,
         expression: &str,
         kind: Option<&str>,
+        limits: &Limits,
     ) -> Result<Self, FilterError> {
         if matches!(kind, None | Some("" | "TAG")) && matches!(expression, "" | "*") {
             return Ok(Self::All);
@@ -61,7 +71,7 @@ impl Filter {
         if let Some(kind) = kind.filter(|kind| !kind.is_empty()) {
             kind.clone_into(&mut subscription.expression_type);
         }
-        Self::of(&subscription)
+        Self::of(&subscription, limits)
     }
 }
 
@@ -79,20 +89,25 @@ mod tests {
     use rmq_protocol::message::tag_hash;
 
     use super::*;
+    use crate::config::BrokerConfig;
 
     #[test]
     fn tags_pass_by_their_hash() {
-        let filter = Filter::parse("t", "A || B", Some("TAG")).expect("valid");
+        let limits = Limits::of(&BrokerConfig::default());
+        let filter = Filter::parse("t", "A || B", Some("TAG"), &limits).expect("valid");
         assert!(filter.by_tag(tag_hash("A")) && filter.by_tag(tag_hash("B")));
         assert!(!filter.by_tag(tag_hash("C")) && !filter.by_tag(0));
-        assert_eq!(Filter::parse("t", "*", None), Ok(Filter::All));
+        assert_eq!(Filter::parse("t", "*", None, &limits), Ok(Filter::All));
         assert_eq!(
-            Filter::parse("t", "a > 1", Some("SQL92")),
+            Filter::parse("t", "a > 1", Some("SQL92"), &limits),
             Err(FilterError::Type("SQL92".to_owned()))
         );
         assert_eq!(
-            Filter::parse("t", &"x".repeat(5_000), None),
-            Err(FilterError::TooLong(5_000))
+            Filter::parse("t", &"x".repeat(131_073), None, &limits),
+            Err(FilterError::TooLong {
+                bytes: 131_073,
+                max: 131_072
+            })
         );
     }
 }

@@ -10,7 +10,6 @@ use rmq_protocol::names::{self, NameError};
 use rmq_store::{Change, SettingsError, Store, Table};
 
 use crate::attributes::{self, AttributeError};
-use crate::limits;
 use crate::stats::{self, ByQueue, Counted, Flow};
 
 /// A group and what it has been given since the broker started.
@@ -91,8 +90,8 @@ pub(crate) enum GroupError {
     Name(#[from] NameError),
     #[error(transparent)]
     Attribute(#[from] AttributeError),
-    #[error("the broker has {max} groups, the limit; delete some", max = limits::GROUPS_MAX)]
-    TooMany,
+    #[error("the broker has {0} groups, the limit (groupsMax); delete some")]
+    TooMany(usize),
     #[error("Group {0} not exist!")]
     Unknown(String),
     #[error(transparent)]
@@ -103,6 +102,7 @@ pub(crate) enum GroupError {
 pub(crate) struct Groups {
     store: Store,
     table: RwLock<HashMap<Arc<str>, Arc<Group>, foldhash::fast::RandomState>>,
+    max: usize,
     version: Mutex<DataVersion>,
     /// Whether an unknown group that pulls is made; it can change.
     pub(crate) auto_create: AtomicBool,
@@ -117,10 +117,11 @@ struct Stored {
 }
 
 impl Groups {
-    pub(crate) fn load(store: &Store, auto_create: bool, now_ms: i64) -> Self {
+    pub(crate) fn load(store: &Store, auto_create: bool, max: usize, now_ms: i64) -> Self {
         let groups = Self {
             store: store.clone(),
             table: RwLock::default(),
+            max,
             version: Mutex::new(DataVersion {
                 counter: 0,
                 state_version: 0,
@@ -270,14 +271,14 @@ impl Groups {
         config: &SubscriptionGroupConfig,
         forbidden: &BTreeMap<String, i32>,
     ) -> Result<Change, GroupError> {
-        if self.len() >= limits::GROUPS_MAX && self.get(&config.group_name).is_none() {
-            return Err(GroupError::TooMany);
+        if self.len() >= self.max && self.get(&config.group_name).is_none() {
+            return Err(GroupError::TooMany(self.max));
         }
         let stored = Stored {
             config: config.clone(),
             forbidden: forbidden.clone(),
         };
-        let json = serde_json::to_vec(&stored).map_err(|_| GroupError::TooMany)?;
+        let json = serde_json::to_vec(&stored).map_err(|_| GroupError::TooMany(self.max))?;
         Ok(Change::set(Table::Groups, config.group_name.clone(), json))
     }
 

@@ -12,6 +12,7 @@ mod delay;
 mod filter;
 mod groups;
 mod handlers;
+mod kept;
 mod limits;
 mod locks;
 mod management;

@@ -1,19 +1,11 @@
-//! Sizes that the broker keeps to whatever a client asks.
+//! Sizes that the broker keeps to whatever a client asks. Those that a user may want otherwise are settings; [`Limits`] carries them.
 
-/// Topics of a broker.
-pub(crate) const TOPICS_MAX: usize = 50_000;
-/// Queues of a topic.
-pub(crate) const QUEUES_PER_TOPIC_MAX: i32 = 1_024;
-/// Subscription groups of a broker.
-pub(crate) const GROUPS_MAX: usize = 20_000;
-/// Clients of one group.
-pub(crate) const CLIENTS_PER_GROUP_MAX: usize = 10_000;
-/// Messages in one answer to a pull, whatever is asked.
-pub(crate) const PULL_MESSAGES_MAX: usize = 1_024;
+use rmq_protocol::limits::FRAME_BYTES_MAX;
+
+use crate::config::BrokerConfig;
+
 /// Bytes in one answer to a pull when the client does not say.
 pub(crate) const PULL_BYTES_DEFAULT: usize = 256 * 1024;
-/// Bytes in one answer to a pull, whatever is asked.
-pub(crate) const PULL_BYTES_MAX: usize = 4 << 20;
 /// Index entries that one pull looks at: bounds the work of a filter that matches little.
 pub(crate) const PULL_SCAN_MAX: usize = 2_000;
 /// Queues of the broker that statistics are kept of one by one (how long sends and pulls took); more are not counted.
@@ -24,5 +16,41 @@ pub(crate) const SUSPEND_MS_MAX: i64 = 120_000;
 pub(crate) const ANSWER_IN_PLACE_MAX: usize = 32;
 /// Messages that one look-up by key may bring (apache/rocketmq `MessageStoreConfig.defaultQueryMaxNum` and twice that).
 pub(crate) const QUERY_MAX: usize = 64;
-/// Bytes of a filter expression.
-pub(crate) const EXPRESSION_BYTES_MAX: usize = 4_096;
+/// Bytes of messages that one look-up by key brings, but for the first: the answer fits a frame.
+pub(crate) const QUERY_BYTES_MAX: usize = 12 << 20;
+
+/// Bytes of a body, whatever is configured: the message goes out in a frame with its properties and a header.
+pub(crate) const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
+
+/// Limits that are settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Topics of the broker.
+    pub(crate) topics: usize,
+    /// Queues of a topic.
+    pub(crate) queues_per_topic: i32,
+    /// Subscription groups of the broker.
+    pub(crate) groups: usize,
+    /// Clients of one group.
+    pub(crate) clients_per_group: usize,
+    /// Messages in one answer to a pull, whatever is asked.
+    pub(crate) pull_messages: usize,
+    /// Bytes in one answer to a pull, whatever is asked; the first message comes anyway.
+    pub(crate) pull_bytes: usize,
+    /// Bytes of a filter expression.
+    pub(crate) expression_bytes: usize,
+}
+
+impl Limits {
+    pub(crate) fn of(config: &BrokerConfig) -> Self {
+        Self {
+            topics: config.topics_max,
+            queues_per_topic: config.queues_per_topic_max,
+            groups: config.groups_max,
+            clients_per_group: config.clients_per_group_max,
+            pull_messages: config.pull_messages_max,
+            pull_bytes: config.pull_bytes_max,
+            expression_bytes: config.expression_bytes_max,
+        }
+    }
+}

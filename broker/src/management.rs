@@ -60,12 +60,18 @@ async fn ready(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
     check("store".to_owned(), store);
     let servers = broker.registrations.health();
     for server in &servers {
-        let problem = (!server.registered).then(|| {
-            server
-                .error
-                .clone()
-                .unwrap_or_else(|| "not registered yet".to_owned())
-        });
+        let problem = match (&server.rival, server.registered) {
+            (_, false) => Some(
+                server
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| "not registered yet".to_owned()),
+            ),
+            (Some(rival), true) => Some(format!(
+                "another broker, {rival}, is registered under this broker's name and id"
+            )),
+            (None, true) => None,
+        };
         check(format!("name server {}", server.addr), problem);
     }
     let none_registered = !servers.is_empty() && servers.iter().all(|server| !server.registered);

@@ -103,6 +103,39 @@ const METRICS: &[Metric] = &[
         read: |broker, out| out.one(f64::from(broker.permission())),
     },
     Metric {
+        name: "rocketmq_registration_rivals",
+        help: "Name servers at which another broker has this broker's name and id",
+        kind: Kind::Gauge,
+        read: |broker, out| out.one(broker.registrations.rivals().len() as f64),
+    },
+    Metric {
+        name: "rocketmq_connection_memory_bytes",
+        help: "Bytes that connections hold beyond their small allowances: received in part, and waiting to be sent",
+        kind: Kind::Gauge,
+        read: |broker, out| {
+            let memory = broker.memory.usage();
+            out.one((memory.received + memory.sending) as f64);
+        },
+    },
+    Metric {
+        name: "rocketmq_connection_memory_limit_bytes",
+        help: "The bound of rocketmq_connection_memory_bytes (memoryBytes); each half is for one direction",
+        kind: Kind::Gauge,
+        read: |broker, out| {
+            let memory = broker.memory.usage();
+            out.one((memory.received_max + memory.sending_max) as f64);
+        },
+    },
+    Metric {
+        name: "rocketmq_connection_memory_waiting",
+        help: "Connections and answers that wait because connections hold too much memory",
+        kind: Kind::Gauge,
+        read: |broker, out| {
+            let memory = broker.memory.usage();
+            out.one((memory.waiting_to_read + memory.waiting_to_send) as f64);
+        },
+    },
+    Metric {
         name: "rocketmq_topic_number",
         help: "Topics",
         kind: Kind::Gauge,

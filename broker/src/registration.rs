@@ -6,16 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rmq_protocol::bodies::RegisterBrokerBody;
+use rmq_protocol::bodies::{
+    BrokerMemberGroupBody, DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigTable,
+};
 use rmq_protocol::code::{RequestCode, ResponseCode};
-use rmq_protocol::requests::{RegisterBroker, UnregisterBroker};
-use rmq_transport::{Caller, CallerConfig, RefuseIncoming, TcpConnector};
-use tokio::sync::{Notify, watch};
+use rmq_protocol::header::{FieldSink, FieldSource};
+use rmq_protocol::requests::{
+    GetBrokerMemberGroup, PART_FIELD, RegisterBroker, RegisterBrokerReply, Reply, UnregisterBroker,
+};
+use rmq_protocol::route::perm;
+use rmq_transport::{Caller, CallerConfig, CallerEvent, OwnedFrame, RefuseIncoming, TcpConnector};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::tasks::{LEAVE_TIMEOUT, Tasks};
+use crate::topics::Topic;
 
 /// Registered again after this, milliseconds; a name server forgets a broker after 120 s.
 pub(crate) const INTERVAL_MS: i64 = 30_000;
@@ -23,6 +30,11 @@ pub(crate) const INTERVAL_MS: i64 = 30_000;
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// Pause after a failure, milliseconds.
 const RETRY_MS: i64 = 1_000;
+
+/// Longest wait, milliseconds, for name servers to hear of a change before it is answered.
+const TOLD_MS: i64 = 2_000;
+/// Topics of a part of a registration, at least: a name server takes a broker's first registration only with several.
+const PART_TOPICS_MIN: usize = 2;
 
 /// How often names are looked up again where name servers come and go behind them, milliseconds.
 const LOOK_UP_MS: i64 = 5_000;
@@ -40,12 +52,13 @@ struct NameServer {
     caller: Caller,
     /// The change counter that it knows; `None` before the first registration.
     known: watch::Sender<Option<u64>>,
-    again: Notify,
     /// A registration was sent, whatever came of it.
     told: AtomicBool,
     /// One word at a time, so that leaving is the last.
     turn: tokio::sync::Mutex<()>,
     last_error: Mutex<Option<String>>,
+    /// Another address that was seen in this broker's place.
+    rival: Mutex<Option<String>>,
 }
 
 impl NameServer {
@@ -58,10 +71,10 @@ impl NameServer {
                 Arc::new(RefuseIncoming),
             ),
             known: watch::Sender::new(None),
-            again: Notify::new(),
             told: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
             last_error: Mutex::new(None),
+            rival: Mutex::new(None),
         })
     }
 }
@@ -72,6 +85,8 @@ pub(crate) struct NameServerHealth {
     pub(crate) addr: String,
     pub(crate) registered: bool,
     pub(crate) error: Option<String>,
+    /// Another broker's address, registered there under this broker's name and id.
+    pub(crate) rival: Option<String>,
 }
 
 impl Registrations {
@@ -104,19 +119,13 @@ impl Registrations {
         });
     }
 
-    /// Something that name servers are told has changed, other than a topic.
-    pub(crate) fn again(&self) {
-        for server in self.servers() {
-            server.again.notify_one();
-        }
-    }
-
     pub(crate) fn health(&self) -> Vec<NameServerHealth> {
         let unknown = self.names.iter().filter(|_| self.servers.read().is_empty());
         let unknown = unknown.map(|name| NameServerHealth {
             addr: name.clone(),
             registered: false,
             error: Some("the name has no address (yet)".to_owned()),
+            rival: None,
         });
         self.servers()
             .iter()
@@ -124,9 +133,16 @@ impl Registrations {
                 addr: server.caller.addr().to_owned(),
                 registered: server.known.borrow().is_some() && server.last_error.lock().is_none(),
                 error: server.last_error.lock().clone(),
+                rival: server.rival.lock().clone(),
             })
             .chain(unknown)
             .collect()
+    }
+
+    /// Addresses that are registered under this broker's name and id, one for each name server that shows another broker.
+    pub(crate) fn rivals(&self) -> Vec<String> {
+        let rival = |server: &Arc<NameServer>| server.rival.lock().clone();
+        self.servers().iter().filter_map(rival).collect()
     }
 
     /// Waits until all name servers know the topics as they are now.
@@ -139,6 +155,14 @@ impl Registrations {
                 .subscribe()
                 .wait_for(|known| known.is_some_and(|known| known >= wanted))
                 .await;
+        }
+    }
+
+    /// Waits a moment until all name servers know the topics as they are now.
+    pub(crate) async fn soon_current(&self, broker: &Broker) {
+        tokio::select! {
+            () = self.all_current(broker) => {}
+            () = broker.clock.sleep_ms(TOLD_MS) => {}
         }
     }
 
@@ -259,8 +283,13 @@ impl Registrations {
 
 async fn keep_registered(broker: &Broker, server: &NameServer) {
     let mut changes = broker.topics.changes();
+    let mut connection = server.caller.events();
+    let mut look = false;
     loop {
         let change = *changes.borrow_and_update();
+        if look {
+            look_for_rival(broker, server).await;
+        }
         let pause_ms = match register(broker, server).await {
             Ok(()) => {
                 if server.last_error.lock().take().is_some() {
@@ -281,9 +310,11 @@ async fn keep_registered(broker: &Broker, server: &NameServer) {
                 RETRY_MS
             }
         };
+        look = false;
         tokio::select! {
-            () = broker.clock.sleep_ms(pause_ms) => {}
-            () = server.again.notified() => {}
+            () = broker.clock.sleep_ms(pause_ms) => look = pause_ms == INTERVAL_MS,
+            // It may have restarted, and then knows nothing.
+            _ = connection.wait_for(|event| pause_ms == INTERVAL_MS && *event == CallerEvent::Disconnected) => {}
             changed = changes.changed() => {
                 if changed.is_err() {
                     return;
@@ -293,19 +324,158 @@ async fn keep_registered(broker: &Broker, server: &NameServer) {
     }
 }
 
+/// Asks who stands in this broker's place. A broker that finds another one there has lost it since its last registration: both run, and
+/// take turns.
+async fn look_for_rival(broker: &Broker, server: &NameServer) {
+    let config = &broker.config;
+    let request = GetBrokerMemberGroup {
+        cluster_name: config.cluster_name.as_str().into(),
+        broker_name: config.broker_name.as_str().into(),
+    };
+    let answer = server
+        .caller
+        .call(
+            RequestCode::GetBrokerMemberGroup.as_i32(),
+            &request,
+            &[],
+            CALL_TIMEOUT,
+        )
+        .await;
+    // A name server that does not answer is reported by the registration; one of an old version does not know the request.
+    let Ok(answer) = answer else { return };
+    if answer.code() != ResponseCode::Success.as_i32() {
+        return;
+    }
+    let Ok(body) = BrokerMemberGroupBody::from_json(answer.body()) else {
+        return;
+    };
+    let there = body.broker_member_group.broker_addrs;
+    let rival = there
+        .get(&config.broker_id)
+        .filter(|addr| **addr != broker.identity.addr)
+        .cloned();
+    let mut known = server.rival.lock();
+    if *known == rival {
+        return;
+    }
+    match &rival {
+        Some(addr) => tracing::error!(
+            name_server = server.caller.addr(),
+            own = broker.identity.addr,
+            other = addr,
+            broker = config.broker_name,
+            id = config.broker_id,
+            "another broker is registered under this broker's name and id; both take turns in the routes, and clients find only a part of their messages. Give one of them another brokerName, or stop it"
+        ),
+        None => tracing::info!(
+            name_server = server.caller.addr(),
+            "no other broker has this broker's name and id any more"
+        ),
+    }
+    *known = rival;
+}
+
+/// Registers all topics: at once, or in parts, each of which a name server adds to those before
+/// (apache/rocketmq `BrokerController.registerBrokerAll`, `enableSplitRegistration`).
 async fn register(broker: &Broker, server: &NameServer) -> Result<(), String> {
     let _turn = server.turn.lock().await;
     if broker.registrations.leaving.is_cancelled() {
         return Err("the broker is stopping".to_owned());
     }
     server.told.store(true, Ordering::Release);
-    let config = &broker.config;
-    let body = RegisterBrokerBody {
-        topic_config_serialize_wrapper: broker.topics.registration(broker.permission()),
-        ..RegisterBrokerBody::default()
+    let version = broker.topics.version();
+    let topics = broker.topics.all();
+    let parts = parts(&topics, broker.config.registration_bytes);
+    let connection = server.caller.events();
+    let mut begun = None;
+    for (number, part) in parts.iter().enumerate() {
+        let later = (parts.len() - 1 - number) as i64;
+        let body = RegisterBrokerBody {
+            topic_config_serialize_wrapper: table(broker, part, version_of_part(version, later)),
+            ..RegisterBrokerBody::default()
+        }
+        .to_json();
+        let answer = register_part(broker, server, &body, parts.len() > 1).await?;
+        accepted(&answer)?;
+        let reply = RegisterBrokerReply::decode(&answer.header().fields);
+        if reply.is_ok_and(|reply| reply.write_perm_given_again == Some(true)) {
+            tracing::warn!(
+                name_server = server.caller.addr(),
+                "clients may send to this broker again: its write permission was wiped at the name server before the restart, which ends that; brokerPermission=4 lasts"
+            );
+        }
+        let over = *connection.borrow();
+        if *begun.get_or_insert(over) != over {
+            return Err("the connection was lost between two parts of the registration".to_owned());
+        }
     }
-    .to_json();
-    let crc = (crc32fast::hash(&body) & 0x7fff_ffff) as i32;
+    Ok(())
+}
+
+/// A name server takes topics only with a version that differs from the one before. The last part has the version of the whole.
+fn version_of_part(version: DataVersion, parts_after: i64) -> DataVersion {
+    DataVersion {
+        timestamp: version.timestamp - parts_after,
+        ..version
+    }
+}
+
+/// Cuts the topics into parts of at most so many bytes in a registration.
+fn parts(topics: &[Arc<Topic>], bytes_max: usize) -> Vec<&[Arc<Topic>]> {
+    let mut parts = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, topic) in topics.iter().enumerate() {
+        let more = topic.registered_bytes();
+        if bytes + more > bytes_max && at - from >= PART_TOPICS_MIN {
+            parts.push(&topics[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    parts.push(&topics[from..]);
+    parts
+}
+
+/// Topics as they are registered: with the broker's own permission applied.
+fn table(broker: &Broker, topics: &[Arc<Topic>], data_version: DataVersion) -> TopicConfigTable {
+    let allowed = broker.permission() | perm::INHERIT;
+    let registered = |topic: &Arc<Topic>| TopicConfig {
+        perm: topic.config.perm & allowed,
+        ..topic.config.clone()
+    };
+    TopicConfigTable {
+        data_version,
+        topic_config_table: topics
+            .iter()
+            .map(|topic| (topic.name().to_owned(), registered(topic)))
+            .collect(),
+        ..TopicConfigTable::default()
+    }
+}
+
+/// The fields of a registration.
+struct Part<'a> {
+    request: RegisterBroker<'a>,
+    is_part: bool,
+}
+
+impl FieldSource for Part<'_> {
+    fn visit(&self, sink: &mut dyn FieldSink) {
+        self.request.visit(sink);
+        if self.is_part {
+            sink.bool(PART_FIELD, true);
+        }
+    }
+}
+
+async fn register_part(
+    broker: &Broker,
+    server: &NameServer,
+    body: &[u8],
+    is_part: bool,
+) -> Result<OwnedFrame, String> {
+    let config = &broker.config;
+    let crc = (crc32fast::hash(body) & 0x7fff_ffff) as i32;
     let request = RegisterBroker {
         broker_id: config.broker_id,
         body_crc32: Some(crc),
@@ -318,16 +488,19 @@ async fn register(broker: &Broker, server: &NameServer) -> Result<(), String> {
         broker_name: config.broker_name.as_str().into(),
         zone_name: None,
     };
-    let answer = server
+    server
         .caller
         .call(
             RequestCode::RegisterBroker.as_i32(),
-            &request,
-            &body,
+            &Part { request, is_part },
+            body,
             CALL_TIMEOUT,
         )
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string())
+}
+
+fn accepted(answer: &OwnedFrame) -> Result<(), String> {
     if answer.code() == ResponseCode::Success.as_i32() {
         return Ok(());
     }

@@ -35,7 +35,7 @@ pub(crate) fn of_topic(error: &TopicError) -> ResponseCode {
         | TopicError::Queues { .. }
         | TopicError::Perm { .. }
         | TopicError::System(_) => ResponseCode::InvalidParameter,
-        TopicError::TooMany => ResponseCode::SystemError,
+        TopicError::TooMany(_) => ResponseCode::SystemError,
         TopicError::Read(_) => ResponseCode::ServiceNotAvailable,
         TopicError::Store(error) => of_settings(error),
     }
@@ -45,7 +45,7 @@ pub(crate) fn of_group(error: &GroupError) -> ResponseCode {
     match error {
         GroupError::Name(_) | GroupError::Attribute(_) => ResponseCode::InvalidParameter,
         GroupError::Unknown(_) => ResponseCode::SubscriptionGroupNotExist,
-        GroupError::TooMany => ResponseCode::SystemError,
+        GroupError::TooMany(_) => ResponseCode::SystemError,
         GroupError::Store(error) => of_settings(error),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn route(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exch
         Code::HeartBeat => clients::heartbeat(broker, batch, exchange),
         Code::UnregisterClient => clients::unregister(broker, exchange),
         Code::GetConsumerListByGroup => clients::consumer_list(broker, exchange),
-        Code::CheckClientConfig => clients::check_config(exchange),
+        Code::CheckClientConfig => clients::check_config(broker, exchange),
         Code::LockBatchMq => locks::lock(broker, exchange),
         Code::UnlockBatchMq => locks::unlock(broker, exchange),
         Code::QueryConsumerOffset => offsets::query(broker, exchange),

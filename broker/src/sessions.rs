@@ -13,7 +13,7 @@ use rmq_protocol::requests::NotifyConsumerIdsChanged;
 use rmq_transport::Peer;
 
 use crate::filter::Filter;
-use crate::limits;
+use crate::limits::Limits;
 
 /// A client that says nothing for this long is gone, milliseconds (apache/rocketmq `ProducerManager.CHANNEL_EXPIRED_TIMEOUT`).
 pub(crate) const CLIENT_EXPIRY_MS: i64 = 120_000;
@@ -146,7 +146,8 @@ impl ConsumerGroup {
             consumer_group: self.name.as_str().into(),
         };
         for member in members {
-            member.peer.request_one_way(
+            // A member that is gone needs no notice.
+            let _ = member.peer.request_one_way(
                 RequestCode::NotifyConsumerIdsChanged.as_i32(),
                 &request,
                 &[],
@@ -166,9 +167,10 @@ pub(crate) struct Sessions {
 
 /// A heartbeat that goes beyond a limit.
 #[derive(Debug, thiserror::Error)]
-#[error("the group {group} has {max} clients, the limit", max = limits::CLIENTS_PER_GROUP_MAX)]
+#[error("the group {group} has {max} clients, the limit (clientsPerGroupMax)")]
 pub(crate) struct TooManyClients {
     group: String,
+    max: usize,
 }
 
 impl Sessions {
@@ -189,6 +191,7 @@ impl Sessions {
         peer: &Arc<Peer>,
         data: &HeartbeatData,
         now_ms: i64,
+        limits: &Limits,
     ) -> Result<Vec<Arc<ConsumerGroup>>, TooManyClients> {
         let member = Member {
             client_id: data.client_id.clone(),
@@ -199,11 +202,10 @@ impl Sessions {
             let mut producers = self.producers.lock();
             for producer in &data.producer_data_set {
                 let members = producers.entry(producer.group_name.clone()).or_default();
-                if members.len() >= limits::CLIENTS_PER_GROUP_MAX
-                    && !members.contains_key(&peer.id())
-                {
+                if members.len() >= limits.clients_per_group && !members.contains_key(&peer.id()) {
                     return Err(TooManyClients {
                         group: producer.group_name.clone(),
+                        max: limits.clients_per_group,
                     });
                 }
                 members.insert(peer.id(), member.clone());
@@ -221,7 +223,7 @@ impl Sessions {
                     })
                 },
             ));
-            if group.update(&member, consumer)? {
+            if group.update(&member, consumer, limits)? {
                 changed.push(group);
             }
         }
@@ -333,13 +335,19 @@ impl Sessions {
 
 impl ConsumerGroup {
     /// Whether members or subscriptions changed.
-    fn update(&self, member: &Member, data: &ConsumerData) -> Result<bool, TooManyClients> {
+    fn update(
+        &self,
+        member: &Member,
+        data: &ConsumerData,
+        limits: &Limits,
+    ) -> Result<bool, TooManyClients> {
         let mut state = self.state.write();
         let peer_id = member.peer.id();
         let is_new = !state.members.contains_key(&peer_id);
-        if is_new && state.members.len() >= limits::CLIENTS_PER_GROUP_MAX {
+        if is_new && state.members.len() >= limits.clients_per_group {
             return Err(TooManyClients {
                 group: self.name.clone(),
+                max: limits.clients_per_group,
             });
         }
         if is_new
@@ -370,7 +378,7 @@ impl ConsumerGroup {
                 continue;
             }
             changed |= known.is_none_or(|known| known.data.sub_string != wanted.sub_string);
-            let filter = Filter::of(wanted);
+            let filter = Filter::of(wanted, limits);
             state.subscriptions.insert(
                 wanted.topic.clone(),
                 Arc::new(Subscription {

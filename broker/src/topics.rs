@@ -1,6 +1,6 @@
 //! The topic table: settings of each topic at this broker, with its queues looked up once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -10,7 +10,7 @@ use rmq_protocol::route::perm;
 use rmq_store::{Change, QueueRef, ReadError, SettingsError, Store, Table};
 use tokio::sync::watch;
 
-use crate::limits;
+use crate::limits::Limits;
 use crate::stats::{ByQueue, Flow, Stats};
 
 /// What a topic allows after whose settings others may be made.
@@ -52,6 +52,14 @@ impl Topic {
         self.send_forbidden
     }
 
+    /// Bytes that it takes in a registration, at most.
+    pub(crate) fn registered_bytes(&self) -> usize {
+        let attributes = self.config.attributes.iter();
+        // An attribute's characters may be escaped; a topic's name needs no escapes, and stands twice.
+        let attributes = attributes.map(|(name, value)| 16 + 6 * (name.len() + value.len()));
+        256 + 2 * self.config.topic_name.len() + attributes.sum::<usize>()
+    }
+
     /// The group whose retries it holds.
     pub(crate) fn retry_group(&self) -> Option<&str> {
         names::group_of_retry_topic(self.name())
@@ -86,6 +94,7 @@ pub(crate) struct Topics {
     changing: tokio::sync::Mutex<()>,
     version: Mutex<DataVersion>,
     changes: watch::Sender<u64>,
+    limits: Limits,
 }
 
 /// Why a topic cannot be had or changed.
@@ -95,14 +104,22 @@ pub(crate) enum TopicError {
     Name(#[from] NameError),
     #[error("the topic {0} belongs to the system")]
     System(String),
-    #[error("the topic {topic} cannot have {queues} queues; 1 to {max} are allowed", max = limits::QUEUES_PER_TOPIC_MAX)]
-    Queues { topic: String, queues: i32 },
+    #[error(
+        "the topic {topic} cannot have {queues} queues; 1 to {max} are allowed (queuesPerTopicMax)"
+    )]
+    Queues {
+        topic: String,
+        queues: i32,
+        max: i32,
+    },
     #[error(
         "the permission {perm} of topic {topic} is not a combination of 4 (read), 2 (write) and 1 (inherit)"
     )]
     Perm { topic: String, perm: i32 },
-    #[error("the broker has {max} topics, the limit; delete some, or spread them over more brokers", max = limits::TOPICS_MAX)]
-    TooMany,
+    #[error(
+        "the broker has {0} topics, the limit (topicsMax); delete some, or spread them over more brokers"
+    )]
+    TooMany(usize),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -117,6 +134,7 @@ impl Topics {
     pub(crate) fn load(
         store: &Store,
         system: Vec<TopicConfig>,
+        limits: Limits,
         now_ms: i64,
     ) -> Result<Self, ReadError> {
         let topics = Self {
@@ -129,6 +147,7 @@ impl Topics {
                 timestamp: now_ms,
             }),
             changes: watch::Sender::new(0),
+            limits,
         };
         for config in system {
             topics.insert(topics.with_queues(config)?);
@@ -219,23 +238,22 @@ impl Topics {
         self.changes.subscribe()
     }
 
-    /// All topics as they are registered: with the broker's own permission applied.
-    pub(crate) fn registration(&self, broker_permission: i32) -> TopicConfigTable {
-        let data_version = self.version();
-        let topic_config_table: BTreeMap<String, TopicConfig> = self
-            .all()
-            .into_iter()
-            .map(|topic| {
-                let mut config = topic.config.clone();
-                config.perm &= broker_permission | perm::INHERIT;
-                (config.topic_name.clone(), config)
-            })
-            .collect();
+    /// Every topic with its settings.
+    pub(crate) fn registration(&self) -> TopicConfigTable {
         TopicConfigTable {
-            data_version,
-            topic_config_table,
+            data_version: self.version(),
+            topic_config_table: self
+                .all()
+                .iter()
+                .map(|topic| (topic.config.topic_name.clone(), topic.config.clone()))
+                .collect(),
             ..TopicConfigTable::default()
         }
+    }
+
+    /// What name servers are told has changed, without a change of any topic.
+    pub(crate) fn touch(&self, now_ms: i64) {
+        self.changed(now_ms);
     }
 
     /// Creates or changes a topic; returns when that is as durable as a message.
@@ -244,13 +262,15 @@ impl Topics {
         config: TopicConfig,
         now_ms: i64,
     ) -> Result<Arc<Topic>, TopicError> {
-        check(&config)?;
+        check(&config, self.limits.queues_per_topic)?;
         let _changing = self.changing.lock().await;
         if self
             .get(&config.topic_name)
             .is_some_and(|topic| topic.config == config)
         {
-            return self.get(&config.topic_name).ok_or(TopicError::TooMany);
+            return self
+                .get(&config.topic_name)
+                .ok_or(TopicError::TooMany(self.limits.topics));
         }
         let change = self.prepare(&config)?;
         let topic = self.with_queues(config)?;
@@ -265,7 +285,7 @@ impl Topics {
         config: TopicConfig,
         now_ms: i64,
     ) -> Result<Arc<Topic>, TopicError> {
-        check(&config)?;
+        check(&config, self.limits.queues_per_topic)?;
         if let Some(topic) = self.get(&config.topic_name) {
             return Ok(topic);
         }
@@ -276,10 +296,11 @@ impl Topics {
     }
 
     fn prepare(&self, config: &TopicConfig) -> Result<Change, TopicError> {
-        if self.len() >= limits::TOPICS_MAX && self.get(&config.topic_name).is_none() {
-            return Err(TopicError::TooMany);
+        if self.len() >= self.limits.topics && self.get(&config.topic_name).is_none() {
+            return Err(TopicError::TooMany(self.limits.topics));
         }
-        let json = serde_json::to_vec(config).map_err(|_| TopicError::TooMany)?;
+        let json =
+            serde_json::to_vec(config).map_err(|_| TopicError::TooMany(self.limits.topics))?;
         Ok(Change::set(Table::Topics, config.topic_name.clone(), json))
     }
 
@@ -376,14 +397,15 @@ fn auto_create_template(perm: i32) -> TopicConfig {
     }
 }
 
-fn check(config: &TopicConfig) -> Result<(), TopicError> {
+fn check(config: &TopicConfig, queues_max: i32) -> Result<(), TopicError> {
     names::validate_topic(&config.topic_name)?;
     for queues in [config.read_queue_nums, config.write_queue_nums] {
         // Queues may be taken away from readers or writers altogether while a topic shrinks.
-        if !(0..=limits::QUEUES_PER_TOPIC_MAX).contains(&queues) {
+        if !(0..=queues_max).contains(&queues) {
             return Err(TopicError::Queues {
                 topic: config.topic_name.clone(),
                 queues,
+                max: queues_max,
             });
         }
     }
@@ -391,6 +413,7 @@ fn check(config: &TopicConfig) -> Result<(), TopicError> {
         return Err(TopicError::Queues {
             topic: config.topic_name.clone(),
             queues: 0,
+            max: queues_max,
         });
     }
     if config.perm & !(perm::READ | perm::WRITE | perm::INHERIT | perm::PRIORITY) != 0 {

@@ -49,6 +49,9 @@ pub struct NameServerConfig {
     pub connections_max: i64,
     /// `connectionsPerSourceMax`: open connections of one address other than loopback, 1 to 1,000,000.
     pub connections_per_source_max: i64,
+    /// `memoryBytes`: bytes that all connections hold together, of what was received in part and of what waits to be sent, 64 MiB to
+    /// 1 TiB; 0: a quarter of what the control group or the machine has.
+    pub memory_bytes: i64,
     /// `drainTimeoutMillis`: how long requests may take that are being answered when it stops, milliseconds, 0 to 600,000.
     pub drain_timeout_ms: i64,
 }
@@ -75,6 +78,7 @@ impl Default for NameServerConfig {
             kv_bytes_max: 16 * 1024 * 1024,
             connections_max: 20_000,
             connections_per_source_max: 1_000,
+            memory_bytes: 0,
             drain_timeout_ms: 5_000,
         }
     }
@@ -170,6 +174,7 @@ keys! {
     "kvBytesMax" live Number(kv_bytes_max, 0..=1_073_741_824) "bytes of all key-value settings";
     "connectionsMax" fixed Number(connections_max, 1..=1_000_000) "open connections";
     "connectionsPerSourceMax" fixed Number(connections_per_source_max, 1..=1_000_000) "open connections of one address other than loopback";
+    "memoryBytes" fixed Number(memory_bytes, 0..=1_099_511_627_776) "bytes that all connections hold together; 0: a quarter of what the control group or the machine has; at least 67108864 otherwise";
     "drainTimeoutMillis" fixed Number(drain_timeout_ms, 0..=600_000) "time for what is being answered when it stops, milliseconds";
 }
 

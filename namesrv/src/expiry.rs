@@ -14,7 +14,9 @@ pub(crate) async fn run(handlers: Arc<Handlers>, stop: CancellationToken) {
             () = handlers.clock.sleep_ms(interval_ms) => {}
             () = stop.cancelled() => return,
         }
-        for change in handlers.registry.expire(handlers.clock.monotonic_ms()) {
+        let timeout_ms = handlers.config.load().broker_timeout_ms;
+        let now_ms = handlers.clock.monotonic_ms();
+        for change in handlers.registry.expire(now_ms, timeout_ms) {
             handlers.announce(&change);
         }
     }

@@ -10,6 +10,9 @@ use rmq_protocol::bodies::KvTable;
 /// Namespace of order topics' queues.
 pub(crate) const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 
+/// Bytes of one namespace as a body: it is answered in one frame, and that of order topics with every registration of a broker.
+const NAMESPACE_BYTES_MAX: usize = 12 << 20;
+
 type Tables = BTreeMap<String, BTreeMap<String, String>>;
 
 /// All namespaces.
@@ -26,6 +29,10 @@ pub(crate) enum KvError {
         "the key-value settings would take {bytes} bytes, at most {max} are allowed (kvBytesMax)"
     )]
     Full { bytes: usize, max: usize },
+    #[error(
+        "the key-value settings of namespace {namespace} would take {bytes} bytes in an answer, at most {NAMESPACE_BYTES_MAX} are allowed; use several namespaces"
+    )]
+    Namespace { namespace: String, bytes: usize },
     #[error("cannot write {path}: {source}")]
     Write { path: String, source: io::Error },
 }
@@ -76,6 +83,14 @@ impl KvConfigs {
             return Err(KvError::Full {
                 bytes,
                 max: bytes_max,
+            });
+        }
+        let table = changed.get(namespace).cloned().unwrap_or_default();
+        let bytes = KvTable { table }.to_json().len();
+        if bytes > NAMESPACE_BYTES_MAX {
+            return Err(KvError::Namespace {
+                namespace: namespace.to_owned(),
+                bytes,
             });
         }
         self.persist(&changed)?;

@@ -58,10 +58,10 @@ async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    let text = shared
-        .handlers
-        .metrics
-        .text(shared.handlers.registry.sizes());
+    let text = shared.handlers.metrics.text(
+        shared.handlers.registry.sizes(),
+        shared.handlers.memory.usage(),
+    );
     (
         [(
             header::CONTENT_TYPE,

@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use rmq_protocol::{RequestCode, ResponseCode};
 
+use rmq_transport::MemoryUse;
+
 use crate::registry::Sizes;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +37,8 @@ pub(crate) struct Metrics {
     groups: Gauge,
     topics: Gauge,
     entries: Gauge,
+    memory: Gauge,
+    memory_max: Gauge,
 }
 
 impl Metrics {
@@ -61,6 +65,16 @@ impl Metrics {
             "rocketmq_route_entries",
             "Registered pairs of a topic and a broker group",
         );
+        let memory = gauge(
+            &mut registry,
+            "rocketmq_connection_memory_bytes",
+            "Bytes that connections hold beyond their small allowances",
+        );
+        let memory_max = gauge(
+            &mut registry,
+            "rocketmq_connection_memory_limit_bytes",
+            "The bound of rocketmq_connection_memory_bytes (memoryBytes)",
+        );
         let requests = Family::<ByRequest, Counter>::default();
         registry.register(
             "rocketmq_nameserver_requests",
@@ -85,6 +99,8 @@ impl Metrics {
             groups,
             topics,
             entries,
+            memory,
+            memory_max,
         }
     }
 
@@ -101,12 +117,14 @@ impl Metrics {
     }
 
     /// The text of `/metrics`.
-    pub(crate) fn text(&self, sizes: Sizes) -> String {
+    pub(crate) fn text(&self, sizes: Sizes, memory: MemoryUse) -> String {
         for (gauge, value) in [
             (&self.brokers, sizes.brokers),
             (&self.groups, sizes.groups),
             (&self.topics, sizes.topics),
             (&self.entries, sizes.entries),
+            (&self.memory, memory.received + memory.sending),
+            (&self.memory_max, memory.received_max + memory.sending_max),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rmq_transport::{Clock, ServerConfig, SystemClock, bind, serve};
+use rmq_transport::{Clock, MemoryBudget, ServerConfig, SystemClock, bind, memory_bytes, serve};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -98,6 +98,11 @@ impl NameServer {
             usize::try_from(config.connections_max).unwrap_or(usize::MAX);
         server.limits.connections_per_source_max =
             usize::try_from(config.connections_per_source_max).unwrap_or(usize::MAX);
+        server.memory = MemoryBudget::new(
+            memory_bytes(u64::try_from(config.memory_bytes).unwrap_or(0)),
+            server.limits.connections_max,
+        );
+        let memory = Arc::clone(&server.memory);
         server.drain_timeout =
             Duration::from_millis(u64::try_from(config.drain_timeout_ms).unwrap_or(0));
         server.clock = Arc::clone(&deps.clock);
@@ -110,6 +115,7 @@ impl NameServer {
             started_ms: deps.clock.monotonic_ms(),
             clock: deps.clock,
             metrics: Metrics::new(),
+            memory,
         });
         let (stopping, closed) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = vec![tokio::spawn(expiry::run(

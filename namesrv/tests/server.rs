@@ -147,7 +147,8 @@ async fn brokers_come_and_go_and_routes_follow() {
         told,
         RegisterBrokerReply {
             ha_server_addr: None,
-            master_addr: None
+            master_addr: None,
+            write_perm_given_again: None
         }
     );
     let route = client.route("t").await.unwrap();

@@ -1,5 +1,9 @@
 //! What a frame may at most be. A peer that goes beyond is refused before memory is spent on it.
 
+/// Bytes of a whole frame, its four length bytes among them, that every peer takes: the original's decoder closes the connection beyond
+/// (apache/rocketmq `NettyDecoder.FRAME_MAX_LENGTH`).
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Limits of one frame and of its header. All sizes are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameLimits {
@@ -20,7 +24,7 @@ pub struct FrameLimits {
 impl Default for FrameLimits {
     fn default() -> Self {
         Self {
-            frame_bytes_max: 16 * 1024 * 1024,
+            frame_bytes_max: FRAME_BYTES_MAX,
             header_bytes_max: 256 * 1024,
             fields_max: 256,
             key_bytes_max: 128,

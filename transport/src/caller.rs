@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rmq_protocol::header::{FieldSource, Language, SERVER_LANGUAGE};
+use rmq_protocol::limits::FRAME_BYTES_MAX;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::budget::MemoryBudget;
 use crate::clock::SystemClock;
 use crate::connection::Connection;
 use crate::connector::Connector;
@@ -136,6 +138,7 @@ struct Inner {
     addr: String,
     connector: Arc<dyn Connector>,
     config: CallerConfig,
+    budget: Arc<MemoryBudget>,
     incoming: Arc<Incoming>,
     room: Semaphore,
     state: Mutex<State>,
@@ -182,6 +185,7 @@ impl Caller {
             connector,
             room: Semaphore::new(config.in_flight_max.min(Semaphore::MAX_PERMITS)),
             config,
+            budget: MemoryBudget::unbounded(),
             incoming: Arc::new(Incoming(incoming)),
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -249,6 +253,13 @@ impl Caller {
                             },
                         });
                 }
+                Err(PeerCallError::TooLarge(bytes)) => {
+                    return Err(CallError::TooLarge {
+                        addr: self.inner.addr.clone(),
+                        bytes,
+                        max: FRAME_BYTES_MAX,
+                    });
+                }
                 // The connection ended between the look and the send: nothing was sent, so another one may be used.
                 Err(_) => self.inner.forget(&peer),
             }
@@ -281,10 +292,17 @@ impl Caller {
                     }
                 },
             };
-            if peer.request_one_way(code, fields, body) {
-                return Ok(());
+            match peer.request_one_way(code, fields, body) {
+                Ok(()) => return Ok(()),
+                Err(PeerCallError::TooLarge(bytes)) => {
+                    return Err(CallError::TooLarge {
+                        addr: self.inner.addr.clone(),
+                        bytes,
+                        max: FRAME_BYTES_MAX,
+                    });
+                }
+                Err(_) => self.inner.forget(&peer),
             }
-            self.inner.forget(&peer);
         }
     }
 
@@ -411,6 +429,7 @@ impl Caller {
             remote,
             unknown,
             config.limits.parked_requests_max,
+            Arc::clone(&self.inner.budget),
         );
         let peer = Arc::new(peer.speaking(config.language));
         let connection = Connection::new(
@@ -418,8 +437,8 @@ impl Caller {
             Arc::clone(&self.inner.incoming),
             Arc::clone(&peer),
             Arc::new(config.limits.clone()),
+            Arc::clone(&self.inner.budget),
             Arc::new(SystemClock),
-            false,
         );
         {
             let mut state = self.inner.state.lock();

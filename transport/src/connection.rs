@@ -12,6 +12,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rmq_protocol::code::RequestCode;
@@ -19,13 +20,14 @@ use rmq_protocol::frame::{self, RawFrame, Split};
 use rmq_protocol::header::HeaderReader;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::budget::{MemoryBudget, Turn};
 use crate::clock::{Clock, SleepFuture};
 use crate::exchange::{Answer, Exchange, Replies, Service, Ticket, encode_unanswered};
 use crate::gather;
 use crate::limits::TransportLimits;
 use crate::owned_frame::OwnedFrame;
 use crate::peer::{CloseReason, Peer};
-use crate::scratch;
+use crate::scratch::{self, READ_BYTES};
 
 /// Answers that are handed out before those who wait for them get their turn.
 const ANSWERS_AT_ONCE: u32 = 8;
@@ -36,12 +38,29 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const SMALL_REST: usize = 64 * 1024;
 /// What was sent of a write buffer that still fills is cut off from this size on.
 const SENT_BYTES_MAX: usize = 1 << 20;
+/// What a parked request costs, about.
+const PARKED_BYTES: usize = 512;
+/// A difference below this is not told to the budget.
+const CHARGED_FROM: usize = 4 * 1024;
+/// While memory is short, a connection that holds much must get on within this.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// While memory is short, a frame that is read into the reserve must be whole within this.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that a peer must read within [`SHORT_TIMEOUT`] while memory is short.
+const SHORT_READ_BYTES: usize = 256 * 1024;
 
 pub(crate) struct Connection<S: Service, IO> {
     stream: IO,
     service: Arc<S>,
     peer: Arc<Peer>,
     limits: Arc<TransportLimits>,
+    memory: Arc<MemoryBudget>,
+    /// What the budget knows of received bytes, and of bytes to send.
+    charged: (usize, usize),
+    /// How it may read beyond its allowance.
+    turn: Turn,
+    /// Whether something was received into the reserve.
+    reserve_used: bool,
     clock: Arc<dyn Clock>,
     batch: S::Batch,
     /// The end of the batch is still to come; see [`crate::gather`].
@@ -56,19 +75,24 @@ pub(crate) struct Connection<S: Service, IO> {
     out: BytesMut,
     /// Bytes of `out` that have been written.
     sent: usize,
+    /// Bytes that the peer took since `taken_ms`.
+    taken: usize,
     timer: Option<SleepFuture>,
     times: Times,
-    /// A server expects a first frame soon; a client's peer may stay silent.
-    expects_first_frame: bool,
     seen_frame: bool,
     read_closed: Option<CloseReason>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Times {
-    accepted_ms: i64,
     traffic_ms: i64,
     rest_since_ms: i64,
+    /// When bytes were received last.
+    read_ms: i64,
+    /// Since when it reads into the reserve.
+    reserve_ms: i64,
+    /// When the peer had last taken [`SHORT_READ_BYTES`], or everything.
+    taken_ms: i64,
     /// Last progress while there is something to write.
     write_ms: Option<i64>,
 }
@@ -79,8 +103,8 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         service: Arc<S>,
         peer: Arc<Peer>,
         limits: Arc<TransportLimits>,
+        memory: Arc<MemoryBudget>,
         clock: Arc<dyn Clock>,
-        expects_first_frame: bool,
     ) -> Self {
         let now = clock.monotonic_ms();
         Self {
@@ -88,6 +112,10 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             service,
             peer,
             limits,
+            memory,
+            charged: (0, 0),
+            turn: Turn::Free,
+            reserve_used: false,
             clock,
             batch: S::Batch::default(),
             batch_open: false,
@@ -97,14 +125,16 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             yields: false,
             out: BytesMut::new(),
             sent: 0,
+            taken: 0,
             timer: None,
             times: Times {
-                accepted_ms: now,
                 traffic_ms: now,
                 rest_since_ms: now,
+                read_ms: now,
+                reserve_ms: now,
+                taken_ms: now,
                 write_ms: None,
             },
-            expects_first_frame,
             seen_frame: false,
             read_closed: None,
         }
@@ -118,6 +148,12 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let polled = self.poll_all(cx);
+        self.settle();
+        polled
+    }
+
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.peer.outbox().register(cx);
         loop {
             if self.batch_open {
@@ -132,7 +168,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             }
             // Asked before the outbox is emptied: the last answer lies in it by then.
             let ending = self.ending();
-            self.peer.outbox().take_into(&mut self.out);
+            self.charged.1 += self.peer.outbox().take_into(&mut self.out);
             let blocked = match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => false,
                 Poll::Ready(Err(error)) => return Poll::Ready(CloseReason::Io(error.to_string())),
@@ -146,12 +182,18 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             {
                 return Poll::Ready(reason);
             }
-            if self.read_closed.is_none() && !self.peer.is_draining() && !self.is_full() {
+            let reads = self.read_closed.is_none() && !self.peer.is_draining() && !self.is_full();
+            if !reads && self.turn == Turn::Waiting {
+                // Whoever waits behind must not wait for this one.
+                self.give_turn();
+            }
+            if reads {
                 let read = if self.paused {
                     Poll::Ready(self.go_on())
                 } else {
                     self.poll_read(cx)
                 };
+                self.settle_received();
                 match read {
                     Poll::Ready(Ok(())) if self.yields => {
                         self.yields = false;
@@ -180,8 +222,70 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
     /// Whether so much waits to be sent or answered that no further request may be handled.
     fn is_full(&self) -> bool {
-        self.unsent() >= self.limits.out_bytes_pause
+        let unsent = self.unsent();
+        unsent >= self.limits.out_bytes_pause
             || self.peer.parked() >= self.limits.parked_requests_max
+            || (unsent > self.memory.allowance() && self.memory.sending_is_short())
+    }
+
+    /// Tells the budget what is held now. Nothing is to tell while it is little.
+    fn settle(&mut self) {
+        self.settle_received();
+        let held = if self.unsent() > 0 {
+            self.out.capacity()
+        } else {
+            0
+        };
+        let sending = held.saturating_sub(self.memory.allowance());
+        if sending != self.charged.1 {
+            self.memory.sending_changed(self.charged.1, sending);
+            self.charged.1 = sending;
+        }
+    }
+
+    fn settle_received(&mut self) {
+        let held = self.rest.capacity() + self.peer.parked() * PARKED_BYTES;
+        let received = held.saturating_sub(self.memory.allowance());
+        if received.abs_diff(self.charged.0) >= CHARGED_FROM || received == 0 && self.charged.0 > 0
+        {
+            self.memory.received_changed(self.charged.0, received);
+            self.charged.0 = received;
+        }
+        if self.turn != Turn::Free && self.rest.len() < self.memory.allowance() {
+            self.give_turn();
+        }
+    }
+
+    fn give_turn(&mut self) {
+        self.turn = Turn::Free;
+        self.memory.give_turn(self.peer.id());
+    }
+
+    /// How many bytes may be read now; none, and the connection is woken when it should ask again.
+    fn may_read(&mut self, cx: &Context<'_>) -> Option<usize> {
+        let allowance = self.memory.allowance();
+        if self.turn == Turn::Free && self.memory.reads_freely() {
+            return Some(READ_BYTES);
+        }
+        if self.rest.len() < allowance {
+            return Some(allowance - self.rest.len());
+        }
+        let turn = self.memory.turn(self.peer.id(), cx.waker());
+        let before = std::mem::replace(&mut self.turn, turn);
+        if turn == Turn::Waiting {
+            return None;
+        }
+        let now = self.clock.monotonic_ms();
+        if before == Turn::Waiting {
+            // The time of its frame does not run while it is not read.
+            self.times.rest_since_ms = now;
+            self.times.read_ms = now;
+        }
+        if turn == Turn::Reserve && before != Turn::Reserve {
+            self.times.reserve_ms = now;
+            self.reserve_used = false;
+        }
+        Some(READ_BYTES)
     }
 
     /// Handles what was read before a pause.
@@ -213,7 +317,9 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 Pin::new(&mut self.stream).poll_write(cx, &self.out[self.sent..])
             else {
                 if self.times.write_ms.is_none() {
-                    self.times.write_ms = Some(self.clock.monotonic_ms());
+                    let now = self.clock.monotonic_ms();
+                    self.times.write_ms = Some(now);
+                    (self.times.taken_ms, self.taken) = (now, 0);
                 }
                 return Poll::Pending;
             };
@@ -222,6 +328,11 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += written;
+            self.taken += written;
+            if self.taken >= SHORT_READ_BYTES {
+                self.taken = 0;
+                self.times.taken_ms = self.clock.monotonic_ms();
+            }
             if self.sent < self.out.len() {
                 let now = self.clock.monotonic_ms();
                 self.times.write_ms = Some(now);
@@ -235,17 +346,38 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         self.times.write_ms = None;
         self.times.traffic_ms = self.clock.monotonic_ms();
         self.sent = 0;
-        spare::give(std::mem::take(&mut self.out));
+        spare::give(std::mem::take(&mut self.out), self.memory.spare_bytes_max());
         Poll::Ready(Ok(()))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        if self.rest.len() > SMALL_REST {
-            return self.poll_read_large(cx);
+        let Some(most) = self.may_read(cx) else {
+            return Poll::Pending;
+        };
+        let polled = if self.rest.len() > SMALL_REST {
+            self.poll_read_large(cx, most)
+        } else {
+            self.poll_read_small(cx, most)
+        };
+        if polled.is_ready() {
+            self.reserve_used = true;
+        } else if self.turn == Turn::Reserve && !self.reserve_used {
+            // It took nothing of the reserve, so the next one may.
+            self.give_turn();
         }
+        polled
+    }
+
+    fn poll_read_small(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Result<(), CloseReason>> {
         scratch::with(|buffer| {
             let kept = self.rest.len();
             let (front, space) = buffer.split_at_mut(kept);
+            let most = most.min(space.len());
+            let space = &mut space[..most];
             let mut read = ReadBuf::new(space);
             let received = match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
                 Ok(()) => read.filled().len(),
@@ -267,11 +399,17 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     }
 
     /// The rest is the start of a large frame: it grows with what arrives, never with what its length field promises.
-    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+    fn poll_read_large(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Result<(), CloseReason>> {
         let received = scratch::with(|buffer| {
-            let mut read = ReadBuf::new(buffer);
+            let most = most.min(buffer.len());
+            let mut read = ReadBuf::new(&mut buffer[..most]);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
                 Ok(()) => {
+                    grow(&mut self.rest, read.filled().len());
                     self.rest.extend_from_slice(read.filled());
                     Poll::Ready(Ok(read.filled().len()))
                 }
@@ -302,6 +440,10 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         if rest.is_empty() {
             self.rest.shrink_to(0);
         } else {
+            if self.rest.capacity() > 2 * rest.len() {
+                self.rest = Vec::new();
+            }
+            self.rest.reserve_exact(rest.len());
             self.rest.extend_from_slice(rest);
         }
     }
@@ -309,6 +451,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     /// Handles every complete frame of `bytes`; returns how many bytes they took.
     fn handle(&mut self, bytes: &[u8]) -> Result<usize, CloseReason> {
         self.times.traffic_ms = self.clock.monotonic_ms();
+        self.times.read_ms = self.times.traffic_ms;
         if !self.seen_frame && bytes.first() == Some(&TLS_HANDSHAKE) {
             return Err(CloseReason::Tls);
         }
@@ -416,11 +559,14 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             }
             // Not re-armed at every read: when it fires early, it is armed again for what is left. A limit that begins
             // later than now is found at the latest one short limit after it began.
-            let short_ms = self
-                .limits
-                .first_frame_timeout
-                .min(self.limits.started_frame_timeout)
-                .as_millis() as i64;
+            let allowance = self.memory.allowance();
+            let holds = self.rest.len() > allowance || self.unsent() > allowance;
+            let short = if holds {
+                SHORT_TIMEOUT
+            } else {
+                self.limits.started_frame_timeout
+            };
+            let short_ms = short.as_millis() as i64;
             self.timer = Some(self.clock.sleep_until_ms(at_ms.min(now + short_ms.max(1))));
         }
     }
@@ -428,26 +574,43 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     fn next_limit(&self) -> (i64, CloseReason) {
         let limits = &self.limits;
         let ms = |duration: std::time::Duration| duration.as_millis() as i64;
-        let mut next = (
-            self.times.traffic_ms + ms(limits.idle_timeout),
-            CloseReason::Idle(limits.idle_timeout),
-        );
+        let is_waiting = self.turn == Turn::Waiting;
+        let mut next = (i64::MAX, CloseReason::Idle(limits.idle_timeout));
         let mut consider = |at_ms: i64, reason: CloseReason| {
             if at_ms < next.0 {
                 next = (at_ms, reason);
             }
         };
-        if self.expects_first_frame && !self.seen_frame {
+        // While nothing is read, nothing can come.
+        if !is_waiting {
             consider(
-                self.times.accepted_ms + ms(limits.first_frame_timeout),
-                CloseReason::FirstFrame(limits.first_frame_timeout),
+                self.times.traffic_ms + ms(limits.idle_timeout),
+                CloseReason::Idle(limits.idle_timeout),
             );
         }
-        // While nothing is read, the rest of a frame cannot come.
-        if !self.rest.is_empty() && !self.paused && !self.is_full() {
+        if !self.rest.is_empty() && !self.paused && !self.is_full() && !is_waiting {
+            // A large frame over a slow link takes its time; one that stops coming does not get more.
+            let seconds = self.rest.len() / limits.frame_bytes_per_second_min.max(1);
+            let at_slowest_ms = seconds as i64 * 1_000;
             consider(
-                self.times.rest_since_ms + ms(limits.started_frame_timeout),
+                self.times.rest_since_ms + ms(limits.started_frame_timeout) + at_slowest_ms,
                 CloseReason::StartedFrame(limits.started_frame_timeout),
+            );
+        }
+        let allowance = self.memory.allowance();
+        if self.rest.len() > allowance && !is_waiting && self.memory.reading_is_short() {
+            let stalls_ms = self.times.read_ms + ms(SHORT_TIMEOUT);
+            let at_ms = match self.turn {
+                Turn::Reserve => stalls_ms.min(self.times.reserve_ms + ms(RESERVE_TIMEOUT)),
+                _ => stalls_ms,
+            };
+            consider(at_ms, CloseReason::FrameHoldsMemory(self.rest.len()));
+        }
+        let unsent = self.unsent();
+        if unsent > allowance && self.memory.sending_is_short() {
+            consider(
+                self.times.taken_ms + ms(SHORT_TIMEOUT),
+                CloseReason::AnswersHoldMemory(unsent),
             );
         }
         if let Some(write_ms) = self.times.write_ms {
@@ -460,6 +623,29 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
     }
 }
 
+impl<S: Service, IO> Drop for Connection<S, IO> {
+    fn drop(&mut self) {
+        if self.turn != Turn::Free {
+            self.memory.give_turn(self.peer.id());
+        }
+        self.memory.received_changed(self.charged.0, 0);
+        self.memory.sending_changed(self.charged.1, 0);
+    }
+}
+
+/// Makes room for `more` bytes of a large frame: by half of what is there, and not beyond the frame's end.
+fn grow(rest: &mut Vec<u8>, more: usize) {
+    let needed = rest.len() + more;
+    if needed <= rest.capacity() {
+        return;
+    }
+    let frame = rest
+        .first_chunk::<4>()
+        .map_or(needed, |length| 4 + u32::from_be_bytes(*length) as usize);
+    let wanted = (rest.len() + rest.len() / 2).min(frame).max(needed);
+    rest.reserve_exact(wanted - rest.len());
+}
+
 /// Write buffers of this thread that no connection needs now.
 mod spare {
     use std::cell::RefCell;
@@ -467,7 +653,6 @@ mod spare {
     use bytes::BytesMut;
 
     const BUFFERS_MAX: usize = 8;
-    const BUFFER_BYTES_MAX: usize = 1 << 20;
 
     thread_local! {
         static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
@@ -477,9 +662,9 @@ mod spare {
         BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
-    pub(super) fn give(mut buffer: BytesMut) {
+    pub(super) fn give(mut buffer: BytesMut, bytes_max: usize) {
         buffer.clear();
-        if buffer.capacity() > 0 && buffer.capacity() <= BUFFER_BYTES_MAX {
+        if buffer.capacity() > 0 && buffer.capacity() <= bytes_max {
             BUFFERS.with_borrow_mut(|buffers| {
                 if buffers.len() < BUFFERS_MAX {
                     buffers.push(buffer);

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use rmq_protocol::code::ResponseCode;
+use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::frame::{self, HeaderEncoding};
 use rmq_protocol::header::{CommandHead, FieldSource, Header};
+use rmq_protocol::limits::FRAME_BYTES_MAX;
 
 use crate::peer::Peer;
 
@@ -298,6 +299,24 @@ impl Drop for PendingReply {
     }
 }
 
+#[cold]
+fn encode_too_large(out: &mut BytesMut, ticket: &Ticket, bytes: usize) {
+    let name = RequestCode::from_i32(ticket.code).map_or("unknown", RequestCode::name);
+    let remark = format!(
+        "the answer to request code {} ({name}) has {bytes} bytes, and a frame has at most {FRAME_BYTES_MAX}; ask for a part, where the request can, or for one thing at a time",
+        ticket.code
+    );
+    tracing::warn!(
+        code = ticket.code,
+        name,
+        bytes,
+        "an answer is too large for a frame"
+    );
+    let mut head = CommandHead::response(ResponseCode::SystemError.as_i32(), ticket.opaque);
+    head.remark = Some(remark.into());
+    frame::encode_frame_head(out, ticket.encoding, &head, &(), 0);
+}
+
 pub(crate) fn encode_unanswered(out: &mut BytesMut, ticket: &Ticket) {
     let remark = format!(
         "the server gave no answer to request code {}; this is a defect of the server",
@@ -328,8 +347,15 @@ fn encode_reply(
     }
     let mut head = CommandHead::response(code.as_i32(), ticket.opaque);
     head.remark = remark;
+    let start = out.len();
     frame::encode_frame_head(out, ticket.encoding, &head, fields, body_len);
     let before = out.len();
+    if before - start + body_len > FRAME_BYTES_MAX {
+        // Its reader would close the connection, and everything else on it would be lost too.
+        let bytes = before - start + body_len;
+        out.truncate(start);
+        return encode_too_large(out, ticket, bytes);
+    }
     write(out);
     debug_assert_eq!(
         out.len() - before,

@@ -17,13 +17,13 @@ pub struct TransportLimits {
     pub out_bytes_pause: usize,
     /// Bytes that wait to be sent on one connection; beyond it the connection is closed: its peer does not read.
     pub out_bytes_max: usize,
-    /// From accept to the first complete frame.
-    pub first_frame_timeout: Duration,
-    /// From the first byte of a frame to its last.
+    /// From the first byte of a frame to its last, beside the time that its bytes take at `frame_bytes_per_second_min`.
     pub started_frame_timeout: Duration,
+    /// Slowest link that a frame may come over: what arrived of a frame gives it as much time more.
+    pub frame_bytes_per_second_min: usize,
     /// Without traffic in either direction (upstream: 120 s, `NettyServerConfig`).
     pub idle_timeout: Duration,
-    /// Without progress while there are bytes to send.
+    /// Without progress while there are bytes to send (upstream: 120 s, as its idle time counts both directions).
     pub write_stall_timeout: Duration,
     /// Limits of one frame.
     pub frame: FrameLimits,
@@ -37,10 +37,10 @@ impl Default for TransportLimits {
             parked_requests_max: 65_536,
             out_bytes_pause: 4 << 20,
             out_bytes_max: 256 << 20,
-            first_frame_timeout: Duration::from_secs(15),
             started_frame_timeout: Duration::from_secs(30),
+            frame_bytes_per_second_min: 16 * 1024,
             idle_timeout: Duration::from_secs(120),
-            write_stall_timeout: Duration::from_secs(30),
+            write_stall_timeout: Duration::from_secs(120),
             frame: FrameLimits::default(),
         }
     }

@@ -1,24 +1,41 @@
 //! Bytes for a connection from other threads: encoded under one lock, collected by the connection with one wake.
 
+use std::sync::Arc;
 use std::task::Context;
 
 use bytes::BytesMut;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
-#[derive(Debug, Default)]
+use crate::budget::MemoryBudget;
+
+/// A buffer up to this size is kept for the next answers.
+const KEPT_BYTES: usize = 64 * 1024;
+
+#[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
     waker: AtomicWaker,
+    budget: Arc<MemoryBudget>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     bytes: BytesMut,
+    /// What the budget knows of them.
+    charged: usize,
     closed: bool,
 }
 
 impl Outbox {
+    pub(crate) fn new(budget: Arc<MemoryBudget>) -> Self {
+        Self {
+            state: Mutex::default(),
+            waker: AtomicWaker::new(),
+            budget,
+        }
+    }
+
     /// Lets `write` append to the outbox; wakes the connection when it was empty. `None` when the connection is gone.
     pub(crate) fn write<R>(&self, write: impl FnOnce(&mut BytesMut) -> R) -> Option<R> {
         let (result, wake) = {
@@ -28,6 +45,12 @@ impl Outbox {
             }
             let was_empty = state.bytes.is_empty();
             let result = write(&mut state.bytes);
+            let held = state.bytes.capacity();
+            let charge = held.saturating_sub(self.budget.allowance());
+            if charge > state.charged {
+                self.budget.sending_changed(state.charged, charge);
+                state.charged = charge;
+            }
             (result, was_empty && !state.bytes.is_empty())
         };
         if wake {
@@ -36,11 +59,11 @@ impl Outbox {
         Some(result)
     }
 
-    /// Moves what is there to the end of `out`.
-    pub(crate) fn take_into(&self, out: &mut BytesMut) {
+    /// Moves what is there to the end of `out`; answers how many charged bytes moved along, which are the connection's from now on.
+    pub(crate) fn take_into(&self, out: &mut BytesMut) -> usize {
         let mut state = self.state.lock();
         if state.bytes.is_empty() {
-            return;
+            return 0;
         }
         if out.is_empty() {
             std::mem::swap(out, &mut state.bytes);
@@ -49,9 +72,10 @@ impl Outbox {
             out.extend_from_slice(&state.bytes);
             state.bytes.clear();
         }
-        if state.bytes.capacity() > 64 * 1024 {
+        if state.bytes.capacity() > self.budget.allowance().min(KEPT_BYTES) {
             state.bytes = BytesMut::new();
         }
+        std::mem::take(&mut state.charged)
     }
 
     /// From now on the connection wants to be woken.
@@ -66,8 +90,12 @@ impl Outbox {
 
     /// Nothing more can be sent.
     pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        state.bytes = BytesMut::new();
+        let charged = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.bytes = BytesMut::new();
+            std::mem::take(&mut state.charged)
+        };
+        self.budget.sending_changed(charged, 0);
     }
 }

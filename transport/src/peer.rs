@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use rmq_protocol::frame::{self, HeaderEncoding};
 use rmq_protocol::header::{CommandHead, FieldSource, Language, SERVER_LANGUAGE};
+use rmq_protocol::limits::FRAME_BYTES_MAX;
 use tokio::sync::{Notify, oneshot};
 
+use crate::budget::MemoryBudget;
 use crate::exchange::Replies;
 use crate::outbox::Outbox;
 use crate::owned_frame::OwnedFrame;
@@ -33,9 +36,6 @@ pub enum CloseReason {
         "the peer starts a TLS handshake, which this port does not offer; use a plain connection"
     )]
     Tls,
-    /// No complete frame in time.
-    #[error("no complete frame within {0:?} of connecting")]
-    FirstFrame(Duration),
     /// A frame that was started and not finished.
     #[error("a frame was started and not finished within {0:?}")]
     StartedFrame(Duration),
@@ -48,6 +48,16 @@ pub enum CloseReason {
     /// Too much waits for the peer.
     #[error("more than {0} bytes wait for the peer, which does not read them")]
     OutTooMuch(usize),
+    /// Memory is short, and the peer does not send the rest of a frame of which much is held.
+    #[error(
+        "memory is short (memoryBytes), and the rest of a frame, of which {0} bytes are held, does not come"
+    )]
+    FrameHoldsMemory(usize),
+    /// Memory is short, and the peer reads too slowly what is held for it.
+    #[error(
+        "memory is short (memoryBytes), and the peer reads the {0} bytes that are held for it too slowly"
+    )]
+    AnswersHoldMemory(usize),
     /// The server stops.
     #[error("the server stops")]
     Stopping,
@@ -91,15 +101,24 @@ pub enum PeerCallError {
     /// No answer in time: the peer may have handled the request.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// The request is larger than any reader takes: the peer has not seen it.
+    #[error("the request has {0} bytes, and a frame has at most {FRAME_BYTES_MAX}")]
+    TooLarge(usize),
 }
 
 impl Peer {
-    pub(crate) fn new(id: u64, remote: SocketAddr, local: SocketAddr, parked_max: usize) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        remote: SocketAddr,
+        local: SocketAddr,
+        parked_max: usize,
+        budget: Arc<MemoryBudget>,
+    ) -> Self {
         Self {
             id,
             remote,
             local,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(budget),
             parked: AtomicUsize::new(0),
             parked_max,
             closing: Mutex::new(None),
@@ -165,19 +184,27 @@ impl Peer {
             .is_some()
     }
 
-    /// Sends a request that wants no answer. Returns whether the connection was still there.
-    pub fn request_one_way(&self, code: i32, fields: &dyn FieldSource, body: &[u8]) -> bool {
+    /// Sends a request that wants no answer.
+    ///
+    /// # Errors
+    /// When the connection is gone, or the request is too large for a frame.
+    pub fn request_one_way(
+        &self,
+        code: i32,
+        fields: &dyn FieldSource,
+        body: &[u8],
+    ) -> Result<(), PeerCallError> {
         let mut head = CommandHead::one_way(code, self.next_opaque());
         head.language = self.own_language;
         self.outbox
-            .write(|out| frame::encode_frame(out, self.encoding(), &head, fields, body))
-            .is_some()
+            .write(|out| encode_request(out, self.encoding(), &head, fields, body))
+            .unwrap_or(Err(PeerCallError::Closed))
     }
 
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// See [`PeerCallError`]; only [`PeerCallError::Closed`] means that the peer has not seen it.
+    /// See [`PeerCallError`]; only [`PeerCallError::Closed`] and [`PeerCallError::TooLarge`] mean that the peer has not seen it.
     pub async fn call(
         &self,
         code: i32,
@@ -203,10 +230,10 @@ impl Peer {
         self.calls.lock().insert(opaque, sender);
         let sent = self
             .outbox
-            .write(|out| frame::encode_frame(out, self.encoding(), &head, fields, body));
-        if sent.is_none() {
+            .write(|out| encode_request(out, self.encoding(), &head, fields, body));
+        if let Err(error) = sent.unwrap_or(Err(PeerCallError::Closed)) {
             self.calls.lock().remove(&opaque);
-            return Err(PeerCallError::Closed);
+            return Err(error);
         }
         Ok(WaitingCall { opaque, receiver })
     }
@@ -295,6 +322,25 @@ impl Peer {
     fn next_opaque(&self) -> i32 {
         self.opaque.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Appends a request, unless it is too large for any reader.
+fn encode_request(
+    out: &mut BytesMut,
+    encoding: HeaderEncoding,
+    head: &CommandHead,
+    fields: &dyn FieldSource,
+    body: &[u8],
+) -> Result<(), PeerCallError> {
+    let start = out.len();
+    frame::encode_frame_head(out, encoding, head, fields, body.len());
+    let bytes = out.len() - start + body.len();
+    if bytes > FRAME_BYTES_MAX {
+        out.truncate(start);
+        return Err(PeerCallError::TooLarge(bytes));
+    }
+    out.extend_from_slice(body);
+    Ok(())
 }
 
 /// A request that was sent.

@@ -12,11 +12,13 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budget::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::connection::Connection;
 use crate::exchange::Service;
 use crate::limits::TransportLimits;
 use crate::log_gate::LogGate;
+use crate::machine::memory_bytes;
 use crate::peer::{CloseReason, Peer};
 
 /// Connections that may wait to be accepted: all clients come back at once after a restart.
@@ -31,6 +33,8 @@ pub struct ServerConfig {
     pub name: &'static str,
     /// Limits of each connection and of all.
     pub limits: TransportLimits,
+    /// What its connections may hold together. Servers that share a budget share its bound.
+    pub memory: Arc<MemoryBudget>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
     /// How long requests in flight may take after the stop was asked for.
@@ -38,12 +42,14 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// Default limits and the system's clock.
+    /// Default limits, a budget of a part of this machine's memory, and the system's clock.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
+        let limits = TransportLimits::default();
         Self {
             name,
-            limits: TransportLimits::default(),
+            memory: MemoryBudget::new(memory_bytes(0), limits.connections_max),
+            limits,
             clock: Arc::new(SystemClock),
             drain_timeout: Duration::from_secs(5),
         }
@@ -116,6 +122,7 @@ pub async fn serve<S: Service>(
     let shared = Arc::new(Shared {
         name: config.name,
         limits: Arc::new(config.limits),
+        memory: config.memory,
         clock: config.clock,
         gate: LogGate::default(),
         peers: Mutex::default(),
@@ -187,6 +194,7 @@ pub async fn serve<S: Service>(
 struct Shared {
     name: &'static str,
     limits: Arc<TransportLimits>,
+    memory: Arc<MemoryBudget>,
     clock: Arc<dyn Clock>,
     gate: LogGate,
     peers: Mutex<HashMap<u64, Arc<Peer>, foldhash::fast::RandomState>>,
@@ -274,6 +282,7 @@ async fn one_connection<S: Service>(
         remote,
         local,
         shared.limits.parked_requests_max,
+        Arc::clone(&shared.memory),
     ));
     shared.peers.lock().insert(peer.id(), Arc::clone(&peer));
     if shared.shutdown.is_cancelled() {
@@ -287,8 +296,8 @@ async fn one_connection<S: Service>(
         Arc::clone(&service),
         Arc::clone(&peer),
         Arc::clone(&shared.limits),
+        Arc::clone(&shared.memory),
         Arc::clone(&shared.clock),
-        true,
     );
     let reason = tokio::select! {
         reason = connection.run() => reason,

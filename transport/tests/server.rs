@@ -235,7 +235,10 @@ async fn a_call_to_a_client_that_leaves_fails_at_once() {
     server.closed.recv().await.unwrap();
     let later = peer.call(220, &(), b"", Duration::from_secs(1)).await;
     assert_eq!(later.unwrap_err(), PeerCallError::Closed);
-    assert!(!peer.request_one_way(40, &(), b""));
+    assert_eq!(
+        peer.request_one_way(40, &(), b""),
+        Err(PeerCallError::Closed)
+    );
     server.stop().await;
 }
 

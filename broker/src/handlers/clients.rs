@@ -10,7 +10,7 @@ use rmq_transport::Exchange;
 
 use super::{Batch, decode};
 use crate::broker::Broker;
-use crate::filter::Filter;
+use crate::filter::{Filter, FilterError};
 use crate::sessions::{ConsumerGroup, Loss};
 
 pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Exchange<'_>) {
@@ -25,6 +25,10 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
     };
     if data.client_id.is_empty() {
         return exchange.fail(ResponseCode::SystemError, "the heartbeat has no clientID");
+    }
+    if let Some(problem) = unusable_filter(broker, &data) {
+        tracing::warn!(client_id = data.client_id, peer = %exchange.peer.remote_addr(), "heartbeat refused: {problem}");
+        return exchange.fail(ResponseCode::SubscriptionParseFailed, problem);
     }
     let (now, began_ms) = (broker.now_ms(), broker.monotonic_ms());
     let client_id = data.client_id.clone();
@@ -56,10 +60,12 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
         }
         true
     });
-    match broker
-        .sessions
-        .heartbeat(exchange.peer, &data, broker.connection_now_ms())
-    {
+    match broker.sessions.heartbeat(
+        exchange.peer,
+        &data,
+        broker.connection_now_ms(),
+        &broker.limits,
+    ) {
         Ok(changed) => changed.iter().for_each(|group| notify(broker, group)),
         Err(error) => return exchange.fail(ResponseCode::SystemError, error.to_string()),
     }
@@ -91,6 +97,22 @@ fn count(broker: &Broker, data: &HeartbeatData, began_ms: i64) {
             item.add(&stats.sampler, [took_ms * registered, registered]);
         }
     }
+}
+
+/// A filter that no pull could use: the client hears of it now, as its pulls would only bring nothing.
+fn unusable_filter(broker: &Broker, data: &HeartbeatData) -> Option<String> {
+    data.consumer_data_set.iter().find_map(|consumer| {
+        consumer.subscription_data_set.iter().find_map(|wanted| {
+            match Filter::of(wanted, &broker.limits) {
+                Err(error @ FilterError::TooLong { .. }) => Some(format!(
+                    "the subscription of group {} to topic {} cannot be used: {error}; use fewer or shorter tags, or several groups",
+                    consumer.group_name, wanted.topic
+                )),
+                // What is no tag filter is refused where it is used: other subscriptions of the client are served.
+                _ => None,
+            }
+        })
+    })
 }
 
 /// Tells the members of a group that others came or went.
@@ -142,7 +164,7 @@ pub(crate) fn consumer_list(broker: &Broker, exchange: &mut Exchange<'_>) {
     );
 }
 
-pub(crate) fn check_config(exchange: &mut Exchange<'_>) {
+pub(crate) fn check_config(broker: &Broker, exchange: &mut Exchange<'_>) {
     let body = match CheckClientConfigBody::from_json(exchange.body) {
         Ok(body) => body,
         Err(error) => {
@@ -152,7 +174,7 @@ pub(crate) fn check_config(exchange: &mut Exchange<'_>) {
             );
         }
     };
-    match Filter::of(&body.subscription_data) {
+    match Filter::of(&body.subscription_data, &broker.limits) {
         Ok(_) => exchange.ok(&NoFields),
         Err(error @ crate::filter::FilterError::Type(_)) => {
             exchange.fail(ResponseCode::SystemError, error.to_string())

@@ -10,7 +10,7 @@ use rmq_protocol::message::QueueOffset;
 use rmq_protocol::requests::{PullMessage, PullMessageReply, Request, pull_flag, pull_status};
 use rmq_protocol::route::{MASTER_ID, perm};
 use rmq_store::{QueueRef, ReadLimits, ReadOutcome, ReadStatus, Temperature};
-use rmq_transport::{Exchange, PendingReply};
+use rmq_transport::{Exchange, PendingReply, Room};
 
 use super::refuse_fields;
 use crate::broker::Broker;
@@ -126,6 +126,9 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let began_ms = broker.monotonic_ms();
     let outcome = read(broker, &plan, Temperature::HotOnly);
     match next_step(broker, &plan, &outcome) {
+        Step::Answer if !broker.memory.has_room(outcome.total_bytes) => {
+            give_when_room(broker, plan, outcome.total_bytes, exchange.park());
+        }
         Step::Answer => {
             let answer = answer(&plan, &outcome);
             exchange.reply_with_body(
@@ -141,7 +144,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             broker.stats.pull_missed();
             wait(broker, plan, exchange.park(), began_ms);
         }
-        Step::ReadCold => read_cold(broker, plan, exchange.park()),
+        Step::ReadCold => read_cold(broker, plan, exchange.park(), None),
     }
 }
 
@@ -214,9 +217,9 @@ pub(crate) fn again(broker: &Arc<Broker>, waiter: Waiter) {
         {
             park(broker, waiter);
         }
-        ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply),
+        ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply, None),
         // More than one read may scan lies between what it waited for and what came: the client asks again from there.
-        _ => give(broker, &waiter.plan, &outcome, waiter.reply, began_ms),
+        _ => give(broker, waiter.plan, outcome, waiter.reply, began_ms),
     }
 }
 
@@ -261,13 +264,14 @@ pub(crate) fn end_waiting(broker: &Arc<Broker>, waiter: Waiter) {
     let began_ms = broker.monotonic_ms();
     let outcome = read(broker, &waiter.plan, Temperature::HotOnly);
     if outcome.status == ReadStatus::Cold {
-        read_cold(broker, waiter.plan, waiter.reply);
+        read_cold(broker, waiter.plan, waiter.reply, None);
     } else {
-        give(broker, &waiter.plan, &outcome, waiter.reply, began_ms);
+        give(broker, waiter.plan, outcome, waiter.reply, began_ms);
     }
 }
 
-fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
+/// `room`: is kept for the answer already.
+fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply, room: Option<Room>) {
     let then = Arc::clone(broker);
     // Shared, so that the answer is still here when the pool has no room for the job.
     let handed = Arc::new(parking_lot::Mutex::new(Some((plan, reply))));
@@ -277,7 +281,10 @@ fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
         if let Some((plan, reply)) = job {
             let began_ms = then.monotonic_ms();
             let outcome = read(&then, &plan, Temperature::MayWait);
-            give(&then, &plan, &outcome, reply, began_ms);
+            match room {
+                Some(_) => give_now(&then, &plan, &outcome, reply, began_ms),
+                None => give(&then, plan, outcome, reply, began_ms),
+            }
         }
     });
     if let Err(full) = spawned
@@ -288,7 +295,41 @@ fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
     }
 }
 
+/// Answers when other connections hold less; what was read is given back until then.
+fn give_when_room(broker: &Arc<Broker>, plan: PullPlan, bytes: usize, reply: PendingReply) {
+    let then = Arc::clone(broker);
+    broker.memory.when_room(bytes, move |room| {
+        let broker = Arc::clone(&then);
+        then.run_task(async move {
+            let began_ms = broker.monotonic_ms();
+            let outcome = read(&broker, &plan, Temperature::HotOnly);
+            if outcome.status == ReadStatus::Cold {
+                read_cold(&broker, plan, reply, Some(room));
+            } else {
+                give_now(&broker, &plan, &outcome, reply, began_ms);
+                drop(room);
+            }
+        });
+    });
+}
+
 fn give(
+    broker: &Arc<Broker>,
+    plan: PullPlan,
+    outcome: ReadOutcome,
+    reply: PendingReply,
+    began_ms: i64,
+) {
+    if broker.memory.has_room(outcome.total_bytes) {
+        give_now(broker, &plan, &outcome, reply, began_ms);
+    } else {
+        let bytes = outcome.total_bytes;
+        drop(outcome);
+        give_when_room(broker, plan, bytes, reply);
+    }
+}
+
+fn give_now(
     broker: &Broker,
     plan: &PullPlan,
     outcome: &ReadOutcome,
@@ -475,6 +516,7 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
             &request.topic,
             request.subscription.as_deref().unwrap_or("*"),
             request.expression_type.as_deref(),
+            &broker.limits,
         )
         .map_err(|error| Refusal::new(filter_code(&error), error.to_string()))?
     } else {
@@ -493,12 +535,12 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
         .take_reset(&request.topic, &request.consumer_group, request.queue_id)
         .filter(|reset| *reset != request.queue_offset);
     let bytes_max = match request.max_msg_bytes {
-        Some(bytes) if bytes > 0 => (bytes as usize).min(limits::PULL_BYTES_MAX),
-        _ => limits::PULL_BYTES_DEFAULT,
+        Some(bytes) if bytes > 0 => (bytes as usize).min(broker.limits.pull_bytes),
+        _ => limits::PULL_BYTES_DEFAULT.min(broker.limits.pull_bytes),
     };
     let messages_max = usize::try_from(request.max_msg_nums)
         .unwrap_or(0)
-        .clamp(1, limits::PULL_MESSAGES_MAX);
+        .clamp(1, broker.limits.pull_messages);
     let suspend = request.sys_flag & pull_flag::SUSPEND != 0;
     Ok(PullPlan {
         queue,
@@ -559,7 +601,7 @@ fn subscribed(
 
 fn filter_code(error: &crate::filter::FilterError) -> ResponseCode {
     match error {
-        crate::filter::FilterError::TooLong(_) => ResponseCode::SubscriptionParseFailed,
+        crate::filter::FilterError::TooLong { .. } => ResponseCode::SubscriptionParseFailed,
         crate::filter::FilterError::Type(_) => ResponseCode::SystemError,
     }
 }

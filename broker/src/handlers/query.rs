@@ -35,6 +35,13 @@ pub(crate) fn by_key(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             KeyKind::Key
         };
         let mut found = broker.store.find_by_key(&topic, &key, kind, max, from, to);
+        let mut bytes = 0;
+        let fits = found.iter().take_while(|record| {
+            bytes += record.len();
+            bytes <= limits::QUERY_BYTES_MAX
+        });
+        let fits = fits.count().max(1);
+        found.truncate(fits);
         // The newest are found, and the oldest of them comes first (apache/rocketmq `DefaultMessageStore.queryMessage`).
         found.reverse();
         if found.is_empty() {

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use super::{Batch, refuse_fields};
 use crate::broker::Broker;
 use crate::groups::Group;
+use crate::limits;
 use crate::reply;
 use crate::stats::Stats;
 use crate::topics::Topic;
@@ -168,12 +169,19 @@ fn append(
     let broker = arriving.broker;
     let exchange = &*arriving.exchange;
     let topic = Arc::as_ref(&recent.topic);
-    if !perm::is_writable(broker.permission()) && topic.config.order {
+    if !perm::is_writable(broker.permission()) {
         return Err((
             ResponseCode::NoPermission,
+            broker.sending_forbidden().into(),
+        ));
+    }
+    if exchange.body.len() > limits::BODY_BYTES_MAX {
+        return Err((
+            ResponseCode::MessageIllegal,
             format!(
-                "the broker[{}] sending message is forbidden",
-                broker.identity.addr
+                "the body has {} bytes; beyond {} no frame has room for it and its properties, and nobody could pull it",
+                exchange.body.len(),
+                limits::BODY_BYTES_MAX
             )
             .into(),
         ));

@@ -49,13 +49,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         }
     };
     if !perm::is_writable(broker.permission()) {
-        return exchange.fail(
-            ResponseCode::NoPermission,
-            format!(
-                "the broker[{}] sending message is forbidden",
-                broker.identity.addr
-            ),
-        );
+        return exchange.fail(ResponseCode::NoPermission, broker.sending_forbidden());
     }
     if group.config.retry_queue_nums <= 0 {
         return exchange.ok(&());

@@ -4,6 +4,7 @@ mod disk;
 mod golden;
 mod long_poll;
 mod management;
+mod memory;
 mod permissions;
 mod pull;
 mod registration;

@@ -8,8 +8,8 @@ use rmq_protocol::bodies::{
 };
 use rmq_protocol::message::crc32_masked;
 use rmq_protocol::requests::{
-    BrokerHeartbeat, GetBrokerMemberGroup, QueryDataVersion, QueryDataVersionReply, RegisterBroker,
-    UnregisterBroker,
+    BrokerHeartbeat, GetBrokerMemberGroup, PART_FIELD, QueryDataVersion, QueryDataVersionReply,
+    RegisterBroker, UnregisterBroker,
 };
 use rmq_transport::Exchange;
 
@@ -42,11 +42,10 @@ impl Handlers {
             }
         }
         let body = registration_body(exchange, request.compressed == Some(true))?;
-        let config = self.config.load();
         let timeout_ms = request
             .heartbeat_timeout_millis
             .filter(|ms| *ms > 0)
-            .map_or(config.broker_timeout_ms, |ms| ms.clamp(1_000, 3_600_000));
+            .map(|ms| ms.clamp(1_000, 3_600_000));
         let registration = Registration {
             cluster: request.cluster_name.into_owned(),
             group: request.broker_name.into_owned(),
@@ -63,6 +62,11 @@ impl Handlers {
             timeout_ms,
             enable_acting_master: request.enable_acting_master,
             body,
+            is_part: exchange
+                .header
+                .fields
+                .get(PART_FIELD)
+                .is_some_and(|part| part.eq_str("true")),
             peer: Some(Arc::clone(exchange.peer)),
         };
         let registered = self
@@ -95,11 +99,16 @@ impl Handlers {
 
     pub(super) fn unregister_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: UnregisterBroker<'_> = decode(exchange.header)?;
-        if let Some(change) = self.registry.unregister(
+        let left = self.registry.unregister(
             &request.broker_name,
             request.broker_id,
             &request.broker_addr,
-        ) {
+        );
+        let left = left.map_err(|error| {
+            tracing::warn!(broker = %request.broker_name, peer = %exchange.peer.remote_addr(), "{error}");
+            Refusal::new(ResponseCode::InvalidParameter, error.to_string())
+        })?;
+        if let Some(change) = left {
             self.announce(&change);
         }
         exchange.ok(&());

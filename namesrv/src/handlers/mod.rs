@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rmq_protocol::header::Header;
 use rmq_protocol::requests::{FieldError, Request};
 use rmq_protocol::{RequestCode, ResponseCode};
-use rmq_transport::{Clock, Exchange, Peer, Service};
+use rmq_transport::{Clock, Exchange, MemoryBudget, Peer, Service};
 
 use crate::config::NameServerConfig;
 use crate::kv::KvConfigs;
@@ -27,6 +27,8 @@ pub(crate) struct Handlers {
     pub(crate) changing: Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    /// What connections hold together.
+    pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) started_ms: i64,
 }
 

@@ -6,7 +6,7 @@ use rmq_protocol::bodies::BrokerMemberGroup;
 use rmq_protocol::requests::{NotifyMinBrokerIdChange, Request};
 use rmq_transport::{CloseReason, Peer};
 
-use super::{Group, Registry, Tables};
+use super::{Group, Registry, Tables, WIPED_MAX};
 
 /// Another member of a group has the lowest id now; its members may want to know.
 #[derive(Debug)]
@@ -52,9 +52,21 @@ impl MinIdChange {
             ha_broker_addr: self.ha_addr.as_deref().map(Into::into),
         };
         for peer in &self.peers {
-            peer.request_one_way(NotifyMinBrokerIdChange::CODE.as_i32(), &notice, b"");
+            // A member that is gone needs no notice.
+            let _ = peer.request_one_way(NotifyMinBrokerIdChange::CODE.as_i32(), &notice, b"");
         }
     }
+}
+
+/// Why a broker is not taken out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{addr} is registered with broker id {registered}, not {asked}: nothing was unregistered; use the id that it registers with"
+)]
+pub(crate) struct NotThisId {
+    addr: String,
+    registered: i64,
+    asked: i64,
 }
 
 impl Group {
@@ -67,16 +79,28 @@ impl Group {
 
 impl Registry {
     /// A broker says that it leaves.
-    pub(crate) fn unregister(&self, group: &str, id: i64, addr: &str) -> Option<MinIdChange> {
+    ///
+    /// # Errors
+    /// When the address is registered with another id: that is another broker, which stays (apache/rocketmq#11043).
+    pub(crate) fn unregister(
+        &self,
+        group: &str,
+        id: i64,
+        addr: &str,
+    ) -> Result<Option<MinIdChange>, NotThisId> {
         let mut tables = self.tables.write();
-        // Under the id that it registered with: an address without a life would stay for ever.
-        let known = tables.live.get(addr).filter(|live| live.group == group);
-        let id = known.map_or(id, |live| live.id);
-        if known.is_some() {
+        if let Some(live) = tables.live.get(addr).filter(|live| live.group == group) {
+            if live.id != id {
+                return Err(NotThisId {
+                    addr: addr.to_owned(),
+                    registered: live.id,
+                    asked: id,
+                });
+            }
             tables.live.remove(addr);
         }
         tracing::info!(broker = group, id, addr, "broker unregistered");
-        self.leave_group(&mut tables, group, id, addr)
+        Ok(self.leave_group(&mut tables, group, id, addr))
     }
 
     /// A connection is gone, and with it the brokers that registered over it.
@@ -90,9 +114,14 @@ impl Registry {
     }
 
     /// Drops brokers that have been silent for longer than they may, and closes their connections.
-    pub(crate) fn expire(&self, now_ms: i64) -> Vec<MinIdChange> {
+    /// `timeout_ms`: for those that did not name one.
+    pub(crate) fn expire(&self, now_ms: i64, timeout_ms: i64) -> Vec<MinIdChange> {
         self.drop_where(
-            |live| live.last_ms.saturating_add(live.timeout_ms) < now_ms,
+            |live| {
+                live.last_ms
+                    .saturating_add(live.timeout_ms.unwrap_or(timeout_ms))
+                    < now_ms
+            },
             "it has been silent for too long",
         )
     }
@@ -146,7 +175,10 @@ impl Registry {
         let after = group.min();
         self.forget_routes_of(tables, name);
         if after.is_none() {
-            tables.groups.remove(name);
+            let was_wiped = tables.groups.remove(name).is_some_and(|group| group.wiped);
+            if was_wiped && tables.wiped_when_left.len() < WIPED_MAX {
+                tables.wiped_when_left.insert(name.to_owned());
+            }
             tables.topics.remove_of(name, |_| true);
             tables.mappings.retain(|_, brokers| {
                 brokers.remove(name);

@@ -11,7 +11,7 @@ mod routes;
 mod tests;
 mod topics;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,7 +43,12 @@ struct Tables {
     topics: Topics,
     /// Static topics: topic to broker group to mapping, passed through. Only of pairs that are in `topics`.
     mappings: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    /// Groups that left while their write permission was wiped: they are told when they come back.
+    wiped_when_left: BTreeSet<String>,
 }
+
+/// Groups that are remembered so, at most.
+const WIPED_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Group {
@@ -61,7 +66,7 @@ struct Live {
     group: String,
     id: i64,
     last_ms: i64,
-    timeout_ms: i64,
+    timeout_ms: Option<i64>,
     version: DataVersion,
     ha_addr: String,
     filter_servers: Vec<String>,

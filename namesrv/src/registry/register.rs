@@ -25,10 +25,13 @@ pub(crate) struct Registration {
     pub(crate) addr: String,
     pub(crate) ha_addr: String,
     pub(crate) zone: Option<String>,
-    pub(crate) timeout_ms: i64,
+    /// `None`: the server's `brokerTimeoutMillis`, as it is when somebody looks.
+    pub(crate) timeout_ms: Option<i64>,
     /// `None`: a broker too old to know of it.
     pub(crate) enable_acting_master: Option<bool>,
     pub(crate) body: RegisterBrokerBody,
+    /// The body holds a part of the broker's topics.
+    pub(crate) is_part: bool,
     pub(crate) peer: Option<Arc<Peer>>,
 }
 
@@ -38,6 +41,8 @@ pub(crate) struct Registered {
     pub(crate) master_addr: Option<String>,
     pub(crate) ha_server_addr: Option<String>,
     pub(crate) min_id: Option<MinIdChange>,
+    /// The write permission had been wiped before its group left.
+    pub(crate) write_perm_given_again: bool,
 }
 
 impl Registered {
@@ -45,6 +50,7 @@ impl Registered {
         RegisterBrokerReply {
             ha_server_addr: self.ha_server_addr.clone(),
             master_addr: self.master_addr.clone(),
+            write_perm_given_again: self.write_perm_given_again.then_some(true),
         }
     }
 }
@@ -224,7 +230,9 @@ impl Registry {
                 .get(&new.addr)
                 .is_some_and(|live| live.version != version);
         if (new.id == MASTER_ID || is_acting) && (changed || moved) {
-            self.update_topics(tables, &new, rules.drop_unregistered_topics);
+            // The topics that a part does not name are in others.
+            let drop_others = rules.drop_unregistered_topics && !new.is_part;
+            self.update_topics(tables, &new, drop_others);
         }
         tables.live.insert(
             new.addr.clone(),
@@ -251,7 +259,17 @@ impl Registry {
                 "broker registered"
             );
         }
-        let mut registered = Registered::default();
+        let mut registered = Registered {
+            write_perm_given_again: tables.wiped_when_left.remove(&new.group),
+            ..Registered::default()
+        };
+        if registered.write_perm_given_again {
+            tracing::warn!(
+                broker = new.group,
+                addr = new.addr,
+                "clients may send to this broker again: its write permission was wiped before it left, and a broker that registers anew has all permissions; its own brokerPermission=4 would last"
+            );
+        }
         if new.id != MASTER_ID
             && let Some(master) = tables
                 .groups

@@ -33,9 +33,10 @@ fn registration(group: &str, id: i64, addr: &str, counter: i64, topics: &[&str])
         addr: addr.to_owned(),
         ha_addr: format!("{addr}-ha"),
         zone: None,
-        timeout_ms: 1_000,
+        timeout_ms: None,
         enable_acting_master: None,
         body,
+        is_part: false,
         peer: None,
     }
 }
@@ -73,7 +74,7 @@ fn routes_follow_every_change() {
         Some("a:2")
     );
     assert_eq!(registry.sizes().brokers, 2);
-    registry.unregister("a", 0, "a:1");
+    registry.unregister("a", 0, "a:1").expect("registered");
     assert!(
         route(&registry, "u").is_some(),
         "the old address says farewell late and takes nothing along"
@@ -91,7 +92,7 @@ fn routes_follow_every_change() {
         9
     );
 
-    registry.unregister("a", 0, "a:2");
+    registry.unregister("a", 0, "a:2").expect("registered");
     assert!(route(&registry, "u").is_none());
     assert_eq!(route(&registry, "t").unwrap().broker_datas.len(), 1);
     registry.delete_topic("t", Some("elsewhere"));
@@ -118,6 +119,40 @@ fn a_registration_of_some_topics_keeps_the_others_unless_told() {
         .register(registration("a", 0, "a:1", 3, &["t"]), 0, rules)
         .unwrap();
     assert!(route(&registry, "u").is_none() && route(&registry, "t").is_some());
+
+    // Parts of one registration keep each other's topics.
+    for (counter, topics) in [(4, ["a", "b"]), (5, ["c", "d"])] {
+        let mut part = registration("a", 0, "a:1", counter, &topics);
+        part.is_part = true;
+        registry.register(part, 0, rules).unwrap();
+    }
+    for topic in ["a", "b", "c", "d", "t"] {
+        assert!(route(&registry, topic).is_some(), "{topic}");
+    }
+}
+
+#[test]
+fn a_farewell_with_another_id_takes_nobody_out() {
+    let registry = Registry::default();
+    registry
+        .register(registration("a", 0, "a:1", 1, &["t", "u"]), 0, RULES)
+        .unwrap();
+    let refused = registry
+        .unregister("a", 1, "a:1")
+        .expect_err("id 0 is there")
+        .to_string();
+    assert!(
+        refused.contains("a:1") && refused.contains("id 0"),
+        "{refused}"
+    );
+    assert!(route(&registry, "t").is_some());
+    // Who is not there, or in another group, changes nothing either.
+    for (group, id, addr) in [("a", 0, "a:9"), ("a", 1, "a:9"), ("b", 0, "a:1")] {
+        assert!(registry.unregister(group, id, addr).unwrap().is_none());
+    }
+    assert!(route(&registry, "t").is_some());
+    registry.unregister("a", 0, "a:1").expect("registered");
+    assert!(route(&registry, "t").is_none());
 }
 
 #[test]
@@ -163,18 +198,31 @@ fn silence_drops_a_broker_and_signs_of_life_keep_it() {
         state_version: 0,
         timestamp: 1,
     };
-    registry.expire(1_000);
+    registry.expire(1_000, 1_000);
     assert_eq!(registry.sizes().brokers, 2);
-    registry.expire(1_001);
+    registry.expire(1_001, 1_000);
     assert_eq!((registry.sizes().brokers, registry.sizes().topics), (1, 2));
     assert_eq!(
         registry.same_version("a:1", version, 1_800),
         (true, Some(version))
     );
-    registry.expire(2_700);
+    registry.expire(2_700, 1_000);
     assert_eq!(registry.same_version("b:1", version, 0), (false, None));
-    registry.expire(2_801);
+    registry.expire(2_801, 1_000);
     assert_eq!(registry.sizes(), Sizes::default());
+
+    // A setting that changes counts at once, but not for who named a time.
+    let own = Registration {
+        timeout_ms: Some(60_000),
+        ..registration("d", 0, "d:1", 1, &["t", "u"])
+    };
+    for new in [registration("c", 0, "c:1", 1, &["t", "u"]), own] {
+        registry.register(new, 0, RULES).unwrap();
+    }
+    for (timeout_ms, brokers) in [(10_000, 2), (1_000, 1)] {
+        registry.expire(5_000, timeout_ms);
+        assert_eq!(registry.sizes().brokers, brokers);
+    }
 }
 
 #[test]
@@ -196,6 +244,25 @@ fn wiped_brokers_cannot_be_written_until_given_back() {
     );
     registry.set_wiped("a", false);
     assert_eq!(route(&registry, "t").unwrap().queue_datas[0].perm, 6);
+}
+
+/// As with the original's name servers a restart ends it; but whoever registers is told.
+#[test]
+fn a_wiped_broker_that_restarts_is_told_that_it_is_written_again() {
+    let registry = Registry::default();
+    let register = || {
+        let new = registration("a", 0, "a:1", 1, &["t", "u"]);
+        let registered = registry.register(new, 0, RULES).unwrap();
+        registered.reply().write_perm_given_again
+    };
+    for (wipe, told) in [(false, None), (true, Some(true)), (false, None)] {
+        register();
+        registry.set_wiped("a", wipe);
+        assert_eq!(register(), None, "it never left");
+        registry.unregister("a", 0, "a:1").unwrap();
+        assert_eq!(register(), told);
+        assert_eq!(route(&registry, "t").unwrap().queue_datas[0].perm, 6);
+    }
 }
 
 #[test]
@@ -241,7 +308,7 @@ fn zones_keep_their_brokers_and_those_without_a_master() {
     registry
         .register(registration("d", 1, "d:2", 1, &[]), 0, RULES)
         .unwrap();
-    registry.unregister("d", 0, "d:1");
+    registry.unregister("d", 0, "d:1").expect("registered");
     let bytes = registry
         .route_in_zone("t", "z1", RouteRules::default())
         .unwrap();
@@ -404,7 +471,7 @@ fn a_replica_acts_for_its_master_where_that_is_wanted() {
         (route.queue_datas[0].perm, addrs.join(" "))
     };
     assert_eq!(seen("t", true), (6, "0=a:0 1=a:1 2=a:2".to_owned()));
-    registry.unregister("a", 0, "a:0");
+    registry.unregister("a", 0, "a:0").expect("registered");
     assert_eq!(seen("t", false), (4, "1=a:1 2=a:2".to_owned()));
     assert_eq!(seen("t", true), (4, "0=a:1 2=a:2".to_owned()));
     assert_eq!(seen("%SYNC_BROKER_MEMBER_%a", true).1, "1=a:1 2=a:2");
@@ -468,7 +535,7 @@ fn tables_agree_after_any_history() {
                 let _ = registry.register(new, step, rules);
             }
             6 => drop(registry.unregister(group, id, &addr)),
-            7 => drop(registry.expire(step - i64::from(random(900)))),
+            7 => drop(registry.expire(step - i64::from(random(900)), 1_000)),
             8 => drop(registry.set_wiped(group, random(2) == 0)),
             9 => registry.delete_topic(
                 topics[random(4) as usize],

@@ -31,6 +31,10 @@ header_fields! {
     }
 }
 
+/// Field of a registration whose body holds a part of the broker's topics; `true`. The original's brokers do not send it, and its name
+/// servers do not read it.
+pub const PART_FIELD: &str = "partialRegistration";
+
 header_fields! {
     reply;
     /// What the name server knows about the broker's group.
@@ -39,6 +43,8 @@ header_fields! {
         pub ha_server_addr: Option<String> = "haServerAddr",
         /// The master's address, for replicas.
         pub master_addr: Option<String> = "masterAddr",
+        /// Not the original's: the write permission had been wiped (205) before the broker left, and is given again by this registration.
+        pub write_perm_given_again: Option<bool> = "writePermGivenAgain",
     }
 }
 

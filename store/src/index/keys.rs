@@ -18,8 +18,8 @@ pub enum KeyKind {
 /// Hashes of one record.
 pub(crate) type KeyHashes = SmallVec<[u64; 3]>;
 
-/// At most this many business keys of one message are indexed.
-pub(crate) const KEYS_PER_RECORD_MAX: usize = 64;
+/// Up to this many keys of one message, repeated ones are found by comparing each with each.
+const FEW_KEYS: usize = 32;
 
 const SEED_KEY: u64 = 0x9e37_79b9_7f4a_7c15;
 const SEED_UNIQUE: u64 = 0xd1b5_4a32_d192_ed03;
@@ -35,23 +35,23 @@ pub(crate) fn key_hash(kind: KeyKind, topic: &str, key: &str) -> u64 {
     mix_bytes(hash, key.as_bytes())
 }
 
-/// All hashes of one message. `keys` are separated by spaces, empty ones are skipped.
+/// All hashes of one message, the unique key's first. `keys` are separated by spaces, empty ones are skipped. Their number has no limit
+/// of its own: the 32,767 bytes of a message's properties hold at most 16,383 keys.
 pub(crate) fn key_hashes(topic: &str, keys: &str, unique_key: &str) -> KeyHashes {
     let mut hashes = KeyHashes::new();
     if !unique_key.is_empty() {
         hashes.push(key_hash(KeyKind::UniqueKey, topic, unique_key));
     }
-    if !keys.is_empty() {
-        for key in keys
-            .split(' ')
-            .filter(|key| !key.is_empty())
-            .take(KEYS_PER_RECORD_MAX)
-        {
-            let hash = key_hash(KeyKind::Key, topic, key);
-            if !hashes.contains(&hash) {
-                hashes.push(hash);
-            }
+    let unique = hashes.len();
+    for key in keys.split(' ').filter(|key| !key.is_empty()) {
+        let hash = key_hash(KeyKind::Key, topic, key);
+        if hashes.len() > FEW_KEYS || !hashes.contains(&hash) {
+            hashes.push(hash);
         }
+    }
+    if hashes.len() > FEW_KEYS {
+        hashes[unique..].sort_unstable();
+        hashes.dedup();
     }
     hashes
 }
@@ -205,6 +205,24 @@ mod tests {
         assert_eq!(hashes.len(), 3);
         assert_eq!(hashes[0], key_hash(KeyKind::UniqueKey, "t", "id"));
         assert!(key_hashes("t", "", "").is_empty());
+    }
+
+    #[test]
+    fn every_key_of_a_message_with_many_keys_is_kept_once() {
+        let names: Vec<String> = (0..10_000).map(|number| format!("k{number}")).collect();
+        for count in [FEW_KEYS - 1, FEW_KEYS, FEW_KEYS + 1, 64, 65, 100, 10_000] {
+            let keys = [&names[..count], &names[..count / 2]].concat().join(" ");
+            let hashes = key_hashes("t", &keys, "id");
+            assert_eq!(hashes.len(), count + 1, "{count} keys");
+            assert_eq!(hashes[0], key_hash(KeyKind::UniqueKey, "t", "id"));
+            let found: std::collections::HashSet<u64> = hashes.iter().copied().collect();
+            for name in &names[..count] {
+                assert!(
+                    found.contains(&key_hash(KeyKind::Key, "t", name)),
+                    "{name} of {count}"
+                );
+            }
+        }
     }
 
     #[test]

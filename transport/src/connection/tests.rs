@@ -1,5 +1,7 @@
 //! The connection machine on scripted streams: what is read in which pieces, and what the peer takes, is exactly given.
 
+mod memory;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +12,7 @@ use proptest::prelude::*;
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::frame::HeaderEncoding;
 use rmq_protocol::header::{CommandHead, FLAG_ONE_WAY, FLAG_RESPONSE, Header, NoFields};
-use rmq_protocol::limits::FrameLimits;
+use rmq_protocol::limits::{FRAME_BYTES_MAX, FrameLimits};
 
 use super::*;
 use crate::ManualClock;
@@ -21,6 +23,16 @@ const PARK: i32 = 12;
 const SILENT: i32 = 13;
 const LARGE: i32 = 14;
 const LARGE_BYTES: usize = 100_000;
+/// Answers with the largest body that fits a frame, and as many bytes more as the request's body says.
+const TOO_LARGE: i32 = 15;
+
+/// Bytes of a frame's head in an answer with this correlation id.
+fn frame_head_bytes(opaque: i32) -> usize {
+    let mut out = BytesMut::new();
+    let head = CommandHead::response(0, opaque);
+    frame::encode_frame_head(&mut out, HeaderEncoding::Json, &head, &(), FRAME_BYTES_MAX);
+    out.len()
+}
 
 #[derive(Default)]
 struct Echo {
@@ -45,6 +57,11 @@ impl Service for Echo {
                 batch.push((ticket, exchange.body.to_vec()));
             }
             PARK => self.parked.lock().push(exchange.park()),
+            TOO_LARGE => {
+                let more = usize::from(exchange.body[0] - b'0');
+                let bytes = FRAME_BYTES_MAX - frame_head_bytes(exchange.header.opaque) + more;
+                exchange.ok_body(&(), &vec![b'x'; bytes]);
+            }
             LARGE => exchange.ok_body(&(), &[b'x'; LARGE_BYTES]),
             _ => {}
         }
@@ -180,17 +197,33 @@ struct Bench {
 type Running = Pin<Box<dyn Future<Output = CloseReason>>>;
 
 fn start(script: Script, limits: TransportLimits) -> (Bench, Running) {
+    let memory = MemoryBudget::new(0, limits.connections_max);
+    start_within(script, limits, &memory, &ManualClock::at(1_000_000))
+}
+
+fn start_within(
+    script: Script,
+    limits: TransportLimits,
+    memory: &Arc<MemoryBudget>,
+    clock: &ManualClock,
+) -> (Bench, Running) {
     let addr = "127.0.0.1:1".parse().unwrap();
-    let peer = Arc::new(Peer::new(1, addr, addr, limits.parked_requests_max));
+    let peer = Arc::new(Peer::new(
+        crate::server::next_peer_id(),
+        addr,
+        addr,
+        limits.parked_requests_max,
+        Arc::clone(memory),
+    ));
     let service = Arc::new(Echo::default());
-    let clock = ManualClock::at(1_000_000);
+    let clock = clock.clone();
     let connection = Connection::new(
         script.clone(),
         Arc::clone(&service),
         Arc::clone(&peer),
         Arc::new(limits),
+        Arc::clone(memory),
         Arc::new(clock.clone()),
-        true,
     );
     let bench = Bench {
         script,
@@ -483,6 +516,56 @@ fn memory_follows_what_arrives_and_not_what_is_announced() {
 }
 
 #[test]
+fn an_answer_that_no_reader_takes_is_an_error_instead() {
+    let reads = [[
+        request(TOO_LARGE, 2, 0, b"0"),
+        request(TOO_LARGE, 4, 0, b"1"),
+        request(ECHO, 6, 0, b"next"),
+    ]
+    .concat()];
+    let (bench, mut running) = start(Script::reading(reads), TransportLimits::default());
+    assert!(poll(&mut running).is_pending());
+    while bench.script.written().len() < FRAME_BYTES_MAX {
+        assert!(poll(&mut running).is_pending());
+    }
+    let written = bench.script.written();
+    let mut rest = &written[..];
+    let mut answers = Vec::new();
+    while let Ok(Split::Frame { frame, consumed }) = frame::split(rest, &FrameLimits::default()) {
+        assert!(consumed <= FRAME_BYTES_MAX, "Java reads {FRAME_BYTES_MAX}");
+        let header =
+            Header::decode(frame.encoding, frame.header, &FrameLimits::default()).expect("valid");
+        let remark = header.remark.map(|remark| remark.to_string());
+        answers.push((header.opaque, header.code, frame.body.len(), remark));
+        rest = &rest[consumed..];
+    }
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    let largest = FRAME_BYTES_MAX - frame_head_bytes(2);
+    assert_eq!((answers[0].1, answers[0].2), (0, largest));
+    assert_eq!((answers[1].1, answers[1].2), (1, 0));
+    let remark = answers[1].3.as_deref().unwrap_or_default();
+    assert!(
+        remark.contains("16777217 bytes") && remark.contains("16777216"),
+        "{remark}"
+    );
+    assert_eq!((answers[2].0, answers[2].2), (6, 4));
+}
+
+#[test]
+fn a_request_that_no_reader_takes_is_not_sent() {
+    let (bench, mut running) = start(Script::default(), TransportLimits::default());
+    let body = vec![b'x'; FRAME_BYTES_MAX];
+    let peer = Arc::clone(&bench.peer);
+    assert!(matches!(
+        peer.request_one_way(ECHO, &(), &body),
+        Err(crate::PeerCallError::TooLarge(bytes)) if bytes > FRAME_BYTES_MAX
+    ));
+    assert!(peer.request_one_way(ECHO, &(), b"small").is_ok());
+    assert!(poll(&mut running).is_pending());
+    assert!(bench.script.written().len() < 1_000);
+}
+
+#[test]
 fn an_idle_connection_holds_no_buffers() {
     scratch::with(|_| {});
     let warm = request(ECHO, 1, 0, &[b'x'; 10_000]);
@@ -520,7 +603,6 @@ fn an_empty_poll_allocates_nothing() {
 #[test]
 fn time_limits() {
     let limits = TransportLimits {
-        first_frame_timeout: Duration::from_secs(15),
         started_frame_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(120),
         write_stall_timeout: Duration::from_secs(25),
@@ -531,14 +613,11 @@ fn time_limits() {
     let cases: [(Vec<Vec<u8>>, u64, CloseReason); 4] = [
         (
             vec![half()],
-            15,
-            CloseReason::FirstFrame(limits.first_frame_timeout),
+            30,
+            CloseReason::StartedFrame(limits.started_frame_timeout),
         ),
-        (
-            vec![],
-            15,
-            CloseReason::FirstFrame(limits.first_frame_timeout),
-        ),
+        // A peer may connect ahead of its first request, as the original's proxy does.
+        (vec![], 120, CloseReason::Idle(limits.idle_timeout)),
         (
             vec![whole(), half()],
             30,
@@ -570,6 +649,27 @@ fn time_limits() {
     assert_eq!(
         poll(&mut running),
         Poll::Ready(CloseReason::StartedFrame(limits.started_frame_timeout))
+    );
+
+    // A large frame over a slow link gets the time that its bytes need, and no more.
+    let slow = TransportLimits {
+        frame_bytes_per_second_min: 1_000,
+        ..limits.clone()
+    };
+    let large = request(ECHO, 3, 0, &[b'x'; 60_000]);
+    let (bench, mut running) = start(Script::default(), slow.clone());
+    for piece in large[..50_000].chunks(5_000) {
+        bench.script.push(piece.to_vec());
+        assert!(poll(&mut running).is_pending());
+        bench.clock.advance(Duration::from_secs(5));
+        assert!(poll(&mut running).is_pending());
+    }
+    bench.clock.advance(Duration::from_secs(29));
+    assert!(poll(&mut running).is_pending());
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(
+        poll(&mut running),
+        Poll::Ready(CloseReason::StartedFrame(slow.started_frame_timeout))
     );
 
     // A peer that asks and does not read.

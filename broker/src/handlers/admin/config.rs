@@ -7,12 +7,11 @@ use rmq_protocol::bodies::{parse_properties, write_properties};
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::names;
 use rmq_protocol::requests::GetBrokerConfigReply;
-use rmq_transport::Exchange;
+use rmq_transport::{Exchange, PendingReply};
 
 use crate::broker::Broker;
 use crate::config::{Flush, MESSAGE_BYTES};
-use crate::reply;
-use crate::{limits, registration, sessions, tasks};
+use crate::{kept, limits, registration, reply, sessions, tasks};
 
 /// Keys that may be changed. Nothing else ever is: a setting that names files or commands must not come over the network.
 const CHANGEABLE: &[&str] = &[
@@ -145,7 +144,7 @@ pub(crate) fn get(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         ),
         (
             "maxTransferCountOnMessageInMemory",
-            limits::PULL_MESSAGES_MAX.to_string(),
+            broker.limits.pull_messages.to_string(),
         ),
         ("msgTraceTopicName", names::TRACE_TOPIC.to_owned()),
         // Tools take this for the number of CPUs.
@@ -253,10 +252,6 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         }
     }
     let from = exchange.peer.remote_addr();
-    if let Some(permission) = permission {
-        tracing::info!(permission, %from, "the broker's permission is changed until its next start");
-        broker.set_permission(permission);
-    }
     if let Some(hours) = retention_hours {
         tracing::info!(hours, %from, "messages are kept this long until the broker's next start");
         broker.store.set_retention_ms(i64::from(hours) * HOUR_MS);
@@ -279,5 +274,29 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             .auto_create
             .store(auto_create, Ordering::Relaxed);
     }
-    exchange.ok(&());
+    match permission {
+        Some(permission) => {
+            tracing::info!(permission, %from, "the broker's permission is changed, and stays so over a restart");
+            set_permission(broker, permission, exchange.park());
+        }
+        None => exchange.ok(&()),
+    }
+}
+
+/// Whoever changes the permission goes on when this is answered: name servers know it by then, and it outlives a restart.
+fn set_permission(broker: &Arc<Broker>, permission: i32, reply: PendingReply) {
+    broker.set_permission(permission);
+    let then = Arc::clone(broker);
+    broker.run_task(async move {
+        let change = kept::keep_permission(permission, then.config.permission, then.now_ms());
+        let kept = then.store.settings().put_and_wait(&[change]).await;
+        then.registrations.soon_current(&then).await;
+        match kept {
+            Ok(_) => reply.ok(&()),
+            Err(error) => reply.fail(
+                reply::of_settings(&error),
+                format!("brokerPermission is {permission} now, and a restart of the broker would lose that: {error}"),
+            ),
+        }
+    });
 }

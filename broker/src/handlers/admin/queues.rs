@@ -11,7 +11,6 @@ use rmq_transport::Exchange;
 
 use crate::broker::Broker;
 use crate::handlers::decode;
-use crate::limits;
 
 /// Store time of one message of a queue, Unix milliseconds. May wait for the disk.
 pub(crate) fn store_time(broker: &Broker, queue: &QueueRef, offset: i64) -> Option<i64> {
@@ -51,7 +50,7 @@ pub(crate) fn entries(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         request.index,
         usize::try_from(request.count)
             .unwrap_or(0)
-            .clamp(1, limits::PULL_MESSAGES_MAX),
+            .clamp(1, broker.limits.pull_messages),
     );
     let subscription = request
         .consumer_group
@@ -62,7 +61,7 @@ pub(crate) fn entries(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     broker.run_blocking(exchange.park(), move |broker, reply| {
         let limits = ReadLimits {
             messages_max: count,
-            bytes_max: limits::PULL_BYTES_MAX,
+            bytes_max: broker.limits.pull_bytes,
             scan_entries_max: count,
         };
         let outcome = broker.store.read(

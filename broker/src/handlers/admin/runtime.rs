@@ -32,6 +32,11 @@ fn table(broker: &Broker) -> BTreeMap<String, String> {
         table.insert(name.to_owned(), value);
     };
     identity(broker, &mut put);
+    // Not the original's: rmq-ctl health and doctor read it.
+    let rivals = broker.registrations.rivals();
+    if !rivals.is_empty() {
+        put("registrationRivals", rivals.join(";"));
+    }
     messages(broker, &mut put);
     disk(broker, &mut put);
     waiting(broker, &mut put);

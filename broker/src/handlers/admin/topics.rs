@@ -21,9 +21,6 @@ use crate::reply;
 use crate::stats::{MESSAGES, Span};
 use crate::topics::TopicError;
 
-/// Longest wait, milliseconds, for name servers to hear of a deletion before it is answered.
-const DELETE_TOLD_MS: i64 = 2_000;
-
 pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<UpdateAndCreateTopic<'_>>(exchange) else {
         return;
@@ -128,10 +125,7 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                     group.counters.forget(&name);
                 }
                 // The caller takes the topic out of the name servers next: a registration that still has it must not come after that.
-                tokio::select! {
-                    () = then.registrations.all_current(&then) => {}
-                    () = then.clock.sleep_ms(DELETE_TOLD_MS) => {}
-                }
+                then.registrations.soon_current(&then).await;
                 reply.ok(&());
             }
             Err(error) => reply.fail(reply::of_topic(&error), error.to_string()),
@@ -148,7 +142,7 @@ pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         request.max_topic_num,
     );
     broker.run_blocking(exchange.park(), move |broker, reply| {
-        let mut table = broker.topics.registration(6);
+        let mut table = broker.topics.registration();
         let total = table.topic_config_table.len();
         if let Some(count) = count {
             table.topic_config_table = table

@@ -128,9 +128,17 @@ fn field_text(value: Value) -> Option<String> {
     }
 }
 
+/// A whole number that is written with a fraction or an exponent, such as `0.0` or `1e3`: fastjson reads it as an integer.
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX) + 1.0).then_some(number as i64)
+}
+
 fn int<E: serde::de::Error>(value: &Value, name: &str) -> Result<i32, E> {
     let number = match value {
-        Value::Number(number) => number.as_i64().and_then(|number| number.try_into().ok()),
+        Value::Number(number) => number
+            .as_i64()
+            .or_else(|| whole(number.as_f64()?))
+            .and_then(|number| number.try_into().ok()),
         Value::String(text) => Text::Plain(text).parse(),
         _ => None,
     };

@@ -40,6 +40,43 @@ fn seen(header: &Header<'_>) -> Seen {
     )
 }
 
+/// fastjson reads a whole number as an integer, however it is written.
+#[test]
+fn whole_numbers_are_integers_however_they_are_written() {
+    let read = |number: &str| {
+        let text = format!(
+            r#"{{"code":{number},"flag":0.0,"language":"JAVA","opaque":-0.0,"version":401.0}}"#
+        );
+        let limits = FrameLimits::default();
+        Header::decode(HeaderEncoding::Json, text.as_bytes(), &limits)
+            .map(|header| (header.code, header.flag, header.opaque, header.version))
+    };
+    for (number, code) in [
+        ("0.0", 0),
+        ("1.0", 1),
+        ("1e3", 1_000),
+        ("1.1E1", 11),
+        ("-5.00", -5),
+        ("2147483647.0", i32::MAX),
+        ("-2147483648.0", i32::MIN),
+        ("105", 105),
+    ] {
+        assert_eq!(read(number), Ok((code, 0, 0, 401)), "{number}");
+    }
+    for number in [
+        "0.5",
+        "2147483648.0",
+        "-2147483649.0",
+        "1e30",
+        "1e400",
+        "01",
+        "1.",
+        ".5",
+    ] {
+        assert!(read(number).is_err(), "{number}");
+    }
+}
+
 /// The scanner either agrees with the general reader or leaves the header to it.
 fn agree(text: &str) -> bool {
     let limits = FrameLimits::default();
