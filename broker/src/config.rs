@@ -62,7 +62,7 @@ settings! {
     advertise: String = String::new(),
     #[doc = "Port that clients use to reach this broker; 0: the one it listens on. For port mappings such as node ports."]
     advertise_port: u16 = 0,
-    #[doc = "Name servers, host:port separated by semicolons."]
+    #[doc = "Name servers, host:port separated by semicolons or commas; the port is 9876 where none is given."]
     name_servers: String = String::new(),
     #[doc = "Look the names in nameServers up every 5 seconds and register with every address that they have then: name servers may come and go behind one name."]
     look_up_name_servers: bool = false,
@@ -264,20 +264,16 @@ impl BrokerConfig {
             ),
         );
         demand(
-            !self.advertise.contains([':', '/', ' '])
+            self.advertise.is_empty()
+                || rmq_texts::host(&self.advertise).is_ok()
                 || self.advertise.parse::<std::net::IpAddr>().is_ok(),
             format!(
                 "advertise: {:?} is not a host name or address (without a port)",
                 self.advertise
             ),
         );
-        for server in self.name_server_list() {
-            demand(
-                server.rsplit_once(':').is_some_and(|(host, port)| {
-                    !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-                }),
-                format!("nameServers: {server:?} is not host:port"),
-            );
+        if let Err(error) = rmq_texts::name_servers(&self.name_servers) {
+            demand(false, format!("nameServers: {error}"));
         }
         demand(
             self.retention_hours >= 1,
@@ -372,12 +368,8 @@ impl BrokerConfig {
     /// The name servers as a list.
     #[must_use]
     pub fn name_server_list(&self) -> Vec<String> {
-        self.name_servers
-            .split([';', ','])
-            .map(str::trim)
-            .filter(|server| !server.is_empty())
-            .map(str::to_owned)
-            .collect()
+        // What cannot be understood was refused by `validate`.
+        rmq_texts::name_servers(&self.name_servers).unwrap_or_default()
     }
 
     pub(crate) fn store(&self, store_host: SocketAddr) -> rmq_store::StoreConfig {
@@ -461,16 +453,13 @@ fn scalar(key: &str, text: &str) -> Value {
     }
 }
 
+/// The fields of a file; those without a value are as if they were not there.
 fn read_yaml(path: &Path) -> Result<Map<String, Value>, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    if text.trim().is_empty() {
-        return Ok(Map::new());
-    }
-    match serde_yaml::from_str::<Option<Map<String, Value>>>(&text) {
-        Ok(values) => Ok(values.unwrap_or_default()),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
+    use rmq_texts::yaml;
+    let place = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {place}: {error}"))?;
+    let text = yaml::text(bytes).map_err(|error| format!("{place}: {error}"))?;
+    yaml::settings(&text).map_err(|error| format!("{place}: {error}"))
 }
 
 #[cfg(test)]
@@ -543,6 +532,62 @@ mod tests {
         .expect_err("wrong");
         for part in ["brokerId", "listen", "delayLevels", "segment size"] {
             assert!(error.to_string().contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn files_are_read_as_kubectl_reads_them() {
+        let text = "\u{feff}# settings\r\nbrokerName: b\r\nretentionHours: null\r\nregion:\r\n";
+        let config = load(text, &[], &[]).expect("valid");
+        let usual = BrokerConfig::default();
+        assert_eq!(config.broker_name, "b");
+        assert_eq!(
+            (config.retention_hours, config.region),
+            (usual.retention_hours, usual.region)
+        );
+        for (yaml, why) in [
+            (
+                "retentionHours: 1\nretentionHours: 2\n",
+                "retentionHours is there twice",
+            ),
+            ("retentionHours: \"72\"\n", "retentionHours: invalid type"),
+            ("- retentionHours\n", "KEY: VALUE"),
+            ("a: 1\n---\nb: 2\n", "several documents"),
+        ] {
+            let error = load(yaml, &[], &[]).expect_err(yaml).to_string();
+            assert!(error.contains(why), "{yaml:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_work_are_refused() {
+        let name_servers = |text: &str| load("", &[], &[("nameServers", text)]);
+        for (text, list) in [
+            ("", &[][..]),
+            ("a:1;b:2,c", &["a:1", "b:2", "c:9876"]),
+            ("rmq://a:1", &["a:1"]),
+            ("[::1]:1;[::1]:1", &["[::1]:1"]),
+        ] {
+            let config = name_servers(text).expect(text);
+            assert_eq!(config.name_server_list(), list, "{text}");
+        }
+        for text in ["a:1 b:2", "http://h:1", "a:0", "a:70000", "::1:9876", "a:x"] {
+            let error = name_servers(text).expect_err(text).to_string();
+            assert!(error.starts_with("nameServers: "), "{text}: {error}");
+        }
+        for (key, value) in [
+            ("advertise", "http://h"),
+            ("advertise", "h:1"),
+            ("advertise", "a,b"),
+            ("listen", "10911"),
+            ("listen", "0.0.0.0:70000"),
+            ("management", "http://0.0.0.0:1"),
+        ] {
+            let error = load("", &[], &[(key, value)]).expect_err(value).to_string();
+            assert!(error.starts_with(&format!("{key}: ")), "{error}");
+        }
+        for value in ["h", "h.shop.svc", "10.0.0.1", "::1"] {
+            load("", &[], &[("advertise", value)]).expect(value);
         }
     }
 

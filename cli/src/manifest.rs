@@ -7,6 +7,7 @@ use rmq_crds::API_VERSION;
 use serde::Deserialize;
 use serde_json::Value;
 
+use rmq_plan::MANAGED;
 pub(crate) use rmq_plan::Settings as Manifest;
 
 use crate::codes;
@@ -14,6 +15,8 @@ use crate::error::Failure;
 
 /// Kinds that only the operator can do something with.
 const OF_THE_OPERATOR: &[&str] = &["NameServer", "BrokerGroup"];
+/// All kinds.
+const KINDS: &[&str] = &["NameServer", "BrokerGroup", "Topic", "SubscriptionGroup"];
 
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -45,6 +48,33 @@ fn namespace_of(object: &Manifest) -> Option<&str> {
     metadata.namespace.as_deref()
 }
 
+fn managed_note(manifest: &Manifest, place: &str) -> String {
+    let (noun, name) = (manifest.noun(), manifest.name());
+    format!("{place}: {noun}/{name} has the annotation {MANAGED}=false: it changes nothing")
+}
+
+impl Manifests {
+    /// Two objects for one topic or group: each `apply` would flip what the other one wrote. `cluster` says of which cluster an object is.
+    pub(crate) fn refuse_rivals<'o>(
+        &'o self,
+        cluster: impl Fn(&'o Manifest) -> &'o str,
+    ) -> Result<(), Failure> {
+        let objects = self.objects.iter();
+        let objects = objects.map(|(object, place)| (object, cluster(object), place.as_str()));
+        let Some((object, first, again)) = rmq_plan::rivals(objects) else {
+            return Ok(());
+        };
+        let (noun, name) = (object.noun(), object.name());
+        Err(
+            Failure::coded(&codes::INVALID, format!("{noun} \"{name}\" is there twice"))
+                .fact("first", first)
+                .fact("again", again)
+                .because("each would undo what the other one says; the operator lets the older one have its way")
+                .try_this("remove one of them"),
+        )
+    }
+}
+
 /// Reads files, folders (their .yaml, .yml and .json files) and `-` for stdin. Nothing is returned unless all of it is fine.
 pub(crate) fn load(paths: &[String], namespace: Option<&str>) -> Result<Manifests, Failure> {
     let mut all = Manifests::default();
@@ -53,6 +83,13 @@ pub(crate) fn load(paths: &[String], namespace: Option<&str>) -> Result<Manifest
             parse(&text, &place, namespace, &mut all)?;
         }
     }
+    if all.objects.is_empty() && all.servers.is_empty() && all.skipped.is_empty() {
+        return Err(Failure::coded(
+            &codes::INVALID,
+            format!("there is no object in {}", paths.join(", ")),
+        )
+        .try_this("rmq-ctl export   (shows what manifests look like)"));
+    }
     Ok(all)
 }
 
@@ -60,14 +97,29 @@ fn unreadable(path: &str, error: &std::io::Error) -> Failure {
     Failure::coded(&codes::IO, format!("cannot read \"{path}\"")).cause(error)
 }
 
+fn too_large(place: &str) -> Failure {
+    let what = format!("\"{place}\" has more than {FILE_BYTES_MAX} bytes");
+    Failure::coded(&codes::INVALID, what)
+}
+
+/// The text that a file has, however it is encoded.
+fn text(place: &str, source: impl Read) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    source
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(place, &error))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(too_large(place));
+    }
+    rmq_texts::yaml::text(bytes).map_err(|error| {
+        Failure::coded(&codes::INVALID, format!("cannot read \"{place}\"")).cause(&error)
+    })
+}
+
 fn texts(path: &str) -> Result<Vec<(String, String)>, Failure> {
     if path == "-" {
-        let mut text = String::new();
-        std::io::stdin()
-            .take(FILE_BYTES_MAX)
-            .read_to_string(&mut text)
-            .map_err(|error| unreadable("stdin", &error))?;
-        return Ok(vec![("stdin".to_owned(), text)]);
+        return Ok(vec![("stdin".to_owned(), text("stdin", std::io::stdin())?)]);
     }
     let mut files = vec![PathBuf::from(path)];
     if Path::new(path).is_dir() {
@@ -89,15 +141,8 @@ fn texts(path: &str) -> Result<Vec<(String, String)>, Failure> {
     }
     let read = |file: PathBuf| {
         let place = file.display().to_string();
-        let failed = |error: &std::io::Error| unreadable(&place, error);
-        let size = file.metadata().map_err(|error| failed(&error))?.len();
-        if size > FILE_BYTES_MAX {
-            return Err(Failure::coded(
-                &codes::INVALID,
-                format!("\"{place}\" has {size} bytes, more than {FILE_BYTES_MAX}"),
-            ));
-        }
-        let text = std::fs::read_to_string(&file).map_err(|error| failed(&error))?;
+        let open = std::fs::File::open(&file).map_err(|error| unreadable(&place, &error))?;
+        let text = text(&place, open)?;
         Ok((place, text))
     };
     files.into_iter().map(read).collect()
@@ -122,49 +167,99 @@ fn parse(
         Failure::coded(&codes::INVALID, format!("{place} is no manifest"))
             .try_this("rmq-ctl export   (shows what manifests look like)")
     };
-    let documents = crate::yaml::documents(text).map_err(|error| wrong(file).cause(&error))?;
+    let wrong = &wrong;
+    let documents = rmq_texts::yaml::documents(text).map_err(|error| wrong(file).cause(&error))?;
     for (index, document) in documents.into_iter().enumerate() {
-        if document.is_null() {
-            continue;
-        }
         let place = format!("{file}, document {}", index + 1);
-        let head = Head::deserialize(&document).map_err(|error| wrong(&place).cause(&error))?;
-        if head.api_version != API_VERSION {
+        for (place, document) in items(document, place, wrong)? {
+            one(document, place, namespace, all, wrong)?;
+        }
+    }
+    Ok(())
+}
+
+/// A document, or the items of a list: `kubectl get -o yaml` prints those.
+fn items(
+    document: Value,
+    place: String,
+    wrong: impl Fn(&str) -> Failure,
+) -> Result<Vec<(String, Value)>, Failure> {
+    if document.is_null() {
+        return Ok(Vec::new());
+    }
+    let head = head(&document, &place, &wrong)?;
+    let kind = head.kind.strip_suffix("List");
+    let is_list = match (head.api_version.as_str(), kind) {
+        ("v1", Some("")) => true,
+        (API_VERSION, Some(kind)) => KINDS.contains(&kind),
+        _ => false,
+    };
+    if !is_list {
+        return Ok(vec![(place, document)]);
+    }
+    let items = match document.get("items") {
+        None => Vec::new(),
+        Some(Value::Array(items)) => items.clone(),
+        Some(_) => return Err(wrong(&place).because("items: a list has an array of items")),
+    };
+    let items = items.into_iter().enumerate();
+    Ok(items
+        .map(|(index, item)| (format!("{place}, item {}", index + 1), item))
+        .collect())
+}
+
+fn head(document: &Value, place: &str, wrong: impl Fn(&str) -> Failure) -> Result<Head, Failure> {
+    crate::yaml::typed(document).map_err(|error| wrong(place).cause(&error))
+}
+
+fn one(
+    document: Value,
+    place: String,
+    namespace: Option<&str>,
+    all: &mut Manifests,
+    wrong: impl Fn(&str) -> Failure,
+) -> Result<(), Failure> {
+    let head = head(&document, &place, &wrong)?;
+    if head.api_version != API_VERSION {
+        return Err(wrong(&place).because(format!(
+            "its apiVersion is \"{}\", not \"{API_VERSION}\"",
+            head.api_version
+        )));
+    }
+    let manifest = match head.kind.as_str() {
+        "Topic" => Manifest::Topic(object(&document, &place)?),
+        "SubscriptionGroup" => Manifest::Group(object(&document, &place)?),
+        kind if OF_THE_OPERATOR.contains(&kind) => {
+            let kind = kind.to_owned();
+            all.servers.push(Server {
+                kind,
+                document,
+                place,
+            });
+            return Ok(());
+        }
+        kind => {
             return Err(wrong(&place).because(format!(
-                "its apiVersion is \"{}\", not \"{API_VERSION}\"",
-                head.api_version
+                "there is no kind \"{kind}\"; known kinds: {}",
+                KINDS.join(", ")
             )));
         }
-        let manifest = match head.kind.as_str() {
-            "Topic" => Manifest::Topic(object(&document, &place)?),
-            "SubscriptionGroup" => Manifest::Group(object(&document, &place)?),
-            kind if OF_THE_OPERATOR.contains(&kind) => {
-                let kind = kind.to_owned();
-                all.servers.push(Server {
-                    kind,
-                    document,
-                    place,
-                });
-                continue;
-            }
-            kind => {
-                return Err(wrong(&place).because(format!(
-                    "there is no kind \"{kind}\"; known kinds: NameServer, BrokerGroup, Topic, SubscriptionGroup"
-                )));
-            }
-        };
-        if let (Some(wanted), Some(has)) = (namespace, namespace_of(&manifest))
-            && wanted != has
-        {
-            all.skipped.push(format!(
-                "{place}: {}/{} is of namespace {has}",
-                manifest.noun(),
-                manifest.name()
-            ));
-            continue;
-        }
-        check(&manifest).map_err(|why| wrong(&place).because(why))?;
+    };
+    if let (Some(wanted), Some(has)) = (namespace, namespace_of(&manifest))
+        && wanted != has
+    {
+        all.skipped.push(format!(
+            "{place}: {}/{} is of namespace {has}",
+            manifest.noun(),
+            manifest.name()
+        ));
+        return Ok(());
+    }
+    check(&manifest).map_err(|why| wrong(&place).because(why))?;
+    if manifest.is_managed() {
         all.objects.push((manifest, place));
+    } else {
+        all.skipped.push(managed_note(&manifest, &place));
     }
     Ok(())
 }
@@ -177,7 +272,13 @@ pub(crate) fn object<T: serde::de::DeserializeOwned>(
     let mut unknown = Vec::new();
     let read = serde_ignored::deserialize(document, |path| unknown.push(path.to_string()));
     let wrong = || Failure::coded(&codes::INVALID, format!("{place} is not as it should be"));
-    let object = read.map_err(|error: serde_json::Error| wrong().cause(&error))?;
+    let object = read.map_err(|error: serde_json::Error| {
+        // The same again, with the name of the field.
+        match crate::yaml::typed::<T>(document) {
+            Err(named) => wrong().cause(&named),
+            Ok(_) => wrong().cause(&error),
+        }
+    })?;
     // The head was read before.
     unknown.retain(|field| field != "apiVersion" && field != "kind");
     match unknown.first() {
@@ -251,6 +352,66 @@ mod tests {
     }
 
     #[test]
+    fn what_kubectl_takes_is_taken() {
+        let topic = "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a, labels: null}\nspec: {queues: null, permission: ~}\n";
+        let json = r#"{"apiVersion": "rmq.rs/v1alpha1", "kind": "Topic", "metadata": {"name": "a"}, "spec": {}}"#;
+        let list = format!(
+            "apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: ''}}\nitems: [{json}, {json}]\n"
+        );
+        for (text, objects) in [
+            (topic.to_owned(), 1),
+            (format!("\u{feff}{topic}"), 1),
+            (topic.replace('\n', "\r\n"), 1),
+            (format!("# a comment\n---\n{topic}---\n"), 1),
+            (format!("{topic}---\n\u{feff}{topic}..."), 2),
+            (json.to_owned(), 1),
+            (list.replace("kind: List", "kind: List "), 2),
+            (
+                list.replace(
+                    "apiVersion: v1\nkind: List",
+                    "apiVersion: rmq.rs/v1alpha1\nkind: TopicList",
+                ),
+                2,
+            ),
+            (list.replace(&format!("[{json}, {json}]"), "null"), 0),
+            ("# nothing\n".to_owned(), 0),
+        ] {
+            let all = read(&text).unwrap_or_else(|failure| panic!("{text}: {failure:?}"));
+            assert_eq!(all.objects.len(), objects, "{text}");
+            for (object, _) in &all.objects {
+                let Manifest::Topic(topic) = object else {
+                    panic!("{text}: no topic");
+                };
+                assert_eq!(topic.spec.queues, 8, "null is absent: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_objects_for_one_topic_are_refused_with_both_places() {
+        let topic = |object: &str, more: &str| {
+            format!(
+                "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {{name: {object}, namespace: shop{more}}}\nspec: {{topicName: orders}}\n"
+            )
+        };
+        let refused = |text: &str| {
+            let all = read(text).unwrap();
+            all.refuse_rivals(|_| "")
+                .map_err(|failure| format!("{failure:?}"))
+        };
+        let twice = format!("{}---\n{}", topic("a", ""), topic("b", ""));
+        let why = refused(&twice).expect_err("twice");
+        assert!(
+            why.contains("f, document 1") && why.contains("f, document 2"),
+            "{why}"
+        );
+        let let_go = topic("b", ", annotations: {rmq.rs/managed: 'false'}");
+        let one = format!("{}---\n{let_go}", topic("a", ""));
+        assert_eq!(refused(&one), Ok(()));
+        assert_eq!(read(&one).unwrap().skipped.len(), 1);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, why) in [
             ("apiVersion: v1\nkind: Pod", "its apiVersion is \"v1\""),
@@ -261,6 +422,34 @@ mod tests {
             (
                 "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {queus: 4}",
                 "spec.queus",
+            ),
+            (
+                "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {queues: \"8\"}",
+                "spec.queues: invalid type: string \"8\"",
+            ),
+            (
+                "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {attributes: {x: 1}}",
+                "spec.attributes.x: invalid type",
+            ),
+            (
+                "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {brokerGroups: [b, 1]}",
+                "spec.brokerGroups[1]: invalid type",
+            ),
+            (
+                "apiVersion: rmq.rs/v1alpha1\nkind: SubscriptionGroup\nmetadata: {name: a}\nspec: {retry: {maxAttempts: many}}",
+                "spec.retry.maxAttempts: invalid type",
+            ),
+            (
+                "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {queues: 4, queues: 8}",
+                "spec.queues is there twice",
+            ),
+            (
+                "apiVersion: v1\nkind: List\nitems: {a: b}",
+                "array of items",
+            ),
+            (
+                "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod",
+                "its apiVersion is \"v1\"",
             ),
             (
                 "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {queues: many}",

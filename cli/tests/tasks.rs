@@ -82,6 +82,49 @@ spec: {}
         "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {name: a}\nspec: {queus: 1}\n",
     )
     .fails(2, &["stdin, document 1", "queus"]);
+    // Two objects for one topic: neither `apply` nor `diff` nor `dev` takes them, across files too.
+    let folder = tempfile::tempdir().expect("a folder");
+    let topic = |object: &str, queues: u8| {
+        format!(
+            "apiVersion: rmq.rs/v1alpha1\nkind: Topic\nmetadata: {{name: {object}}}\nspec: {{topicName: orders, queues: {queues}}}\n"
+        )
+    };
+    let (one, other) = (folder.path().join("1.yaml"), folder.path().join("2.yaml"));
+    std::fs::write(&one, topic("a", 4)).expect("a file");
+    std::fs::write(&other, topic("b", 8)).expect("a file");
+    let both = [one.display().to_string(), other.display().to_string()];
+    let places = both.each_ref().map(|path| format!("{path}, document 1"));
+    let says = ["topic \"orders\" is there twice", &places[0], &places[1]];
+    let all = folder.path().display().to_string();
+    dev.run(&["apply", "-f", &all, "--yes"]).fails(2, &says);
+    dev.run(&["apply", "-f", &both[0], "-f", &both[1], "--dry-run=client"])
+        .fails(2, &says);
+    dev.run(&["diff", "-f", &all]).fails(2, &says);
+    let started = program().args(["dev", "--tmp", "-f", &all]).output();
+    Run::new(&["dev"], started.expect("it runs")).fails(2, &says);
+    dev.run_with(&["apply", "-f", "-"], "# nothing\n")
+        .fails(2, &["there is no object in -"]);
+    let list = format!(
+        "\u{feff}apiVersion: v1\nkind: List\nitems:\n- {}",
+        topic("a", 2).replace('\n', "\n  ")
+    );
+    let list = dev.run_with(&["diff", "-f", "-"], &list);
+    assert_eq!(list.code, 1, "{}", list.err);
+    // Names of exported objects do not move when a topic comes.
+    let names = |dev: &Dev| {
+        let exported = dev.run(&["export", "topics"]).ok();
+        let names = exported.lines().filter(|line| line.starts_with("  name: "));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    dev.run(&["create", "topic", "a-b"]).ok();
+    let before = names(&dev);
+    dev.run(&["create", "topic", "A_B"]).ok();
+    let after = names(&dev);
+    assert!(
+        before.iter().all(|name| after.contains(name)),
+        "{before:?} {after:?}"
+    );
+    assert_eq!(after.len(), before.len() + 1);
     dev.run(&["apply", "-f", "/nowhere.yaml"])
         .fails(1, &["RMQ-E040", "/nowhere.yaml"]);
     let errors = dev.run(&["diff", "-f", "/nowhere.yaml"]);
@@ -268,6 +311,18 @@ fn offsets_are_set_queue_by_queue() {
         .fails(5, &["is 2 messages behind", "waited"]);
     let id = dev.run(&["tail", "t", "--max", "1", "-o", "jsonl"]).ok();
     let id = json(&id)["offsetId"].as_str().expect("an id").to_owned();
+    // An id with an address that is no registered broker's: nobody there is asked, and only the very message is an answer.
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    stranger.set_nonblocking(true).expect("a socket");
+    let port = stranger.local_addr().expect("bound").port();
+    let elsewhere = format!("{}{port:08X}{}", &id[..8], &id[16..]);
+    for foreign in [&elsewhere, "AC110001000018B40000000000000001"] {
+        dev.run(&["find", "message", foreign])
+            .fails(3, &["no registered broker has a message"]);
+        dev.run(&["describe", "message", foreign])
+            .fails(3, &["RMQ-E018"]);
+    }
+    assert!(stranger.accept().is_err(), "the stranger got a connection");
     let about = json(&dev.run(&["describe", "message", &id, "-o", "json"]).ok());
     assert_eq!(about["groups"][0]["isConsumed"], true);
     let listed = dev

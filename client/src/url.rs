@@ -3,10 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Port of a name server when none is given.
-pub(crate) const NAME_SERVER_PORT: u16 = 9876;
-
-const SCHEME: &str = "rmq://";
+use rmq_texts::NAME_SERVER_SCHEME;
 
 /// Addresses of the name servers of one cluster: at least one, each `host:port`.
 ///
@@ -35,11 +32,11 @@ pub struct ClusterUrl {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{text}\" is not the address of a cluster: {reason}; expected rmq://host:port[,host:port] or host:port[;host:port]"
+    "{text:?} is not the address of a cluster: {reason}; expected rmq://host:port[,host:port] or host:port[;host:port]"
 )]
 pub struct UrlError {
     text: String,
-    reason: &'static str,
+    reason: String,
 }
 
 impl ClusterUrl {
@@ -54,36 +51,14 @@ impl FromStr for ClusterUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let refuse = |reason| UrlError {
+        let refuse = |reason: String| UrlError {
             text: text.to_owned(),
             reason,
         };
-        let list = match text.trim().strip_prefix(SCHEME) {
-            Some(rest) => rest.trim_end_matches('/'),
-            None if text.contains("://") => {
-                return Err(refuse(
-                    "the scheme is not rmq; name servers do not speak it",
-                ));
-            }
-            None => text.trim(),
-        };
-        if list.contains("://") {
-            return Err(refuse("the scheme stands once, before the first address"));
-        }
-        if list.contains('@') {
-            return Err(refuse("credentials are not supported yet"));
-        }
-        if list.contains(['/', '?']) {
-            return Err(refuse("a path or parameters are not supported"));
-        }
-        let name_servers = list
-            .split([',', ';'])
-            .map(str::trim)
-            .filter(|server| !server.is_empty())
-            .map(|server| with_port(server).map_err(refuse))
-            .collect::<Result<Vec<_>, _>>()?;
+        let name_servers =
+            rmq_texts::name_servers(text).map_err(|error| refuse(error.to_string()))?;
         if name_servers.is_empty() {
-            return Err(refuse("it names no server"));
+            return Err(refuse("it names no server".to_owned()));
         }
         Ok(Self { name_servers })
     }
@@ -91,58 +66,8 @@ impl FromStr for ClusterUrl {
 
 impl fmt::Display for ClusterUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}", self.name_servers.join(","))
+        write!(f, "{NAME_SERVER_SCHEME}{}", self.name_servers.join(","))
     }
-}
-
-fn with_port(server: &str) -> Result<String, &'static str> {
-    if server.contains(char::is_whitespace) {
-        return Err("an address has a blank; addresses are separated by , or ;");
-    }
-    // An IPv6 address stands in brackets: [::1]:9876.
-    let (host, port) = match server.strip_prefix('[') {
-        Some(rest) => {
-            let (address, after) = rest.split_once(']').ok_or("a [ without its ]")?;
-            if !after.is_empty() && !after.starts_with(':') {
-                return Err("a port stands after its ] and a colon");
-            }
-            (format!("[{address}]"), after.strip_prefix(':'))
-        }
-        None => match server.split_once(':') {
-            Some((_, port)) if port.contains(':') => {
-                return Err("an IPv6 address needs brackets: [::1]:9876");
-            }
-            Some((host, port)) => (host.to_owned(), Some(port)),
-            None => (server.to_owned(), None),
-        },
-    };
-    if host.is_empty() {
-        return Err("a host is empty");
-    }
-    if host.starts_with('[') {
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        // A link-local one names its interface: [fe80::1%eth0].
-        let address = address.split('%').next().unwrap_or_default();
-        if address.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err("what stands in brackets is no IPv6 address");
-        }
-    } else if !host.chars().all(is_of_a_host) {
-        return Err("a host has letters, digits, dots, hyphens and underscores");
-    }
-    let port = match port {
-        Some(port) => port
-            .parse::<u16>()
-            .ok()
-            .filter(|number| *number != 0 && port.bytes().all(|digit| digit.is_ascii_digit()))
-            .ok_or("a port is not a number from 1 to 65535")?,
-        None => NAME_SERVER_PORT,
-    };
-    Ok(format!("{host}:{port}"))
-}
-
-/// Of names and of IPv4 addresses; names beyond ASCII are left to the resolver.
-fn is_of_a_host(letter: char) -> bool {
-    letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_')
 }
 
 #[cfg(test)]

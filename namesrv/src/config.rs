@@ -194,6 +194,13 @@ impl NameServerConfig {
             value: value.to_owned(),
         };
         match &known.slot {
+            Slot::Text(_)
+                if matches!(key, "listen" | "management")
+                    && !is_listen_address(value)
+                    && !(value.is_empty() && key == "management") =>
+            {
+                return Err(invalid("an address such as 0.0.0.0:9876".to_owned()));
+            }
             Slot::Text(slot) => value.clone_into(slot(self)),
             Slot::Flag(slot) => {
                 *slot(self) = value
@@ -243,21 +250,14 @@ impl NameServerConfig {
             path: path.display().to_string(),
             reason,
         };
-        let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
-        let map: serde_yaml::Mapping = match text.trim() {
-            "" => return Ok(()),
-            text => serde_yaml::from_str(text).map_err(|error| file(error.to_string()))?,
-        };
+        let bytes = std::fs::read(path).map_err(|error| file(error.to_string()))?;
+        let text = rmq_texts::yaml::text(bytes).map_err(|error| file(error.to_string()))?;
+        let settings = rmq_texts::yaml::settings(&text).map_err(|error| file(error.to_string()))?;
         let origin = path.display().to_string();
-        for (key, value) in map {
-            let serde_yaml::Value::String(key) = key else {
-                return Err(file("every key must be a text".to_owned()));
-            };
+        for (key, value) in settings {
             let value = match value {
-                serde_yaml::Value::Null => String::new(),
-                serde_yaml::Value::Bool(flag) => flag.to_string(),
-                serde_yaml::Value::Number(number) => number.to_string(),
-                serde_yaml::Value::String(text) => text,
+                serde_json::Value::String(text) => text,
+                serde_json::Value::Bool(_) | serde_json::Value::Number(_) => value.to_string(),
                 _ => {
                     return Err(file(format!(
                         "{key} must be a text, a number, true or false"
@@ -333,6 +333,16 @@ impl NameServerConfig {
             Slot::Number(slot, _) => slot(self).to_string(),
         }
     }
+}
+
+/// `HOST:PORT` with any port: 0 lets the system choose.
+fn is_listen_address(text: &str) -> bool {
+    let parts = text.rsplit_once(':');
+    text.parse::<std::net::SocketAddr>().is_ok()
+        || parts.is_some_and(|(host, port)| {
+            let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+            rmq_texts::host(host).is_ok() && is_number && port.parse::<u16>().is_ok()
+        })
 }
 
 fn unknown(origin: &str, key: &str) -> ConfigError {
@@ -411,6 +421,46 @@ mod tests {
             ])
             .unwrap();
         assert_eq!(config.topics_max, 9);
+    }
+
+    #[test]
+    fn files_and_addresses_are_read_as_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("namesrv.yaml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let mut config = NameServerConfig::default();
+            config.read_file(&path).map(|()| config)
+        };
+        let config =
+            read("\u{feff}topicsMax: 7\r\nkvConfigPath: null\r\nbrokersMax: \"9\"\r\n").unwrap();
+        assert_eq!((config.topics_max, config.brokers_max), (7, 9));
+        assert_eq!(
+            config.kv_config_path,
+            NameServerConfig::default().kv_config_path
+        );
+        for (text, why) in [
+            ("topicsMax: 7\ntopicsMax: 8\n", "topicsMax is there twice"),
+            ("topicsMax: [7]\n", "topicsMax must be"),
+            ("listen: http://0.0.0.0:1\n", "listen must be an address"),
+            ("listen: 0.0.0.0\n", "listen must be an address"),
+            ("listen: 0.0.0.0:70000\n", "listen must be an address"),
+            (
+                "management: 0.0.0.0:1 0.0.0.0:2\n",
+                "management must be an address",
+            ),
+            ("listen: ''\n", "listen must be an address"),
+        ] {
+            let error = read(text).expect_err(text).to_string();
+            assert!(error.contains(why), "{text:?}: {error}");
+        }
+        for text in [
+            "listen: '[::1]:0'\n",
+            "listen: localhost:1\n",
+            "management: ''\n",
+        ] {
+            read(text).expect(text);
+        }
     }
 
     #[test]

@@ -16,6 +16,36 @@ use serde::Serialize;
 /// The attribute that says which kind of messages a topic takes.
 const MESSAGE_TYPE: &str = "message.type";
 
+/// `"false"` on an object: the brokers' settings are no longer the object's.
+pub const MANAGED: &str = "rmq.rs/managed";
+
+/// Under what all objects are found that want the topic, or the group, of this name in a cluster. The operator lets the oldest of them have
+/// its way; the command line refuses two of them.
+#[must_use]
+pub fn claim(cluster: &str, name: &str) -> String {
+    format!("name/{cluster}/{name}")
+}
+
+/// The first two objects that want the same of their cluster, in their order; objects that do not manage anything want nothing.
+pub fn rivals<'o, T>(
+    objects: impl IntoIterator<Item = (&'o Settings, &'o str, T)>,
+) -> Option<(&'o Settings, T, T)>
+where
+    T: Clone,
+{
+    let mut seen: BTreeMap<String, T> = BTreeMap::new();
+    for (object, cluster, place) in objects {
+        if !object.is_managed() {
+            continue;
+        }
+        if let Some(first) = seen.get(&object.claim(cluster)) {
+            return Some((object, first.clone(), place));
+        }
+        seen.insert(object.claim(cluster), place);
+    }
+    None
+}
+
 /// Settings by name, as people read them.
 type Fields = BTreeMap<String, String>;
 
@@ -45,6 +75,26 @@ impl Settings {
             Self::Topic(topic) => topic.topic_name(),
             Self::Group(group) => group.group_name(),
         }
+    }
+
+    fn annotations(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Topic(topic) => topic.metadata.annotations.as_ref(),
+            Self::Group(group) => group.metadata.annotations.as_ref(),
+        }
+    }
+
+    /// Whether the brokers' settings are the object's: the annotation [`MANAGED`] is not `"false"`.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        let managed = self.annotations().and_then(|all| all.get(MANAGED));
+        managed.is_none_or(|value| value != "false")
+    }
+
+    /// What it stands for in a cluster: objects with the same claim want the same topic or group.
+    #[must_use]
+    pub fn claim(&self, cluster: &str) -> String {
+        format!("{}/{}", self.noun(), claim(cluster, self.name()))
     }
 
     /// Brokers that shall have it; none: all.
@@ -601,6 +651,50 @@ mod tests {
         assert_eq!(queues.brokers, ["a", "c"]);
         let lost: Vec<&str> = change.losses().map(|field| field.field.as_str()).collect();
         assert_eq!(lost, ["permission"]);
+    }
+
+    #[test]
+    fn two_objects_for_one_thing_are_rivals() {
+        let topic = |object: &str, name: Option<&str>, managed: Option<&str>| {
+            let spec = rmq_crds::TopicSpec {
+                topic_name: name.map(str::to_owned),
+                ..rmq_crds::TopicSpec::default()
+            };
+            let mut topic = Topic::new(object, spec);
+            topic.metadata.annotations =
+                managed.map(|value| BTreeMap::from([(MANAGED.to_owned(), value.to_owned())]));
+            Settings::Topic(topic)
+        };
+        let group = |object: &str| {
+            Settings::Group(SubscriptionGroup::new(
+                object,
+                SubscriptionGroupSpec::default(),
+            ))
+        };
+        let found = |objects: &[(Settings, &'static str)]| {
+            let objects = objects.iter().enumerate();
+            let objects = objects.map(|(place, (object, cluster))| (object, *cluster, place));
+            rivals(objects).map(|(object, one, other)| (object.name().to_owned(), one, other))
+        };
+        let orders = |object: &str| topic(object, Some("orders"), None);
+        assert_eq!(found(&[(orders("a"), "c"), (group("orders"), "c")]), None);
+        assert_eq!(found(&[(orders("a"), "c"), (orders("b"), "other")]), None);
+        assert_eq!(
+            found(&[
+                (group("g"), "c"),
+                (topic("orders", None, None), "c"),
+                (orders("b"), "c")
+            ]),
+            Some(("orders".to_owned(), 1, 2))
+        );
+        assert_eq!(
+            found(&[(group("g"), "c"), (group("g"), "c")]),
+            Some(("g".to_owned(), 0, 1))
+        );
+        let let_go = topic("b", Some("orders"), Some("false"));
+        assert_eq!(found(&[(orders("a"), "c"), (let_go, "c")]), None);
+        let managed = topic("b", Some("orders"), Some("true"));
+        assert!(found(&[(orders("a"), "c"), (managed, "c")]).is_some());
     }
 
     #[test]

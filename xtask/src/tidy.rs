@@ -8,15 +8,22 @@ use crate::test::root;
 
 /// What each crate may use of ours, tests aside. The reasons are in ARCHITECTURE.md.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("rmq-texts", &[]),
     ("rmq-protocol", &[]),
     ("rmq-transport", &["rmq-protocol"]),
     ("rmq-store", &["rmq-protocol"]),
-    ("rmq-namesrv", &["rmq-protocol", "rmq-transport"]),
+    (
+        "rmq-namesrv",
+        &["rmq-protocol", "rmq-transport", "rmq-texts"],
+    ),
     (
         "rmq-broker",
-        &["rmq-protocol", "rmq-transport", "rmq-store"],
+        &["rmq-protocol", "rmq-transport", "rmq-store", "rmq-texts"],
     ),
-    ("rmq-client", &["rmq-protocol", "rmq-transport"]),
+    (
+        "rmq-client",
+        &["rmq-protocol", "rmq-transport", "rmq-texts"],
+    ),
     ("rmq-crds", &[]),
     ("rmq-plan", &["rmq-client", "rmq-crds"]),
     ("rmq-operator", &["rmq-client", "rmq-crds", "rmq-plan"]),
@@ -28,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rmq-plan",
             "rmq-namesrv",
             "rmq-broker",
+            "rmq-texts",
         ],
     ),
     // Users' tests get the servers themselves.

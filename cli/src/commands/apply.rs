@@ -113,6 +113,8 @@ pub(crate) async fn apply(
     output: &Output,
 ) -> Result<(), Failure> {
     let manifests = manifest::load(&options.file, cluster.namespace.as_deref())?;
+    // All of them go to the one cluster that is asked.
+    manifests.refuse_rivals(|_| "")?;
     if options.write.is_client_run() {
         for (object, _) in &manifests.objects {
             output.data(&format!(
@@ -257,6 +259,8 @@ async fn differences(
     output: &Output,
 ) -> Result<bool, Failure> {
     let manifests = manifest::load(&options.file, cluster.namespace.as_deref())?;
+    // All of them go to the one cluster that is asked.
+    manifests.refuse_rivals(|_| "")?;
     let cluster = Cluster::connect(cluster, output).await?;
     let changes = plan_all(&manifests, &cluster, output).await?;
     let mut rows = Vec::new();
@@ -304,7 +308,6 @@ pub(crate) async fn export(
     let failed = |error| cluster.failed("cannot export", error);
     let admin = cluster.client.admin();
     let is_wanted = |noun| options.nouns.is_empty() || options.nouns.contains(&noun);
-    let mut names = Names::default();
     let mut documents = Vec::new();
     if is_wanted(ExportNoun::Topics) {
         for topic in super::get::topic_names(&cluster, false).await? {
@@ -319,13 +322,12 @@ pub(crate) async fn export(
                 continue;
             };
             let mut spec = rmq_plan::topic_manifest(config);
-            let object = names.object_name(&topic);
+            let object = object_name(&topic);
             spec.topic_name = spec.topic_name.filter(|name| *name != object);
             documents.push(document("Topic", &object, &spec, options, cluster_options));
         }
     }
     if is_wanted(ExportNoun::Groups) {
-        names = Names::default();
         for group in admin.groups().await.map_err(failed)? {
             if is_system_group(&group) {
                 continue;
@@ -336,7 +338,7 @@ pub(crate) async fn export(
                 continue;
             };
             let mut spec = rmq_plan::group_manifest(config);
-            let object = names.object_name(&group);
+            let object = object_name(&group);
             spec.group_name = spec.group_name.filter(|name| *name != object);
             documents.push(document(
                 "SubscriptionGroup",
@@ -390,37 +392,43 @@ fn document(
     )
 }
 
-/// Names of Kubernetes objects for names of RocketMQ: lower case, no underscores, each once.
-#[derive(Default)]
-struct Names(std::collections::BTreeSet<String>);
-
-impl Names {
-    fn object_name(&mut self, name: &str) -> String {
-        let plain: String = name
-            .to_lowercase()
-            .chars()
-            .map(|letter| {
-                if letter.is_ascii_alphanumeric() {
-                    letter
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        let plain: String = plain.trim_matches('-').chars().take(58).collect();
-        let plain = if plain.is_empty() {
-            "x".to_owned()
-        } else {
-            plain
-        };
-        let mut object = plain.clone();
-        let mut number = 2;
-        while !self.0.insert(object.clone()) {
-            object = format!("{plain}-{number}");
-            number += 1;
-        }
-        object
+/// The name of a Kubernetes object for a name of RocketMQ: itself where it is one, else lower case with a hash of the whole name. It
+/// depends on that name alone, so it stays when other topics come and go.
+fn object_name(name: &str) -> String {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    let is_fine = name.len() <= OBJECT_NAME_MAX
+        && bytes.first().copied().is_some_and(is_letter)
+        && bytes.last().copied().is_some_and(is_letter)
+        && bytes.iter().all(|byte| is_letter(*byte) || *byte == b'-');
+    if is_fine {
+        return name.to_owned();
     }
+    let plain: String = name
+        .to_lowercase()
+        .chars()
+        .map(|letter| match letter {
+            'a'..='z' | '0'..='9' => letter,
+            _ => '-',
+        })
+        .take(OBJECT_NAME_MAX - HASH_DIGITS - 1)
+        .collect();
+    let hash = fnv1a(bytes) & ((1 << (4 * HASH_DIGITS)) - 1);
+    match plain.trim_matches('-') {
+        "" => format!("x-{hash:0HASH_DIGITS$x}"),
+        plain => format!("{plain}-{hash:0HASH_DIGITS$x}"),
+    }
+}
+
+/// Longest name that is given; also a label's longest value.
+const OBJECT_NAME_MAX: usize = 63;
+/// Hexadecimal digits of a hash: names that differ in case only, or in the letters that became '-', get different ones.
+const HASH_DIGITS: usize = 8;
+
+/// The 64-bit hash FNV-1a (IETF draft-eastlake-fnv).
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// A table of changes for people, on stderr.
@@ -458,12 +466,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn object_names_are_kubernetes_names_and_unique() {
-        let mut names = Names::default();
-        let made: Vec<String> = ["orders", "Orders", "a_b%c", "_", "_"]
-            .into_iter()
-            .map(|name| names.object_name(name))
-            .collect();
-        assert_eq!(made, ["orders", "orders-2", "a-b-c", "x", "x-2"]);
+    fn object_names_are_kubernetes_names_and_stay() {
+        // These must never change: they are in people's repositories.
+        for (name, object) in [
+            ("orders", "orders"),
+            ("a-b-3", "a-b-3"),
+            ("A_B", "a-b-HASH"),
+            ("_", "x-HASH"),
+            ("%RETRY%g", "retry-g-HASH"),
+            ("-a", "a-HASH"),
+        ] {
+            let made = object_name(name);
+            match object.strip_suffix("HASH") {
+                Some(begin) => {
+                    let rest = made.strip_prefix(begin).unwrap_or_else(|| panic!("{made}"));
+                    assert_eq!(rest.len(), HASH_DIGITS, "{made}");
+                }
+                None => assert_eq!(made, object),
+            }
+        }
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(
+            object_name("A_B"),
+            format!("a-b-{:08x}", fnv1a(b"A_B") & 0xffff_ffff)
+        );
+        let long = "x".repeat(127);
+        let names = [
+            "a-b",
+            "a_b",
+            "A-B",
+            "A_b",
+            "a|b",
+            "Orders",
+            "_",
+            "__",
+            &long,
+            &long[1..],
+        ];
+        let made: std::collections::BTreeSet<String> =
+            names.iter().map(|name| object_name(name)).collect();
+        assert_eq!(made.len(), names.len(), "{made:?}");
+        for made in made {
+            assert!(
+                made.len() <= OBJECT_NAME_MAX && object_name(&made) == made,
+                "{made}"
+            );
+        }
     }
 }

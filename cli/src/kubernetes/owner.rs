@@ -4,6 +4,7 @@ use clap::Args;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use rmq_crds::{NameServerRef, SubscriptionGroup, Topic};
+use rmq_plan::MANAGED;
 use serde::de::DeserializeOwned;
 
 use super::{Kubernetes, Problem};
@@ -11,8 +12,6 @@ use crate::codes;
 use crate::error::Failure;
 use crate::output::Output;
 
-/// `"false"` on an object: the brokers' settings are no longer the object's.
-const MANAGED: &str = "rmq.rs/managed";
 /// Objects that are read at once.
 const PAGE: u32 = 500;
 

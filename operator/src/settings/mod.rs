@@ -373,7 +373,7 @@ pub(crate) fn name_term<K: Kind>(object: &K) -> String {
     let cluster = object.name_server_ref();
     let cluster = cluster.map_or("", |reference| reference.name.as_str());
     let namespace = object.namespace().unwrap_or_default();
-    format!("name/{namespace}/{cluster}/{}", object.rocketmq_name())
+    rmq_plan::claim(&format!("{namespace}/{cluster}"), object.rocketmq_name())
 }
 
 /// The cluster that is meant, when it is there.

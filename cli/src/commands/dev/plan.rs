@@ -196,6 +196,11 @@ impl Plan {
             1 => clusters.keys().next().cloned(),
             _ => None,
         };
+        manifests.refuse_rivals(|settings| {
+            let key = key_of(settings).or_else(|| only.clone());
+            let plan = key.and_then(|key| clusters.get(&key));
+            plan.map_or("", |plan| plan.name.as_str())
+        })?;
         for (settings, place) in manifests.objects {
             let key = key_of(&settings).or_else(|| only.clone());
             let plan = key.and_then(|key| clusters.get_mut(&key)).ok_or_else(|| {
