@@ -113,6 +113,51 @@ async fn topics_are_created_changed_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn messages_that_a_topic_no_longer_lets_read_are_counted() {
+    let rig = Rig::start().await;
+    let client = rig.client();
+    client.create_topic("t", 8, 6).await;
+    for number in 0..24 {
+        client
+            .send(&message("t", number % 8, ""), b"x")
+            .await
+            .expect("stored");
+    }
+    let resize = async |queues: i32| {
+        let request = rmq_protocol::requests::UpdateAndCreateTopic {
+            topic: "t".into(),
+            default_topic: None,
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            perm: 6,
+            topic_filter_type: None,
+            topic_sys_flag: None,
+            order: None,
+            attributes: None,
+            force: None,
+        };
+        let answer = client
+            .call(RequestCode::UpdateAndCreateTopic, &request, &[])
+            .await;
+        assert_eq!(answer.code(), 0);
+        remark(&answer)
+    };
+    assert_eq!(stats(&client, "t").await.unreadable_messages, 0);
+    let said = resize(2).await;
+    assert!(said.contains("18 messages"), "{said}");
+    let table = stats(&client, "t").await;
+    assert_eq!(
+        (table.offset_table.len(), table.unreadable_messages),
+        (2, 18)
+    );
+    let said = resize(1).await;
+    assert!(said.contains("21 messages"), "{said}");
+    assert!(!resize(8).await.contains("messages"));
+    assert_eq!(stats(&client, "t").await.unreadable_messages, 0);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn groups_are_listed_and_their_lag_is_counted() {
     let rig = Rig::start().await;
     let client = rig.client();

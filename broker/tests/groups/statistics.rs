@@ -421,7 +421,6 @@ async fn the_configuration_answers_under_the_names_that_tools_know() {
         "brokerName",
         "brokerRole",
         "fileReservedTime",
-        "filterServerNums",
         "flushDiskType",
         "maxMessageSize",
         "messageDelayLevel",

@@ -159,6 +159,14 @@ pub struct TopicStatsTable {
     pub offset_table: QueueMap<TopicOffset>,
     /// Messages stored a second.
     pub topic_put_tps: f64,
+    /// Messages in queues that the topic no longer lets anybody read. An addition to the original's fields, which its tools ignore.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unreadable_messages: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 bodies! {

@@ -24,8 +24,6 @@ const CHANGEABLE: &[&str] = &[
 /// Settings of the original whose answer is always the same here.
 const ALWAYS: &[(&str, &str)] = &[
     ("aclEnable", "false"),
-    ("authenticationEnabled", "false"),
-    ("authorizationEnabled", "false"),
     ("brokerTopicEnable", "true"),
     ("clusterTopicEnable", "true"),
     ("defaultTopicQueueNums", "8"),
@@ -34,7 +32,6 @@ const ALWAYS: &[(&str, &str)] = &[
     ("enableMixedMessageType", "false"),
     ("enablePropertyFilter", "false"),
     ("enableSlaveActingMaster", "false"),
-    ("filterServerNums", "0"),
     ("inSyncReplicas", "1"),
     ("longPollingEnable", "true"),
     ("messageIndexEnable", "true"),

@@ -19,7 +19,7 @@ use crate::broker::Broker;
 use crate::handlers::decode;
 use crate::reply;
 use crate::stats::{MESSAGES, Span};
-use crate::topics::TopicError;
+use crate::topics::{Topic, TopicError};
 
 pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<UpdateAndCreateTopic<'_>>(exchange) else {
@@ -90,18 +90,77 @@ pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
 fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply) {
     let then = Arc::clone(broker);
     broker.run_task(async move {
+        let mut shrunk = Vec::new();
         for config in configs {
+            let before = then.topics.get(&config.topic_name);
             let stored = if names::is_system_topic(&config.topic_name) {
                 Err(TopicError::System(config.topic_name.clone()))
             } else {
-                then.topics.put(config, then.now_ms()).await.map(|_| ())
+                then.topics.put(config, then.now_ms()).await
             };
-            if let Err(error) = stored {
-                return reply.fail(reply::of_topic(&error), error.to_string());
+            match stored {
+                Ok(topic) => {
+                    let read = |topic: &Topic| topic.config.read_queue_nums;
+                    if before.is_some_and(|before| read(&before) > read(&topic)) {
+                        shrunk.push(topic);
+                    }
+                }
+                Err(error) => return reply.fail(reply::of_topic(&error), error.to_string()),
             }
         }
-        done(reply);
+        if shrunk.is_empty() {
+            return done(reply);
+        }
+        then.run_blocking(reply, move |broker, reply| {
+            say_unreadable(broker, &shrunk, reply)
+        });
     });
+}
+
+/// Answers with the number of messages that nobody can read any more, for whoever looks.
+fn say_unreadable(broker: &Broker, shrunk: &[Arc<Topic>], reply: PendingReply) {
+    let mut lost = Vec::new();
+    for topic in shrunk {
+        let (name, queues) = (topic.name(), topic.config.read_queue_nums);
+        let messages = unreadable(broker, topic);
+        if messages > 0 {
+            tracing::warn!(
+                topic = name,
+                queues,
+                messages,
+                "messages in queues that were taken away cannot be read any more"
+            );
+            lost.push(format!("topic {name}: {messages} messages in queues from {queues} on cannot be read any more until there are as many read queues again"));
+        }
+    }
+    if lost.is_empty() {
+        return done(reply);
+    }
+    reply.reply(
+        ResponseCode::Success,
+        Some(lost.join("; ").into()),
+        &(),
+        &[],
+    );
+}
+
+/// Messages in queues that the topic no longer lets anybody read.
+fn unreadable(broker: &Broker, topic: &Topic) -> i64 {
+    let queues = match broker.store.queues_of(topic.name()) {
+        Ok(queues) => queues,
+        Err(error) => {
+            tracing::warn!(
+                topic = topic.name(),
+                "its former queues cannot be listed: {error}"
+            );
+            return 0;
+        }
+    };
+    queues
+        .iter()
+        .filter(|queue| queue.queue_id() >= topic.config.read_queue_nums)
+        .map(|queue| queue.max_offset() - queue.min_offset())
+        .sum()
 }
 
 pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
@@ -206,6 +265,7 @@ pub(crate) fn stats(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         broker.catch_up();
         let minute = topic.counters.put.snapshot(&stats.sampler, Span::Minute);
         table.topic_put_tps = minute.rate(MESSAGES);
+        table.unreadable_messages = unreadable(broker, &topic);
         reply.ok_body(&(), &table.to_json());
     });
 }
