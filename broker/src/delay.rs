@@ -278,12 +278,11 @@ impl DelayDelivery {
 
     /// Puts progress that changed into the log.
     pub(crate) fn save(&self) -> Result<(), SettingsError> {
-        let mut changes = Vec::new();
+        let (mut changes, mut saved) = (Vec::new(), Vec::new());
         for level in &self.levels {
             let next = level.next.load(Ordering::Acquire);
-            let mut saved = level.saved.lock();
-            if *saved != next {
-                *saved = next;
+            if *level.saved.lock() != next {
+                saved.push((level, next));
                 changes.push(Change::set(
                     Table::DelayProgress,
                     level.number.to_string(),
@@ -295,6 +294,9 @@ impl DelayDelivery {
             return Ok(());
         }
         self.store.settings().put(&changes)?;
+        for (level, next) in saved {
+            *level.saved.lock() = next;
+        }
         self.store.write_out().map_err(SettingsError::Append)
     }
 }

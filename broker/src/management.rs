@@ -21,7 +21,7 @@ pub(crate) fn serve(
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     let routes = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .route(
@@ -42,6 +42,23 @@ pub(crate) fn serve(
     })
 }
 
+/// Alive as long as it answers: with a store that takes no messages a restart would end the reads and mend nothing. It says so.
+async fn live(State(broker): State<Arc<Broker>>) -> String {
+    match store_problem(&broker) {
+        None => "ok\n".to_owned(),
+        Some(problem) => format!("ok\n[-] store: {problem}\n"),
+    }
+}
+
+/// Why the store takes no messages, if it takes none.
+fn store_problem(broker: &Broker) -> Option<String> {
+    match broker.store.health() {
+        StoreHealth::Writable => None,
+        StoreHealth::Refusing { reason } => Some(format!("takes no messages for now: {reason}")),
+        StoreHealth::ReadOnly { reason } => Some(format!("read-only: {reason}")),
+    }
+}
+
 /// Each check with its outcome; 503 when one fails.
 async fn ready(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
     let mut checks = Vec::new();
@@ -52,12 +69,7 @@ async fn ready(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
             .is_stopping()
             .then(|| "the broker is stopping".to_owned()),
     );
-    let store = match broker.store.health() {
-        StoreHealth::Writable => None,
-        StoreHealth::Refusing { reason } => Some(format!("takes no messages for now: {reason}")),
-        StoreHealth::ReadOnly { reason } => Some(format!("read-only: {reason}")),
-    };
-    check("store".to_owned(), store);
+    check("store".to_owned(), store_problem(&broker));
     let servers = broker.registrations.health();
     for server in &servers {
         let problem = match (&server.rival, server.registered) {

@@ -20,6 +20,11 @@ pub(crate) fn of_append(error: &AppendError, flush: FlushMode) -> ResponseCode {
     }
 }
 
+/// The code for progress that is not stored.
+pub(crate) fn of_progress(error: &AppendError) -> ResponseCode {
+    of_append(error, FlushMode::default())
+}
+
 pub(crate) fn of_settings(error: &SettingsError) -> ResponseCode {
     match error {
         SettingsError::Append(error) => of_append(error, FlushMode::default()),

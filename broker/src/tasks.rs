@@ -83,20 +83,26 @@ async fn end_waiting_pulls(broker: Arc<Broker>) {
 }
 
 async fn save_progress(broker: Arc<Broker>) {
+    let mut is_told = false;
     loop {
         broker.offsets.changed().await;
         broker.clock.sleep_ms(SAVE_MS).await;
-        for saved in [
+        let saved = [
             broker.offsets.save(),
             broker.delay.save(),
             broker.clock_watch.save(&broker.store, false),
-        ] {
-            if let Err(error) = saved {
-                tracing::warn!(
-                    "progress of consumers is not saved now and will be tried again: {error}"
-                );
-                broker.offsets.note_progress();
-            }
+        ];
+        let failed = saved.into_iter().find_map(Result::err);
+        match &failed {
+            Some(error) if !is_told => tracing::error!(
+                "progress of consumers is only in memory, and is stored when that is possible again: {error}"
+            ),
+            None if is_told => tracing::info!("progress of consumers is stored again"),
+            _ => {}
+        }
+        is_told = failed.is_some();
+        if is_told {
+            broker.offsets.note_progress();
         }
     }
 }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::cold::ColdPool;
-use crate::commit_log::{Appended, CommitLog, DamagedRange, Files, Flush, NewMessage};
+use crate::commit_log::{Appended, CommitLog, DamagedRange, Files, Flush, NewMessage, Purpose};
 use crate::config::{FlushMode, StoreConfig};
 use crate::dispatch::{Arrivals, DispatchConfig, Dispatcher, LogReader};
 use crate::error::{AppendError, CheckpointError, OpenError, ReadError};
@@ -612,7 +612,11 @@ impl SettingsWriter {
 }
 
 impl SettingsLog for SettingsWriter {
-    fn append_settings(&self, body: &[u8]) -> Result<u64, AppendError> {
+    fn check_progress(&self, bytes: usize) -> Result<(), AppendError> {
+        self.log.check_progress(bytes)
+    }
+
+    fn append_settings(&self, body: &[u8], purpose: Purpose) -> Result<u64, AppendError> {
         let now = self.log.now_ms();
         let message = NewMessage {
             queue: &self.queue,
@@ -629,7 +633,7 @@ impl SettingsLog for SettingsWriter {
             keys: "",
             unique_key: "",
         };
-        let appended = self.log.append(&message, usize::MAX, now)?;
+        let appended = self.log.append_for(purpose, &message, usize::MAX, now)?;
         Ok(appended.end.0)
     }
 

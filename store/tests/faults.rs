@@ -564,3 +564,87 @@ fn a_segment_that_cannot_be_made_says_why_and_is_made_later_where_that_can_be() 
         }
     }
 }
+
+#[test]
+fn a_full_disk_keeps_room_for_progress() {
+    let offset = |n: i64| {
+        Change::set(
+            Table::ConsumerOffsets,
+            "t@g",
+            bytes::Bytes::copy_from_slice(&n.to_le_bytes()),
+        )
+    };
+    let delay = |n: i64| {
+        Change::set(
+            Table::DelayProgress,
+            "1",
+            bytes::Bytes::copy_from_slice(&n.to_le_bytes()),
+        )
+    };
+    for flush in [FlushMode::Sync, FlushMode::default()] {
+        // Messages fill the log first, or progress alone does.
+        for with_messages in [true, false] {
+            let disk = SimulatedDisk::new();
+            let clock = Clock::at(1);
+            let store = open(config("store", flush, &clock), disk.clone()).expect("opens");
+            let queue = store.queue("t", 0).expect("a queue");
+            disk.set_free(Some(1_000));
+            let mut sent = 0;
+            while with_messages && send(&store, &queue, "k", 500).is_ok() {
+                sent += 1;
+            }
+            let (mut kept, mut others) = (0, 0);
+            let refused = loop {
+                let changes = [offset(kept + 1), delay(kept + 1)];
+                let checked = store.settings().check_progress(200);
+                match store.settings().put(&changes) {
+                    Ok(end) => {
+                        acked(&store, end).expect("what was taken is kept");
+                        kept += 1;
+                    }
+                    Err(error) => {
+                        checked.expect_err("the check says so before");
+                        break error;
+                    }
+                }
+                if matches!(store.health(), StoreHealth::Writable) {
+                    continue;
+                }
+                // What is small may fit before the reserve, a few times.
+                let topic = Change::set(Table::Topics, "new", "v");
+                others += usize::from(store.settings().put(&[topic]).is_ok());
+                if send(&store, &queue, "k", 1).is_ok() {
+                    others += 1;
+                    sent += 1;
+                }
+            };
+            assert!(others < 10, "the room is for progress alone: {others}");
+            assert!(refused.to_string().contains("disk"), "{refused}");
+            assert!(kept > 20, "{kept}");
+            store.write_out().expect("nothing has failed");
+            if flush == FlushMode::Sync || !with_messages {
+                store.close().expect("an ordinary stop");
+            } else {
+                store.abandon();
+            }
+            drop(store);
+            for crash in [Crash::PowerLoss, Crash::Kill] {
+                if crash == Crash::PowerLoss && flush != FlushMode::Sync {
+                    continue;
+                }
+                let left = disk.after_crash(disk.steps(), crash);
+                left.set_free(None);
+                let store = open(config("store", flush, &clock), left).expect("opens");
+                let queue = store.queue("t", 0).expect("a queue");
+                assert_eq!(offsets(&store, &queue, 0).len(), sent);
+                for (table, key) in [(Table::ConsumerOffsets, "t@g"), (Table::DelayProgress, "1")] {
+                    let value = store.settings().get(table, key).expect("kept");
+                    assert_eq!(*value, kept.to_le_bytes(), "{flush:?} {crash:?}");
+                }
+                // With room again everything is taken.
+                send(&store, &queue, "k", 500).expect("sent");
+                store.close().expect("closed");
+            }
+        }
+    }
+}

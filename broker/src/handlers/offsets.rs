@@ -85,13 +85,19 @@ pub(crate) fn update(broker: &Broker, exchange: &mut Exchange<'_>) {
             format!("the offset {} is negative", request.commit_offset),
         );
     }
-    broker.offsets.commit(
-        &request.topic,
-        &request.consumer_group,
-        request.queue_id,
-        request.commit_offset,
-    );
-    exchange.ok(&NoFields);
+    let (topic, group) = (&request.topic, &request.consumer_group);
+    let (queue_id, offset) = (request.queue_id, request.commit_offset);
+    if exchange.header.is_one_way() {
+        // Nobody hears of a refusal.
+        return broker.offsets.commit_anyway(topic, group, queue_id, offset);
+    }
+    match broker.offsets.commit(topic, group, queue_id, offset) {
+        Ok(()) => exchange.ok(&NoFields),
+        Err(error) => exchange.fail(
+            reply::of_progress(&error),
+            format!("the offset is not stored: {error}"),
+        ),
+    }
 }
 
 /// The queue of a request; answers itself when there is none.

@@ -523,7 +523,7 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
         subscribed(broker, &group, &request.topic, request.sub_version)?
     };
     if request.sys_flag & pull_flag::COMMIT_OFFSET != 0 && request.commit_offset >= 0 {
-        broker.offsets.commit(
+        broker.offsets.commit_anyway(
             &request.topic,
             &request.consumer_group,
             request.queue_id,

@@ -38,6 +38,11 @@ use crate::queue::QueueRef;
 use crate::settings::SETTINGS_TOPIC;
 use crate::vital::Vital;
 
+/// One part in so many of a segment, its last, is kept for progress while there is no next segment: consumers go on reading on a full
+/// disk, and what they commit then is kept. With the next segment made ahead, messages fill this part too, so it costs nothing.
+const RESERVE_SHARE: u64 = 8;
+/// Progress is taken only while this much more than it needs is left, bytes: what surrounds it in its records, and progress of delays.
+const PROGRESS_MARGIN: u64 = 1_024;
 /// Staged bytes beyond this are written by the append that finds them.
 const STAGED_BYTES_MAX: u64 = 32 << 20;
 /// Store times that are ahead of a trusted clock by more than this start at the clock again: they would expire too late.
@@ -124,12 +129,23 @@ impl Drop for Wishes {
     }
 }
 
+/// What is appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A message, or a setting.
+    Message,
+    /// Progress of consumers or delays, which may use the reserve.
+    Progress,
+}
+
 struct Appender {
     staging: Staging,
     /// Full parts before `staging`: each ends at the end of a segment.
     full: Vec<Staging>,
     next: u64,
     segment_end: u64,
+    /// The segment after the current one is part of the log.
+    has_next: bool,
     last_ms: i64,
     closed: bool,
 }
@@ -176,6 +192,7 @@ impl CommitLog {
             full: Vec::new(),
             next,
             segment_end,
+            has_next: files.segment(segment_end).is_some(),
             last_ms: newest_ms,
             closed: false,
         };
@@ -216,10 +233,20 @@ impl CommitLog {
         body_bytes_max: usize,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
+        self.append_for(Purpose::Message, message, body_bytes_max, now_ms)
+    }
+
+    pub(crate) fn append_for(
+        &self,
+        purpose: Purpose,
+        message: &NewMessage<'_>,
+        body_bytes_max: usize,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
         let mut prepared = Prepared::new(message, &self.config, body_bytes_max)?;
         let appended = {
             let mut appender = self.append.lock();
-            self.make_room(&mut appender, prepared.size)?;
+            self.make_room(&mut appender, prepared.size, purpose)?;
             self.push(&mut appender, &mut prepared, now_ms)
         };
         self.relieve(appended.end)?;
@@ -247,7 +274,7 @@ impl CommitLog {
         let appended: SmallVec<[Appended; 8]> = {
             let mut appender = self.append.lock();
             // A batch does not cross segments, so that nothing can fail in its middle.
-            self.make_room(&mut appender, total)?;
+            self.make_room(&mut appender, total, Purpose::Message)?;
             prepared
                 .iter_mut()
                 .map(|record| self.push(&mut appender, record, now))
@@ -314,16 +341,35 @@ impl CommitLog {
     }
 
     /// Makes sure that `size` bytes and a filler fit the current segment; nothing is changed when that fails.
-    fn make_room(&self, appender: &mut Appender, size: usize) -> Result<(), AppendError> {
+    fn make_room(
+        &self,
+        appender: &mut Appender,
+        size: usize,
+        purpose: Purpose,
+    ) -> Result<(), AppendError> {
         if appender.closed {
             return Err(AppendError::Closed);
         }
         self.files.health.check_writable()?;
-        if appender.next + size as u64 + FILLER_BYTES <= appender.segment_end {
+        let end = appender.next + size as u64 + FILLER_BYTES;
+        let fits = end <= appender.segment_end;
+        let reserve = self.config.segment_bytes / RESERVE_SHARE;
+        if fits && (appender.has_next || end + reserve <= appender.segment_end) {
             return Ok(());
         }
         let base = appender.segment_end;
-        let segment = self.files.next_segment(base)?;
+        // Asked for before the reserve is touched, so that a refusal comes while there is room for progress.
+        let segment = match self.files.next_segment(base) {
+            Ok(segment) => segment,
+            Err(AppendError::Refused { .. }) if fits && purpose == Purpose::Progress => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        appender.has_next = true;
+        if fits {
+            return Ok(());
+        }
         segment.set_growing(true);
         if let Some(full) = self.files.segment(base - 1) {
             full.set_growing(false);
@@ -351,7 +397,23 @@ impl CommitLog {
         appender.full.push(full);
         appender.next = base;
         appender.segment_end = segment.end();
+        appender.has_next = self.files.segment(segment.end()).is_some();
         Ok(())
+    }
+
+    /// Whether progress of `bytes` would be taken now.
+    pub(crate) fn check_progress(&self, bytes: usize) -> Result<(), AppendError> {
+        self.files.health.check_writable()?;
+        let Some(refusal) = self.files.health.refusal() else {
+            return Ok(());
+        };
+        let appender = self.append.lock();
+        let end = appender.next + bytes as u64 + PROGRESS_MARGIN;
+        if appender.has_next || end <= appender.segment_end {
+            Ok(())
+        } else {
+            Err(refusal)
+        }
     }
 
     /// Writes everything appended before the call, dispatches it and so makes it visible. With sync flush it only

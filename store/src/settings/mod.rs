@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rmq_protocol::message::LogPosition;
 
+use crate::commit_log::Purpose;
 use crate::error::{AppendError, ReadError};
 
 pub(crate) use record::{decode, encode};
@@ -66,6 +67,11 @@ impl Table {
 
     pub(crate) fn from_u8(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|table| *table as u8 == code)
+    }
+
+    /// Whether it holds progress, which changes all the time and is kept on a full disk too.
+    pub(crate) fn is_progress(self) -> bool {
+        matches!(self, Self::ConsumerOffsets | Self::DelayProgress)
     }
 
     fn index(self) -> usize {
@@ -142,7 +148,9 @@ pub enum SettingsError {
 /// What settings need of the log. The store implements it.
 pub(crate) trait SettingsLog: Send + Sync {
     /// Appends one settings record; returns the log position after it.
-    fn append_settings(&self, body: &[u8]) -> Result<u64, AppendError>;
+    fn append_settings(&self, body: &[u8], purpose: Purpose) -> Result<u64, AppendError>;
+    /// Whether progress of so many bytes would be taken now.
+    fn check_progress(&self, bytes: usize) -> Result<(), AppendError>;
     /// Writes what was appended and calls `done` once it is acknowledged as the flush mode promises.
     fn settle(&self, up_to: u64, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>);
 }
@@ -162,7 +170,8 @@ impl Settings {
     /// Appends the changes and makes them the current values. Returns the log position after them; they are as durable as any
     /// appended message: not before [`Store::write_out`](crate::Store::write_out) (and the flush, with sync flush) has passed that position.
     ///
-    /// Many changes go into one record of up to 1 MiB; only a larger set is split.
+    /// Many changes go into one record of up to 1 MiB; only a larger set is split. Changes of consumer offsets and delay progress alone
+    /// are taken on a full disk as well, from a part of the log that is kept for them.
     ///
     /// # Errors
     /// A key or value out of its limits, an internal table, or the log refuses writes.
@@ -188,6 +197,23 @@ impl Settings {
         Ok(end)
     }
 
+    /// Whether changes of progress that take so many bytes (keys, values and 7 for each) can be stored now. On a full disk a part of the
+    /// log is kept for them; a caller that answers before it stores asks here first.
+    ///
+    /// # Errors
+    /// The store is read-only, or this part is used up.
+    pub fn check_progress(&self, bytes: usize) -> Result<(), AppendError> {
+        self.log.check_progress(bytes)
+    }
+
+    /// Waits until changes that were [`put`](Self::put) are acknowledged as the flush mode promises.
+    ///
+    /// # Errors
+    /// Writing or flushing failed.
+    pub async fn wait(&self, end: LogPosition) -> Result<(), SettingsError> {
+        self.settled(end.0).await
+    }
+
     pub(crate) async fn settled(&self, end: u64) -> Result<(), SettingsError> {
         let (done, acked) = tokio::sync::oneshot::channel();
         self.log.settle(
@@ -203,11 +229,15 @@ impl Settings {
 
     pub(crate) fn put_any(&self, changes: &[Change]) -> Result<u64, SettingsError> {
         let bodies = encode(changes)?;
+        let purpose = match changes.iter().all(|change| change.table.is_progress()) {
+            true => Purpose::Progress,
+            false => Purpose::Message,
+        };
         let mut end = 0;
         // Held over append and update, so that the order of values is the order in the log.
         let _order = self.state.order();
         for (body, part) in bodies {
-            end = self.log.append_settings(&body)?;
+            end = self.log.append_settings(&body, purpose)?;
             self.state.update(&changes[part]);
         }
         Ok(end)

@@ -60,8 +60,8 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     broker.run_task(async move {
         match then.groups.delete(&name, then.now_ms()).await {
             Ok(_) => {
-                if clean {
-                    then.offsets.remove_group(&name);
+                if clean && let Err(error) = then.offsets.remove_group(&name).await {
+                    return reply.fail(reply::of_settings(&error), error.to_string());
                 }
                 // Nobody reads its retries any more.
                 if let Err(error) = then

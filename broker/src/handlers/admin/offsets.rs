@@ -9,12 +9,13 @@ use rmq_protocol::code::ResponseCode;
 use rmq_protocol::header::Language;
 use rmq_protocol::requests::{CloneGroupOffset, InvokeBrokerToResetOffset};
 use rmq_store::Boundary;
-use rmq_transport::Exchange;
+use rmq_transport::{Exchange, PendingReply};
 
 use super::queue_name;
 use crate::broker::Broker;
 use crate::handlers::{decode, pull};
 use crate::reply;
+use crate::topics::Topic;
 
 /// Sets a group's offsets; its clients are told at their next pull. No client needs to be online.
 pub(crate) fn reset(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
@@ -66,30 +67,50 @@ pub(crate) fn reset(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         if one_queue >= 0 && resets.is_empty() {
             return reply.fail(ResponseCode::SystemError, format!("topic {} has no queue {one_queue}", topic.name()));
         }
-        broker.offsets.reset(topic.name(), &group, &resets);
-        // Members learn of it with their next pull: those that wait for messages are answered now.
-        for queue in topic.queues.iter() {
-            for waiter in broker.waiters.take_of_group(queue, &group) {
-                pull::end_waiting(broker, waiter);
+        let then = Arc::clone(broker);
+        broker.run_task(async move {
+            match then.offsets.reset(topic.name(), &group, &resets).await {
+                Ok(()) => after_reset(&then, &topic, &group, &resets, for_c, reply),
+                Err(error) => reply.fail(reply::of_settings(&error), error.to_string()),
             }
-        }
-        let body = if for_c {
-            let offset_table = resets
-                .iter()
-                .map(|(queue_id, offset)| QueueOffsetForC {
-                    broker_name: broker.config.broker_name.clone(),
-                    offset: *offset,
-                    queue_id: *queue_id,
-                    topic: topic.name().to_owned(),
-                })
-                .collect();
-            ResetOffsetBodyForC { offset_table }.to_json()
-        } else {
-            let offset_table = resets.iter().map(|(queue_id, offset)| (queue_name(broker, topic.name(), *queue_id), *offset)).collect();
-            ResetOffsetBody { offset_table }.to_json()
-        };
-        reply.ok_body(&(), &body);
+        });
     });
+}
+
+/// Tells the members, and the caller.
+fn after_reset(
+    broker: &Arc<Broker>,
+    topic: &Topic,
+    group: &str,
+    resets: &[(i32, i64)],
+    for_c: bool,
+    reply: PendingReply,
+) {
+    // Members learn of it with their next pull: those that wait for messages are answered now.
+    for queue in topic.queues.iter() {
+        for waiter in broker.waiters.take_of_group(queue, group) {
+            pull::end_waiting(broker, waiter);
+        }
+    }
+    let body = if for_c {
+        let offset_table = resets
+            .iter()
+            .map(|(queue_id, offset)| QueueOffsetForC {
+                broker_name: broker.config.broker_name.clone(),
+                offset: *offset,
+                queue_id: *queue_id,
+                topic: topic.name().to_owned(),
+            })
+            .collect();
+        ResetOffsetBodyForC { offset_table }.to_json()
+    } else {
+        let offset_table = resets
+            .iter()
+            .map(|(queue_id, offset)| (queue_name(broker, topic.name(), *queue_id), *offset))
+            .collect();
+        ResetOffsetBody { offset_table }.to_json()
+    };
+    reply.ok_body(&(), &body);
 }
 
 pub(crate) fn clone(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
@@ -101,10 +122,15 @@ pub(crate) fn clone(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         Some(topic) => vec![topic.to_owned()],
         None => broker.offsets.topics_of(from),
     };
-    for topic in topics {
-        broker.offsets.clone_group(&topic, from, to);
-    }
-    exchange.ok(&());
+    let (from, to) = (from.to_owned(), to.to_owned());
+    let reply = exchange.park();
+    let then = Arc::clone(broker);
+    broker.run_task(async move {
+        match then.offsets.clone_group(&topics, &from, &to).await {
+            Ok(()) => reply.ok(&()),
+            Err(error) => reply.fail(reply::of_settings(&error), error.to_string()),
+        }
+    });
 }
 
 pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {

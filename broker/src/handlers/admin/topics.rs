@@ -179,7 +179,9 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     broker.run_task(async move {
         match then.topics.delete(&name, then.now_ms()).await {
             Ok(_) => {
-                then.offsets.remove_topic(&name);
+                if let Err(error) = then.offsets.remove_topic(&name).await {
+                    return reply.fail(reply::of_settings(&error), error.to_string());
+                }
                 for group in then.groups.all() {
                     group.counters.forget(&name);
                 }
