@@ -601,4 +601,43 @@ mod tests {
         assert_eq!(load(&yaml, &[], &[]).expect("valid"), config);
         assert_eq!(yaml.matches("\n# ").count() + 1, FIELDS.len());
     }
+
+    /// Texts of store and broker that name a setting in backticks name one that exists: nobody runs most of them before the day on
+    /// which the name is needed.
+    #[test]
+    fn texts_name_settings_that_exist() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders = vec![crates.join("store/src"), crates.join("broker/src")];
+        let known: Vec<String> = FIELDS.iter().map(|(field, _)| camel(field)).collect();
+        let mut named = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder of the sources") {
+                let path = entry.expect("listed").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
+                for line in code {
+                    let words = line.split('`').skip(1).step_by(2);
+                    named.extend(words.map(|word| (path.display().to_string(), word.to_owned())));
+                }
+            }
+        }
+        let setting = |word: &str| {
+            word.len() > 3 && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let wrong: Vec<_> = named
+            .iter()
+            .filter(|(_, word)| setting(word) && !known.contains(word))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert!(
+            named.iter().any(|(_, word)| word == "acceptLostSettings"),
+            "{named:?}"
+        );
+    }
 }

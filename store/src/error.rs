@@ -141,6 +141,18 @@ pub enum OpenError {
         /// The format of this version.
         known: &'static str,
     },
+    /// The file that names the format is damaged.
+    #[error(
+        "{} is damaged: it holds {found:?} instead of {known:?}; if no other version of rmq has written this folder, write the line {known} into it", path.display()
+    )]
+    FormatDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+        /// The format of this version.
+        known: &'static str,
+    },
     /// Files are missing or have an impossible name or size.
     #[error("the log in {} is not whole: {problem}", dir.display())]
     NotWhole {

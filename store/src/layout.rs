@@ -3,6 +3,7 @@
 //! ```text
 //! <dir>/lock                       locked while the store is open; says by whom
 //! <dir>/format                     the format of everything below, one line
+//! <dir>/damage                     what of the log is known to be damaged; missing when nothing is
 //! <dir>/watermark                  how far the log is known to be durable
 //! <dir>/log/00000000000000000000   a segment of the log, named by the position of its first byte, 20 digits
 //! <dir>/index/…                    run files and tables, derived from the log
@@ -18,6 +19,17 @@ pub(crate) fn lock(dir: &Path) -> PathBuf {
 
 pub(crate) fn format(dir: &Path) -> PathBuf {
     dir.join("format")
+}
+
+/// Whether a line names a format of a store, of whatever version.
+pub(crate) fn is_format(line: &str) -> bool {
+    line.strip_prefix("rmq-store ").is_some_and(|version| {
+        !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+pub(crate) fn damage(dir: &Path) -> PathBuf {
+    dir.join("damage")
 }
 
 pub(crate) fn watermark(dir: &Path) -> PathBuf {

@@ -22,6 +22,8 @@ use crate::segment::Segment;
 
 /// Entries are dispatched in batches of this size while replaying.
 const REPLAY_BATCH: usize = 4_096;
+/// So much of a damaged format line is shown, characters.
+const FORMAT_SHOWN_MAX: usize = 64;
 /// A format line is shorter.
 const FORMAT_BYTES_MAX: u64 = 4_096;
 
@@ -70,6 +72,23 @@ pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> 
     })
 }
 
+/// Makes every name that this life finds durable. The life before may have ended between a rename and the sync of its folder, and what
+/// this life acknowledges must not rest on a name that a power cut takes back.
+pub(crate) fn settle_names(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    for folder in [layout::log(dir), layout::index(dir), dir.to_owned()] {
+        fs.sync_dir(&folder)
+            .map_err(OpenError::io("sync the folder", &folder))?;
+    }
+    // The folder's own name. Above it may lie what this process has no right to open.
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above
+        && let Err(error) = fs.sync_dir(above)
+    {
+        tracing::warn!(folder = %above.display(), %error, "the folder that holds the data folder cannot be synced");
+    }
+    Ok(())
+}
+
 /// Reads or writes the format line.
 pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let path = layout::format(dir);
@@ -77,14 +96,23 @@ pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
         let bytes = fs
             .read(&path, FORMAT_BYTES_MAX)
             .map_err(OpenError::io("read", &path))?;
-        let found = String::from_utf8_lossy(&bytes).trim().to_owned();
+        let found = String::from_utf8_lossy(&bytes);
+        let found = found.trim();
         if found == layout::FORMAT {
             return Ok(());
         }
-        return Err(OpenError::Version {
-            path,
-            found,
-            known: layout::FORMAT,
+        return Err(if layout::is_format(found) {
+            OpenError::Version {
+                path,
+                found: found.to_owned(),
+                known: layout::FORMAT,
+            }
+        } else {
+            OpenError::FormatDamaged {
+                path,
+                found: found.chars().take(FORMAT_SHOWN_MAX).collect(),
+                known: layout::FORMAT,
+            }
         });
     }
     let names = fs

@@ -133,6 +133,7 @@ pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, Ret
         removed.segments += 1;
         removed.bytes += segment.end() - segment.base();
     }
+    files.forget_damage_below(keep_from);
     tracing::info!(
         segments = removed.segments,
         up_to = keep_from,

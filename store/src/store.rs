@@ -20,6 +20,7 @@ use crate::fs::{Fs, Lock, Space};
 use crate::health::StoreHealth;
 use crate::index::by_time::Boundary;
 use crate::index::keys::KeyKind;
+use crate::index::manifest::Manifest;
 use crate::layout;
 use crate::queue::QueueRef;
 use crate::read::{self, EntryFilter, ReadLimits, ReadOutcome, RecordSlice, Temperature};
@@ -88,6 +89,7 @@ impl Store {
         fs.create_dir_all(&dir)
             .map_err(OpenError::io("create the folder", &dir))?;
         let lock = recovery::lock(&*fs, &dir)?;
+        recovery::settle_names(&*fs, &dir)?;
         recovery::check_format(&*fs, &dir)?;
         let log_dir = layout::log(&dir);
         let new = fs
@@ -106,6 +108,13 @@ impl Store {
         };
 
         let files = Arc::new(Files::new(Arc::clone(&fs), config.clone(), segments));
+        files.load_damage();
+        let start = LogReader::start(&*files);
+        if let Some(began) = Manifest::began_before(&*fs, &layout::index(&dir), start) {
+            files.report_damage(began, start, "the index knows segments that are missing");
+        }
+        // Before the index forgets them.
+        files.store_damage();
         let reader: Arc<dyn LogReader> = Arc::clone(&files) as Arc<dyn LogReader>;
         let derived = DispatchConfig {
             run_bytes: config.index_run_bytes,
@@ -122,6 +131,7 @@ impl Store {
         // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
         let durable = durable.max(dispatcher.durable_log());
         let report = recovery::replay(&dir, &files, &dispatcher, durable, closed_at)?;
+        files.store_damage();
         // What follows damage must not be taken for a torn end at the next start, should the disk then give what it does not give now.
         let end_behind_damage = report.damaged.iter().any(|range| range.to > durable);
         if config.flush == FlushMode::Sync || end_behind_damage {
@@ -516,6 +526,7 @@ impl Store {
         &self,
         round: impl Into<RetentionRound>,
     ) -> Result<Removed, RetentionError> {
+        self.0.log.files.store_damage();
         retention::run(&self.0.log, round.into())
     }
 
@@ -553,6 +564,7 @@ impl Store {
                     "the index could not be completed: {error}; the next start reads more of the log"
                 );
             }
+            self.0.log.files.store_damage();
             if let Err(error) = self.0.log.seal_watermark() {
                 tracing::warn!("the watermark could not be written: {error}");
             }

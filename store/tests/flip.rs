@@ -186,12 +186,48 @@ fn in_every_derived_file() {
 fn in_the_format_line() {
     let disk = store();
     let path = PathBuf::from("store/format");
-    for at in 0..disk.open(&path).expect("there").len().expect("known") {
+    let good = disk.read(&path, 100).expect("read");
+    for at in 0..good.len() as u64 {
         match reopen(flipped(&disk, &path, at)) {
-            Err(OpenError::Version { .. }) => {}
+            Err(error @ (OpenError::Version { .. } | OpenError::FormatDamaged { .. })) => {
+                let said = error.to_string();
+                let differs = !said.contains("format rmq-store 1, this version");
+                assert!(
+                    differs && said.contains("store/format"),
+                    "byte {at}: {said}"
+                );
+            }
             Err(error) => panic!("byte {at}: {error}"),
             // The line's end does not matter.
             Ok(store) => assert_eq!(served(&store).len() as i64, MESSAGES),
+        }
+    }
+    // A later version is told from damage, and what is said about damage helps.
+    for (line, is_version) in [
+        ("rmq-store 2\n", true),
+        ("", false),
+        ("\0\0\0\0", false),
+        ("rmq-store", false),
+    ] {
+        let copy = disk.after_crash(disk.steps(), Crash::PowerLoss);
+        let file = copy.create(&path).expect("made");
+        file.write_at(0, line.as_bytes()).expect("written");
+        let error = reopen(copy.clone()).expect_err("refused");
+        assert_eq!(
+            matches!(error, OpenError::Version { .. }),
+            is_version,
+            "{error}"
+        );
+        if !is_version {
+            assert!(
+                error
+                    .to_string()
+                    .contains("write the line rmq-store 1 into it"),
+                "{error}"
+            );
+            file.write_at(0, b"rmq-store 1\n").expect("written");
+            let store = reopen(copy).expect("as it was said");
+            assert_eq!(served(&store).len() as i64, MESSAGES);
         }
     }
 }

@@ -13,8 +13,8 @@ use common::{Clock, config, message, open};
 use rmq_protocol::message::{QueueOffset, RecordView, tag_hash};
 use rmq_store::fs::{Crash, FaultyFs, Fs, SimulatedDisk};
 use rmq_store::{
-    AllMessages, Boundary, EntryFilter, FlushMode, KeyKind, QueueRef, ReadLimits, ReadStatus,
-    Store, Temperature,
+    AllMessages, Boundary, DamagedRange, EntryFilter, FlushMode, KeyKind, QueueRef, ReadLimits,
+    ReadStatus, Store, Temperature,
 };
 
 /// A small generator: each case is the same for the same number.
@@ -275,12 +275,23 @@ fn case(seed: u64) {
     }
     let what = format!("seed {seed}: {what:?}");
     let mut served: Vec<BTreeSet<i64>> = Vec::new();
+    let mut reported: Vec<DamagedRange> = Vec::new();
     for round in 0..3 {
         let mut settings = config("store", FlushMode::Sync, &clock);
         settings.retention_ms = 1 << 40;
         settings.hot_bytes = [0, 4_096, 1 << 20][random.below(3) as usize];
         let (store, report) = Store::open(settings, Arc::new(faulty.clone()))
             .unwrap_or_else(|error| panic!("{what}, round {round}: {error}"));
+        // What was told once is told at each start.
+        for old in &reported {
+            assert!(
+                report
+                    .damaged
+                    .iter()
+                    .any(|new| new.from <= old.from && old.to <= new.to),
+                "{what}, round {round}: {old:?} was known, {report:?}"
+            );
+        }
         let now: Vec<BTreeSet<i64>> = (0..QUEUES.len())
             .map(|index| follow(&mut random, &store, index, &stored, false))
             .collect();
@@ -334,6 +345,7 @@ fn case(seed: u64) {
         store
             .run_retention(clock.now())
             .expect("nothing has expired");
+        reported = store.damage();
         match random.below(3) {
             0 => store.close().expect("closed"),
             1 => {

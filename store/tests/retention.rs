@@ -111,7 +111,7 @@ fn expired_segments_go_and_the_rest_stays() {
     std::fs::remove_file(dir.path().join("index/tables")).expect("removed");
     match open(config(), RealFs) {
         Err(OpenError::Derived(error)) => {
-            assert!(error.to_string().contains("accept_lost_tables"), "{error}")
+            assert!(error.to_string().contains("acceptLostSettings"), "{error}")
         }
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it started with settings lost"),

@@ -253,6 +253,31 @@ impl Files {
         }
     }
 
+    /// Notes what earlier lives knew to be damaged, and is not intact again: a file may have been restored.
+    pub(crate) fn load_damage(&self) {
+        let start = LogReader::start(self);
+        for range in Damage::load(&*self.fs, &layout::damage(&self.config.dir)) {
+            // Below the start lies what was removed by retention, or by hand: that ends where the log begins.
+            if range.to >= start && !self.is_intact(range) {
+                self.report_damage(range.from, range.to, "known since an earlier start");
+            }
+        }
+    }
+
+    /// Keeps what is known for the next start. Not being able to costs that start this knowledge and nothing else.
+    pub(crate) fn store_damage(&self) {
+        let path = layout::damage(&self.config.dir);
+        if let Err(error) = self.damage.store(&*self.fs, &path) {
+            tracing::warn!("cannot write {}: {error}", path.display());
+        }
+    }
+
+    /// What lies below `position` is removed.
+    pub(crate) fn forget_damage_below(&self, position: u64) {
+        self.damage.forget_below(position);
+        self.store_damage();
+    }
+
     pub(crate) fn damage(&self) -> Vec<DamagedRange> {
         self.damage.ranges()
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rmq_protocol::message::{BLANK_MAGIC, MAGIC_V1, MAGIC_V2, RecordError, RecordView};
 
+use super::damage::DamagedRange;
 use super::files::Files;
 use crate::dispatch::LogReader;
 use crate::error::ReadError;
@@ -302,6 +303,23 @@ impl Files {
             Found::Record(bytes) => Some(bytes.to_vec()),
             _ => None,
         }
+    }
+
+    /// Whether records lie without a gap from the beginning of a range to its end.
+    pub(super) fn is_intact(&self, range: DamagedRange) -> bool {
+        let mut window = Window::default();
+        let mut position = range.from;
+        while position < range.to {
+            let Some(segment) = self.segment(position) else {
+                return false;
+            };
+            match window.look(&segment, position) {
+                Found::Record(bytes) => position += bytes.len() as u64,
+                Found::SegmentEnd => position = segment.end(),
+                Found::Nothing | Found::Unreadable => return false,
+            }
+        }
+        true
     }
 
     /// Shows every intact record that starts in `[from, to)`, in log order; what lies between them is reported as damage.

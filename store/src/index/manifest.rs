@@ -90,6 +90,14 @@ impl Manifest {
         Self::decode(&bytes)
     }
 
+    /// Where the log began when the runs were written, if that is below `start`: segments were removed by somebody else than the
+    /// store, which drops runs before it removes their segment.
+    pub(crate) fn began_before(fs: &dyn Fs, dir: &Path, start: u64) -> Option<u64> {
+        let manifest = Self::load(fs, dir).ok()?;
+        let first = manifest.runs.iter().map(|run| run.span.from).min();
+        first.filter(|first| *first < start)
+    }
+
     fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let word = |at: usize| -> Option<u64> {
             Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))

@@ -62,12 +62,12 @@ impl Span<'_> {
 }
 
 impl<'a> Fetch<'a> {
-    /// Reads the wanted records, in order; after the first cold one the others are not tried.
-    pub(super) fn records(&self, wanted: &[Located]) -> (Buffer, SmallVec<[Fetched; 32]>) {
+    /// Reads the wanted records, in order; after the first cold one the others are not tried. There is no buffer where none was needed.
+    pub(super) fn records(&self, wanted: &[Located]) -> (Option<Buffer>, SmallVec<[Fetched; 32]>) {
         if self.temperature == Temperature::HotOnly
             && let Some(fetched) = self.in_memory(wanted)
         {
-            return (Buffer::of(0), fetched);
+            return (None, fetched);
         }
         let (spans, bytes) = self.spans(wanted);
         let mut buffer = Buffer::of(bytes);
@@ -77,11 +77,11 @@ impl<'a> Fetch<'a> {
             let entries = wanted.get(span.entries.clone()).unwrap_or_default();
             self.read(span, entries, &mut buffer, &mut fetched);
             if matches!(fetched.last(), Some(Fetched::Cold)) {
-                return (buffer, fetched);
+                return (Some(buffer), fetched);
             }
         }
         fetched.resize_with(wanted.len(), || Fetched::Removed);
-        (buffer, fetched)
+        (Some(buffer), fetched)
     }
 
     /// Which of the wanted records are in memory, up to the first that is not; `None` where the system does not say it for a map.

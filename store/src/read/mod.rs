@@ -289,14 +289,17 @@ fn take(
         return true;
     }
     let (buffer, fetched) = fetch.records(entries);
-    let buffer = Arc::new(buffer);
+    let buffer = buffer.map(Arc::new);
     let checked_from = log.files.positions.checked_from.load(Ordering::Relaxed);
     let checked_from = fetch.hot_from.max(checked_from);
     for (entry, fetched) in entries.iter().zip(fetched) {
         let end = entry.end();
         let source = match fetched {
             Fetched::Mapped(segment) => Source::Mapped(segment, entry.position),
-            Fetched::At(at) => Source::Read(Arc::clone(&buffer), at),
+            Fetched::At(at) => match &buffer {
+                Some(buffer) => Source::Read(Arc::clone(buffer), at),
+                None => continue,
+            },
             Fetched::Cold => {
                 if outcome.records.is_empty() {
                     outcome.status = ReadStatus::Cold;

@@ -44,7 +44,7 @@ pub enum TablesError {
     /// They are gone, and the log cannot bring them back.
     #[error(
         "the tables in {} are {problem}, and the log starts at {log_start} and not at 0, so topics, groups and consumer offsets changed before are lost: \
-         restore the file from a backup or a replica, or start with `accept_lost_tables` to go on with what the log still holds", path.display()
+         restore the file from a backup or a replica, or start with `acceptLostSettings` to go on with what the log still holds", path.display()
     )]
     Lost {
         /// The file.
