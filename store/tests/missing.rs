@@ -138,12 +138,13 @@ fn what_a_later_life_acknowledges_rests_on_no_name_that_a_power_cut_takes_back()
         let second = open(settings(), killed.clone())
             .unwrap_or_else(|error| panic!("killed after {steps}: {error}"));
         let promised = acknowledged.iter().filter(|at| **at <= steps).count() as i64;
-        let last = (0..4).map(|_| send(&second)).last().expect("sent");
+        // One message: a new segment would sync the folder.
+        let last = send(&second);
         second.abandon();
         let dark = killed.after_crash(killed.steps(), Crash::PowerLoss);
         let third = open(settings(), dark)
             .unwrap_or_else(|error| panic!("killed after {steps}, then dark: {error}"));
-        assert!(last >= promised + 3);
+        assert!(last >= promised);
         assert_eq!(
             readable(&third),
             (0..=last).collect::<Vec<_>>(),
