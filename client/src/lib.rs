@@ -62,6 +62,7 @@ mod received;
 mod remote;
 mod routes;
 mod routing;
+mod trace;
 mod url;
 
 pub use admin::{Admin, GroupSpec, TopicSpec};
@@ -86,6 +87,7 @@ pub use reader::{Position, Reader, ReaderBuilder};
 pub use received::ReceivedMessage;
 pub use remote::{Answer, Remote};
 pub use routes::Route;
+pub use trace::TraceContext;
 pub use url::{ClusterUrl, UrlError};
 
 /// The wire types, for raw calls.

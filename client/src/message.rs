@@ -156,6 +156,15 @@ impl Message {
         self
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.properties.iter().any(|(known, _)| known == name)
+    }
+
+    /// Adds a property that is not there yet.
+    pub(crate) fn put(&mut self, name: &str, value: &str) {
+        self.properties.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The property string with the message's unique id.
     pub(crate) fn encode_properties(&self, unique_id: &str) -> Result<String, Error> {
         if let Some(name) = &self.reserved {

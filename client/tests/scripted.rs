@@ -617,14 +617,17 @@ async fn members_are_told_of_changes_and_come_back_after_a_lost_connection() {
     let notice = NotifyConsumerIdsChanged {
         consumer_group: "g".into(),
     };
-    peer.request_one_way(NotifyConsumerIdsChanged::CODE.as_i32(), &notice, b"");
+    peer.request_one_way(NotifyConsumerIdsChanged::CODE.as_i32(), &notice, b"")
+        .unwrap();
     member.changed().await;
     assert_eq!(member.members().await.unwrap(), ["me"]);
 
     peer.close(CloseReason::Local("the test wants it"));
     let (_, again) = heartbeats.recv().await.unwrap();
     assert_ne!(again.id(), peer.id());
-    again.request_one_way(NotifyConsumerIdsChanged::CODE.as_i32(), &notice, b"");
+    again
+        .request_one_way(NotifyConsumerIdsChanged::CODE.as_i32(), &notice, b"")
+        .unwrap();
     member.changed().await;
 
     member.leave().await;

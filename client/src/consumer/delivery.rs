@@ -9,12 +9,14 @@ use rmq_protocol::message::property;
 use rmq_protocol::names::retry_topic;
 use rmq_protocol::requests::ConsumerSendMsgBack;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::held::Held;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Message, check_delay, delay_level};
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
+use crate::trace::TraceContext;
 
 /// Sends a message to the dead letters instead of delaying it.
 const DEAD_LETTER: i32 = -1;
@@ -111,6 +113,12 @@ impl Delivery {
         message
             .property(property::RETRY_TOPIC)
             .unwrap_or_else(|| message.topic())
+    }
+
+    /// The trace that the message belongs to, when its producer said so. A handler runs in it: what it sends carries it on.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.inner.trace()
     }
 
     /// The message.
@@ -230,7 +238,7 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    fn attempt(&self) -> u32 {
+    pub(super) fn attempt(&self) -> u32 {
         u32::try_from(self.message.reconsume_times()).unwrap_or(0) + self.repeated + 1
     }
 
@@ -241,6 +249,19 @@ impl Inner {
     pub(super) fn place(&self) -> (Queue, i64) {
         let message = &self.message;
         (message.queue().clone(), message.queue_offset())
+    }
+
+    pub(super) fn message(&self) -> &ReceivedMessage {
+        &self.message
+    }
+
+    pub(super) fn group(&self) -> &str {
+        &self.held.shared().group
+    }
+
+    /// The trace that the message belongs to.
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of(&self.message)
     }
 
     pub(super) fn message_id(&self) -> String {
@@ -315,7 +336,14 @@ impl Inner {
             }
         };
         let inner = Arc::clone(self);
-        Some(shared.spawn(async move { inner.hand_back(level, why.as_deref()).await }))
+        let span = tracing::debug_span!(
+            "hand_back",
+            group = shared.group,
+            message_id = self.message_id(),
+            level,
+        );
+        let handing_back = async move { inner.hand_back(level, why.as_deref()).await };
+        Some(shared.spawn(handing_back.instrument(span)))
     }
 
     /// The handler failed; a broker that is slow to take the message back does not hold up the worker.

@@ -6,11 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use super::delivery::{Delivery, Inner};
 use super::shared::{Item, Shared};
 use super::{Consumer, ConsumerBuilder};
 use crate::error::{Error, ErrorKind};
+use crate::trace;
 
 type Items = async_channel::Receiver<Item>;
 /// Starts so many workers.
@@ -119,7 +121,9 @@ where
             continue;
         };
         // The handler's own call may panic as well as its future.
-        let handled = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
+        let span = span_of(&inner);
+        let handled = trace::handled(inner.trace(), async { handler(delivery).await });
+        let handled = AssertUnwindSafe(handled.instrument(span)).catch_unwind();
         let handled = tokio::select! {
             biased;
             handled = handled => handled,
@@ -145,12 +149,28 @@ where
         let Some((delivery, inner)) = taken(item) else {
             continue;
         };
-        let handled = catch_unwind(AssertUnwindSafe(|| handler(delivery)));
+        let span = span_of(&inner).entered();
+        let handled = || trace::handled_blocking(inner.trace(), || handler(delivery));
+        let handled = catch_unwind(AssertUnwindSafe(handled));
+        drop(span);
         match failure(handled) {
             None => inner.settle_done(),
             Some(why) => inner.failed(why),
         }
     }
+}
+
+/// What a handler logs is found by its message.
+fn span_of(inner: &Inner) -> tracing::Span {
+    let message = inner.message();
+    tracing::info_span!(
+        "handle",
+        group = inner.group(),
+        queue = %message.queue(),
+        message_id = message.message_id(),
+        attempt = inner.attempt(),
+        traceparent = message.property("traceparent"),
+    )
 }
 
 /// A message for a handler, and the half that settles it; `None`: there is nothing to handle.

@@ -36,6 +36,7 @@ impl Producer {
                 other.topic()
             )));
         }
+        let messages: Vec<Message> = messages.into_iter().map(super::traced).collect();
         let deadline = self.deadline();
         let _room = self.room(deadline).await?;
         self.send_chunks(&messages, deadline).await

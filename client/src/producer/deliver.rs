@@ -6,6 +6,7 @@ use std::time::Duration;
 use rmq_protocol::ResponseCode;
 use rmq_protocol::requests::SendMessageReply;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{Prepared, Producer, SendReceipt, SendStatus, Target};
 use crate::error::{Error, ErrorKind};
@@ -37,7 +38,13 @@ impl Producer {
         target: &Target<'_>,
         deadline: Instant,
     ) -> Result<SendReceipt, Error> {
-        let (queue, answer) = self.deliver_raw(prepared, target, deadline).await?;
+        let span = tracing::debug_span!(
+            "send",
+            topic = prepared.topic,
+            message_id = prepared.unique_id
+        );
+        let sent = self.deliver_raw(prepared, target, deadline);
+        let (queue, answer) = sent.instrument(span).await?;
         let status = SendStatus::of(answer.code());
         SendReceipt::new(
             queue,

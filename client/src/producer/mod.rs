@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::remote::Remote;
+use crate::trace::TraceContext;
 
 pub use batch::SharedError;
 pub use batching::Batching;
@@ -134,6 +135,7 @@ impl Producer {
     /// When the message cannot be sent or no broker stored it in time. [`Error::may_have_been_processed`] says whether one of the tries
     /// may have stored it.
     pub async fn send(&self, message: Message) -> Result<SendReceipt, Error> {
+        let message = traced(message);
         let deadline = self.deadline();
         let room = self.room(deadline).await?;
         if let Some(batcher) = self.batcher_for(&message) {
@@ -183,6 +185,7 @@ impl Producer {
     /// # Errors
     /// When the message cannot be sent or the broker did not store it.
     pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<SendReceipt, Error> {
+        let message = traced(message);
         let deadline = self.deadline();
         let _room = self.room(deadline).await?;
         let prepared = self.prepare_for(queue, &message)?;
@@ -196,6 +199,7 @@ impl Producer {
     /// # Errors
     /// When the message cannot be sent at all, or there was no room in time.
     pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
+        let message = traced(message);
         let deadline = self.deadline();
         let room = self.room(deadline).await?;
         if let Some(batcher) = self.batcher_for(&message) {
@@ -219,6 +223,7 @@ impl Producer {
     /// # Errors
     /// As [`Producer::submit`].
     pub async fn submit_to(&self, queue: &Queue, message: Message) -> Result<PendingSend, Error> {
+        let message = traced(message);
         let deadline = self.deadline();
         let room = self.room(deadline).await?;
         let prepared = self.prepare_for(queue, &message)?;
@@ -238,6 +243,7 @@ impl Producer {
     /// # Errors
     /// When the message cannot be sent or there is no connection.
     pub async fn send_and_forget(&self, message: Message) -> Result<(), Error> {
+        let message = traced(message);
         let prepared = self.prepare(&message)?;
         let target = Target::Any(message.ordering_key());
         let (queue, remote) = self.pick(&prepared.topic, &target, None).await?;
@@ -427,6 +433,14 @@ impl Producer {
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
         queues.get(turn.checked_rem(queues.len())?)
     }
+}
+
+/// A message that is sent while another one is handled belongs to the same trace.
+fn traced(mut message: Message) -> Message {
+    if let Some(context) = TraceContext::current() {
+        context.add_to(&mut message);
+    }
+    message
 }
 
 fn by_key<'q>(queues: &'q [Queue], key: &str) -> Option<&'q Queue> {
