@@ -8,6 +8,8 @@
 //! It holds no buffer while it waits, except for the bytes of an unfinished frame. It handles and reads nothing while too much
 //! waits to be sent or answered: the peer then feels it through TCP.
 
+mod spare;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -46,7 +48,10 @@ const CHARGED_FROM: usize = 4 * 1024;
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// While memory is short, a frame that is read into the reserve must be whole within this.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes that a peer must read within [`SHORT_TIMEOUT`] while memory is short.
+/// While memory is short, a peer must read [`SHORT_READ_BYTES`] of what waits for it within this. The system's buffers hide progress
+/// for a while.
+const SHORT_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that a peer must read within [`SHORT_READ_TIMEOUT`].
 const SHORT_READ_BYTES: usize = 256 * 1024;
 
 pub(crate) struct Connection<S: Service, IO> {
@@ -609,7 +614,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         let unsent = self.unsent();
         if unsent > allowance && self.memory.sending_is_short() {
             consider(
-                self.times.taken_ms + ms(SHORT_TIMEOUT),
+                self.times.taken_ms + ms(SHORT_READ_TIMEOUT),
                 CloseReason::AnswersHoldMemory(unsent),
             );
         }
@@ -644,34 +649,6 @@ fn grow(rest: &mut Vec<u8>, more: usize) {
         .map_or(needed, |length| 4 + u32::from_be_bytes(*length) as usize);
     let wanted = (rest.len() + rest.len() / 2).min(frame).max(needed);
     rest.reserve_exact(wanted - rest.len());
-}
-
-/// Write buffers of this thread that no connection needs now.
-mod spare {
-    use std::cell::RefCell;
-
-    use bytes::BytesMut;
-
-    const BUFFERS_MAX: usize = 8;
-
-    thread_local! {
-        static BUFFERS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-    }
-
-    pub(super) fn take() -> BytesMut {
-        BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default()
-    }
-
-    pub(super) fn give(mut buffer: BytesMut, bytes_max: usize) {
-        buffer.clear();
-        if buffer.capacity() > 0 && buffer.capacity() <= bytes_max {
-            BUFFERS.with_borrow_mut(|buffers| {
-                if buffers.len() < BUFFERS_MAX {
-                    buffers.push(buffer);
-                }
-            });
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod cluster;
 mod facilities;
 mod images;
+mod limits;
 mod runner;
 mod test;
 mod tidy;

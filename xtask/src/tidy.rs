@@ -102,6 +102,11 @@ pub(crate) fn check() -> Vec<String> {
         problems.extend(foreign_places(&name, &text));
     }
     problems.extend(examples(&root));
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.to_string_lossy().into_owned())
+        .collect();
+    problems.extend(crate::limits::check(&root, &names));
     for (call, calls) in yaml_calls {
         if calls > 1 {
             problems.push(format!(

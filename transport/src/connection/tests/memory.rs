@@ -245,7 +245,7 @@ fn peers_that_do_not_read_hold_a_bounded_amount_and_make_room_for_others() {
     }
     assert_eq!(made.load(Ordering::SeqCst), 0);
     assert!(!memory.has_room(2_000) && memory.has_room(ALLOWANCE));
-    clock.advance(SHORT_TIMEOUT);
+    clock.advance(SHORT_READ_TIMEOUT);
     run(&mut clients, &memory, |_| {});
     assert_eq!(made.load(Ordering::SeqCst), 3);
     let closed = clients
