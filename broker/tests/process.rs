@@ -1,9 +1,13 @@
 //! The program `rmq-broker`: its settings, its lines, its end.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use bytes::BytesMut;
+use rmq_protocol::frame::{self, HeaderEncoding};
+use rmq_protocol::header::CommandHead;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn program() -> Command {
@@ -93,6 +97,10 @@ struct Running {
 
 impl Running {
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, sets: &[&str]) -> Self {
         let mut child = program()
             .args([
                 "--listen",
@@ -102,6 +110,7 @@ impl Running {
                 "--set",
                 "segmentBytes=1048576",
             ])
+            .args(sets.iter().flat_map(|set| ["--set", set]))
             .arg("--data")
             .arg(data)
             .stdout(Stdio::piped())
@@ -159,4 +168,105 @@ fn a_port_in_use_is_named() {
     );
     assert_eq!(code, Some(1));
     assert!(stderr.contains(&addr), "{stderr}");
+}
+
+/// Anonymous memory of a process: what no file is behind, and what a control group cannot take back.
+fn anonymous_bytes(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.expect("a number") * 1_024
+}
+
+/// Readers of 4 MiB messages that do not read, and senders that do not finish: as a container of 256 MiB must bear them.
+#[test]
+fn slow_peers_do_not_make_the_process_grow() {
+    const BODY_BYTES: usize = 4 << 20;
+    let frame = |code: i32, opaque: i32, fields: &[(&str, &str)], body: &[u8]| {
+        let mut out = BytesMut::new();
+        let head = CommandHead::request(code, opaque);
+        frame::encode_frame(&mut out, HeaderEncoding::Json, &head, &fields, body);
+        out
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = Running::start_with(
+        folder.path(),
+        &["memoryBytes=67108864", "segmentBytes=67108864"],
+    );
+    let addr = running.lines[0]
+        .strip_prefix("listening on ")
+        .expect("the first line");
+    let connect = || TcpStream::connect(addr).expect("connects");
+    let send = [
+        ("a", "p"),
+        ("b", "big"),
+        ("c", "TBW102"),
+        ("d", "1"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "1"),
+        ("h", "0"),
+        ("i", ""),
+        ("j", "0"),
+        ("k", "false"),
+    ];
+    let mut sender = connect();
+    for number in 0..8 {
+        let message = frame(310, number, &send, &vec![b'x'; BODY_BYTES]);
+        sender.write_all(&message).expect("written");
+        let mut length = [0; 4];
+        sender.read_exact(&mut length).expect("an answer");
+        let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+        sender.read_exact(&mut answer).expect("an answer");
+    }
+    let slow: Vec<TcpStream> = (0..16)
+        .map(|_| {
+            let mut stream = connect();
+            for number in 0..8 {
+                let offset = number.to_string();
+                let pull = [
+                    ("consumerGroup", "g"),
+                    ("topic", "big"),
+                    ("queueId", "0"),
+                    ("queueOffset", offset.as_str()),
+                    ("maxMsgNums", "32"),
+                    ("sysFlag", "4"),
+                    ("commitOffset", "0"),
+                    ("suspendTimeoutMillis", "0"),
+                    ("subscription", "*"),
+                    ("subVersion", "0"),
+                    ("expressionType", "TAG"),
+                    ("maxMsgBytes", "4194304"),
+                ];
+                stream
+                    .write_all(&frame(11, number, &pull, b""))
+                    .expect("written");
+            }
+            stream
+        })
+        .collect();
+    let large = frame(310, 1, &send, &vec![b'x'; (16 << 20) - 4_096]);
+    let part = std::sync::Arc::new(large[..15 << 20].to_vec());
+    let unfinished: Vec<_> = (0..16)
+        .map(|_| {
+            let (part, mut stream) = (std::sync::Arc::clone(&part), connect());
+            let timeout = Some(std::time::Duration::from_secs(1));
+            stream.set_write_timeout(timeout).expect("set");
+            std::thread::spawn(move || {
+                // The broker stops to read it.
+                let _ = stream.write_all(&part);
+                stream
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while unfinished.iter().any(|thread| !thread.is_finished()) {
+        most = most.max(anonymous_bytes(&running.child));
+    }
+    // What connections hold, what is staged, a buffer for each thread, and the program itself.
+    assert!(most < 200 << 20, "{} MiB", most >> 20);
+    drop((slow, unfinished));
+    assert_eq!(running.stop(), Some(0));
 }

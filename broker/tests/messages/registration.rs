@@ -421,6 +421,17 @@ async fn a_permission_that_is_taken_reaches_routes_and_senders_at_once() {
     let broker = start(6).await;
     broker.registered().await;
     assert_eq!(perm_of_t(), Some(4), "a drained broker stays so");
+    // A change that says so ends with the next start.
+    let change = b"brokerPermission=2\nkeepBrokerPermission=false\n";
+    let changed = Client::to(&broker)
+        .call(RequestCode::UpdateBrokerConfig, &(), change)
+        .await;
+    assert_eq!(changed.code(), 0);
+    assert_eq!(perm_of_t(), Some(2));
+    broker.shutdown().await.expect("a clean stop");
+    let broker = start(6).await;
+    broker.registered().await;
+    assert_eq!(perm_of_t(), Some(4), "what was kept before");
     let refused = Client::to(&broker).send(&message, b"x").await;
     assert_eq!(refused.expect_err("refused").code, 16);
     broker.shutdown().await.expect("a clean stop");

@@ -170,7 +170,14 @@ async fn close(
     let is_quiet = quiet.is_some_and(|quiet| quiet >= QUIET);
     if is_quiet || long_enough {
         admin
-            .update_broker_config(broker, &[("brokerPermission", READ)])
+            // Whoever gets the volume later starts with what is configured.
+            .update_broker_config(
+                broker,
+                &[
+                    ("brokerPermission", READ),
+                    ("keepBrokerPermission", "false"),
+                ],
+            )
             .await?;
     }
     Ok(false)

@@ -49,6 +49,9 @@ const ALWAYS: &[(&str, &str)] = &[
     ("useServerSideResetOffset", "true"),
     ("useTLS", "false"),
 ];
+/// Beside `brokerPermission`, not the original's: `false` when the change shall end with the next start, as that of a broker which is
+/// emptied for good and whose volume another one may get.
+const KEEP: &str = "keepBrokerPermission";
 /// Milliseconds of what `fileReservedTime` counts in.
 const HOUR_MS: i64 = 3_600_000;
 
@@ -198,6 +201,7 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     };
     // All or nothing.
     let mut permission = None;
+    let mut keep: Option<bool> = None;
     let mut retention_hours = None;
     let mut message_bytes = None;
     let mut auto_create_topic = None;
@@ -210,6 +214,10 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
                     .ok()
                     .filter(|bits| [0, 2, 4, 6].contains(bits));
                 permission.is_none().then_some("0, 2, 4 or 6")
+            }
+            KEEP => {
+                keep = value.parse().ok();
+                keep.is_none().then_some("true or false")
             }
             "fileReservedTime" => {
                 retention_hours = value.parse::<u32>().ok().filter(|hours| *hours > 0);
@@ -273,23 +281,28 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     }
     match permission {
         Some(permission) => {
-            tracing::info!(permission, %from, "the broker's permission is changed, and stays so over a restart");
-            set_permission(broker, permission, exchange.park());
+            let keep = keep.unwrap_or(true);
+            tracing::info!(permission, keep, %from, "the broker's permission is changed; what is kept outlives a restart");
+            set_permission(broker, permission, keep, exchange.park());
         }
         None => exchange.ok(&()),
     }
 }
 
-/// Whoever changes the permission goes on when this is answered: name servers know it by then, and it outlives a restart.
-fn set_permission(broker: &Arc<Broker>, permission: i32, reply: PendingReply) {
+/// Whoever changes the permission goes on when this is answered: name servers know it by then, and it outlives a restart if it shall.
+fn set_permission(broker: &Arc<Broker>, permission: i32, keep: bool, reply: PendingReply) {
     broker.set_permission(permission);
     let then = Arc::clone(broker);
     broker.run_task(async move {
-        let change = kept::keep_permission(permission, then.config.permission, then.now_ms());
-        let kept = then.store.settings().put_and_wait(&[change]).await;
+        let kept = if keep {
+            let change = kept::keep_permission(permission, then.config.permission, then.now_ms());
+            then.store.settings().put_and_wait(&[change]).await.map(drop)
+        } else {
+            Ok(())
+        };
         then.registrations.soon_current(&then).await;
         match kept {
-            Ok(_) => reply.ok(&()),
+            Ok(()) => reply.ok(&()),
             Err(error) => reply.fail(
                 reply::of_settings(&error),
                 format!("brokerPermission is {permission} now, and a restart of the broker would lose that: {error}"),
