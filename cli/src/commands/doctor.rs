@@ -9,7 +9,7 @@ use rmq_client::protocol::route::{ClusterInfo, TopicRoute, perm};
 use rmq_client::{ClusterUrl, Connector, ErrorKind};
 
 use super::group_checks::{self, Seen};
-use super::health::{Check, registrations, show};
+use super::health::{Check, registrations, rivals, show};
 use crate::cluster::{Cluster, ClusterOptions, Place, closest, resolve};
 use crate::codes;
 use crate::completion::{group_completer, topic_completer};
@@ -106,6 +106,12 @@ pub(crate) async fn run(
         return finish(options, &checks, &name, output);
     }
     checks.extend(agree(&views));
+    for (name, _) in registrations(&views) {
+        // A broker that does not answer is found on the way to it.
+        if let Ok(figures) = cluster.client.admin().runtime_info(&name).await {
+            checks.extend(rivals(&figures, &format!("broker/{name}")));
+        }
+    }
     if let Some(topic) = &options.topic {
         checks.extend(of_topic(topic, &working, &cluster).await);
     }

@@ -1,6 +1,6 @@
 //! `rmq-ctl health`: is the cluster well, and if not, why. Reads only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
@@ -156,6 +156,19 @@ pub(super) fn registrations(views: &[(String, ClusterInfo)]) -> Vec<(String, Vec
         .collect()
 }
 
+/// What a broker says of others that are registered under its name and id; nothing when it is alone.
+pub(super) fn rivals(figures: &BTreeMap<String, String>, subject: &str) -> Option<Check> {
+    let rivals = figures.get("registrationRivals")?;
+    Some(Check::new(
+        "broker-alone",
+        subject,
+        false,
+        format!(
+            "another broker is registered under its name and id ({rivals}): both take turns in the routes, and clients find only a part of their messages; give one of them another brokerName, or stop it"
+        ),
+    ))
+}
+
 async fn of_broker(cluster: &Cluster, name: &str, subject: &str) -> Vec<Check> {
     let figures = match cluster.client.admin().runtime_info(name).await {
         Ok(figures) => figures,
@@ -169,6 +182,7 @@ async fn of_broker(cluster: &Cluster, name: &str, subject: &str) -> Vec<Check> {
         }
     };
     let mut checks = vec![Check::new("broker-answers", subject, true, "answers")];
+    checks.extend(rivals(&figures, subject));
     if let Some(ratio) = figures
         .get("commitLogDiskRatio")
         .and_then(|text| text.parse::<f64>().ok())
@@ -275,4 +289,21 @@ pub(super) fn show(
         failure = failure.because(format!("{}: {}", first.subject, first.says));
     }
     Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_not_alone_is_a_problem() {
+        let figures = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(own).collect()
+        };
+        assert!(rivals(&figures(&[("brokerActive", "true")]), "broker/a").is_none());
+        let told = figures(&[("registrationRivals", "10.0.0.9:10911")]);
+        let check = rivals(&told, "broker/a").expect("a check");
+        assert!(!check.is_fine && check.says.contains("10.0.0.9:10911"));
+    }
 }
