@@ -10,6 +10,17 @@
 //! What it promises: a message is acknowledged ([`Store::when_acked`]) only when the system (async flush) or the disk (sync flush) has
 //! it, and visible only from then on; no offset of a queue ever names two messages; everything but the log can be lost and is rebuilt.
 
+// Nothing that a disk returns may end a thread that others wait for.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
 mod cold;
 mod commit_log;
 mod config;

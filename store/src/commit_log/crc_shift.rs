@@ -1,6 +1,10 @@
 //! CRC-32 of two parts from the CRCs of the parts, so that all but the patched head of a record is checksummed outside the lock.
 //!
 //! With the CRC as a polynomial over GF(2), the CRC of `a | b` is `crc(a) * x^(8 * len(b)) + crc(b)` modulo the CRC's polynomial.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "tables of fixed size, indexed by bits of a number; no disk is read"
+)]
 
 /// The polynomial of CRC-32, lowest bit first.
 const POLYNOMIAL: u32 = 0xedb8_8320;

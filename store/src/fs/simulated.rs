@@ -2,6 +2,10 @@
 //!
 //! What was synced stays. What was written and not synced stays, is lost, or is torn at a sector, as [`Crash`] says; names that were
 //! changed and not synced with their folder survive in order up to some point. It models no bit rot: see [`FaultyFs`](super::FaultyFs) for errors.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a disk of tests, which is to stop at a defect of its own"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -171,13 +171,14 @@ fn find_chunk<'a>(
     // Reading goes forward: the run of the last read, or the next one after it, is nearly always right.
     let hint = queue.hint();
     if let Ok(index) = runs.binary_search_by_key(&hint, |run| run.span().from)
-        && let Some(chunk) = find(&runs[index])?
+        && let Some((run, later)) = runs.get(index..).and_then(<[_]>::split_first)
+        && let Some(chunk) = find(run)?
         && chunk.first_offset <= at
     {
         if at < chunk.end_offset() {
-            return Ok(Some((&runs[index], chunk)));
+            return Ok(Some((run, chunk)));
         }
-        for run in &runs[index + 1..] {
+        for run in later {
             if let Some(chunk) = find(run)?
                 && at < chunk.end_offset()
             {

@@ -26,8 +26,11 @@ impl Index {
         let Some(group) = choose(&runs, run_bytes, segment_end) else {
             return Ok(false);
         };
-        let inputs = &runs[group.clone()];
-        let span = Span::new(inputs[0].span().from, inputs[inputs.len() - 1].span().to);
+        let inputs = runs.get(group.clone()).unwrap_or_default();
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
+            return Ok(false);
+        };
+        let span = Span::new(first.span().from, last.span().to);
         let name = self.next_name(&mut generation, span);
         let path = name.path(&self.dir);
         publish::<MergeError>(&*self.fs, &path, |file| {
@@ -62,25 +65,27 @@ fn choose(
     segment_end: impl Fn(u64) -> u64,
 ) -> Option<std::ops::Range<usize>> {
     let mut from = 0;
-    while from < runs.len() {
-        let end = segment_end(runs[from].span().from);
-        let mut to = from + 1;
-        while to < runs.len()
-            && runs[to].span().from < end
-            && runs[to].span().to - runs[from].span().from <= SPAN_MAX
-        {
-            to += 1;
-        }
+    while let Some((first, later)) = runs.get(from..).and_then(<[_]>::split_first) {
+        let begin = first.span().from;
+        let end = segment_end(begin);
+        let together = later
+            .iter()
+            .take_while(|run| run.span().from < end && run.span().to - begin <= SPAN_MAX)
+            .count();
+        let to = from + 1 + together;
+        let group = runs.get(from..to).unwrap_or_default();
+        let reaches = group.last().map_or(begin, |last| last.span().to);
         // Complete: the runs reach exactly to the end of the segment, so that none will follow.
-        if to - from > 1 && runs[to - 1].span().to >= end {
+        if together > 0 && reaches >= end {
             return Some(from..to);
         }
-        let mut small = to;
-        while small > from && runs[to - 1].span().to - runs[small - 1].span().from <= run_bytes {
-            small -= 1;
-        }
-        if to - small >= SMALL_RUNS {
-            return Some(small..to);
+        let small = group
+            .iter()
+            .rev()
+            .take_while(|run| reaches - run.span().from <= run_bytes)
+            .count();
+        if small >= SMALL_RUNS {
+            return Some(to - small..to);
         }
         from = to;
     }
@@ -131,16 +136,21 @@ fn write_queue(
     chunks: &[(usize, Chunk)],
 ) -> Result<(), MergeError> {
     // What lies before a jump too large for holes was given up when the jump was dispatched.
-    let jump = chunks
-        .windows(2)
-        .rposition(|pair| pair[1].1.first_offset - pair[0].1.end_offset() > HOLES_MAX);
-    let chunks = &chunks[jump.map_or(0, |jump| jump + 1)..];
+    let jump = chunks.windows(2).rposition(|pair| match pair {
+        [(_, before), (_, after)] => after.first_offset - before.end_offset() > HOLES_MAX,
+        _ => false,
+    });
+    let chunks = chunks
+        .get(jump.map_or(0, |jump| jump + 1)..)
+        .unwrap_or_default();
     let Some((_, first)) = chunks.first() else {
         return Ok(());
     };
     writer.queue(topic, id, first.first_offset);
     for (input, chunk) in chunks {
-        let run = &inputs[*input];
+        let Some(run) = inputs.get(*input) else {
+            continue;
+        };
         // Offsets that were lost between two runs stay holes.
         let gap = chunk.first_offset - writer.next_offset();
         for _ in 0..gap.max(0) {

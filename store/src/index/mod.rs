@@ -126,15 +126,13 @@ impl Index {
             }
             end = Some(name.span.to);
         }
-        if runs.first().is_some_and(|first| first.span().from > start) {
+        let first = runs.first().map(|first| first.span().from);
+        if let Some(first) = first.filter(|first| *first > start) {
             // Something before the first run is missing: only a replay from the beginning finds it.
-            self.note(format!(
-                "the index began at {} and not at {start}",
-                runs[0].span().from
-            ));
+            self.note(format!("the index began at {first} and not at {start}"));
             warn!(
                 log = start,
-                index = runs[0].span().from,
+                index = first,
                 "the index does not reach back to the beginning of the log; it is written again"
             );
             runs.clear();

@@ -46,7 +46,8 @@ impl Index {
                 healed.push(std::sync::Arc::clone(run));
             }
         }
-        let span = Span::new(runs[0].span().from, self.end());
+        let from = runs.first().map_or(self.end(), |first| first.span().from);
+        let span = Span::new(from, self.end());
         self.install(&mut generation, healed)
             .map_err(|error| RebuildError::Io { span, error })?;
         Ok(true)

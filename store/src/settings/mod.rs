@@ -238,7 +238,7 @@ impl Settings {
         let _order = self.state.order();
         for (body, part) in bodies {
             end = self.log.append_settings(&body, purpose)?;
-            self.state.update(&changes[part]);
+            self.state.update(changes.get(part).unwrap_or_default());
         }
         Ok(end)
     }

@@ -71,15 +71,16 @@ pub(crate) fn encode(changes: &[Change]) -> Result<Vec<Encoded>, SettingsError> 
     while from < changes.len() {
         let mut bytes = HEADER;
         let mut to = from;
-        while to < changes.len() {
-            let more = 7 + changes[to].key.len() + changes[to].value.as_ref().map_or(0, Bytes::len);
+        while let Some(change) = changes.get(to) {
+            let more = 7 + change.key.len() + change.value.as_ref().map_or(0, Bytes::len);
             if to > from && bytes + more > BODY_BYTES {
                 break;
             }
             bytes += more;
             to += 1;
         }
-        bodies.push((encode_one(&changes[from..to], bytes), from..to));
+        let part = changes.get(from..to).unwrap_or_default();
+        bodies.push((encode_one(part, bytes), from..to));
         from = to;
     }
     Ok(bodies)
@@ -109,7 +110,7 @@ fn encode_one(changes: &[Change], bytes: usize) -> Vec<u8> {
 
 /// Decodes a record's body.
 pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<Change>, RecordError> {
-    if body.len() < HEADER || &body[..4] != MARK {
+    if body.len() < HEADER || !body.starts_with(MARK) {
         return Err(RecordError::Mark);
     }
     body.advance(4);
@@ -136,8 +137,10 @@ pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<Change>, RecordError> {
         let value = if value_len == REMOVED {
             None
         } else {
-            let value = body.get(..value_len as usize).ok_or(RecordError::Short)?;
-            body = &body[value_len as usize..];
+            let (value, rest) = body
+                .split_at_checked(value_len as usize)
+                .ok_or(RecordError::Short)?;
+            body = rest;
             // An own copy: a slice would keep the whole record alive.
             Some(Bytes::copy_from_slice(value))
         };

@@ -14,7 +14,9 @@ pub(super) fn insert(bits: &mut [u8], hash: u64) {
     if blocks > 0 {
         let at = block_of(blocks, hash) * BLOCK;
         for bit in probes(hash) {
-            bits[at + bit / 8] |= 1 << (bit % 8);
+            if let Some(byte) = bits.get_mut(at + bit / 8) {
+                *byte |= 1 << (bit % 8);
+            }
         }
     }
 }
@@ -26,7 +28,11 @@ pub(super) fn block_of(blocks: usize, hash: u64) -> usize {
 
 /// Whether the key may be in its block.
 pub(super) fn may_contain(block: &[u8], hash: u64) -> bool {
-    probes(hash).all(|bit| block[bit / 8] & (1 << (bit % 8)) != 0)
+    probes(hash).all(|bit| {
+        block
+            .get(bit / 8)
+            .is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
+    })
 }
 
 /// The upper half of the hash picks the block, so the bits within it come from a product.

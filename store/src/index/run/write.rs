@@ -108,7 +108,10 @@ impl<'a> RunWriter<'a> {
     }
 
     fn name(&self, row: &TopicRow) -> &[u8] {
-        &self.names[row.name_at as usize..][..row.name_len as usize]
+        let from = row.name_at as usize;
+        self.names
+            .get(from..from + row.name_len as usize)
+            .unwrap_or_default()
     }
 
     /// The offset that the next entry of the current queue has.
@@ -158,7 +161,8 @@ impl<'a> RunWriter<'a> {
     }
 
     fn check(&mut self) {
-        self.block.update(&self.buffer[self.checked..]);
+        let unchecked = self.buffer.get(self.checked..).unwrap_or_default();
+        self.block.update(unchecked);
         self.checked = self.buffer.len();
     }
 
@@ -240,7 +244,11 @@ impl RunKeys<'_> {
 
         let mut header = [0; HEADER];
         header[..8].copy_from_slice(MARK);
-        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        let mut put = |at: usize, bytes: &[u8]| {
+            if let Some(place) = header.get_mut(at..at + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
+        };
         put(8, &VERSION.to_le_bytes());
         put(12, &(HEADER as u32).to_le_bytes());
         put(16, &writer.span.from.to_le_bytes());
@@ -288,7 +296,8 @@ pub(crate) fn merge_keys(
     while let Some(mut smallest) = heap.peek_mut() {
         let Reverse((key, index)) = *smallest;
         visit((key >> 64) as u64, key as u64)?;
-        match cursors[index].next()? {
+        let next = cursors.get_mut(index).map(KeyCursor::next).transpose()?;
+        match next.flatten() {
             Some(key) => *smallest = Reverse((key.order(), index)),
             None => drop(PeekMut::pop(smallest)),
         }
