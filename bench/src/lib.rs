@@ -10,5 +10,6 @@ pub mod process;
 pub mod reference;
 pub mod report;
 pub mod server;
+pub mod stop;
 pub mod template;
 pub mod wire;

@@ -12,7 +12,7 @@ use rmq_bench::load::{EndToEnd, Load, Pull, Send, Shape, Target};
 use rmq_bench::page_cache::PageCache;
 use rmq_bench::reference::{self, Flush};
 use rmq_bench::server::Ready;
-use rmq_bench::{disk, idle};
+use rmq_bench::{disk, idle, stop};
 use rmq_protocol::frame::HeaderEncoding;
 use serde::Serialize;
 
@@ -295,11 +295,38 @@ impl LoadArgs {
     }
 }
 
+impl Command {
+    /// Where directories of servers are made.
+    fn work_dir(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Once { work_dir, .. }
+            | Self::Compare { work_dir, .. }
+            | Self::Start { work_dir, .. }
+            | Self::Recover { work_dir, .. } => Some(work_dir),
+            _ => None,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    // The reference server has its own way to stop.
+    let stop = match &cli.command {
+        Command::Reference { .. } => None,
+        _ => stop::listen().ok(),
+    };
+    let done = run(&cli);
+    let signal = stop.and_then(|stop| stop.received());
+    match (done, signal) {
+        (Ok(()), _) => ExitCode::SUCCESS,
+        (Err(_), Some(signal)) => {
+            if let Some(work_dir) = cli.command.work_dir() {
+                stop::tidy(work_dir);
+            }
+            let _ = writeln!(io::stderr(), "rmq-bench: stopped by a signal");
+            signal.into()
+        }
+        (Err(error), None) => {
             let _ = writeln!(io::stderr(), "rmq-bench: {error}");
             ExitCode::FAILURE
         }
@@ -403,13 +430,11 @@ fn run(cli: &Cli) -> io::Result<()> {
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
+                let mut stop = rmq_process::StopSignal::listen()?;
                 let listener = tokio::net::TcpListener::bind(listen).await?;
-                let mut stop =
-                    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
                 tokio::select! {
                     served = reference::serve(listener, log) => served,
-                    _ = stop.recv() => Ok(()),
-                    _ = tokio::signal::ctrl_c() => Ok(()),
+                    _ = stop.wait() => Ok(()),
                 }
             })
         }

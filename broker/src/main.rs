@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rmq_broker::{BrokerConfig, BrokerServer, Deps};
+use rmq_process::StopSignal;
 
 /// A RocketMQ-compatible message broker.
 #[derive(Debug, Parser)]
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(rmq_process::stderr_has_colours())
         .with_writer(std::io::stderr)
         .init();
     match tokio::runtime::Builder::new_multi_thread()
@@ -99,13 +101,13 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: BrokerConfig) -> ExitCode {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        eprintln!("error: cannot listen for signals");
-        return ExitCode::FAILURE;
+    // Before anything starts: no early signal is lost.
+    let mut stop = match StopSignal::listen() {
+        Ok(stop) => stop,
+        Err(error) => {
+            eprintln!("error: cannot listen for signals: {error}");
+            return ExitCode::FAILURE;
+        }
     };
     let broker = match BrokerServer::start(config, Deps::default()).await {
         Ok(broker) => broker,
@@ -119,20 +121,13 @@ async fn run(config: BrokerConfig) -> ExitCode {
     if let Some(management) = broker.management_addr() {
         println!("management on {management}");
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    stop.wait().await;
     tracing::info!("stopping; a second signal stops at once");
-    tokio::select! {
-        stopped = broker.shutdown() => match stopped {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: the last messages could not be written: {error}");
-                ExitCode::FAILURE
-            }
-        },
-        _ = interrupt.recv() => ExitCode::FAILURE,
-        _ = terminate.recv() => ExitCode::FAILURE,
+    match broker.shutdown().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: the last messages could not be written: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

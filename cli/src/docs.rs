@@ -9,11 +9,30 @@ use clap::{Command, CommandFactory};
 use crate::args::Args;
 use crate::codes;
 
+/// The same for every program of ours: `rmq-process`.
+const SIGNALS: &str = "
+## Ctrl-C and SIGTERM
+
+Every program treats both signals in the same way, the servers and the operator too. The first signal ends a program gently, the second one at once. A log or a message on stderr says when a stop takes time.
+
+| program | the first signal | exit code | the second signal |
+| --- | --- | --- | --- |
+| `rmq-namesrv` | answers what is in flight, closes its connections | 0 | at once, 130 (SIGINT) or 143 (SIGTERM) |
+| `rmq-broker` | leaves the routes, answers what is in flight, writes everything to disk | 0; 1 when the last messages could not be written | the same; the next start reads the end of the log again, and no acknowledged message is lost |
+| `rmq-operator` | finishes what it does, gives up the Lease | 0 | the same |
+| `rmq-ctl dev` | as the servers | 0 | the same |
+| `rmq-ctl` `tunnel`, `top`, `tail --follow`, `consume`, `--watch` | leaves the group, commits offsets, closes connections | 0 | the same |
+| `rmq-ctl` `wait`, `bench`, `tail`, `consume --max`, `consume --exit-when-drained`, `health --wait`, `broker drain --wait` | ends before it came to its end; `bench` prints what it measured | 130 or 143 | the same |
+| other verbs | end at once, as the system does it | the signal; a shell shows 130 or 143 | |
+| a service with `rmq_client::stop_signal` | finishes what is being handled, commits offsets, leaves the group | as the service says | the same |
+";
+
 /// `docs/reference/errors.md`.
 fn errors() -> String {
     let mut page = String::from(
-        "# Errors of `rmq-ctl`\n\nEach error has a code that stays the same from version to version. `rmq-ctl explain CODE` prints what stands here.\nThe exit codes are 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 unreachable or timed out, 6 conflict, 10 a check found a problem.\n",
+        "# Errors of `rmq-ctl`\n\nEach error has a code that stays the same from version to version. `rmq-ctl explain CODE` prints what stands here.\nThe exit codes are 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 unreachable or timed out, 6 conflict, 7 some of it was done, 10 a check found a problem, 130 or 143 ended by a signal.\n",
     );
+    page.push_str(SIGNALS);
     for code in codes::ALL {
         let _ = write!(
             page,

@@ -21,6 +21,10 @@ pub(crate) enum Exit {
     Partly = 7,
     /// A check found a problem.
     CheckFailed = 10,
+    /// Ctrl-C (SIGINT) came before the command had done what it was told to, or came a second time.
+    Interrupted = 130,
+    /// The same with SIGTERM.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

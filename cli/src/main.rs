@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let args =
         Args::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     let output = Output::new(args.color, args.verbose > 0, args.quiet);
-    init_logs(args.verbose, args.quiet, args.trace_rpc);
+    init_logs(&args, output.has_colours());
     let cluster = &args.cluster;
     let mut left = if args.command.is_repeatable() {
         cluster.retries
@@ -125,7 +125,10 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Top(options) => on_cluster(commands::top::run(options, cluster, output)),
         Command::Tunnel(options) => commands::tunnel::run(options, cluster, output),
         Command::Version(options) => commands::version::run(options, output),
-        Command::Wait(options) => on_cluster(commands::wait::run(options, cluster, output)),
+        Command::Wait(options) => on_cluster(stop::unless_stopped(
+            "waiting",
+            commands::wait::run(options, cluster, output),
+        )),
     }
 }
 
@@ -153,8 +156,8 @@ fn on_cluster<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T,
 }
 
 /// Logs go to stderr. `RMQ_LOG` (a `tracing` filter such as `rmq_broker=debug`) wins over `-v` and `--quiet`.
-fn init_logs(verbose: u8, quiet: bool, trace_rpc: bool) {
-    let level = match (quiet, verbose) {
+fn init_logs(args: &Args, has_colours: bool) {
+    let level = match (args.quiet, args.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",
@@ -164,12 +167,13 @@ fn init_logs(verbose: u8, quiet: bool, trace_rpc: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RMQ_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let filter = match "rmq_rpc=trace".parse() {
-        Ok(rpc) if trace_rpc => filter.add_directive(rpc),
+        Ok(rpc) if args.trace_rpc => filter.add_directive(rpc),
         _ => filter,
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(has_colours)
         .with_writer(std::io::stderr)
-        .with_target(verbose > 0)
+        .with_target(args.verbose > 0)
         .init();
 }

@@ -42,6 +42,16 @@ impl Output {
         }
     }
 
+    /// Whether the log on stderr has colours: as the messages there.
+    pub(crate) fn has_colours(&self) -> bool {
+        match self.choice {
+            anstream::ColorChoice::Auto => {
+                anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+            }
+            choice => choice != anstream::ColorChoice::Never,
+        }
+    }
+
     /// Collects data instead of printing it, until [`Output::end_frame`].
     pub(crate) fn begin_frame(&self) {
         *self.frame.borrow_mut() = Some(String::new());
@@ -135,15 +145,9 @@ impl Output {
         read.is_ok() && answer.trim() == name
     }
 
-    /// Asks for one letter; `q` when nobody answers.
-    pub(crate) fn choose(&self, question: &str) -> char {
+    /// Asks for one letter; [`answer`] reads it.
+    pub(crate) fn ask_letter(&self, question: &str) {
         self.stderr(|out| write!(out, "{question} "));
-        let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer);
-        match read {
-            Ok(1..) => answer.trim().chars().next().unwrap_or('q'),
-            _ => 'q',
-        }
     }
 
     /// Bytes of data on stdout, as they are. False when nobody reads any more.
@@ -214,6 +218,16 @@ impl Output {
         let mut stderr = anstream::AutoStream::new(std::io::stderr(), self.choice);
         // Nobody is left to tell when stderr is closed.
         let _ = write(&mut stderr);
+    }
+}
+
+/// The letter that somebody typed; `q` when nobody answers. Blocks the thread.
+pub(crate) fn answer() -> char {
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    match read {
+        Ok(1..) => answer.trim().chars().next().unwrap_or('q'),
+        _ => 'q',
     }
 }
 

@@ -236,7 +236,7 @@ impl WatchOptions {
         self.watch
     }
 
-    /// Calls `look` once, or again and again until the user interrupts. A failure that can pass is shown, not the end.
+    /// Calls `look` once, or again and again until the first signal. A failure that can pass is shown, not the end.
     pub(crate) async fn run(
         &self,
         output: &Output,
@@ -245,13 +245,20 @@ impl WatchOptions {
         let Some(every) = self.watch else {
             return look().await;
         };
+        let mut stop = crate::stop::listen()?;
         let mut ticks = tokio::time::interval(every.max(std::time::Duration::from_millis(100)));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut before: Option<String> = None;
         loop {
-            ticks.tick().await;
-            output.begin_frame();
-            let looked = look().await;
+            let looked = async {
+                ticks.tick().await;
+                output.begin_frame();
+                look().await
+            };
+            let looked = tokio::select! {
+                looked = looked => looked,
+                _ = stop.wait() => return Ok(()),
+            };
             before = Some(output.end_frame(before.as_deref()));
             match looked {
                 Ok(()) => {}

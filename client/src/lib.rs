@@ -86,6 +86,8 @@ pub use queue::Queue;
 pub use reader::{Position, Reader, ReaderBuilder};
 pub use received::ReceivedMessage;
 pub use remote::{Answer, Remote};
+#[cfg(unix)]
+pub use rmq_process::stop_signal;
 pub use routes::Route;
 pub use trace::TraceContext;
 pub use url::{ClusterUrl, UrlError};

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rmq_namesrv::{Deps, NameServer, NameServerConfig};
+use rmq_process::StopSignal;
 use tracing_subscriber::EnvFilter;
 
 /// The rmq name server: brokers say what they serve, clients ask who serves what.
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(rmq_process::stderr_has_colours())
         .with_writer(std::io::stderr)
         .init();
     match run(args) {
@@ -79,7 +81,8 @@ fn run(args: Args) -> Result<(), Failure> {
     let runtime = runtime
         .map_err(|error| Failure::Failed(format!("cannot start the worker threads: {error}")))?;
     runtime.block_on(async {
-        let signals = Signals::new()
+        // Before anything starts: no early signal is lost.
+        let mut stop = StopSignal::listen()
             .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
         let server = NameServer::start(config, Deps::default()).await;
         let server = server.map_err(|error| Failure::Failed(error.to_string()))?;
@@ -88,7 +91,8 @@ fn run(args: Args) -> Result<(), Failure> {
         if let Some(management) = server.management_addr() {
             let _ = writeln!(std::io::stdout(), "management on {management}");
         }
-        signals.wait().await;
+        stop.wait().await;
+        tracing::info!("stopping; a second signal stops at once");
         server.shutdown().await;
         Ok(())
     })
@@ -118,26 +122,4 @@ fn configure(args: Args) -> Result<NameServerConfig, Failure> {
         config.management = management;
     }
     Ok(config)
-}
-
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait(mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

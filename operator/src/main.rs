@@ -8,6 +8,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rmq_process::StopSignal;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
                 EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
             tracing_subscriber::fmt()
                 .json()
+                .with_ansi(rmq_process::stderr_has_colours())
                 // What a line is about stands in its fields.
                 .with_current_span(false)
                 .with_span_list(false)
@@ -66,21 +68,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: rmq_operator::Options) -> ExitCode {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        eprintln!("error: cannot listen for signals");
-        return ExitCode::FAILURE;
+    let mut signal = match StopSignal::listen() {
+        Ok(signal) => signal,
+        Err(error) => {
+            eprintln!("error: cannot listen for signals: {error}");
+            return ExitCode::FAILURE;
+        }
     };
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signal.wait().await;
+        tracing::info!("stopping; a second signal stops at once");
         stopped.cancel();
     });
     match rmq_operator::run(options, stop).await {

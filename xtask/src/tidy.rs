@@ -8,31 +8,36 @@ use crate::test::root;
 
 /// What each crate may use of ours, tests aside. The reasons are in ARCHITECTURE.md.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("rmq-process", &[]),
     ("rmq-texts", &[]),
     ("rmq-protocol", &[]),
     ("rmq-transport", &["rmq-protocol"]),
     ("rmq-store", &["rmq-protocol"]),
     (
         "rmq-namesrv",
-        &["rmq-protocol", "rmq-transport", "rmq-texts"],
+        &["rmq-process", "rmq-protocol", "rmq-transport", "rmq-texts"],
     ),
     (
         "rmq-broker",
-        &["rmq-protocol", "rmq-transport", "rmq-store", "rmq-texts"],
+        &["rmq-process", "rmq-protocol", "rmq-transport", "rmq-store", "rmq-texts"],
     ),
     (
         "rmq-client",
-        &["rmq-protocol", "rmq-transport", "rmq-texts"],
+        &["rmq-process", "rmq-protocol", "rmq-transport", "rmq-texts"],
     ),
     ("rmq-crds", &[]),
     ("rmq-plan", &["rmq-client", "rmq-crds"]),
-    ("rmq-operator", &["rmq-client", "rmq-crds", "rmq-plan"]),
+    (
+        "rmq-operator",
+        &["rmq-client", "rmq-crds", "rmq-plan", "rmq-process"],
+    ),
     (
         "rmq-ctl",
         &[
             "rmq-client",
             "rmq-crds",
             "rmq-plan",
+            "rmq-process",
             "rmq-namesrv",
             "rmq-broker",
             "rmq-texts",
@@ -54,7 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("first-service", &["rmq-client"]),
     ("order-service", &["rmq-client"]),
     // Not our servers, nor their transport: it must be able to measure anybody's.
-    ("rmq-bench", &["rmq-protocol"]),
+    ("rmq-bench", &["rmq-process", "rmq-protocol"]),
     ("rmq-lab", &[]),
     (
         "rmq-e2e",

@@ -18,10 +18,13 @@ use crate::completion::topic_completer;
 use crate::error::Failure;
 use crate::output::Output;
 use crate::render::API_VERSION;
+use crate::stop::{self, StopSignal};
 use crate::when;
 
 /// Where the time of sending stands in a body.
 const STAMP_BYTES: usize = 8;
+/// What is on its way when the time is over may arrive this much later.
+const LATE: Duration = Duration::from_secs(2);
 /// No message of a bench takes longer, microseconds.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
@@ -146,10 +149,17 @@ struct Run {
     last_error: Option<rmq_client::Error>,
     latency: Option<Histogram<u64>>,
     bar: ProgressBar,
+    /// The first signal ends the run early.
+    stop: StopSignal,
 }
 
 impl Run {
-    fn new(what: &'static str, options: &CommonOptions, output: &Output) -> Self {
+    fn new(
+        what: &'static str,
+        options: &CommonOptions,
+        stop: &StopSignal,
+        output: &Output,
+    ) -> Self {
         let bar = if output.shows_progress() {
             let bar =
                 ProgressBar::new(options.count.unwrap_or(options.duration.as_millis() as u64));
@@ -177,11 +187,14 @@ impl Run {
             last_error: None,
             latency: None,
             bar,
+            stop: stop.clone(),
         }
     }
 
     fn is_over(&self, begun: u64) -> bool {
-        Instant::now() >= self.deadline || self.count.is_some_and(|count| begun >= count)
+        self.stop.received().is_some()
+            || Instant::now() >= self.deadline
+            || self.count.is_some_and(|count| begun >= count)
     }
 
     fn took(&mut self, time: Duration) -> Result<(), Failure> {
@@ -249,23 +262,24 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let cluster = Cluster::connect(cluster, output).await?;
+    let stop = stop::listen()?;
     let (common, run) = match &options.what {
         What::Produce(options) => {
-            let run = Run::new("produce", &options.common, output);
+            let run = Run::new("produce", &options.common, &stop, output);
             (&options.common, produce(options, run, &cluster).await?)
         }
         What::Latency(options) => {
             let mut one = options.clone();
             one.in_flight = 1;
-            let run = Run::new("latency", &options.common, output);
+            let run = Run::new("latency", &options.common, &stop, output);
             (&options.common, produce(&one, run, &cluster).await?)
         }
         What::E2e(options) => {
-            let run = Run::new("e2e", &options.common, output);
+            let run = Run::new("e2e", &options.common, &stop, output);
             (&options.common, end_to_end(options, run, &cluster).await?)
         }
         What::Consume(options) => {
-            let run = Run::new("consume", options, output);
+            let run = Run::new("consume", options, &stop, output);
             (options, consume(options, run, &cluster).await?)
         }
     };
@@ -278,7 +292,13 @@ pub(crate) async fn run(
         ));
     }
     print(&run.report(&common.topic), common, output);
-    Ok(())
+    match stop.received() {
+        Some(signal) => Err(stop::stopped(
+            signal,
+            "stopped by a signal before the end; the result is of the part before",
+        )),
+        None => Ok(()),
+    }
 }
 
 async fn ready(topic: &str, cluster: &Cluster) -> Result<(), Failure> {
@@ -425,8 +445,9 @@ async fn end_to_end(
     let mut answers = FuturesUnordered::new();
     let (mut begun, mut stored) = (0_u64, 0_u64);
     run.began = Instant::now();
-    // What is on its way when the time is over may still arrive.
-    let end = run.deadline + Duration::from_secs(2);
+    let mut end = run.deadline + LATE;
+    let mut stop = run.stop.clone();
+    let mut is_stopped = false;
     while !(run.is_over(begun) && answers.is_empty() && run.messages >= stored) {
         tokio::select! {
             _ = ticks.tick(), if !run.is_over(begun) => {
@@ -452,6 +473,10 @@ async fn end_to_end(
                     run.took(time)?;
                 }
                 run.done(message.body().len());
+            }
+            _ = stop.wait(), if !is_stopped => {
+                is_stopped = true;
+                end = Instant::now() + LATE;
             }
             () = tokio::time::sleep_until(end) => break,
         }

@@ -16,6 +16,7 @@ use crate::completion::broker_completer;
 use crate::error::Failure;
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, schema_of};
+use crate::stop;
 use crate::write::WriteOptions;
 
 /// Between looks of --wait.
@@ -155,6 +156,17 @@ async fn drain(
     let Some(wait) = options.wait else {
         return Ok(());
     };
+    stop::unless_stopped("waiting", consumed(name, wait, cluster, output)).await
+}
+
+/// Waits until the groups have consumed what the broker holds.
+async fn consumed(
+    name: &str,
+    wait: Duration,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<(), Failure> {
+    let failed = |error| cluster.failed("cannot look at what is left", error);
     let deadline = Instant::now() + wait;
     loop {
         let mut left: Vec<(String, i64)> = Vec::new();

@@ -10,7 +10,8 @@ use crate::codes;
 use crate::completion::{group_completer, topic_completer};
 use crate::error::Failure;
 use crate::messages::{ChoiceOptions, PrintOptions};
-use crate::output::Output;
+use crate::output::{self, Output};
+use crate::stop::{self, StopSignal};
 
 /// Between looks whether anything is left.
 const DRAIN_PAUSE: Duration = Duration::from_millis(200);
@@ -111,23 +112,32 @@ pub(crate) async fn run(
             From::First => StartFrom::First,
             From::Last => StartFrom::Last,
         });
+    // Before this is a member: it leaves the group in order.
+    let mut stop = stop::listen()?;
     let mut deliveries = consumer.stream().await.map_err(failed)?;
     let held = deliveries.consumer().assignment().len();
     output.detail(&format!(
         "member {} holds {held} queues",
         cluster.client.id()
     ));
-    let consumed = consume(options, &cluster, &mut deliveries, output).await;
+    let consumed = consume(options, &cluster, &mut deliveries, &mut stop, output).await;
     // Offsets are committed whatever happened.
     let ended = deliveries.shutdown().await.map_err(failed);
     consumed?;
-    ended
+    ended?;
+    match stop.received() {
+        Some(signal) if options.max.is_some() || options.exit_when_drained => {
+            Err(stop::stopped(signal, "stopped by a signal before the end"))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn consume(
     options: &Options,
     cluster: &Cluster,
     deliveries: &mut Deliveries,
+    stop: &mut StopSignal,
     output: &Output,
 ) -> Result<(), Failure> {
     let failed = |error| {
@@ -142,7 +152,7 @@ async fn consume(
     while options.max.is_none_or(|max| printed < max) {
         let next = tokio::select! {
             next = deliveries.next() => next.map_err(failed)?,
-            _ = tokio::signal::ctrl_c() => break,
+            _ = stop.wait() => break,
             () = tokio::time::sleep(DRAIN_PAUSE), if options.exit_when_drained => {
                 if deliveries.consumer().lag().await.map_err(failed)? == 0 {
                     break;
@@ -171,7 +181,12 @@ async fn consume(
             Ack::Auto => delivery.ack().await,
             Ack::None => delivery.retry().await,
             Ack::Ask => {
-                match output.choose("What becomes of it? [a]ck, [r]etry, [d]ead letter, [q]uit") {
+                output.ask_letter("What becomes of it? [a]ck, [r]etry, [d]ead letter, [q]uit");
+                let answer = tokio::select! {
+                    answer = tokio::task::spawn_blocking(output::answer) => answer.unwrap_or('q'),
+                    _ = stop.wait() => 'q',
+                };
+                match answer {
                     'a' => delivery.ack().await,
                     'd' => delivery.dead_letter("by hand").await,
                     'r' => delivery.retry().await,

@@ -15,6 +15,7 @@ use crate::codes;
 use crate::error::Failure;
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
+use crate::stop;
 
 /// A disk that is fuller is a problem: brokers refuse messages at 90 %.
 const DISK_RATIO_MAX: f64 = 0.85;
@@ -213,6 +214,18 @@ async fn of_broker(cluster: &Cluster, name: &str, subject: &str) -> Vec<Check> {
 }
 
 pub(crate) async fn run(
+    options: &Options,
+    cluster_options: &ClusterOptions,
+    output: &Output,
+) -> Result<(), Failure> {
+    let looks = look(options, cluster_options, output);
+    match (options.wait, options.watch.every()) {
+        (Some(_), None) => stop::unless_stopped("waiting", looks).await,
+        _ => looks.await,
+    }
+}
+
+async fn look(
     options: &Options,
     cluster_options: &ClusterOptions,
     output: &Output,

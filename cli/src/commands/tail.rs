@@ -8,6 +8,7 @@ use crate::codes;
 use crate::error::Failure;
 use crate::messages::{ChoiceOptions, PrintOptions};
 use crate::output::Output;
+use crate::stop;
 use crate::when;
 
 /// Output is gathered up to so many bytes while more messages are at hand.
@@ -91,6 +92,7 @@ pub(crate) async fn run(
         Ok(reader) => reader,
         Err(error) => return Err(cluster.topic_failed(&options.topic, error).await),
     };
+    let mut stop = stop::listen()?;
     let mut printed = 0;
     let mut text = Vec::new();
     while options.max.is_none_or(|max| printed < max) {
@@ -103,12 +105,21 @@ pub(crate) async fn run(
                 }
                 output.flush();
                 text.clear();
-                match next {
-                    Some(next) => next,
-                    None => tokio::select! {
-                        next = reader.next() => next,
-                        _ = tokio::signal::ctrl_c() => return Ok(()),
-                    },
+                let next = async {
+                    match next {
+                        Some(next) => next,
+                        None => reader.next().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    signal = stop.wait() => {
+                        return match options.follow {
+                            true => Ok(()),
+                            false => Err(stop::stopped(signal, "stopped by a signal before the end")),
+                        };
+                    }
+                    next = next => next,
                 }
             }
         };

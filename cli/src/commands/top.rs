@@ -17,6 +17,7 @@ use crate::codes;
 use crate::error::Failure;
 use crate::output::Output;
 use crate::plot::sparkline;
+use crate::stop;
 use crate::when;
 
 /// Questions at once.
@@ -105,9 +106,14 @@ pub(crate) async fn run(
         );
     }
     let cluster = Cluster::connect(cluster, output).await?;
+    let mut stop = stop::listen()?;
     let mut terminal = ratatui::try_init()
         .map_err(|error| Failure::coded(&codes::IO, "the terminal cannot be used").cause(&error))?;
-    let done = draw(options, &cluster, &mut terminal).await;
+    let done = tokio::select! {
+        done = draw(options, &cluster, &mut terminal) => done,
+        // Ctrl-C is a key here.
+        _ = stop.wait() => Ok(()),
+    };
     ratatui::restore();
     done
 }

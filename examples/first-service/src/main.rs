@@ -9,7 +9,7 @@ async fn main() -> Result<(), rmq_client::Error> {
         .consumer("billing")
         .subscribe("orders", "*")
         .handler(move |order| bill(producer.clone(), order))
-        .run_until(async { drop(tokio::signal::ctrl_c().await) })
+        .run_until(rmq_client::stop_signal())
         .await
 }
 

@@ -1,6 +1,7 @@
 //! The service as a program: `RMQ_URL=rmq://localhost:9876 cargo run -p order-service`.
 
 use std::collections::HashSet;
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex};
 
 use order_service::{Declined, Order, Payments, start};
@@ -21,12 +22,12 @@ impl Payments for Ledger {
 #[tokio::main]
 async fn main() -> Result<(), rmq_client::Error> {
     tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_writer(std::io::stderr)
         .init();
     let client = Client::from_env().await?;
     let consumer = start(&client, Arc::new(Ledger::default())).await?;
-    // A signal that cannot be waited for ends the service as well.
-    let _ = tokio::signal::ctrl_c().await;
+    rmq_client::stop_signal().await;
     consumer.shutdown().await?;
     client.shutdown().await;
     Ok(())

@@ -21,7 +21,7 @@ use self::servers::{Cluster, Ports, Servers};
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::Output;
-use crate::stop::StopSignal;
+use crate::stop;
 
 /// Options of `dev`.
 #[derive(Debug, Clone, Args)]
@@ -119,7 +119,7 @@ pub(crate) fn run(options: Options, output: &Output) -> Result<(), Failure> {
 async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
     let began = Instant::now();
     // Before anything starts, so that an early Ctrl-C is not lost.
-    let mut stop = StopSignal::new()?;
+    let mut stop = stop::listen()?;
     let mut data = DataDir::open(options.data, options.tmp)?;
     let ports = Ports {
         name_server: options.port,
@@ -138,7 +138,7 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
     let ready = prepare(&options.topics, &plan.clusters, &servers);
     let checked = tokio::select! {
         checked = ready => checked,
-        () = stop.wait() => Err(Failure::new(Exit::Failed, "interrupted while starting")),
+        _ = stop.wait() => return servers.stop().await,
     };
     let found = match checked {
         Ok(found) => found,
@@ -159,13 +159,9 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
 
     stop.wait().await;
     if !options.print_json {
-        output.say("stopping: leaving the routes, writing everything to disk (Ctrl-C again to give up waiting)");
+        output.say("stopping: leaving the routes, writing everything to disk (a second Ctrl-C ends at once; acknowledged messages are not lost)");
     }
-    tokio::select! {
-        stopped = servers.stop() => stopped,
-        () = stop.wait() => Err(Failure::new(Exit::Failed, "stopped at once by a second signal")
-            .because("the next start reads the end of the log again; acknowledged messages are not lost")),
-    }
+    servers.stop().await
 }
 
 /// What is there in the end.

@@ -16,7 +16,7 @@ use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::Output;
-use crate::stop::StopSignal;
+use crate::stop;
 
 /// Options of `tunnel`.
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ async fn tunnel(
     cluster_options: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
-    let mut stop = StopSignal::new()?;
+    let mut stop = stop::listen()?;
     let place = resolve(cluster_options).await?;
     place.tell(output);
     let connector = place.connector();
@@ -92,7 +92,7 @@ async fn tunnel(
     }
     loop {
         tokio::select! {
-            () = stop.wait() => break,
+            _ = stop.wait() => break,
             Some(news) = news.recv() => match news {
                 // The first ones are in the list.
                 News::Broker { remote, .. } if brokers.iter().any(|known| known.remote == remote) => {}

@@ -1,0 +1,322 @@
+//! Both signals to every program, as real processes: the first ends a program gently, the second at once, with the exit codes of
+//! `docs/reference/errors.md`. The operator has its part in `control_plane`.
+//!
+//! Budget: 10 seconds.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rmq_e2e::process::binary;
+use rustix::process::{Pid, Signal, kill_process};
+
+const SIGNALS: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
+/// Longest wait for anything here.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Between two tries of a person who wants a program to end.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A program with its streams in pipes; killed when a test fails.
+struct Program {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Program {
+    fn start(name: &str, args: &[&str]) -> Self {
+        let mut child = Command::new(binary(name))
+            .args(args)
+            .env_remove("RMQ_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} starts: {error}"));
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, out }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).expect("UTF-8");
+        line.trim().to_owned()
+    }
+
+    /// Waits until the program handles both signals: the mask of caught signals says so (`proc(5)`).
+    fn listens(&self) {
+        let both = (1_u64 << (2 - 1)) | (1 << (15 - 1));
+        let began = Instant::now();
+        loop {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+            let status = status.unwrap_or_default();
+            let caught = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))
+                .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            if caught.is_some_and(|caught| caught & both == both) {
+                return;
+            }
+            assert!(began.elapsed() < LIMIT, "it never listens for signals");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is ours and not waited for");
+    }
+
+    /// One signal; the exit code, and what the program said on both streams.
+    fn first(mut self, signal: Signal) -> (Option<i32>, String) {
+        self.listens();
+        self.signal(signal);
+        let mut said = String::new();
+        self.out.read_to_string(&mut said).expect("UTF-8");
+        let mut errors = self.child.stderr.take().expect("piped");
+        errors.read_to_string(&mut said).expect("UTF-8");
+        (self.child.wait().expect("it ends").code(), said)
+    }
+
+    /// The same signal again and again, as of a person who has had enough; the exit code.
+    fn again(mut self, signal: Signal) -> Option<i32> {
+        self.listens();
+        let began = Instant::now();
+        loop {
+            self.signal(signal);
+            std::thread::sleep(AGAIN);
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return status.code();
+            }
+            assert!(began.elapsed() < LIMIT, "it does not end");
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Already ended when the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn name_server(held: bool) -> (Program, String) {
+    let mut args = vec!["--listen", "127.0.0.1:0"];
+    if held {
+        args.extend(["--set", "drainTimeoutMillis=600000"]);
+    }
+    let mut program = Program::start("rmq-namesrv", &args);
+    let addr = listening(&mut program);
+    (program, addr)
+}
+
+fn broker(data: &str, held: bool) -> (Program, String) {
+    let mut args = vec![
+        "--listen",
+        "127.0.0.1:0",
+        "--management",
+        "127.0.0.1:0",
+        "--advertise",
+        "127.0.0.1",
+        "--data",
+        data,
+    ];
+    if held {
+        args.extend(["--set", "drainTimeoutMs=600000"]);
+    }
+    let mut program = Program::start("rmq-broker", &args);
+    let addr = listening(&mut program);
+    (program, addr)
+}
+
+fn listening(program: &mut Program) -> String {
+    let line = program.line();
+    let addr = line.strip_prefix("listening on ");
+    addr.unwrap_or_else(|| panic!("{line:?}")).to_owned()
+}
+
+/// A client that asks and never reads an answer, until the server reads no more: a stop waits for such a client.
+fn deaf_client(addr: &str, code: i32) -> TcpStream {
+    let header =
+        format!(r#"{{"code":{code},"flag":0,"language":"JAVA","opaque":1,"version":513}}"#);
+    let mut frame = (4 + header.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(&(header.len() as u32).to_be_bytes());
+    frame.extend_from_slice(header.as_bytes());
+    let many = frame.repeat(256);
+    let mut stream = TcpStream::connect(addr).expect("it listens");
+    stream
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .expect("a socket option");
+    // Ends with an error: no byte was taken in time.
+    while stream.write_all(&many).is_ok() {}
+    stream
+}
+
+struct Dev {
+    program: Program,
+    name_server: String,
+    broker: String,
+}
+
+fn dev() -> Dev {
+    let args = [
+        "dev",
+        "--tmp",
+        "--port",
+        "0",
+        "--broker-port",
+        "0",
+        "--topics",
+        "orders",
+        "--print-json",
+    ];
+    let mut program = Program::start("rmq-ctl", &args);
+    let line = program.line();
+    let ready: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+    let text = |pointer: &str| {
+        let value = ready.pointer(pointer).and_then(serde_json::Value::as_str);
+        value.expect("an address").to_owned()
+    };
+    Dev {
+        name_server: text("/nameServer"),
+        broker: text("/brokers/0/address"),
+        program,
+    }
+}
+
+impl Dev {
+    fn ctl(&self, args: &[&str]) -> Program {
+        let mut all = args.to_vec();
+        all.extend(["--nameserver", &self.name_server]);
+        Program::start("rmq-ctl", &all)
+    }
+
+    fn done(&self, args: &[&str]) {
+        let mut program = self.ctl(args);
+        let mut said = String::new();
+        program.out.read_to_string(&mut said).expect("UTF-8");
+        let status = program.child.wait().expect("it ends");
+        assert!(status.success(), "{args:?}: {status}: {said}");
+    }
+}
+
+#[test]
+fn servers_end_gently_at_the_first_signal_and_at_once_at_the_second() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data").display().to_string();
+    for (signal, code) in SIGNALS {
+        let (program, _) = name_server(false);
+        let (ended, said) = program.first(signal);
+        assert_eq!(ended, Some(0), "{said}");
+        assert!(said.contains("a second signal stops at once"), "{said}");
+        let (program, _) = broker(&data, false);
+        let (ended, said) = program.first(signal);
+        assert_eq!(ended, Some(0), "{said}");
+        assert!(said.contains("a second signal stops at once"), "{said}");
+        // stderr is a pipe here.
+        assert!(!said.contains('\u{1b}'), "colour codes: {said:?}");
+
+        let (program, addr) = name_server(true);
+        let _held = deaf_client(&addr, 106);
+        assert_eq!(program.again(signal), Some(code), "name server");
+        let (program, addr) = broker(&data, true);
+        let _held = deaf_client(&addr, 26);
+        assert_eq!(program.again(signal), Some(code), "broker");
+    }
+    // The folder that was left at once opens again.
+    let (program, _) = broker(&data, false);
+    assert_eq!(program.first(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn a_cluster_on_a_laptop_does_the_same() {
+    for (signal, code) in SIGNALS {
+        let cluster = dev();
+        assert_eq!(cluster.program.first(signal).0, Some(0));
+        let cluster = dev();
+        let _held = deaf_client(&cluster.broker, 26);
+        assert_eq!(cluster.program.again(signal), Some(code));
+    }
+}
+
+#[test]
+fn commands_that_run_until_stopped_end_well_and_others_say_that_they_were_stopped() {
+    let cluster = dev();
+    cluster.done(&["send", "orders", "one"]);
+    for (signal, code) in SIGNALS {
+        for endless in [
+            &["tail", "orders", "-f"][..],
+            &[
+                "consume", "orders", "-g", "billing", "--from", "first", "--ack", "none",
+            ],
+            &["get", "topics", "-w=100ms"],
+            &["lag", "-w=100ms"],
+        ] {
+            let mut program = cluster.ctl(endless);
+            // Something was printed: it is at work.
+            program.line();
+            let (ended, said) = program.first(signal);
+            assert_eq!(ended, Some(0), "{endless:?}: {said}");
+        }
+        for finite in [
+            &[
+                "wait",
+                "topic/nothing",
+                "--for",
+                "exists",
+                "--timeout",
+                "5m",
+            ][..],
+            &[
+                "bench",
+                "produce",
+                "--duration",
+                "5m",
+                "--rate",
+                "100",
+                "--size",
+                "16",
+            ],
+            &[
+                "bench",
+                "e2e",
+                "--duration",
+                "5m",
+                "--rate",
+                "100",
+                "--size",
+                "16",
+            ],
+        ] {
+            let (ended, said) = cluster.ctl(finite).first(signal);
+            assert_eq!(ended, Some(code), "{finite:?}: {said}");
+            assert!(said.contains("stopped by a signal"), "{finite:?}: {said}");
+            // What was measured is printed anyway.
+            assert!(finite[0] != "bench" || said.contains("messages"), "{said}");
+        }
+        let health = ["health", "--wait=5m", "--nameserver", "127.0.0.1:1"];
+        let (ended, said) = Program::start("rmq-ctl", &health).first(signal);
+        assert_eq!(ended, Some(code), "{said}");
+    }
+}
+
+#[test]
+fn a_command_that_hangs_ends_at_the_second_signal() {
+    for (signal, code) in SIGNALS {
+        let cluster = dev();
+        let text = "x".repeat(1000);
+        let lines: Vec<String> = (0..2000).map(|line| format!("{line} {text}")).collect();
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), lines.join("\n")).expect("it can be written");
+        let path = file.path().display().to_string();
+        cluster.done(&["send", "orders", "-f", &path]);
+        // Nobody reads its output: it hangs in a write.
+        let program = cluster.ctl(&["tail", "orders", "-f", "--last", "10000"]);
+        assert_eq!(program.again(signal), Some(code), "tail");
+        // The cluster does not answer its leave.
+        let mut program = cluster.ctl(&["consume", "orders", "-g", "billing", "--from", "first"]);
+        program.line();
+        kill_process(Pid::from_child(&cluster.program.child), Signal::STOP).expect("it is ours");
+        assert_eq!(program.again(signal), Some(code), "consume");
+    }
+}

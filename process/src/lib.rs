@@ -1,0 +1,14 @@
+//! What every program of ours does the same: how a program stops, and whether its log has colours.
+//!
+//! The rule for both signals, SIGINT (Ctrl-C) and SIGTERM:
+//!
+//! | signal | effect | exit code |
+//! | --- | --- | --- |
+//! | the first | the program ends gently | 0 when the stop was clean; else as each program says |
+//! | the second | the program ends at once | [`Signal::exit_code`] of the second signal: 130 or 143 |
+
+mod colours;
+mod stop;
+
+pub use colours::stderr_has_colours;
+pub use stop::{Signal, StopSignal, stop_signal};
