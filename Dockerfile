@@ -1,4 +1,4 @@
-# The same image as `cargo xtask images` writes, for people with a Docker engine: docker build -t ghcr.io/rmq-rs/rmq:0.1.0 .
+# The same image as `cargo xtask images` writes, for people with a Docker engine: docker build -t rmq:0.1.0 .
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -17,4 +17,4 @@ COPY --from=build /out/ /
 COPY --from=build --chown=10001:10001 /out/data /data
 USER 10001:10001
 ENV PATH=/usr/bin:/
-LABEL org.opencontainers.image.title=rmq org.opencontainers.image.version=0.1.0 org.opencontainers.image.licenses=Apache-2.0 org.opencontainers.image.source=https://github.com/rmq-rs/rmq
+LABEL org.opencontainers.image.title=rmq org.opencontainers.image.version=0.1.0 org.opencontainers.image.licenses=Apache-2.0

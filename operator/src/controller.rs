@@ -49,11 +49,11 @@ const PAGE: u32 = 100;
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Namespaces to look after, separated by commas. Default: all.
-    #[arg(long, env = "RMQ_OPERATOR_NAMESPACES", value_delimiter = ',')]
+    #[arg(long, env = "RMQ_OPERATOR_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
 
     /// Image of name servers and brokers whose objects name none.
-    #[arg(long, env = "RMQ_OPERATOR_IMAGE", default_value = concat!("ghcr.io/rmq-rs/rmq:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, env = "RMQ_OPERATOR_IMAGE", default_value = concat!("rmq:", env!("CARGO_PKG_VERSION")))]
     pub image: String,
 
     /// Where /livez, /readyz and /metrics are served, host:port.
@@ -75,6 +75,23 @@ pub struct Options {
     /// Kubeconfig to use. Default: the pod's service account, or $KUBECONFIG.
     #[arg(long, env = "RMQ_OPERATOR_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+/// A name that a namespace can have (RFC 1123 label): with another one the operator would look after nothing, or after everything.
+fn namespace(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let is_inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let is_name = (1..=63).contains(&name.len())
+        && name.chars().all(|letter| is_inner(letter) || letter == '-')
+        && name.starts_with(is_inner)
+        && name.ends_with(is_inner);
+    if is_name {
+        Ok(name.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is no name of a namespace: small letters, digits and -, at most 63; separated by commas, as shop,billing"
+        ))
+    }
 }
 
 /// Runs until `stop`, or until another process leads.
@@ -115,10 +132,11 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error>
             }
         });
     }
-    let version = client
-        .apiserver_version()
-        .await
-        .map_err(Error::doing("asking the API server for its version"))?;
+    let version = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        version = client.apiserver_version() => version,
+    };
+    let version = version.map_err(Error::doing("asking the API server for its version"))?;
     tracing::info!(kubernetes = version.git_version, "connected");
 
     let identity = options.identity.clone().unwrap_or_else(|| {
@@ -739,6 +757,25 @@ pub(crate) async fn tell<K>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_of_namespaces_are_taken() {
+        assert_eq!(namespace(" shop-2 ").as_deref(), Ok("shop-2"));
+        for wrong in [
+            "",
+            " ",
+            "a b",
+            "a;b",
+            "Shop",
+            "-a",
+            "a-",
+            "a/b",
+            &"a".repeat(64),
+        ] {
+            let refused = namespace(wrong).expect_err(wrong);
+            assert!(refused.contains("shop,billing"), "{refused}");
+        }
+    }
 
     #[test]
     fn looks_are_spread_and_those_of_one_seed_come_together() {

@@ -6,25 +6,21 @@ use rmq_lab::oci::{self, File, Image};
 
 use crate::test::{cargo, root, target_dir};
 
-/// Name of the image that is built here.
-pub(crate) const NAME: &str = concat!("ghcr.io/rmq-rs/rmq:", env!("CARGO_PKG_VERSION"));
+/// Name of the image that is built here: a local one, of no registry.
+pub(crate) const NAME: &str = concat!("rmq:", env!("CARGO_PKG_VERSION"));
 /// User that everything runs as.
 const USER: u64 = 10_001;
 /// One image for all, 27 MiB packed: one name to mirror, pin and upgrade, and `rmq-ctl` is where a broker is. One for each (4 to 13 MiB,
 /// 32 together) would save a node at most 23 MiB, once.
 const PROGRAMS: [&str; 4] = ["rmq-broker", "rmq-namesrv", "rmq-operator", "rmq-ctl"];
 
-const LABELS: [(&str, &str); 4] = [
+const LABELS: [(&str, &str); 3] = [
     ("org.opencontainers.image.title", "rmq"),
     (
         "org.opencontainers.image.version",
         env!("CARGO_PKG_VERSION"),
     ),
     ("org.opencontainers.image.licenses", "Apache-2.0"),
-    (
-        "org.opencontainers.image.source",
-        "https://github.com/rmq-rs/rmq",
-    ),
 ];
 
 /// Builds the programs and the archive; returns where it is.

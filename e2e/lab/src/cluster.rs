@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::oci::qualified;
 use crate::{binaries, lab_dir, own};
 
 /// Programs of Debian that the cluster needs, with their packages.
@@ -311,7 +312,12 @@ impl Lab {
     /// # Errors
     /// When a node does not have it.
     pub fn tag_image(&self, nodes: u8, image: &str, name: &str) -> Result<(), String> {
-        (1..=nodes).try_for_each(|node| self.images(node, &["tag", "--force", image, name]))
+        (1..=nodes).try_for_each(|node| {
+            self.images(
+                node,
+                &["tag", "--force", &qualified(image), &qualified(name)],
+            )
+        })
     }
 
     /// Gives a node the image of an archive.

@@ -59,6 +59,17 @@ impl File {
     }
 }
 
+/// A name as nodes keep it: kubelets ask containerd for `rmq:1` under the name that an engine would look up for it
+/// (`distribution/reference`, `normalize.go`).
+#[must_use]
+pub fn qualified(name: &str) -> String {
+    match name.split_once('/') {
+        None => format!("docker.io/library/{name}"),
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+    }
+}
+
 /// Certificate authorities of this machine, and where programs look for them in an image.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -261,7 +272,7 @@ impl Image {
                 "size": manifest.len(),
                 "platform": {"architecture": architecture, "os": "linux"},
                 "annotations": {
-                    "io.containerd.image.name": self.name,
+                    "io.containerd.image.name": qualified(&self.name),
                     "org.opencontainers.image.ref.name": tag,
                 },
             }],
@@ -287,6 +298,15 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_that_kubelets_ask_for() {
+        assert_eq!(qualified("rmq:1"), "docker.io/library/rmq:1");
+        assert_eq!(qualified("shop/rmq:1"), "docker.io/shop/rmq:1");
+        for whole in ["localhost/x:1", "registry.shop:5000/rmq:1", "host:5000/rmq"] {
+            assert_eq!(qualified(whole), whole);
+        }
+    }
 
     #[test]
     fn the_same_input_gives_the_same_image() {

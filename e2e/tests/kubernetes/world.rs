@@ -8,9 +8,9 @@ use rmq_client::Client;
 use rmq_lab::Lab;
 
 /// The image that `cargo xtask images` writes.
-pub(crate) const IMAGE: &str = concat!("ghcr.io/rmq-rs/rmq:", env!("CARGO_PKG_VERSION"));
+pub(crate) const IMAGE: &str = concat!("rmq:", env!("CARGO_PKG_VERSION"));
 /// The same under another name: what a roll changes to.
-pub(crate) const NEXT_IMAGE: &str = "ghcr.io/rmq-rs/rmq:next";
+pub(crate) const NEXT_IMAGE: &str = "rmq:next";
 /// Where the operator runs.
 pub(crate) const SYSTEM: &str = "rmq-system";
 /// How many nodes there are.
