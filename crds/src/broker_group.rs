@@ -14,7 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::name_server::Scalar;
+use crate::name_server::{Scalar, without_nulls};
 use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, PodOverrides};
 
 /// A broker group: one master, and later its replicas, under one broker name.
@@ -86,6 +86,7 @@ pub struct BrokerGroupSpec {
 
     /// Resources of a broker's container. Default: requests of 250m CPU and 512Mi memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::reference::resources")]
     pub resources: Option<ResourceRequirements>,
 
     /// Configuration of the brokers.
@@ -118,8 +119,8 @@ fn one() -> i32 {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("has(self.size) != (has(self.ephemeral) && self.ephemeral)", "either size (a volume that stays), or ephemeral: true (messages are lost with the pod)"),
-    validation = ("!has(self.size) || (isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0')))", "size is a quantity such as 100Gi"),
-    validation = ("!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0", "size can only grow"),
+    validation = ("!has(self.size) || (isQuantity(string(self.size)) && quantity(string(self.size)).isGreaterThan(quantity('0')))", "size is a quantity such as 100Gi"),
+    validation = ("!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0", "size can only grow"),
     validation = ("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "storageClassName cannot be changed: make another BrokerGroup and drain this one"),
     validation = ("(has(self.ephemeral) && self.ephemeral) == (has(oldSelf.ephemeral) && oldSelf.ephemeral)", "ephemeral cannot be changed: make another BrokerGroup and drain this one")
 )]
@@ -162,7 +163,11 @@ pub struct BrokerGroupConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_create_subscription_group: Option<bool>,
     /// Other keys of the broker's configuration (`rmq-broker --print-config` explains them). Unknown ones and those that the operator sets are refused with the condition Stalled.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "without_nulls"
+    )]
     #[schemars(extend("maxProperties" = 64))]
     pub extra: BTreeMap<String, Scalar>,
 }
@@ -287,6 +292,9 @@ pub struct BrokerGroupStatus {
     /// Pods that serve.
     #[serde(default)]
     pub ready_replicas: i32,
+    /// Whether a pod of the group was ever ready. `false` is written when the operator first sees a new object, so a group that is `false` holds no message. Absent: made by an earlier version, or on volumes that were there before, and nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ever_served: Option<bool>,
     /// The address that clients are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -335,7 +343,7 @@ pub enum RolloutStep {
 pub struct DrainStatus {
     /// Since when the brokers are read-only.
     pub since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
-    /// Messages that some group has not consumed.
+    /// Messages that some group has not consumed, and delayed messages that wait for their time.
     #[serde(default)]
     pub messages: i64,
     /// The groups that are behind, the one with most messages first; at most ten.

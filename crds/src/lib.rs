@@ -212,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_null_says_nothing() {
+        let config: BrokerGroupConfig = serde_json::from_value(serde_json::json!({
+            "flush": null, "retentionHours": null,
+            "extra": {"flushBytes": null, "region": "eu", "fastPort": true}
+        }))
+        .expect("null is taken");
+        let keys: Vec<&str> = config.extra.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["fastPort", "region"]);
+        let none: NameServerSpec =
+            serde_json::from_value(serde_json::json!({"replicas": 2, "config": null}))
+                .expect("null is taken");
+        assert_eq!(none, NameServerSpec::default());
+    }
+
+    #[test]
     fn every_field_is_explained() {
         fn walk(path: &str, schema: &serde_json::Value) {
             let Some(fields) = schema["properties"].as_object() else {

@@ -66,10 +66,15 @@ pub struct NameServerSpec {
 
     /// Resources of a server's container. Default: requests of 50m CPU and 64Mi memory, limit of 256Mi memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::reference::resources")]
     pub resources: Option<ResourceRequirements>,
 
     /// Keys of the name server's configuration (`rmq-namesrv --print-config` explains them). Those that the operator sets are refused.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "without_nulls"
+    )]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, Scalar>,
 
@@ -98,6 +103,16 @@ pub enum Scalar {
     Number(f64),
     /// Text.
     Text(String),
+}
+
+/// A map without the keys that are null: as everywhere in Kubernetes, null says nothing.
+pub(crate) fn without_nulls<'de, D>(deserializer: D) -> Result<BTreeMap<String, Scalar>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let all = Option::<BTreeMap<String, Option<Scalar>>>::deserialize(deserializer)?;
+    let all = all.unwrap_or_default().into_iter();
+    Ok(all.filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
 impl JsonSchema for Scalar {

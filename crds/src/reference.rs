@@ -6,10 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, EnvVar, Toleration, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{
+    Affinity, EnvVar, ResourceRequirements, Toleration, TopologySpreadConstraint,
+};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// A `NameServer` object of the same namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -115,6 +118,35 @@ pub struct PodOverrides {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub termination_grace_period_seconds: Option<i64>,
+}
+
+/// Requests and limits as in a container, with a rule: the API server knows no quantity in a custom resource by itself, and a pod of a wrong
+/// one is refused long after the object was taken.
+pub(crate) fn resources(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut schema = ResourceRequirements::json_schema(generator);
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, part) in properties.into_iter().flatten() {
+        if let Some(part) = part.as_object_mut()
+            && matches!(name.as_str(), "limits" | "requests")
+        {
+            let quantity = json!({
+                "description": "A quantity such as 500m, 2 or 4Gi.",
+                "x-kubernetes-int-or-string": true
+            });
+            part.insert("additionalProperties".to_owned(), quantity);
+            part.insert("maxProperties".to_owned(), json!(8));
+            let rule = "self.all(name, isQuantity(string(self[name])) && !string(self[name]).startsWith('-'))";
+            let message = format!(
+                "{name} are quantities such as 500m, 2, 4Gi or 4G; there is no suffix KB, MB or GB"
+            );
+            part.insert(
+                "x-kubernetes-validations".to_owned(),
+                json!([{"rule": rule, "message": message}]),
+            );
+        }
+    }
+    schema.insert("nullable".to_owned(), json!(true));
+    schema
 }
 
 /// Affinity is thousands of lines of schema; the API server checks it when the pod is made.

@@ -18,6 +18,8 @@ const ALL: &[(&str, Test)] = &[
     ("wrong_values_are_refused", wrong_values_are_refused),
     ("schema_of_the_cluster", schema_of_the_cluster),
 ];
+/// A quantity of Kubernetes that is not negative (`k8s.io/apimachinery/pkg/api/resource/quantity.go`).
+const QUANTITY: &str = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
 const CHARTS: [&str; 3] = ["rmq-crds", "rmq-operator", "rmq-cluster"];
 
 fn main() -> ExitCode {
@@ -234,6 +236,27 @@ fn wrong_values_are_refused() {
             "brokerGroups.a b.replicas=1",
             "'a b' does not match",
         ),
+        // There is no such suffix.
+        (
+            "rmq-operator",
+            "resources.limits.memory=4GB",
+            "'4GB' does not match",
+        ),
+        (
+            "rmq-cluster",
+            "brokerDefaults.resources.limits.memory=4GB",
+            "'4GB' does not match",
+        ),
+        (
+            "rmq-cluster",
+            "nameServer.resources.requests.memory=-1Gi",
+            "'-1Gi' does not match",
+        ),
+        (
+            "rmq-cluster",
+            "brokerGroups.a.storage.size=100gb",
+            "'100gb' does not match",
+        ),
         ("rmq-cluster", "topics.orders.queues=many", "want integer"),
         // An empty value would mean "none" for what the chart has by itself, and "the defaults" for others.
         ("rmq-cluster", "topics.orders=null", "got null, want object"),
@@ -345,7 +368,9 @@ fn closed(schema: &Value) -> Map<String, Value> {
         }
     }
     if schema["x-kubernetes-int-or-string"] == true {
-        closed.insert("type".to_owned(), json!(["integer", "number", "string"]));
+        // Only quantities are such values here.
+        closed.insert("type".to_owned(), json!(["integer", "string"]));
+        closed.insert("pattern".to_owned(), json!(QUANTITY));
     }
     if schema["nullable"] == true
         && let Some(Value::String(kind)) = closed.get("type")

@@ -80,6 +80,42 @@ fn of_objects() -> Vec<Case> {
         storage(json!({"size": "0.5Ti"})),
         storage(json!({"size": "-1Gi"})),
     ));
+    all.push(case(
+        "BrokerGroup",
+        "size is a quantity such as 100Gi",
+        storage(json!({"size": 1_073_741_824})),
+        storage(json!({"size": "100gb"})),
+    ));
+    for (kind, with) in [
+        (
+            "BrokerGroup",
+            (|resources| group("q", json!({"resources": resources}))) as fn(Value) -> Value,
+        ),
+        (
+            "NameServer",
+            |resources| json!({"metadata": {"name": "q"}, "spec": {"resources": resources}}),
+        ),
+    ] {
+        for (part, message) in [
+            (
+                "limits",
+                "limits are quantities such as 500m, 2, 4Gi or 4G; there is no suffix KB, MB or GB",
+            ),
+            (
+                "requests",
+                "requests are quantities such as 500m, 2, 4Gi or 4G; there is no suffix KB, MB or GB",
+            ),
+        ] {
+            for wrong in ["4GB", "4 Gi", "-1", "", "much"] {
+                all.push(case(
+                    kind,
+                    message,
+                    with(json!({part: {"cpu": 2, "memory": "4G", "ephemeral-storage": "0.5Gi"}})),
+                    with(json!({part: {"cpu": 2, "memory": wrong}})),
+                ));
+            }
+        }
+    }
     type Wrap = fn(Value) -> Value;
     let groups: Wrap = |listener| group("l", json!({"listeners": {"external": listener}}));
     let name_servers: Wrap =
