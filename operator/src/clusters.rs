@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rmq_client::Client;
+use rmq_client::protocol::route::perm;
+use rmq_client::{Client, ErrorKind};
 use rmq_plan::{Change, Settings, Survey};
 use tokio::sync::oneshot;
 
@@ -224,6 +225,38 @@ impl Clusters {
         each.filter(|(_, shown)| shown.is_none())
             .map(|(addr, _)| addr.clone())
             .collect()
+    }
+
+    /// Where producers may still write to this broker, in words; none when no name server lets them. A name server that does not answer
+    /// may: a producer may reach it.
+    pub(crate) async fn writable_at(&self, addresses: &[String], broker: &str) -> Option<String> {
+        let asked = addresses.iter().map(async |addr| {
+            let client = self.client(std::slice::from_ref(addr)).await.ok();
+            let silent = || format!("name server {addr} does not answer");
+            let Some(client) = client else {
+                return Some(silent());
+            };
+            let Ok(topics) = client.admin().topics().await else {
+                return Some(silent());
+            };
+            for topic in topics {
+                let route = match client.refresh_route(&topic).await {
+                    Ok(route) => route,
+                    Err(error) if error.kind() == ErrorKind::NoRoute => continue,
+                    Err(_) => return Some(silent()),
+                };
+                let queues = route.raw().queue_datas.iter();
+                let mut of_broker = queues.filter(|data| data.broker_name == broker);
+                if of_broker.any(|data| perm::is_writable(data.perm)) {
+                    return Some(format!(
+                        "name server {addr} still lets producers write to topic {topic} there"
+                    ));
+                }
+            }
+            None
+        });
+        let open = futures_util::future::join_all(asked).await;
+        open.into_iter().flatten().next()
     }
 
     /// Name servers that do not have this broker in their routes (or do not answer).

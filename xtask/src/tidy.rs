@@ -19,7 +19,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "rmq-broker",
-        &["rmq-process", "rmq-protocol", "rmq-transport", "rmq-store", "rmq-texts"],
+        &[
+            "rmq-process",
+            "rmq-protocol",
+            "rmq-transport",
+            "rmq-store",
+            "rmq-texts",
+        ],
     ),
     (
         "rmq-client",

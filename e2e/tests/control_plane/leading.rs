@@ -135,6 +135,49 @@ pub(crate) fn killed(world: &World) -> Outcome {
     })
 }
 
+/// The first signal ends an operator gently: it gives up the lease. With a second one it ends at once.
+pub(crate) fn signals(world: &World) -> Outcome {
+    use rustix::process::{Pid, Signal, kill_process};
+    let logs = tempfile::tempdir().map_err(text)?;
+    world.runtime.block_on(async {
+        let namespace = "signals";
+        world.namespace(namespace).await?;
+        for (identity, signal) in [("first", Signal::TERM), ("second", Signal::INT)] {
+            let mut process = Process::start(world, namespace, identity, logs.path())?;
+            wait_leader(world, namespace, identity).await?;
+            kill_process(Pid::from_child(&process.child), signal).map_err(text)?;
+            let (code, said) = process.ended().await?;
+            let log = std::fs::read_to_string(&process.log).map_err(text)?;
+            demand(
+                code == Some(0) && log.contains("a second signal stops at once"),
+                format!("it ended with {code:?}: {said}"),
+            )?;
+            demand(!log.contains('\u{1b}'), "colour codes in a file")?;
+            let lease = world.api::<Lease>(namespace).get("rmq-operator").await;
+            let holder = lease
+                .map_err(text)?
+                .spec
+                .and_then(|spec| spec.holder_identity);
+            demand(
+                holder.as_deref().is_none_or(str::is_empty),
+                format!("the lease is {holder:?}'s"),
+            )?;
+        }
+        let mut process = Process::start(world, namespace, "third", logs.path())?;
+        wait_leader(world, namespace, "third").await?;
+        // Both come at once: it is asleep until then.
+        let pid = Pid::from_child(&process.child);
+        for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+            kill_process(pid, signal).map_err(text)?;
+        }
+        let (code, said) = process.ended().await?;
+        demand(
+            matches!(code, Some(130 | 143)),
+            format!("it ended with {code:?}: {said}"),
+        )
+    })
+}
+
 /// Somebody else holds the lease: who held it ends its process and says why.
 pub(crate) fn lease_is_lost(world: &World) -> Outcome {
     let logs = tempfile::tempdir().map_err(text)?;

@@ -1,6 +1,7 @@
 //! The operator against a real API server without nodes: what stands in the schema, whose fields are whose, and who leads. Fast, and it
 //! needs no root; what needs pods that run is in `tests/kubernetes`.
 
+mod ends;
 mod leading;
 mod objects;
 mod ownership;
@@ -37,6 +38,9 @@ const ALL: &[(&str, Scenario)] = &[
     ("pause_and_go_on", objects::pause),
     ("children_go_with_their_owner", objects::children_go),
     ("a_namespace_goes", objects::namespace_goes),
+    ("what_never_served_goes", ends::never_served),
+    ("what_served_is_waited_for", ends::served),
+    ("both_signals_end_an_operator", leading::signals),
     ("one_of_two_operators_leads", leading::one_of_two),
     ("a_killed_leader_is_followed", leading::killed),
     ("a_leader_that_loses_the_lease_ends", leading::lease_is_lost),

@@ -7,7 +7,7 @@ use crate::world::{NEXT_IMAGE, World, group, start};
 pub(crate) fn bad(world: &World) -> Result<(), String> {
     world.namespace("bad")?;
     let with = |name: &str, from: &str, to: &str| group("bad", name, "").replace(from, to);
-    let image = "spec:\n  image: {reference: \"ghcr.io/rmq-rs/rmq:nowhere\", pullPolicy: Never}\n";
+    let image = "spec:\n  image: {reference: \"rmq:nowhere\", pullPolicy: Never}\n";
     let manifests = [
         with("image", "spec:\n", image),
         with("keys", "segmentBytes: 67108864", "segmentByte: 1, dataDir: /x"),
@@ -38,6 +38,7 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         )?;
     }
     world.wait_ready("bad", &["brokergroup/fine"])?;
+    never_served(world)?;
     // Corrected, they get through without any cleaning.
     world.lab.apply(
         &[
@@ -79,6 +80,30 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         "exceeded quota",
     )?;
     world.discard("bad")
+}
+
+/// Groups that never served go although nobody can be asked what is left, each for a reason of its own.
+fn never_served(world: &World) -> Result<(), String> {
+    let with = |name: &str, from: &str, to: &str| group("bad", name, "").replace(from, to);
+    let image = "spec:\n  image: {reference: \"rmq:nowhere\", pullPolicy: Never}\n";
+    let wrong = [
+        ("never-pulled", "spec:\n", image),
+        ("never-started", "segmentBytes: 67108864", "segmentBytes: 7"),
+        (
+            "never-bound",
+            "{size: 1Gi,",
+            "{size: 1Gi, storageClassName: nowhere,",
+        ),
+        ("never-placed", "cpu: 50m", "cpu: \"500\""),
+    ];
+    let manifests = wrong.map(|(name, from, to)| with(name, from, to));
+    world.lab.apply(&manifests.concat())?;
+    for (name, _, _) in wrong {
+        let object = format!("brokergroup/{name}");
+        world.wait_condition("bad", &object, "Stalled", "True", "")?;
+        world.kubectl("bad", &["delete", "brokergroup", name, "--timeout=60s"])?;
+    }
+    Ok(())
 }
 
 /// A whole namespace goes at once, whatever is in it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use rmq_client::Client;
@@ -18,9 +19,11 @@ use crate::context::Context;
 use crate::controller::again;
 use crate::error::Error;
 use crate::fetch::is_terminating;
+use crate::observe;
 use crate::settings::is_gone;
 
 use super::rollout::QUIET;
+use super::served;
 
 /// How often the lag is looked at.
 const LOOK: Duration = Duration::from_secs(3);
@@ -71,20 +74,22 @@ pub(super) async fn reconcile(
     let long_enough = waited >= jiff::SignedDuration::from_secs(quiesce.into());
     let left = async {
         let client = context.clusters.client(&addresses).await?;
-        let closed = close(&client, object, long_enough, context).await?;
-        let (messages, groups) = left(&client, object.broker_name()).await?;
-        Ok::<_, Error>((messages, groups, closed))
+        let open = close(&client, object, &addresses, long_enough, context).await?;
+        // After the look at whether it is closed: what came before that is counted.
+        let left = left(&client, object.broker_name()).await?;
+        Ok::<_, Error>((left, open))
     };
-    let (messages, groups, problem) = match left.await {
-        Ok((0, _, true)) => {
+    let (left, open, problem) = match left.await {
+        Ok((left, None)) if left.messages == 0 => {
             context
                 .note(object, "Drained", "all messages were consumed")
                 .await;
             return end(object, context).await;
         }
-        Ok((messages, groups, _)) => (messages, groups, None),
-        Err(problem) => (0, Vec::new(), Some(problem)),
+        Ok((left, open)) => (left, open, None),
+        Err(problem) => (Left::default(), None, Some(problem)),
     };
+    let messages = left.messages;
     if is_over {
         context
             .warn(
@@ -98,22 +103,30 @@ pub(super) async fn reconcile(
             .await;
         return end(object, context).await;
     }
+    let ends = ends(object, &since);
     let message = match problem {
-        None if messages == 0 => "producers move to other brokers".to_owned(),
+        None if messages == 0 => open.unwrap_or_default(),
         None => format!(
-            "{messages} messages are not consumed yet, by {}; annotation {}=\"true\" ends the wait",
-            groups.join(", "),
-            annotations::SKIP_DRAIN
+            "{messages} messages are not consumed yet, by {}; {ends}",
+            left.groups.join(", "),
         ),
-        Some(problem) => format!(
-            "cannot tell what is left: {problem}; annotation {}=\"true\" ends the wait",
-            annotations::SKIP_DRAIN
-        ),
+        Some(problem) => {
+            let pods = names::term(names::BROKER, &namespace, &object.name_any());
+            let pods = context.stores.pods.of(&pods);
+            let claims = context.stores.claims_of(&namespace, &object.name_any());
+            let pods = pods.iter().map(|pod| &**pod);
+            let claims = claims.iter().map(|claim| &**claim);
+            let why = observe::problems(pods, claims).into_iter().next();
+            let why = why.map_or(String::new(), |why| format!(" ({})", why.message));
+            format!(
+                "cannot tell what is left: {problem}{why}; the drain goes on when the broker serves; {ends}"
+            )
+        }
     };
     status.drain = Some(DrainStatus {
         since,
         messages,
-        groups,
+        groups: left.groups,
     });
     status.rollout = None;
     let verdict = Verdict::progressing("Draining", message);
@@ -140,52 +153,117 @@ async fn released(
     if is_terminating(context, namespace).await {
         return Some("the namespace goes too");
     }
-    let ever_served = object
+    let children = names::term(names::BROKER, namespace, &object.name_any());
+    let stores = &context.stores;
+    let (pods, claims) = (stores.pods.of(&children), stores.claims.of(&children));
+    if served::never(object, &pods, &claims) && !is_shown(object, name_server?, context).await {
+        return Some("no broker of it ever served");
+    }
+    let ever_had_one = object
         .status
         .as_ref()
         .is_some_and(|status| status.replicas > 0);
-    (!ever_served).then_some("it never had a broker")
+    (!ever_had_one && pods.is_empty()).then_some("it never had a broker")
 }
 
-/// Takes the broker out of the routes, and makes it refuse messages as soon as producers are gone, or had time to go. True when it
-/// refused them before: nothing was acknowledged since.
+/// Whether a name server shows the broker: it has registered, and its pod may not be known to be ready yet.
+async fn is_shown(object: &BrokerGroup, name_server: &NameServer, context: &Context) -> bool {
+    let addresses = names::name_server_addresses(name_server);
+    let shown = addresses
+        .iter()
+        .map(|addr| context.clusters.brokers_at(addr));
+    let shown = futures_util::future::join_all(shown).await;
+    let mut shown = shown.into_iter().flatten();
+    shown.any(|brokers| brokers.contains(object.broker_name()))
+}
+
+/// When the wait ends by itself, and how a person ends it.
+fn ends(object: &BrokerGroup, since: &Time) -> String {
+    let longest = jiff::SignedDuration::from_secs(object.spec.drain.timeout_seconds);
+    let at = since.0.checked_add(longest);
+    let at = at.map_or(String::new(), |at| format!("at {at:.0}, or at once "));
+    format!(
+        "the wait ends {at}with annotation {}=\"true\"",
+        annotations::SKIP_DRAIN
+    )
+}
+
+/// Takes the broker out of the routes, and makes it refuse messages as soon as producers are gone, or had time to go. None when nothing
+/// can be stored any more; else what is still open, in words. The refusal alone is not taken for granted: the broker says it, no name server
+/// lets producers write there, and then nothing is stored for [`QUIET`].
 async fn close(
     client: &Client,
     object: &BrokerGroup,
+    addresses: &[String],
     long_enough: bool,
     context: &Context,
-) -> Result<bool, rmq_client::Error> {
+) -> Result<Option<String>, rmq_client::Error> {
     let admin = client.admin();
     let broker = object.broker_name();
-    admin.stop_writes(broker).await?;
-    let read_only = admin.broker_config(broker).await?;
-    if read_only
-        .get("brokerPermission")
-        .is_some_and(|permission| permission == READ)
-    {
-        return Ok(true);
-    }
     let uid = object.uid().unwrap_or_default();
-    let quiet = context.quiet_for(&admin, broker, &uid).await?;
-    let is_quiet = quiet.is_some_and(|quiet| quiet >= QUIET);
-    if is_quiet || long_enough {
-        admin
+    let closed = closed_key(&uid);
+    admin.stop_writes(broker).await?;
+    let config = admin.broker_config(broker).await?;
+    let refuses = config
+        .get("brokerPermission")
+        .is_some_and(|permission| permission == READ);
+    if !refuses {
+        context.quiet.lock().remove(&closed);
+        let quiet = context.quiet_for(&admin, broker, &uid).await?;
+        let is_quiet = quiet.is_some_and(|quiet| quiet >= QUIET);
+        if is_quiet || long_enough {
             // Whoever gets the volume later starts with what is configured.
-            .update_broker_config(
-                broker,
-                &[
-                    ("brokerPermission", READ),
-                    ("keepBrokerPermission", "false"),
-                ],
-            )
-            .await?;
+            let change = [
+                ("brokerPermission", READ),
+                ("keepBrokerPermission", "false"),
+            ];
+            admin.update_broker_config(broker, &change).await?;
+        }
+        return Ok(Some("producers move to other brokers".to_owned()));
     }
-    Ok(false)
+    let is_new = !context.quiet.lock().contains_key(&closed);
+    if is_new && let Some(open) = context.clusters.writable_at(addresses, broker).await {
+        return Ok(Some(open));
+    }
+    let quiet = context.quiet_for(&admin, broker, &closed).await?;
+    Ok(match quiet {
+        Some(quiet) if quiet >= QUIET => None,
+        Some(_) => Some("nothing more may be stored; a last look follows".to_owned()),
+        None => Some("the broker does not say how many messages it has stored".to_owned()),
+    })
 }
 
-/// Messages at this broker that a group has not consumed, and the groups, the farthest behind first.
-async fn left(client: &Client, broker: &str) -> Result<(i64, Vec<String>), rmq_client::Error> {
+/// Under what the quiet of a closed broker is kept.
+fn closed_key(uid: &str) -> String {
+    format!("{uid}/closed")
+}
+
+/// What is left at a broker.
+#[derive(Default)]
+struct Left {
+    messages: i64,
+    /// Whose, the farthest behind first.
+    groups: Vec<String>,
+}
+
+/// Delayed messages that are not delivered yet: no group can have consumed them (`scheduleMessageOffset_LEVEL`: delivered, stored).
+fn delayed(runtime: &BTreeMap<String, String>) -> i64 {
+    let levels = runtime
+        .iter()
+        .filter(|(key, _)| key.starts_with("scheduleMessageOffset_"));
+    let waiting = levels.filter_map(|(_, value)| {
+        let (delivered, stored) = value.split_once(',')?;
+        let number = |text: &str| text.trim().parse::<i64>().ok();
+        Some((number(stored)? - number(delivered)?).max(0))
+    });
+    waiting.sum()
+}
+
+/// Messages at this broker that a group has not consumed, or that wait for their time.
+async fn left(client: &Client, broker: &str) -> Result<Left, rmq_client::Error> {
     let admin = client.admin();
+    // First: what becomes due meanwhile is counted twice rather than not at all.
+    let delayed = delayed(&admin.runtime_info(broker).await?);
     let mut bounds: BTreeMap<String, Vec<(i32, i64, i64)>> = BTreeMap::new();
     let mut behind = Vec::new();
     for group in admin.groups().await? {
@@ -224,19 +302,28 @@ async fn left(client: &Client, broker: &str) -> Result<(i64, Vec<String>), rmq_c
         }
     }
     behind.sort_by(|one, other| other.cmp(one));
-    let total = behind.iter().map(|(lag, _)| lag).sum();
+    let total: i64 = behind.iter().map(|(lag, _)| lag).sum();
     let groups = behind
         .into_iter()
         .take(GROUPS_MAX)
         .map(|(lag, group)| format!("{group} ({lag})"));
-    Ok((total, groups.collect()))
+    let mut groups: Vec<String> = groups.collect();
+    if delayed > 0 {
+        groups.push(format!("messages that wait for their time ({delayed})"));
+    }
+    Ok(Left {
+        messages: total + delayed,
+        groups,
+    })
 }
 
 async fn end(object: &BrokerGroup, context: &Context) -> Result<Action, Error> {
-    context
-        .quiet
-        .lock()
-        .remove(&object.uid().unwrap_or_default());
+    let uid = object.uid().unwrap_or_default();
+    {
+        let mut quiet = context.quiet.lock();
+        quiet.remove(&closed_key(&uid));
+        quiet.remove(&uid);
+    }
     apply::finalizer(context, object, false).await?;
     Ok(Action::await_change())
 }

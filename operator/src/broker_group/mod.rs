@@ -4,6 +4,7 @@ mod build;
 mod drain;
 pub(crate) mod live;
 mod rollout;
+mod served;
 mod validate;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::error::Error;
 use crate::fetch::{self, age};
 use crate::observe;
 use rollout::{PodView, Situation, Step};
+pub(crate) use served::may_have_served;
 
 /// A restart that was begun shows in the cache of statuses after this long at the latest.
 const TURN_SECONDS: i64 = 10;
@@ -49,6 +51,13 @@ pub(crate) async fn reconcile(
     status.broker_name = Some(object.broker_name().to_owned());
     status.cluster_name = Some(object.cluster_name().to_owned());
     status.drain = None;
+    let children = names::term(names::BROKER, &namespace, &object.name_any());
+    served::note(
+        object,
+        &stores.pods.of(&children),
+        &stores.claims.of(&children),
+        &mut status,
+    );
     if annotations::is(object, annotations::PAUSED, "true") {
         return write(context, object, status, &Verdict::paused()).await;
     }
@@ -92,7 +101,6 @@ pub(crate) async fn reconcile(
     }
 
     let set = stores.stateful_sets.get(&namespace, &workload);
-    let children = names::term(names::BROKER, &namespace, &object.name_any());
     let pods = stores.pods.of(&children);
     let claims = stores.claims.of(&children);
     status.replicas = i32::try_from(pods.len()).unwrap_or(i32::MAX);
@@ -217,9 +225,11 @@ async fn roll(
         status.is_some_and(|status| status.rollout.is_some())
     };
     let busy = others.iter().find(|group| restarts(group));
-    let down = others
-        .iter()
-        .find(|group| group.metadata.deletion_timestamp.is_none() && !is_up(group));
+    // A group that never served is in no route: no client misses it, and it may never come.
+    let is_missed = |group: &&&BrokerGroup| {
+        group.metadata.deletion_timestamp.is_none() && may_have_served(group) && !is_up(group)
+    };
+    let down = others.iter().find(is_missed);
     let turn = {
         let mut turns = context.turns.lock();
         // What the statuses do not show by now was not begun, or is over: its group is gone, paused or corrected.

@@ -15,6 +15,7 @@ use rmq_plan::{Action as Change, Settings};
 
 use crate::annotations;
 use crate::apply;
+use crate::broker_group;
 use crate::build::names;
 use crate::conditions::{Status, Verdict};
 use crate::context::{Context, Stores};
@@ -394,6 +395,18 @@ pub(crate) fn touched<K: Kind>(old: &K, new: &K, context: &Context) {
     }
 }
 
+/// Whether no broker of the cluster ever served, as far as objects tell. A broker that has none may be away for a while.
+fn never_served(name_server: &NameServer, context: &Context) -> bool {
+    let namespace = name_server.namespace().unwrap_or_default();
+    let groups = context
+        .stores
+        .groups_of(&namespace, &name_server.name_any());
+    !groups.is_empty()
+        && !groups
+            .iter()
+            .any(|group| broker_group::may_have_served(group))
+}
+
 /// The older object that wants the same thing of the same cluster.
 fn conflict<K: Kind>(object: &K, context: &Context) -> Option<String> {
     let rivals = K::watch(&context.stores).of(&name_term(object));
@@ -422,8 +435,11 @@ async fn remove<K: Kind>(
         && !is_terminating(context, &namespace).await
     {
         let addresses = names::name_server_addresses(name_server);
-        let client = context.clusters.client(&addresses).await?;
-        match object.delete(&client).await {
+        let deleted = async {
+            let client = context.clusters.client(&addresses).await?;
+            object.delete(&client).await
+        };
+        match deleted.await {
             Ok(Ok(())) => {
                 let settings = object.settings();
                 context
@@ -447,6 +463,8 @@ async fn remove<K: Kind>(
                 )
                 .await;
             }
+            // No broker ever served: none can have it.
+            Err(Error::Cluster(_)) if never_served(name_server, context) => {}
             Err(Error::Cluster(error)) => {
                 let message = format!(
                     "{error}; the object goes when the cluster answers, or with annotation {}=\"false\"",
