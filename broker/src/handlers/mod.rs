@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod clients;
 pub(crate) mod locks;
 pub(crate) mod offsets;
+pub(crate) mod properties;
 pub(crate) mod pull;
 pub(crate) mod query;
 pub(crate) mod send;

@@ -544,7 +544,7 @@ fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal>
     let suspend = request.sys_flag & pull_flag::SUSPEND != 0;
     Ok(PullPlan {
         queue,
-        offset: request.queue_offset.max(0),
+        offset: request.queue_offset,
         moved_to,
         subscribed: (!own_filter).then_some(request.sub_version),
         filter,

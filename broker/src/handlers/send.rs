@@ -2,7 +2,6 @@
 //! batch. Order of the checks: apache/rocketmq `AbstractSendMessageProcessor.msgCheck`, `SendMessageProcessor.sendMessage`.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +15,7 @@ use rmq_store::{AppendError, Appended, FlushMode, NewMessage, QueueRef};
 use rmq_transport::{Exchange, Replies, Ticket};
 use smallvec::SmallVec;
 
-use super::{Batch, refuse_fields};
+use super::{Batch, properties as sent, refuse_fields};
 use crate::broker::Broker;
 use crate::groups::Group;
 use crate::limits;
@@ -35,7 +34,7 @@ pub(crate) struct SendTicket {
     unique_key: SmallVec<[u8; 40]>,
 }
 
-type Refusal = (ResponseCode, Cow<'static, str>);
+pub(crate) type Refusal = (ResponseCode, Cow<'static, str>);
 
 pub(crate) fn handle(
     broker: &Broker,
@@ -209,18 +208,17 @@ fn append(
         recent.appended(queue_id, messages, bytes);
         return Ok(sent);
     }
-    let found = complete(broker, scratch);
+    let is_retry = topic.retry_group().is_some();
+    let found = sent::complete(broker, scratch, is_retry)?;
     let text = scratch.as_str();
-    if found.transaction {
-        return Err((
-            ResponseCode::NoPermission,
-            format!("the broker[{}] sending transaction message is forbidden: transactions are not supported by this version", broker.identity.addr).into(),
-        ));
+    // Room for a retry was left when the message was sent first.
+    if !is_retry {
+        sent::check_room(broker, topic.name(), exchange.body, text)?;
     }
-    if found.timer {
+    if send.reconsume_times < 0 {
         return Err((
-            ResponseCode::SystemError,
-            "messages with an arbitrary delay (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS) are not supported by this version; use a delay level (DELAY)".into(),
+            ResponseCode::MessageIllegal,
+            format!("field reconsumeTimes is negative: {}", send.reconsume_times).into(),
         ));
     }
     let mut new = NewMessage {
@@ -417,82 +415,6 @@ fn dead_letter(
         .map_err(|error| (reply::of_topic(&error), error.to_string().into()))
 }
 
-/// What the properties of a message say, as ranges of the text.
-struct Found {
-    tags: Option<Range<usize>>,
-    keys: Option<Range<usize>>,
-    unique_key: Range<usize>,
-    delay_level: i32,
-    transaction: bool,
-    timer: bool,
-}
-
-/// Reads the properties and adds what the broker adds to every message.
-fn complete(broker: &Broker, text: &mut String) -> Found {
-    let separator = char::from(properties::PROPERTY_SEPARATOR);
-    if !text.is_empty() && !text.ends_with(separator) {
-        text.push(separator);
-    }
-    let mut found = Found {
-        tags: None,
-        keys: None,
-        unique_key: 0..0,
-        delay_level: 0,
-        transaction: false,
-        timer: false,
-    };
-    let mut stray = false;
-    {
-        let base = text.as_ptr() as usize;
-        let range = |value: &str| {
-            let start = value.as_ptr() as usize - base;
-            start..start + value.len()
-        };
-        for (name, value) in properties::iter(text) {
-            match name {
-                property::TAGS => found.tags = Some(range(value)),
-                property::KEYS => found.keys = Some(range(value)),
-                property::UNIQ_KEY => found.unique_key = range(value),
-                property::DELAY => found.delay_level = value.parse().unwrap_or(0),
-                property::TRAN_MSG => found.transaction = value == "true",
-                property::TIMER_DELAY_SEC
-                | property::TIMER_DELAY_MS
-                | property::TIMER_DELIVER_MS => found.timer = true,
-                property::CLUSTER
-                | property::MSG_REGION
-                | property::TRACE_ON
-                | property::POP_CK
-                | property::CRC32 => stray = true,
-                _ => {}
-            }
-        }
-    }
-    if stray {
-        // A message that was received and is sent again brings the broker's own properties along.
-        *text = crate::copy::with(
-            text,
-            &[
-                (property::CLUSTER, None),
-                (property::MSG_REGION, None),
-                (property::TRACE_ON, None),
-                (property::POP_CK, None),
-                (property::CRC32, None),
-            ],
-        );
-        return complete(broker, text);
-    }
-    if found.unique_key.is_empty() {
-        text.push_str(property::UNIQ_KEY);
-        text.push(char::from(properties::NAME_VALUE_SEPARATOR));
-        let start = text.len();
-        text.push_str(&broker.unique_ids.next(broker.now_ms()));
-        found.unique_key = start..text.len();
-        text.push(separator);
-    }
-    text.push_str(&broker.property_suffix);
-    found
-}
-
 /// Members keep the properties that the client gave them (rocketmq 5.5.0 adds none). Number and bytes beside the ticket.
 fn append_batch(
     arriving: &mut Arriving<'_, '_>,
@@ -521,15 +443,8 @@ fn append_batch(
                 )),
             )
         })?;
-        for (name, value) in properties::iter(entry.properties) {
-            let delayed = name == property::DELAY && value.parse::<i32>().unwrap_or(0) > 0;
-            if delayed || (name == property::TRAN_MSG && value == "true") {
-                return Err((
-                    ResponseCode::MessageIllegal,
-                    "a batch cannot contain delayed or transactional messages".into(),
-                ));
-            }
-        }
+        sent::check_member(entry.properties)?;
+        sent::check_room(broker, topic.name(), entry.body, entry.properties)?;
         let ends = entry.properties.is_empty() || entry.properties.ends_with('\u{2}');
         owned.push((!ends).then(|| [entry.properties, "\u{2}"].concat()));
         entries.push(entry);

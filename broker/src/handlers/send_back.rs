@@ -29,7 +29,6 @@ struct SendBack {
     max_attempts: i32,
     /// The topic that the consumer says it got the message of.
     origin_topic: Option<String>,
-    origin_message_id: Option<String>,
     /// Why the consumer gives it up.
     reason: Option<String>,
     group: Arc<Group>,
@@ -61,7 +60,6 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             .max_reconsume_times
             .unwrap_or(group.config.retry_max_times),
         origin_topic: request.origin_topic.as_deref().map(str::to_owned),
-        origin_message_id: request.origin_msg_id.as_deref().map(str::to_owned),
         reason: request.dead_letter_reason.as_deref().map(str::to_owned),
         group,
     };
@@ -107,10 +105,10 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
     let origin_topic = properties::get(text, property::RETRY_TOPIC)
         .unwrap_or(view.topic())
         .to_owned();
-    let origin_id = properties::get(text, property::ORIGIN_MESSAGE_ID)
-        .map(str::to_owned)
-        .or_else(|| back.origin_message_id.clone())
-        .unwrap_or(own_id);
+    // The first copy's offset id, whatever the request says: Java consumers send the unique key there (apache/rocketmq
+    // `AbstractSendMessageProcessor.consumerSendMsgBack`).
+    let origin_id =
+        properties::get(text, property::ORIGIN_MESSAGE_ID).map_or(own_id, str::to_owned);
 
     let gives_up = view.reconsume_times() >= back.max_attempts || back.delay_level < 0;
     let topic = if gives_up {
@@ -152,14 +150,8 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         properties::get(&kept, property::TAGS).map_or(0, tag_hash),
     );
     if gives_up {
-        kept = copy::with(
-            &kept,
-            &[
-                (property::DELAY, Some("0")),
-                (property::REAL_TOPIC, None),
-                (property::REAL_QID, None),
-            ],
-        );
+        // Where it waited before stays, as in the original's dead letters.
+        kept = copy::with(&kept, &[(property::DELAY, Some("0"))]);
         if let Some(reason) = &back.reason {
             kept = with_reason(kept, reason);
         }
@@ -168,7 +160,7 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         let level = if back.delay_level > 0 {
             back.delay_level
         } else {
-            3 + view.reconsume_times()
+            view.reconsume_times().saturating_add(3)
         };
         delayed = broker.delay.park(
             broker.clock_watch.look_to_store(&broker.store),
@@ -188,7 +180,7 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
         sys_flag: view.sys_flag(),
         born_ms: view.born_ms(),
         born_host: view.born_host(),
-        reconsume_times: view.reconsume_times() + 1,
+        reconsume_times: view.reconsume_times().saturating_add(1),
         prepared_position: 0,
         body: view.body(),
         properties: kept.as_bytes(),

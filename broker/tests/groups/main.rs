@@ -6,6 +6,7 @@ mod consumers;
 mod order;
 mod recorded;
 mod retries;
+mod room;
 mod statistics;
 #[path = "../messages/support.rs"]
 #[allow(dead_code, reason = "the tests of messages use the rest")]

@@ -11,3 +11,4 @@ mod registration;
 mod restart;
 mod send;
 mod support;
+mod understood;

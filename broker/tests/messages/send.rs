@@ -254,13 +254,13 @@ async fn what_cannot_be_stored_is_refused_with_its_code_and_a_reason() {
         case(
             "transaction",
             message("known", 0, "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}g\u{2}"),
-            16,
+            13,
             "transaction",
         ),
         case(
             "arbitrary delay",
             message("known", 0, "TIMER_DELAY_SEC\u{1}5\u{2}"),
-            1,
+            13,
             "delay",
         ),
         case(
