@@ -14,6 +14,9 @@ use super::{File, Fs, Lock, Map, Space};
 /// Written at once where the file system cannot reserve room.
 const ZEROS: usize = 1 << 20;
 
+/// The page cache reads in units of up to this many bytes.
+const UNIT_MAX: u64 = 2 << 20;
+
 /// The real file system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs;
@@ -144,7 +147,9 @@ impl File for RealFile {
             Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
                 // The page cache reads in larger units than it is asked for, and one bad sector fails the whole unit: the unit is
                 // dropped, and read again without its neighbours.
-                self.advise(offset, into.len() as u64, Advice::DontNeed);
+                let from = offset / UNIT_MAX * UNIT_MAX;
+                let to = (offset + into.len() as u64).next_multiple_of(UNIT_MAX);
+                self.advise(from, to - from, Advice::DontNeed);
                 self.read_ahead(false);
                 let again = self.0.read_exact_at(into, offset);
                 self.read_ahead(true);
