@@ -92,7 +92,7 @@ pub(crate) fn settle_names(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
 /// Reads or writes the format line.
 pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let path = layout::format(dir);
-    if fs.exists(&path) {
+    if fs.exists(&path).map_err(OpenError::io("look for", &path))? {
         let bytes = fs
             .read(&path, FORMAT_BYTES_MAX)
             .map_err(OpenError::io("read", &path))?;

@@ -2,11 +2,13 @@
 //! while the disk is too full. The active segment stays. By default nothing that has not expired is removed for want of space: the
 //! store refuses writes instead. Nothing that the owner of the store still needs is removed for any reason.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use rmq_protocol::message::RecordView;
 
-use crate::commit_log::CommitLog;
+use crate::commit_log::{CommitLog, Files};
+use crate::disk_error::{DiskError, Effect};
 
 /// What a round of retention may remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub enum RetentionError {
     /// What is derived from them could not be brought up first.
     #[error("expired messages stay for now: {0}")]
     Derived(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A file could not be removed. It is no longer used.
+    /// A file could not be removed.
     #[error("cannot remove {path}: {source}")]
     Remove {
         /// The file.
@@ -110,24 +112,24 @@ pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, Ret
         .drop_below(keep_from)
         .map_err(|error| RetentionError::Derived(Box::new(error)))?;
     files.crash_point("retention.derived");
-    for segment in files.take_below(keep_from) {
+    for segment in segments.iter().filter(|segment| segment.end() <= keep_from) {
         let path = files.segment_path(segment.base());
-        files
-            .fs
-            .remove(&path)
-            .map_err(|source| RetentionError::Remove {
-                path: path.display().to_string(),
-                source,
-            })?;
+        let removed_file = files.fs.remove(&path).or_else(|error| {
+            // Somebody else has removed it: it is gone, as wanted.
+            match error.kind() {
+                std::io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }
+        });
+        // What could not be removed stays a part of the log, and the next round tries again.
+        removed_file.map_err(|source| cannot_remove(files, "remove", &path, source))?;
+        files.take_below(segment.end());
         // Oldest first on the disk as well: a gap would be taken for a loss.
         if let Some(folder) = path.parent() {
             files
                 .fs
                 .sync_dir(folder)
-                .map_err(|source| RetentionError::Remove {
-                    path: path.display().to_string(),
-                    source,
-                })?;
+                .map_err(|source| cannot_remove(files, "sync the folder", folder, source))?;
         }
         files.crash_point("retention.removed");
         removed.segments += 1;
@@ -140,6 +142,23 @@ pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, Ret
         "expired messages removed"
     );
     Ok(removed)
+}
+
+/// A disk that fails here makes the store read-only, as anywhere.
+fn cannot_remove(
+    files: &Files,
+    call: &'static str,
+    path: &Path,
+    source: std::io::Error,
+) -> RetentionError {
+    let error = DiskError::at(call, path)(source);
+    if error.effect() == Effect::ReadOnly {
+        files.health.poison(error.text());
+    }
+    RetentionError::Remove {
+        path: path.display().to_string(),
+        source: error.source,
+    }
 }
 
 /// Up to where segments go that have not expired, so that the disk is no fuller than configured.

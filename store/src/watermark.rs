@@ -30,7 +30,7 @@ pub(crate) struct Watermark {
 impl Watermark {
     /// Opens the file or makes a new one at position 0.
     pub(crate) fn open(fs: &dyn Fs, path: &Path) -> io::Result<Self> {
-        if !fs.exists(path) {
+        if !fs.exists(path)? {
             let file = fs.create(path)?;
             file.set_len(FILE_BYTES)?;
             file.sync_all()?;

@@ -273,7 +273,8 @@ impl Fs for FaultyFs {
         Ok(self.file(path, self.inner.open(path)?))
     }
 
-    fn exists(&self, path: &Path) -> bool {
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.check(Operation::Exists, path)?;
         self.inner.exists(path)
     }
 

@@ -42,8 +42,8 @@ impl Fs for RealFs {
         )))
     }
 
-    fn exists(&self, path: &Path) -> bool {
-        path.exists()
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -352,9 +352,9 @@ impl Fs for SimulatedDisk {
         }))
     }
 
-    fn exists(&self, path: &Path) -> bool {
+    fn exists(&self, path: &Path) -> io::Result<bool> {
         let state = self.state.lock();
-        state.names.contains_key(path) || state.dirs.contains(path)
+        Ok(state.names.contains_key(path) || state.dirs.contains(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

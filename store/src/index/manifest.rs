@@ -76,7 +76,7 @@ pub(crate) enum ManifestError {
 impl Manifest {
     pub(crate) fn load(fs: &dyn Fs, dir: &Path) -> Result<Self, ManifestError> {
         let path = dir.join(NAME);
-        if !fs.exists(&path) {
+        if !fs.exists(&path)? {
             return Err(ManifestError::Missing);
         }
         let file = fs.open(&path)?;

@@ -110,7 +110,11 @@ impl Tables {
         };
         fs.create_dir_all(dir)
             .map_err(|error| tables.failed("creating the folder of", error))?;
-        let problem = if fs.exists(&tables.path) {
+        let exists = fs
+            .exists(&tables.path)
+            .map_err(DiskError::at("look for", &tables.path))
+            .map_err(|error| tables.failed("opening", error))?;
+        let problem = if exists {
             match tables.load(log.start()) {
                 Ok(()) => return Ok(tables),
                 Err(LoadError::Format(found)) => {
@@ -150,7 +154,8 @@ impl Tables {
         } else {
             warn!(path = %self.path.display(), %problem, "the tables are built again from the log");
         }
-        if self.fs.exists(&self.path) {
+        // Where that cannot be told, the rename tells it.
+        if self.fs.exists(&self.path).unwrap_or(true) {
             let aside = self.path.with_extension("damaged");
             self.fs
                 .rename(&self.path, &aside)
