@@ -68,7 +68,12 @@ pub(super) async fn at(
                 address: member.client_addr,
                 language: member.language,
                 version: member.version,
-                subscriptions: subscriptions.clone(),
+                // A broker of ours says what each wants when they do not agree.
+                subscriptions: if member.subscriptions.is_empty() {
+                    subscriptions.clone()
+                } else {
+                    member.subscriptions
+                },
             };
             here.entry(member.client_id).or_default().push(item);
         }
