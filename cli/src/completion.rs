@@ -52,6 +52,8 @@ fn starting_with(
     names
         .into_iter()
         .filter(|name| name.starts_with(&*typed))
+        // Nobody can type others, and a shell prints them as they are.
+        .filter(|name| name.chars().all(rmq_texts::is_shown_as_it_is))
         .map(CompletionCandidate::new)
         .collect()
 }

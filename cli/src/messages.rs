@@ -62,11 +62,11 @@ impl ChoiceOptions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// A line with place, time, tag and keys, then the body.
+    /// A line with place, time, tag and keys, then the body; line ends and control characters in it are escaped.
     Text,
     /// One JSON object a line.
     Jsonl,
-    /// The bodies as they are, a line each.
+    /// The bodies as they are, a line each; escaped on a terminal.
     Body,
 }
 
@@ -136,7 +136,7 @@ impl PrintOptions {
             Form::Body => out.extend_from_slice(message.body()),
             Form::Text => {
                 let keys: Vec<&str> = message.keys().collect();
-                let head = format!(
+                let mut line = format!(
                     "{}@{} {} {} [{}] ",
                     message.queue(),
                     message.queue_offset(),
@@ -144,36 +144,40 @@ impl PrintOptions {
                     message.tag().unwrap_or("-"),
                     keys.join(" ")
                 );
-                out.extend_from_slice(head.as_bytes());
                 if let Some(reason) = message.property(property::DEAD_LETTER_REASON) {
-                    // Quoted and escaped: a consumer may have written anything.
-                    out.extend_from_slice(format!("given up: {reason:?} ").as_bytes());
+                    line.push_str(&format!("given up: {reason:?} "));
                 }
                 match std::str::from_utf8(message.body()) {
-                    Ok(text) => out.extend_from_slice(text.as_bytes()),
+                    Ok(text) => line.push_str(text),
                     Err(_) => {
-                        let note = format!("({} bytes, not text)", message.body().len());
-                        out.extend_from_slice(note.as_bytes());
+                        line.push_str(&format!("({} bytes, not text)", message.body().len()));
                     }
                 }
+                // One line, and nothing in it steers a terminal: others wrote it.
+                out.extend_from_slice(rmq_texts::line(&line).as_bytes());
             }
         }
         out.push(b'\n');
     }
 }
 
+fn shown(text: &str) -> String {
+    rmq_texts::line(text).into_owned()
+}
+
+/// Only bodies are as they are.
 fn formatted(format: &str, message: &ReceivedMessage, utc: bool, out: &mut Vec<u8>) {
     let mut letters = format.chars();
     while let Some(letter) = letters.next() {
         let text = match letter {
             '%' => match letters.next() {
-                Some('t') => message.topic().to_owned(),
-                Some('b') => message.queue().broker().to_owned(),
+                Some('t') => shown(message.topic()),
+                Some('b') => shown(message.queue().broker()),
                 Some('q') => message.queue().id().to_string(),
                 Some('o') => message.queue_offset().to_string(),
-                Some('i') => message.message_id(),
-                Some('k') => message.keys().collect::<Vec<_>>().join(" "),
-                Some('g') => message.tag().unwrap_or_default().to_owned(),
+                Some('i') => shown(&message.message_id()),
+                Some('k') => shown(&message.keys().collect::<Vec<_>>().join(" ")),
+                Some('g') => shown(message.tag().unwrap_or_default()),
                 Some('s') => when::show_time(when::unix_ms(message.stored_at()), utc),
                 Some('v') => {
                     out.extend_from_slice(message.body());

@@ -1,4 +1,5 @@
-//! The only place that prints: data on stdout, talk on stderr.
+//! The only place that prints: data on stdout, talk on stderr. What others wrote (bodies, keys, ids of clients, answers of servers) steers no
+//! terminal: everything but bodies and values for other programs is escaped, and those are on a terminal.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -67,8 +68,8 @@ impl Output {
             let mut out = anstream::AutoStream::new(stdout, self.choice);
             let _ = write!(out, "\x1b[2J\x1b[H{marked}").and_then(|()| out.flush());
         } else {
-            self.data(frame.trim_end());
-            self.data("");
+            self.print(frame.trim_end());
+            self.print("");
         }
         frame
     }
@@ -85,8 +86,26 @@ impl Output {
         !self.quiet && std::io::stderr().is_terminal()
     }
 
-    /// A line of data on stdout, written at once: another program may be waiting for it.
+    /// A line of data on stdout, written at once: another program may be waiting for it. It stays one line.
     pub(crate) fn data(&self, line: &str) {
+        self.print(&rmq_texts::line(line));
+    }
+
+    /// Lines of data of our own making, such as a table whose cells are escaped.
+    pub(crate) fn block(&self, text: &str) {
+        self.print(&rmq_texts::lines(text));
+    }
+
+    /// A value for another program: as it is, but on a terminal.
+    pub(crate) fn value(&self, text: &str) {
+        if self.is_terminal() {
+            self.block(text);
+        } else {
+            self.print(text);
+        }
+    }
+
+    fn print(&self, line: &str) {
         if let Some(frame) = &mut *self.frame.borrow_mut() {
             frame.push_str(line);
             frame.push('\n');
@@ -99,10 +118,16 @@ impl Output {
 
     /// A line for people on stderr.
     pub(crate) fn say(&self, line: &str) {
+        self.say_block(&rmq_texts::line(line));
+    }
+
+    /// Lines for people on stderr, of our own making.
+    pub(crate) fn say_block(&self, text: &str) {
         if self.quiet {
             return;
         }
-        self.stderr(|out| writeln!(out, "{line}"));
+        let text = rmq_texts::lines(text);
+        self.stderr(|out| writeln!(out, "{text}"));
     }
 
     /// A line for people on stderr that only `-v` shows.
@@ -127,6 +152,7 @@ impl Output {
         if !std::io::stdin().is_terminal() {
             return false;
         }
+        let question = rmq_texts::line(question);
         self.stderr(|out| write!(out, "{question} [yes/no] "));
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
@@ -139,6 +165,7 @@ impl Output {
         if !std::io::stdin().is_terminal() {
             return false;
         }
+        let question = rmq_texts::line(question);
         self.stderr(|out| write!(out, "{question} Type the name to go on: "));
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
@@ -147,12 +174,18 @@ impl Output {
 
     /// Asks for one letter; [`answer`] reads it.
     pub(crate) fn ask_letter(&self, question: &str) {
+        let question = rmq_texts::line(question);
         self.stderr(|out| write!(out, "{question} "));
     }
 
-    /// Bytes of data on stdout, as they are. False when nobody reads any more.
+    /// Bytes of data on stdout, as they are but on a terminal. False when nobody reads any more.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> bool {
+        let is_terminal = self.is_terminal();
         let mut stdout = std::io::stdout().lock();
+        if is_terminal {
+            let text = String::from_utf8_lossy(bytes);
+            return stdout.write_all(rmq_texts::lines(&text).as_bytes()).is_ok();
+        }
         stdout.write_all(bytes).is_ok()
     }
 
@@ -163,6 +196,7 @@ impl Output {
 
     /// A heading for people on stderr.
     pub(crate) fn heading(&self, line: &str) {
+        let line = rmq_texts::line(line);
         self.stderr(|out| writeln!(out, "{HEADING}{line}{HEADING:#}"));
     }
 
@@ -175,6 +209,7 @@ impl Output {
             .unwrap_or(0);
         self.stderr(|out| {
             for (label, text) in lines {
+                let text = rmq_texts::line(text);
                 writeln!(out, "  {LABEL}{label:width$}{LABEL:#}  {text}")?;
             }
             Ok(())
@@ -186,15 +221,11 @@ impl Output {
         if failure.is_silent() {
             return;
         }
+        let what = rmq_texts::line(failure.what());
         self.stderr(|out| {
             match failure.code() {
-                Some(code) => writeln!(
-                    out,
-                    "{ERROR}error[{}]{ERROR:#}: {}",
-                    code.id,
-                    failure.what()
-                )?,
-                None => writeln!(out, "{ERROR}error{ERROR:#}: {}", failure.what())?,
+                Some(code) => writeln!(out, "{ERROR}error[{}]{ERROR:#}: {what}", code.id)?,
+                None => writeln!(out, "{ERROR}error{ERROR:#}: {what}")?,
             }
             let details = failure.details();
             let width = details
@@ -208,6 +239,7 @@ impl Output {
                 } else {
                     format!("{label}:")
                 };
+                let text = rmq_texts::line(text);
                 writeln!(out, "  {LABEL}{label:width$}{LABEL:#} {text}")?;
             }
             Ok(())

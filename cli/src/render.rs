@@ -149,14 +149,14 @@ impl RenderOptions {
                     .collect();
                 self.table(&headers, rows, output);
             }
-            Form::Json => output.data(&pretty(&whole())),
-            Form::Yaml => output.data(crate::yaml::write(&whole()).trim_end()),
+            Form::Json => output.value(&pretty(&whole())),
+            Form::Yaml => output.value(crate::yaml::write(&whole()).trim_end()),
             Form::Name => {
                 for row in &listing.rows {
                     output.data(&format!("{}/{}", listing.noun, row.name));
                 }
             }
-            Form::Schema => output.data(&pretty(&(listing.schema)())),
+            Form::Schema => output.value(&pretty(&(listing.schema)())),
             Form::Path(path) => print_path(path, &whole(), output)?,
             Form::Columns(columns) => {
                 let headers: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
@@ -197,10 +197,10 @@ impl RenderOptions {
         }
         match &self.form {
             Form::Table | Form::Wide => describe(output),
-            Form::Json => output.data(&pretty(&whole)),
-            Form::Yaml => output.data(crate::yaml::write(&whole).trim_end()),
+            Form::Json => output.value(&pretty(&whole)),
+            Form::Yaml => output.value(crate::yaml::write(&whole).trim_end()),
             Form::Name => output.data(&format!("{}/{name}", kind.to_lowercase())),
-            Form::Schema => output.data(&pretty(&schema())),
+            Form::Schema => output.value(&pretty(&schema())),
             Form::Path(path) => print_path(path, &whole, output)?,
             Form::Columns(_) => {
                 return Err(Failure::coded(
@@ -213,7 +213,7 @@ impl RenderOptions {
     }
 
     fn table(&self, headers: &[&str], rows: Vec<Vec<String>>, output: &Output) {
-        output.data(&table(headers, rows, self.no_headers, output.width()));
+        output.block(&table(headers, rows, self.no_headers, output.width()));
     }
 }
 
@@ -280,7 +280,13 @@ fn print_path(path: &JsonPath, value: &Value, output: &Output) -> Result<(), Fai
         );
     }
     let line: Vec<String> = found.into_iter().map(text).collect();
-    output.data(&line.join(" "));
+    let line = line.join(" ");
+    // Values have line ends of their own only where another program reads them.
+    if output.is_terminal() {
+        output.data(&line);
+    } else {
+        output.value(&line);
+    }
     Ok(())
 }
 
@@ -316,7 +322,11 @@ pub(crate) fn table(
     if !no_headers {
         table.set_header(headers.to_vec());
     }
-    table.add_rows(rows);
+    let shown = rows.into_iter().map(|row| {
+        let cells = row.into_iter();
+        cells.map(|cell| rmq_texts::line(&cell).into_owned())
+    });
+    table.add_rows(shown);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

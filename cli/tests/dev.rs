@@ -237,3 +237,43 @@ fn manifests_start_as_many_servers_as_they_say() {
     assert!(topics.contains("topic/Shop_Orders"), "{topics}");
     assert!(dev.stop().success());
 }
+
+#[test]
+fn old_clients_find_the_fast_port() {
+    // Two ports that are free now, two apart; another try when somebody takes one meanwhile.
+    let free = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("bound").port()
+    };
+    for _ in 0..20 {
+        let port = free();
+        if port < 1027 || std::net::TcpListener::bind(("127.0.0.1", port - 2)).is_err() {
+            continue;
+        }
+        let broker_port = port.to_string();
+        let mut child = command(&[
+            "--tmp",
+            "--port",
+            "0",
+            "--broker-port",
+            &broker_port,
+            "--print-json",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("rmq-ctl starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().expect("stdout is piped"))
+            .read_line(&mut line)
+            .expect("stdout is UTF-8");
+        let Ok(ready) = serde_json::from_str(&line) else {
+            let _ = child.wait();
+            continue;
+        };
+        let dev = Dev { child, ready };
+        std::net::TcpStream::connect(("127.0.0.1", port - 2)).expect("the fast port answers");
+        assert!(dev.stop().success());
+        return;
+    }
+    panic!("no two free ports, two apart");
+}

@@ -392,6 +392,62 @@ fn an_offset_beyond_the_end_hides_no_lag() {
 }
 
 #[test]
+fn fewer_queues_say_what_is_left_behind() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "4"]).ok();
+    dev.run(&["create", "group", "g"]).ok();
+    dev.run_with(&["send", "t"], "1\n2\n3\n4\n5\n6\n7\n8").ok();
+    dev.run(&[
+        "offsets",
+        "set",
+        "g",
+        "-t",
+        "t",
+        "broker-a/2=2",
+        "broker-a/3=1",
+        "--yes",
+    ])
+    .ok();
+    let says = [
+        "topic/t: 4 messages in 2 queues can no longer be read",
+        "group \"g\" has not consumed 1 of them",
+    ];
+    dev.run(&["set", "topic", "t", "queues=2"]).fails(2, &says);
+    let dry = dev.run(&["set", "topic", "t", "queues=2", "--dry-run"]);
+    assert!(
+        says.iter().all(|says| dry.err.contains(says)),
+        "{}",
+        dry.err
+    );
+    // Fewer to write only: all can be read.
+    let shrinks = dev.run(&["set", "topic", "t", "write-queues=2", "--yes"]);
+    assert!(
+        !shrinks.err.contains("can no longer be read"),
+        "{}",
+        shrinks.err
+    );
+    shrinks.ok();
+    dev.run(&["offsets", "set", "g", "-t", "t", "broker-a/3=2", "--yes"])
+        .ok();
+    dev.run(&["set", "topic", "t", "read-queues=3"]).fails(
+        2,
+        &["topic/t: 2 messages in 1 queues can no longer be read"],
+    );
+    // Afterwards they are not forgotten.
+    dev.run(&["set", "topic", "t", "read-queues=3", "--yes"])
+        .ok();
+    let says = "topic \"t\": 2 messages lie in queues that are not read any more";
+    for line in [&["doctor"][..], &["doctor", "t"]] {
+        let found = dev.run(line);
+        assert!(found.out.contains(says), "{}{}", found.out, found.err);
+        assert_eq!(found.code, 10, "{}", found.err);
+    }
+    assert!(dev.run(&["lag", "g"]).err.contains(says));
+    dev.run(&["set", "topic", "t", "read-queues=4"]).ok();
+    dev.run(&["doctor", "t"]).ok();
+}
+
+#[test]
 fn a_translated_line_does_what_mqadmin_does() {
     let dev = Dev::start();
     let brokers = json(&dev.run(&["get", "brokers", "-o", "json"]).ok());

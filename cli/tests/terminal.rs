@@ -257,3 +257,190 @@ fn a_consumer_asks_what_becomes_of_each_message() {
     assert_eq!(dev.run(&["dlq", "show", "g", "-o", "body"]).ok(), "two\n");
     dev.run(&line).fails(2, &["nobody can be asked"]);
 }
+
+/// Steers a terminal in ways that no output of ours does: its title, a bell, blinking, a line written over, a direction turned around.
+const HOSTILE: &str = "x\u{1b}]0;owned\u{7}\u{1b}[5m\r\u{8}\u{9b}5m\u{202e}\nforged";
+
+#[track_caller]
+fn is_harmless(what: &str, printed: &str) {
+    for bad in [
+        "\u{1b}]",
+        "\u{7}",
+        "\u{1b}[5m",
+        "\u{8}",
+        "\u{9b}",
+        "\u{202e}",
+    ] {
+        assert!(!printed.contains(bad), "{what} prints {bad:?}: {printed:?}");
+    }
+    let lines = printed.replace("\r\n", "\n");
+    assert!(
+        !lines.contains('\r'),
+        "{what} goes back in its line: {printed:?}"
+    );
+    let forged = lines.lines().any(|line| line.starts_with("forged"));
+    assert!(!forged, "{what} lets others begin a line: {printed:?}");
+}
+
+#[test]
+fn what_others_wrote_steers_no_terminal() {
+    use rmq_client::protocol::bodies::{
+        ConsumerData, HeartbeatData, ProducerData, SubscriptionData,
+    };
+    use rmq_client::protocol::requests::HeartBeat;
+    use rmq_client::{Client, Message, Queue};
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "t", "--queues", "1"]).ok();
+    dev.run(&["create", "group", "g", "--max-attempts", "0"])
+        .ok();
+    dev.run(&["set", "kv", "APP", &format!("{HOSTILE}={HOSTILE}")])
+        .ok();
+    dev.run(&["set", "topic", "t", &format!("order-conf={HOSTILE}")])
+        .ok();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // The members live until the end.
+    let (id, offset_id, client) = runtime.block_on(async {
+        let client = Client::connect(format!("rmq://{}", dev.name_server));
+        let client = client.await.expect("it answers");
+        for topic in ["t", "%DLQ%g"] {
+            if topic != "t" {
+                let spec = rmq_client::TopicSpec::new(topic).queues(1);
+                let _ = client.admin().create_topic(&spec).await;
+            }
+            let message = Message::new(topic, HOSTILE)
+                .tag(HOSTILE)
+                .key(HOSTILE)
+                .property("name", HOSTILE);
+            client.producer().send(message).await.expect("stored");
+        }
+        let message = Message::new("t", HOSTILE).tag("a").key("k");
+        let receipt = client.producer().send(message).await.expect("stored");
+        let heartbeat = HeartbeatData {
+            client_id: HOSTILE.to_owned(),
+            consumer_data_set: vec![ConsumerData {
+                group_name: "g".to_owned(),
+                subscription_data_set: vec![SubscriptionData::tags("t", HOSTILE, 1)],
+                ..ConsumerData::default()
+            }],
+            producer_data_set: vec![ProducerData {
+                group_name: HOSTILE.to_owned(),
+            }],
+            ..HeartbeatData::default()
+        };
+        let info = client.cluster_info().await.expect("it answers");
+        let broker = info.broker_addr_table["broker-a"].master().expect("one");
+        // Two of them: the duplicate is reported with its id.
+        let other = Client::connect(format!("rmq://{}", dev.name_server));
+        let other = other.await.expect("it answers");
+        for client in [&client, &other] {
+            let remote = client.remote(broker);
+            let body = heartbeat.to_json();
+            let sent = remote.call(&HeartBeat {}, &body).await;
+            sent.expect("taken");
+        }
+        let queue = Queue::new("t", "broker-a", 0);
+        let committed = client.admin().commit_offset("g", &queue, 0).await;
+        committed.expect("set");
+        let ids = (
+            receipt.message_id().to_owned(),
+            receipt.offset_id().to_owned(),
+        );
+        (ids.0, ids.1, (client, other))
+    });
+    let hostile_name = HOSTILE.replace('\n', " ");
+    let lines: Vec<Vec<&str>> = vec![
+        vec!["tail", "t", "--last", "5"],
+        vec!["tail", "t", "--last", "5", "-o", "jsonl"],
+        vec!["tail", "t", "--format", "%t %k %g %i %q"],
+        vec!["find", "message", &offset_id],
+        vec!["find", "message", &offset_id, "-o", "json"],
+        vec!["find", "message", &id, "-t", "t"],
+        vec!["find", "message", "-t", "t", "--key", &hostile_name],
+        vec![
+            "find",
+            "message",
+            "-t",
+            "t",
+            "--offset",
+            "broker-a/0@0",
+            "-o",
+            "yaml",
+        ],
+        vec!["get", "messages", &offset_id],
+        vec!["get", "clients", "-g", "g", "-o", "wide"],
+        vec!["get", "clients", "-g", "g", "-o", "name"],
+        vec!["get", "clients", "-g", "g", "-o", "json"],
+        vec!["get", "clients", "-g", "g", "-o", "jsonpath={.items[*].id}"],
+        vec!["get", "clients", "-g", "g", "-o", "custom-columns=ID:.id"],
+        vec!["get", "clients", "--producers"],
+        vec!["get", "topics", "-o", "wide"],
+        vec!["get", "groups"],
+        vec!["get", "brokers", "-o", "wide"],
+        vec!["get", "topics", &hostile_name],
+        vec!["describe", "topic", "t"],
+        vec!["describe", "topic", "t", "-o", "yaml"],
+        vec!["describe", "topic", &hostile_name],
+        vec!["describe", "group", "g"],
+        vec!["describe", "client", HOSTILE, "-g", "g"],
+        vec!["describe", "message", &offset_id],
+        vec!["describe", "queue", "t/broker-a/0"],
+        vec!["describe", "cluster"],
+        vec!["describe", "broker", "broker-a"],
+        vec!["lag", "g"],
+        vec!["lag"],
+        vec!["doctor"],
+        vec!["doctor", "t", "-g", "g"],
+        vec!["health"],
+        vec!["dlq", "ls"],
+        vec!["dlq", "show", "g"],
+        vec!["dlq", "show", "g", "-o", "jsonl"],
+        vec!["dlq", "resend", "g"],
+        vec!["dlq", "export", "g"],
+        vec!["offsets", "set", "g", "-t", "t", "broker-a/0=1", "--yes"],
+        vec![
+            "offsets",
+            "reset",
+            "g",
+            "-t",
+            &hostile_name,
+            "--to",
+            "latest",
+        ],
+        vec!["delete", "kv", "APP", HOSTILE, "--dry-run"],
+        vec!["delete", "group", "g", "--dry-run"],
+        vec!["send", &hostile_name, "x"],
+        vec!["explain", HOSTILE],
+        vec!["mqadmin", HOSTILE],
+        vec!["export"],
+        vec!["wait", "group/g", "--for", "lag=0", "--timeout", "300ms"],
+        vec!["--trace-rpc", "-vv", "get", "clients", "-g", "g"],
+    ];
+    // A few at a time: each is a process with a terminal.
+    for some in lines.chunks(8) {
+        let running: Vec<(String, Terminal)> = some
+            .iter()
+            .map(|line| (line.join(" "), Terminal::start(&dev, 200, line)))
+            .collect();
+        for (line, terminal) in running {
+            let (_, printed) = terminal.end();
+            is_harmless(&line, &printed);
+            assert!(!printed.is_empty(), "{line} says something");
+        }
+    }
+    // Bodies are data: their line ends stay, and nothing else of it.
+    let (_, body) = Terminal::start(&dev, 200, &["tail", "t", "-o", "body", "--last", "5"]).end();
+    is_harmless("tail -o body", &body.replace("\r\nforged", ""));
+    // Another program gets them as they are, and tables with one line for each row.
+    let piped = dev.run(&["tail", "t", "-o", "body", "--last", "5"]).ok();
+    assert_eq!(piped, format!("{HOSTILE}\n{HOSTILE}\n"));
+    let table = dev.run(&["get", "clients", "-g", "g"]).ok();
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let mut top = Terminal::start(&dev, 200, &["top", "--every", "100ms"]);
+    top.shows("Groups (");
+    top.types("q");
+    is_harmless("top", &top.end().1.replace('\r', ""));
+    runtime.block_on(async {
+        client.0.shutdown().await;
+        client.1.shutdown().await;
+    });
+}

@@ -150,7 +150,7 @@ pub(super) async fn carry_out_all(
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
-    let losses: Vec<String> = objects
+    let mut losses: Vec<String> = objects
         .iter()
         .flat_map(|(_, change)| {
             change.losses().map(move |loss| {
@@ -165,9 +165,15 @@ pub(super) async fn carry_out_all(
             })
         })
         .collect();
+    for (_, change) in objects {
+        losses.extend(unreachable(change, cluster).await?);
+    }
     if write.dry_run.is_some() {
         for (_, change) in objects {
             output.data(&would(change));
+        }
+        for loss in &losses {
+            output.say(&format!("takes something away from clients: {loss}"));
         }
         return Ok(());
     }
@@ -215,6 +221,55 @@ pub(super) async fn carry_out_all(
             ))
         }
     }
+}
+
+/// Messages that a topic with fewer queues to read leaves behind: nobody can consume them until the queues are read again.
+async fn unreachable(change: &Change, cluster: &Cluster) -> Result<Option<String>, Failure> {
+    let fewer: Vec<_> = change
+        .losses()
+        .filter(|loss| change.kind == "topic" && loss.field == "readQueues")
+        .collect();
+    if fewer.is_empty() {
+        return Ok(None);
+    }
+    let topic = &change.name;
+    let failed = |error| cluster.failed(format!("cannot look at topic \"{topic}\""), error);
+    let admin = cluster.client.admin();
+    let is_left_out = |broker: &str, queue: i32| {
+        fewer.iter().any(|loss| {
+            let read = loss.to.as_ref().and_then(|to| to.parse::<i32>().ok());
+            loss.brokers.iter().any(|name| name == broker) && read.is_some_and(|read| queue >= read)
+        })
+    };
+    let stats = admin.topic_stats(topic).await.map_err(failed)?;
+    let left = stats.offset_table.0.iter().filter(|(queue, at)| {
+        is_left_out(&queue.broker_name, queue.queue_id) && super::get::messages(at) > 0
+    });
+    let left: Vec<i64> = left.map(|(_, at)| super::get::messages(at)).collect();
+    if left.is_empty() {
+        return Ok(None);
+    }
+    let mut says = format!(
+        "topic/{topic}: {} messages in {} queues can no longer be read",
+        left.iter().sum::<i64>(),
+        left.len()
+    );
+    for group in admin.groups_of_topic(topic).await.map_err(failed)? {
+        let queues = super::lag::of_group(cluster, &group)
+            .await
+            .map_err(failed)?;
+        let waiting = super::lag::total(
+            queues
+                .iter()
+                .filter(|queue| queue.topic == *topic && is_left_out(&queue.broker, queue.queue)),
+        );
+        if waiting > 0 {
+            says.push_str(&format!(
+                "; group \"{group}\" has not consumed {waiting} of them"
+            ));
+        }
+    }
+    Ok(Some(says))
 }
 
 fn would(change: &Change) -> String {
@@ -349,7 +404,7 @@ pub(crate) async fn export(
             ));
         }
     }
-    output.data(documents.join("---\n").trim_end());
+    output.value(documents.join("---\n").trim_end());
     Ok(())
 }
 
@@ -452,7 +507,7 @@ pub(super) fn show(change: &Change, output: &Output) {
             false,
             None,
         );
-        output.say(&text);
+        output.say_block(&text);
     }
 }
 

@@ -107,7 +107,7 @@ pub(crate) fn run(
         }
         What::View => {
             output.say(&format!("# {}", path.display()));
-            output.data(crate::yaml::write(&config).trim_end());
+            output.value(crate::yaml::write(&config).trim_end());
             return Ok(());
         }
         What::UseContext { name } => {

@@ -127,11 +127,12 @@ pub(crate) async fn run(
                 let width = output.width();
                 output.data(&format!("{kind} {name}"));
                 for (title, headers, rows) in tables {
-                    output.data(&format!("\n{title}"));
+                    output.data("");
+                    output.data(title);
                     if rows.is_empty() {
                         output.data("  none");
                     } else {
-                        output.data(&table(&headers, rows, false, width));
+                        output.block(&table(&headers, rows, false, width));
                     }
                 }
             })

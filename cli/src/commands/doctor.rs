@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
+use futures_util::{StreamExt, stream};
 use rmq_client::protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic};
 use rmq_client::protocol::route::{ClusterInfo, TopicRoute, perm};
 use rmq_client::{ClusterUrl, Connector, ErrorKind};
@@ -17,6 +18,8 @@ use crate::error::Failure;
 use crate::output::Output;
 use crate::render::RenderOptions;
 
+/// Topics that are looked at at once.
+const AT_ONCE: usize = 16;
 /// Longest wait for one connection.
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
 /// The same through an API server.
@@ -26,7 +29,7 @@ const THROUGH_KUBERNETES_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Reads only. Looks from here, as a client would: name servers, brokers, the topic's route, the way to each broker, the group.
-Without a topic and a group it looks at all groups.
+Without a topic and a group it looks at all of them.
 Exit code 0: nothing found; 10: a problem, with what to do about it.
 
 Examples:
@@ -92,6 +95,7 @@ pub(crate) async fn run(
             views.push((addr.clone(), info));
         }
     }
+    checks.extend(super::health::of_objects(&cluster, &views).await);
     let none = views
         .iter()
         .all(|(_, info)| info.broker_addr_table.is_empty());
@@ -121,12 +125,16 @@ pub(crate) async fn run(
             checks.extend(of_group(group, topic.as_deref(), &cluster).await);
         }
         (None, Some(_)) => {}
-        (None, None) => match group_checks::of_all(&cluster).await {
-            Ok(found) => checks.extend(found),
-            Err(error) => {
-                checks.push(Check::new("groups", "cluster", false, error.to_string()));
+        (None, None) => {
+            match group_checks::of_all(&cluster).await {
+                Ok(found) => checks.extend(found),
+                Err(error) => {
+                    checks.push(Check::new("groups", "cluster", false, error.to_string()));
+                }
             }
-        },
+            let topics = super::get::topic_names(&cluster, false).await;
+            checks.extend(unreadable(&cluster, &topics.unwrap_or_default()).await);
+        }
     }
     finish(options, &checks, &name, output)
 }
@@ -314,6 +322,7 @@ async fn of_topic(topic: &str, name_servers: &[String], cluster: &Cluster) -> Ve
         format!("no queue can be written: {}", why.join("; "))
     };
     checks.push(Check::new("topic-writable", &subject, writable > 0, says));
+    checks.extend(unreadable(cluster, &[topic.to_owned()]).await);
     if readable == 0 {
         checks.push(Check::new(
             "topic-readable",
@@ -323,6 +332,19 @@ async fn of_topic(topic: &str, name_servers: &[String], cluster: &Cluster) -> Ve
         ));
     }
     checks
+}
+
+/// Topics whose former queues still hold messages.
+async fn unreadable(cluster: &Cluster, topics: &[String]) -> Vec<Check> {
+    let found = stream::iter(topics)
+        .map(|topic| async move {
+            let says = super::lag::unreadable(cluster, topic).await?;
+            let subject = format!("topic/{topic}");
+            Some(Check::new("topic-unreadable", subject, false, says))
+        })
+        .buffered(AT_ONCE)
+        .collect::<Vec<_>>();
+    found.await.into_iter().flatten().collect()
 }
 
 /// Whether each broker can be reached from here.

@@ -194,7 +194,7 @@ pub(crate) fn run(options: &Options, output: &Output) -> Result<(), Failure> {
             None => failure.try_this("rmq-ctl explain   (lists all)"),
         }
     })?;
-    output.data(&text);
+    output.block(&text);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `rmq-ctl lag`: how far groups are behind. Reads only.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -120,6 +120,18 @@ pub(crate) fn total<'q>(queues: impl IntoIterator<Item = &'q QueueLag>) -> i64 {
 /// Queues whose offset is beyond their end, one sentence each.
 pub(crate) fn faults(queues: &[QueueLag]) -> Vec<String> {
     queues.iter().filter_map(QueueLag::fault).collect()
+}
+
+/// Messages of a topic in queues that were taken away, for people; `None` when there are none, or the brokers do not say.
+pub(crate) async fn unreadable(cluster: &Cluster, topic: &str) -> Option<String> {
+    let stats = cluster.client.admin().topic_stats(topic).await.ok()?;
+    let messages = stats.unreadable_messages;
+    (messages > 0).then(|| {
+        format!(
+            "topic \"{topic}\": {messages} messages lie in queues that are not read any more; with as many read queues as before they can be \
+             consumed (rmq-ctl set topic {topic} read-queues=N)"
+        )
+    })
 }
 
 /// Messages from an offset to the end of a queue, and how far the offset is beyond that end: one of them is 0.
@@ -244,7 +256,7 @@ pub(crate) async fn run(
         }
         if options.plot {
             let width = output.width().unwrap_or(80);
-            output.data(&plot::chart("lag", &trends.borrow().lags(WHOLE), width));
+            output.block(&plot::chart("lag", &trends.borrow().lags(WHOLE), width));
         }
         check(options, seen.worst.as_ref(), &cluster)
     };
@@ -341,9 +353,13 @@ async fn one(
     }
     only_wanted(&mut queues, options, broker);
     let owners = owners(cluster, group).await.map_err(failed)?;
-    let mut trends = trends.borrow_mut();
     let total = total(&queues);
-    let faults = faults_with_advice(group, &queues);
+    let mut faults = faults_with_advice(group, &queues);
+    let topics: BTreeSet<String> = queues.iter().map(|queue| queue.topic.clone()).collect();
+    for topic in topics {
+        faults.extend(unreadable(cluster, &topic).await);
+    }
+    let mut trends = trends.borrow_mut();
     trends.add(WHOLE, total);
     let worst = Worst {
         group: group.to_owned(),

@@ -202,7 +202,7 @@ async fn set_topic(
     let mut object = Topic::new(name, rmq_plan::topic_manifest(&configs[0].1));
     object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
     change(
-        Manifest::Topic(topic(object, settings)?),
+        Manifest::Topic(readable(topic(object, settings)?)?),
         settings,
         cluster,
         output,
@@ -249,6 +249,12 @@ fn topic(mut object: Topic, settings: &Settings) -> Result<Topic, Failure> {
             },
         }
     }
+    Ok(object)
+}
+
+/// What is written can be read.
+fn readable(object: Topic) -> Result<Topic, Failure> {
+    let spec = &object.spec;
     if spec.read_queues.is_some_and(|read| read < spec.queues) {
         return Err(invalid("fewer queues would be read than written")
             .because("messages of the queues that are left out could not be read")

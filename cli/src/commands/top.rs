@@ -208,7 +208,7 @@ fn paint(frame: &mut Frame<'_>, view: &View, focus: usize, scroll: &[usize; 3], 
     ])
     .areas(frame.area());
     let state = match (&view.problem, view.taken) {
-        (Some(problem), _) => format!("{cluster}  {problem}").red(),
+        (Some(problem), _) => format!("{cluster}  {}", rmq_texts::line(problem)).red(),
         (None, Some(_)) => cluster.to_owned().bold(),
         (None, None) => format!("{cluster}  looking …").into(),
     };
@@ -237,10 +237,10 @@ fn paint_table(
     is_focus: bool,
     scroll: usize,
 ) {
-    let rows = items
-        .iter()
-        .skip(scroll)
-        .map(|item| Row::new(std::iter::once(item.name.clone()).chain(item.cells.iter().cloned())));
+    let rows = items.iter().skip(scroll).map(|item| {
+        let cells = std::iter::once(&item.name).chain(&item.cells);
+        Row::new(cells.map(|cell| rmq_texts::line(cell).into_owned()))
+    });
     let mut widths = vec![Constraint::Fill(2)];
     widths.extend(HEADERS[index].iter().skip(1).map(|_| Constraint::Fill(1)));
     let style = if is_focus {

@@ -3,6 +3,7 @@
 //! Nothing here is built before a command needs a cluster and nobody said where it is.
 
 mod connector;
+mod desired;
 mod owner;
 mod problem;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::codes;
 use crate::error::Failure;
 
+pub(crate) use desired::Wanted;
 pub(crate) use owner::OwnerOptions;
 pub(crate) use problem::Problem;
 

@@ -9,7 +9,7 @@ use rmq_protocol::bodies::{
 use rmq_protocol::names::validate_group;
 use rmq_protocol::requests::{
     DeleteSubscriptionGroup, GetAllSubscriptionGroupConfig, GetConsumeStats,
-    GetConsumerConnectionList, GetSubscriptionGroupConfig, UpdateAndCreateSubscriptionGroup,
+    GetConsumerConnectionList, UpdateAndCreateSubscriptionGroup,
     UpdateAndCreateSubscriptionGroupList,
 };
 
@@ -180,24 +180,13 @@ impl Admin {
         &self,
         group: &str,
     ) -> Result<Vec<(String, SubscriptionGroupConfig)>, Error> {
-        let mut found = Vec::new();
-        for (name, broker) in self.masters(None).await? {
-            match broker
-                .call(
-                    &GetSubscriptionGroupConfig {
-                        group: group.into(),
-                    },
-                    b"",
-                )
-                .await
-            {
-                Ok(answer) => {
-                    found.push((name, SubscriptionGroupConfig::from_json(answer.body())?))
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error.doing(&format!("reading group \"{group}\""))),
-            }
-        }
+        // The request for one group (352) makes it where groups are made by themselves; a look must not.
+        let tables = self.group_configs().await;
+        let tables = tables.map_err(|error| error.doing(&format!("reading group \"{group}\"")))?;
+        let found: Vec<_> = tables
+            .into_iter()
+            .filter_map(|(broker, mut table)| Some((broker, table.remove(group)?)))
+            .collect();
         if found.is_empty() {
             return Err(Error::new(
                 ErrorKind::NotFound,

@@ -339,6 +339,7 @@ impl Admin {
             let stats = TopicStatsTable::from_json(answer.body())?;
             all.offset_table.0.extend(stats.offset_table.0);
             all.topic_put_tps += stats.topic_put_tps;
+            all.unreadable_messages += stats.unreadable_messages;
         }
         all.offset_table
             .0

@@ -67,20 +67,20 @@ pub(crate) fn snippets(output: &Output, name_servers: &[String], topic: &str) {
     let go = go.join(", ");
     let rust = name_servers.join(",");
     output.heading("Java (org.apache.rocketmq:rocketmq-client)");
-    output.say(&format!(
+    output.say_block(&format!(
         r#"  DefaultMQProducer producer = new DefaultMQProducer("checkout");
   producer.setNamesrvAddr("{java}");
   producer.start();
   producer.send(new Message("{topic}", "hello".getBytes()));"#
     ));
     output.heading("Go (github.com/apache/rocketmq-client-go/v2)");
-    output.say(&format!(
+    output.say_block(&format!(
         r#"  p, _ := rocketmq.NewProducer(producer.WithNameServer([]string{{{go}}}))
   _ = p.Start()
   _, _ = p.SendSync(context.Background(), primitive.NewMessage("{topic}", []byte("hello")))"#
     ));
     output.heading("Rust (rmq-client)");
-    output.say(&format!(
+    output.say_block(&format!(
         r#"  let client = Client::connect("rmq://{rust}").await?;
   client.producer().send(Message::new("{topic}", "hello")).await?;"#
     ));

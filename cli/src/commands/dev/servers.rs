@@ -225,7 +225,7 @@ fn taken(what: &str, addr: &str, option: &str, error: &dyn std::error::Error) ->
         format!("the {what} did not start"),
     )
     .fact("address", addr)
-    .because(error.to_string());
+    .because(error.to_string().replace('\n', "; "));
     if in_use {
         NotStarted::Taken(
             failure.try_this(format!("{option} 0   (lets the system choose a free port)")),
@@ -272,7 +272,8 @@ async fn broker(
         cluster_name: plan.cluster.clone(),
         broker_name: plan.name.clone(),
         data_dir: data.join(&plan.folder),
-        fast_port: false,
+        // Where old clients look for it, two ports below; with port 0 nobody could find it.
+        fast_port: port != 0,
         ..config
     };
     BrokerServer::start(config, rmq_broker::Deps::default())
@@ -286,6 +287,7 @@ fn misconfigured(what: &str, error: &(dyn std::error::Error + 'static)) -> NotSt
             &codes::INVALID,
             format!("the configuration of {what} cannot be used"),
         )
-        .cause(error),
+        // A configuration tells all of its problems, a line each.
+        .because(crate::error::chain(error).replace('\n', "; ")),
     )
 }
