@@ -270,15 +270,17 @@ impl Producer {
     }
 
     async fn room(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
-        if !self.shared.has_begun.swap(true, Ordering::Relaxed) {
+        // Read first: all sends of all threads share it.
+        let has_begun = &self.shared.has_begun;
+        if !has_begun.load(Ordering::Relaxed) && !has_begun.swap(true, Ordering::Relaxed) {
             let producer = Arc::downgrade(&self.shared);
             self.client.beats().begin(&self.client, producer);
         }
-        let room = Arc::clone(&self.shared.room);
-        if let Ok(room) = Arc::clone(&room).try_acquire_owned() {
+        if let Ok(room) = Arc::clone(&self.shared.room).try_acquire_owned() {
             return Ok(room);
         }
-        match tokio::time::timeout_at(deadline, room.acquire_owned()).await {
+        let room = Arc::clone(&self.shared.room).acquire_owned();
+        match tokio::time::timeout_at(deadline, room).await {
             Ok(room) => room.map_err(|_| Error::closed()),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
