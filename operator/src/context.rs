@@ -27,6 +27,7 @@ use crate::conditions::{Status, Verdict};
 use crate::controller::{Queues, tell};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::time;
 use crate::watch::Watch;
 
 /// Shared by the whole process.
@@ -100,7 +101,7 @@ impl Stores {
 impl Context {
     /// Now, for statuses.
     pub(crate) fn now(&self) -> Time {
-        Time(Timestamp::now())
+        Time(time::now())
     }
 
     /// How long a broker has stored exactly as many messages as it has now; none when it does not say how many. `uid` is whom it is
@@ -116,7 +117,7 @@ impl Context {
         let Some(stored) = stored.and_then(|stored| stored.parse().ok()) else {
             return Ok(None);
         };
-        let now = Timestamp::now();
+        let now = time::now();
         let mut quiet = self.quiet.lock();
         let seen = quiet.entry(uid.to_owned()).or_insert((stored, now));
         if seen.0 != stored {

@@ -691,7 +691,7 @@ where
         (true, _) => "Stalled",
         (_, true) => "Progressing",
         _ => {
-            let now = jiff::Timestamp::now().as_millisecond();
+            let now = crate::time::now().as_millisecond();
             return again(until_next(seed, u64::try_from(now).unwrap_or(0)));
         }
     };
@@ -700,7 +700,7 @@ where
         .iter()
         .find(|condition| condition.type_ == type_ && condition.status == "True");
     let lasts = since.map_or(0, |since| {
-        let lasts = jiff::Timestamp::now().duration_since(since.last_transition_time.0);
+        let lasts = crate::time::now().duration_since(since.last_transition_time.0);
         u64::try_from(lasts.as_secs()).unwrap_or(0)
     });
     again(Duration::from_secs(lasts).clamp(*pause.start(), *pause.end()))

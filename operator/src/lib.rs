@@ -20,6 +20,7 @@ mod name_server;
 mod observe;
 mod server;
 mod settings;
+mod time;
 mod watch;
 mod yaml;
 

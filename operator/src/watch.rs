@@ -321,7 +321,7 @@ async fn tell_invalid<K: Watched>(
     let message = format!(
         "{error}; correct the object, or install the definitions of this operator's version (rmq-operator crds)"
     );
-    let now = Time(jiff::Timestamp::now());
+    let now = Time(crate::time::now());
     let mut conditions: Vec<Condition> = Vec::new();
     Verdict::stalled("InvalidObject", message.clone()).write(
         &mut conditions,

@@ -256,12 +256,14 @@ async fn of_broker(cluster: &Cluster, name: &str, subject: &str) -> Vec<Check> {
             .get("brokerPermission")
             .and_then(|text| text.parse::<i32>().ok())
     {
-        let is_fine = rmq_client::protocol::route::perm::is_writable(perm);
-        let says = if is_fine {
-            "takes messages"
-        } else {
-            "takes no messages: its write permission is off (rmq-ctl broker undrain, or brokerPermission)"
+        let is_permitted = rmq_client::protocol::route::perm::is_writable(perm);
+        let problem = figures.get("storeProblem");
+        let says = match problem {
+            Some(problem) => format!("takes no messages: {problem}"),
+            None if is_permitted => "takes messages".to_owned(),
+            None => "takes no messages: its write permission is off (rmq-ctl broker undrain, or brokerPermission)".to_owned(),
         };
+        let is_fine = is_permitted && problem.is_none();
         checks.push(Check::new("broker-writable", subject, is_fine, says));
     }
     checks

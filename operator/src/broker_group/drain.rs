@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -21,6 +20,7 @@ use crate::error::Error;
 use crate::fetch::is_terminating;
 use crate::observe;
 use crate::settings::is_gone;
+use crate::time;
 
 use super::rollout::QUIET;
 use super::served;
@@ -50,7 +50,7 @@ pub(super) async fn reconcile(
     };
     let addresses = names::name_server_addresses(name_server);
     let mut status = object.status.clone().unwrap_or_default();
-    let now = Timestamp::now();
+    let now = time::now();
     let since = status
         .drain
         .as_ref()

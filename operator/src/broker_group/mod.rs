@@ -27,6 +27,7 @@ use crate::controller::{again, next_after};
 use crate::error::Error;
 use crate::fetch::{self, age};
 use crate::observe;
+use crate::time;
 use rollout::{PodView, Situation, Step};
 pub(crate) use served::may_have_served;
 
@@ -237,7 +238,7 @@ async fn roll(
             let begun = groups
                 .iter()
                 .any(|group| group.name_any() == *holder && restarts(group));
-            !begun && Timestamp::now().duration_since(*since).as_secs() >= TURN_SECONDS
+            !begun && time::now().duration_since(*since).as_secs() >= TURN_SECONDS
         };
         if turns.get(&cluster).is_some_and(is_stale) {
             turns.remove(&cluster);
@@ -264,7 +265,7 @@ async fn roll(
         _ => Vec::new(),
     };
     let step = rollout::next(&Situation {
-        now: Timestamp::now(),
+        now: time::now(),
         pods: &views,
         strategy: &object.spec.update_strategy,
         rollout: rollout.as_ref(),
@@ -289,7 +290,7 @@ async fn roll(
                 let mut turns = context.turns.lock();
                 let (holder, _) = turns
                     .entry(cluster)
-                    .or_insert_with(|| (name.clone(), Timestamp::now()));
+                    .or_insert_with(|| (name.clone(), time::now()));
                 // A broken one does not wait for anybody.
                 if *holder != name && entered.step == RolloutStep::Quiescing {
                     return Ok(Rolled::Waits(format!(
