@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
+};
 use serde_json::{Map, Value};
 
 /// The text of a file: UTF-8, or UTF-16 with its byte order mark, as some editors and shells write it.
@@ -138,6 +141,16 @@ impl<'de> Visitor<'de> for Node<'_> {
         }
     }
 
+    /// A tag, as enums are written in YAML: the shape that JSON has for them.
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
+        let (tag, content) = data.variant::<String>()?;
+        let path = self.below(&tag);
+        Ok(match content.newtype_variant_seed(Node { path: &path })? {
+            Value::Null => Value::String(tag),
+            value => Value::Object(Map::from_iter([(tag, value)])),
+        })
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
         let mut seen = std::collections::BTreeSet::new();
@@ -215,6 +228,10 @@ mod tests {
                 json!([{"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}}]),
             ),
             ("1: x\ntrue: y\n", json!([{"1": "x", "true": "y"}])),
+            (
+                "a: !file {path: b}\nc: !none\nd: [!env E]\n",
+                json!([{"a": {"file": {"path": "b"}}, "c": "none", "d": [{"env": "E"}]}]),
+            ),
         ] {
             let read = super::documents(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
             assert_eq!(Value::Array(read), documents, "{text:?}");
