@@ -237,12 +237,10 @@ impl Stats {
     /// Takes the samples whose time has come by the monotonic clock; called every [`SAMPLE_MS`], and before figures are read. The
     /// wall clock says when a day begins: one that is set back begins none twice.
     pub(crate) fn catch_up(&self, now_ms: i64, wall_ms: i64) {
-        if self.sampler.catch_up(now_ms) == 0 {
-            return;
-        }
-        if self.sample_rates(now_ms) {
+        if self.sampler.catch_up(now_ms) > 0 && self.sample_rates(now_ms) {
             self.put_times.end_minute();
         }
+        // Also when another thread takes the samples just now: its day may not have begun yet.
         let day = wall_ms.div_euclid(DAY_MS);
         let mut days = self.days.lock();
         if day > days.day {
