@@ -147,7 +147,7 @@ impl Message {
             && rmq_protocol::names::group_of_retry_topic(&self.topic).is_none()
     }
 
-    /// Sets a property, whoever it belongs to.
+    /// Sets a property, also one of the system.
     pub(crate) fn set(mut self, name: &str, value: String) -> Self {
         match self.properties.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = value,

@@ -19,7 +19,7 @@ use crate::reply;
 
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 1_024;
-/// Left for what later steps write beside it.
+/// Room in the properties for what later steps write beside the reason, bytes.
 const REASON_SLACK: usize = 512;
 
 /// What is to come back, and how.

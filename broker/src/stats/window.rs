@@ -173,7 +173,7 @@ impl<const K: usize> Sampled for Item<K> {
         window.steps = None;
         let bit = 1 << span;
         self.listed.fetch_and(!bit, Ordering::SeqCst);
-        // Whoever counted before it left does not list it again.
+        // A thread that counted before the item left the list does not list the item again; this thread does.
         self.read() != totals && self.listed.fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 }

@@ -74,7 +74,7 @@ async fn what_is_taken_can_take_every_later_step() {
         }
         let mut from = (topic.clone(), taken);
         taken += 1;
-        // Level 1 is one second, so that little time passes; the level's digits take their room all the same.
+        // Level 1 is one second, so that little time passes; the level's digits take their room anyway.
         for attempt in 0..16 {
             let at = position(&client, &from.0, from.1).await;
             let code = give_back(&client, &group, at, 1, None).await;

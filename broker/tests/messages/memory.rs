@@ -66,7 +66,7 @@ async fn readers_that_do_not_read_make_others_wait_and_are_closed() {
             stream
         })
         .collect();
-    // One that reads is served among them; whoever does not read is closed for it.
+    // A peer that reads is served; a peer that does not read is closed.
     let reading = tokio::spawn(async move {
         let mut wanted = pull("large", 0, 0);
         wanted.max_msg_bytes = Some(BODY_BYTES as i32);

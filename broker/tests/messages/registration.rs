@@ -386,7 +386,7 @@ async fn a_permission_that_is_taken_reaches_routes_and_senders_at_once() {
             .call(RequestCode::UpdateBrokerConfig, &(), change.as_bytes())
             .await;
         assert_eq!(changed.code(), 0);
-        // No wait: who changed it goes on with the answer.
+        // No wait: the answer itself says that the name servers know the change.
         assert_eq!(perm_of_t(), permission.parse().ok());
         let sent = client.send(&message, b"x").await;
         let code = sent.as_ref().map_or_else(|refused| refused.code, |_| 0);

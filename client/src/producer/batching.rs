@@ -158,7 +158,7 @@ impl Batcher {
                 ..
             } = batch;
             let deadline = producer.deadline();
-            // Whoever no longer listens has its message sent anyway.
+            // A message is sent also when nobody waits for its receipt.
             if messages.len() == 1 {
                 if let (Some(message), Some(answer)) = (messages.pop(), answers.pop()) {
                     let _ = answer.send(producer.send_now(message, deadline).await);

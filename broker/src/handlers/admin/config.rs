@@ -289,7 +289,7 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     }
 }
 
-/// Whoever changes the permission goes on when this is answered: name servers know it by then, and it outlives a restart if it shall.
+/// The answer comes when the name servers know the permission. A restart keeps the permission, unless `keepBrokerPermission` is off.
 fn set_permission(broker: &Arc<Broker>, permission: i32, keep: bool, reply: PendingReply) {
     broker.set_permission(permission);
     let then = Arc::clone(broker);

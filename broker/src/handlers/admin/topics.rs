@@ -117,7 +117,7 @@ fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply)
     });
 }
 
-/// Answers with the number of messages that nobody can read any more, for whoever looks.
+/// Answers with the number of messages that nobody can read any more. The log and tools show this number.
 fn say_unreadable(broker: &Broker, shrunk: &[Arc<Topic>], reply: PendingReply) {
     let mut lost = Vec::new();
     for topic in shrunk {
