@@ -107,7 +107,7 @@ fn work(receiver: &Mutex<Receiver<Job>>) {
         let job = receiver.lock().recv();
         match job {
             Ok(job) => {
-                // The next reads need this thread: whoever waits for this one hears of it by what the job has dropped.
+                // The next reads need this thread. The caller of this job learns of its end by what the job drops.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
                     let said = text_of(&*panic);
                     tracing::error!("a read that waited for the disk panicked: {said}");

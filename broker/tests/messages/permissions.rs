@@ -63,6 +63,17 @@ async fn queues(client: &Client, topic: &str, read: i32, perm: i32) {
     done(client, RequestCode::UpdateAndCreateTopic, &request, &[]).await;
 }
 
+/// The answer has this code and so many messages.
+#[track_caller]
+fn assert_answer(pulled: &Pulled, code: i32, messages: usize) {
+    assert_eq!(
+        (pulled.code, pulled.records.len()),
+        (code, messages),
+        "{}",
+        pulled.remark
+    );
+}
+
 /// A pull of queue 1 by group `g` waits, `change` happens, a message comes.
 async fn woken_after(
     topic: &str,
@@ -121,24 +132,14 @@ async fn what_was_taken_from_the_group_holds_for_a_pull_that_waits() {
         .await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (16, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 16, 0);
     let pulled = woken_after("t", None, async |admin, _| {
         admin
             .create_group("g", |config| config.consume_enable = false)
             .await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (16, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 16, 0);
     let pulled = woken_after("t", None, async |admin, _| {
         let request = DeleteSubscriptionGroup {
             group_name: "g".into(),
@@ -147,42 +148,22 @@ async fn what_was_taken_from_the_group_holds_for_a_pull_that_waits() {
         done(admin, RequestCode::DeleteSubscriptiongroup, &request, &[]).await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (26, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 26, 0);
     let pulled = woken_after("t", Some(MessageModel::Broadcasting), async |admin, _| {
         admin
             .create_group("g", |config| config.consume_broadcast_enable = false)
             .await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (16, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 16, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_from_topic_or_broker_holds_for_a_pull_that_waits() {
     let pulled = woken_after("t", None, async |admin, _| queues(admin, "t", 2, 2).await).await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (16, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 16, 0);
     let pulled = woken_after("t", None, async |admin, _| queues(admin, "t", 1, 6).await).await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (29, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 29, 0);
     let pulled = woken_after("t", None, async |admin, _| {
         done(
             admin,
@@ -193,12 +174,7 @@ async fn what_was_taken_from_topic_or_broker_holds_for_a_pull_that_waits() {
         .await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (16, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 16, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,32 +189,17 @@ async fn a_subscription_that_is_gone_or_changed_holds_for_a_pull_that_waits() {
         done(reader, RequestCode::UnregisterClient, &request, &[]).await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (24, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 24, 0);
     let pulled = woken_after("t", clustering, async |_, reader| {
         beat(reader, "g", "others", "*", 2, MessageModel::Clustering).await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (24, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 24, 0);
     let pulled = woken_after("t", clustering, async |_, reader| {
         beat(reader, "g", "t", "B", 2, MessageModel::Clustering).await;
     })
     .await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (20, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 20, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,11 +218,6 @@ async fn a_deleted_topic_is_said_when_the_time_is_up() {
     done(&admin, RequestCode::DeleteTopicInBroker, &delete, &[]).await;
     clock.advance(Duration::from_secs(15));
     let pulled = waiting.await;
-    assert_eq!(
-        (pulled.code, pulled.records.len()),
-        (17, 0),
-        "{}",
-        pulled.remark
-    );
+    assert_answer(&pulled, 17, 0);
     rig.stop().await;
 }

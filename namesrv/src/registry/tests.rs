@@ -246,7 +246,7 @@ fn wiped_brokers_cannot_be_written_until_given_back() {
     assert_eq!(route(&registry, "t").unwrap().queue_datas[0].perm, 6);
 }
 
-/// As with the original's name servers a restart ends it; but whoever registers is told.
+/// As with Apache's name servers a restart ends the wipe; the broker that registers learns of it.
 #[test]
 fn a_wiped_broker_that_restarts_is_told_that_it_is_written_again() {
     let registry = Registry::default();

@@ -212,7 +212,7 @@ async fn close(
         let quiet = context.quiet_for(&admin, broker, &uid).await?;
         let is_quiet = quiet.is_some_and(|quiet| quiet >= QUIET);
         if is_quiet || long_enough {
-            // Whoever gets the volume later starts with what is configured.
+            // A later broker on this volume starts with the configured permission.
             let change = [
                 ("brokerPermission", READ),
                 ("keepBrokerPermission", "false"),

@@ -71,7 +71,7 @@ impl Map {
         Residency { first_page, pages }
     }
 
-    /// Bytes of the map, for whoever knows that they are in memory; empty where it does not reach.
+    /// Bytes of the map. The caller knows that they are in memory; the slice is empty where the map does not reach.
     #[must_use]
     pub fn get(&self, offset: usize, len: usize) -> &[u8] {
         self.0

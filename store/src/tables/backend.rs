@@ -49,7 +49,7 @@ impl Reports {
     }
 
     fn note(&self, backend: &Backend, call: Call, error: io::Error) -> io::Error {
-        // One for redb, one to be told.
+        // One error for redb, one for the report.
         let copy = match error.raw_os_error() {
             Some(errno) => io::Error::from_raw_os_error(errno),
             None => io::Error::new(error.kind(), error.to_string()),

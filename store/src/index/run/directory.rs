@@ -38,7 +38,7 @@ impl Directory {
         Self::OnDisk.checked(run, hasher.finalize())
     }
 
-    /// As [`load`](Self::load), into memory whatever its size: for whoever goes through all of it.
+    /// As [`load`](Self::load), whatever the size: for a caller that reads the whole directory.
     pub(super) fn load_whole(run: &Run) -> Result<Self, RunDamaged> {
         let layout = &run.layout;
         let mut bytes = vec![0; layout.end - layout.checks_at];
