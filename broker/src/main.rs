@@ -81,12 +81,13 @@ fn main() -> ExitCode {
         print!("{}", config.to_yaml());
         return ExitCode::SUCCESS;
     }
+    let has_colours = rmq_process::stderr_has_colours();
     let filter = tracing_subscriber::EnvFilter::try_from_env("RMQ_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(rmq_process::stderr_has_colours())
-        .with_writer(std::io::stderr)
+        .with_ansi(has_colours)
+        .with_writer(move || rmq_process::LogWriter::stderr(has_colours))
         .init();
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

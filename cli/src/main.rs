@@ -173,7 +173,7 @@ fn init_logs(args: &Args, has_colours: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(has_colours)
-        .with_writer(|| rmq_texts::LogWriter(std::io::stderr()))
+        .with_writer(move || rmq_process::LogWriter::stderr(has_colours))
         .with_target(args.verbose > 0)
         .init();
 }

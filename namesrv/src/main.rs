@@ -47,11 +47,12 @@ enum Failure {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let has_colours = rmq_process::stderr_has_colours();
     let filter = EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(rmq_process::stderr_has_colours())
-        .with_writer(std::io::stderr)
+        .with_ansi(has_colours)
+        .with_writer(move || rmq_process::LogWriter::stderr(has_colours))
         .init();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,

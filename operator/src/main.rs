@@ -42,16 +42,17 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run(options) => {
+            let has_colours = rmq_process::stderr_has_colours();
             let filter =
                 EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
             tracing_subscriber::fmt()
                 .json()
-                .with_ansi(rmq_process::stderr_has_colours())
+                .with_ansi(has_colours)
                 // What a line is about stands in its fields.
                 .with_current_span(false)
                 .with_span_list(false)
                 .with_env_filter(filter)
-                .with_writer(std::io::stderr)
+                .with_writer(move || rmq_process::LogWriter::stderr(has_colours))
                 .init();
             match tokio::runtime::Builder::new_multi_thread()
                 .enable_all()

@@ -1,4 +1,4 @@
-//! What every program of ours does the same: how a program stops, and whether its log has colours.
+//! What every program of ours does the same: how a program stops, and how its log is written.
 //!
 //! The rule for both signals, SIGINT (Ctrl-C) and SIGTERM:
 //!
@@ -8,7 +8,9 @@
 //! | the second | the program ends at once | [`Signal::exit_code`] of the second signal: 130 or 143 |
 
 mod colours;
+mod log_writer;
 mod stop;
 
 pub use colours::stderr_has_colours;
+pub use log_writer::LogWriter;
 pub use stop::{Signal, StopSignal, stop_signal};

@@ -7,4 +7,4 @@ mod shown;
 pub mod yaml;
 
 pub use address::{AddressError, NAME_SERVER_PORT, NAME_SERVER_SCHEME, host, name_servers};
-pub use shown::{LogWriter, is_shown_as_it_is, line, lines};
+pub use shown::{is_shown_as_it_is, line, lines};

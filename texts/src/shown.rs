@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
 /// Whether a character is shown as it is: no control character (C0, DEL, C1), no override of the direction, no other line end.
 #[must_use]
@@ -44,57 +43,6 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Writes lines of a log: each call is one record and ends its line. What others wrote into a record steers no terminal and begins no line;
-/// the colours of the record itself (`ESC [ … m`) stay.
-#[derive(Debug)]
-pub struct LogWriter<W>(pub W);
-
-impl<W: Write> Write for LogWriter<W> {
-    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(record);
-        let (body, end) = match text.strip_suffix('\n') {
-            Some(body) => (body, "\n"),
-            None => (&*text, ""),
-        };
-        let mut out = String::with_capacity(text.len());
-        let mut rest = body;
-        while let Some(at) = rest.find('\u{1b}') {
-            out.push_str(&line(&rest[..at]));
-            let length = colour(&rest[at..]);
-            if length == 0 {
-                out.push_str("\\u001b");
-                rest = &rest[at + 1..];
-            } else {
-                out.push_str(&rest[at..at + length]);
-                rest = &rest[at + length..];
-            }
-        }
-        out.push_str(&line(rest));
-        out.push_str(end);
-        self.0.write_all(out.as_bytes())?;
-        Ok(record.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// Bytes of the sequence `ESC [ digits and ; m` at the beginning, 0 when there is none.
-fn colour(text: &str) -> usize {
-    let Some(rest) = text.strip_prefix("\u{1b}[") else {
-        return 0;
-    };
-    let digits = rest
-        .bytes()
-        .take_while(|byte| byte.is_ascii_digit() || *byte == b';')
-        .count();
-    match rest.as_bytes().get(digits) {
-        Some(b'm') => 2 + digits + 1,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,24 +69,5 @@ mod tests {
         }
         // Inside of JSON it is still JSON.
         assert_eq!(lines("\"\u{202e}\""), "\"\\u202e\"");
-    }
-
-    #[test]
-    fn a_record_of_a_log_is_one_line() {
-        let logged = |record: &str| {
-            let mut out = Vec::new();
-            LogWriter(&mut out).write_all(record.as_bytes()).unwrap();
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(logged("INFO a\n"), "INFO a\n");
-        assert_eq!(
-            logged("WARN a\n2026 ERROR forged\u{1b}]0;x\u{7}\n"),
-            "WARN a\\n2026 ERROR forged\\u001b]0;x\\u0007\n"
-        );
-        assert_eq!(
-            logged("\u{1b}[32m INFO\u{1b}[0m a\n"),
-            "\u{1b}[32m INFO\u{1b}[0m a\n"
-        );
-        assert_eq!(logged("\u{1b}[2J\n"), "\\u001b[2J\n");
     }
 }

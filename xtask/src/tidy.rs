@@ -8,7 +8,7 @@ use crate::test::root;
 
 /// What each crate may use of ours, tests aside. The reasons are in ARCHITECTURE.md.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("rmq-process", &[]),
+    ("rmq-process", &["rmq-texts"]),
     ("rmq-texts", &[]),
     ("rmq-protocol", &[]),
     ("rmq-transport", &["rmq-protocol"]),
