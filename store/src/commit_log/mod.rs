@@ -35,6 +35,7 @@ use crate::config::{FlushMode, StoreConfig};
 use crate::dispatch::{Arrival, Dispatcher, Entry};
 use crate::error::AppendError;
 use crate::queue::QueueRef;
+use crate::read::Resident;
 use crate::settings::SETTINGS_TOPIC;
 use crate::vital::Vital;
 
@@ -106,6 +107,8 @@ pub(crate) struct CommitLog {
     pub(crate) body_bytes_max: AtomicUsize,
     pub(crate) files: Arc<Files>,
     pub(crate) dispatcher: Dispatcher,
+    /// What readers found in memory.
+    pub(crate) resident: Resident,
     append: Mutex<Appender>,
     write: Mutex<Writer>,
     /// Who waits for the next write, with async flush: while somebody writes, others leave their wish here and go on.
@@ -202,6 +205,7 @@ impl CommitLog {
             config,
             files,
             dispatcher,
+            resident: Resident::new(),
             append: Mutex::new(appender),
             write: Mutex::default(),
             wishes: Mutex::default(),

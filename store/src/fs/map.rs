@@ -24,7 +24,7 @@ pub struct Map(memmap2::Mmap);
 #[derive(Debug)]
 pub struct Residency {
     first_page: usize,
-    pages: SmallVec<[u8; 320]>,
+    pages: SmallVec<[u8; 384]>,
 }
 
 impl Map {
@@ -46,13 +46,13 @@ impl Map {
         Ok(Some(Self(map)))
     }
 
-    /// Which pages of a stretch are in memory now. One system call for up to 320 pages without an allocation.
+    /// Which pages of a stretch are in memory now. One system call for up to 384 pages without an allocation.
     #[must_use]
     pub fn residency(&self, offset: usize, len: usize) -> Residency {
         let first_page = offset / PAGE;
         let end = offset.saturating_add(len).min(self.0.len());
         let count = end.div_ceil(PAGE).saturating_sub(first_page);
-        let mut pages: SmallVec<[u8; 320]> = SmallVec::from_elem(0, count);
+        let mut pages: SmallVec<[u8; 384]> = SmallVec::from_elem(0, count);
         if count > 0 {
             let start = self.0.as_ptr().wrapping_add(first_page * PAGE);
             // SAFETY: `start` is the beginning of a page of the map, `count` pages from there on overlap it, and `pages` has a byte

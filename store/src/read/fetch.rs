@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::Temperature;
 use super::buffer::Buffer;
+use super::resident::{BLOCK_BYTES, Resident};
 use crate::index::look_up::Located;
 use crate::segment::Segment;
 
@@ -43,6 +44,7 @@ pub(super) struct Fetch<'a> {
     pub(super) hot_from: u64,
     /// End of the log.
     pub(super) confirmed: u64,
+    pub(super) resident: &'a Resident,
 }
 
 /// Records of one segment that are read together: a range of the wanted ones, and of the log.
@@ -88,6 +90,7 @@ impl<'a> Fetch<'a> {
     fn in_memory(&self, wanted: &[Located]) -> Option<SmallVec<[Fetched; 32]>> {
         let mut fetched: SmallVec<[Fetched; 32]> = SmallVec::with_capacity(wanted.len());
         let mut rest = wanted;
+        let now_ms = self.resident.now_ms();
         while let Some(first) = rest.first() {
             let Some(segment) = self.segment_of(first) else {
                 fetched.push(Fetched::Removed);
@@ -104,17 +107,36 @@ impl<'a> Fetch<'a> {
                 .max(1);
             let (group, after) = rest.split_at_checked(together)?;
             let to = group.last().map_or(first.end(), Located::end);
-            let residency = segment.residency(first.position, to)?;
-            for entry in group {
-                if !segment.is_among(&residency, entry.position, entry.size as usize) {
-                    fetched.push(Fetched::Cold);
-                    return Some(fetched);
-                }
-                fetched.push(Fetched::Mapped(Arc::clone(segment)));
+            let found = if self.resident.has(first.position, to, now_ms) {
+                group.len()
+            } else {
+                self.ask(segment, group, now_ms)?
+            };
+            fetched.extend((0..found).map(|_| Fetched::Mapped(Arc::clone(segment))));
+            if found < group.len() {
+                fetched.push(Fetched::Cold);
+                return Some(fetched);
             }
             rest = after;
         }
         Some(fetched)
+    }
+
+    /// Asks the system how many of these records of a segment are in memory, up to the first that is not. It is asked for whole
+    /// blocks, so that it need not be asked again for their neighbours.
+    fn ask(&self, segment: &Segment, group: &[Located], now_ms: u32) -> Option<usize> {
+        let (first, last) = (group.first()?, group.last()?);
+        let from = (first.position / BLOCK_BYTES * BLOCK_BYTES).max(segment.base());
+        let end = segment.end().min(self.confirmed).max(last.end());
+        let to = last.end().next_multiple_of(BLOCK_BYTES).min(end);
+        let residency = segment.residency(from, to)?;
+        if segment.is_among(&residency, from, (to - from) as usize) {
+            self.resident.found(from, to, now_ms);
+            return Some(group.len());
+        }
+        let is_in_memory =
+            |entry: &&Located| segment.is_among(&residency, entry.position, entry.size as usize);
+        Some(group.iter().take_while(is_in_memory).count())
     }
 
     /// The segment that holds a record; without it the record was removed a moment ago.

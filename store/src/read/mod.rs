@@ -2,6 +2,7 @@
 
 mod buffer;
 mod fetch;
+mod resident;
 
 use std::fmt;
 use std::ops::Deref;
@@ -17,6 +18,7 @@ use crate::queue::QueueRef;
 use crate::segment::Segment;
 use buffer::Buffer;
 use fetch::{Fetch, Fetched};
+pub(crate) use resident::Resident;
 
 /// How much one read may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +201,7 @@ pub(crate) fn read(
         temperature,
         hot_from: confirmed.saturating_sub(log.config.hot_bytes),
         confirmed,
+        resident: &log.resident,
     };
     let mut located = SmallVec::new();
     let mut scanned = 0;

@@ -31,11 +31,12 @@
 //! ```
 //!
 //! Nothing but the header is read when the store opens. The directory is checked at the first look-up; entries, keys and filter
-//! group by group each time they are read: whatever fails, or cannot be read, is reported as [`RunDamaged`] and the run is written again from the log.
+//! group by group when they are read: whatever fails, or cannot be read, is reported as [`RunDamaged`] and the run is written again from the log.
 
 mod cursor;
 mod directory;
 mod filter;
+mod kept;
 mod key;
 mod read;
 mod write;

@@ -1,10 +1,10 @@
-//! Reading a run file. Every block is read when it is needed and checked each time; a small directory stays in memory.
+//! Reading a run file. Every block is read when it is needed and checked then; a small directory stays in memory.
 
 use std::cmp::Ordering;
 use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{self, AtomicBool};
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
 
 use super::directory::Directory;
 use super::{
@@ -24,6 +24,9 @@ const _: () = assert!(
 /// Where a block is read into.
 pub(super) type BlockBuffer = [u8; BLOCK_BYTES_MAX];
 
+/// The next [`Run::identity`].
+static IDENTITIES: AtomicU64 = AtomicU64::new(1);
+
 /// An open run file.
 pub(crate) struct Run {
     pub(super) file: Box<dyn File>,
@@ -41,6 +44,8 @@ pub(crate) struct Run {
     pub(super) layout: Layout,
     directory: OnceLock<Directory>,
     damaged: AtomicBool,
+    /// Tells the runs of this process apart.
+    pub(super) identity: u64,
 }
 
 /// Where the parts of the directory lie in the file.
@@ -149,6 +154,7 @@ impl Run {
             },
             directory: OnceLock::new(),
             damaged: AtomicBool::new(false),
+            identity: IDENTITIES.fetch_add(1, atomic::Ordering::Relaxed),
         })
     }
 
@@ -308,17 +314,17 @@ impl Run {
     ) -> Result<(), RunDamaged> {
         let mut at = chunk.first_entry as usize + range.start as usize;
         let end = chunk.first_entry as usize + range.end.min(chunk.count) as usize;
-        let mut buffer = [0; BLOCK_BYTES_MAX];
         while at < end {
             let block = at / ENTRIES_PER_BLOCK;
-            let bytes = self.entry_block(block, &mut buffer)?;
             let first = block * ENTRIES_PER_BLOCK;
             let stop = end.min(first + ENTRIES_PER_BLOCK);
-            let rows = bytes.chunks_exact(ENTRY);
-            for row in rows.skip(at - first).take(stop - at) {
-                if !visit(self.decode(row)) {
-                    return Ok(());
-                }
+            let goes_on = self.with_entry_block(block, |bytes| {
+                let rows = bytes.chunks_exact(ENTRY);
+                let mut rows = rows.skip(at - first).take(stop - at);
+                rows.all(|row| visit(self.decode(row)))
+            })?;
+            if !goes_on {
+                return Ok(());
             }
             at = stop;
         }
@@ -328,13 +334,11 @@ impl Run {
     /// One entry of a chunk; `index` is below its count.
     pub(crate) fn entry(&self, chunk: &Chunk, index: u32) -> Result<RunEntry, RunDamaged> {
         let at = chunk.first_entry as usize + index as usize;
-        let mut buffer = [0; BLOCK_BYTES_MAX];
-        let bytes = self.entry_block(at / ENTRIES_PER_BLOCK, &mut buffer)?;
-        let row = bytes
-            .chunks_exact(ENTRY)
-            .nth(at % ENTRIES_PER_BLOCK)
-            .ok_or_else(|| self.damage("it refers to what it does not have"))?;
-        Ok(self.decode(row))
+        self.with_entry_block(at / ENTRIES_PER_BLOCK, |bytes| {
+            let row = bytes.chunks_exact(ENTRY).nth(at % ENTRIES_PER_BLOCK);
+            row.map(|row| self.decode(row))
+        })?
+        .ok_or_else(|| self.damage("it refers to what it does not have"))
     }
 
     fn decode(&self, row: &[u8]) -> RunEntry {
