@@ -36,6 +36,18 @@ pub(crate) struct TopicCounters {
 }
 
 impl Topic {
+    /// One without queues.
+    #[cfg(test)]
+    pub(crate) fn named(name: &str) -> Arc<Self> {
+        Arc::new(Self {
+            config: TopicConfig::new(name, 1),
+            queues: Box::default(),
+            counters: Arc::default(),
+            send_forbidden: false,
+            system: false,
+        })
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.config.topic_name
     }

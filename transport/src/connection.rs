@@ -40,6 +40,8 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const SMALL_REST: usize = 64 * 1024;
 /// What was sent of a write buffer that still fills is cut off from this size on.
 const SENT_BYTES_MAX: usize = 1 << 20;
+/// A buffer of this size is kept for the next unfinished frame, however short.
+const REST_KEPT_BYTES: usize = 2 * 1024;
 /// What a parked request costs, about.
 const PARKED_BYTES: usize = 512;
 /// A difference below this is not told to the budget.
@@ -445,7 +447,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
         if rest.is_empty() {
             self.rest.shrink_to(0);
         } else {
-            if self.rest.capacity() > 2 * rest.len() {
+            if self.rest.capacity() > (2 * rest.len()).max(REST_KEPT_BYTES) {
                 self.rest = Vec::new();
             }
             self.rest.reserve_exact(rest.len());

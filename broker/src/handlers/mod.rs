@@ -6,6 +6,7 @@ pub(crate) mod locks;
 pub(crate) mod offsets;
 pub(crate) mod properties;
 pub(crate) mod pull;
+pub(crate) mod put;
 pub(crate) mod query;
 pub(crate) mod send;
 pub(crate) mod send_back;
@@ -24,9 +25,9 @@ pub(crate) struct Batch {
     pub(crate) appended: bool,
     pub(crate) properties: String,
     /// What was appended to the topic of the last send: most sends of a batch go to the same.
-    pub(crate) recent: Option<send::Put>,
+    pub(crate) recent: Option<put::Put>,
     /// What was appended to other topics.
-    pub(crate) puts: SmallVec<[send::Put; 1]>,
+    pub(crate) puts: SmallVec<[put::Put; 1]>,
     /// When the first send of the batch was looked at, Unix milliseconds.
     pub(crate) now_ms: Option<i64>,
     /// The same moment of the monotonic clock.

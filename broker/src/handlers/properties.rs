@@ -101,6 +101,7 @@ fn is_true(name: &str, value: &str) -> Result<bool, Refusal> {
 
 impl Found {
     /// Takes one property that the broker acts on; says whether there is such a one.
+    #[inline]
     fn take(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
         match name {
             property::DELAY => self.delay_level = level(value)?,

@@ -15,12 +15,12 @@ use rmq_store::{AppendError, Appended, FlushMode, NewMessage, QueueRef};
 use rmq_transport::{Exchange, Replies, Ticket};
 use smallvec::SmallVec;
 
+use super::put::Put;
 use super::{Batch, properties as sent, refuse_fields};
 use crate::broker::Broker;
 use crate::groups::Group;
 use crate::limits;
 use crate::reply;
-use crate::stats::Stats;
 use crate::topics::Topic;
 
 /// A send that is appended and not answered yet.
@@ -47,22 +47,18 @@ pub(crate) fn handle(
         Ok(send) => send,
         Err(error) => return refuse_fields(exchange, &error),
     };
-    let mut recent = match recent_topic(broker, batch, &send) {
-        Ok(recent) => recent,
-        Err((code, remark)) => {
-            broker.stats.put_failed();
-            return exchange.fail(code, remark);
-        }
-    };
     batch.began_ms.get_or_insert_with(|| broker.monotonic_ms());
-    let mut arriving = Arriving {
-        broker,
-        exchange,
-        now_ms: *batch.now_ms.get_or_insert_with(|| broker.now_ms()),
-        elsewhere: &mut batch.puts,
-    };
-    let appended = append(&mut arriving, &send, &mut recent, &mut batch.properties);
-    batch.recent = Some(recent);
+    let now_ms = *batch.now_ms.get_or_insert_with(|| broker.now_ms());
+    let appended =
+        recent_topic(broker, &mut batch.recent, &mut batch.puts, &send).and_then(|recent| {
+            let mut arriving = Arriving {
+                broker,
+                exchange,
+                now_ms,
+                elsewhere: &mut batch.puts,
+            };
+            append(&mut arriving, &send, recent, &mut batch.properties)
+        });
     match appended {
         Ok(sent) => batch.sends.push(sent),
         Err((code, remark)) => {
@@ -81,82 +77,30 @@ struct Arriving<'a, 'e> {
     elsewhere: &'a mut SmallVec<[Put; 1]>,
 }
 
-/// Queues of a batch that are looked through for the one of a send.
-const QUEUES_LOOKED_AT: usize = 16;
-
-/// A topic, and what a batch appended to it. It is counted when the batch is written: counters that many connections share cost
-/// more than the rest of a send's bookkeeping.
-#[derive(Debug)]
-pub(crate) struct Put {
-    topic: Arc<Topic>,
-    messages: u64,
-    bytes: u64,
-    requests: u64,
-    /// Requests by queue; a queue may be there twice.
-    queues: SmallVec<[(i32, u64); 4]>,
-}
-
-impl Put {
-    fn to(topic: Arc<Topic>) -> Self {
-        Self {
-            topic,
-            messages: 0,
-            bytes: 0,
-            requests: 0,
-            queues: SmallVec::new(),
-        }
-    }
-
-    /// One request appended this.
-    fn appended(&mut self, queue_id: i32, messages: u64, bytes: u64) {
-        self.messages += messages;
-        self.bytes += bytes;
-        self.requests += 1;
-        let known = self
-            .queues
-            .iter_mut()
-            .rev()
-            .take(QUEUES_LOOKED_AT)
-            .find(|(queue, _)| *queue == queue_id);
-        match known {
-            Some((_, requests)) => *requests += 1,
-            None => self.queues.push((queue_id, 1)),
-        }
-    }
-
-    /// Counts it as stored, `took_ms` after the first request of the batch was looked at.
-    fn count(&self, stats: &Stats, took_ms: i64) {
-        self.topic
-            .stored(stats, self.messages, self.bytes, self.requests);
-        stats.put_times.add(took_ms, self.requests);
-        let took_ms = took_ms.max(0) as u64;
-        for (queue, requests) in &self.queues {
-            let took = [took_ms * requests, *requests];
-            self.topic.counters.put_took.add(stats, *queue, took);
-        }
-    }
-}
-
 /// The topic of this send. Most sends of a batch go to one topic, which is then looked up once: as the whole batch had been received
 /// before that, no send of it came after a change that this look did not see.
-fn recent_topic(
+fn recent_topic<'a>(
     broker: &Broker,
-    batch: &mut Batch,
+    recent: &'a mut Option<Put>,
+    puts: &mut SmallVec<[Put; 1]>,
     send: &SendMessage<'_>,
-) -> Result<Put, Refusal> {
+) -> Result<&'a mut Put, Refusal> {
     if broker.is_stopping() {
         return Err((
             ResponseCode::ServiceNotAvailable,
             "the broker is stopping; send to another one".into(),
         ));
     }
-    if let Some(recent) = batch.recent.take() {
-        if recent.topic.name() == send.topic {
-            return Ok(recent);
-        }
-        batch.puts.push(recent);
+    let is_same = |put: &Put| put.topic.name() == send.topic;
+    if !recent.as_ref().is_some_and(is_same) {
+        let topic = topic_for(broker, send)?;
+        puts.extend(recent.take());
+        *recent = Some(Put::to(topic));
     }
-    topic_for(broker, send).map(Put::to)
+    recent.as_mut().ok_or_else(|| {
+        let remark = "the topic of this send was not kept; this is a defect of the broker";
+        (ResponseCode::SystemError, remark.into())
+    })
 }
 
 fn append(

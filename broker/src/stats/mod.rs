@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 
 use crate::limits;
 
@@ -134,6 +135,23 @@ impl<const K: usize> ByQueue<K> {
         }
         if let Some((item, _)) = &items[index] {
             item.add(&stats.sampler, amounts);
+        }
+    }
+
+    /// Counts for several queues, which are looked up together.
+    pub(crate) fn add_all(&self, stats: &Stats, amounts: impl Iterator<Item = (i32, [u64; K])>) {
+        let mut new: SmallVec<[(i32, [u64; K]); 4]> = SmallVec::new();
+        let items = self.0.read();
+        for (queue_id, amounts) in amounts {
+            let index = usize::try_from(queue_id).ok();
+            match index.and_then(|index| items.get(index)) {
+                Some(Some((item, _))) => item.add(&stats.sampler, amounts),
+                _ => new.push((queue_id, amounts)),
+            }
+        }
+        drop(items);
+        for (queue_id, amounts) in new {
+            self.add(stats, queue_id, amounts);
         }
     }
 
