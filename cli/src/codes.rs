@@ -37,11 +37,11 @@ codes! {
         "No connection: nothing listens at the address, a firewall is between, or the address means something only inside the cluster's network.";
         "Check the address and that the server runs. From outside of Kubernetes the pods' addresses cannot be dialled: name the cluster with --kube-context, or use `rmq-ctl tunnel`.";
     TIMEOUT "RMQ-E011" Unreachable: "a server did not answer in time";
-        "The server is overloaded or stuck, or the network loses packets. A change may have been made all the same.";
+        "The server is overloaded or stuck, or the network loses packets. A change may have been made anyway.";
         "Try again, with a longer --timeout where the server is slow. Look before you repeat a change.";
     BUSY "RMQ-E012" Unreachable: "a server is too busy";
-        "The broker protects itself: its queue of requests is full, its disk is slow, or it is about to stop.";
-        "Try again later. `rmq-ctl describe broker NAME` shows its load.";
+        "The broker takes no messages now, because its disk is full or has failed, it is about to stop, or too many reads wait for its disk.";
+        "Look at `rmq-ctl health`, which gives the reason, and try again. A full disk takes messages again when it has room; a failed one needs a restart of the broker.";
     KUBERNETES "RMQ-E013" Unreachable: "Kubernetes cannot be asked";
         "The API server that the kubeconfig names does not answer, or has an error of its own.";
         "Try `kubectl get pods`. --nameserver ADDR, RMQ_URL or a context of rmq-ctl say where the cluster is without Kubernetes.";
@@ -59,7 +59,7 @@ codes! {
         "Ask for a Role with that right: the page docs/operate/outside.md has one. `kubectl auth can-i` shows what you may do.";
     OWNED "RMQ-E022" Conflict: "a resource of Kubernetes owns it";
         "A Topic or SubscriptionGroup says how this is to be; the operator would undo a change at the brokers.";
-        "Change the object, or set its annotation rmq.rs/managed to \"false\". --force-unmanaged writes all the same.";
+        "Change the object, or set its annotation rmq.rs/managed to \"false\". --force-unmanaged writes anyway.";
     SERVER "RMQ-E030" Failed: "the server refused the request";
         "The server answered with an error of its own; the cause quotes its code and text.";
         "Read the cause; the server's log says more.";
@@ -70,8 +70,8 @@ codes! {
         "The operating system refused it; the cause quotes it.";
         "Check the path, the permissions and the free space.";
     CHECK "RMQ-E050" CheckFailed: "a check found a problem";
-        "The command looked, as it was told to, and what it saw is not as it should be.";
-        "Read what it printed.";
+        "The command found something that needs attention.";
+        "Read what the command printed: each line names what is wrong and where.";
 }
 
 /// The code with this id, however it is written.

@@ -1,7 +1,8 @@
 //! The pages of the documentation, tried as a reader would: their commands run against a real cluster and print what the page says, and
 //! their programs run too.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -16,6 +17,8 @@ const PAGES: &[&str] = &[
     "start/java.md",
     "start/go.md",
 ];
+/// Its files configure real servers, on which its commands run.
+const PRODUCTION: &str = "operate/production.md";
 /// The program of the README, on a cluster on which nothing has happened yet.
 const README: &str = "README.md";
 /// From its start to the line that it prints.
@@ -24,7 +27,11 @@ const README_WITHIN: Duration = Duration::from_secs(20);
 const FORM: &str = "form";
 
 fn main() -> ExitCode {
-    let all: Vec<&str> = PAGES.iter().copied().chain([README, FORM]).collect();
+    let all: Vec<&str> = PAGES
+        .iter()
+        .copied()
+        .chain([PRODUCTION, README, FORM])
+        .collect();
     foreign::main("pages", &all, needs, Box::new(run))
 }
 
@@ -34,6 +41,7 @@ fn needs() -> Needs {
         ("java", "-version", "openjdk-17-jdk-headless"),
         ("mvn", "-version", "maven"),
         ("go", "version", "golang-go"),
+        ("systemd-analyze", "--version", "systemd"),
     ] {
         if !foreign::has(tool, argument) {
             return Err(format!("`{tool}` is not installed (Debian: {package})"));
@@ -55,6 +63,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
         let ended = match scenario.as_str() {
             FORM => form(),
             README => readme(),
+            PRODUCTION => production(),
             page_name => page(page_name),
         };
         outcomes.insert(scenario.clone(), ended);
@@ -147,7 +156,7 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     ended || rest.is_empty()
 }
 
-/// A cluster for one page; it ends with this.
+/// Where the commands of a page find their cluster; it ends with this.
 struct Dev {
     child: Child,
     name_server: String,
@@ -191,10 +200,74 @@ impl Drop for Dev {
     }
 }
 
+/// A server by itself; it ends with this.
+struct Server {
+    child: Child,
+    addr: String,
+    management: String,
+}
+
+impl Server {
+    /// With the settings in a file, but for addresses, which the system chooses, and `others`.
+    fn start(name: &str, settings: &Path, others: &[String]) -> Result<Self, String> {
+        let mut child = Command::new(binary(name))
+            .arg("--config")
+            .arg(settings)
+            .args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"])
+            .args(others.iter().flat_map(|other| ["--set", other]))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{name} cannot be run: {error}"))?;
+        let stdout = child.stdout.take().ok_or("stdout is piped")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let mut address = |what: &str| {
+            let line = lines.next()?.ok()?;
+            line.strip_prefix(what).map(str::to_owned)
+        };
+        match (address("listening on "), address("management on ")) {
+            (Some(addr), Some(management)) => Ok(Self {
+                child,
+                addr,
+                management,
+            }),
+            _ => {
+                let _ = child.kill();
+                let output = child.wait_with_output();
+                let says = output.map(|output| output.stderr).unwrap_or_default();
+                let says = String::from_utf8_lossy(&says);
+                Err(format!("{name} does not start: {says}"))
+            }
+        }
+    }
+
+    fn metrics(&self) -> Result<String, String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.management);
+        let mut stream = TcpStream::connect(&self.management).map_err(failed)?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .map_err(failed)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(failed)?;
+        Ok(answer)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text_of(page: &str) -> Result<String, String> {
+    let path = root().join("docs").join(page);
+    std::fs::read_to_string(&path).map_err(|error| format!("{page}: {error}"))
+}
+
 fn page(name: &str) -> Result<(), String> {
-    let path = root().join("docs").join(name);
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
-    let blocks = blocks(&text);
+    let blocks = blocks(&text_of(name)?);
     let program = binary("rmq-ctl");
     let dev = Dev::start(&program)?;
     for (index, block) in blocks.iter().enumerate() {
@@ -213,11 +286,69 @@ fn page(name: &str) -> Result<(), String> {
     if steps.is_empty() {
         return Err("the page has no command".to_owned());
     }
-    walk(&steps, &program, &dev)
+    walk(&steps, &program, &dev.name_server)
+}
+
+/// The page's files are put where a machine would have them, in a folder. systemd must find no fault with its units, and the servers start
+/// with its settings: only addresses and folders are others. Then the page's commands run, and every metric that it names is there.
+fn production() -> Result<(), String> {
+    let text = text_of(PRODUCTION)?;
+    let blocks = blocks(&text);
+    let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+    let at = |path: &str| folder.path().join(path.trim_start_matches('/'));
+    let program = binary("rmq-ctl");
+    let programs = program.parent().ok_or("a program lies in a folder")?;
+    let failed = |error: std::io::Error| format!("{PRODUCTION}: {error}");
+    let mut units = Vec::new();
+    for block in &blocks {
+        let Some((_, path)) = block.info.split_once("path=") else {
+            continue;
+        };
+        let file = at(path);
+        std::fs::create_dir_all(file.parent().unwrap_or(folder.path())).map_err(failed)?;
+        let here = format!("{}/", programs.display());
+        std::fs::write(&file, block.text.replace("/usr/local/bin/", &here)).map_err(failed)?;
+        if path.ends_with(".service") {
+            units.push(file);
+        }
+    }
+    let verified = Command::new("systemd-analyze")
+        .arg("verify")
+        .args(&units)
+        .output()
+        .map_err(failed)?;
+    let says = String::from_utf8_lossy(&verified.stderr);
+    if units.len() != 2 || !verified.status.success() || !says.trim().is_empty() {
+        return Err(format!("systemd says of {units:?}: {says}"));
+    }
+    let keys = format!("kvConfigPath={}", at("kv.json").display());
+    let settings = at("/etc/rmq/namesrv.yaml");
+    let name_server = Server::start("rmq-namesrv", &settings, &[keys])?;
+    let elsewhere = [
+        format!("dataDir={}", at("data").display()),
+        format!("nameServers={}", name_server.addr),
+        "advertise=127.0.0.1".to_owned(),
+    ];
+    let broker = Server::start("rmq-broker", &at("/etc/rmq/broker.yaml"), &elsewhere)?;
+    walk(&steps(&blocks), &program, &name_server.addr)?;
+    let metrics = broker.metrics()? + &name_server.metrics()?;
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let missing: Vec<&str> = text
+        .split(|character| !is_part(character))
+        .filter(|word| word.starts_with("rocketmq_") || word.starts_with("process_"))
+        .filter(|word| {
+            let family = word.strip_suffix("_total").unwrap_or(word);
+            !metrics.contains(&format!("# TYPE {family} "))
+        })
+        .collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(format!("no server has these metrics: {missing:?}")),
+    }
 }
 
 /// All commands of a page in one shell, as a reader has it.
-fn walk(steps: &[Step], program: &Path, dev: &Dev) -> Result<(), String> {
+fn walk(steps: &[Step], program: &Path, name_server: &str) -> Result<(), String> {
     const MARK: &str = "@@ends@@";
     let mut script = String::from("set -m\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n");
     for (index, step) in steps.iter().enumerate() {
@@ -236,7 +367,7 @@ fn walk(steps: &[Step], program: &Path, dev: &Dev) -> Result<(), String> {
     let mut shell = Command::new("bash")
         .current_dir(root())
         .env("PATH", path)
-        .env("NAMESRV_ADDR", &dev.name_server)
+        .env("NAMESRV_ADDR", name_server)
         .env("XDG_CONFIG_HOME", home.path())
         .env("CARGO_TARGET_DIR", folder.parent().unwrap_or(folder))
         .env_remove("RMQ_URL")

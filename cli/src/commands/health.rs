@@ -18,7 +18,7 @@ use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
 use crate::stop;
 
-/// A disk that is fuller is a problem: brokers refuse messages at 90 %.
+/// A disk that is fuller is a problem: brokers refuse messages above 95 % (`diskFullRatio`), unless they are configured otherwise.
 const DISK_RATIO_MAX: f64 = 0.85;
 /// Between looks of --wait.
 const PAUSE: Duration = Duration::from_millis(250);

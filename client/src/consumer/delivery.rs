@@ -285,8 +285,8 @@ impl Inner {
         }
     }
 
-    /// It comes again, or goes to the dead letters. Asking the broker for that is left to a task: whoever stops waiting, or waits no
-    /// longer than [`HAND_BACK_WITHIN`], does not end it.
+    /// Lets the message come again, or gives it to the dead letters. A task asks the broker to do so, and this waits for the task for
+    /// [`HAND_BACK_WITHIN`] at most. The task continues when this wait ends early or is dropped.
     async fn settle_otherwise(self: &Arc<Self>, outcome: Outcome) -> Result<(), Error> {
         let Some(handing_back) = self.begin(outcome) else {
             return Ok(());

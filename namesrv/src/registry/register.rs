@@ -267,7 +267,7 @@ impl Registry {
             tracing::warn!(
                 broker = new.group,
                 addr = new.addr,
-                "clients may send to this broker again: its write permission was wiped before it left, and a broker that registers anew has all permissions; its own brokerPermission=4 would last"
+                "clients may send to this broker again: its write permission was wiped, then it left, and a broker that comes back has all permissions. brokerPermission=4 at the broker itself lasts"
             );
         }
         if new.id != MASTER_ID
