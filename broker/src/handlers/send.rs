@@ -261,7 +261,7 @@ fn finish(
     let appended = broker
         .store
         .append_at(new, arriving.now_ms)
-        .map_err(|error| refuse(broker, &error))?;
+        .map_err(|error| refuse(&error))?;
     let sent = SendTicket {
         ticket: arriving.exchange.ticket(),
         end: appended.end,
@@ -273,9 +273,10 @@ fn finish(
     Ok((sent, appended.size.into()))
 }
 
-fn refuse(broker: &Broker, error: &AppendError) -> Refusal {
+/// A message without a place. Never code 10: clients take that for stored, and want to read where.
+fn refuse(error: &AppendError) -> Refusal {
     (
-        reply::of_append(error, broker.store.flush_mode()),
+        reply::of_append(error, FlushMode::default()),
         error.to_string().into(),
     )
 }
@@ -424,7 +425,7 @@ fn append_batch(
     let appended: SmallVec<[Appended; 8]> = broker
         .store
         .append_batch(&messages)
-        .map_err(|error| refuse(broker, &error))?;
+        .map_err(|error| refuse(&error))?;
     let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
         return Err((ResponseCode::SystemError, "the batch was not stored".into()));
     };
@@ -499,35 +500,38 @@ fn answer(
     stored: &Result<(), AppendError>,
     replies: &mut Replies<'_>,
 ) {
-    match stored {
-        Ok(()) => {
-            let mut id = Vec::with_capacity(56);
-            for send in sends {
-                id.clear();
-                for (index, position) in send.positions.iter().enumerate() {
-                    if index > 0 {
-                        id.push(b',');
-                    }
-                    OffsetMessageId {
-                        host: broker.identity.store_host,
-                        position: LogPosition(*position),
-                    }
-                    .append_to(&mut id);
-                }
-                let fields = Sent {
-                    region: &broker.config.region,
-                    id: &id,
-                    send,
-                };
-                replies.reply(&send.ticket, ResponseCode::Success, None, &fields, &[]);
-            }
+    let code = match stored {
+        Ok(()) => ResponseCode::Success,
+        Err(error) => reply::of_append(error, broker.store.flush_mode()),
+    };
+    let remark = || Some(stored.as_ref().err()?.to_string().into());
+    // 10 means stored, but not as safely as configured: clients read from it where, as from 0 (apache/rocketmq
+    // `SendMessageProcessor.handlePutMessageResult`).
+    if !matches!(code, ResponseCode::Success | ResponseCode::FlushDiskTimeout) {
+        for send in sends {
+            replies.reply(&send.ticket, code, remark(), &(), &[]);
         }
-        Err(error) => {
-            let code = reply::of_append(error, broker.store.flush_mode());
-            for send in sends {
-                replies.reply(&send.ticket, code, Some(error.to_string().into()), &(), &[]);
+        return;
+    }
+    let mut id = Vec::with_capacity(56);
+    for send in sends {
+        id.clear();
+        for (index, position) in send.positions.iter().enumerate() {
+            if index > 0 {
+                id.push(b',');
             }
+            OffsetMessageId {
+                host: broker.identity.store_host,
+                position: LogPosition(*position),
+            }
+            .append_to(&mut id);
         }
+        let fields = Sent {
+            region: &broker.config.region,
+            id: &id,
+            send,
+        };
+        replies.reply(&send.ticket, code, remark(), &fields, &[]);
     }
 }
 
