@@ -32,7 +32,7 @@ enum Command {
     /// Run a load against a server that is running.
     Run {
         /// Address of the broker, host:port.
-        #[arg(long, default_value = "127.0.0.1:10911")]
+        #[arg(long, default_value = "127.0.0.1:10911", value_parser = rmq_texts::server)]
         addr: String,
         /// The broker's process, to report what it uses.
         #[arg(long)]
@@ -80,7 +80,7 @@ enum Command {
     /// Measure memory at rest and for each idle connection.
     Idle {
         /// Address of the server, host:port.
-        #[arg(long)]
+        #[arg(long, value_parser = rmq_texts::server)]
         addr: String,
         /// Its process.
         #[arg(long)]

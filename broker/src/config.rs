@@ -252,26 +252,25 @@ impl BrokerConfig {
         demand(
             self.listen.parse::<SocketAddr>().is_ok(),
             format!(
-                "listen: {:?} is not an address such as 0.0.0.0:10911",
+                "listen: {:?} is not an address of this machine with a port, such as 0.0.0.0:10911 (every address) or 127.0.0.1:10911; a name that clients are told is set as advertise",
                 self.listen
             ),
         );
         demand(
             self.management.is_empty() || self.management.parse::<SocketAddr>().is_ok(),
             format!(
-                "management: {:?} is not an address such as 0.0.0.0:10999",
+                "management: {:?} is not an address of this machine with a port, such as 0.0.0.0:10999 (every address)",
                 self.management
             ),
         );
-        demand(
-            self.advertise.is_empty()
-                || rmq_texts::host(&self.advertise).is_ok()
-                || self.advertise.parse::<std::net::IpAddr>().is_ok(),
-            format!(
-                "advertise: {:?} is not a host name or address (without a port)",
-                self.advertise
-            ),
-        );
+        if !self.advertise.is_empty()
+            && let Err(error) = rmq_texts::reachable_host(&self.advertise)
+        {
+            demand(
+                false,
+                format!("advertise: {error}; a host name or address without a port is meant"),
+            );
+        }
         if let Err(error) = rmq_texts::name_servers(&self.name_servers) {
             demand(false, format!("nameServers: {error}"));
         }
@@ -579,6 +578,12 @@ mod tests {
             ("advertise", "http://h"),
             ("advertise", "h:1"),
             ("advertise", "a,b"),
+            ("advertise", "0.0.0.0"),
+            ("advertise", "::"),
+            ("advertise", "10.0.0.256"),
+            ("advertise", "h..svc"),
+            ("listen", "localhost:10911"),
+            ("listen", "[::1]"),
             ("listen", "10911"),
             ("listen", "0.0.0.0:70000"),
             ("management", "http://0.0.0.0:1"),

@@ -15,6 +15,7 @@ mod error;
 mod fetch;
 mod keys;
 mod lease;
+mod listeners;
 mod metrics;
 mod name_server;
 mod observe;

@@ -1,6 +1,6 @@
 //! Addresses of name servers: `HOST:PORT;HOST:PORT`, with commas, or as a URL `rmq://HOST:PORT,HOST:PORT`.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Port of a name server when none is given.
 pub const NAME_SERVER_PORT: u16 = 9876;
@@ -129,7 +129,61 @@ pub fn host(text: &str) -> Result<&str, AddressError> {
             "a host has letters, digits, '-', '_' and '.'; an address is HOST:PORT",
         ));
     }
+    // A dot at the end says that the name is complete.
+    let mut labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if text.len() > 253 || !labels.clone().all(is_label) {
+        return Err(refuse(
+            text,
+            "a host's parts have 1 to 63 characters, without '-' at either end, and all of them at most 253",
+        ));
+    }
+    // What ends in a number is an IPv4 address or nothing (the URL standard's rule; no top-level domain is a number).
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    if labels.next_back().is_some_and(is_number) && text.parse::<Ipv4Addr>().is_err() {
+        return Err(refuse(
+            text,
+            "a host that ends in a number is an IPv4 address, four numbers from 0 to 255",
+        ));
+    }
     Ok(text)
+}
+
+/// A host that others can be told: no address that stands for "every address of this machine".
+///
+/// # Errors
+/// As [`host`], and for `0.0.0.0` and `::`. An IPv6 address stands without brackets.
+pub fn reachable_host(text: &str) -> Result<&str, AddressError> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => Err(refuse(
+            text,
+            "it stands for every address of a machine; others need one of them, or a name",
+        )),
+        Ok(_) => Ok(text),
+        Err(_) => host(text),
+    }
+}
+
+/// The address of one server, `host:port`, with its port.
+///
+/// # Errors
+/// When it is none; the error says how to write it.
+pub fn server(text: &str) -> Result<String, AddressError> {
+    let text = text.trim();
+    if text.contains([',', ';']) {
+        return Err(refuse(text, "one address is wanted, HOST:PORT"));
+    }
+    let has_port = match text.rsplit_once(']') {
+        Some((_, after)) => after.starts_with(':'),
+        None => text.contains(':'),
+    };
+    let server = with_port(text)?;
+    if !has_port {
+        return Err(refuse(text, "the port is missing, HOST:PORT"));
+    }
+    Ok(server)
 }
 
 #[cfg(test)]
@@ -165,6 +219,49 @@ mod tests {
     }
 
     #[test]
+    fn one_server_has_its_port() {
+        for (text, address) in [
+            ("h:1", "h:1"),
+            ("h.shop.:1", "h.shop.:1"),
+            ("[::1]:10911", "[::1]:10911"),
+            (" 10.0.0.1:10911 ", "10.0.0.1:10911"),
+        ] {
+            assert_eq!(server(text).as_deref(), Ok(address));
+        }
+        for (text, reason) in [
+            ("", "empty"),
+            ("h", "port is missing"),
+            ("[::1]", "port is missing"),
+            ("h:1,g:1", "one address"),
+            ("http://h:1", "scheme"),
+            ("h:0", "port"),
+        ] {
+            let error = server(text).expect_err(text);
+            assert!(error.to_string().contains(reason), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_others_are_told_is_one_host() {
+        for text in ["h", "h.shop.svc", "10.0.0.1", "::1", "fe80::1"] {
+            assert_eq!(reachable_host(text), Ok(text));
+        }
+        for (text, reason) in [
+            ("0.0.0.0", "every address"),
+            ("::", "every address"),
+            ("h:1", "letters"),
+            ("a:b:c", "letters"),
+            ("[::1]", "letters"),
+            ("10.0.0.256", "IPv4"),
+            ("..", "parts"),
+            ("", "empty"),
+        ] {
+            let error = reachable_host(text).expect_err(text);
+            assert!(error.to_string().contains(reason), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
     fn what_is_no_address_says_what_is_meant() {
         for (text, reason) in [
             ("a:1 b:2", "separated by ;"),
@@ -189,6 +286,14 @@ mod tests {
             ("[h]:1", "no IPv6 address"),
             ("[::1]9876", "after its ]"),
             ("a|b:1", "letters"),
+            ("10.0.0.300:1", "IPv4"),
+            ("10.0.0:1", "IPv4"),
+            ("9876", "IPv4"),
+            ("ns.1:1", "IPv4"),
+            ("a..b:1", "parts"),
+            (".a:1", "parts"),
+            ("-a:1", "parts"),
+            ("a-.b:1", "parts"),
             ("'a:1'", "letters"),
         ] {
             let error = name_servers(text).expect_err(text);

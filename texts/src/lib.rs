@@ -6,5 +6,7 @@ mod shown;
 #[cfg(feature = "yaml")]
 pub mod yaml;
 
-pub use address::{AddressError, NAME_SERVER_PORT, NAME_SERVER_SCHEME, host, name_servers};
+pub use address::{
+    AddressError, NAME_SERVER_PORT, NAME_SERVER_SCHEME, host, name_servers, reachable_host, server,
+};
 pub use shown::{is_shown_as_it_is, line, lines};

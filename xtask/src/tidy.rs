@@ -35,7 +35,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rmq-plan", &["rmq-client", "rmq-crds"]),
     (
         "rmq-operator",
-        &["rmq-client", "rmq-crds", "rmq-plan", "rmq-process"],
+        &[
+            "rmq-client",
+            "rmq-crds",
+            "rmq-plan",
+            "rmq-process",
+            "rmq-texts",
+        ],
     ),
     (
         "rmq-ctl",
@@ -65,7 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("first-service", &["rmq-client"]),
     ("order-service", &["rmq-client"]),
     // Not our servers, nor their transport: it must be able to measure anybody's.
-    ("rmq-bench", &["rmq-process", "rmq-protocol"]),
+    ("rmq-bench", &["rmq-process", "rmq-protocol", "rmq-texts"]),
     ("rmq-lab", &[]),
     (
         "rmq-e2e",

@@ -4,6 +4,7 @@ use rmq_crds::{BrokerGroup, NameServer};
 
 use crate::conditions::Verdict;
 use crate::keys;
+use crate::listeners;
 
 /// All problems at once, as one verdict.
 pub(crate) fn validate(
@@ -20,7 +21,9 @@ pub(crate) fn validate(
             ),
         ));
     }
-    let problems = keys::BROKER.problems("spec.config.extra", &object.spec.config.extra);
+    let mut problems = keys::BROKER.problems("spec.config.extra", &object.spec.config.extra);
+    let external = object.spec.listeners.external.as_ref();
+    problems.extend(listeners::problem("spec.listeners.external", external));
     if !problems.is_empty() {
         return Err(Verdict::stalled("InvalidSpec", problems.join("; ")));
     }

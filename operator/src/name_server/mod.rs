@@ -20,6 +20,7 @@ use crate::controller::{again, next_after};
 use crate::error::Error;
 use crate::fetch;
 use crate::keys;
+use crate::listeners;
 use crate::observe;
 
 /// How often name servers are asked while some wait to go.
@@ -35,7 +36,9 @@ pub(crate) async fn reconcile(object: &NameServer, context: &Context) -> Result<
     if annotations::is(object, annotations::PAUSED, "true") {
         return write(context, object, status, &Verdict::paused()).await;
     }
-    let problems = keys::NAME_SERVER.problems("spec.config", &object.spec.config);
+    let mut problems = keys::NAME_SERVER.problems("spec.config", &object.spec.config);
+    let listener = object.spec.external_listener.as_ref();
+    problems.extend(listeners::problem("spec.externalListener", listener));
     if !problems.is_empty() {
         let verdict = Verdict::stalled("InvalidSpec", problems.join("; "));
         return write(context, object, status, &verdict).await;
