@@ -219,7 +219,8 @@ impl Broker {
         }
         let config = TopicConfig {
             perm: perm::READ | perm::WRITE,
-            ..TopicConfig::new(name, queues.max(1))
+            // The limit may have been lowered since the group was made.
+            ..TopicConfig::new(name, queues.clamp(1, self.limits.queues_per_topic))
         };
         self.topics.create_now(config, self.now_ms())
     }
@@ -411,12 +412,7 @@ impl BrokerServer {
             limits,
             memory: MemoryBudget::new(memory_bytes(config.memory_bytes), config.connections_max),
             topics: Topics::load(&store, system, limits, now).map_err(unreadable)?,
-            groups: Groups::load(
-                &store,
-                config.auto_create_subscription_group,
-                limits.groups,
-                now,
-            ),
+            groups: Groups::load(&store, config.auto_create_subscription_group, limits, now),
             sessions: Sessions::default(),
             offsets: ConsumerOffsets::load(&store),
             locks: QueueLocks::default(),

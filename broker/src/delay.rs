@@ -7,7 +7,7 @@
 //! Progress is kept like consumer offsets: after a kill a level may deliver the last second again, and never skips.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rmq_protocol::message::{QueueOffset, properties, property, tag_hash};
@@ -38,6 +38,8 @@ pub(crate) struct DelayDelivery {
     /// The configured levels, then those that were configured once and still hold messages.
     levels: Vec<Level>,
     configured: usize,
+    /// Messages that came due after their topic had been deleted, since the start.
+    pub(crate) dropped: AtomicU64,
 }
 
 struct Level {
@@ -184,6 +186,7 @@ impl DelayDelivery {
             store: store.clone(),
             levels,
             configured,
+            dropped: AtomicU64::new(0),
         })
     }
 
@@ -425,6 +428,7 @@ fn deliver(
     let text = view.properties();
     let real_topic = properties::get(text, property::REAL_TOPIC);
     let Some(topic) = real_topic.and_then(|topic| broker.topics.get(topic)) else {
+        broker.delay.dropped.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             topic = real_topic,
             position = view.position().0,

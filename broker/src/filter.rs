@@ -23,7 +23,7 @@ pub(crate) enum FilterError {
         "the filter expression has {bytes} bytes, at most {max} are allowed (expressionBytesMax)"
     )]
     TooLong { bytes: usize, max: usize },
-    #[error("the broker does not support filters of type {0}; use TAG")]
+    #[error("the broker does not support filters of type {0} (expressionType); use TAG")]
     Type(String),
 }
 

@@ -8,8 +8,10 @@ use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable};
 use rmq_protocol::names::{self, NameError};
 use rmq_store::{Change, SettingsError, Store, Table};
+use serde_json::Value;
 
 use crate::attributes::{self, AttributeError};
+use crate::limits::Limits;
 use crate::stats::{self, ByQueue, Counted, Flow};
 
 /// A group and what it has been given since the broker started.
@@ -77,6 +79,12 @@ impl Group {
         &self.config.group_name
     }
 
+    /// Whether a message that a member gives back goes to the dead letters at once, as the group has no retry queues. Such a group is not
+    /// made any more; the original loses the message.
+    pub(crate) fn gives_up_at_once(&self) -> bool {
+        self.config.retry_queue_nums <= 0
+    }
+
     /// Whether the group may read the topic (code 353 forbids it).
     pub(crate) fn may_read(&self, topic: &str) -> bool {
         self.forbidden.get(topic).is_none_or(|bits| *bits & 1 == 0)
@@ -90,6 +98,13 @@ pub(crate) enum GroupError {
     Name(#[from] NameError),
     #[error(transparent)]
     Attribute(#[from] AttributeError),
+    #[error("field {field} of group {group} is {value}; {expected}")]
+    Field {
+        group: String,
+        field: &'static str,
+        value: String,
+        expected: String,
+    },
     #[error("the broker has {0} groups, the limit (groupsMax); delete some")]
     TooMany(usize),
     #[error("Group {0} not exist!")]
@@ -102,7 +117,7 @@ pub(crate) enum GroupError {
 pub(crate) struct Groups {
     store: Store,
     table: RwLock<HashMap<Arc<str>, Arc<Group>, foldhash::fast::RandomState>>,
-    max: usize,
+    limits: Limits,
     version: Mutex<DataVersion>,
     /// Whether an unknown group that pulls is made; it can change.
     pub(crate) auto_create: AtomicBool,
@@ -117,11 +132,11 @@ struct Stored {
 }
 
 impl Groups {
-    pub(crate) fn load(store: &Store, auto_create: bool, max: usize, now_ms: i64) -> Self {
+    pub(crate) fn load(store: &Store, auto_create: bool, limits: Limits, now_ms: i64) -> Self {
         let groups = Self {
             store: store.clone(),
             table: RwLock::default(),
-            max,
+            limits,
             version: Mutex::new(DataVersion {
                 counter: 0,
                 state_version: 0,
@@ -141,7 +156,13 @@ impl Groups {
         for (name, value) in store.settings().scan(Table::Groups) {
             match serde_json::from_slice::<Stored>(&value) {
                 Ok(stored) => {
-                    groups.insert(stored.config, stored.forbidden);
+                    let group = groups.insert(stored.config, stored.forbidden);
+                    if group.gives_up_at_once() {
+                        tracing::warn!(
+                            group = name,
+                            "the group has no retry queues (retryQueueNums): what its members give back goes to its dead letters at once"
+                        );
+                    }
                 }
                 Err(error) => tracing::error!(
                     group = name,
@@ -182,13 +203,22 @@ impl Groups {
         Ok(group)
     }
 
+    /// Whether a group may have these settings.
+    pub(crate) fn check(&self, config: &SubscriptionGroupConfig) -> Result<(), GroupError> {
+        check(config, self.limits.queues_per_topic)?;
+        let known = self.get(&config.group_name);
+        let current = known.as_ref().map(|group| &group.config.attributes);
+        attributes::change_group(current, &config.attributes)?;
+        Ok(())
+    }
+
     /// Creates or changes a group; returns when that is as durable as a message.
     pub(crate) async fn put(
         &self,
         mut config: SubscriptionGroupConfig,
         now_ms: i64,
     ) -> Result<(), GroupError> {
-        names::validate_group(&config.group_name)?;
+        check(&config, self.limits.queues_per_topic)?;
         let known = self.get(&config.group_name);
         let current = known.as_ref().map(|group| &group.config.attributes);
         config.attributes = attributes::change_group(current, &config.attributes)?;
@@ -271,14 +301,15 @@ impl Groups {
         config: &SubscriptionGroupConfig,
         forbidden: &BTreeMap<String, i32>,
     ) -> Result<Change, GroupError> {
-        if self.len() >= self.max && self.get(&config.group_name).is_none() {
-            return Err(GroupError::TooMany(self.max));
+        let max = self.limits.groups;
+        if self.len() >= max && self.get(&config.group_name).is_none() {
+            return Err(GroupError::TooMany(max));
         }
         let stored = Stored {
             config: config.clone(),
             forbidden: forbidden.clone(),
         };
-        let json = serde_json::to_vec(&stored).map_err(|_| GroupError::TooMany(self.max))?;
+        let json = serde_json::to_vec(&stored).map_err(|_| GroupError::TooMany(max))?;
         Ok(Change::set(Table::Groups, config.group_name.clone(), json))
     }
 
@@ -306,5 +337,122 @@ impl Groups {
         let mut version = self.version.lock();
         version.counter += 1;
         version.timestamp = now_ms;
+    }
+}
+
+/// Whether each field of a group's settings is one that the broker can act on.
+fn check(config: &SubscriptionGroupConfig, queues_max: i32) -> Result<(), GroupError> {
+    names::validate_group(&config.group_name)?;
+    let demand = |holds: bool, field, value: &dyn std::fmt::Display, expected: String| {
+        if holds {
+            return Ok(());
+        }
+        Err(GroupError::Field {
+            group: config.group_name.clone(),
+            field,
+            value: value.to_string(),
+            expected,
+        })
+    };
+    for (field, id) in [
+        ("brokerId", config.broker_id),
+        (
+            "whichBrokerWhenConsumeSlowly",
+            config.which_broker_when_consume_slowly,
+        ),
+    ] {
+        let expected = "broker ids begin at 0, the master's".to_owned();
+        demand(id >= 0, field, &id, expected)?;
+    }
+    let minutes = config.consume_timeout_minute;
+    let expected = "it must be at least 1 minute".to_owned();
+    demand(minutes >= 1, "consumeTimeoutMinute", &minutes, expected)?;
+    let queues = config.retry_queue_nums;
+    let expected = format!(
+        "1 to {queues_max} are allowed (queuesPerTopicMax). Without one, what members give back would be lost; retryMaxTimes 0 sends it to the dead letters at once"
+    );
+    let has_queues = (1..=queues_max).contains(&queues);
+    demand(has_queues, "retryQueueNums", &queues, expected)?;
+    if let Some((part, value)) = odd_part(&config.group_retry_policy) {
+        let expected = format!("{part} is none of such a policy");
+        demand(false, "groupRetryPolicy", value, expected)?;
+    }
+    Ok(())
+}
+
+/// What a retry policy says that no policy says, and where; apache/rocketmq `GroupRetryPolicy`. Proxies act on it, brokers do not.
+fn odd_part(policy: &Value) -> Option<(&'static str, &Value)> {
+    let positive = |value: &Value| value.as_i64().is_some_and(|number| number > 0);
+    let of_object = |value: &'_ Value| value.is_null() || value.is_object();
+    if !of_object(policy) {
+        return Some(("it", policy));
+    }
+    let kind = &policy["type"];
+    let known = |kind: &str| ["CUSTOMIZED", "EXPONENTIAL"].contains(&kind);
+    if !kind.is_null() && !kind.as_str().is_some_and(known) {
+        return Some(("type", kind));
+    }
+    for (name, numbers) in [
+        (
+            "exponentialRetryPolicy",
+            &["initial", "max", "multiplier"][..],
+        ),
+        ("customizedRetryPolicy", &[]),
+    ] {
+        let part = &policy[name];
+        if !of_object(part) {
+            return Some((name, part));
+        }
+        let wrong =
+            |number: &&&'static str| !part[**number].is_null() && !positive(&part[**number]);
+        if let Some(number) = numbers.iter().find(wrong) {
+            return Some((*number, &part[*number]));
+        }
+    }
+    let next = &policy["customizedRetryPolicy"]["next"];
+    let is_list = |list: &Vec<Value>| list.iter().all(positive);
+    if !next.is_null() && !next.as_array().is_some_and(is_list) {
+        return Some(("next", next));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_policies_are_understood() {
+        for policy in [
+            "null",
+            "{}",
+            r#"{"type":"CUSTOMIZED"}"#,
+            r#"{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":5000,"max":7200000,"multiplier":2}}"#,
+            r#"{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[1000,5000]},"later":1}"#,
+        ] {
+            let policy = serde_json::from_str(policy).expect("JSON");
+            assert_eq!(odd_part(&policy), None);
+        }
+        for (policy, part) in [
+            ("[]", "it"),
+            ("5", "it"),
+            (r#"{"type":"SOMETIMES"}"#, "type"),
+            (r#"{"type":1}"#, "type"),
+            (r#"{"exponentialRetryPolicy":[]}"#, "exponentialRetryPolicy"),
+            (r#"{"exponentialRetryPolicy":{"max":-1}}"#, "max"),
+            (
+                r#"{"exponentialRetryPolicy":{"multiplier":1.5}}"#,
+                "multiplier",
+            ),
+            (r#"{"customizedRetryPolicy":{"next":5}}"#, "next"),
+            (r#"{"customizedRetryPolicy":{"next":[0]}}"#, "next"),
+        ] {
+            let policy = serde_json::from_str(policy).expect("JSON");
+            assert_eq!(
+                odd_part(&policy).map(|(part, _)| part),
+                Some(part),
+                "{policy}"
+            );
+        }
     }
 }

@@ -214,6 +214,12 @@ const METRICS: &[Metric] = &[
         read: |broker, out| storage(out, load(&broker.retention.held_bytes)),
     },
     Metric {
+        name: "rocketmq_delayed_messages_dropped",
+        help: "Delayed messages that came due after their topic had been deleted",
+        kind: Kind::Counter,
+        read: |broker, out| out.with(Vec::new(), load(&broker.delay.dropped)),
+    },
+    Metric {
         name: "rocketmq_clock_jumps",
         help: "Jumps of the system's clock since the start",
         kind: Kind::Counter,

@@ -48,7 +48,9 @@ pub(crate) fn of_topic(error: &TopicError) -> ResponseCode {
 
 pub(crate) fn of_group(error: &GroupError) -> ResponseCode {
     match error {
-        GroupError::Name(_) | GroupError::Attribute(_) => ResponseCode::InvalidParameter,
+        GroupError::Name(_) | GroupError::Attribute(_) | GroupError::Field { .. } => {
+            ResponseCode::InvalidParameter
+        }
         GroupError::Unknown(_) => ResponseCode::SubscriptionGroupNotExist,
         GroupError::TooMany(_) => ResponseCode::SystemError,
         GroupError::Store(error) => of_settings(error),

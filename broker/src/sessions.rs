@@ -379,6 +379,14 @@ impl ConsumerGroup {
             }
             changed |= known.is_none_or(|known| known.data.sub_string != wanted.sub_string);
             let filter = Filter::of(wanted, limits);
+            if let Err(error) = &filter {
+                tracing::warn!(
+                    group = self.name,
+                    topic = wanted.topic,
+                    client_id = member.client_id,
+                    "the group's pulls of this topic will be refused: {error}"
+                );
+            }
             state.subscriptions.insert(
                 wanted.topic.clone(),
                 Arc::new(Subscription {

@@ -117,15 +117,16 @@ pub(crate) enum TopicError {
     #[error("the topic {0} belongs to the system")]
     System(String),
     #[error(
-        "the topic {topic} cannot have {queues} queues; 1 to {max} are allowed (queuesPerTopicMax)"
+        "the topic {topic} cannot have {queues} queues ({field}); 1 to {max} are allowed (queuesPerTopicMax)"
     )]
     Queues {
         topic: String,
+        field: &'static str,
         queues: i32,
         max: i32,
     },
     #[error(
-        "the permission {perm} of topic {topic} is not a combination of 4 (read), 2 (write) and 1 (inherit)"
+        "the permission (perm) {perm} of topic {topic} is not a combination of 4 (read), 2 (write) and 1 (inherit)"
     )]
     Perm { topic: String, perm: i32 },
     #[error(
@@ -266,6 +267,11 @@ impl Topics {
     /// What name servers are told has changed, without a change of any topic.
     pub(crate) fn touch(&self, now_ms: i64) {
         self.changed(now_ms);
+    }
+
+    /// Whether a topic may have these settings.
+    pub(crate) fn check(&self, config: &TopicConfig) -> Result<(), TopicError> {
+        check(config, self.limits.queues_per_topic)
     }
 
     /// Creates or changes a topic; returns when that is as durable as a message.
@@ -411,11 +417,15 @@ fn auto_create_template(perm: i32) -> TopicConfig {
 
 fn check(config: &TopicConfig, queues_max: i32) -> Result<(), TopicError> {
     names::validate_topic(&config.topic_name)?;
-    for queues in [config.read_queue_nums, config.write_queue_nums] {
+    for (field, queues) in [
+        ("readQueueNums", config.read_queue_nums),
+        ("writeQueueNums", config.write_queue_nums),
+    ] {
         // Queues may be taken away from readers or writers altogether while a topic shrinks.
         if !(0..=queues_max).contains(&queues) {
             return Err(TopicError::Queues {
                 topic: config.topic_name.clone(),
+                field,
                 queues,
                 max: queues_max,
             });
@@ -424,6 +434,7 @@ fn check(config: &TopicConfig, queues_max: i32) -> Result<(), TopicError> {
     if config.read_queue_nums.max(config.write_queue_nums) == 0 {
         return Err(TopicError::Queues {
             topic: config.topic_name.clone(),
+            field: "readQueueNums and writeQueueNums",
             queues: 0,
             max: queues_max,
         });

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bodies::{BodyError, object_from_slice};
+use crate::bodies::{BodyError, lenient, object_from_slice};
 
 /// Permission bits of a topic or broker.
 pub mod perm {
@@ -52,6 +52,7 @@ pub const MASTER_ID: i64 = 0;
 #[serde(rename_all = "camelCase", default)]
 pub struct TopicRoute {
     /// Addresses of the brokers.
+    #[serde(deserialize_with = "lenient::objects")]
     pub broker_datas: Vec<BrokerData>,
     /// Obsolete filter servers, by broker address.
     pub filter_server_table: BTreeMap<String, Vec<String>>,
@@ -59,6 +60,7 @@ pub struct TopicRoute {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_topic_conf: Option<String>,
     /// Queues at each broker.
+    #[serde(deserialize_with = "lenient::objects")]
     pub queue_datas: Vec<QueueData>,
     /// Of static topics, passed through unread.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -71,10 +71,12 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
     }
     count(broker, &data, began_ms);
     // Short heartbeats are not understood: clients then send theirs in full, which is all they ever need.
-    exchange.ok(&HeartBeatReply {
+    let fields = HeartBeatReply {
         is_support_heart_beat_v2: Some(false),
         is_sub_change: Some(true),
-    });
+    };
+    let unserved = unserved(broker, &data).map(Into::into);
+    exchange.reply(ResponseCode::Success, unserved, &fields, &[]);
 }
 
 /// Members of a group are gone: frees the queues that they had locked, then tells the others.
@@ -111,6 +113,20 @@ fn unusable_filter(broker: &Broker, data: &HeartbeatData) -> Option<String> {
                 // What is no tag filter is refused where it is used: other subscriptions of the client are served.
                 _ => None,
             }
+        })
+    })
+}
+
+/// The first subscription of a kind that this version does not serve. The heartbeat is taken anyway: a client's other subscriptions are
+/// in it too, and Java clients keep sending the one whose consumer failed to start (46). The log says it once, each pull is refused.
+fn unserved(broker: &Broker, data: &HeartbeatData) -> Option<String> {
+    data.consumer_data_set.iter().find_map(|consumer| {
+        consumer.subscription_data_set.iter().find_map(|wanted| {
+            let error = Filter::of(wanted, &broker.limits).err()?;
+            Some(format!(
+                "group {} gets nothing of topic {}: {error}",
+                consumer.group_name, wanted.topic
+            ))
         })
     })
 }

@@ -17,6 +17,9 @@ pub(crate) fn lock(broker: &Broker, exchange: &mut Exchange<'_>) {
             );
         }
     };
+    if let Some(problem) = unusable(&request) {
+        return exchange.fail(ResponseCode::InvalidParameter, problem);
+    }
     let queues = broker.locks.lock(
         &request.consumer_group,
         &request.client_id,
@@ -32,6 +35,23 @@ pub(crate) fn lock(broker: &Broker, exchange: &mut Exchange<'_>) {
     );
 }
 
+/// What a request says that no client or queue can be.
+fn unusable(request: &LockBatch) -> Option<String> {
+    for (field, value) in [
+        ("clientId", &request.client_id),
+        ("consumerGroup", &request.consumer_group),
+    ] {
+        if value.is_empty() {
+            return Some(format!("field {field} is empty"));
+        }
+    }
+    let queue = request.mq_set.iter().find(|queue| queue.queue_id < 0)?;
+    Some(format!(
+        "field queueId is {}: no queue of topic {} has a negative number",
+        queue.queue_id, queue.topic
+    ))
+}
+
 pub(crate) fn unlock(broker: &Broker, exchange: &mut Exchange<'_>) {
     let request = match LockBatch::from_json(exchange.body) {
         Ok(request) => request,
@@ -42,6 +62,9 @@ pub(crate) fn unlock(broker: &Broker, exchange: &mut Exchange<'_>) {
             );
         }
     };
+    if let Some(problem) = unusable(&request) {
+        return exchange.fail(ResponseCode::InvalidParameter, problem);
+    }
     broker
         .locks
         .unlock(&request.consumer_group, &request.client_id, &request.mq_set);

@@ -37,6 +37,9 @@ enum Feature {
     Transactions,
     Timers,
     Requests,
+    Priorities,
+    LiteTopics,
+    FurtherQueues,
 }
 
 impl Feature {
@@ -47,6 +50,9 @@ impl Feature {
                 "messages with an arbitrary delay (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS)"
             }
             Self::Requests => "requests that wait for a reply (REPLY_TO_CLIENT)",
+            Self::Priorities => "messages with a priority (_SYS_MSG_PRIORITY_)",
+            Self::LiteTopics => "messages of lite topics (__LITE_TOPIC)",
+            Self::FurtherQueues => "messages for several queues (INNER_MULTI_DISPATCH)",
         }
     }
 
@@ -55,6 +61,9 @@ impl Feature {
             Self::Transactions => "send after the transaction has ended",
             Self::Timers => "use a delay level (DELAY)",
             Self::Requests => "send the reply to a topic that the requester consumes",
+            Self::Priorities => "use a topic for each priority",
+            Self::LiteTopics => "use ordinary topics, or tags",
+            Self::FurtherQueues => "send to each topic by itself",
         }
     }
 }
@@ -100,9 +109,13 @@ fn is_true(name: &str, value: &str) -> Result<bool, Refusal> {
 }
 
 impl Found {
-    /// Takes one property that the broker acts on; says whether there is such a one.
+    /// Takes one property, in case the broker acts on it.
     #[inline]
     fn take(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+        // All that are compared below begin with one of these letters: most properties are done after one look.
+        if !matches!(name.as_bytes(), [b'D' | b'I' | b'R' | b'T' | b'_', ..]) {
+            return Ok(());
+        }
         match name {
             property::DELAY => self.delay_level = level(value)?,
             property::TRAN_MSG if is_true(name, value)? => {
@@ -113,6 +126,11 @@ impl Found {
             }
             property::REPLY_TO_CLIENT => {
                 self.missing.get_or_insert(Feature::Requests);
+            }
+            property::PRIORITY => self.missing = Some(Feature::Priorities),
+            property::LITE_TOPIC => self.missing = Some(Feature::LiteTopics),
+            property::INNER_MULTI_DISPATCH | property::INNER_MULTI_QUEUE_OFFSET => {
+                self.missing = Some(Feature::FurtherQueues);
             }
             _ => {}
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::message::LogPosition;
-use rmq_protocol::requests::{QueryMessage, QueryMessageReply, ViewMessageById};
+use rmq_protocol::requests::{
+    INDEX_KEY, INDEX_UNIQUE, QueryMessage, QueryMessageReply, ViewMessageById,
+};
 use rmq_store::KeyKind;
 use rmq_transport::Exchange;
 
@@ -17,6 +19,16 @@ pub(crate) fn by_key(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<QueryMessage<'_>>(exchange) else {
         return;
     };
+    if let Some(kind) = request.index_type.as_deref()
+        && !["", INDEX_KEY, INDEX_UNIQUE].contains(&kind)
+    {
+        return exchange.fail(
+            ResponseCode::SystemError,
+            format!(
+                "field indexType is {kind:?}; messages are found by K (keys) and U (unique keys)"
+            ),
+        );
+    }
     let unique = request.is_unique();
     let (topic, key) = (request.topic.to_string(), request.key.to_string());
     // A look-up by unique key brings the broker's own number, as upstream's.

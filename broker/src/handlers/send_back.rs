@@ -50,9 +50,6 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     if !perm::is_writable(broker.permission()) {
         return exchange.fail(ResponseCode::NoPermission, broker.sending_forbidden());
     }
-    if group.config.retry_queue_nums <= 0 {
-        return exchange.ok(&());
-    }
     let back = SendBack {
         position: request.offset,
         delay_level: request.delay_level,
@@ -110,7 +107,9 @@ fn store(broker: &Arc<Broker>, back: &SendBack, answer: PendingReply) {
     let origin_id =
         properties::get(text, property::ORIGIN_MESSAGE_ID).map_or(own_id, str::to_owned);
 
-    let gives_up = view.reconsume_times() >= back.max_attempts || back.delay_level < 0;
+    let gives_up = view.reconsume_times() >= back.max_attempts
+        || back.delay_level < 0
+        || back.group.gives_up_at_once();
     let topic = if gives_up {
         broker.dead_letter_topic(group)
     } else {

@@ -11,4 +11,5 @@ mod statistics;
 #[path = "../messages/support.rs"]
 #[allow(dead_code, reason = "the tests of messages use the rest")]
 mod support;
+mod undeliverable;
 mod unknown;

@@ -51,7 +51,7 @@ pub(crate) async fn position(client: &Client, topic: &str, offset: i64) -> i64 {
 }
 
 /// Moves the clock until the topic has a message at `offset`, and says how far it was moved.
-async fn comes_again(
+pub(crate) async fn comes_again(
     client: &Client,
     clock: &ManualClock,
     topic: &str,

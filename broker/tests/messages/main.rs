@@ -1,7 +1,9 @@
 //! A real broker in this process, spoken to over real sockets: the way of a message in and out, and what happens at the limits.
 
+mod bodies;
 mod campaign;
 mod disk;
+mod fields;
 mod golden;
 mod long_poll;
 mod management;

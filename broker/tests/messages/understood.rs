@@ -1,10 +1,11 @@
 //! What a message or a request says is understood or refused with its name and value, never guessed. Budget: 3 s.
 
+use rmq_protocol::bodies::{ConsumerData, HeartbeatData, SubscriptionData};
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::message::{batch, batch::BatchEntry, property};
-use rmq_protocol::requests::SendMessage;
+use rmq_protocol::requests::{PullMessage, SendMessage};
 
-use crate::support::{Client, Rig, message, pull, remark};
+use crate::support::{Rig, message, pull, remark};
 
 /// Texts that are no whole number of 32 bits.
 const NO_NUMBERS: [&str; 10] = [
@@ -44,7 +45,19 @@ async fn properties_are_understood_or_refused() {
             refused.push((name, value, "delay level"));
         }
     }
-    refused.push((property::REPLY_TO_CLIENT, "client@1", "reply"));
+    for (name, value, says) in [
+        (property::REPLY_TO_CLIENT, "client@1", "reply"),
+        (property::PRIORITY, "5", "priority"),
+        (property::LITE_TOPIC, "l", "lite topics"),
+        (
+            property::INNER_MULTI_DISPATCH,
+            "%LMQ%a,%LMQ%b",
+            "several queues",
+        ),
+        (property::INNER_MULTI_QUEUE_OFFSET, "1,2", "several queues"),
+    ] {
+        refused.push((name, value, says));
+    }
     for (name, value, says) in refused {
         let properties = format!("{name}\u{1}{value}\u{2}");
         let answer = client
@@ -54,7 +67,8 @@ async fn properties_are_understood_or_refused() {
         // Not 1, 2, 14 or 16: Java producers would try three times.
         assert_eq!(answer.code, 13, "{properties}: {answer:?}");
         assert!(
-            answer.remark.contains(name) && answer.remark.contains(says),
+            (answer.remark.contains(name) || name == property::INNER_MULTI_QUEUE_OFFSET)
+                && answer.remark.contains(says),
             "{properties}: {answer:?}"
         );
         // The same as a member of a batch.
@@ -112,253 +126,60 @@ async fn properties_are_understood_or_refused() {
     rig.stop().await;
 }
 
-/// A request with all fields that the broker reads, and which of them are numbers or truths.
-struct Fields {
-    code: RequestCode,
-    fields: Vec<(&'static str, &'static str)>,
-}
-
-fn requests() -> Vec<Fields> {
-    let of = |code, fields: &[(&'static str, &'static str)]| Fields {
-        code,
-        fields: fields.to_vec(),
+/// What each consumer group of a heartbeat wants.
+fn heartbeat(groups: &[(&str, &[SubscriptionData])]) -> Vec<u8> {
+    let consumer = |(name, wanted): &(&str, &[SubscriptionData])| ConsumerData {
+        group_name: (*name).to_owned(),
+        subscription_data_set: wanted.to_vec(),
+        ..ConsumerData::default()
     };
-    let queue = [("topic", "t"), ("queueId", "0")];
-    vec![
-        of(
-            RequestCode::SendMessage,
-            &[
-                ("producerGroup", "p"),
-                ("topic", "t"),
-                ("defaultTopic", "TBW102"),
-                ("defaultTopicQueueNums", "4"),
-                ("queueId", "0"),
-                ("sysFlag", "0"),
-                ("bornTimestamp", "1"),
-                ("flag", "0"),
-                ("properties", ""),
-                ("reconsumeTimes", "0"),
-                ("unitMode", "false"),
-                ("maxReconsumeTimes", "16"),
-                ("batch", "false"),
-            ],
-        ),
-        of(
-            RequestCode::SendMessageV2,
-            &[
-                ("a", "p"),
-                ("b", "t"),
-                ("c", "TBW102"),
-                ("d", "4"),
-                ("e", "0"),
-                ("f", "0"),
-                ("g", "1"),
-                ("h", "0"),
-                ("i", ""),
-                ("j", "0"),
-                ("k", "false"),
-                ("l", "16"),
-                ("m", "false"),
-            ],
-        ),
-        of(
-            RequestCode::PullMessage,
-            &[
-                ("consumerGroup", "g"),
-                ("topic", "t"),
-                ("queueId", "0"),
-                ("queueOffset", "0"),
-                ("maxMsgNums", "1"),
-                ("sysFlag", "4"),
-                ("commitOffset", "0"),
-                ("suspendTimeoutMillis", "0"),
-                ("subscription", "*"),
-                ("subVersion", "0"),
-                ("expressionType", "TAG"),
-                ("maxMsgBytes", "100"),
-            ],
-        ),
-        of(
-            RequestCode::ConsumerSendMsgBack,
-            &[
-                ("offset", "0"),
-                ("group", "g"),
-                ("delayLevel", "0"),
-                ("unitMode", "false"),
-                ("maxReconsumeTimes", "16"),
-            ],
-        ),
-        of(
-            RequestCode::QueryConsumerOffset,
-            &[
-                ("consumerGroup", "g"),
-                ("topic", "t"),
-                ("queueId", "0"),
-                ("setZeroIfNotFound", "true"),
-            ],
-        ),
-        of(
-            RequestCode::UpdateConsumerOffset,
-            &[
-                ("consumerGroup", "g"),
-                ("topic", "t"),
-                ("queueId", "0"),
-                ("commitOffset", "0"),
-            ],
-        ),
-        of(RequestCode::GetMaxOffset, &queue),
-        of(RequestCode::GetMinOffset, &queue),
-        of(RequestCode::GetEarliestMsgStoretime, &queue),
-        of(
-            RequestCode::SearchOffsetByTimestamp,
-            &[("topic", "t"), ("queueId", "0"), ("timestamp", "0")],
-        ),
-        of(
-            RequestCode::QueryMessage,
-            &[
-                ("topic", "t"),
-                ("key", "k"),
-                ("maxNum", "1"),
-                ("beginTimestamp", "0"),
-                ("endTimestamp", "1"),
-            ],
-        ),
-        of(RequestCode::ViewMessageById, &[("offset", "0")]),
-    ]
-}
-
-async fn ask(
-    client: &Client,
-    code: RequestCode,
-    fields: &[(&str, &str)],
-) -> rmq_transport::OwnedFrame {
-    client.call(code, &fields, b"x").await
+    let data = HeartbeatData {
+        client_id: "one".to_owned(),
+        consumer_data_set: groups.iter().map(consumer).collect(),
+        ..HeartbeatData::default()
+    };
+    data.to_json()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn header_fields_are_understood_or_refused() {
+async fn a_subscription_that_is_not_served_is_told_and_costs_the_others_nothing() {
     let rig = Rig::start().await;
     let client = rig.client();
-    client.create_topic("t", 1, 6).await;
-    client.create_group("g", |_| {}).await;
-    client.put("t", "KEYS\u{1}k\u{2}", "only").await;
-    let mut tried = 0;
-    for request in requests() {
-        for (index, (name, good)) in request.fields.iter().enumerate() {
-            let is_number = good.parse::<i64>().is_ok();
-            let is_truth = good.parse::<bool>().is_ok();
-            if !is_number && !is_truth {
-                continue;
-            }
-            for wrong in [
-                "abc",
-                "",
-                "1.5",
-                " 1 ",
-                "99999999999999999999",
-                "0x1",
-                "yes",
-            ] {
-                // Old clients write a truth that is not set as an empty text.
-                if is_truth && wrong.is_empty() {
-                    continue;
-                }
-                let mut fields = request.fields.clone();
-                fields[index].1 = wrong;
-                let answer = ask(&client, request.code, &fields).await;
-                let what = format!("{} {name}={wrong:?}", request.code.name());
-                assert_ne!(answer.code(), 0, "{what}");
-                let text = remark(&answer);
-                assert!(
-                    text.contains(name) && text.contains(&format!("{wrong:?}")),
-                    "{what}: {text}"
-                );
-                tried += 1;
-            }
-        }
+    for topic in ["t", "u"] {
+        client.create_topic(topic, 1, 6).await;
+        client.put(topic, "", topic).await;
     }
-    assert!(tried > 200, "{tried}");
-    let pulled = client.pull(&pull("t", 0, 0)).await;
-    assert_eq!(pulled.bodies(), ["only"], "none of them was stored");
-    rig.stop().await;
-}
-
-/// A field of a request, a number that it may have by its form, and the code that it leads to.
-const OUT_OF_RANGE: [(RequestCode, &str, &str, i32); 20] = [
-    (RequestCode::SendMessage, "queueId", "1", 29),
-    (RequestCode::SendMessage, "queueId", "2147483647", 29),
-    // The broker picks.
-    (RequestCode::SendMessage, "queueId", "-1", 0),
-    (RequestCode::SendMessage, "reconsumeTimes", "-1", 13),
-    (RequestCode::SendMessage, "defaultTopicQueueNums", "-5", 0),
-    (RequestCode::PullMessage, "queueId", "-1", 29),
-    (RequestCode::PullMessage, "queueId", "1", 29),
-    (RequestCode::PullMessage, "queueOffset", "-1", 21),
-    (
-        RequestCode::PullMessage,
-        "queueOffset",
-        "-9223372036854775808",
-        21,
-    ),
-    (
-        RequestCode::PullMessage,
-        "queueOffset",
-        "9223372036854775807",
-        21,
-    ),
-    // Waits no longer than the broker's longest, and not at all for a negative time.
-    (
-        RequestCode::PullMessage,
-        "suspendTimeoutMillis",
-        "-9223372036854775808",
-        0,
-    ),
-    (
-        RequestCode::PullMessage,
-        "suspendTimeoutMillis",
-        "9223372036854775807",
-        0,
-    ),
-    (RequestCode::ConsumerSendMsgBack, "offset", "-1", 1),
-    (
-        RequestCode::ConsumerSendMsgBack,
-        "offset",
-        "9223372036854775807",
-        1,
-    ),
-    (RequestCode::UpdateConsumerOffset, "commitOffset", "-1", 1),
-    (RequestCode::UpdateConsumerOffset, "queueId", "-1", 29),
-    (RequestCode::GetMaxOffset, "queueId", "-1", 29),
-    (RequestCode::GetMinOffset, "queueId", "7", 29),
-    (RequestCode::SearchOffsetByTimestamp, "queueId", "-1", 29),
-    (RequestCode::ViewMessageById, "offset", "-1", 1),
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn numbers_out_of_their_range_have_their_code() {
-    let rig = Rig::start().await;
-    let client = rig.client();
-    client.create_topic("t", 1, 6).await;
-    client.create_group("g", |_| {}).await;
-    client.put("t", "KEYS\u{1}k\u{2}", "only").await;
-    for (code, name, value, expected) in OUT_OF_RANGE {
-        let request = requests()
-            .into_iter()
-            .find(|request| request.code == code)
-            .expect("listed");
-        let mut fields = request.fields;
-        for field in &mut fields {
-            if field.0 == name {
-                field.1 = value;
-            }
-        }
-        let answer = ask(&client, code, &fields).await;
-        let what = format!("{} {name}={value}: {}", code.name(), remark(&answer));
-        assert_eq!(answer.code(), expected, "{what}");
-        if expected == 13 {
-            assert!(remark(&answer).contains(name) && remark(&answer).contains(value));
-        }
+    let by_properties = SubscriptionData {
+        expression_type: "SQL92".to_owned(),
+        sub_string: "a > 1".to_owned(),
+        topic: "t".to_owned(),
+        ..SubscriptionData::default()
+    };
+    let everything = SubscriptionData::tags("u", "*", 0);
+    let data = heartbeat(&[
+        ("mixed", &[by_properties, everything.clone()]),
+        ("other", &[everything]),
+    ]);
+    let answer = client.call(RequestCode::HeartBeat, &(), &data).await;
+    let text = remark(&answer);
+    assert_eq!(answer.code(), 0, "{text}");
+    for part in ["group mixed", "topic t", "SQL92"] {
+        assert!(text.contains(part), "{text}");
     }
+    let pulls = |group: &'static str, topic: &'static str| PullMessage {
+        consumer_group: group.into(),
+        sys_flag: 0,
+        ..pull(topic, 0, 0)
+    };
+    let refused = client.pull(&pulls("mixed", "t")).await;
+    assert_eq!(refused.code, 1, "{}", refused.remark);
+    assert!(refused.remark.contains("SQL92"), "{}", refused.remark);
+    for group in ["mixed", "other"] {
+        assert_eq!(client.pull(&pulls(group, "u")).await.bodies(), ["u"]);
+    }
+    let good = heartbeat(&[("other", &[SubscriptionData::tags("u", "*", 1)])]);
+    let answer = client.call(RequestCode::HeartBeat, &(), &good).await;
+    assert_eq!((answer.code(), remark(&answer).as_str()), (0, ""));
     rig.stop().await;
 }
 
@@ -381,6 +202,25 @@ async fn features_that_are_not_there_are_refused_at_the_first_request() {
         let text = remark(&answer);
         assert_eq!(answer.code(), 3, "{}: {text}", code.name());
         assert!(text.contains(code.name()), "{text}");
+    }
+    for kind in ["LITE", "PRIORITY", "MIXED"] {
+        let attributes = format!("+message.type={kind}");
+        let fields = [
+            ("topic", "lite"),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "1"),
+            ("writeQueueNums", "1"),
+            ("perm", "6"),
+            ("attributes", attributes.as_str()),
+        ];
+        let code = RequestCode::UpdateAndCreateTopic;
+        let answer = client.call(code, &fields.as_slice(), &[]).await;
+        let text = remark(&answer);
+        assert_eq!(answer.code(), 29, "{text}");
+        assert!(
+            text.contains("message.type") && text.contains(kind),
+            "{text}"
+        );
     }
     // A filter by properties: when a consumer starts (46), and at each pull.
     let mut request = pull("t", 0, 0);

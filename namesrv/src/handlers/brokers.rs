@@ -62,11 +62,7 @@ impl Handlers {
             timeout_ms,
             enable_acting_master: request.enable_acting_master,
             body,
-            is_part: exchange
-                .header
-                .fields
-                .get(PART_FIELD)
-                .is_some_and(|part| part.eq_str("true")),
+            is_part: is_part(exchange)?,
             peer: Some(Arc::clone(exchange.peer)),
         };
         let registered = self
@@ -155,6 +151,19 @@ impl Handlers {
             change.notify();
         }
     }
+}
+
+/// Whether the registration holds a part of the broker's topics.
+fn is_part(exchange: &Exchange<'_>) -> Result<bool, Refusal> {
+    let Some(text) = exchange.header.fields.get(PART_FIELD) else {
+        return Ok(false);
+    };
+    let text = text.to_cow();
+    text.parse().map_err(|_| {
+        Refusal::system(format!(
+            "RegisterBroker: field {PART_FIELD} is not true or false: {text:?}"
+        ))
+    })
 }
 
 fn registration_body(

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 const DEPTH_MAX: usize = 64;
 /// Longest text that is read into a tree, which takes many times its size.
 const TREE_BYTES_MAX: usize = 1024 * 1024;
+/// Longest reason of an error, bytes.
+const REASON_BYTES_MAX: usize = 512;
 
 /// A body that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,21 +61,34 @@ pub fn from_slice<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Resu
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    let invalid = |reason: String| BodyError::Json { what, reason };
-    let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
+    let invalid = |reason: &dyn std::fmt::Display| BodyError::Json {
+        what,
+        reason: cut(reason.to_string()),
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| invalid(&error))?;
     // What the lenient reader cannot make sense of is reported as the strict one saw it.
-    let text = to_strict(text).ok_or_else(|| invalid(strict.to_string()))?;
-    let error = match serde_json::from_str(&text) {
+    let text = to_strict(text).ok_or_else(|| invalid(&strict))?;
+    let mut reader = serde_json::Deserializer::from_str(&text);
+    let error = match serde_path_to_error::deserialize(&mut reader) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
     if text.len() > TREE_BYTES_MAX {
-        return Err(invalid(error.to_string()));
+        return Err(invalid(&error));
     }
     // fastjson takes null for any field; here it counts as absent.
-    let mut tree = serde_json::from_str(&text).map_err(|_| invalid(error.to_string()))?;
+    let mut tree: serde_json::Value = serde_json::from_str(&text).map_err(|_| invalid(&error))?;
     drop_nulls(&mut tree);
-    serde_json::from_value(tree).map_err(|error| invalid(error.to_string()))
+    serde_path_to_error::deserialize(tree).map_err(|error| invalid(&error))
+}
+
+/// A reason quotes what it is about, which may be all of the body.
+fn cut(mut reason: String) -> String {
+    if reason.len() > REASON_BYTES_MAX {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason.push('…');
+    }
+    reason
 }
 
 fn drop_nulls(tree: &mut serde_json::Value) {

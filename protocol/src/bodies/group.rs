@@ -39,7 +39,10 @@ pub struct SubscriptionGroupConfig {
     /// Queues of the retry topic; 0 forbids giving messages back.
     pub retry_queue_nums: i32,
     /// Simple declaration of subscriptions.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "lenient::optional_objects",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub subscription_data_set: Option<Vec<SimpleSubscriptionData>>,
     /// Broker id to read from when far behind.
     pub which_broker_when_consume_slowly: i64,
@@ -98,6 +101,7 @@ impl SubscriptionGroupConfig {
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionGroupList {
     /// The groups.
+    #[serde(deserialize_with = "lenient::objects")]
     pub group_config_list: Vec<SubscriptionGroupConfig>,
 }
 

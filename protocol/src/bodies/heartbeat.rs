@@ -172,15 +172,18 @@ impl SubscriptionData {
 #[serde(rename_all = "camelCase", default)]
 pub struct ConsumerData {
     /// Where it begins when it is new.
+    #[serde(deserialize_with = "lenient::known")]
     pub consume_from_where: ConsumeFromWhere,
     /// How it gets its messages.
+    #[serde(deserialize_with = "lenient::known")]
     pub consume_type: ConsumeType,
     /// The group.
     pub group_name: String,
     /// One member or all.
+    #[serde(deserialize_with = "lenient::known")]
     pub message_model: MessageModel,
     /// What it wants.
-    #[serde(deserialize_with = "lenient::or_null")]
+    #[serde(deserialize_with = "lenient::objects")]
     pub subscription_data_set: Vec<SubscriptionData>,
     /// Unit mode.
     pub unit_mode: bool,
@@ -202,13 +205,13 @@ pub struct HeartbeatData {
     #[serde(rename = "clientID")]
     pub client_id: String,
     /// Its consumer groups.
-    #[serde(deserialize_with = "lenient::or_null")]
+    #[serde(deserialize_with = "lenient::objects")]
     pub consumer_data_set: Vec<ConsumerData>,
     /// Hash of its subscriptions, of short heartbeats.
     #[serde(deserialize_with = "lenient::int")]
     pub heartbeat_fingerprint: i32,
     /// Its producer groups.
-    #[serde(deserialize_with = "lenient::or_null")]
+    #[serde(deserialize_with = "lenient::objects")]
     pub producer_data_set: Vec<ProducerData>,
     /// Whether subscriptions were left out.
     pub without_sub: bool,
@@ -226,6 +229,7 @@ pub struct CheckClientConfigBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The subscription.
+    #[serde(deserialize_with = "lenient::object")]
     pub subscription_data: SubscriptionData,
 }
 
@@ -261,6 +265,46 @@ mod tests {
             data.consumer_data_set[0].consume_from_where,
             ConsumeFromWhere::FirstOffset
         );
+    }
+
+    #[test]
+    fn what_a_consumer_asks_for_is_known_or_refused() {
+        let heartbeat = |field: &str| {
+            let text =
+                format!(r#"{{"clientID":"c","consumerDataSet":[{{"groupName":"g",{field}}}]}}"#);
+            HeartbeatData::from_json(text.as_bytes()).map_err(|error| error.to_string())
+        };
+        for field in [
+            r#""messageModel":"broadcasting""#,
+            r#""messageModel":null"#,
+            r#""messageModel":"""#,
+            r#""consumeType":2"#,
+            r#""consumeFromWhere":5"#,
+            r#""consumeFromWhere":"CONSUME_FROM_MIN_OFFSET""#,
+        ] {
+            heartbeat(field).unwrap_or_else(|error| panic!("{field}: {error}"));
+        }
+        for (field, says) in [
+            (
+                r#""messageModel":"LITE_SELECTIVE""#,
+                r#"consumerDataSet[0].messageModel: "LITE_SELECTIVE" is not one of BROADCASTING, CLUSTERING"#,
+            ),
+            (
+                r#""consumeType":3"#,
+                "consumerDataSet[0].consumeType: 3 is not one of",
+            ),
+            (
+                r#""consumeFromWhere":-1"#,
+                "consumerDataSet[0].consumeFromWhere: invalid type: integer `-1`",
+            ),
+            (
+                r#""unitMode":"yes""#,
+                r#"consumerDataSet[0].unitMode: invalid type: string "yes""#,
+            ),
+        ] {
+            let error = heartbeat(field).expect_err(field);
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

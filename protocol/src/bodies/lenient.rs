@@ -1,9 +1,11 @@
 //! Values as clients really write them: C++ sends enums by their number and integers as texts, Go sends lists of numbers as texts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 struct IntVisitor<T>(PhantomData<T>);
 
@@ -85,6 +87,68 @@ pub(super) fn int_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     deserializer.deserialize_any(IntListVisitor)
 }
 
+/// A struct that is written as an object. By itself serde takes a list of its fields' values as well, and an empty list for all defaults.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// An object; null is its default.
+pub(super) fn object<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    optional_object(deserializer).map(Option::unwrap_or_default)
+}
+
+/// An object that may be absent or null.
+pub(super) fn optional_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let object = Option::<Object<T>>::deserialize(deserializer)?;
+    Ok(object.map(|object| object.0))
+}
+
+/// A list of objects that may be absent or null.
+pub(super) fn optional_objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let objects = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
+    Ok(objects.map(|objects| objects.into_iter().map(|object| object.0).collect()))
+}
+
+/// A list of objects; null is empty.
+pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    optional_objects(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A map of objects by name; null is empty.
+pub(super) fn objects_by_name<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    let objects = Option::<BTreeMap<String, Object<T>>>::deserialize(deserializer)?;
+    let objects = objects.unwrap_or_default().into_iter();
+    Ok(objects.map(|(name, object)| (name, object.0)).collect())
+}
+
 /// A value or null, which reads as the default.
 pub(super) fn or_null<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
     deserializer: D,
@@ -92,7 +156,59 @@ pub(super) fn or_null<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// An enum of Java: written by name, read by name or by number. Unknown names and numbers read as the default.
+/// An enum of Java.
+pub(super) trait JavaEnum: Copy + Default {
+    /// The names that it is written with.
+    const NAMES: &'static [&'static str];
+
+    /// The value with this name, in capitals or not, as fastjson reads it.
+    fn of_name(name: &str) -> Option<Self>;
+
+    /// The value with this ordinal number.
+    fn of_number(number: u64) -> Option<Self>;
+}
+
+struct KnownVisitor<T>(PhantomData<T>);
+
+impl<T: JavaEnum> KnownVisitor<T> {
+    fn unknown<E: Error>(value: impl fmt::Display) -> E {
+        let known = T::NAMES.join(", ");
+        E::custom(format_args!("{value} is not one of {known}"))
+    }
+}
+
+impl<T: JavaEnum> Visitor<'_> for KnownVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one of {}", T::NAMES.join(", "))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<T, E> {
+        if name.is_empty() {
+            return Ok(T::default());
+        }
+        T::of_name(name).ok_or_else(|| Self::unknown(format_args!("{name:?}")))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        T::of_number(number).ok_or_else(|| Self::unknown(number))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<T, E> {
+        Ok(T::default())
+    }
+}
+
+/// An enum of Java in what a client asks for: what is not known is an error. Null and an empty text are the default.
+pub(super) fn known<'de, T: JavaEnum, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_any(KnownVisitor(PhantomData))
+}
+
+/// An enum of Java: written by name, read by name or by number. Unknown names and numbers read as the default, as in answers of later
+/// versions; [`known`] refuses them.
 macro_rules! java_enum {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),* $(,)? } also { $($other:literal => $target:ident),* }) => {
         $(#[$meta])*
@@ -114,6 +230,18 @@ macro_rules! java_enum {
                     $($other => Some(Self::$target),)*
                     _ => None,
                 }
+            }
+        }
+
+        impl $crate::bodies::lenient::JavaEnum for $name {
+            const NAMES: &'static [&'static str] = &[$($text),*];
+
+            fn of_name(name: &str) -> Option<Self> {
+                Self::from_name(&name.to_ascii_uppercase())
+            }
+
+            fn of_number(number: u64) -> Option<Self> {
+                usize::try_from(number).ok().and_then(Self::from_ordinal)
             }
         }
 

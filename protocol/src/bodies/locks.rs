@@ -13,7 +13,7 @@ pub struct LockBatch {
     /// Its group.
     pub consumer_group: String,
     /// The queues.
-    #[serde(deserialize_with = "lenient::or_null")]
+    #[serde(deserialize_with = "lenient::objects")]
     pub mq_set: Vec<MessageQueue>,
     /// Whether replicas need not agree.
     pub only_this_broker: bool,

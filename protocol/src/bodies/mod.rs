@@ -8,7 +8,7 @@ mod consume_queue;
 mod fastjson;
 mod group;
 mod heartbeat;
-mod lenient;
+pub(crate) mod lenient;
 mod locks;
 mod offsets;
 mod queue_map;

@@ -30,6 +30,7 @@ pub struct RegisterBrokerBody {
     #[serde(deserialize_with = "lenient::or_null")]
     pub filter_server_list: Vec<String>,
     /// The topics.
+    #[serde(deserialize_with = "lenient::object")]
     pub topic_config_serialize_wrapper: TopicConfigTable,
 }
 

@@ -51,6 +51,7 @@ pub struct TopicConfig {
     /// Queues that may be read.
     pub read_queue_nums: i32,
     /// One tag or several.
+    #[serde(deserialize_with = "lenient::known")]
     pub topic_filter_type: TopicFilterType,
     /// The name.
     #[serde(deserialize_with = "lenient::or_null")]
@@ -95,6 +96,7 @@ impl TopicConfig {
 #[serde(rename_all = "camelCase", default)]
 pub struct TopicConfigList {
     /// The topics.
+    #[serde(deserialize_with = "lenient::objects")]
     pub topic_config_list: Vec<TopicConfig>,
 }
 
@@ -103,12 +105,16 @@ pub struct TopicConfigList {
 #[serde(rename_all = "camelCase", default)]
 pub struct TopicConfigTable {
     /// Version of the settings.
+    #[serde(deserialize_with = "lenient::object")]
     pub data_version: DataVersion,
     /// Version of the mappings.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "lenient::optional_object",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub mapping_data_version: Option<DataVersion>,
     /// The topics by name.
-    #[serde(deserialize_with = "lenient::or_null")]
+    #[serde(deserialize_with = "lenient::objects_by_name")]
     pub topic_config_table: BTreeMap<String, TopicConfig>,
     /// Mappings of static topics, in full.
     #[serde(skip_serializing_if = "Option::is_none")]

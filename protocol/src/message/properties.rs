@@ -111,6 +111,10 @@ pub mod property {
         INNER_MULTI_DISPATCH = "INNER_MULTI_DISPATCH";
         /// Offsets in those queues.
         INNER_MULTI_QUEUE_OFFSET = "INNER_MULTI_QUEUE_OFFSET";
+        /// How urgent it is, of messages with priorities.
+        PRIORITY = "_SYS_MSG_PRIORITY_";
+        /// The lite topic of its topic.
+        LITE_TOPIC = "__LITE_TOPIC";
         /// Receipt of a pop.
         POP_CK = "POP_CK";
         /// Offset of a pop's check point.

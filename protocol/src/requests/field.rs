@@ -9,12 +9,38 @@ use crate::header::{FieldSink, FieldSource, Fields, Text};
 pub trait Request<'a>: Sized + FieldSource {
     /// The code that it is sent with.
     const CODE: RequestCode;
+    /// Its header fields, in the order of declaration.
+    const FIELDS: &'static [FieldShape];
 
     /// Reads the fields of a received header. Unknown fields are ignored, as every reader must.
     ///
     /// # Errors
     /// When a required field is missing or one has the wrong form.
     fn decode(fields: &'a Fields<'a>) -> Result<Self, FieldError>;
+}
+
+/// What a request may say in one header field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldShape {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What its text must be.
+    pub kind: FieldKind,
+    /// Whether a request without the field is refused.
+    pub is_required: bool,
+}
+
+/// What the text of a header field must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Any text.
+    Text,
+    /// A 32-bit integer.
+    Int32,
+    /// A 64-bit integer.
+    Int64,
+    /// `true` or `false`.
+    Truth,
 }
 
 /// The typed fields of an answer; owns its strings.
@@ -89,6 +115,10 @@ impl FieldError {
 pub trait FieldValue<'a>: Sized {
     /// What the text must be, for people.
     const EXPECTED: &'static str;
+    /// What the text must be.
+    const KIND: FieldKind;
+    /// Whether the field must be there.
+    const IS_REQUIRED: bool = true;
 
     /// Reads the field's text; `None` when it has another form.
     fn read(text: Text<'a>) -> Option<Self>;
@@ -104,6 +134,7 @@ pub trait FieldValue<'a>: Sized {
 
 impl<'a> FieldValue<'a> for Text<'a> {
     const EXPECTED: &'static str = "a text";
+    const KIND: FieldKind = FieldKind::Text;
 
     #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
@@ -117,6 +148,7 @@ impl<'a> FieldValue<'a> for Text<'a> {
 
 impl<'a> FieldValue<'a> for Cow<'a, str> {
     const EXPECTED: &'static str = "a text";
+    const KIND: FieldKind = FieldKind::Text;
 
     #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
@@ -130,6 +162,7 @@ impl<'a> FieldValue<'a> for Cow<'a, str> {
 
 impl<'a> FieldValue<'a> for String {
     const EXPECTED: &'static str = "a text";
+    const KIND: FieldKind = FieldKind::Text;
 
     fn read(text: Text<'a>) -> Option<Self> {
         Some(text.into_cow().into_owned())
@@ -142,6 +175,7 @@ impl<'a> FieldValue<'a> for String {
 
 impl<'a> FieldValue<'a> for i32 {
     const EXPECTED: &'static str = "a 32-bit integer";
+    const KIND: FieldKind = FieldKind::Int32;
 
     #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
@@ -155,6 +189,7 @@ impl<'a> FieldValue<'a> for i32 {
 
 impl<'a> FieldValue<'a> for i64 {
     const EXPECTED: &'static str = "a 64-bit integer";
+    const KIND: FieldKind = FieldKind::Int64;
 
     #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
@@ -168,6 +203,7 @@ impl<'a> FieldValue<'a> for i64 {
 
 impl<'a> FieldValue<'a> for bool {
     const EXPECTED: &'static str = "true or false";
+    const KIND: FieldKind = FieldKind::Truth;
 
     #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
@@ -181,6 +217,8 @@ impl<'a> FieldValue<'a> for bool {
 
 impl<'a, T: FieldValue<'a>> FieldValue<'a> for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
+    const KIND: FieldKind = T::KIND;
+    const IS_REQUIRED: bool = false;
 
     #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
@@ -216,6 +254,11 @@ macro_rules! header_fields {
 
         impl<'a> $crate::requests::Request<'a> for $name<'a> {
             const CODE: $crate::code::RequestCode = $crate::code::RequestCode::$code;
+            const FIELDS: &'static [$crate::requests::FieldShape] = &[$($crate::requests::FieldShape {
+                name: $wire,
+                kind: <$type as $crate::requests::field::FieldValue<'_>>::KIND,
+                is_required: $crate::requests::field::header_fields!(@required $type $(, $default)?),
+            }),*];
 
             fn decode(fields: &'a $crate::header::Fields<'a>) -> Result<Self, $crate::requests::FieldError> {
                 $crate::requests::field::header_fields!(@decode fields $name $($field: $type = $wire $(or $default)?),*)
@@ -235,6 +278,11 @@ macro_rules! header_fields {
 
         impl<'a> $crate::requests::Request<'a> for $name {
             const CODE: $crate::code::RequestCode = $crate::code::RequestCode::$code;
+            const FIELDS: &'static [$crate::requests::FieldShape] = &[$($crate::requests::FieldShape {
+                name: $wire,
+                kind: <$type as $crate::requests::field::FieldValue<'_>>::KIND,
+                is_required: $crate::requests::field::header_fields!(@required $type $(, $default)?),
+            }),*];
 
             fn decode(fields: &'a $crate::header::Fields<'a>) -> Result<Self, $crate::requests::FieldError> {
                 $crate::requests::field::header_fields!(@decode fields $name $($field: $type = $wire $(or $default)?),*)
@@ -288,6 +336,8 @@ macro_rules! header_fields {
             },)*
         })
     }};
+    (@required $type:ty) => { <$type as $crate::requests::field::FieldValue<'_>>::IS_REQUIRED };
+    (@required $type:ty, $default:expr) => { false };
     (@absent $name:ident $wire:literal $type:ty) => {
         match <$type as $crate::requests::field::FieldValue<'_>>::absent() {
             Some(value) => value,

@@ -2,6 +2,7 @@
 
 mod access;
 mod brokers;
+mod by_code;
 mod clients;
 pub(crate) mod field;
 mod groups;
@@ -19,8 +20,9 @@ mod transactions;
 
 pub use access::*;
 pub use brokers::*;
+pub use by_code::fields_of;
 pub use clients::*;
-pub use field::{FieldError, FieldProblem, FieldValue, Reply, Request};
+pub use field::{FieldError, FieldKind, FieldProblem, FieldShape, FieldValue, Reply, Request};
 pub use groups::*;
 pub use lookup::*;
 pub use offsets::*;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::FieldError;
-use super::field::{FieldValue, header_fields};
+use super::field::{FieldKind, FieldShape, FieldValue, header_fields};
 use crate::code::RequestCode;
 use crate::header::{FieldSink, FieldSource, Fields, Text};
 
@@ -60,6 +60,49 @@ const LONG: [&str; 14] = [
 const SHORT: [&str; 14] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n",
 ];
+
+/// What the fields hold, in the order of [`SendMessage`]; the first eight are required.
+const KINDS: [FieldKind; 14] = [
+    FieldKind::Text,
+    FieldKind::Text,
+    FieldKind::Text,
+    FieldKind::Int32,
+    FieldKind::Int32,
+    FieldKind::Int32,
+    FieldKind::Int64,
+    FieldKind::Int32,
+    FieldKind::Text,
+    FieldKind::Int32,
+    FieldKind::Truth,
+    FieldKind::Int32,
+    FieldKind::Truth,
+    FieldKind::Text,
+];
+const REQUIRED: usize = 8;
+
+/// The fields under the names that belong to a send code.
+const fn shapes(names: &[&'static str; 14]) -> [FieldShape; 14] {
+    let mut shapes = [FieldShape {
+        name: "",
+        kind: FieldKind::Text,
+        is_required: false,
+    }; 14];
+    let mut index = 0;
+    while index < shapes.len() {
+        shapes[index] = FieldShape {
+            name: names[index],
+            kind: KINDS[index],
+            is_required: index < REQUIRED,
+        };
+        index += 1;
+    }
+    shapes
+}
+
+/// The fields of codes 10 and 324.
+pub(super) static LONG_SHAPES: [FieldShape; 14] = shapes(&LONG);
+/// The fields of codes 310, 320 and 325.
+pub(super) static SHORT_SHAPES: [FieldShape; 14] = shapes(&SHORT);
 
 impl<'a> SendMessage<'a> {
     /// Whether a send code uses the one-letter names.
@@ -149,7 +192,7 @@ impl<'a> SendMessage<'a> {
                 fields,
             ));
         }
-        let missing = !seen & 0xff;
+        let missing = !seen & ((1 << REQUIRED) - 1);
         if missing != 0 {
             return Err(FieldError::missing(
                 "SendMessage",

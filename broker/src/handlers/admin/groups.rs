@@ -11,6 +11,7 @@ use rmq_protocol::requests::{
 };
 use rmq_transport::{Exchange, PendingReply};
 
+use super::page_of;
 use crate::broker::Broker;
 use crate::handlers::decode;
 use crate::reply;
@@ -36,15 +37,44 @@ pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
 }
 
 fn put_all(broker: &Arc<Broker>, configs: Vec<SubscriptionGroupConfig>, reply: PendingReply) {
+    // All or none.
+    for config in &configs {
+        if let Err(error) = broker.groups.check(config) {
+            return reply.fail(reply::of_group(&error), error.to_string());
+        }
+    }
     let then = Arc::clone(broker);
     broker.run_task(async move {
         for config in configs {
+            if let Some(off) = switched_off(&then, &config) {
+                tracing::warn!(group = config.group_name, "{off}");
+            }
             if let Err(error) = then.groups.put(config, then.now_ms()).await {
                 return reply.fail(reply::of_group(&error), error.to_string());
             }
         }
         reply.ok(&());
     });
+}
+
+/// What a change of a group keeps from its members that they got before.
+fn switched_off(broker: &Broker, config: &SubscriptionGroupConfig) -> Option<&'static str> {
+    let before = broker.groups.get(&config.group_name);
+    let before = before.map_or_else(
+        || SubscriptionGroupConfig::new(&config.group_name),
+        |group| group.config.clone(),
+    );
+    if before.consume_enable && !config.consume_enable {
+        return Some(
+            "the group gets no messages from now on (consumeEnable); those that expire meanwhile (retentionHours) it never gets",
+        );
+    }
+    if before.consume_broadcast_enable && !config.consume_broadcast_enable {
+        return Some(
+            "members that broadcast get no messages from now on (consumeBroadcastEnable); those that expire meanwhile (retentionHours) they never get",
+        );
+    }
+    None
 }
 
 pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
@@ -82,15 +112,21 @@ pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<GetAllSubscriptionGroupConfig<'_>>(exchange) else {
         return;
     };
+    let page = [
+        ("groupSeq", request.group_seq),
+        ("maxGroupNum", request.max_group_num),
+    ];
+    let Some([from, count]) = page_of(exchange, page) else {
+        return;
+    };
     let mut table = broker.groups.table();
     let total = table.subscription_group_table.len() as i32;
-    if let Some(count) = request.max_group_num {
-        let from = request.group_seq.unwrap_or(0).max(0) as usize;
+    if let Some(count) = count {
         table.subscription_group_table = table
             .subscription_group_table
             .into_iter()
-            .skip(from)
-            .take(count.max(0) as usize)
+            .skip(from.unwrap_or(0))
+            .take(count)
             .collect();
     }
     exchange.ok_body(

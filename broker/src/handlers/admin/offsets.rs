@@ -7,6 +7,7 @@ use rmq_protocol::bodies::{
 };
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::header::Language;
+use rmq_protocol::names;
 use rmq_protocol::requests::{CloneGroupOffset, InvokeBrokerToResetOffset};
 use rmq_store::Boundary;
 use rmq_transport::{Exchange, PendingReply};
@@ -118,6 +119,12 @@ pub(crate) fn clone(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         return;
     };
     let (from, to) = (request.src_group.as_ref(), request.dest_group.as_ref());
+    if let Err(error) = names::validate_group(to) {
+        return exchange.fail(
+            ResponseCode::InvalidParameter,
+            format!("field destGroup: {error}"),
+        );
+    }
     let topics = match request.topic.as_deref().filter(|topic| !topic.is_empty()) {
         Some(topic) => vec![topic.to_owned()],
         None => broker.offsets.topics_of(from),

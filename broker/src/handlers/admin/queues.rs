@@ -43,15 +43,21 @@ pub(crate) fn entries(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(queue) = queue else {
         return exchange.fail(
             ResponseCode::SystemError,
-            format!("{}-{} is not exist!", request.topic, request.queue_id),
+            format!(
+                "the queue {}-{} of the topic is not exist!",
+                request.topic, request.queue_id
+            ),
         );
     };
-    let (from, count) = (
-        request.index,
-        usize::try_from(request.count)
-            .unwrap_or(0)
-            .clamp(1, broker.limits.pull_messages),
-    );
+    let count = usize::try_from(request.count)
+        .unwrap_or(0)
+        .clamp(1, broker.limits.pull_messages);
+    // A negative one means the last entries (apache/rocketmq `AdminBrokerProcessor.queryConsumeQueue`).
+    let from = if request.index < 0 {
+        (queue.max_offset() - count as i64).max(queue.min_offset())
+    } else {
+        request.index
+    };
     let subscription = request
         .consumer_group
         .as_deref()

@@ -53,6 +53,8 @@ fn table(broker: &Broker) -> BTreeMap<String, String> {
         );
     }
     broker.retention.describe(&mut table);
+    let dropped = broker.delay.dropped.load(Ordering::Relaxed);
+    table.insert("delayedMessagesDropped".to_owned(), dropped.to_string());
     table
 }
 

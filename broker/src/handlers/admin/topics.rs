@@ -11,9 +11,10 @@ use rmq_protocol::requests::{
     DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetTopicConfig,
     GetTopicStatsInfo, UpdateAndCreateTopic,
 };
+use rmq_protocol::route::perm;
 use rmq_transport::{Exchange, PendingReply};
 
-use super::{done, queue_name};
+use super::{done, page_of, queue_name};
 use crate::attributes::{self, AttributeError};
 use crate::broker::Broker;
 use crate::handlers::decode;
@@ -33,8 +34,19 @@ pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         topic_sys_flag: request.topic_sys_flag.unwrap_or(0),
         ..TopicConfig::new(request.topic.as_ref(), 1)
     };
-    if request.topic_filter_type.as_deref() == Some("MULTI_TAG") {
-        config.topic_filter_type = TopicFilterType::MultiTag;
+    // Absent and empty: one tag.
+    if let Some(name) = request
+        .topic_filter_type
+        .as_deref()
+        .filter(|name| !name.is_empty())
+    {
+        let Some(filter) = TopicFilterType::from_name(name) else {
+            return exchange.fail(
+                ResponseCode::InvalidParameter,
+                format!("field topicFilterType is {name:?}, neither SINGLE_TAG nor MULTI_TAG"),
+            );
+        };
+        config.topic_filter_type = filter;
     }
     let changes = request.attributes.as_deref().unwrap_or_default();
     let changes = changes.split(',').map(str::trim);
@@ -88,20 +100,28 @@ pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
 }
 
 fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply) {
+    // All or none.
+    for config in &configs {
+        let checked = if names::is_system_topic(&config.topic_name) {
+            Err(TopicError::System(config.topic_name.clone()))
+        } else {
+            broker.topics.check(config)
+        };
+        if let Err(error) = checked {
+            return reply.fail(reply::of_topic(&error), error.to_string());
+        }
+    }
     let then = Arc::clone(broker);
     broker.run_task(async move {
         let mut shrunk = Vec::new();
         for config in configs {
             let before = then.topics.get(&config.topic_name);
-            let stored = if names::is_system_topic(&config.topic_name) {
-                Err(TopicError::System(config.topic_name.clone()))
-            } else {
-                then.topics.put(config, then.now_ms()).await
-            };
-            match stored {
+            match then.topics.put(config, then.now_ms()).await {
                 Ok(topic) => {
                     let read = |topic: &Topic| topic.config.read_queue_nums;
-                    if before.is_some_and(|before| read(&before) > read(&topic)) {
+                    if before.is_some_and(|before| read(&before) > read(&topic))
+                        || written_unread(&topic.config).is_some()
+                    {
                         shrunk.push(topic);
                     }
                 }
@@ -117,11 +137,34 @@ fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply)
     });
 }
 
-/// Answers with the number of messages that nobody can read any more. The log and tools show this number.
+/// The queues that take messages which nobody may read.
+fn written_unread(config: &TopicConfig) -> Option<std::ops::Range<i32>> {
+    if !perm::is_writable(config.perm) {
+        return None;
+    }
+    let read = if perm::is_readable(config.perm) {
+        config.read_queue_nums
+    } else {
+        0
+    };
+    (read < config.write_queue_nums).then_some(read..config.write_queue_nums)
+}
+
+/// Answers with the queues that take messages which nobody reads, and with the number of messages that nobody can read any more. The log and tools show this number.
 fn say_unreadable(broker: &Broker, shrunk: &[Arc<Topic>], reply: PendingReply) {
     let mut lost = Vec::new();
     for topic in shrunk {
         let (name, queues) = (topic.name(), topic.config.read_queue_nums);
+        if let Some(unread) = written_unread(&topic.config) {
+            tracing::warn!(
+                topic = name,
+                perm = topic.config.perm,
+                read_queues = queues,
+                write_queues = topic.config.write_queue_nums,
+                "messages that are sent to the topic cannot be read: it takes them in queues that nobody may read"
+            );
+            lost.push(format!("topic {name}: messages that are sent to queues {} to {} cannot be read until readQueueNums is as large as writeQueueNums and perm allows reading", unread.start, unread.end - 1));
+        }
         let messages = unreadable(broker, topic);
         if messages > 0 {
             tracing::warn!(
@@ -168,6 +211,12 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         return;
     };
     let name = request.topic.to_string();
+    if name.trim().is_empty() {
+        return exchange.fail(
+            ResponseCode::InvalidParameter,
+            "The specified topic is blank.",
+        );
+    }
     if names::is_system_topic(&name) {
         return exchange.fail(
             ResponseCode::InvalidParameter,
@@ -198,10 +247,13 @@ pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<GetAllTopicConfig<'_>>(exchange) else {
         return;
     };
-    let (from, count) = (
-        request.topic_seq.unwrap_or(0).max(0) as usize,
-        request.max_topic_num,
-    );
+    let page = [
+        ("topicSeq", request.topic_seq),
+        ("maxTopicNum", request.max_topic_num),
+    ];
+    let Some([from, count]) = page_of(exchange, page) else {
+        return;
+    };
     broker.run_blocking(exchange.park(), move |broker, reply| {
         let mut table = broker.topics.registration();
         let total = table.topic_config_table.len();
@@ -209,8 +261,8 @@ pub(crate) fn all(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             table.topic_config_table = table
                 .topic_config_table
                 .into_iter()
-                .skip(from)
-                .take(count.max(0) as usize)
+                .skip(from.unwrap_or(0))
+                .take(count)
                 .collect();
         }
         reply.ok_body(
