@@ -118,6 +118,7 @@ impl ClientBuilder {
     }
 
     /// Signs every request. Default: nobody in particular.
+    #[cfg(feature = "credentials")]
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
         self

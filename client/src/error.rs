@@ -41,6 +41,8 @@ pub enum ErrorKind {
     Refused,
     /// The answer cannot be understood.
     Protocol,
+    /// The body of a message is not the value that was asked for.
+    Undecodable,
     /// The client was shut down.
     Closed,
 }

@@ -43,12 +43,16 @@ mod admin;
 mod builder;
 mod client;
 mod clock;
+mod compression;
 mod consumer;
+#[cfg_attr(not(feature = "credentials"), path = "credentials_off.rs")]
 mod credentials;
 mod environment;
 mod error;
 mod events;
 mod incoming;
+#[cfg(feature = "serde")]
+mod json;
 mod life;
 mod membership;
 mod message;
@@ -68,10 +72,12 @@ mod url;
 pub use admin::{Admin, GroupSpec, TopicSpec};
 pub use builder::{ClientBuilder, Timeouts};
 pub use client::Client;
+pub use compression::Compression;
 pub use consumer::{
     Assignment, Batches, Consumer, ConsumerBuilder, Control, Deliveries, Delivery, Filter,
     HandledBuilder, Retry, StartFrom,
 };
+#[cfg(feature = "credentials")]
 pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};
 pub use events::{Event, Events, Health};
@@ -86,7 +92,7 @@ pub use queue::Queue;
 pub use reader::{Position, Reader, ReaderBuilder};
 pub use received::ReceivedMessage;
 pub use remote::{Answer, Remote};
-#[cfg(unix)]
+#[cfg(all(unix, feature = "signal"))]
 pub use rmq_process::stop_signal;
 pub use routes::Route;
 pub use trace::TraceContext;

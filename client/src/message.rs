@@ -7,6 +7,9 @@ use rmq_protocol::message::properties::{self, property};
 
 use crate::error::Error;
 
+/// What a body is; Spring's `MessageHeaders` have the same name for it, and travel as properties.
+pub(crate) const CONTENT_TYPE: &str = "contentType";
+
 /// A message: a topic, a body, and properties that travel with it.
 ///
 /// ```
@@ -74,6 +77,17 @@ impl Message {
             self.reserved = Some(name.to_owned());
         }
         self.set(name, value.into())
+    }
+
+    /// Says what the body is, as a media type such as `text/csv`: the property `contentType`, which Spring's messaging reads as well.
+    ///
+    /// ```
+    /// use rmq_client::Message;
+    ///
+    /// let message = Message::new("reports", "a;b").content_type("text/csv");
+    /// ```
+    pub fn content_type(self, media_type: impl Into<String>) -> Self {
+        self.set(CONTENT_TYPE, media_type.into())
     }
 
     /// For a message that is sent to a group's retry topic: the topic that members of the group are to take it for.

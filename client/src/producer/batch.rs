@@ -61,6 +61,7 @@ impl Producer {
                 body: Bytes::from(chunk.body),
                 properties: String::new(),
                 flag: 0,
+                sys_flag: 0,
                 unique_id: String::new(),
             };
             match self

@@ -10,6 +10,7 @@ use super::batching::Batcher;
 use super::deliver::DELIVER_WITHIN;
 use super::{Batching, Producer, Shared};
 use crate::client::Client;
+use crate::compression::Compression;
 
 /// Builds a [`Producer`].
 ///
@@ -39,6 +40,7 @@ pub struct ProducerBuilder {
     message_bytes_max: usize,
     batching: Option<Batching>,
     isolates: bool,
+    compression: Option<Compression>,
 }
 
 impl ProducerBuilder {
@@ -53,6 +55,7 @@ impl ProducerBuilder {
             message_bytes_max: 4 * 1024 * 1024,
             batching: None,
             isolates: true,
+            compression: None,
         }
     }
 
@@ -89,7 +92,7 @@ impl ProducerBuilder {
         self
     }
 
-    /// Longest body of a message or batch, bytes. Default 4 MiB, as brokers have it. No request is larger than a frame, 16 MiB with its
+    /// Longest body of a message or batch, bytes, before it is compressed. Default 4 MiB, as brokers have it. No request is larger than a frame, 16 MiB with its
     /// header.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.message_bytes_max = bytes;
@@ -100,6 +103,12 @@ impl ProducerBuilder {
     /// with an ordering key or a delay leave at once, as ever. Default: off.
     pub fn batching(mut self, batching: Batching) -> Self {
         self.batching = Some(batching);
+        self
+    }
+
+    /// Compresses larger bodies. Default: off, unlike Java clients.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
         self
     }
 
@@ -128,6 +137,7 @@ impl ProducerBuilder {
                 .batching
                 .map(|batching| Arc::new(Batcher::new(batching))),
             isolates: self.isolates,
+            compression: self.compression,
             room: Arc::new(Semaphore::new(self.max_in_flight)),
             turn: AtomicUsize::new(0),
         })

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::compression::Compression;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 use crate::queue::Queue;
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     message_bytes_max: usize,
     batcher: Option<Arc<batching::Batcher>>,
     isolates: bool,
+    compression: Option<Compression>,
     room: Arc<Semaphore>,
     turn: AtomicUsize,
     deliver_within: Duration,
@@ -87,6 +89,7 @@ struct Prepared {
     body: bytes::Bytes,
     properties: String,
     flag: i32,
+    sys_flag: i32,
     unique_id: String,
 }
 
@@ -177,7 +180,10 @@ impl Producer {
         let batcher = self.shared.batcher.as_ref()?;
         // Who leaves together has the same time.
         let has_own_limit = self.within != self.shared.deliver_within;
-        (message.may_be_batched() && !has_own_limit).then_some(batcher)
+        let compression = self.shared.compression.as_ref();
+        let leaves_alone =
+            has_own_limit || compression.is_some_and(|how| how.wants(message.body().len()));
+        (message.may_be_batched() && !leaves_alone).then_some(batcher)
     }
 
     /// Sends a message to one queue and waits until it is stored. Messages that are sent to a queue one after the other keep their order.
@@ -306,10 +312,15 @@ impl Producer {
     fn prepare(&self, message: &Message) -> Result<Prepared, Error> {
         self.check(message)?;
         let unique_id = self.client.next_unique_id();
+        let (body, sys_flag) = match &self.shared.compression {
+            Some(compression) => compression.deflate(message.body()),
+            None => (message.body().clone(), 0),
+        };
         Ok(Prepared {
             code: RequestCode::SendMessageV2,
             topic: message.topic().to_owned(),
-            body: message.body().clone(),
+            body,
+            sys_flag,
             properties: message.encode_properties(&unique_id)?,
             flag: message.user_flag(),
             unique_id,
@@ -341,6 +352,7 @@ impl Producer {
         request.queue_id = queue.id();
         request.born_timestamp = self.client.now_ms();
         request.flag = prepared.flag;
+        request.sys_flag = prepared.sys_flag;
         request.properties = Text::Plain(&prepared.properties);
         request.batch = prepared.code == RequestCode::SendBatchMessage;
         request.broker_name = Some(queue.broker().into());
