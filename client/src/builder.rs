@@ -68,6 +68,7 @@ pub struct ClientBuilder {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) caller: CallerConfig,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) first_connect_within: Duration,
 }
 
 impl ClientBuilder {
@@ -83,6 +84,7 @@ impl ClientBuilder {
                 ..CallerConfig::default()
             },
             credentials: None,
+            first_connect_within: Duration::ZERO,
         }
     }
 
@@ -130,10 +132,32 @@ impl ClientBuilder {
         self
     }
 
+    /// Lets [`ClientBuilder::connect`] try for so long, with growing pauses, while no name server answers: for a service that may start
+    /// before its cluster does. Default: one try. What waiting does not mend, such as an address that makes no sense, fails at once.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), rmq_client::Error> {
+    /// use std::time::Duration;
+    /// use rmq_client::Client;
+    ///
+    /// let client = Client::builder("rmq://ns-0:9876")
+    ///     .retry_first_connect(Duration::from_secs(60))
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn retry_first_connect(mut self, within: Duration) -> Self {
+        self.first_connect_within = within;
+        self
+    }
+
     /// Connects: `Ok` means that a name server answered.
     ///
     /// # Errors
     /// When the address cannot be understood or no name server answers in time.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn connect(mut self) -> Result<Client, Error> {
         let url: ClusterUrl = self.url.parse()?;
         self.caller.connect_timeout = self.timeouts.connect;

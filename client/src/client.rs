@@ -21,6 +21,7 @@ use crate::events::{Announcer, Event, Events, Health};
 use crate::incoming::{Incoming, Notices};
 use crate::life::Life;
 use crate::membership::MembershipBuilder;
+use crate::metrics::{self, Meters};
 use crate::missing::Missing;
 use crate::producer::{self, Producer, ProducerBuilder};
 use crate::pull_consumer::PullConsumer;
@@ -70,6 +71,7 @@ struct Inner {
     longest_end_ms: AtomicU64,
     life: Arc<Life>,
     missing: Missing,
+    meters: Meters,
     beats: producer::Beats,
     events: Announcer,
     isolation: producer::Isolation,
@@ -82,6 +84,10 @@ struct Inner {
 /// After the connections were closed.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Between tries of the first connect; doubles with each.
+const FIRST_PAUSE_MIN: Duration = Duration::from_millis(100);
+const FIRST_PAUSE_MAX: Duration = Duration::from_secs(2);
+
 /// Clients of this process, to tell their ids apart.
 static CLIENTS: AtomicU32 = AtomicU32::new(0);
 
@@ -90,6 +96,9 @@ impl Client {
     ///
     /// # Errors
     /// When the address cannot be understood or no name server answers in time.
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn connect(url: impl Into<String>) -> Result<Self, Error> {
         Self::builder(url).connect().await
     }
@@ -100,6 +109,9 @@ impl Client {
     ///
     /// # Errors
     /// When none of them is set, or as [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
     pub async fn from_env() -> Result<Self, Error> {
         let url = crate::environment::cluster_url(|name| std::env::var_os(name))?;
         Self::connect(url).await
@@ -111,6 +123,7 @@ impl Client {
     }
 
     pub(crate) async fn start(url: ClusterUrl, builder: ClientBuilder) -> Result<Self, Error> {
+        metrics::describe();
         let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
         let ip = local_ip(url.name_servers());
@@ -139,6 +152,7 @@ impl Client {
             longest_end_ms: AtomicU64::new(0),
             life: Arc::clone(&life),
             missing: Missing::default(),
+            meters: Meters::default(),
             beats: producer::Beats::default(),
             events: Announcer::default(),
             isolation: producer::Isolation::default(),
@@ -154,11 +168,29 @@ impl Client {
                 inner.close();
             }
         }));
-        client
-            .cluster_info()
-            .await
-            .map_err(|error| error.doing("connecting"))?;
+        let answered = client.first_answer(builder.first_connect_within).await;
+        answered.map_err(|error| error.doing("connecting"))?;
         Ok(client)
+    }
+
+    /// Waits until a name server has answered.
+    async fn first_answer(&self, within: Duration) -> Result<(), Error> {
+        let began = tokio::time::Instant::now();
+        let mut pause = FIRST_PAUSE_MIN;
+        loop {
+            let error = match self.cluster_info().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.is_retryable() || began.elapsed() + pause >= within {
+                return Err(error);
+            }
+            if pause == FIRST_PAUSE_MIN {
+                tracing::warn!("the cluster is not there yet, trying for {within:?}: {error}");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(FIRST_PAUSE_MAX);
+        }
     }
 
     /// The id that brokers know this client by.
@@ -298,6 +330,9 @@ impl Client {
 
     /// Whether the cluster can be worked with now: asks a name server. Not ready too while a consumer of this client subscribes to a
     /// topic that no name server knows.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn health(&self) -> Health {
         let problem = match self.cluster_info().await {
             Ok(info) if info.broker_addr_table.is_empty() => {
@@ -325,6 +360,10 @@ impl Client {
     /// Ends all that the client does and closes its connections; what is in flight has the time of one request, and consumers that
     /// were dropped have theirs ([`drain_within`](crate::ConsumerBuilder::drain_within)), then it fails. What members and consumers
     /// hold must be given back before.
+    ///
+    /// # Cancel safety
+    /// From its first poll on the client begins nothing new. Of a dropped call, the rest is done by the next one, or when the last clone
+    /// is dropped.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
         inner.stopped.cancel();
@@ -360,6 +399,10 @@ impl Client {
 
     pub(crate) fn missing(&self) -> &Missing {
         &self.inner.missing
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.inner.meters
     }
 
     pub(crate) fn beats(&self) -> &producer::Beats {

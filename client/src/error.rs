@@ -116,8 +116,12 @@ impl Error {
         self
     }
 
-    pub(crate) fn source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.0.source = Some(Box::new(source));
+    pub(crate) fn source(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.boxed_source(Box::new(source))
+    }
+
+    pub(crate) fn boxed_source(mut self, source: Box<dyn StdError + Send + Sync>) -> Self {
+        self.0.source = Some(source);
         self
     }
 

@@ -142,6 +142,9 @@ pub struct Events(Pin<Box<dyn Stream<Item = Event> + Send>>);
 
 impl Events {
     /// The next event; `None` when the client was shut down and dropped.
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped wait loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         futures_util::StreamExt::next(&mut self.0).await
     }

@@ -67,8 +67,14 @@ impl Notices {
         Ok(())
     }
 
-    pub(crate) fn forget_consumer(&self, group: &str) {
-        self.consumers.lock().remove(group);
+    /// The consumer has ended; one that came after it stays.
+    pub(crate) fn forget_consumer<S: Steered + 'static>(&self, group: &str, consumer: &Arc<S>) {
+        let mut consumers = self.consumers.lock();
+        let is_it =
+            |known: &Weak<dyn Steered>| std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(consumer));
+        if consumers.get(group).is_some_and(is_it) {
+            consumers.remove(group);
+        }
     }
 
     fn consumer(&self, group: &str) -> Result<Arc<dyn Steered>, String> {

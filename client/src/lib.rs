@@ -14,6 +14,11 @@
 //! an error. `Ok` of a send means that a broker stored the message, as safely as it is configured to. An [`Error`] says what failed,
 //! where, whether trying again can help ([`Error::is_retryable`]) and the broker's own code.
 //!
+//! # Features
+//!
+//! `zlib`, `lz4` and `zstd` (compressed bodies), `credentials` (signed requests) and `signal` (`stop_signal`) are on by default;
+//! `serde` (JSON bodies), `metrics` and `tower` (layers around handlers) are off.
+//!
 //! # Waits
 //!
 //! Every wait is bounded, but for those that wait for something to happen. A *request* is [`Timeouts::request`], 5 s unless it is set.
@@ -38,6 +43,8 @@
 //!
 //! A client whose runtime has ended waits for nothing: each call fails at once with [`ErrorKind::Closed`], and says why.
 #![deny(missing_docs)]
+// Each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admin;
 mod builder;
@@ -56,6 +63,8 @@ mod json;
 mod life;
 mod membership;
 mod message;
+#[cfg_attr(not(feature = "metrics"), path = "metrics_off.rs")]
+mod metrics;
 mod missing;
 mod producer;
 mod pull;
@@ -84,7 +93,8 @@ pub use events::{Event, Events, Health};
 pub use membership::{Membership, MembershipBuilder};
 pub use message::Message;
 pub use producer::{
-    Batching, PendingSend, Producer, ProducerBuilder, SendReceipt, SendStatus, SharedError,
+    Batching, MessageSink, PendingSend, Producer, ProducerBuilder, SendReceipt, SendStatus,
+    SharedError,
 };
 pub use pull::{PullOptions, PullStatus, Pulled};
 pub use pull_consumer::PullConsumer;
@@ -110,6 +120,8 @@ pub use rmq_transport::{ConnectFuture, Connector, Stream, TcpConnector};
 mod pages {
     #[doc = include_str!("../../README.md")]
     mod readme {}
+    #[doc = include_str!("../README.md")]
+    mod of_the_crate {}
     #[doc = include_str!("../../docs/develop/client.md")]
     mod client {}
     #[doc = include_str!("../../docs/develop/errors.md")]

@@ -75,6 +75,9 @@ impl MembershipBuilder {
     ///
     /// # Errors
     /// When the group's name is not allowed or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// A dropped call may leave the member with brokers that have heard of it, until they miss its heartbeats (two minutes).
     pub async fn join(mut self) -> Result<Membership, Error> {
         validate_group(&self.group).map_err(|error| Error::invalid(error.to_string()))?;
         for subscription in &self.subscriptions {
@@ -233,6 +236,9 @@ impl Membership {
     }
 
     /// Waits for the next notice that members of the group came or went. Notices since the last call are one.
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped wait loses no notice.
     pub async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
             // Left or shut down: no notice will ever come.
@@ -244,6 +250,9 @@ impl Membership {
     ///
     /// # Errors
     /// When no broker answers.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn members(&self) -> Result<Vec<String>, Error> {
         let request = GetConsumerListByGroup {
             consumer_group: self.member.group.as_str().into(),
@@ -272,6 +281,9 @@ impl Membership {
     }
 
     /// Leaves the group: every broker that can be reached is told, all at the same time.
+    ///
+    /// # Cancel safety
+    /// From its first poll on there are no more heartbeats. Brokers that a dropped call has not told forget the member after two minutes.
     pub async fn leave(self) {
         drop(self.stop);
         let client = &self.member.client;

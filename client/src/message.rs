@@ -170,8 +170,9 @@ impl Message {
         self
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.properties.iter().any(|(known, _)| known == name)
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.properties.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Adds a property that is not there yet.

@@ -140,6 +140,9 @@ impl Client {
     ///
     /// # Errors
     /// When the broker does not answer in time or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn pull(
         &self,
         queue: &Queue,
@@ -215,6 +218,9 @@ impl Client {
     ///
     /// # Errors
     /// When the broker does not answer in time or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn pull_all(&self, queue: &Queue) -> Result<Vec<ReceivedMessage>, Error> {
         let options = PullOptions::default().max_messages(1_024);
         let mut all = Vec::new();

@@ -90,6 +90,9 @@ impl PullConsumer {
     ///
     /// # Errors
     /// When a broker does not answer; then nothing changes.
+    ///
+    /// # Cancel safety
+    /// A dropped call changes nothing.
     pub async fn assign(&mut self, queues: Vec<Queue>) -> Result<(), Error> {
         self.filter.check()?;
         let mut fresh = BTreeMap::new();
@@ -122,6 +125,9 @@ impl PullConsumer {
     ///
     /// # Errors
     /// When a queue cannot be read. The others are not affected; call again when [`Error::is_retryable`].
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped wait loses nothing; what has come meanwhile is given by the next call.
     pub async fn poll(
         &mut self,
         max: usize,
@@ -246,6 +252,9 @@ impl PullConsumer {
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn committed(&self, queue: &Queue) -> Result<Option<i64>, Error> {
         self.client
             .admin()
@@ -257,6 +266,9 @@ impl PullConsumer {
     ///
     /// # Errors
     /// When a broker does not answer; those before it have got theirs.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have committed some of the queues; the next one makes it whole.
     pub async fn commit(&self) -> Result<(), Error> {
         let admin = self.client.admin();
         for (queue, assigned) in &self.assigned {

@@ -135,6 +135,9 @@ impl ReaderBuilder {
     ///
     /// # Errors
     /// When the topic has no route or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn open(self) -> Result<Reader, Error> {
         self.filter.check()?;
         let route = self.client.refresh_route(&self.topic).await?;
@@ -147,6 +150,8 @@ impl ReaderBuilder {
         }
         let (out, answers) = async_channel::bounded(ANSWERS_WAITING);
         let stop = self.client.stopped().child_token();
+        // Also when nobody waits for the rest.
+        let stops = stop.clone().drop_guard();
         for queue in queues {
             let (begin, end) = bounds(&self.client, &queue, self.from, self.until).await?;
             let part = Part {
@@ -162,7 +167,7 @@ impl ReaderBuilder {
         Ok(Reader {
             answers: Box::pin(answers),
             ready: Vec::new().into_iter(),
-            _stop: stop.drop_guard(),
+            _stop: stops,
         })
     }
 }
@@ -217,6 +222,9 @@ impl Reader {
     ///
     /// # Errors
     /// When a queue cannot be read for a reason that waiting does not mend; the others go on.
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped wait loses nothing, and the next call continues.
     pub async fn next(&mut self) -> Result<Option<ReceivedMessage>, Error> {
         StreamExt::next(self).await.transpose()
     }
@@ -225,6 +233,9 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::next`].
+    ///
+    /// # Cancel safety
+    /// Only reads, but what was read is lost with a dropped call.
     pub async fn all(mut self) -> Result<Vec<ReceivedMessage>, Error> {
         let mut all = Vec::new();
         while let Some(message) = self.next().await? {

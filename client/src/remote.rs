@@ -67,6 +67,9 @@ impl Remote {
     ///
     /// # Errors
     /// When there is no answer in time, or one with another code.
+    ///
+    /// # Cancel safety
+    /// The server may have processed the request of a dropped call, or not.
     pub async fn call<'a, R: Request<'a> + Sync>(
         &self,
         request: &R,
@@ -81,6 +84,9 @@ impl Remote {
     ///
     /// # Errors
     /// When there is no answer in time.
+    ///
+    /// # Cancel safety
+    /// As [`Remote::call`].
     pub async fn call_any(
         &self,
         code: i32,
@@ -145,6 +151,9 @@ impl Remote {
     ///
     /// # Errors
     /// When there is no connection in time.
+    ///
+    /// # Cancel safety
+    /// As [`Remote::call`].
     pub async fn one_way(
         &self,
         code: i32,

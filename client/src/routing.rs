@@ -50,6 +50,9 @@ impl Client {
     ///
     /// # Errors
     /// When no name server answers.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn cluster_info(&self) -> Result<ClusterInfo, Error> {
         let answer = self
             .ask_name_server(&GetBrokerClusterInfo {}, b"")
@@ -63,6 +66,9 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::NoRoute`] when the name servers know none.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn route(&self, topic: &str) -> Result<Arc<Route>, Error> {
         if let Some(route) = self.routes().fresh(topic, self.timeouts().route_age) {
             return Ok(route);
@@ -80,6 +86,9 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::NoRoute`] when the name servers know none. [`ErrorKind::Unreachable`] when this client knew one and the topic's
     /// broker is gone from the name servers, or when no broker is registered there at all.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn refresh_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
         validate_topic(topic).map_err(|error: NameError| Error::invalid(error.to_string()))?;
         let request = GetRouteinfoByTopic {
@@ -157,6 +166,9 @@ impl Client {
     ///
     /// # Errors
     /// The last failure when `within` is over.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn wait_for_route(&self, topic: &str, within: Duration) -> Result<Arc<Route>, Error> {
         self.wait_for_route_that(topic, within, |route| {
             if route.writable().is_empty() {

@@ -1,16 +1,26 @@
-//! W3C trace context in messages (properties `traceparent` and `tracestate`): what is sent while a message is handled belongs to the
-//! message's trace.
+//! W3C trace context in messages (properties `traceparent` and `tracestate`), and the spans of a message's way: `send` at the producer;
+//! `receive` at the consumer, and in it `handle` and `settle`.
 //!
-//! Java's own trace keys are other properties, which nothing here touches. The cost is a look at a task-local for each send, and at two
-//! properties for each message that a handler gets.
+//! A message carries the context that is current where it is sent. A span that somebody records is a step of its trace: the message then
+//! carries the span's own id, and a send without a context begins a trace. Java's own trace keys are other properties, which nothing here
+//! touches. Without a subscriber the cost is a look at a task-local for each send, and at two properties for each message that a
+//! handler gets; `docs/develop/client.md` has figures.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::message::Message;
 use crate::received::ReceivedMessage;
 
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
+/// Parts of a `traceparent`, which [`is_parent`] has looked at.
+const TRACE_ID: std::ops::Range<usize> = 3..35;
+const SPAN_ID: std::ops::Range<usize> = 36..52;
+const FLAGS: std::ops::Range<usize> = 53..55;
 
 tokio::task_local! {
     /// Of the message that is handled here.
@@ -68,20 +78,138 @@ impl TraceContext {
     }
 
     /// Lets `future` belong to a context, such as one that a request brought: messages that it sends carry it.
+    ///
+    /// # Cancel safety
+    /// As that of `future`.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         HANDLED.scope(Some(self), future).await
     }
 
-    /// Adds it to a message that has none.
-    pub(crate) fn add_to(&self, message: &mut Message) {
-        if message.has(PARENT) {
-            return;
+    /// The start of a trace.
+    fn root() -> Self {
+        let parent = format!("00-{:016x}{:016x}-{:016x}-01", random(), random(), random());
+        Self {
+            parent: parent.into(),
+            state: None,
         }
+    }
+
+    /// A span of the same trace, below this one.
+    fn child(&self) -> Self {
+        let parent = format!(
+            "00-{}-{:016x}-{}",
+            &self.parent[TRACE_ID],
+            random(),
+            &self.parent[FLAGS]
+        );
+        Self {
+            parent: parent.into(),
+            state: self.state.clone(),
+        }
+    }
+
+    fn span_id(&self) -> &str {
+        &self.parent[SPAN_ID]
+    }
+
+    /// Adds it to a message that has none.
+    fn add_to(&self, message: &mut Message) {
         message.put(PARENT, self.parent());
         if let Some(state) = self.state() {
             message.put(STATE, state);
         }
     }
+}
+
+/// The span of a send.
+pub(crate) fn send(topic: &str) -> Span {
+    tracing::debug_span!(
+        "send",
+        topic,
+        message_id = Empty,
+        traceparent = Empty,
+        parent_id = Empty,
+    )
+}
+
+/// Lets a message carry on the trace that it belongs to; one that carries a context already is left alone.
+pub(crate) fn carry(message: &mut Message, span: &Span) {
+    if let Some(own) = message.get(PARENT) {
+        span.record("traceparent", own);
+        return;
+    }
+    let current = TraceContext::current();
+    let context = match (current, span.is_disabled()) {
+        (None, true) => return,
+        (Some(current), true) => current,
+        (current, false) => step(current.as_ref(), span),
+    };
+    context.add_to(message);
+}
+
+/// The context of a span that somebody records.
+fn step(above: Option<&TraceContext>, span: &Span) -> TraceContext {
+    let own = above.map_or_else(TraceContext::root, TraceContext::child);
+    span.record("traceparent", own.parent());
+    if let Some(above) = above {
+        span.record("parent_id", above.span_id());
+    }
+    own
+}
+
+/// A message at its consumer, from its arrival until it is settled.
+#[derive(Debug)]
+pub(crate) struct Received {
+    span: Span,
+    /// The span's, when somebody records it.
+    own: Option<TraceContext>,
+}
+
+impl Received {
+    pub(crate) fn new(group: &str, message: &ReceivedMessage, attempt: u32) -> Self {
+        let span = tracing::debug_span!(
+            parent: None,
+            "receive",
+            group,
+            queue = %message.queue(),
+            message_id = message.message_id(),
+            attempt,
+            traceparent = Empty,
+            parent_id = Empty,
+        );
+        let is_recorded = !span.is_disabled();
+        let own = is_recorded.then(|| step(TraceContext::of(message).as_ref(), &span));
+        Self { span, own }
+    }
+
+    /// What is done with the message belongs to this.
+    pub(crate) fn context(&self, message: &ReceivedMessage) -> Option<TraceContext> {
+        self.own.clone().or_else(|| TraceContext::of(message))
+    }
+
+    /// The span of a handler: what it logs is found by its message.
+    pub(crate) fn handle(&self, group: &str, message: &ReceivedMessage, attempt: u32) -> Span {
+        let own = self.own.as_ref().map(TraceContext::parent);
+        tracing::info_span!(
+            parent: &self.span,
+            "handle",
+            group,
+            queue = %message.queue(),
+            message_id = message.message_id(),
+            attempt,
+            traceparent = own.or_else(|| message.property(PARENT)),
+        )
+    }
+
+    /// The span of a settlement. `delay_level`: how long a broker keeps the message, where one does.
+    pub(crate) fn settle(&self, outcome: &'static str, delay_level: Option<i32>) -> Span {
+        tracing::debug_span!(parent: &self.span, "settle", outcome, delay_level)
+    }
+}
+
+/// Not zero, and not to be guessed from the one before.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish().max(1)
 }
 
 /// Runs a handler in the context of its message.
@@ -116,6 +244,24 @@ fn is_parent(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_stays_in_its_trace() {
+        let above = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        let above = TraceContext::new(above, Some("vendor=1")).unwrap();
+        let child = above.child();
+        assert!(is_parent(child.parent()));
+        assert_eq!(child.parent()[TRACE_ID], above.parent()[TRACE_ID]);
+        assert_ne!(child.span_id(), above.span_id());
+        assert_eq!(
+            (&child.parent()[FLAGS], child.state()),
+            ("00", Some("vendor=1"))
+        );
+        let later = TraceContext::new(&above.parent().replacen("00", "01", 1), None).unwrap();
+        assert!(later.child().parent().starts_with("00-"));
+        let (one, other) = (TraceContext::root(), TraceContext::root());
+        assert!(is_parent(one.parent()) && one != other);
+    }
 
     #[test]
     fn only_what_the_standard_allows_is_a_parent() {

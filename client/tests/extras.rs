@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rmq_client::{Batching, Client, Event, Message, StartFrom};
+use futures_util::{SinkExt, StreamExt, stream};
+use rmq_client::{Batching, Client, ErrorKind, Event, Message, StartFrom};
 use rmq_testing::TestCluster;
 
 #[rmq_testing::test]
@@ -216,4 +217,58 @@ async fn deliveries_come_several_at_a_time(cluster: TestCluster) {
     }
     batches.shutdown().await.unwrap();
     cluster.group("g").drained(&["t"]).await;
+}
+
+#[rmq_testing::test]
+async fn the_first_connect_waits_for_a_cluster_that_comes(cluster: TestCluster) {
+    let builder = || Client::builder(cluster.url());
+    cluster.name_server(0).stop().await;
+    let error = builder().connect().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    // No longer than it is told to.
+    let short = builder().retry_first_connect(Duration::from_millis(300));
+    let error = short.connect().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    let patient = builder().retry_first_connect(Duration::from_secs(60));
+    let connects = tokio::spawn(patient.connect());
+    cluster.name_server(0).start().await;
+    connects.await.unwrap().unwrap().shutdown().await;
+    // What waiting does not mend fails at once.
+    let wrong = Client::builder("http://ns-0").retry_first_connect(Duration::from_secs(600));
+    assert!(!wrong.connect().await.unwrap_err().is_retryable());
+}
+
+#[rmq_testing::test]
+async fn a_stream_of_messages_goes_into_a_sink(cluster: TestCluster) {
+    cluster.topic("t").queues(1).create().await;
+    let client = cluster.connect().await;
+    let message = |n: u32| Message::new("t", n.to_string());
+    for builder in [
+        client.producer_builder().max_in_flight(8),
+        // The last batch does not wait for more: the end of the stream flushes it.
+        client
+            .producer_builder()
+            .batching(Batching::linger(Duration::from_secs(10)).max_messages(16)),
+    ] {
+        let producer = builder.build();
+        let messages = stream::iter(0..100).map(|n| Ok(message(n)));
+        messages.forward(producer.sink()).await.unwrap();
+    }
+    let stored = cluster.topic("t").messages().await;
+    let bodies: Vec<String> = stored
+        .iter()
+        .map(|message| String::from_utf8_lossy(message.body()).into_owned())
+        .collect();
+    let expected: Vec<String> = (0..100).chain(0..100).map(|n| n.to_string()).collect();
+    assert_eq!(bodies, expected, "the order is that of the stream");
+
+    // An error is one message's.
+    let mut sink = client.producer().sink();
+    sink.feed(message(1)).await.unwrap();
+    sink.feed(Message::new("t", "")).await.unwrap();
+    let refused = sink.flush().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    sink.send(message(2)).await.unwrap();
+    sink.close().await.unwrap();
+    cluster.topic("t").assert_messages(202).await;
 }

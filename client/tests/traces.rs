@@ -61,3 +61,21 @@ async fn what_a_handler_sends_belongs_to_its_message_s_trace(cluster: TestCluste
     blocking.shutdown().await.unwrap();
     client.shutdown().await;
 }
+
+#[rmq_testing::test]
+async fn a_producer_may_leave_the_trace_out(cluster: TestCluster) {
+    cluster.topic("orders").queues(1).create().await;
+    let client = cluster.connect().await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let context = TraceContext::new(parent, None).unwrap();
+    let silent = client.producer_builder().trace_context(false).build();
+    let sends = async {
+        silent.send(Message::new("orders", "without")).await?;
+        client.producer().send(Message::new("orders", "with")).await
+    };
+    context.scope(sends).await.unwrap();
+    for order in cluster.topic("orders").messages().await {
+        let carried = order.property("traceparent");
+        assert_eq!(carried.is_some(), order.body() == "with");
+    }
+}

@@ -5,6 +5,7 @@
     reason = "a program talks to its terminal"
 )]
 
+mod client;
 mod cluster;
 mod facilities;
 mod images;

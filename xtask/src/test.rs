@@ -69,6 +69,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             ],
         ),
     );
+    crate::client::steps(&root, &mut runner);
     runner.step(
         "docs",
         cargo(&root, &["doc", "--quiet", "--workspace", "--no-deps"])

@@ -119,6 +119,7 @@ pub(crate) fn check() -> Vec<String> {
         problems.extend(foreign_places(&name, &text));
     }
     problems.extend(examples(&root));
+    problems.extend(crate::client::check());
     let names: Vec<String> = files
         .iter()
         .map(|file| file.to_string_lossy().into_owned())

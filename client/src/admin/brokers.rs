@@ -19,6 +19,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker is unknown or does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn runtime_info(&self, broker: &str) -> Result<BTreeMap<String, String>, Error> {
         let answer = self
             .client
@@ -33,6 +36,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker is unknown or does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn broker_config(&self, broker: &str) -> Result<BTreeMap<String, String>, Error> {
         let answer = self
             .client
@@ -47,6 +53,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker is unknown, does not answer, or refuses a setting.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn update_broker_config(
         &self,
         broker: &str,
@@ -66,6 +75,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the text is no such id, no registered broker has such a message, or a broker that may have it does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn message_by_id(&self, id: &str) -> Result<ReceivedMessage, Error> {
         let wanted: OffsetMessageId = id
             .parse()

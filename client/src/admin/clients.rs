@@ -18,6 +18,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker does not know the member, or the member does not answer it.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn running_info(
         &self,
         broker: &str,
@@ -44,6 +47,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker is unknown or does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn producers(&self, broker: &str) -> Result<ProducerTable, Error> {
         let broker = self.client.master_of(broker).await?;
         let answer = broker.call(&GetAllProducerInfo {}, b"").await?;
@@ -60,6 +66,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the topic has no route or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn groups_of_topic(&self, topic: &str) -> Result<Vec<String>, Error> {
         let route = self.client.refresh_route(topic).await?;
         let mut groups = std::collections::BTreeSet::new();

@@ -83,6 +83,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the name is not allowed or a broker refuses; brokers before it have the group then.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn create_group(&self, spec: &GroupSpec) -> Result<(), Error> {
         validate_group(&spec.config.group_name)
             .map_err(|error| Error::invalid(error.to_string()))?;
@@ -102,6 +105,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a name is not allowed or a broker refuses one of them; others may have been created or changed then.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn create_groups(&self, specs: &[GroupSpec]) -> Result<(), Error> {
         let doing = format!("creating {} groups", specs.len());
         let info = self.client.cluster_info().await?;
@@ -126,6 +132,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn delete_group(&self, group: &str, offsets: bool) -> Result<(), Error> {
         let request = DeleteSubscriptionGroup {
             group_name: group.into(),
@@ -144,6 +153,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn groups(&self) -> Result<Vec<String>, Error> {
         let tables = self.group_configs().await?;
         let names = tables.into_iter().flat_map(|(_, table)| table.into_keys());
@@ -155,6 +167,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn group_configs(
         &self,
     ) -> Result<Vec<(String, BTreeMap<String, SubscriptionGroupConfig>)>, Error> {
@@ -176,6 +191,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a broker does not answer or none has the group.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn group_config(
         &self,
         group: &str,
@@ -200,6 +218,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn consume_stats(
         &self,
         group: &str,
@@ -227,6 +248,9 @@ impl Admin {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when nobody is online.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn connections(
         &self,
         broker: &str,

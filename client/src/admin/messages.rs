@@ -16,6 +16,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the topic has no route or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn messages_by_key(
         &self,
         topic: &str,
@@ -36,6 +39,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the topic has no route or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn messages_by_unique_id(
         &self,
         topic: &str,

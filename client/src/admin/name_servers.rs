@@ -36,6 +36,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a name server does not answer or does not know the broker group.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn stop_writes(&self, broker: &str) -> Result<u32, Error> {
         let request = WipeWritePermOfBroker {
             broker_name: broker.into(),
@@ -64,6 +67,9 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::stop_writes`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn allow_writes(&self, broker: &str) -> Result<u32, Error> {
         let request = AddWritePermOfBroker {
             broker_name: broker.into(),
@@ -92,6 +98,9 @@ impl Admin {
     ///
     /// # Errors
     /// When it does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn name_server_config(&self, addr: &str) -> Result<BTreeMap<String, String>, Error> {
         let answer = self
             .client
@@ -111,6 +120,9 @@ impl Admin {
     ///
     /// # Errors
     /// When no name server answers.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn kv(&self, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
         let request = GetKvListByNamespace {
             namespace: namespace.into(),
@@ -134,6 +146,9 @@ impl Admin {
     ///
     /// # Errors
     /// When one does not answer; those before it have the value.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<(), Error> {
         let request = PutKvConfig {
             namespace: namespace.into(),
@@ -153,6 +168,9 @@ impl Admin {
     ///
     /// # Errors
     /// When one does not answer; it is gone from those before it.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn delete_kv(&self, namespace: &str, key: &str) -> Result<(), Error> {
         let request = DeleteKvConfig {
             namespace: namespace.into(),

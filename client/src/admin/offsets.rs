@@ -19,6 +19,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn committed_offset(&self, group: &str, queue: &Queue) -> Result<Option<i64>, Error> {
         self.query_offset(group, queue, false).await
     }
@@ -60,6 +63,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker does not answer or refuses, for example an unknown group.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn commit_offset(
         &self,
         group: &str,
@@ -90,6 +96,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn max_offset(&self, queue: &Queue) -> Result<i64, Error> {
         let request = GetMaxOffset {
             topic: queue.topic().into(),
@@ -111,6 +120,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn min_offset(&self, queue: &Queue) -> Result<i64, Error> {
         let request = GetMinOffset {
             topic: queue.topic().into(),
@@ -131,6 +143,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn offset_at(&self, queue: &Queue, at: SystemTime) -> Result<i64, Error> {
         let request = SearchOffsetByTimestamp {
             topic: queue.topic().into(),
@@ -154,6 +169,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the topic has no route, or a broker does not answer or refuses, for example because nobody is online.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn reset_offsets(
         &self,
         group: &str,

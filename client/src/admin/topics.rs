@@ -129,6 +129,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the name is not allowed or a broker refuses; brokers before it have the topic then.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn create_topic(&self, spec: &TopicSpec) -> Result<(), Error> {
         validate_topic(&spec.name).map_err(|error| Error::invalid(error.to_string()))?;
         let attributes: Vec<_> = spec
@@ -167,6 +170,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a name is not allowed or a broker refuses one of them; others may have been created or changed then.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn create_topics(&self, specs: &[TopicSpec]) -> Result<(), Error> {
         let doing = format!("creating {} topics", specs.len());
         let info = self.client.cluster_info().await?;
@@ -191,6 +197,9 @@ impl Admin {
     ///
     /// # Errors
     /// When it does not within five seconds.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn topic_shown(&self, spec: &TopicSpec) -> Result<(), Error> {
         let masters = self.masters_named(spec.cluster.as_deref(), &spec.brokers);
         self.shown(spec, masters.await?).await
@@ -225,6 +234,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a server does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.
     pub async fn delete_topic(&self, topic: &str) -> Result<(), Error> {
         let doing = format!("deleting topic \"{topic}\"");
         for (_, broker) in self.masters(None).await? {
@@ -251,6 +263,9 @@ impl Admin {
     ///
     /// # Errors
     /// When no name server answers.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn topics(&self) -> Result<Vec<String>, Error> {
         let answer = self
             .client
@@ -267,6 +282,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a broker does not answer or none has the topic.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn topic_config(&self, topic: &str) -> Result<Vec<(String, TopicConfig)>, Error> {
         let mut found = Vec::new();
         for (name, broker) in self.masters(None).await? {
@@ -298,6 +316,9 @@ impl Admin {
     ///
     /// # Errors
     /// When a broker does not answer or refuses.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn topic_configs(
         &self,
     ) -> Result<Vec<(String, BTreeMap<String, TopicConfig>)>, Error> {
@@ -319,6 +340,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the topic has no route or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn topic_stats(&self, topic: &str) -> Result<TopicStatsTable, Error> {
         let route = self.client.refresh_route(topic).await?;
         let mut all = TopicStatsTable::default();

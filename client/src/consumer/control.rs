@@ -84,6 +84,9 @@ impl Control {
     ///
     /// # Errors
     /// When a broker does not answer, or a topic of the consumer has no route.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
     pub async fn lag(&self) -> Result<u64, Error> {
         if let Some(missing) = self.shared.client.missing().of(&self.shared.group) {
             return Err(missing);
@@ -106,6 +109,9 @@ impl Control {
     ///
     /// # Errors
     /// When a broker does not answer; the others have got theirs.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have committed some of the queues; the next one makes it whole.
     pub async fn commit(&self) -> Result<(), Error> {
         self.shared.commit(&self.shared.held()).await
     }
@@ -116,6 +122,10 @@ impl Control {
     /// # Errors
     /// When messages were still being handled at the end of `drain_within`: their handlers are dropped where they stand, the error
     /// names the messages, and other members get them again. Also when offsets could not be committed.
+    ///
+    /// # Cancel safety
+    /// From its first poll on the consumer reads no more. Of a dropped call, the rest is done by the next one, or when the [`Consumer`]
+    /// is dropped.
     pub async fn shutdown(&self) -> Result<(), Error> {
         end(&self.shared).await
     }

@@ -14,9 +14,10 @@ use tracing::Instrument;
 use super::held::Held;
 use crate::error::{Error, ErrorKind};
 use crate::message::{Message, check_delay, delay_level};
+use crate::metrics::QueueMeters;
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
-use crate::trace::TraceContext;
+use crate::trace::{Received, TraceContext};
 
 /// Sends a message to the dead letters instead of delaying it.
 const DEAD_LETTER: i32 = -1;
@@ -69,6 +70,7 @@ pub(super) struct Inner {
     settled: AtomicBool,
     /// Whether it took room that it gives back.
     bytes: u32,
+    received: Received,
 }
 
 /// A task that asks a broker to take a message back.
@@ -92,7 +94,9 @@ impl Delivery {
         bytes: u32,
     ) -> Self {
         held.one_out();
+        let received = Received::new(&held.shared().group, &message, attempt(&message, repeated));
         let inner = Inner {
+            received,
             message,
             held,
             generation,
@@ -137,6 +141,9 @@ impl Delivery {
     ///
     /// # Errors
     /// None today; other ways of consumption ask the broker.
+    ///
+    /// # Cancel safety
+    /// It waits for nothing. A future that is never polled is a delivery that is dropped: it comes again.
     pub async fn ack(mut self) -> Result<(), Error> {
         self.by_drop = false;
         self.inner.settle_done();
@@ -150,6 +157,10 @@ impl Delivery {
     /// [`ErrorKind::InvalidInput`] when the pause is longer than the longest level, two hours; then it comes again as the consumer's
     /// [`Retry`](crate::Retry) says. [`ErrorKind::Timeout`] when no broker took it back within 30 s, which is tried further; an error too
     /// when the consumer ends before. A message that no broker took comes again without a pause.
+    ///
+    /// # Cancel safety
+    /// Once it was polled the message is handed back, also when nobody waits for that. A future that is never polled is a delivery that
+    /// is dropped: it comes again.
     pub async fn retry_after(self, pause: Duration) -> Result<(), Error> {
         if self.inner.held.shared().settings.waits_at_brokers() {
             check_delay(pause)?;
@@ -161,6 +172,9 @@ impl Delivery {
     ///
     /// # Errors
     /// As [`Delivery::retry_after`].
+    ///
+    /// # Cancel safety
+    /// As [`Delivery::retry_after`].
     pub async fn retry(self) -> Result<(), Error> {
         self.settle(Outcome::Again(None, None)).await
     }
@@ -169,6 +183,9 @@ impl Delivery {
     /// `rmq-ctl dlq show` prints; at most 1,024 bytes of it are kept. Brokers other than ours keep the letter without the property.
     ///
     /// # Errors
+    /// As [`Delivery::retry_after`].
+    ///
+    /// # Cancel safety
     /// As [`Delivery::retry_after`].
     pub async fn dead_letter(self, why: impl Into<String>) -> Result<(), Error> {
         self.settle(Outcome::DeadLetter(why.into())).await
@@ -239,7 +256,7 @@ impl Drop for Inner {
 
 impl Inner {
     pub(super) fn attempt(&self) -> u32 {
-        u32::try_from(self.message.reconsume_times()).unwrap_or(0) + self.repeated + 1
+        attempt(&self.message, self.repeated)
     }
 
     fn is_stale(&self) -> bool {
@@ -251,17 +268,28 @@ impl Inner {
         (message.queue().clone(), message.queue_offset())
     }
 
-    pub(super) fn message(&self) -> &ReceivedMessage {
-        &self.message
-    }
-
-    pub(super) fn group(&self) -> &str {
+    fn group(&self) -> &str {
         &self.held.shared().group
     }
 
     /// The trace that the message belongs to.
-    pub(super) fn trace(&self) -> Option<TraceContext> {
+    fn trace(&self) -> Option<TraceContext> {
         TraceContext::of(&self.message)
+    }
+
+    /// What its handler sends belongs to this.
+    pub(super) fn context(&self) -> Option<TraceContext> {
+        self.received.context(&self.message)
+    }
+
+    /// What its handler logs is found by its message.
+    pub(super) fn handle_span(&self) -> tracing::Span {
+        self.received
+            .handle(self.group(), &self.message, self.attempt())
+    }
+
+    pub(super) fn meters(&self) -> &QueueMeters {
+        self.held.meters()
     }
 
     pub(super) fn message_id(&self) -> String {
@@ -278,6 +306,8 @@ impl Inner {
         if !self.settles() {
             return;
         }
+        let _settle = self.received.settle("ack", None).entered();
+        self.meters().acked();
         if self.held.shared().settings.ordered {
             self.held.ordered_outcome(self.generation, Outcome::Done);
         } else {
@@ -313,6 +343,9 @@ impl Inner {
         let shared = self.held.shared();
         let settings = &shared.settings;
         if settings.ordered {
+            if matches!(outcome, Outcome::Again(..)) {
+                drop(self.received.settle("retry", None));
+            }
             self.held.ordered_outcome(self.generation, outcome);
             return None;
         }
@@ -322,11 +355,13 @@ impl Inner {
         }
         let (level, why) = match outcome {
             Outcome::Done => {
+                self.meters().acked();
                 self.done();
                 return None;
             }
             Outcome::Again(pause, why) => {
                 let pause = pause.or_else(|| settings.retry.pause_after(self.attempt()));
+                self.meters().retried();
                 // Pauses that are too long were refused before.
                 (pause.and_then(delay_level).unwrap_or(0), why)
             }
@@ -336,12 +371,7 @@ impl Inner {
             }
         };
         let inner = Arc::clone(self);
-        let span = tracing::debug_span!(
-            "hand_back",
-            group = shared.group,
-            message_id = self.message_id(),
-            level,
-        );
+        let span = self.settle_span(level);
         let handing_back = async move { inner.hand_back(level, why.as_deref()).await };
         Some(shared.spawn(handing_back.instrument(span)))
     }
@@ -357,7 +387,15 @@ impl Inner {
         drop(self.begin(Outcome::Again(None, Some(why))));
     }
 
+    fn settle_span(&self, level: i32) -> tracing::Span {
+        match level {
+            DEAD_LETTER => self.received.settle("dead_letter", None),
+            level => self.received.settle("retry", Some(level)),
+        }
+    }
+
     fn note_dead_letter(&self, why: &str) {
+        self.meters().dead_lettered();
         tracing::warn!(
             message_id = self.message.message_id(),
             queue = %self.message.queue(),
@@ -374,7 +412,10 @@ impl Inner {
     /// Settles an ordered message by giving it to the dead letters.
     pub(super) async fn to_dead_letters(&self, why: &str) -> Result<(), Error> {
         self.note_dead_letter(why);
-        self.hand_back(DEAD_LETTER, Some(why)).await
+        let span = self.settle_span(DEAD_LETTER);
+        self.hand_back(DEAD_LETTER, Some(why))
+            .instrument(span)
+            .await
     }
 
     /// The pause before an ordered message is tried again; `None`: it was tried often enough.
@@ -406,8 +447,12 @@ impl Inner {
                 attempts = self.attempt(),
                 "a broadcast message is given up: broadcasting has no dead letters"
             );
+            let _settle = self.received.settle("given_up", None).entered();
+            self.meters().gave_up();
             return self.done();
         }
+        let _settle = self.received.settle("retry", None).entered();
+        self.meters().retried();
         let pause = asked
             .or_else(|| retry.pause_after(self.attempt()))
             .unwrap_or(LOCAL_PAUSE);
@@ -525,6 +570,11 @@ impl Inner {
         }
         copy
     }
+}
+
+/// Which attempt a message is, after so many in this process.
+fn attempt(message: &ReceivedMessage, repeated: u32) -> u32 {
+    u32::try_from(message.reconsume_times()).unwrap_or(0) + repeated + 1
 }
 
 /// What a broker keeps of a reason: a header carries any text, a property neither of its separators.

@@ -47,7 +47,10 @@ async fn once(shared: &Arc<Shared>) -> Result<(), Error> {
     if shared.settings.ordered {
         let _ = timeout_at(farewell, shared.unlock(&held)).await;
     }
-    shared.client.notices().forget_consumer(&shared.group);
+    shared
+        .client
+        .notices()
+        .forget_consumer(&shared.group, shared);
     shared.client.missing().forget(&shared.group);
     shared.stop.cancel();
     shared.tasks.close();

@@ -84,6 +84,9 @@ impl HandledBuilder {
     ///
     /// # Errors
     /// When a setting, or the name of the group or of a topic, is not allowed, or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// A dropped call joins nothing: what has begun ends in order, as a dropped [`Consumer`] does.
     pub async fn start(self) -> Result<Consumer, Error> {
         let count = self.builder.concurrency;
         let (consumer, items) = self.builder.start().await?;
@@ -96,6 +99,9 @@ impl HandledBuilder {
     ///
     /// # Errors
     /// As [`HandledBuilder::start`] and [`Control::shutdown`](crate::Control::shutdown).
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the consumer, which ends in order without anybody waiting for it.
     pub async fn run_until(self, end: impl Future) -> Result<(), Error> {
         self.start().await?.run_until(end).await
     }
@@ -121,8 +127,8 @@ where
             continue;
         };
         // The handler's own call may panic as well as its future.
-        let span = span_of(&inner);
-        let handled = trace::handled(inner.trace(), async { handler(delivery).await });
+        let (span, since) = (inner.handle_span(), inner.meters().handling());
+        let handled = trace::handled(inner.context(), async { handler(delivery).await });
         let handled = AssertUnwindSafe(handled.instrument(span)).catch_unwind();
         let handled = tokio::select! {
             biased;
@@ -133,6 +139,7 @@ where
                 return;
             }
         };
+        inner.meters().handled(since);
         match failure(handled) {
             None => inner.settle_done(),
             Some(why) => inner.failed(why),
@@ -149,28 +156,16 @@ where
         let Some((delivery, inner)) = taken(item) else {
             continue;
         };
-        let span = span_of(&inner).entered();
-        let handled = || trace::handled_blocking(inner.trace(), || handler(delivery));
+        let (span, since) = (inner.handle_span().entered(), inner.meters().handling());
+        let handled = || trace::handled_blocking(inner.context(), || handler(delivery));
         let handled = catch_unwind(AssertUnwindSafe(handled));
         drop(span);
+        inner.meters().handled(since);
         match failure(handled) {
             None => inner.settle_done(),
             Some(why) => inner.failed(why),
         }
     }
-}
-
-/// What a handler logs is found by its message.
-fn span_of(inner: &Inner) -> tracing::Span {
-    let message = inner.message();
-    tracing::info_span!(
-        "handle",
-        group = inner.group(),
-        queue = %message.queue(),
-        message_id = message.message_id(),
-        attempt = inner.attempt(),
-        traceparent = message.property("traceparent"),
-    )
 }
 
 /// A message for a handler, and the half that settles it; `None`: there is nothing to handle.

@@ -15,6 +15,7 @@ use super::settings::Subscription;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::events::Event;
+use crate::metrics::{MEASURES, QueueMeters};
 use crate::pull::{PullOptions, PullStatus};
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
@@ -27,6 +28,8 @@ const PULL_BYTES: u32 = 256 * 1024;
 const OPEN_MAX: usize = 20_000;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// Unix milliseconds after which the end of a queue is asked for, where the lag is measured: a pull takes 15 s when it finds nothing.
+const END_AGE_MS: i64 = 30_000;
 /// A lock that was not renewed for this long is not trusted; brokers give it away after 60 s.
 const LOCK_TRUST: Duration = Duration::from_secs(30);
 
@@ -56,12 +59,17 @@ pub(super) struct Held {
     taken: AtomicI64,
     /// None of them is left.
     idle: Notify,
+    meters: QueueMeters,
+    /// The queue's end, as the broker said last.
+    end: AtomicI64,
 }
 
 impl Held {
     pub(super) fn new(queue: Queue, shared: Arc<Shared>, subscription: Subscription) -> Arc<Self> {
         Arc::new(Self {
             stop: shared.stop.child_token(),
+            meters: QueueMeters::new(&shared.group, queue.topic()),
+            end: AtomicI64::new(0),
             queue,
             shared,
             subscription,
@@ -104,11 +112,37 @@ impl Held {
         self.stop.cancelled().await;
     }
 
+    pub(super) fn meters(&self) -> &QueueMeters {
+        &self.meters
+    }
+
+    /// Measures the lag. A queue whose broker has not said its end for a while, as nothing more is read of it, asks for it.
+    pub(super) async fn measure_lag(&self) {
+        let silent_ms = self.shared.client.now_ms() - self.last_pull_ms();
+        if silent_ms > END_AGE_MS
+            && let Ok(end) = self.shared.client.admin().max_offset(&self.queue).await
+        {
+            self.end.store(end, Ordering::Relaxed);
+        }
+        self.note_lag();
+    }
+
+    fn note_lag(&self) {
+        if let Some(position) = self.position()
+            && !self.is_gone()
+        {
+            let lag = self.end.load(Ordering::Relaxed).saturating_sub(position);
+            self.meters.lags(u64::try_from(lag).unwrap_or(0));
+        }
+    }
+
     pub(super) fn one_out(&self) {
+        self.meters.one_out();
         self.out.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn one_back(&self) {
+        self.meters.one_back();
         if self.out.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.idle.notify_waiters();
         }
@@ -148,6 +182,7 @@ impl Held {
     pub(super) fn give_up(&self) {
         self.stop.cancel();
         self.gone.cancel();
+        self.meters.lags(0);
         self.settled.notify_one();
     }
 
@@ -276,6 +311,9 @@ impl Held {
         };
         self.last_pull_ms
             .store(self.shared.client.now_ms(), Ordering::Relaxed);
+        if MEASURES {
+            self.end.store(pulled.max_offset, Ordering::Relaxed);
+        }
         if pulled.status == PullStatus::OffsetMoved {
             tracing::warn!(
                 queue = %self.queue, group = self.shared.group,
@@ -304,6 +342,10 @@ impl Held {
                     pulled.next_offset,
                 );
             }
+        }
+        self.meters.received(messages.len());
+        if MEASURES {
+            self.note_lag();
         }
         if self.shared.settings.ordered {
             self.in_order(messages, generation).await;
@@ -405,6 +447,7 @@ impl Held {
                     Some(Outcome::DeadLetter(why)) => why,
                     Some(Outcome::Again(asked, why)) => match inner.local_pause(asked) {
                         Some(pause) => {
+                            self.meters.retried();
                             tokio::select! {
                                 () = sleep(pause) => {}
                                 () = self.stop.cancelled() => return,

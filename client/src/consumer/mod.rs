@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_protocol::names::retry_topic;
+use tokio::sync::oneshot;
 
 pub use assign::Assignment;
 pub use control::Control;
@@ -188,10 +189,46 @@ impl ConsumerBuilder {
         HandledBuilder::blocking(self, handler)
     }
 
+    /// As [`ConsumerBuilder::handler`], for a service of `tower`: layers around a handler are those of `tower::ServiceBuilder`, where the
+    /// first that is added sees the message first and the result last. An error of the service, or of its readiness, lets the message
+    /// come again, whichever layer it is of. Each message goes to a clone.
+    ///
+    /// ```no_run
+    /// # async fn bill(_: rmq_client::Delivery) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// use std::time::Duration;
+    /// use tower::ServiceBuilder;
+    ///
+    /// let service = ServiceBuilder::new()
+    ///     .map_request(|order: rmq_client::Delivery| { println!("{}", order.message_id()); order })
+    ///     .timeout(Duration::from_secs(10))
+    ///     .service_fn(bill);
+    /// client.consumer("billing").subscribe("orders", "*").service(service).start().await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tower")]
+    pub fn service<S>(self, service: S) -> HandledBuilder
+    where
+        S: tower_service::Service<Delivery, Response = ()> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: std::fmt::Display + Send + 'static,
+    {
+        self.handler(move |delivery| {
+            let mut service = service.clone();
+            async move {
+                std::future::poll_fn(|context| service.poll_ready(context)).await?;
+                service.call(delivery).await
+            }
+        })
+    }
+
     /// Messages come as a stream; each has to be settled.
     ///
     /// # Errors
     /// When the group or a topic has a name that is not allowed, or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// A dropped call joins nothing: what has begun ends in order, as a dropped [`Consumer`] does.
     pub async fn stream(self) -> Result<Deliveries, Error> {
         let (consumer, items) = self.start().await?;
         Ok(Deliveries::new(consumer, items))
@@ -240,24 +277,26 @@ impl ConsumerBuilder {
             self.subscriptions,
         )?;
         self.client.notices().serve(&shared.group, &shared)?;
-        let joined = member.join().await;
-        let member = match joined {
-            Ok(member) => member,
-            Err(error) => {
-                self.client.notices().forget_consumer(&shared.group);
-                return Err(error);
-            }
+        self.client
+            .waits_at_most(shared.settings.drain_within + ending::FAREWELL);
+        let control = Control {
+            shared: Arc::clone(&shared),
         };
-        let complete = rebalance::once(&shared, &member).await;
-        shared.spawn(rebalance::run(Arc::clone(&shared), member, complete));
+        // From here on it ends in order, also when nobody waits for its start any more.
+        let consumer = Consumer { control };
+        // A task joins: whoever stops waiting leaves no half a member behind.
+        let (begun, begins) = oneshot::channel();
+        shared.spawn(rebalance::run(Arc::clone(&shared), member, begun));
+        if let Err(error) = begins.await.unwrap_or_else(|_| Err(Error::closed())) {
+            // Nothing is held yet: that nothing has to be given back is no news.
+            let _ = consumer.shutdown().await;
+            return Err(error);
+        }
         shared.spawn(rebalance::keep_offsets(Arc::clone(&shared)));
         if shared.settings.ordered {
             shared.spawn(rebalance::keep_locks(Arc::clone(&shared)));
         }
-        self.client
-            .waits_at_most(shared.settings.drain_within + ending::FAREWELL);
-        let control = Control { shared };
-        Ok((Consumer { control }, items))
+        Ok((consumer, items))
     }
 }
 
@@ -298,6 +337,9 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`Control::shutdown`].
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the consumer, which ends in order without anybody waiting for it.
     pub async fn run_until(self, end: impl Future) -> Result<(), Error> {
         tokio::select! {
             _ = end => {}
@@ -310,6 +352,9 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`Control::shutdown`].
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the consumer: the end goes on without anybody waiting for it.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.control.shutdown().await
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rmq_protocol::names::is_retry_topic;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::ending::drained;
@@ -12,7 +14,8 @@ use super::held::Held;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::events::Event;
-use crate::membership::Membership;
+use crate::membership::{Membership, MembershipBuilder};
+use crate::metrics::MEASURES;
 use crate::queue::Queue;
 
 /// Between looks when nothing was announced, as Java clients do.
@@ -23,9 +26,25 @@ const LOCKS_EVERY: Duration = Duration::from_secs(20);
 /// Commits of a queue that another member gets: it must not wait for a broker that is gone.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
 
-/// Looks again and again until the consumer stops; then leaves the group.
-pub(super) async fn run(shared: Arc<Shared>, mut member: Membership, first_complete: bool) {
-    let mut pause = if first_complete { EVERY } else { SOON };
+/// Joins the group, looks, tells that, and looks again and again until the consumer stops; then leaves the group.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    member: MembershipBuilder,
+    begun: oneshot::Sender<Result<(), Error>>,
+) {
+    let mut member = match member.join().await {
+        Ok(member) => member,
+        Err(error) => {
+            let _ = begun.send(Err(error));
+            return;
+        }
+    };
+    let mut pause = match once(&shared, &member).await {
+        true => EVERY,
+        false => SOON,
+    };
+    // Whoever does not listen any more ends the consumer.
+    let _ = begun.send(Ok(()));
     loop {
         tokio::select! {
             () = sleep(pause) => {}
@@ -44,7 +63,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut member: Membership, first_compl
 }
 
 /// One look. False when a part of it could not be found out; then that part stays as it is.
-pub(super) async fn once(shared: &Arc<Shared>, member: &Membership) -> bool {
+async fn once(shared: &Arc<Shared>, member: &Membership) -> bool {
     let mut complete = true;
     for subscription in &shared.subscriptions {
         let topic = subscription.topic.as_str();
@@ -224,6 +243,10 @@ pub(super) async fn keep_offsets(shared: Arc<Shared>) {
                 "cannot commit offsets, trying again soon: {error}"
             );
             shared.failed(&error);
+        }
+        if MEASURES {
+            let held = shared.held();
+            join_all(held.iter().map(|held| held.measure_lag())).await;
         }
     }
 }

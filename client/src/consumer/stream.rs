@@ -47,6 +47,9 @@ impl Deliveries {
     ///
     /// # Errors
     /// When a queue cannot be read for a reason that waiting does not mend.
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped wait loses nothing, and the next call continues.
     pub async fn next(&mut self) -> Result<Option<Delivery>, Error> {
         futures_util::StreamExt::next(self).await.transpose()
     }
@@ -87,6 +90,9 @@ impl Deliveries {
     ///
     /// # Errors
     /// As [`Consumer::shutdown`].
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the consumer: the end goes on without anybody waiting for it.
     pub async fn shutdown(self) -> Result<(), Error> {
         let Self { consumer, items } = self;
         let ended = consumer.shutdown().await;
@@ -126,6 +132,9 @@ impl Batches {
     ///
     /// # Errors
     /// As [`Deliveries::next`]. What was gathered before comes with the next call.
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped wait loses nothing, and the next call continues.
     pub async fn next(&mut self) -> Result<Option<Vec<Delivery>>, Error> {
         if self.gathered.is_empty() {
             match self.deliveries.next().await? {
@@ -154,6 +163,9 @@ impl Batches {
     ///
     /// # Errors
     /// As [`Deliveries::shutdown`].
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the consumer: the end goes on without anybody waiting for it.
     pub async fn shutdown(self) -> Result<(), Error> {
         let Self {
             deliveries,

@@ -6,6 +6,7 @@ use rmq_protocol::message::batch::{self, BatchEntry};
 use rmq_protocol::requests::SendMessageReply;
 use tokio::time::Instant;
 
+use super::sending;
 use super::{Prepared, Producer, SendReceipt, SendStatus, Target};
 use crate::error::Error;
 use crate::message::Message;
@@ -22,24 +23,36 @@ impl Producer {
     ///
     /// # Errors
     /// When the messages are of several topics or one of them cannot be sent at all; then none is sent.
+    ///
+    /// # Cancel safety
+    /// Of a dropped call, some requests may have been stored, and nobody says which.
     pub async fn send_all(
         &self,
         messages: Vec<Message>,
     ) -> Result<Vec<Result<SendReceipt, SharedError>>, Error> {
-        let Some(first) = messages.first() else {
-            return Ok(Vec::new());
+        let (messages, sendings) = self.begin_all(messages)?;
+        let sent = async {
+            if let Some(first) = messages.first()
+                && let Some(other) = messages.iter().find(|one| one.topic() != first.topic())
+            {
+                return Err(Error::invalid(format!(
+                    "a batch is of one topic, not of \"{}\" and \"{}\"",
+                    first.topic(),
+                    other.topic()
+                )));
+            }
+            let deadline = self.deadline();
+            let _room = self.room(deadline).await?;
+            self.send_chunks(&messages, deadline).await
         };
-        let topic = first.topic();
-        if let Some(other) = messages.iter().find(|message| message.topic() != topic) {
-            return Err(Error::invalid(format!(
-                "a batch is of one topic, not of \"{topic}\" and \"{}\"",
-                other.topic()
-            )));
+        match sent.await {
+            Ok(results) => Ok(sendings
+                .into_iter()
+                .zip(results)
+                .map(|(sending, result)| sending.ended_with(result))
+                .collect()),
+            Err(error) => Err(sending::failed(sendings, error)),
         }
-        let messages: Vec<Message> = messages.into_iter().map(super::traced).collect();
-        let deadline = self.deadline();
-        let _room = self.room(deadline).await?;
-        self.send_chunks(&messages, deadline).await
     }
 
     /// Messages of one topic, cut into requests; whoever calls this holds the room for them.

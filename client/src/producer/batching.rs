@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::sending::{self, Sending};
 use super::{Producer, SendReceipt};
 use crate::error::Error;
 use crate::message::Message;
@@ -59,6 +60,7 @@ struct Open {
     answers: Vec<oneshot::Sender<Result<SendReceipt, Error>>>,
     /// Held until they are answered, whoever still listens.
     rooms: Vec<OwnedSemaphorePermit>,
+    sendings: Vec<Sending>,
     bytes: usize,
     /// Tells one gathering from the next.
     number: u64,
@@ -85,6 +87,7 @@ impl Batcher {
         producer: &Producer,
         message: Message,
         room: OwnedSemaphorePermit,
+        sending: Sending,
     ) -> Answer {
         let (sender, answer) = oneshot::channel();
         let topic = message.topic().to_owned();
@@ -100,6 +103,7 @@ impl Batcher {
             batch.bytes += bytes;
             batch.messages.push(message);
             batch.rooms.push(room);
+            batch.sendings.push(sending);
             batch.answers.push(sender);
             if batch.messages.len() >= self.batching.max_messages
                 || batch.bytes >= self.batching.max_bytes
@@ -155,24 +159,29 @@ impl Batcher {
                 mut messages,
                 mut answers,
                 rooms: _rooms,
+                mut sendings,
                 ..
             } = batch;
             let deadline = producer.deadline();
             // A message is sent also when nobody waits for its receipt.
             if messages.len() == 1 {
-                if let (Some(message), Some(answer)) = (messages.pop(), answers.pop()) {
-                    let _ = answer.send(producer.send_now(message, deadline).await);
+                if let (Some(message), Some(answer), Some(sending)) =
+                    (messages.pop(), answers.pop(), sendings.pop())
+                {
+                    let _ = answer.send(producer.send_now(message, deadline, sending).await);
                 }
                 return;
             }
             match producer.send_chunks(&messages, deadline).await {
                 Ok(results) => {
-                    for (answer, result) in answers.into_iter().zip(results) {
+                    let ended = sendings.into_iter().zip(results);
+                    for (answer, (sending, result)) in answers.into_iter().zip(ended) {
+                        let result = sending.ended_with(result);
                         let _ = answer.send(result.map_err(|error| Error::shared(&error)));
                     }
                 }
                 Err(error) => {
-                    let error = Arc::new(error);
+                    let error = Arc::new(sending::failed(sendings, error));
                     for answer in answers {
                         let _ = answer.send(Err(Error::shared(&error)));
                     }

@@ -8,9 +8,11 @@ use tokio::sync::Semaphore;
 
 use super::batching::Batcher;
 use super::deliver::DELIVER_WITHIN;
+use super::sending::Hooks;
 use super::{Batching, Producer, Shared};
 use crate::client::Client;
 use crate::compression::Compression;
+use crate::message::Message;
 
 /// Builds a [`Producer`].
 ///
@@ -41,6 +43,8 @@ pub struct ProducerBuilder {
     batching: Option<Batching>,
     isolates: bool,
     compression: Option<Compression>,
+    trace_context: bool,
+    hooks: Hooks,
 }
 
 impl ProducerBuilder {
@@ -56,6 +60,8 @@ impl ProducerBuilder {
             batching: None,
             isolates: true,
             compression: None,
+            trace_context: true,
+            hooks: Hooks::default(),
         }
     }
 
@@ -106,6 +112,41 @@ impl ProducerBuilder {
         self
     }
 
+    /// Adds a hook that each message goes through before it is sent: it may change the message, or refuse it. Hooks run in the order in
+    /// which they were added, on the sending task and in the span `send`. The first error ends the send: nothing is sent, the later
+    /// hooks do not run, and the send's error is [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) with the hook's error as
+    /// its source. Repetitions of a send do not run hooks again.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// use rmq_client::Message;
+    ///
+    /// let producer = client
+    ///     .producer_builder()
+    ///     .before_send(|message: Message| match message.body().len() {
+    ///         0..=1_000_000 => Ok(message.property("tenant", "a")),
+    ///         _ => Err("too long for a tenant"),
+    ///     })
+    ///     .build();
+    /// producer.send(Message::new("orders", "17")).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn before_send<H, E>(mut self, hook: H) -> Self
+    where
+        H: Fn(Message) -> Result<Message, E> + Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.hooks.add(hook);
+        self
+    }
+
+    /// Whether messages carry the trace that they belong to, in the properties `traceparent` and `tracestate`: see
+    /// [`TraceContext`](crate::TraceContext). Default true; 68 bytes of a message that belongs to one.
+    pub fn trace_context(mut self, carried: bool) -> Self {
+        self.trace_context = carried;
+        self
+    }
+
     /// Compresses larger bodies. Default: off, unlike Java clients.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
@@ -138,6 +179,8 @@ impl ProducerBuilder {
                 .map(|batching| Arc::new(Batcher::new(batching))),
             isolates: self.isolates,
             compression: self.compression,
+            trace_context: self.trace_context,
+            hooks: self.hooks.clone(),
             room: Arc::new(Semaphore::new(self.max_in_flight)),
             turn: AtomicUsize::new(0),
         })

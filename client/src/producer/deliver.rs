@@ -6,7 +6,7 @@ use std::time::Duration;
 use rmq_protocol::ResponseCode;
 use rmq_protocol::requests::SendMessageReply;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{Prepared, Producer, SendReceipt, SendStatus, Target};
 use crate::error::{Error, ErrorKind};
@@ -37,14 +37,13 @@ impl Producer {
         prepared: &Prepared,
         target: &Target<'_>,
         deadline: Instant,
+        span: &Span,
     ) -> Result<SendReceipt, Error> {
-        let span = tracing::debug_span!(
-            "send",
-            topic = prepared.topic,
-            message_id = prepared.unique_id
-        );
+        if !span.is_disabled() {
+            span.record("message_id", prepared.unique_id.as_str());
+        }
         let sent = self.deliver_raw(prepared, target, deadline);
-        let (queue, answer) = sent.instrument(span).await?;
+        let (queue, answer) = sent.instrument(span.clone()).await?;
         let status = SendStatus::of(answer.code());
         SendReceipt::new(
             queue,
@@ -92,6 +91,7 @@ impl Producer {
                 attempts,
                 "send failed, trying again: {error}"
             );
+            self.client.meters().retried(&prepared.topic, error.kind());
             self.client.tell(|| Event::Retrying {
                 topic: prepared.topic.clone(),
                 attempt: attempts,

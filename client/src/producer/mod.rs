@@ -8,6 +8,8 @@ mod deliver;
 mod isolation;
 mod pending;
 mod receipt;
+mod sending;
+mod sink;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +28,6 @@ use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::remote::Remote;
-use crate::trace::TraceContext;
 
 pub use batch::SharedError;
 pub use batching::Batching;
@@ -34,7 +35,10 @@ pub(crate) use beats::Beats;
 pub use builder::ProducerBuilder;
 pub(crate) use isolation::Isolation;
 pub use pending::PendingSend;
+use sending::{Hooks, Sending};
+
 pub use receipt::{SendReceipt, SendStatus};
+pub use sink::MessageSink;
 
 /// A limit beyond which nobody waits.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
@@ -68,6 +72,8 @@ pub(crate) struct Shared {
     batcher: Option<Arc<batching::Batcher>>,
     isolates: bool,
     compression: Option<Compression>,
+    trace_context: bool,
+    hooks: Hooks,
     room: Arc<Semaphore>,
     turn: AtomicUsize,
     deliver_within: Duration,
@@ -137,23 +143,42 @@ impl Producer {
     /// # Errors
     /// When the message cannot be sent or no broker stored it in time. [`Error::may_have_been_processed`] says whether one of the tries
     /// may have stored it.
+    ///
+    /// # Cancel safety
+    /// The message of a dropped call may be stored, or not; [`submit`](Producer::submit) sends on its own. With
+    /// [`batching`](ProducerBuilder::batching), a message that was gathered is sent anyway.
     pub async fn send(&self, message: Message) -> Result<SendReceipt, Error> {
-        let message = traced(message);
+        let (message, sending) = self.begin(message)?;
         let deadline = self.deadline();
-        let room = self.room(deadline).await?;
+        let room = match self.room(deadline).await {
+            Ok(room) => room,
+            Err(error) => return Err(sending.failed(error)),
+        };
         if let Some(batcher) = self.batcher_for(&message) {
-            self.check(&message)?;
-            return PendingSend::gathered(batcher.add(self, message, room)).await;
+            return match self.check(&message) {
+                Ok(()) => PendingSend::gathered(batcher.add(self, message, room, sending)).await,
+                Err(error) => Err(sending.failed(error)),
+            };
         }
         let _room = room;
-        self.send_now(message, deadline).await
+        self.send_now(message, deadline, sending).await
     }
 
     /// As [`Producer::send`], by whoever holds the room for it.
-    async fn send_now(&self, message: Message, deadline: Instant) -> Result<SendReceipt, Error> {
-        let prepared = self.prepare(&message)?;
+    async fn send_now(
+        &self,
+        message: Message,
+        deadline: Instant,
+        sending: Sending,
+    ) -> Result<SendReceipt, Error> {
+        let prepared = match self.prepare(&message) {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(sending.failed(error)),
+        };
         let target = Target::Any(message.ordering_key());
-        self.deliver(&prepared, &target, deadline).await
+        let sent = self.deliver(&prepared, &target, deadline, &sending.span);
+        let sent = sent.await;
+        sending.ended(sent)
     }
 
     /// Sends what [`ProducerBuilder::batching`] holds back, without waiting for more.
@@ -190,13 +215,24 @@ impl Producer {
     ///
     /// # Errors
     /// When the message cannot be sent or the broker did not store it.
+    ///
+    /// # Cancel safety
+    /// As [`Producer::send`].
     pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<SendReceipt, Error> {
-        let message = traced(message);
+        let (message, sending) = self.begin(message)?;
         let deadline = self.deadline();
-        let _room = self.room(deadline).await?;
-        let prepared = self.prepare_for(queue, &message)?;
-        self.deliver(&prepared, &Target::Queue(queue), deadline)
-            .await
+        let ready = async {
+            let room = self.room(deadline).await?;
+            Ok((room, self.prepare_for(queue, &message)?))
+        };
+        let (_room, prepared) = match ready.await {
+            Ok(ready) => ready,
+            Err(error) => return Err(sending.failed(error)),
+        };
+        let target = Target::Queue(queue);
+        let sent = self.deliver(&prepared, &target, deadline, &sending.span);
+        let sent = sent.await;
+        sending.ended(sent)
     }
 
     /// Sends a message and returns as soon as there is room for another one; the result comes with [`PendingSend`], which may be
@@ -204,22 +240,40 @@ impl Producer {
     ///
     /// # Errors
     /// When the message cannot be sent at all, or there was no room in time.
+    ///
+    /// # Cancel safety
+    /// A dropped call sends nothing. Once it has returned the send goes on, also without its [`PendingSend`].
     pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
-        let message = traced(message);
+        let (message, sending) = self.begin(message)?;
         let deadline = self.deadline();
-        let room = self.room(deadline).await?;
-        if let Some(batcher) = self.batcher_for(&message) {
+        let ready = async {
+            let room = self.room(deadline).await?;
             self.check(&message)?;
-            return Ok(PendingSend::gathered(batcher.add(self, message, room)));
-        }
-        let prepared = self.prepare(&message)?;
+            match self.batcher_for(&message) {
+                Some(batcher) => Ok((room, Err(batcher))),
+                None => Ok((room, Ok(self.prepare(&message)?))),
+            }
+        };
+        let (room, prepared) = match ready.await {
+            Ok(ready) => ready,
+            Err(error) => return Err(sending.failed(error)),
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(batcher) => {
+                let answer = batcher.add(self, message, room, sending);
+                return Ok(PendingSend::gathered(answer));
+            }
+        };
         self.make_ready(&prepared.topic, &Target::Any(message.ordering_key()))
             .await;
         let producer = self.clone();
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
             let target = Target::Any(message.ordering_key());
-            producer.deliver(&prepared, &target, deadline).await
+            let sent = producer.deliver(&prepared, &target, deadline, &sending.span);
+            let sent = sent.await;
+            sending.ended(sent)
         })
         .await)
     }
@@ -228,18 +282,29 @@ impl Producer {
     ///
     /// # Errors
     /// As [`Producer::submit`].
+    ///
+    /// # Cancel safety
+    /// As [`Producer::submit`].
     pub async fn submit_to(&self, queue: &Queue, message: Message) -> Result<PendingSend, Error> {
-        let message = traced(message);
+        let (message, sending) = self.begin(message)?;
         let deadline = self.deadline();
-        let room = self.room(deadline).await?;
-        let prepared = self.prepare_for(queue, &message)?;
+        let ready = async {
+            let room = self.room(deadline).await?;
+            Ok((room, self.prepare_for(queue, &message)?))
+        };
+        let (room, prepared) = match ready.await {
+            Ok(ready) => ready,
+            Err(error) => return Err(sending.failed(error)),
+        };
         self.make_ready(&prepared.topic, &Target::Queue(queue))
             .await;
         let (producer, queue) = (self.clone(), queue.clone());
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
             let target = Target::Queue(&queue);
-            producer.deliver(&prepared, &target, deadline).await
+            let sent = producer.deliver(&prepared, &target, deadline, &sending.span);
+            let sent = sent.await;
+            sending.ended(sent)
         })
         .await)
     }
@@ -248,15 +313,22 @@ impl Producer {
     ///
     /// # Errors
     /// When the message cannot be sent or there is no connection.
+    ///
+    /// # Cancel safety
+    /// The message of a dropped call may have been handed over, or not.
     pub async fn send_and_forget(&self, message: Message) -> Result<(), Error> {
-        let message = traced(message);
-        let prepared = self.prepare(&message)?;
-        let target = Target::Any(message.ordering_key());
-        let (queue, remote) = self.pick(&prepared.topic, &target, None).await?;
-        let request = self.request(&prepared, &queue);
-        remote
-            .one_way(prepared.code.as_i32(), &request, &prepared.body)
-            .await
+        let (message, sending) = self.begin(message)?;
+        let sent = async {
+            let prepared = self.prepare(&message)?;
+            let target = Target::Any(message.ordering_key());
+            let (queue, remote) = self.pick(&prepared.topic, &target, None).await?;
+            let request = self.request(&prepared, &queue);
+            remote
+                .one_way(prepared.code.as_i32(), &request, &prepared.body)
+                .await
+        };
+        let sent = sent.await;
+        sending.handed_over(sent)
     }
 
     /// Fetches the route and connects where that is missing: what would wait for it together would leave in any order.
@@ -447,14 +519,6 @@ impl Producer {
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
         queues.get(turn.checked_rem(queues.len())?)
     }
-}
-
-/// A message that is sent while another one is handled belongs to the same trace.
-fn traced(mut message: Message) -> Message {
-    if let Some(context) = TraceContext::current() {
-        context.add_to(&mut message);
-    }
-    message
 }
 
 fn by_key<'q>(queues: &'q [Queue], key: &str) -> Option<&'q Queue> {
