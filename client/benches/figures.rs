@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rmq_bench::load::{Pull, Send, Shape, Target};
 use rmq_client::protocol::frame::HeaderEncoding;
-use rmq_client::{Client, Message, StartFrom, TopicSpec};
+use rmq_client::{Client, Message, StartFrom, TopicSpec, TraceContext};
 
 const PAIRS: usize = 5;
 const BODY_BYTES: usize = 1024;
@@ -97,8 +97,9 @@ fn shape(duration: Duration) -> Shape {
     }
 }
 
-/// Messages a second, and the median latency in microseconds, of so many tasks that send one message after the other.
-async fn produce(dev: &Dev, depth: usize) -> (f64, f64) {
+/// Messages a second, and the median latency in microseconds, of so many tasks that send one message after the other; `context`: the
+/// trace that they belong to.
+async fn produce(dev: &Dev, depth: usize, context: Option<TraceContext>) -> (f64, f64) {
     let client = dev.client().await;
     let topic = "figures-produce";
     client
@@ -113,7 +114,7 @@ async fn produce(dev: &Dev, depth: usize) -> (f64, f64) {
     let tasks: Vec<_> = (0..depth)
         .map(|_| {
             let (producer, body) = (producer.clone(), body.clone());
-            tokio::spawn(async move {
+            let sends = async move {
                 let mut times = Vec::with_capacity(1 << 16);
                 let mut began = Instant::now();
                 while began < end {
@@ -126,7 +127,11 @@ async fn produce(dev: &Dev, depth: usize) -> (f64, f64) {
                     began = now;
                 }
                 times
-            })
+            };
+            match context.clone() {
+                Some(context) => tokio::spawn(context.scope(sends)),
+                None => tokio::spawn(sends),
+            }
         })
         .collect();
     let mut times = Vec::new();
@@ -213,12 +218,15 @@ fn main() {
                 requests_max: None,
             };
             let raw = raw.run(&dev.target()).expect("a load").per_second;
-            let ours = runtime.block_on(produce(&dev, DEPTH)).0;
+            let ours = runtime.block_on(produce(&dev, DEPTH, None)).0;
             println!("{ours:.0} of {raw:.0} msg/s");
         }
         return;
     }
     let (mut ratios, mut added, mut pulls) = (Vec::new(), Vec::new(), Vec::new());
+    let mut traced = Vec::new();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let context = TraceContext::new(parent, None);
     for pair in 0..PAIRS {
         let raw = Send {
             shape: shape(RUN),
@@ -229,11 +237,13 @@ fn main() {
             requests_max: None,
         };
         let raw_rate = raw.run(&dev.target()).expect("a load").per_second;
-        let (rate, _) = runtime.block_on(produce(&dev, DEPTH));
+        let (rate, _) = runtime.block_on(produce(&dev, DEPTH, None));
         ratios.push(rate / raw_rate);
+        let (with_trace, _) = runtime.block_on(produce(&dev, DEPTH, context.clone()));
+        traced.push(with_trace / rate);
         let raw = Send { depth: 1, ..raw };
         let raw_p50 = raw.run(&dev.target()).expect("a load").p50_us;
-        let (_, p50) = runtime.block_on(produce(&dev, 1));
+        let (_, p50) = runtime.block_on(produce(&dev, 1, None));
         added.push(p50 - raw_p50);
         let pull = Pull {
             shape: shape(RUN),
@@ -257,6 +267,12 @@ fn main() {
         "producer, 32 in flight, of the load generator",
         ">= 0.8",
         ratios,
+        "x",
+    );
+    show(
+        "producer whose messages carry a trace, of one without",
+        ">= 0.9",
+        traced,
         "x",
     );
     show("added latency, p50", "<= 20 µs", added, " µs");
