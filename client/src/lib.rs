@@ -26,9 +26,11 @@
 //! | wait | bound |
 //! | --- | --- |
 //! | [`Client::connect`], [`Client::cluster_info`], [`Client::route`], [`Client::health`] | a request to each name server |
+//! | [`ClientBuilder::connect`] with [`ClientBuilder::retry_first_connect`] | its argument, and a request to each name server |
 //! | [`Client::wait_for_route`] | its argument, and a request to each name server |
 //! | [`Producer::send`], [`Producer::send_to`], [`Producer::send_all`] for each request, [`PendingSend`] | [`ProducerBuilder::deliver_within`], 30 s unless it is set; batching adds its linger |
 //! | [`Producer::submit`], [`Producer::submit_to`] | the same, for room; then a request to each name server, and a request |
+//! | [`MessageSink`] | to be ready: as [`Producer::submit`]; flushed or closed: as [`PendingSend`] |
 //! | [`Producer::send_and_forget`] | a request to each name server, and a request |
 //! | [`Client::pull`] | a request, its own wait and 10 s |
 //! | [`Admin`], [`Control::lag`], [`Control::commit`] | a request to each server that is asked |

@@ -104,12 +104,18 @@ async fn sends(cluster: &TestCluster, client: &Client, metrics: &Metrics) {
     metrics.is("rmq_client_send_failures_total", &nowhere, 1.0);
     metrics.is("rmq_client_send_retries_total", &nowhere, 2.0);
     // Whoever stops waiting.
-    cluster.broker(0).lose(RequestCode::SendMessageV2, 1);
-    let waiting = producer.send(Message::new("slow", "x"));
+    let broker = cluster.broker(0);
+    let before = broker.requests(RequestCode::SendMessageV2);
+    broker.lose(RequestCode::SendMessageV2, 1);
+    let lost = async {
+        while broker.requests(RequestCode::SendMessageV2) == before {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
     let slow = ["topic=\"slow\""];
     tokio::select! {
-        sent = waiting => panic!("no answer was expected: {sent:?}"),
-        () = metrics.comes("rmq_client_sends_in_flight", &slow, 1.0) => {}
+        sent = producer.send(Message::new("slow", "x")) => panic!("no answer was expected: {sent:?}"),
+        () = lost => metrics.is("rmq_client_sends_in_flight", &slow, 1.0),
     }
     metrics.is("rmq_client_sends_in_flight", &slow, 0.0);
     let cancelled = ["topic=\"slow\"", "kind=\"cancelled\""];

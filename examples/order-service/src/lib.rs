@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rmq_client::{Client, Consumer, Delivery, Error, Message, Producer, Retry, StartFrom};
+use rmq_client::{Client, Consumer, Error, Message, Producer, Retry, StartFrom};
 use serde::{Deserialize, Serialize};
 
 /// Where orders come from.
@@ -55,27 +55,16 @@ pub async fn start(client: &Client, payments: Arc<impl Payments>) -> Result<Cons
         .subscribe(ORDERS, "*")
         .from(StartFrom::First)
         .retry(Retry::up_to(3))
-        .handler(move |delivery| {
+        // What is no order goes to the dead letters: trying again does not make sense of it.
+        .handler_json(move |order, _| {
             let (payments, producer) = (Arc::clone(&payments), producer.clone());
-            async move { handle(delivery, &*payments, &producer).await }
+            async move { handle(order, &*payments, &producer).await }
         })
         .start()
         .await
 }
 
-async fn handle(
-    delivery: Delivery,
-    payments: &impl Payments,
-    producer: &Producer,
-) -> Result<(), String> {
-    let order: Order = match serde_json::from_slice(delivery.body()) {
-        Ok(order) => order,
-        // Trying again does not make sense of it.
-        Err(error) => {
-            let settled = delivery.dead_letter(format!("not an order: {error}")).await;
-            return settled.map_err(|error| error.to_string());
-        }
-    };
+async fn handle(order: Order, payments: &impl Payments, producer: &Producer) -> Result<(), String> {
     payments
         .charge(&order)
         .map_err(|declined| format!("order {}: {declined}", order.number))?;

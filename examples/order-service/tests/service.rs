@@ -45,8 +45,7 @@ async fn order(cluster: &TestCluster, number: &str) {
         number: number.to_owned(),
         cents: 1_250,
     };
-    let body = serde_json::to_vec(&order).unwrap();
-    let message = Message::new(ORDERS, body).key(number);
+    let message = Message::json(ORDERS, &order).unwrap().key(number);
     cluster
         .client()
         .await
