@@ -1,40 +1,69 @@
 //! The spans of a message's way are one trace, whoever reads them: by their ids, and within a process by their parents.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rmq_client::{Message, StartFrom, TraceContext};
 use rmq_testing::TestCluster;
-use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+/// A span: its fields, and the name of the one around it.
+#[derive(Debug, Default)]
+struct Seen {
+    name: &'static str,
+    fields: BTreeMap<&'static str, String>,
+    within: Option<&'static str>,
+}
+
+impl Visit for Seen {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let text = format!("{value:?}");
+        self.fields
+            .insert(field.name(), text.trim_matches('"').to_owned());
+    }
+}
+
+/// All spans of the client, in the order in which they began.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct Spans(Arc<Mutex<Vec<Seen>>>);
 
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+/// The place of a span in [`Spans`].
+struct Place(usize);
+
+impl<S: tracing::Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Spans {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let span = context.span(id).unwrap();
+        let mut seen = Seen {
+            name: span.name(),
+            within: span.parent().map(|around| around.name()),
+            ..Seen::default()
+        };
+        attributes.record(&mut seen);
+        let mut all = self.0.lock().unwrap();
+        span.extensions_mut().insert(Place(all.len()));
+        all.push(seen);
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let span = context.span(id).unwrap();
+        let place = span.extensions().get::<Place>().unwrap().0;
+        values.record(&mut self.0.lock().unwrap()[place]);
     }
 }
 
-/// A span that has ended: its fields, and the name of the one around it.
-#[derive(Debug)]
-struct Ended {
-    fields: Value,
-    within: Option<String>,
-}
-
-impl Ended {
+impl Seen {
     fn text(&self, field: &str) -> &str {
-        self.fields[field].as_str().unwrap_or_default()
+        self.fields.get(field).map_or("", String::as_str)
     }
 
     fn trace(&self) -> &str {
@@ -48,38 +77,20 @@ impl Ended {
 
 #[test]
 fn send_receive_handle_and_settle_are_one_trace() {
-    let lines = Lines::default();
-    let written = lines.clone();
+    let spans = Spans::default();
     // The only test of this program: the subscriber is everybody's.
-    tracing_subscriber::fmt()
-        .json()
-        .with_max_level(LevelFilter::DEBUG)
-        .with_span_events(FmtSpan::CLOSE)
-        .with_writer(move || written.clone())
+    tracing_subscriber::registry()
+        .with(spans.clone().with_filter(LevelFilter::DEBUG))
         .init();
     let stored = rmq_testing::run(TestCluster::builder(), orders_and_bills);
-    let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let ended: Vec<Ended> = written
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|line| line["fields"]["message"] == "close")
-        .map(|line| {
-            let around = line["spans"].as_array().cloned().unwrap_or_default();
-            let within = around.iter().rev().nth(1);
-            Ended {
-                within: within.map(|span| span["name"].as_str().unwrap().to_owned()),
-                fields: line["span"].clone(),
-            }
-        })
-        .collect();
+    let seen = spans.0.lock().unwrap();
     let all = |name: &str, message_id: &str| {
-        let mine =
-            |span: &&Ended| span.text("name") == name && span.text("message_id") == message_id;
-        ended.iter().filter(mine).collect::<Vec<_>>()
+        let mine = |span: &&Seen| span.name == name && span.text("message_id") == message_id;
+        seen.iter().filter(mine).collect::<Vec<_>>()
     };
     for (topic, id, carried) in &stored {
         let send = all("send", id);
-        assert_eq!(send.len(), 1, "{topic} {id}: {ended:?}");
+        assert_eq!(send.len(), 1, "{topic} {id}: {seen:?}");
         // What travels is the span's own place.
         assert_eq!(send[0].text("traceparent"), carried);
         if topic != "orders" {
@@ -92,23 +103,23 @@ fn send_receive_handle_and_settle_are_one_trace() {
         assert_ne!(receive[0].span(), send[0].span());
         let handle = all("handle", id);
         assert_eq!(handle.len(), 1);
-        assert_eq!(handle[0].within.as_deref(), Some("receive"));
+        assert_eq!(handle[0].within, Some("receive"));
         assert_eq!(
             handle[0].text("traceparent"),
             receive[0].text("traceparent")
         );
         // What the handler sent goes on from there.
-        let bills = ended.iter().filter(|span| {
+        let bills = seen.iter().filter(|span| {
             span.text("topic") == "bills" && span.text("parent_id") == receive[0].span()
         });
         let bills: Vec<_> = bills.collect();
         assert_eq!(bills.len(), 1);
         assert_eq!(bills[0].trace(), send[0].trace());
     }
-    let settled: Vec<&str> = ended
+    let settled: Vec<&str> = seen
         .iter()
-        .filter(|span| span.text("name") == "settle")
-        .inspect(|span| assert_eq!(span.within.as_deref(), Some("receive")))
+        .filter(|span| span.name == "settle")
+        .inspect(|span| assert_eq!(span.within, Some("receive")))
         .map(|span| span.text("outcome"))
         .collect();
     assert_eq!(

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::time::Instant;
 
 use super::Consumer;
 use super::delivery::Delivery;
@@ -77,6 +78,7 @@ impl Deliveries {
             max: max.max(1),
             within,
             gathered: Vec::new(),
+            until: None,
         }
     }
 
@@ -125,6 +127,8 @@ pub struct Batches {
     within: Duration,
     /// Kept here, so that a dropped wait loses nothing.
     gathered: Vec<Delivery>,
+    /// When the gathered ones are given, counted from the first, however many waits are dropped meanwhile.
+    until: Option<Instant>,
 }
 
 impl Batches {
@@ -142,14 +146,17 @@ impl Batches {
                 None => return Ok(None),
             }
         }
-        let deadline = tokio::time::Instant::now() + self.within;
+        let until = *self
+            .until
+            .get_or_insert_with(|| Instant::now() + self.within);
         while self.gathered.len() < self.max {
-            match tokio::time::timeout_at(deadline, self.deliveries.next()).await {
+            match tokio::time::timeout_at(until, self.deliveries.next()).await {
                 Ok(Ok(Some(delivery))) => self.gathered.push(delivery),
                 Ok(Ok(None)) | Err(_) => break,
                 Ok(Err(error)) => return Err(error),
             }
         }
+        self.until = None;
         Ok(Some(std::mem::take(&mut self.gathered)))
     }
 
