@@ -2,6 +2,7 @@
 //! then a service with all that the client offers, whose brokers are killed, and which ends when it is told to.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,7 +13,6 @@ use rmq_client::{Client, Message, ReceivedMessage, TopicSpec};
 use rmq_e2e::cluster::{Cluster, Flush};
 use rmq_e2e::{foreign, process};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 /// For what a program waits of a cluster that is there, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -43,9 +43,9 @@ fn block(page: &str, info: &str) -> String {
     block
 }
 
-/// The programs, built once. The folder goes with this; what cargo built stays for the next run.
+/// The programs, built once. Their folder is made anew by each run; what cargo built stays for the next one.
 struct Programs {
-    _folder: TempDir,
+    folder: PathBuf,
     target: PathBuf,
 }
 
@@ -56,9 +56,14 @@ impl Programs {
     }
 
     fn build() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cache = foreign::cache_dir("new-user");
+        // One for each checkout, so that two do not meet.
+        let mut checkout = std::hash::DefaultHasher::new();
+        root().hash(&mut checkout);
+        let folder = cache.join(format!("programs-{:x}", checkout.finish()));
+        let _ = std::fs::remove_dir_all(&folder);
         let write = |file: &str, text: String| {
-            let path = folder.path().join(file);
+            let path = folder.join(file);
             let parent = path.parent().expect("a file lies in a folder");
             std::fs::create_dir_all(parent).expect("a folder");
             std::fs::write(path, text).expect("a file");
@@ -90,7 +95,7 @@ impl Programs {
         write("billing/src/main.rs", block("docs/start/rust.md", "rust"));
         write("service/Cargo.toml", here(read("e2e/new-user/Cargo.toml")));
         write("service/src/main.rs", read("e2e/new-user/src/main.rs"));
-        let target = foreign::cache_dir("new-user");
+        let target = cache.join("target");
         // The pages' programs have the features that their manifests ask for, not those of the service.
         for packages in [&["readme", "billing"][..], &["service"]] {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -98,15 +103,12 @@ impl Programs {
             build
                 .args(["build", "--quiet"])
                 .args(packages.iter().flat_map(|name| ["-p", *name]))
-                .current_dir(folder.path())
+                .current_dir(&folder)
                 .env("CARGO_TARGET_DIR", &target)
                 .env("CARGO_PROFILE_DEV_DEBUG", "0");
             foreign::build(&mut build).unwrap_or_else(|error| panic!("{error}"));
         }
-        Self {
-            _folder: folder,
-            target,
-        }
+        Self { folder, target }
     }
 
     fn start(&self, name: &str, url: &str) -> Program {
@@ -263,6 +265,80 @@ fn the_program_of_the_readme_prints_its_message_on_a_fresh_cluster() {
     let mut program = Programs::get().start("readme", &dev.url);
     let line = program.line();
     assert!(line.contains("hello"), "{line}");
+}
+
+/// A command of a page, and what the page says that it prints: `…` stands for anything.
+fn commands(page: &str) -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    let mut is_console = false;
+    for line in read(page).lines() {
+        if let Some(info) = line.strip_prefix("```") {
+            is_console = info == "console";
+        } else if let (true, Some(command)) = (is_console, line.strip_prefix("$ ")) {
+            commands.push((command.to_owned(), String::new()));
+        } else if let (true, Some((_, prints))) = (is_console, commands.last_mut()) {
+            prints.push_str(line);
+        }
+    }
+    commands
+}
+
+/// Whether each part between two `…` is there, in order.
+fn is_printed(prints: &str, printed: &str) -> bool {
+    let mut rest = printed;
+    prints.split('…').all(|part| match rest.find(part.trim()) {
+        Some(at) => {
+            rest = &rest[at + part.trim().len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+#[test]
+fn the_commands_of_the_first_service_print_what_its_page_says() {
+    const PAGE: &str = "docs/start/rust.md";
+    const MARK: &str = "@@ended@@";
+    let dev = Dev::start();
+    let programs = Programs::get();
+    let commands = commands(PAGE);
+    assert!(!commands.is_empty(), "{PAGE} has no command");
+    let mut script = String::from("set -m\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n");
+    for (command, _) in &commands {
+        script.push_str(&format!("{command}\necho {MARK} $?\n"));
+    }
+    let ctl = process::binary("rmq-ctl");
+    let tools = ctl.parent().expect("a program lies in a folder").display();
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let shell = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(&programs.folder)
+        .env("PATH", format!("{tools}:{path}"))
+        .env("NAMESRV_ADDR", dev.url.trim_start_matches("rmq://"))
+        .env("XDG_CONFIG_HOME", home.path())
+        .env("CARGO_TARGET_DIR", &programs.target)
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env_remove("RMQ_URL")
+        .env_remove("RMQ_CONTEXT")
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&shell.stdout),
+        String::from_utf8_lossy(&shell.stderr),
+    );
+    let mut rest = stdout.as_ref();
+    for (command, prints) in &commands {
+        let (printed, after) = rest.split_once(MARK).unwrap_or((rest, ""));
+        let (code, after) = after.split_once('\n').unwrap_or_default();
+        assert_eq!(code.trim(), "0", "{command}: {printed} {stderr}");
+        assert!(
+            is_printed(prints, printed),
+            "{command} printed {printed}, not {prints}"
+        );
+        rest = after;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,12 +11,7 @@ use rmq_e2e::foreign::{self, Needs, Outcomes};
 use rmq_e2e::process::binary;
 
 /// Pages whose commands run, each on a cluster of its own.
-const PAGES: &[&str] = &[
-    "start/laptop.md",
-    "start/rust.md",
-    "start/java.md",
-    "start/go.md",
-];
+const PAGES: &[&str] = &["start/laptop.md", "start/java.md", "start/go.md"];
 /// Its files configure real servers, on which its commands run.
 const PRODUCTION: &str = "operate/production.md";
 /// The program of the README, on a cluster on which nothing has happened yet.
