@@ -16,6 +16,7 @@ use crate::received::damaged;
 #[cfg(any(feature = "zlib", feature = "lz4", feature = "zstd"))]
 const BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bodies from this size on are compressed unless another one is set (`DefaultMQProducer.compressMsgBodyOverHowmuch`).
+#[cfg(any(feature = "zlib", feature = "lz4", feature = "zstd"))]
 const THRESHOLD: usize = 4 * 1024;
 /// As Java clients have it (`rocketmq.message.compressLevel`).
 #[cfg(feature = "zlib")]
