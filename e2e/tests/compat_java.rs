@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_client::{Assignment, Client, Consumer, Message, Queue, StartFrom, TopicSpec};
+use rmq_client::{Assignment, Client, Compression, Consumer, Message, Queue, StartFrom, TopicSpec};
 use rmq_e2e::cluster::{Cluster, Flush};
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 
@@ -62,6 +62,9 @@ const SHARED_TOPIC: &str = "shared-with-rust";
 /// Not a scenario of the program: it prints how it divides queues, and our client must do the same.
 const ASSIGNMENT: &str = "assignment_strategies";
 
+/// Not a scenario of the program either: it prints what it reads of the bodies that our client compressed.
+const COMPRESSED: &str = "reads_what_rust_compressed";
+
 /// Below Maven's local repository, once everything was fetched.
 const TOOLS_JAR: &str = "org/apache/rocketmq/rocketmq-tools/5.5.0/rocketmq-tools-5.5.0.jar";
 
@@ -90,7 +93,7 @@ fn main() -> ExitCode {
         .iter()
         .copied()
         .chain(binary.iter().map(String::as_str))
-        .chain([ASSIGNMENT])
+        .chain([ASSIGNMENT, COMPRESSED])
         .collect();
     foreign::main("java", &all, needs, Box::new(run))
 }
@@ -128,7 +131,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let (binary, json): (Vec<&str>, Vec<&str>) = scenarios
         .iter()
         .map(String::as_str)
-        .filter(|scenario| *scenario != ASSIGNMENT)
+        .filter(|scenario| ![ASSIGNMENT, COMPRESSED].contains(scenario))
         .partition(|scenario| scenario.starts_with(BINARY));
     let mut outcomes = Outcomes::new();
     if !json.is_empty() {
@@ -142,6 +145,10 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     }
     if scenarios.iter().any(|scenario| scenario == ASSIGNMENT) {
         outcomes.insert(ASSIGNMENT.to_owned(), same_assignments(&built));
+    }
+    if scenarios.iter().any(|scenario| scenario == COMPRESSED) {
+        let read = java_command(&built, home.path(), "JSON");
+        outcomes.insert(COMPRESSED.to_owned(), same_bodies(read, &name_server));
     }
     if !binary.is_empty() {
         let plain = binary.iter().filter_map(|name| name.strip_prefix(BINARY));
@@ -279,7 +286,56 @@ fn same_assignments(built: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Bodies that our client compressed by each codec, as the program reads them.
+fn same_bodies(mut java: Command, name_server: &str) -> Result<(), String> {
+    const TOPIC: &str = "compressed-by-rust";
+    let text = |length: usize| {
+        let lines = (0..).map(|number| format!("line {number} of a report\n"));
+        let mut text: String = lines.take(length / 16).collect();
+        text.truncate(length);
+        text
+    };
+    let sends = async {
+        let client = Client::connect(name_server).await?;
+        let spec = TopicSpec::new(TOPIC).queues(1);
+        client.admin().create_topic(&spec).await?;
+        let mut expected = String::new();
+        for compression in [Compression::zlib(), Compression::lz4(), Compression::zstd()] {
+            let producer = client.producer_builder().compression(compression).build();
+            // Of several blocks too.
+            for length in [4_096, 100_000, 3_000_000] {
+                let body = text(length);
+                let hash = rmq_protocol::message::java_hash_code(&body);
+                expected.push_str(&format!("{length} {hash}\n"));
+                producer.send(Message::new(TOPIC, body)).await?;
+            }
+        }
+        client.shutdown().await;
+        Ok::<_, rmq_client::Error>(expected)
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let expected = runtime.block_on(sends).map_err(|error| error.to_string())?;
+    let output = java
+        .args(["rmq.compat.Main", "bodies", name_server, TOPIC])
+        .output()
+        .map_err(|error| format!("java cannot be run: {error}"))?;
+    let read = String::from_utf8_lossy(&output.stdout);
+    if read != expected {
+        return Err(format!(
+            "it read\n{read}instead of\n{expected}{}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    Ok(())
+}
+
 fn java(built: &Path, home: &Path, headers: &str, name_server: &str) -> Command {
+    let mut command = java_command(built, home, headers);
+    command.args(["rmq.compat.Main", name_server]);
+    command
+}
+
+fn java_command(built: &Path, home: &Path, headers: &str) -> Command {
     let mut command = Command::new("java");
     command
         .arg("-Xmx512m")
@@ -294,8 +350,7 @@ fn java(built: &Path, home: &Path, headers: &str, name_server: &str) -> Command 
             home.join("offsets").display()
         ))
         .arg("-cp")
-        .arg(class_path(built))
-        .args(["rmq.compat.Main", name_server]);
+        .arg(class_path(built));
     command
 }
 

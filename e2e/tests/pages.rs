@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 use rmq_e2e::process::binary;
@@ -14,19 +13,11 @@ use rmq_e2e::process::binary;
 const PAGES: &[&str] = &["start/laptop.md", "start/java.md", "start/go.md"];
 /// Its files configure real servers, on which its commands run.
 const PRODUCTION: &str = "operate/production.md";
-/// The program of the README, on a cluster on which nothing has happened yet.
-const README: &str = "README.md";
-/// From its start to the line that it prints.
-const README_WITHIN: Duration = Duration::from_secs(20);
 /// Checks of all pages together.
 const FORM: &str = "form";
 
 fn main() -> ExitCode {
-    let all: Vec<&str> = PAGES
-        .iter()
-        .copied()
-        .chain([PRODUCTION, README, FORM])
-        .collect();
+    let all: Vec<&str> = PAGES.iter().copied().chain([PRODUCTION, FORM]).collect();
     foreign::main("pages", &all, needs, Box::new(run))
 }
 
@@ -57,7 +48,6 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     for scenario in scenarios {
         let ended = match scenario.as_str() {
             FORM => form(),
-            README => readme(),
             PRODUCTION => production(),
             page_name => page(page_name),
         };
@@ -423,65 +413,6 @@ fn printed(what: &str, output: &std::process::Output, prints: &str) -> Result<()
             output.status,
             String::from_utf8_lossy(&output.stderr)
         )),
-    }
-}
-
-/// The README's program in an empty folder outside of the project: it must print the message that it sends, and then wait for more.
-fn readme() -> Result<(), String> {
-    let text = std::fs::read_to_string(root().join(README)).map_err(|error| error.to_string())?;
-    let blocks = blocks(&text);
-    let program = blocks
-        .iter()
-        .find(|block| block.info.starts_with("rust"))
-        .ok_or("the README has no program")?;
-    let tool = binary("rmq-ctl");
-    let dev = Dev::start(&tool)?;
-    if !program.text.contains("localhost:9876") {
-        return Err("the README's program names no cluster".to_owned());
-    }
-    let source = program.text.replace("localhost:9876", &dev.name_server);
-    let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
-    let failed = |error: std::io::Error| format!("the README's program: {error}");
-    std::fs::create_dir(folder.path().join("src")).map_err(failed)?;
-    std::fs::write(folder.path().join("src/main.rs"), source).map_err(failed)?;
-    let manifest = format!(
-        "[package]\nname = \"readme\"\nedition = \"2024\"\n\n[dependencies]\nrmq-client = {{ path = {:?} }}\n\
-         tokio = {{ version = \"1\", features = [\"macros\", \"rt-multi-thread\"] }}\n",
-        root().join("client")
-    );
-    std::fs::write(folder.path().join("Cargo.toml"), manifest).map_err(failed)?;
-    // The versions that everything else is tested with.
-    std::fs::copy(root().join("Cargo.lock"), folder.path().join("Cargo.lock")).map_err(failed)?;
-    let target = tool.parent().and_then(Path::parent);
-    let target = target.ok_or("a program lies in a folder of a target folder")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(&cargo)
-        .args(["build", "--quiet"])
-        .current_dir(folder.path())
-        .env("CARGO_TARGET_DIR", target)
-        .output()
-        .map_err(failed)?;
-    if !built.status.success() {
-        let why = String::from_utf8_lossy(&built.stderr);
-        return Err(format!("the README's program is not built: {why}"));
-    }
-    let mut child = Command::new(target.join("debug/readme"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let stdout = child.stdout.take().ok_or("stdout is piped")?;
-    let (line, first) = std::sync::mpsc::channel();
-    // It ends with its process.
-    std::thread::spawn(move || line.send(BufReader::new(stdout).lines().next()));
-    let first = first.recv_timeout(README_WITHIN);
-    let _ = child.kill();
-    let _ = child.wait();
-    match first {
-        Ok(Some(Ok(line))) if line.contains("hello") => Ok(()),
-        Ok(Some(Ok(line))) => Err(format!("it printed {line:?} instead of its message")),
-        Ok(_) => Err("it ended and printed nothing".to_owned()),
-        Err(_) => Err(format!("it printed nothing within {README_WITHIN:?}")),
     }
 }
 

@@ -44,6 +44,11 @@ public final class Main {
             Assignments.print(out);
             return;
         }
+        if (arguments[0].equals("bodies")) {
+            Bodies.print(out, arguments[1], arguments[2]);
+            out.flush();
+            System.exit(0);
+        }
         List<String> chosen = new ArrayList<>(List.of(arguments).subList(1, arguments.length));
         if (chosen.isEmpty()) {
             chosen.addAll(scenarios.keySet());
