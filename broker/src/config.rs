@@ -9,6 +9,8 @@ use rmq_protocol::names;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::limits;
+
 /// Environment variables with this prefix override the file: `RMQ_BROKER_FLUSH=sync`, `RMQ_BROKER_DATA_DIR=/data`.
 pub const ENVIRONMENT_PREFIX: &str = "RMQ_BROKER_";
 
@@ -387,6 +389,9 @@ impl BrokerConfig {
             body_bytes_max: self.max_message_bytes,
             store_host,
             accept_lost_tables: self.accept_lost_settings,
+            staged_bytes_max: (rmq_transport::memory_bytes(self.memory_bytes) as u64
+                / limits::STAGED_SHARE)
+                .clamp(limits::STAGED_BYTES_MIN, rmq_store::STAGED_BYTES_MAX),
             ..rmq_store::StoreConfig::new(&self.data_dir)
         }
     }

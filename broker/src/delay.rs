@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use rmq_protocol::message::{QueueOffset, properties, property, tag_hash};
 use rmq_protocol::names::SCHEDULE_TOPIC;
 use rmq_store::{
-    AllMessages, Change, NewMessage, QueueRef, ReadError, ReadLimits, ReadStatus, RecordSlice,
-    SettingsError, Store, Table, Temperature,
+    AllMessages, Change, NewMessage, QueueRef, ReadError, ReadLimits, ReadOutcome, ReadStatus,
+    RecordSlice, SettingsError, Store, Table, Temperature,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +23,10 @@ use crate::broker::Broker;
 use crate::clock_watch::Moment;
 use crate::copy;
 
-/// Messages looked at at once.
+/// Messages looked at at once. Each level holds so much of them, whatever connections hold.
 const READ: ReadLimits = ReadLimits {
     messages_max: 128,
-    bytes_max: 4 << 20,
+    bytes_max: 1 << 20,
     scan_entries_max: 128,
 };
 /// Pause after a failure to deliver, milliseconds.
@@ -361,26 +361,23 @@ async fn deliver_due(
         let Ok(outcome) = outcome else {
             return Ok(Some(broker.monotonic_ms() + RETRY_MS));
         };
-        match outcome.status {
-            ReadStatus::Found => {}
-            ReadStatus::AtEnd | ReadStatus::NoMessageInQueue => return Ok(None),
-            ReadStatus::OffsetTooSmall | ReadStatus::NoMatch => {
+        match then(&outcome, from) {
+            Then::Deliver => {}
+            Then::Wait(next) => {
+                level.next.store(next, Ordering::Release);
+                return Ok(None);
+            }
+            Then::Pass(next) => {
                 tracing::warn!(
                     level = level.number,
                     from,
-                    to = outcome.next_offset,
+                    to = next,
                     "delayed messages are lost: they expired or are damaged"
                 );
-                level.next.store(outcome.next_offset, Ordering::Release);
+                level.next.store(next, Ordering::Release);
                 continue;
             }
-            ReadStatus::OffsetTooBig => {
-                level.next.store(outcome.max_offset, Ordering::Release);
-                return Ok(None);
-            }
-            ReadStatus::Removed | ReadStatus::Cold | ReadStatus::Unavailable => {
-                return Ok(Some(broker.monotonic_ms() + RETRY_MS));
-            }
+            Then::Retry => return Ok(Some(broker.monotonic_ms() + RETRY_MS)),
         }
         let now = broker.clock_watch.look();
         let mut last = None;
@@ -414,6 +411,34 @@ async fn deliver_due(
         if due.is_some() {
             return Ok(due);
         }
+    }
+}
+
+/// What follows from a read of a level's queue.
+#[derive(Debug, PartialEq, Eq)]
+enum Then {
+    /// There are messages.
+    Deliver,
+    /// There are none behind this offset so far.
+    Wait(i64),
+    /// There will never be any before this offset.
+    Pass(i64),
+    /// It cannot be told now.
+    Retry,
+}
+
+/// A read that brings nothing for good must not be repeated: the level would stand still.
+fn then(outcome: &ReadOutcome, from: i64) -> Then {
+    match outcome.status {
+        ReadStatus::Found => Then::Deliver,
+        ReadStatus::AtEnd | ReadStatus::NoMessageInQueue => Then::Wait(from),
+        ReadStatus::OffsetTooBig => Then::Wait(outcome.max_offset),
+        ReadStatus::OffsetTooSmall | ReadStatus::NoMatch | ReadStatus::Removed
+            if outcome.next_offset > from =>
+        {
+            Then::Pass(outcome.next_offset)
+        }
+        _ => Then::Retry,
     }
 }
 
@@ -515,6 +540,34 @@ mod tests {
                 ..stamp
             };
             assert_eq!(behind.wait_ms(moment(1_010_000, 0)), 50_000 - by_ms);
+        }
+    }
+
+    #[test]
+    fn only_what_may_come_yet_is_waited_for() {
+        let read = |status, next_offset| ReadOutcome {
+            status,
+            records: smallvec::SmallVec::new(),
+            total_bytes: 0,
+            next_offset,
+            min_offset: 3,
+            max_offset: 9,
+            behind_bytes: 0,
+        };
+        for (status, next, wanted) in [
+            (ReadStatus::Found, 6, Then::Deliver),
+            (ReadStatus::AtEnd, 5, Then::Wait(5)),
+            (ReadStatus::NoMessageInQueue, 0, Then::Wait(5)),
+            (ReadStatus::OffsetTooBig, 9, Then::Wait(9)),
+            (ReadStatus::OffsetTooSmall, 7, Then::Pass(7)),
+            (ReadStatus::NoMatch, 7, Then::Pass(7)),
+            // Its segment is gone: it never comes back.
+            (ReadStatus::Removed, 7, Then::Pass(7)),
+            (ReadStatus::Removed, 5, Then::Retry),
+            (ReadStatus::Cold, 5, Then::Retry),
+            (ReadStatus::Unavailable, 5, Then::Retry),
+        ] {
+            assert_eq!(then(&read(status, next), 5), wanted, "{status:?}");
         }
     }
 

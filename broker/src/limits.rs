@@ -18,6 +18,10 @@ pub(crate) const ANSWER_IN_PLACE_MAX: usize = 32;
 pub(crate) const QUERY_MAX: usize = 64;
 /// Bytes of messages that one look-up by key brings, but for the first: the answer fits a frame.
 pub(crate) const QUERY_BYTES_MAX: usize = 12 << 20;
+/// One part in so many of the memory bound is for appended bytes that wait to be written.
+pub(crate) const STAGED_SHARE: u64 = 8;
+/// The same, at least, bytes.
+pub(crate) const STAGED_BYTES_MIN: u64 = 4 << 20;
 
 /// Bytes of a body, whatever is configured: the message goes out in a frame with its properties and a header.
 pub(crate) const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);

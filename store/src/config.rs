@@ -33,6 +33,9 @@ impl Default for FlushMode {
 /// Milliseconds since 1970, from wherever the owner of the store takes time.
 pub type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// Default and largest value of [`StoreConfig::staged_bytes_max`].
+pub const STAGED_BYTES_MAX: u64 = 32 << 20;
+
 /// Set-up of a store. Checked as a whole by [`StoreConfig::validate`].
 #[derive(Clone)]
 pub struct StoreConfig {
@@ -55,6 +58,9 @@ pub struct StoreConfig {
     pub index_run_bytes: u64,
     /// Address that stands in records and message ids.
     pub store_host: SocketAddr,
+    /// Appended bytes that may wait to be written, all together; at least 64 KiB (default 32 MiB). The append that finds more writes
+    /// them, so each thread may add one message.
+    pub staged_bytes_max: u64,
     /// Reads this close to the end of the log are taken to be in memory without asking, bytes (default 256 MiB).
     pub hot_bytes: u64,
     /// Threads that read what is not in memory; 1 to 64.
@@ -83,6 +89,7 @@ impl StoreConfig {
             body_bytes_max: 4 << 20,
             index_run_bytes: 64 << 20,
             store_host: SocketAddr::from((Ipv4Addr::LOCALHOST, 10911)),
+            staged_bytes_max: STAGED_BYTES_MAX,
             hot_bytes: 256 << 20,
             cold_threads: 2,
             cold_queue_max: 4_096,
@@ -112,6 +119,13 @@ impl StoreConfig {
             format!(
                 "segment size {} is not between 64 KiB and 1 GiB",
                 self.segment_bytes
+            ),
+        );
+        demand(
+            (64 << 10..=STAGED_BYTES_MAX).contains(&self.staged_bytes_max),
+            format!(
+                "{} staged bytes are not between 64 KiB and 32 MiB",
+                self.staged_bytes_max
             ),
         );
         demand(

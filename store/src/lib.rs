@@ -17,6 +17,7 @@
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,
+        clippy::unreachable,
         clippy::indexing_slicing
     )
 )]
@@ -45,7 +46,7 @@ mod watermark;
 
 pub use cold::{ColdPool, ColdPoolFull};
 pub use commit_log::{Appended, DamagedRange, NewMessage};
-pub use config::{ConfigProblems, FlushMode, NowMs, StoreConfig};
+pub use config::{ConfigProblems, FlushMode, NowMs, STAGED_BYTES_MAX, StoreConfig};
 pub use dispatch::{Arrival, Arrivals, DispatchError};
 pub use error::{AppendError, CheckpointError, OpenError, ReadError};
 pub use health::StoreHealth;
@@ -59,3 +60,65 @@ pub use recovery::RecoveryReport;
 pub use retention::{Removed, RetentionError, RetentionRound};
 pub use settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, Table};
 pub use store::{Positions, Store, StoreStats};
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Every file of the crate, tests left out.
+    fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).expect("the sources") {
+            let path = entry.expect("a file").path();
+            if path.is_dir() {
+                if !path.ends_with("tests") {
+                    sources(&path, found);
+                }
+            } else {
+                let text = std::fs::read_to_string(&path).expect("text");
+                let code = text.split("#[cfg(test)]\nmod tests").next();
+                let name = path
+                    .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+                    .expect("below");
+                found.push((
+                    name.display().to_string(),
+                    code.unwrap_or_default().to_owned(),
+                ));
+            }
+        }
+    }
+
+    /// What reads or opens files may not be exempt from the lints at the head of this crate.
+    #[test]
+    fn whoever_touches_files_can_end_no_thread() {
+        let mut all = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+        let lints = [
+            "clippy::unwrap_used",
+            "clippy::expect_used",
+            "clippy::panic",
+            "clippy::indexing_slicing",
+            "clippy::unreachable",
+        ];
+        let calls = [
+            "read_at(",
+            "read_cached(",
+            ".open(",
+            ".list(",
+            ".exists(",
+            ".len()?",
+        ];
+        let mut exempt = Vec::new();
+        for (name, code) in &all {
+            if name.ends_with("lib.rs") || !lints.iter().any(|lint| code.contains(lint)) {
+                continue;
+            }
+            exempt.push(name.as_str());
+            // A disk in memory, for tests.
+            let is_simulated = name.ends_with("simulated.rs");
+            for call in calls.iter().filter(|_| !is_simulated) {
+                assert!(!code.contains(call), "{name} calls {call} and is exempt");
+            }
+        }
+        assert!(all.len() > 40 && exempt.len() >= 4, "{exempt:?}");
+    }
+}

@@ -15,6 +15,9 @@ pub(crate) trait QueueSource: Send + Sync {
     fn head(&self, topic: &str, queue_id: i32) -> Result<Option<QueueHead>, ReadError>;
     /// Every queue of a topic.
     fn heads_of(&self, topic: &str) -> Result<Vec<(i32, QueueHead)>, ReadError>;
+    /// How many messages the queue may have had, at most, that nobody has seen and whose offsets must not be given again: behind its
+    /// newest record, of which `last` is the position plus one, 0 for none.
+    fn unseen_after(&self, last: u64) -> i64;
     /// The oldest offset of a queue that a run file holds.
     fn oldest_offset(
         &self,
@@ -124,6 +127,7 @@ fn insert(
         .oldest_offset(topic, queue_id, &head)?
         .unwrap_or(head.next);
     let queue = QueueRef::with_head(Arc::clone(&name), queue_id, head, oldest.max(head.floor));
+    queue.set_next_offset(head.next.saturating_add(source.unseen_after(head.last)));
     let queues = topics.entry(name).or_insert_with(|| Vec::with_capacity(1));
     let index = queues.partition_point(|other| other.queue_id() < queue_id);
     if queues.len() == queues.capacity() && queues.len() < 4 {

@@ -1,10 +1,12 @@
 //! Opening a store, step by step: lock, format, segments, watermark, derived files, replay, cut.
 //!
 //! The replay reads the log from where the derived files end. What is not an intact record ends the log if it lies above the
-//! durable watermark: it was never promised, and is cut. Below the watermark it is damage: it is reported, and the records
-//! after it are found again by the position that each carries.
+//! durable watermark and nothing follows it: it was never promised, and is cut. Below the watermark, or where records follow or the
+//! disk does not give what follows, it is damage (decision 0010): it is reported, and the records after it are found again by the
+//! position that each carries.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rmq_protocol::message::RecordView;
 
-use crate::commit_log::{DamagedRange, Files, Found, Window};
+use crate::commit_log::{Content, DamagedRange, Files, Found, Window};
 use crate::config::StoreConfig;
 use crate::dispatch::{Dispatcher, Entry, LogReader};
 use crate::error::OpenError;
@@ -40,8 +42,10 @@ pub struct RecoveryReport {
     pub replayed_records: u64,
     /// Bytes after the end that were not intact, and so were never acknowledged as durable; at most 4 MiB of a segment are counted.
     pub cut_bytes: u64,
-    /// Damage below the watermark found by the replay.
+    /// What of the log is damaged, as far as it is known.
     pub damaged: Vec<DamagedRange>,
+    /// What an earlier start could not read, and this one could: its messages are served again.
+    pub read_again: Vec<DamagedRange>,
     /// Derived files that were missing or damaged and were made again from the log, in words.
     pub rebuilt: Vec<String>,
     /// How long it took.
@@ -224,6 +228,7 @@ pub(crate) fn replay(
         replayed_records: 0,
         cut_bytes: 0,
         damaged: Vec::new(),
+        read_again: files.readable_again(),
         rebuilt: dispatcher.rebuilt(),
         took: Duration::ZERO,
     };
@@ -235,7 +240,7 @@ pub(crate) fn replay(
         let Some(segment) = files.segment(position) else {
             break position;
         };
-        let is_unreadable = match window.look(&segment, position) {
+        let why = match window.look(&segment, position) {
             Found::Record(bytes) => {
                 // It was checked a moment ago.
                 if let Ok(record) = RecordView::parse(bytes) {
@@ -253,25 +258,28 @@ pub(crate) fn replay(
                 position = segment.end();
                 continue;
             }
-            Found::Nothing => false,
-            Found::Unreadable => true,
+            Found::Unreadable => "the disk does not give what lies there",
+            Found::Nothing if position < watermark => {
+                "below the durable watermark there is no intact record"
+            }
+            Found::Nothing => "there is no intact record before others that are",
         };
-        if is_unreadable {
-            let next = after_unreadable(files, &mut window, &segment, position);
-            files.report_damage(position, next, "the disk does not give what lies there");
-            position = next;
-        } else if position < watermark {
-            let next = window
-                .resync(&segment, position, segment.end())
-                .unwrap_or(segment.end())
-                .min(watermark);
-            files.report_damage(
-                position,
-                next,
-                "below the durable watermark there is no intact record",
-            );
-            position = next;
+        // Nothing was ever written behind the end of a store that was closed.
+        let is_behind = closed_at.is_some_and(|closed_at| closed_at <= position);
+        let onward = if is_behind && position >= watermark {
+            Onward::End
         } else {
+            onward(files, &mut window, position)
+        };
+        let next = match onward {
+            Onward::Record(next) => next,
+            Onward::Unreadable(end) => end.max(watermark),
+            Onward::End if position < watermark => watermark,
+            Onward::End => break position,
+        };
+        report_hole(files, position..next, dispatcher.heads_to(), why);
+        position = next;
+        if matches!(onward, Onward::End) {
             break position;
         }
     };
@@ -323,29 +331,55 @@ fn cut(files: &Files, end: u64) -> Result<u64, OpenError> {
     Ok(cut)
 }
 
-/// Where the log goes on behind what the disk does not give. Above the watermark that may be what was acknowledged a moment before a
-/// crash: it counts as damage and not as a torn end, and nothing is ever written over it.
-fn after_unreadable(
-    files: &Files,
-    window: &mut Window,
-    segment: &Arc<Segment>,
-    position: u64,
-) -> u64 {
-    if let Some(next) = window.resync(segment, position, segment.end()) {
-        return next;
+/// How the log goes on behind a position at which there is no intact record.
+enum Onward {
+    /// With a record there.
+    Record(u64),
+    /// No record can be read, and up to here there may be some: the disk does not give all of it.
+    Unreadable(u64),
+    /// Not at all.
+    End,
+}
+
+/// Looks for what follows a position at which there is no intact record, to the end of the files. Where records follow, the log was
+/// written there, and what is missing may have been acknowledged: a torn end has nothing behind it. What an earlier life has cut does
+/// not follow: a cut clears all that lies behind it, durably, before anything is written. Nothing is ever written over what the disk
+/// does not give: it may be what was acknowledged a moment before a crash.
+fn onward(files: &Files, window: &mut Window, position: u64) -> Onward {
+    for segment in files
+        .segments()
+        .iter()
+        .filter(|segment| segment.end() > position)
+    {
+        let base = segment.base();
+        if base > position && matches!(window.look(segment, base), Found::Record(_)) {
+            return Onward::Record(base);
+        }
+        let found = window.resync(segment, base.max(position), segment.end());
+        if let Some(next) = found {
+            return Onward::Record(next);
+        }
     }
-    let goes_on = files.segment(segment.end()).is_some_and(|following| {
-        matches!(
-            Window::default().look(&following, following.base()),
-            Found::Record(_) | Found::Unreadable
-        )
-    });
-    if goes_on {
-        return segment.end();
+    let unreadable = window.unreadable_end();
+    if unreadable > position {
+        Onward::Unreadable(unreadable)
+    } else {
+        Onward::End
     }
-    window
-        .last_unreadable(segment, position)
-        .unwrap_or(segment.end())
+}
+
+/// Reports what holds no intact record. Up to `heads_to` the heads of queues count the messages that were there.
+fn report_hole(files: &Files, hole: Range<u64>, heads_to: u64, why: &str) {
+    let known_to = heads_to.clamp(hole.start, hole.end);
+    let parts = [
+        (hole.start..known_to, Content::Unindexed),
+        (known_to..hole.end, Content::Unseen),
+    ];
+    for (part, content) in parts {
+        if !part.is_empty() {
+            files.report_hole(part.start, part.end, content, why);
+        }
+    }
 }
 
 /// Writes what lies between the watermark and the end once more. If its sync failed in the life before, the system takes those pages

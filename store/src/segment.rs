@@ -167,6 +167,18 @@ impl Segment {
             .will_need(position.saturating_sub(self.base), bytes);
     }
 
+    /// The first position from `position` on where something was written, as far as the system knows: what lies before it reads as
+    /// zeros. `None`: nothing was written behind it.
+    pub(crate) fn next_data(&self, position: u64) -> Option<u64> {
+        let Ok(offset) = self.offset(position) else {
+            return Some(position);
+        };
+        match self.file.next_data(offset) {
+            Ok(data) => data.map(|data| self.base + data.max(offset)),
+            Err(_) => Some(position),
+        }
+    }
+
     /// Fills `into` from a log position inside this segment. May wait for the disk.
     pub(crate) fn read(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
         self.file.read_at(self.offset(position)?, into)

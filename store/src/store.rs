@@ -113,8 +113,8 @@ impl Store {
         if let Some(began) = Manifest::began_before(&*fs, &layout::index(&dir), start) {
             files.report_damage(began, start, "the index knows segments that are missing");
         }
-        // Before the index forgets them.
-        files.store_damage();
+        // Before the index forgets them. Where it cannot be written, the next start finds them as this one does.
+        let _ = files.store_damage();
         let reader: Arc<dyn LogReader> = Arc::clone(&files) as Arc<dyn LogReader>;
         let derived = DispatchConfig {
             run_bytes: config.index_run_bytes,
@@ -131,16 +131,17 @@ impl Store {
         // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
         let durable = durable.max(dispatcher.durable_log());
         let report = recovery::replay(&dir, &files, &dispatcher, durable, closed_at)?;
-        files.store_damage();
+        files.settle_damage();
         // What follows damage must not be taken for a torn end at the next start, should the disk then give what it does not give now.
         let end_behind_damage = report.damaged.iter().any(|range| range.to > durable);
-        if config.flush == FlushMode::Sync || end_behind_damage {
+        let is_writable = files.health.check_writable().is_ok();
+        if is_writable && (config.flush == FlushMode::Sync || end_behind_damage) {
             // Readers see it from now on, so it must not be lost any more.
             files
                 .make_durable(report.end)
                 .map_err(OpenError::io("sync the log in", &dir))?;
         }
-        if end_behind_damage {
+        if is_writable && end_behind_damage {
             watermark
                 .raise_durably(report.end)
                 .map_err(OpenError::io("write", &mark_path))?;
@@ -155,6 +156,18 @@ impl Store {
                 "the end of the log was not intact and never acknowledged as durable; it was cut"
             );
         }
+
+        if !report.read_again.is_empty() || files.has_unseen() {
+            // What can be read again is in the derived files from now on. Behind what nobody has seen, queues begin with a gap, which
+            // takes no memory when their earlier entries are in runs.
+            match dispatcher.seal_all() {
+                Ok(()) => files.taken_again(),
+                Err(error) => tracing::warn!(
+                    "the index could not be completed: {error}; the next start does it again"
+                ),
+            }
+        }
+        dispatcher.start()?;
 
         let settings_state = Arc::clone(dispatcher.settings());
         let flush = Flush::new(config.flush, watermark);
@@ -347,17 +360,17 @@ impl Store {
             .map(RecordSlice::new)
     }
 
-    /// Messages with a key, newest first, stored between `from_ms` and `to_ms`, at most `max`. May wait for the disk.
-    #[must_use]
-    pub fn find_by_key(
-        &self,
+    /// Messages with a key, newest first, stored between `from_ms` and `to_ms`, at most `max`. Each is read when it is asked for. May
+    /// wait for the disk.
+    pub fn find_by_key<'a>(
+        &'a self,
         topic: &str,
         key: &str,
         kind: KeyKind,
         max: usize,
         from_ms: i64,
         to_ms: i64,
-    ) -> Vec<RecordSlice> {
+    ) -> impl Iterator<Item = RecordSlice> + use<'a> {
         let positions = self
             .0
             .log
@@ -365,9 +378,8 @@ impl Store {
             .find_by_key(topic, key, kind, max, from_ms, to_ms);
         positions
             .into_iter()
-            .filter_map(|position| self.0.log.files.intact_record(position).ok())
+            .filter_map(move |position| self.0.log.files.intact_record(position).ok())
             .map(RecordSlice::new)
-            .collect()
     }
 
     /// The offset of a queue at a store time, as upstream's search by timestamp. May wait for the disk.
@@ -526,7 +538,8 @@ impl Store {
         &self,
         round: impl Into<RetentionRound>,
     ) -> Result<Removed, RetentionError> {
-        self.0.log.files.store_damage();
+        // Told in the log, and tried again by the next round.
+        let _ = self.0.log.files.store_damage();
         retention::run(&self.0.log, round.into())
     }
 
@@ -564,7 +577,8 @@ impl Store {
                     "the index could not be completed: {error}; the next start reads more of the log"
                 );
             }
-            self.0.log.files.store_damage();
+            // Told in the log. The next start finds it when it is read.
+            let _ = self.0.log.files.store_damage();
             if let Err(error) = self.0.log.seal_watermark() {
                 tracing::warn!("the watermark could not be written: {error}");
             }

@@ -105,7 +105,7 @@ fn readers_see_every_offset_once_while_everything_moves() {
             scope.spawn(|| {
                 while writing.load(Ordering::Relaxed) {
                     let found = store.find_by_key("shared", "0-0", KeyKind::Key, 8, 0, i64::MAX);
-                    assert!(found.len() <= 1);
+                    assert!(found.count() <= 1);
                     checks.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -137,7 +137,7 @@ fn readers_see_every_offset_once_while_everything_moves() {
                         0,
                         i64::MAX
                     )
-                    .len(),
+                    .count(),
                 1
             );
         }

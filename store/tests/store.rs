@@ -99,7 +99,7 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
         assert_eq!(
             store
                 .find_by_key("orders", "k42", KeyKind::Key, 10, 0, i64::MAX)
-                .len(),
+                .count(),
             1
         );
         store.abandon();
@@ -113,7 +113,7 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
         assert_eq!(
             store
                 .find_by_key("orders", "k42", KeyKind::Key, 10, 0, i64::MAX)
-                .len(),
+                .count(),
             1
         );
         store.close().expect("closed");
@@ -183,7 +183,7 @@ fn segments_roll_and_everything_is_found_in_all_of_them() {
         }
         for n in [0, 1, 500, 998, 999] {
             let found = store.find_by_key("t", &format!("key{n}"), KeyKind::Key, 8, 0, i64::MAX);
-            assert_eq!(found.len(), 1, "key{n}");
+            assert_eq!(found.count(), 1, "key{n}");
         }
     };
     check(&store);

@@ -115,6 +115,14 @@ pub struct Room {
     bytes: usize,
 }
 
+impl Room {
+    /// How much it is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.budget.sending_changed(self.bytes, 0);

@@ -144,7 +144,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             broker.stats.pull_missed();
             wait(broker, plan, exchange.park(), began_ms);
         }
-        Step::ReadCold => read_cold(broker, plan, exchange.park(), None),
+        Step::ReadCold => read_cold(broker, plan, exchange.park()),
     }
 }
 
@@ -217,7 +217,7 @@ pub(crate) fn again(broker: &Arc<Broker>, waiter: Waiter) {
         {
             park(broker, waiter);
         }
-        ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply, None),
+        ReadStatus::Cold => read_cold(broker, waiter.plan, waiter.reply),
         // More than one read may scan lies between what it waited for and what came: the client asks again from there.
         _ => give(broker, waiter.plan, outcome, waiter.reply, began_ms),
     }
@@ -264,14 +264,22 @@ pub(crate) fn end_waiting(broker: &Arc<Broker>, waiter: Waiter) {
     let began_ms = broker.monotonic_ms();
     let outcome = read(broker, &waiter.plan, Temperature::HotOnly);
     if outcome.status == ReadStatus::Cold {
-        read_cold(broker, waiter.plan, waiter.reply, None);
+        read_cold(broker, waiter.plan, waiter.reply);
     } else {
         give(broker, waiter.plan, outcome, waiter.reply, began_ms);
     }
 }
 
-/// `room`: is kept for the answer already.
-fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply, room: Option<Room>) {
+/// Reads what is not in memory, when connections leave room for it: what is read counts from before the read until it is sent.
+fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply) {
+    let then = Arc::clone(broker);
+    broker.memory.when_room(plan.limits.bytes_max, move |room| {
+        read_in(&then, plan, reply, room, false);
+    });
+}
+
+/// Reads on a thread that may wait for the disk. `is_last`: the room is for just these messages, and they are given whatever they take.
+fn read_in(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply, room: Room, is_last: bool) {
     let then = Arc::clone(broker);
     // Shared, so that the answer is still here when the pool has no room for the job.
     let handed = Arc::new(parking_lot::Mutex::new(Some((plan, reply))));
@@ -281,9 +289,12 @@ fn read_cold(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply, room: Op
         if let Some((plan, reply)) = job {
             let began_ms = then.monotonic_ms();
             let outcome = read(&then, &plan, Temperature::MayWait);
-            match room {
-                Some(_) => give_now(&then, &plan, &outcome, reply, began_ms),
-                None => give(&then, plan, outcome, reply, began_ms),
+            if is_last || outcome.total_bytes <= room.bytes() {
+                give_now(&then, &plan, &outcome, reply, began_ms);
+            } else {
+                // The first message is given whatever its size.
+                drop(room);
+                give(&then, plan, outcome, reply, began_ms);
             }
         }
     });
@@ -304,7 +315,7 @@ fn give_when_room(broker: &Arc<Broker>, plan: PullPlan, bytes: usize, reply: Pen
             let began_ms = broker.monotonic_ms();
             let outcome = read(&broker, &plan, Temperature::HotOnly);
             if outcome.status == ReadStatus::Cold {
-                read_cold(&broker, plan, reply, Some(room));
+                read_in(&broker, plan, reply, room, true);
             } else {
                 give_now(&broker, &plan, &outcome, reply, began_ms);
                 drop(room);

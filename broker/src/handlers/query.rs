@@ -7,8 +7,8 @@ use rmq_protocol::message::LogPosition;
 use rmq_protocol::requests::{
     INDEX_KEY, INDEX_UNIQUE, QueryMessage, QueryMessageReply, ViewMessageById,
 };
-use rmq_store::KeyKind;
-use rmq_transport::Exchange;
+use rmq_store::{KeyKind, RecordSlice};
+use rmq_transport::{Exchange, PendingReply};
 
 use super::decode;
 use crate::broker::Broker;
@@ -40,38 +40,52 @@ pub(crate) fn by_key(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             .clamp(1, limits::QUERY_MAX)
     };
     let (from, to) = (request.begin_timestamp, request.end_timestamp);
-    broker.run_blocking(exchange.park(), move |broker, reply| {
-        let kind = if unique {
-            KeyKind::UniqueKey
-        } else {
-            KeyKind::Key
-        };
-        let mut found = broker.store.find_by_key(&topic, &key, kind, max, from, to);
-        let mut bytes = 0;
-        let fits = found.iter().take_while(|record| {
-            bytes += record.len();
-            bytes <= limits::QUERY_BYTES_MAX
+    let asked = Arc::clone(broker);
+    let reply = exchange.park();
+    // What is read counts as what waits to be sent.
+    broker
+        .memory
+        .when_room(limits::QUERY_BYTES_MAX, move |room| {
+            asked.run_blocking(reply, move |broker, reply| {
+                let kind = match unique {
+                    true => KeyKind::UniqueKey,
+                    false => KeyKind::Key,
+                };
+                let found = broker.store.find_by_key(&topic, &key, kind, max, from, to);
+                answer_by_key(broker, reply, found);
+                drop(room);
+            });
         });
-        let fits = fits.count().max(1);
-        found.truncate(fits);
-        // The newest are found, and the oldest of them comes first (apache/rocketmq `DefaultMessageStore.queryMessage`).
-        found.reverse();
-        if found.is_empty() {
-            return reply.fail(
-                ResponseCode::QueryNotFound,
-                "can not find message, maybe time range not correct",
-            );
+}
+
+/// Reads and gives as many of the found messages as an answer holds.
+fn answer_by_key(broker: &Broker, reply: PendingReply, records: impl Iterator<Item = RecordSlice>) {
+    let mut bytes = 0;
+    let mut found: Vec<RecordSlice> = Vec::new();
+    for record in records {
+        bytes += record.len();
+        if bytes > limits::QUERY_BYTES_MAX && !found.is_empty() {
+            break;
         }
-        let fields = QueryMessageReply {
-            index_last_update_timestamp: broker.now_ms(),
-            index_last_update_phyoffset: broker.store.positions().dispatched as i64,
-        };
-        let bytes = found.iter().map(|record| record.len()).sum();
-        reply.reply_with_body(ResponseCode::Success, None, &fields, bytes, |out| {
-            for record in &found {
-                out.extend_from_slice(record);
-            }
-        });
+        found.push(record);
+    }
+    // The newest are found, and the oldest of them comes first (apache/rocketmq `DefaultMessageStore.queryMessage`).
+    found.reverse();
+    if found.is_empty() {
+        return reply.fail(
+            ResponseCode::QueryNotFound,
+            "can not find message, maybe time range not correct",
+        );
+    }
+    let fields = QueryMessageReply {
+        index_last_update_timestamp: broker.now_ms(),
+        index_last_update_phyoffset: broker.store.positions().dispatched as i64,
+    };
+    let bytes = found.iter().map(|record| record.len()).sum();
+    reply.reply_with_body(ResponseCode::Success, None, &fields, bytes, |out| {
+        for record in &found {
+            out.extend_from_slice(record);
+        }
     });
 }
 

@@ -11,8 +11,9 @@ use parking_lot::{Condvar, Mutex};
 use rmq_protocol::message::RecordView;
 use tokio::sync::watch;
 
-use super::damage::{Damage, DamagedRange};
+use super::damage::{Content, Damage, DamagedRange};
 use super::prepare::{Pace, Spare};
+use super::scan::Window;
 use crate::config::StoreConfig;
 use crate::disk_error::Effect;
 use crate::dispatch::LogReader;
@@ -24,6 +25,9 @@ use crate::segment::Segment;
 
 /// The next try to make a segment after one failed, milliseconds.
 const REFUSAL_RETRY_MS: i64 = 1_000;
+/// Failed reads of pages after which a start takes the rest of what was damaged for damaged still.
+const RETRIED_READS_MAX: u32 = 1_024;
+
 /// How far the log has come. `flushed` may be ahead of or behind `confirmed`, depending on the flush mode.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
@@ -242,9 +246,14 @@ impl Files {
         self.fs.crash_point(name);
     }
 
-    /// Notes a stretch that cannot be read; logged when it was not known.
+    /// Notes a stretch whose records the index knows and that cannot be read; logged when it was not known.
     pub(crate) fn report_damage(&self, from: u64, to: u64, why: &str) {
-        if self.damage.add(from, to) {
+        self.report_hole(from, to, Content::Indexed, why);
+    }
+
+    /// As [`report_damage`](Self::report_damage), for what is read front to back.
+    pub(crate) fn report_hole(&self, from: u64, to: u64, content: Content, why: &str) {
+        if self.damage.add(from, to, content) {
             tracing::error!(
                 from,
                 to,
@@ -253,29 +262,90 @@ impl Files {
         }
     }
 
-    /// Notes what earlier lives knew to be damaged, and is not intact again: a file may have been restored.
+    /// Notes what earlier lives knew to be damaged. It is read again: a disk may give now what it did not give then, and a file may
+    /// have been restored.
     pub(crate) fn load_damage(&self) {
         let start = LogReader::start(self);
-        for range in Damage::load(&*self.fs, &layout::damage(&self.config.dir)) {
-            // Below the start lies what was removed by retention, or by hand: that ends where the log begins.
-            if range.to >= start && !self.is_intact(range) {
-                self.report_damage(range.from, range.to, "known since an earlier start");
+        let noted = Damage::load(&*self.fs, &layout::damage(&self.config.dir));
+        let mut window = Window::with_failures(RETRIED_READS_MAX);
+        // Below the start lies what was removed by retention, or by hand: that ends where the log begins.
+        for range in noted
+            .damaged
+            .list()
+            .into_iter()
+            .filter(|range| range.to >= start)
+        {
+            let left = self.survey(&mut window, range);
+            for part in &left {
+                let (from, to) = (part.from, part.to);
+                self.report_damage(from, to, "known since an earlier start");
+                for part in noted.unindexed.within(*part) {
+                    self.damage.add(part.from, part.to, Content::Unindexed);
+                }
+                for part in noted.unseen.within(*part) {
+                    self.damage.add(part.from, part.to, Content::Unseen);
+                }
+            }
+            if left == [range] {
+                continue;
+            }
+            tracing::info!(
+                from = range.from,
+                to = range.to,
+                "the log was damaged and can be read again, in part at least"
+            );
+            self.damage.set_changed();
+            for part in noted.unindexed.within(range) {
+                self.damage.add_again(part, Content::Unindexed);
+            }
+            for part in noted.unseen.within(range) {
+                self.damage.add_again(part, Content::Unseen);
             }
         }
     }
 
-    /// Keeps what is known for the next start. Not being able to costs that start this knowledge and nothing else.
-    pub(crate) fn store_damage(&self) {
+    /// Keeps what is known for the next start.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn store_damage(&self) -> io::Result<()> {
         let path = layout::damage(&self.config.dir);
-        if let Err(error) = self.damage.store(&*self.fs, &path) {
+        self.damage.store(&*self.fs, &path).inspect_err(|error| {
             tracing::warn!("cannot write {}: {error}", path.display());
+        })
+    }
+
+    /// Keeps what the replay has found before anything rests on it. Where the next start would not know of messages that nobody has
+    /// seen, nothing may be written: it would give their offsets again.
+    pub(crate) fn settle_damage(&self) {
+        if let Err(error) = self.store_damage()
+            && self.damage.has_unseen()
+        {
+            let path = layout::damage(&self.config.dir);
+            self.health.poison(format!(
+                "a part of the log cannot be read, and {} cannot be written: {error}",
+                path.display()
+            ));
         }
+    }
+
+    /// Some of the log was never read by any life.
+    pub(crate) fn has_unseen(&self) -> bool {
+        self.damage.has_unseen()
+    }
+
+    /// The index and the tables on the disk have what can be read again.
+    pub(crate) fn taken_again(&self) {
+        self.damage.taken_again();
+        // Not being able to costs the next start the same work.
+        let _ = self.store_damage();
     }
 
     /// What lies below `position` is removed.
     pub(crate) fn forget_damage_below(&self, position: u64) {
         self.damage.forget_below(position);
-        self.store_damage();
+        // What is gone is forgotten by the next start as well.
+        let _ = self.store_damage();
     }
 
     pub(crate) fn damage(&self) -> Vec<DamagedRange> {
@@ -340,5 +410,13 @@ impl LogReader for Files {
     fn scan(&self, from: u64, to: u64, visit: &mut dyn FnMut(u64, &[u8])) -> io::Result<()> {
         self.scan_records(from, to, visit);
         Ok(())
+    }
+
+    fn readable_again(&self) -> Vec<DamagedRange> {
+        self.damage.again()
+    }
+
+    fn records_unseen_from(&self, position: u64) -> i64 {
+        self.damage.records_unseen_from(position)
     }
 }

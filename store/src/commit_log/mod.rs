@@ -11,6 +11,7 @@ mod damage;
 mod files;
 mod flush;
 mod prepare;
+mod ranges;
 mod record;
 mod scan;
 
@@ -25,6 +26,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rmq_protocol::message::{BLANK_MAGIC, LogPosition, QueueOffset};
 use smallvec::SmallVec;
 
+pub(crate) use damage::Content;
 pub use damage::DamagedRange;
 pub(crate) use files::Files;
 pub(crate) use flush::Flush;
@@ -44,8 +46,6 @@ use crate::vital::Vital;
 const RESERVE_SHARE: u64 = 8;
 /// Progress is taken only while this much more than it needs is left, bytes: what surrounds it in its records, and progress of delays.
 const PROGRESS_MARGIN: u64 = 1_024;
-/// Staged bytes beyond this are written by the append that finds them.
-const STAGED_BYTES_MAX: u64 = 32 << 20;
 /// Store times that are ahead of a trusted clock by more than this start at the clock again: they would expire too late.
 const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
 /// A staging buffer larger than this is not kept.
@@ -293,7 +293,7 @@ impl CommitLog {
     /// Writes what is staged when it has become too much: whoever appends faster than the disk writes waits for it here.
     fn relieve(&self, end: LogPosition) -> Result<(), AppendError> {
         let written = self.files.positions.written.load(Ordering::Acquire);
-        if end.0.saturating_sub(written) <= STAGED_BYTES_MAX {
+        if end.0.saturating_sub(written) <= self.config.staged_bytes_max {
             return Ok(());
         }
         match self.config.flush {

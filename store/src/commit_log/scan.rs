@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rmq_protocol::message::{BLANK_MAGIC, MAGIC_V1, MAGIC_V2, RecordError, RecordView};
 
-use super::damage::DamagedRange;
+use super::damage::{Content, DamagedRange};
 use super::files::Files;
 use crate::dispatch::LogReader;
 use crate::error::ReadError;
@@ -76,9 +76,28 @@ pub(crate) struct Window {
     /// What the disk did not give, in order; zeros stand there.
     bad: Vec<Range<u64>>,
     loads: u32,
+    /// Pages that the disk did not give, of all that was looked at.
+    failures: u32,
+    failures_max: Option<u32>,
+    unreadable_end: u64,
+}
+
+/// Bytes at the beginning that are zeros, counted in pages.
+fn leading_zeros(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+    let pages = bytes.chunks_exact(ZEROS.len());
+    pages.take_while(|page| *page == ZEROS).count() * ZEROS.len()
 }
 
 impl Window {
+    /// One that looks for the next record only until `max` reads of pages have failed.
+    pub(crate) fn with_failures(max: u32) -> Self {
+        Self {
+            failures_max: Some(max),
+            ..Self::default()
+        }
+    }
+
     /// What lies at `position` of a segment.
     pub(crate) fn look(&mut self, segment: &Arc<Segment>, position: u64) -> Found<'_> {
         let rest = segment.end().saturating_sub(position);
@@ -121,9 +140,22 @@ impl Window {
     ) -> Option<u64> {
         let limit = limit.min(segment.end());
         let mut at = position + 1;
-        while at + HEAD_BYTES as u64 <= limit {
+        while at + HEAD_BYTES as u64 <= limit && !self.is_spent() {
+            if !self.has(segment, at, HEAD_BYTES) {
+                // The first bytes of a record are zeros, and may lie before what the system knows to be written.
+                let data = segment.next_data(at)?;
+                at = at.max(data.saturating_sub(HEAD_BYTES as u64));
+                if at + HEAD_BYTES as u64 > limit {
+                    return None;
+                }
+            }
             self.cover(segment, at, HEAD_BYTES);
             let bytes = self.get(at, usize::try_from(limit - at).unwrap_or(usize::MAX));
+            let zeros = leading_zeros(bytes);
+            if zeros > 0 {
+                at += (zeros - HEAD_BYTES) as u64;
+                continue;
+            }
             // Records carry their own position: nothing inside a body can pass for one except at its very place.
             let carried = bytes.get(28..).unwrap_or_default().windows(8);
             let candidate = (at..)
@@ -140,24 +172,6 @@ impl Window {
             }
         }
         None
-    }
-
-    /// The end of the last stretch of a segment, from `position` on, that the disk does not give.
-    pub(crate) fn last_unreadable(&mut self, segment: &Arc<Segment>, position: u64) -> Option<u64> {
-        let mut last = None;
-        let mut at = position;
-        while at < segment.end() {
-            self.cover(segment, at, 1);
-            let end = self.end();
-            last = self
-                .bad
-                .last()
-                .map(|bad| bad.end)
-                .filter(|end| *end > position)
-                .or(last);
-            at = end.max(at + 1);
-        }
-        last
     }
 
     /// Shows what can be read of a stretch of a segment, in order.
@@ -183,13 +197,27 @@ impl Window {
         Ok(())
     }
 
-    /// Makes sure that `len` bytes from `position` on are here, which lie in the segment.
-    fn cover(&mut self, segment: &Arc<Segment>, position: u64, len: usize) {
-        let here = self
+    fn has(&self, segment: &Arc<Segment>, position: u64, len: usize) -> bool {
+        let mine = self
             .segment
             .as_ref()
             .is_some_and(|mine| Arc::ptr_eq(mine, segment));
-        if here && position >= self.start && position + len as u64 <= self.end() {
+        mine && position >= self.start && position + len as u64 <= self.end()
+    }
+
+    /// More reads have failed than are to be tried.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.failures_max.is_some_and(|max| self.failures >= max)
+    }
+
+    /// The end of the last stretch that the disk did not give, of all that was looked at.
+    pub(crate) fn unreadable_end(&self) -> u64 {
+        self.unreadable_end
+    }
+
+    /// Makes sure that `len` bytes from `position` on are here, which lie in the segment.
+    fn cover(&mut self, segment: &Arc<Segment>, position: u64, len: usize) {
+        if self.has(segment, position, len) {
             return;
         }
         let rest = usize::try_from(segment.end() - position).unwrap_or(usize::MAX);
@@ -223,6 +251,8 @@ impl Window {
             let end = at + page.len() as u64;
             if let Err(error) = segment.read(at, page) {
                 page.fill(0);
+                self.failures = self.failures.saturating_add(1);
+                self.unreadable_end = self.unreadable_end.max(end);
                 match self.bad.last_mut() {
                     Some(bad) if bad.end == at => bad.end = end,
                     _ => {
@@ -305,21 +335,40 @@ impl Files {
         }
     }
 
-    /// Whether records lie without a gap from the beginning of a range to its end.
-    pub(super) fn is_intact(&self, range: DamagedRange) -> bool {
-        let mut window = Window::default();
+    /// What of a damaged range still holds no intact record.
+    pub(super) fn survey(&self, window: &mut Window, range: DamagedRange) -> Vec<DamagedRange> {
+        let mut left: Vec<DamagedRange> = Vec::new();
         let mut position = range.from;
         while position < range.to {
-            let Some(segment) = self.segment(position) else {
-                return false;
-            };
-            match window.look(&segment, position) {
-                Found::Record(bytes) => position += bytes.len() as u64,
-                Found::SegmentEnd => position = segment.end(),
-                Found::Nothing | Found::Unreadable => return false,
+            let mut next = range.to;
+            if let Some(segment) = self.segment(position)
+                && !window.is_spent()
+            {
+                match window.look(&segment, position) {
+                    Found::Record(bytes) => {
+                        position += bytes.len() as u64;
+                        continue;
+                    }
+                    Found::SegmentEnd => {
+                        position = segment.end();
+                        continue;
+                    }
+                    Found::Nothing | Found::Unreadable => {
+                        let limit = range.to.min(segment.end());
+                        next = window.resync(&segment, position, limit).unwrap_or(limit);
+                    }
+                }
             }
+            match left.last_mut() {
+                Some(DamagedRange { to, .. }) if *to == position => *to = next,
+                _ => left.push(DamagedRange {
+                    from: position,
+                    to: next,
+                }),
+            }
+            position = next;
         }
-        true
+        left
     }
 
     /// Shows every intact record that starts in `[from, to)`, in log order; what lies between them is reported as damage.
@@ -340,7 +389,12 @@ impl Files {
                     let next = window
                         .resync(&segment, position, to)
                         .unwrap_or(segment.end());
-                    self.report_damage(position, next.min(to), "there is no intact record");
+                    self.report_hole(
+                        position,
+                        next.min(to),
+                        Content::Unindexed,
+                        "there is no intact record",
+                    );
                     position = next;
                 }
             }

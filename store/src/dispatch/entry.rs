@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::commit_log::DamagedRange;
 use crate::index::keys::KeyHashes;
 use crate::queue::QueueRef;
 
@@ -64,4 +65,12 @@ pub(crate) trait LogReader: Send + Sync {
     fn make_durable(&self, up_to: u64) -> io::Result<()>;
     /// Shows every intact record that starts in `[from, to)`, in log order.
     fn scan(&self, from: u64, to: u64, visit: &mut dyn FnMut(u64, &[u8])) -> io::Result<()>;
+    /// Stretches that could not be read when index and tables were written, and can be read now.
+    fn readable_again(&self) -> Vec<DamagedRange> {
+        Vec::new()
+    }
+    /// How many messages a queue may have had at `position` and behind, at most, in stretches that no life has read.
+    fn records_unseen_from(&self, _position: u64) -> i64 {
+        0
+    }
 }

@@ -33,6 +33,12 @@ pub enum DispatchError {
         /// What is wrong.
         problem: String,
     },
+    /// What an earlier start could not read cannot be brought into the index.
+    #[error("what can be read again of the log cannot be served: {problem}")]
+    Again {
+        /// What is wrong.
+        problem: String,
+    },
     /// The log is shorter than what was derived from it.
     #[error(
         "the log ends at {log}, but the tables were made from it up to {tables} and the index up to {index}: a part of the log that was durable is missing; \

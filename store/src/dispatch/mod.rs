@@ -13,6 +13,7 @@
 //!   recents                       [ ............................ )  in memory, rebuilt by replay at the start
 //! ```
 
+mod again;
 mod entry;
 mod error;
 mod shared;
@@ -141,8 +142,13 @@ impl Dispatcher {
         notes
     }
 
-    /// The replay is over: the visible ranges are settled, offsets continue after the newest message, the background work starts.
-    /// `end` is the end of the log.
+    /// Up to here the tables know of every queue which offsets its messages have.
+    pub(crate) fn heads_to(&self) -> u64 {
+        self.shared.tables.applied_to()
+    }
+
+    /// The replay is over: the visible ranges are settled, offsets continue after the newest message. `end` is the end of the log.
+    /// [`start`](Self::start) is to follow.
     pub(crate) fn finish_replay(&self, end: u64) -> Result<(), DispatchError> {
         let shared = &self.shared;
         if let Some((position, problem)) = shared.state.lock().refused.take() {
@@ -157,11 +163,20 @@ impl Dispatcher {
         }
         shared.dispatched.fetch_max(end, Ordering::AcqRel);
         shared.heal();
+        let again = shared.find_again()?;
         for queue in shared.queues.all_loaded() {
             shared.settle(&queue)?;
         }
+        if let Some(from) = again {
+            shared.take_settings_again(from)?;
+        }
         shared.live.store(true, Ordering::Release);
-        if shared.config.background {
+        Ok(())
+    }
+
+    /// Starts the background work.
+    pub(crate) fn start(&self) -> Result<(), DispatchError> {
+        if self.shared.config.background {
             self.worker.start().map_err(DispatchError::Thread)?;
         }
         Ok(())
@@ -367,6 +382,13 @@ impl Dispatcher {
     /// Writes what was dispatched to the tables and, up to the next segment end, to a run file. See [`seal`](crate::index::seal).
     pub(crate) fn seal(&self) -> Result<bool, SealError> {
         self.shared.seal()
+    }
+
+    /// Brings everything that was dispatched to the disk, the heads of queues included. See [`seal`](crate::index::seal).
+    pub(crate) fn seal_all(&self) -> Result<(), SealError> {
+        self.shared.seal_heads()?;
+        while self.shared.seal()? {}
+        Ok(())
     }
 
     /// Seals if enough was dispatched since the last run, or a segment is complete; heals and merges runs.

@@ -183,7 +183,7 @@ impl Shared {
             .first_in_runs(queue.topic(), queue.queue_id())?
             .or(recent_first);
         let max = queue.max_offset();
-        queue.set_next_offset(max);
+        queue.set_next_offset(max.saturating_add(self.unseen_after(queue.head().last)));
         queue.set_min(oldest.unwrap_or(max).max(queue.floor()).min(max));
         Ok(())
     }
@@ -196,6 +196,10 @@ impl QueueSource for Shared {
 
     fn heads_of(&self, topic: &str) -> Result<Vec<(i32, QueueHead)>, ReadError> {
         self.tables.heads_of(topic)
+    }
+
+    fn unseen_after(&self, last: u64) -> i64 {
+        self.log.records_unseen_from(last)
     }
 
     fn oldest_offset(

@@ -392,6 +392,10 @@ impl File for FaultyFile {
         self.inner.read_cached(offset, into)
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.inner.next_data(offset)
+    }
+
     fn will_need(&self, offset: u64, len: u64) {
         self.inner.will_need(offset, len);
     }

@@ -82,6 +82,11 @@ pub trait File: Send + Sync {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+    /// Where the next bytes lie, from `offset` on, that were ever written; `None` when there are none. What lies before them reads as
+    /// zeros. A system that does not know says `offset`.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
     /// Cuts or extends it.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves room, so that later writes in the range cannot fail for want of space. Reads as zeros.

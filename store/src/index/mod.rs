@@ -89,6 +89,7 @@ impl Index {
     /// Takes the manifest's runs as far as they follow each other; a bad one in between is written again.
     fn open_runs(&self, manifest: &Manifest, log: &dyn LogReader) {
         let start = log.start();
+        let again = log.readable_again();
         let mut runs = Runs::new();
         let mut changed = false;
         let mut end = None;
@@ -110,12 +111,21 @@ impl Index {
                 changed = true;
                 break;
             }
-            let run = Run::open(&*self.fs, &name.path(&self.dir), name.span).or_else(|damage| {
+            let lacks = again
+                .iter()
+                .any(|range| range.from < name.span.to && name.span.from < range.to);
+            let run = if lacks {
+                info!(log = %name.span, "a run of the index is written again: the log behind it can be read again");
                 changed = true;
-                self.note(damage.to_string());
-                warn!(%damage, "a run of the index is written again from the log");
                 self.rebuild(name.span, log)
-            });
+            } else {
+                Run::open(&*self.fs, &name.path(&self.dir), name.span).or_else(|damage| {
+                    changed = true;
+                    self.note(damage.to_string());
+                    warn!(%damage, "a run of the index is written again from the log");
+                    self.rebuild(name.span, log)
+                })
+            };
             match run {
                 Ok(run) => runs.push(Arc::new(run)),
                 Err(error) => {

@@ -45,12 +45,22 @@ struct Batch {
 impl Shared {
     /// Seals what was dispatched so far, at most to the end of a segment. Returns whether more is left.
     pub(crate) fn seal(&self) -> Result<bool, SealError> {
+        self.seal_what(false)
+    }
+
+    /// As [`seal`](Self::seal), also when nothing was dispatched since the last: heads of queues may have changed.
+    pub(crate) fn seal_heads(&self) -> Result<(), SealError> {
+        self.seal_what(true).map(|_| ())
+    }
+
+    fn seal_what(&self, heads: bool) -> Result<bool, SealError> {
         let _one = self.sealing.lock();
         let from = self.index.end();
         let batch = {
             let mut state = self.state.lock();
             let to = self.dispatched();
-            if to <= from && to <= self.tables.applied_to() && state.pending.is_empty() {
+            let is_old = to <= from && to <= self.tables.applied_to();
+            if is_old && state.pending.is_empty() && !heads {
                 return Ok(false);
             }
             let touched = std::mem::take(&mut state.touched);
@@ -135,6 +145,9 @@ impl Shared {
                 continue;
             };
             let first = recent.first();
+            let lost = recent.entries().range(..count);
+            // Lost messages lie in the log before this run: where they can be read again, the run before this one has them.
+            let lost = lost.take_while(|entry| entry.is_hole()).count();
             drop(recent);
             // Store times never run backwards in the log, so the first entry of a queue is its oldest.
             if let Some(ms) = self.store_ms(&oldest, base_ms) {
@@ -143,6 +156,7 @@ impl Shared {
             parts.push(Part {
                 queue: queue.clone(),
                 first,
+                lost,
                 count,
             });
         }
@@ -172,7 +186,8 @@ impl Shared {
         publish::<io::Error>(&*self.index.fs, &path, |file| {
             let mut writer = RunWriter::new(file, name.span, name.number, base);
             for part in parts {
-                writer.queue(part.queue.topic(), part.queue.queue_id(), part.first);
+                let first = part.first + part.lost as i64;
+                writer.queue(part.queue.topic(), part.queue.queue_id(), first);
                 part.copy(|entry| {
                     writer.entry(&RunEntry {
                         position: entry.position,
@@ -300,7 +315,10 @@ impl Shared {
 /// The recent entries of one queue that a run takes.
 struct Part {
     queue: QueueRef,
+    /// Offset of the oldest entry.
     first: i64,
+    /// So many of the entries, at the beginning, are holes.
+    lost: usize,
     count: usize,
 }
 
@@ -309,7 +327,7 @@ impl Part {
     fn copy(&self, mut visit: impl FnMut(&RecentEntry) -> io::Result<()>) -> io::Result<()> {
         const PIECE: usize = 1_024;
         let mut piece = Vec::with_capacity(PIECE.min(self.count));
-        let mut done = 0;
+        let mut done = self.lost;
         while done < self.count {
             {
                 let recent = self.queue.recent().lock();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use rmq_protocol::message::QueueOffset;
+use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::Fs;
 use rmq_store::{
     AllMessages, AppendError, Appended, FlushMode, NewMessage, OpenError, QueueRef, ReadLimits,
@@ -76,6 +76,16 @@ pub(crate) fn message<'a>(
         keys,
         unique_key: "",
     }
+}
+
+/// Waits until everything below `end` is acknowledged.
+pub(crate) fn acked(store: &Store, end: LogPosition) {
+    let (done, acked) = std::sync::mpsc::channel();
+    store.when_acked(
+        end,
+        Box::new(move |outcome| done.send(outcome).expect("waited for")),
+    );
+    acked.recv().expect("called").expect("acknowledged");
 }
 
 /// Appends a message with one key and writes it out.

@@ -511,5 +511,6 @@ fn open(
     .unwrap();
     dispatcher.apply(&mut entries, u64::MAX);
     dispatcher.finish_replay(log.end.load(Ordering::Relaxed))?;
+    dispatcher.start()?;
     Ok(dispatcher)
 }
