@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
-/// Where the binaries are, instead of those that cargo builds: a folder with `rmq-broker`, `rmq-namesrv`, `rmq-ctl` and `rmq-operator`.
+/// Where the binaries are, instead of those that cargo builds: a folder with `rmq-broker`, `rmq-namesrv`, `rmq-ctl`, `rmq-operator`,
+/// `rmq-bench` and the example services.
 pub const BINARIES_VARIABLE: &str = "RMQ_E2E_BIN";
 
 /// The path of a server's binary, built in the profile of this test where no folder is given.
@@ -43,6 +44,12 @@ fn build() -> PathBuf {
         "rmq-ctl",
         "--package",
         "rmq-operator",
+        "--package",
+        "rmq-bench",
+        "--package",
+        "first-service",
+        "--package",
+        "order-service",
     ]);
     if folder.ends_with("release") {
         cargo.arg("--release");
@@ -75,6 +82,15 @@ impl Process {
     /// When it cannot be started or ends before it listens; the log is in the message.
     #[must_use]
     pub fn start(name: &str, args: &[String], log: &Path) -> Self {
+        Self::start_with(name, args, &[], log)
+    }
+
+    /// The same with more variables in its environment.
+    ///
+    /// # Panics
+    /// As [`Process::start`].
+    #[must_use]
+    pub fn start_with(name: &str, args: &[String], env: &[(&str, String)], log: &Path) -> Self {
         let file = File::options()
             .create(true)
             .append(true)
@@ -82,6 +98,7 @@ impl Process {
             .expect("the log file can be written");
         let mut child = Command::new(binary(name))
             .args(args)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)

@@ -1,7 +1,7 @@
 //! Both signals to every program, as real processes: the first ends a program gently, the second at once, with the exit codes of
 //! `docs/reference/errors.md`. The operator has its part in `control_plane`.
 //!
-//! Budget: 10 seconds.
+//! Budget: 15 seconds.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -25,8 +25,13 @@ struct Program {
 
 impl Program {
     fn start(name: &str, args: &[&str]) -> Self {
+        Self::start_with(name, args, &[])
+    }
+
+    fn start_with(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary(name))
             .args(args)
+            .envs(env.iter().copied())
             .env_remove("RMQ_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -318,5 +323,130 @@ fn a_command_that_hangs_ends_at_the_second_signal() {
         program.line();
         kill_process(Pid::from_child(&cluster.program.child), Signal::STOP).expect("it is ours");
         assert_eq!(program.again(signal), Some(code), "consume");
+    }
+}
+
+/// Until there is something in a folder.
+fn filled(folder: &std::path::Path) {
+    let began = Instant::now();
+    let is_empty = || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    while is_empty() {
+        assert!(
+            began.elapsed() < LIMIT,
+            "nothing comes into {}",
+            folder.display()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn measurements_end_with_their_servers_and_leave_nothing() {
+    for (signal, code) in SIGNALS {
+        let (reference, said) = Program::start(
+            "rmq-bench",
+            &["reference", "--listen", "127.0.0.1:0", "--hot-mib", "16"],
+        )
+        .first(signal);
+        assert_eq!(reference, Some(0), "{said}");
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let dir = folder.path().display().to_string();
+        let server = format!(
+            "{} --listen 127.0.0.1:{{port}} --management 127.0.0.1:{{management}} --data {{dir}}",
+            binary("rmq-broker").display()
+        );
+        let once = [
+            "once",
+            "--server",
+            &server,
+            "--work-dir",
+            &dir,
+            "send",
+            "--duration",
+            "300",
+        ];
+        let program = Program::start("rmq-bench", &once);
+        filled(folder.path());
+        let (ended, said) = program.first(signal);
+        assert_eq!(ended, Some(code), "{said}");
+        assert!(said.contains("stopped by a signal"), "{said}");
+        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 0, "files that a stopped run leaves");
+
+        let program = Program::start("rmq-bench", &once);
+        filled(folder.path());
+        assert_eq!(program.again(signal), Some(code));
+
+        // Against a server of somebody else there is nothing to end.
+        let cluster = dev();
+        let run = [
+            "run",
+            "--addr",
+            &cluster.broker,
+            "send",
+            "--duration",
+            "300",
+        ];
+        let (ended, said) = Program::start("rmq-bench", &run).first(signal);
+        assert_eq!(ended, Some(code), "{said}");
+    }
+}
+
+#[test]
+fn services_of_users_leave_their_group_and_end() {
+    for (signal, code) in SIGNALS {
+        for service in ["first-service", "order-service"] {
+            let cluster = dev();
+            let url = format!("rmq://{}", cluster.name_server);
+            let env = [("RMQ_URL", url.as_str())];
+            let (ended, said) = Program::start_with(service, &[], &env).first(signal);
+            assert_eq!(ended, Some(0), "{service}: {said}");
+            // A cluster that does not answer holds the stop up: the second signal ends it.
+            let program = Program::start_with(service, &[], &env);
+            program.listens();
+            let stopped = Pid::from_child(&cluster.program.child);
+            kill_process(stopped, Signal::STOP).expect("it is ours");
+            let ended = program.again(signal);
+            assert!(
+                ended == Some(code) || ended == Some(0),
+                "{service}: {ended:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn commands_on_a_terminal_or_with_a_tunnel_end_well() {
+    for (signal, _) in SIGNALS {
+        let cluster = dev();
+        let mut tunnel = cluster.ctl(&["tunnel", "--print-json"]);
+        tunnel.line();
+        let (ended, said) = tunnel.first(signal);
+        assert_eq!(ended, Some(0), "tunnel: {said}");
+
+        let size = portable_pty::PtySize {
+            rows: 40,
+            cols: 120,
+            ..portable_pty::PtySize::default()
+        };
+        let terminal = portable_pty::native_pty_system()
+            .openpty(size)
+            .expect("a terminal");
+        let mut command = portable_pty::CommandBuilder::new(binary("rmq-ctl"));
+        command.args(["top", "--nameserver", &cluster.name_server]);
+        let mut child = terminal.slave.spawn_command(command).expect("it starts");
+        drop(terminal.slave);
+        let mut out = terminal.master.try_clone_reader().expect("its output");
+        // Something is drawn, so it is at work; the rest is read away, as a terminal does.
+        out.read_exact(&mut [0; 1_000]).expect("it draws");
+        let rest = std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+        let pid = child.process_id().expect("it runs");
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a process");
+        kill_process(pid, signal).expect("it is ours");
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.exit_code(), 0, "top");
+        // The end of the terminal is an error on Linux.
+        let _ = rest.join();
     }
 }

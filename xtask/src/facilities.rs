@@ -36,6 +36,12 @@ const TOOLS: &[Tool] = &[
         packages: &["python3", "python3-venv"],
         for_what: "the C++ client (in a Python package)",
     },
+    Tool {
+        program: "faketime",
+        version_args: &["--version"],
+        packages: &["faketime"],
+        for_what: "processes whose clock jumps",
+    },
 ];
 
 fn runs(program: &str, args: &[&str]) -> bool {

@@ -102,9 +102,13 @@ pub(crate) fn run(options: &Options) -> ExitCode {
             "rmq-ctl",
             "-p",
             "rmq-operator",
-            // A user's program, for a pod.
+            // Users' programs, for a pod and for signals.
             "-p",
             "first-service",
+            "-p",
+            "order-service",
+            "-p",
+            "rmq-bench",
         ];
         runner.step("release binaries", &mut cargo(&root, &build));
         for fetch in fetches {
