@@ -137,6 +137,8 @@ pub(crate) struct Broker {
     /// `MSG_REGION`, `CLUSTER` and `TRACE_ON` as every stored message ends.
     pub(crate) property_suffix: String,
     pub(crate) started_ms: i64,
+    /// Why the fast port is not served although it shall be.
+    pub(crate) fast_port_problem: Option<String>,
     started_monotonic_ms: i64,
     permission: AtomicI32,
     next_queue: AtomicU32,
@@ -367,7 +369,10 @@ impl BrokerServer {
         let (listener, addr) = rmq_transport::bind(&config.listen)
             .await
             .map_err(listen_error(&config.listen, "clients"))?;
-        let fast = fast_listener(&config, addr).await;
+        let (fast, fast_port_problem) = match fast_listener(&config, addr).await {
+            Ok(fast) => (fast, None),
+            Err(problem) => (None, Some(problem)),
+        };
         let management_listener = match config.management.as_str() {
             "" => None,
             management => Some(
@@ -432,6 +437,7 @@ impl BrokerServer {
             ),
             property_suffix: suffix.finish(),
             started_ms: now,
+            fast_port_problem,
             started_monotonic_ms: deps.clock.monotonic_ms(),
             permission: AtomicI32::new(kept::permission(&store, config.permission)),
             next_queue: AtomicU32::new(now as u32),
@@ -603,17 +609,30 @@ impl RunningBroker {
     }
 }
 
-async fn fast_listener(config: &BrokerConfig, addr: SocketAddr) -> Option<TcpListener> {
-    let configured: SocketAddr = config.listen.parse().ok()?;
+/// The listener of the fast port, when there is to be one.
+///
+/// # Errors
+/// Why it cannot be used; the broker serves without it.
+async fn fast_listener(
+    config: &BrokerConfig,
+    addr: SocketAddr,
+) -> Result<Option<TcpListener>, String> {
+    let Ok(configured) = config.listen.parse::<SocketAddr>() else {
+        return Ok(None);
+    };
     if !config.fast_port || configured.port() <= 2 {
-        return None;
+        return Ok(None);
     }
     let fast = SocketAddr::new(configured.ip(), addr.port() - 2);
-    rmq_transport::bind(&fast.to_string())
-        .await
-        .map(|(listener, _)| listener)
-        .inspect_err(|error| tracing::warn!("the fast port {fast} cannot be used, only clients with vipChannelEnabled miss it: {error}"))
-        .ok()
+    match rmq_transport::bind(&fast.to_string()).await {
+        Ok((listener, _)) => Ok(Some(listener)),
+        Err(error) => {
+            tracing::warn!(
+                "the fast port {fast} cannot be used, only clients with vipChannelEnabled miss it: {error}"
+            );
+            Err(format!("{fast}: {error}"))
+        }
+    }
 }
 
 async fn identity(config: &BrokerConfig, addr: SocketAddr) -> Identity {

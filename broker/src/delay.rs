@@ -206,6 +206,15 @@ impl DelayDelivery {
             .collect()
     }
 
+    /// Levels that `delayLevels` does not have any more: number, and how many messages still wait there. Those without any are left out.
+    pub(crate) fn leftover(&self) -> Vec<(usize, i64)> {
+        let levels = self.levels.iter().skip(self.configured);
+        levels
+            .map(|level| (level.number, level.waiting()))
+            .filter(|(_, waiting)| *waiting > 0)
+            .collect()
+    }
+
     /// Log position of the oldest delayed message that is not delivered, as far as the log knows that others are. May wait for the disk.
     pub(crate) fn needed_from(&self) -> Option<u64> {
         let one = ReadLimits {

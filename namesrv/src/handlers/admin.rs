@@ -109,7 +109,10 @@ impl Handlers {
 
     pub(super) fn get_config(&self, exchange: &mut Exchange<'_>) -> Handled {
         let pairs = self.config.load().pairs();
-        let body = write_properties(pairs.iter().map(|(name, value)| (*name, value.as_str())));
+        let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
+        // Not a setting and not the original's: which version this is. Who sets it is refused as for any unknown name.
+        let version = ("rmqVersion", env!("CARGO_PKG_VERSION"));
+        let body = write_properties(pairs.chain([version]));
         exchange.ok_body(&(), &body);
         Ok(())
     }

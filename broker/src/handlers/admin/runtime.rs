@@ -46,11 +46,26 @@ fn table(broker: &Broker) -> BTreeMap<String, String> {
             format!("{next},{max}"),
         );
     }
+    // It looks at the clock: a jump that nobody has seen yet is seen now.
+    let agreed_ms = broker.clock_watch.agreed_ms();
     if let Some(jump) = broker.clock_watch.last_jump() {
         put(
             "lastClockJump",
             format!("{} ms at {}", jump.by_ms, jump.at_ms),
         );
+        put("clockAgreedMillis", agreed_ms.to_string());
+    }
+    let leftover: Vec<String> = broker
+        .delay
+        .leftover()
+        .into_iter()
+        .map(|(level, waiting)| format!("{level}:{waiting}"))
+        .collect();
+    if !leftover.is_empty() {
+        put("leftoverDelayLevels", leftover.join(" "));
+    }
+    if let Some(problem) = &broker.fast_port_problem {
+        put("fastPortProblem", problem.clone());
     }
     broker.retention.describe(&mut table);
     let dropped = broker.delay.dropped.load(Ordering::Relaxed);
@@ -175,6 +190,20 @@ fn disk(broker: &Broker, put: &mut impl FnMut(&str, String)) {
 
 fn waiting(broker: &Broker, put: &mut impl FnMut(&str, String)) {
     put("waitingPulls", broker.waiters.len().to_string());
+    let memory = broker.memory.usage();
+    for (name, count) in [
+        ("connectionMemoryBytes", memory.received + memory.sending),
+        (
+            "connectionMemoryLimitBytes",
+            memory.received_max + memory.sending_max,
+        ),
+        (
+            "connectionMemoryWaiting",
+            memory.waiting_to_read + memory.waiting_to_send,
+        ),
+    ] {
+        put(name, count.to_string());
+    }
     // Requests are handled where they arrive. What a connection may leave waiting is the only queue there is.
     let capacity = TransportLimits::default().parked_requests_max;
     for pool in ["send", "pull", "litePull", "query", "ack"] {
