@@ -489,7 +489,14 @@ fn group_specs(
     let brokers = change.brokers.iter().map(|broker| {
         let live = live(broker);
         let live = live.unwrap_or_else(|| SubscriptionGroupConfig::new(group.group_name()));
-        GroupSpec::from(group_config(group, live)).brokers([broker])
+        let gone: Vec<String> = live
+            .attributes
+            .keys()
+            .filter(|name| !group.spec.attributes.contains_key(*name))
+            .cloned()
+            .collect();
+        let spec = GroupSpec::from(group_config(group, live)).brokers([broker]);
+        gone.into_iter().fold(spec, GroupSpec::without_attribute)
     });
     brokers.collect()
 }

@@ -25,6 +25,8 @@ use crate::error::{Error, ErrorKind};
 #[must_use]
 pub struct GroupSpec {
     config: SubscriptionGroupConfig,
+    /// Attributes to remove.
+    without: Vec<String>,
     brokers: Vec<String>,
 }
 
@@ -33,6 +35,7 @@ impl GroupSpec {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             config: SubscriptionGroupConfig::new(name),
+            without: Vec::new(),
             brokers: Vec::new(),
         }
     }
@@ -66,13 +69,33 @@ impl GroupSpec {
         self.config.consume_message_orderly = true;
         self
     }
+
+    /// Removes an attribute from a group that has it.
+    pub fn without_attribute(mut self, name: impl Into<String>) -> Self {
+        self.without.push(name.into());
+        self
+    }
+
+    /// As brokers take it: attributes are changes, `+name` and `-name` (apache/rocketmq `SubscriptionGroupManager`, `AttributeUtil`); one
+    /// without a sign is refused there.
+    fn request(&self) -> SubscriptionGroupConfig {
+        let added = self.config.attributes.iter();
+        let added = added.map(|(name, value)| (format!("+{name}"), value.clone()));
+        let removed = self.without.iter();
+        let removed = removed.map(|name| (format!("-{name}"), String::new()));
+        SubscriptionGroupConfig {
+            attributes: added.chain(removed).collect(),
+            ..self.config.clone()
+        }
+    }
 }
 
 impl From<SubscriptionGroupConfig> for GroupSpec {
-    /// All settings at once.
+    /// All settings at once. Attributes that the group has and this has not stay: see [`GroupSpec::without_attribute`].
     fn from(config: SubscriptionGroupConfig) -> Self {
         Self {
             config,
+            without: Vec::new(),
             brokers: Vec::new(),
         }
     }
@@ -89,7 +112,7 @@ impl Admin {
     pub async fn create_group(&self, spec: &GroupSpec) -> Result<(), Error> {
         validate_group(&spec.config.group_name)
             .map_err(|error| Error::invalid(error.to_string()))?;
-        let body = spec.config.to_json();
+        let body = spec.request().to_json();
         for (_, broker) in self.masters_named(None, &spec.brokers).await? {
             let created = broker
                 .call(&UpdateAndCreateSubscriptionGroup {}, &body)
@@ -116,7 +139,9 @@ impl Admin {
             validate_group(&spec.config.group_name)
                 .map_err(|error| Error::invalid(error.to_string()))?;
             let masters = self.masters_in(&info, None, &spec.brokers)?;
-            lists.add(masters, &spec.config, spec.config.to_json().len());
+            let config = spec.request();
+            let bytes = config.to_json().len();
+            lists.add(masters, &config, bytes);
         }
         for (broker, group_config_list) in lists.requests() {
             let body = SubscriptionGroupList { group_config_list }.to_json();
@@ -266,5 +291,23 @@ impl Admin {
             .call(&request, b"")
             .await?;
         Ok(ConsumerConnection::from_json(answer.body())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_sent_as_changes() {
+        let mut config = SubscriptionGroupConfig::new("g");
+        config.attributes = BTreeMap::from([("kept".to_owned(), "1".to_owned())]);
+        let request = GroupSpec::from(config).without_attribute("gone").request();
+        let changes: Vec<(&str, &str)> = request
+            .attributes
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(changes, [("+kept", "1"), ("-gone", "")]);
     }
 }
