@@ -25,21 +25,25 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterOptions,
 
     /// Colour the messages for people. `NO_COLOR` and `CLICOLOR_FORCE` are honoured with `auto`.
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    #[arg(long, global = true, hide_short_help = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
 
     /// Say more on stderr; twice for debug output. `RMQ_LOG` takes a finer filter.
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, hide_short_help = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
 
     /// Print each request and its answer on stderr, with code and time.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub(crate) trace_rpc: bool,
 
     /// Say nothing on stderr but errors.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub(crate) quiet: bool,
 }
+
+/// Only the options of every verb.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OptionsOptions {}
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,6 +108,21 @@ pub(crate) enum Command {
     Mqadmin(mqadmin::Options),
     /// Move a group's offsets; shows what would change unless --yes.
     Offsets(offsets::Options),
+    /// Options that every verb takes, and rules that hold for all of them.
+    #[command(
+        hide = true,
+        after_help = "Asks no server.
+
+Everywhere:
+  -o table, wide, json, yaml and name are the forms of every list; of messages, json is one object a line.
+  - is stdin wherever a file or a list of values is asked for; a list takes one value a line, without empty lines and # comments.
+  A first Ctrl-C or SIGTERM ends a command gently, a second one at once.
+
+Examples:
+  rmq-ctl options
+  rmq-ctl get topics --nameserver ns-0:9876 --timeout 10s"
+    )]
+    Options(OptionsOptions),
     /// Send messages.
     #[command(visible_alias = "produce")]
     Send(send::Options),

@@ -20,13 +20,19 @@ use crate::output::Output;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClusterOptions {
     /// Name servers: rmq://HOST:PORT,… or HOST:PORT;…. Wins over RMQ_URL, NAMESRV_ADDR and the context.
-    #[arg(long, global = true, value_name = "ADDR", help_heading = "Cluster")]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "ADDR",
+        help_heading = "Cluster"
+    )]
     pub(crate) nameserver: Option<String>,
 
     /// The context of the configuration file (see `rmq-ctl config`), or one of the kubeconfig. As `kubectl rmq` the other way round.
     #[arg(
         long,
-        global = true,
+        global = true, hide_short_help = true,
         value_name = "NAME",
         help_heading = "Cluster",
         env = "RMQ_CONTEXT",
@@ -35,13 +41,14 @@ pub(crate) struct ClusterOptions {
     pub(crate) context: Option<String>,
 
     /// Time limit of one request: 10s, or seconds. Default 5s.
-    #[arg(long, global = true, value_name = "TIME", help_heading = "Cluster", value_parser = parse_timeout)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "TIME", help_heading = "Cluster", value_parser = parse_timeout)]
     pub(crate) timeout: Option<Duration>,
 
     /// Tries more when a server cannot be reached or does not answer, for commands that can be repeated.
     #[arg(
         long,
         global = true,
+        hide_short_help = true,
         value_name = "N",
         default_value_t = 0,
         help_heading = "Cluster"
@@ -49,13 +56,14 @@ pub(crate) struct ClusterOptions {
     pub(crate) retries: u32,
 
     /// The namespace of Kubernetes: where the cluster is looked for, what `export` writes and `apply` takes.
-    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Cluster", value_parser = parse_namespace)]
+    #[arg(short, long, global = true, hide_short_help = true, value_name = "NAME", help_heading = "Cluster", value_parser = parse_namespace)]
     pub(crate) namespace: Option<String>,
 
     /// The NameServer object of the cluster in Kubernetes. Default: the only one of the namespace.
     #[arg(
         long,
         global = true,
+        hide_short_help = true,
         value_name = "NAME",
         help_heading = "Cluster",
         conflicts_with = "nameserver"
@@ -65,7 +73,7 @@ pub(crate) struct ClusterOptions {
     /// The context of the kubeconfig: the cluster is reached through its API server.
     #[arg(
         long,
-        global = true,
+        global = true, hide_short_help = true,
         value_name = "NAME",
         help_heading = "Cluster",
         add = crate::completion::kube_context_completer()
@@ -73,11 +81,17 @@ pub(crate) struct ClusterOptions {
     pub(crate) kube_context: Option<String>,
 
     /// The kubeconfig: the cluster is reached through the API server that it names. Default: KUBECONFIG, or ~/.kube/config.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "FILE",
+        help_heading = "Cluster"
+    )]
     pub(crate) kubeconfig: Option<PathBuf>,
 
     /// Print times in UTC.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub(crate) utc: bool,
 }
 

@@ -22,6 +22,7 @@ Every program treats both signals in the same way, the servers and the operator 
 | `rmq-operator` | finishes what it does, gives up the Lease | 0 | the same |
 | `rmq-ctl dev` | as the servers | 0 | the same |
 | `rmq-ctl` `tunnel`, `top`, `tail --follow`, `consume`, `--watch` | leaves the group, commits offsets, closes connections | 0 | the same |
+| `rmq-ctl` `send`, `dlq resend` | finishes what is in flight, says how many were sent | 130 or 143 | the same; what was in flight may be stored or not |
 | `rmq-ctl` `wait`, `bench`, `tail`, `consume --max`, `consume --exit-when-drained`, `health --wait`, `broker drain --wait` | ends before it came to its end; `bench` prints what it measured | 130 or 143 | the same |
 | other verbs | end at once, as the system does it | the signal; a shell shows 130 or 143 | |
 | a service with `rmq_client::stop_signal` | finishes what is being handled, commits offsets, leaves the group | as the service says | the same |
@@ -239,6 +240,80 @@ fn every_verb_says_whether_it_changes_anything() {
     let mut silent = Vec::new();
     walk(&Args::command(), "rmq-ctl", false, &mut silent);
     assert!(silent.is_empty(), "{silent:?}");
+}
+
+/// One rule: `-` is stdin wherever a command reads a file or a list of values, and its help says so.
+#[test]
+fn what_reads_takes_stdin() {
+    /// Read for a reason of their own: the kubeconfig by its library, the credentials again at each use, and lines of another program.
+    const NOT: &[&str] = &[
+        "kubeconfig",
+        "import/file",
+        "mqadmin/line",
+        "tunnel/command",
+    ];
+    fn walk(command: &Command, silent: &mut Vec<String>) {
+        for argument in command.get_arguments() {
+            let is_file = argument
+                .get_value_names()
+                .is_some_and(|names| names.iter().any(|name| *name == "FILE"))
+                || argument.get_id() == "file";
+            let is_list = argument.is_positional()
+                && argument.get_possible_values().is_empty()
+                && argument
+                    .get_num_args()
+                    .is_some_and(|range| range.max_values() > 1);
+            let help = argument.get_help().map(ToString::to_string);
+            let says = help
+                .is_some_and(|help| help.contains("- is stdin") || help.contains("- for stdin"));
+            let name = format!("{}/{}", command.get_name(), argument.get_id());
+            let is_not = NOT
+                .iter()
+                .any(|not| name == *not || argument.get_id() == *not);
+            if (is_file || is_list) && !says && !is_not {
+                silent.push(name);
+            }
+        }
+        for inner in command.get_subcommands() {
+            walk(inner, silent);
+        }
+    }
+    let mut root = Args::command();
+    root.build();
+    let mut silent = Vec::new();
+    walk(&root, &mut silent);
+    silent.retain(|name| !name.starts_with("help/"));
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn short_help_is_short() {
+    fn walk(command: &mut Command, path: &str) {
+        let short = command.render_help().to_string();
+        let long = command.render_long_help().to_string();
+        assert!(
+            short.contains("Global options: rmq-ctl help options"),
+            "{path}: {short}"
+        );
+        assert!(!short.contains("--nameserver <"), "{path}: {short}");
+        let has_none = path.ends_with(" help") || path.contains(" help ");
+        assert!(
+            has_none || long.contains("--nameserver <"),
+            "{path}: {long}"
+        );
+        let names: Vec<String> = command
+            .get_subcommands()
+            .map(|inner| inner.get_name().to_owned())
+            .collect();
+        for name in names.iter().filter(|name| *name != "help") {
+            if let Some(inner) = command.find_subcommand_mut(name) {
+                walk(inner, &format!("{path} {name}"));
+            }
+        }
+    }
+    let mut root = crate::command();
+    root.build();
+    walk(&mut root, "rmq-ctl");
 }
 
 #[test]

@@ -11,9 +11,11 @@ mod config;
 mod docs;
 mod error;
 mod exit_code;
+mod input;
 mod kubernetes;
 mod manifest;
 mod messages;
+mod numbers;
 mod output;
 mod plot;
 mod render;
@@ -83,12 +85,24 @@ pub(crate) fn is_plugin() -> bool {
 
 /// The command line. A plugin of kubectl says so in its help.
 fn command() -> clap::Command {
-    let command = Args::command();
+    let command = with_short_help(Args::command());
     if is_plugin() {
         command.bin_name("kubectl rmq").display_name("kubectl-rmq")
     } else {
         command
     }
+}
+
+/// `-h` leaves out the options that every verb takes and says where they are; `--help` has all.
+fn with_short_help(mut command: clap::Command) -> clap::Command {
+    const OPTIONS: &str = "Global options: rmq-ctl help options";
+    let whole = command.get_after_help().cloned().unwrap_or_default();
+    let short = match whole.to_string() {
+        text if text.is_empty() => OPTIONS.to_owned(),
+        text => format!("{text}\n\n{OPTIONS}"),
+    };
+    command = command.after_help(short).after_long_help(whole);
+    command.mut_subcommands(with_short_help)
 }
 
 fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(), Failure> {
@@ -118,6 +132,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Lag(options) => on_cluster(commands::lag::run(options, cluster, output)),
         Command::Manual(options) => commands::completion::manual(options, output),
         Command::Mqadmin(options) => commands::mqadmin::run(options, output),
+        Command::Options(_) => commands::options(output),
         Command::Offsets(options) => on_cluster(commands::offsets::run(options, cluster, output)),
         Command::Send(options) => on_cluster(commands::send::run(options, cluster, output)),
         Command::Set(options) => on_cluster(commands::set::run(options, cluster, output)),

@@ -1,6 +1,5 @@
 //! Topics and groups as YAML: the same that `kubectl apply` takes.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rmq_crds::API_VERSION;
@@ -12,14 +11,12 @@ pub(crate) use rmq_plan::Settings as Manifest;
 
 use crate::codes;
 use crate::error::Failure;
+use crate::input::{self, Input};
 
 /// Kinds that only the operator can do something with.
 const OF_THE_OPERATOR: &[&str] = &["NameServer", "BrokerGroup"];
 /// All kinds.
 const KINDS: &[&str] = &["NameServer", "BrokerGroup", "Topic", "SubscriptionGroup"];
-
-/// Largest file that is read.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -77,6 +74,7 @@ impl Manifests {
 
 /// Reads files, folders (their .yaml, .yml and .json files) and `-` for stdin. Nothing is returned unless all of it is fine.
 pub(crate) fn load(paths: &[String], namespace: Option<&str>) -> Result<Manifests, Failure> {
+    input::once(paths)?;
     let mut all = Manifests::default();
     for path in paths {
         for (place, text) in texts(path)? {
@@ -93,37 +91,22 @@ pub(crate) fn load(paths: &[String], namespace: Option<&str>) -> Result<Manifest
     Ok(all)
 }
 
-fn unreadable(path: &str, error: &std::io::Error) -> Failure {
-    Failure::coded(&codes::IO, format!("cannot read \"{path}\"")).cause(error)
-}
-
-fn too_large(place: &str) -> Failure {
-    let what = format!("\"{place}\" has more than {FILE_BYTES_MAX} bytes");
-    Failure::coded(&codes::INVALID, what)
-}
-
 /// The text that a file has, however it is encoded.
-fn text(place: &str, source: impl Read) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    source
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(place, &error))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(too_large(place));
-    }
-    rmq_texts::yaml::text(bytes).map_err(|error| {
+fn text(input: Input) -> Result<(String, String), Failure> {
+    let place = input.name.clone();
+    let text = rmq_texts::yaml::text(input.bytes()?).map_err(|error| {
         Failure::coded(&codes::INVALID, format!("cannot read \"{place}\"")).cause(&error)
-    })
+    })?;
+    Ok((place, text))
 }
 
 fn texts(path: &str) -> Result<Vec<(String, String)>, Failure> {
-    if path == "-" {
-        return Ok(vec![("stdin".to_owned(), text("stdin", std::io::stdin())?)]);
+    if path == input::STDIN {
+        return Ok(vec![text(input::open(path)?)?]);
     }
     let mut files = vec![PathBuf::from(path)];
     if Path::new(path).is_dir() {
-        let entries = std::fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
+        let entries = std::fs::read_dir(path).map_err(|error| input::unreadable(path, &error))?;
         files = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|file| {
@@ -139,12 +122,7 @@ fn texts(path: &str) -> Result<Vec<(String, String)>, Failure> {
             ));
         }
     }
-    let read = |file: PathBuf| {
-        let place = file.display().to_string();
-        let open = std::fs::File::open(&file).map_err(|error| unreadable(&place, &error))?;
-        let text = text(&place, open)?;
-        Ok((place, text))
-    };
+    let read = |file: PathBuf| text(input::open(&file.display().to_string())?);
     files.into_iter().map(read).collect()
 }
 

@@ -12,7 +12,7 @@ use crate::when;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PrintOptions {
     /// How messages are printed.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t = Form::Text, conflicts_with = "format")]
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = Form::Table, conflicts_with = "format")]
     form: Form,
 
     /// A form of your own for each message.
@@ -63,9 +63,17 @@ impl ChoiceOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
     /// A line with place, time, tag and keys, then the body; line ends and control characters in it are escaped.
-    Text,
+    #[value(alias = "text")]
+    Table,
+    /// The same with the id and all properties.
+    Wide,
     /// One JSON object a line.
-    Jsonl,
+    #[value(alias = "jsonl")]
+    Json,
+    /// One YAML document each.
+    Yaml,
+    /// `message/ID`.
+    Name,
     /// The bodies as they are, a line each; escaped on a terminal.
     Body,
 }
@@ -129,36 +137,59 @@ impl PrintOptions {
             return formatted(format, message, utc, out);
         }
         match self.form {
-            Form::Jsonl => {
+            Form::Json => {
                 // A struct of texts and numbers always becomes JSON.
                 let _ = serde_json::to_writer(&mut *out, &MessageItem::new(message));
             }
+            Form::Yaml => {
+                let document = crate::yaml::write(&MessageItem::new(message));
+                out.extend_from_slice(b"---\n");
+                out.extend_from_slice(document.trim_end().as_bytes());
+            }
+            Form::Name => {
+                let line = format!("message/{}", message.message_id());
+                out.extend_from_slice(rmq_texts::line(&line).as_bytes());
+            }
             Form::Body => out.extend_from_slice(message.body()),
-            Form::Text => {
-                let keys: Vec<&str> = message.keys().collect();
-                let mut line = format!(
-                    "{}@{} {} {} [{}] ",
-                    message.queue(),
-                    message.queue_offset(),
-                    when::show_time(when::unix_ms(message.stored_at()), utc),
-                    message.tag().unwrap_or("-"),
-                    keys.join(" ")
-                );
-                if let Some(reason) = message.property(property::DEAD_LETTER_REASON) {
-                    line.push_str(&format!("given up: {reason:?} "));
-                }
-                match std::str::from_utf8(message.body()) {
-                    Ok(text) => line.push_str(text),
-                    Err(_) => {
-                        line.push_str(&format!("({} bytes, not text)", message.body().len()));
-                    }
-                }
+            Form::Table | Form::Wide => {
+                let line = line(message, utc, self.form == Form::Wide);
                 // One line, and nothing in it steers a terminal: others wrote it.
                 out.extend_from_slice(rmq_texts::line(&line).as_bytes());
             }
         }
         out.push(b'\n');
     }
+}
+
+fn line(message: &ReceivedMessage, utc: bool, is_wide: bool) -> String {
+    let keys: Vec<&str> = message.keys().collect();
+    let mut line = format!(
+        "{}@{} {} {} [{}] ",
+        message.queue(),
+        message.queue_offset(),
+        when::show_time(when::unix_ms(message.stored_at()), utc),
+        message.tag().unwrap_or("-"),
+        keys.join(" ")
+    );
+    if is_wide {
+        let properties = message.properties();
+        let properties: Vec<String> = properties
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        line.push_str(&format!(
+            "{} {{{}}} ",
+            message.message_id(),
+            properties.join(", ")
+        ));
+    }
+    if let Some(reason) = message.property(property::DEAD_LETTER_REASON) {
+        line.push_str(&format!("given up: {reason:?} "));
+    }
+    match std::str::from_utf8(message.body()) {
+        Ok(text) => line.push_str(text),
+        Err(_) => line.push_str(&format!("({} bytes, not text)", message.body().len())),
+    }
+    line
 }
 
 fn shown(text: &str) -> String {

@@ -124,6 +124,11 @@ pub(crate) struct Listing {
 }
 
 impl RenderOptions {
+    /// Whether people want to see more than usual.
+    pub(crate) fn is_wide(&self) -> bool {
+        matches!(self.form, Form::Wide)
+    }
+
     pub(crate) fn list(&self, listing: &Listing, output: &Output) -> Result<(), Failure> {
         let whole = || {
             json!({

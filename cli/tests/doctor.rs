@@ -2,90 +2,18 @@
 
 mod common;
 
-use common::{Run, program};
-use rmq_client::protocol::bodies::{
-    ConsumerData, HeartbeatData, RegisterBrokerBody, SubscriptionData, TopicConfig,
-};
-use rmq_client::protocol::requests::{HeartBeat, RegisterBroker};
+use common::Run;
+use common::servers::{findings, name_server, only, registered};
+use rmq_client::protocol::bodies::{ConsumerData, HeartbeatData, SubscriptionData};
+use rmq_client::protocol::requests::HeartBeat;
 use rmq_client::{Client, Filter};
-use rmq_namesrv::{Deps, NameServer, NameServerConfig, RunningNameServer};
 use rmq_testing::TestCluster;
-use serde_json::Value;
-
-async fn name_server() -> RunningNameServer {
-    let config = NameServerConfig {
-        listen: "127.0.0.1:0".to_owned(),
-        management: String::new(),
-        ..NameServerConfig::default()
-    };
-    NameServer::start(config, Deps::default()).await.unwrap()
-}
 
 /// What doctor finds: the ids of the checks that are not fine, and what they say.
 async fn doctor(name_servers: &str, args: &[&str]) -> Vec<(String, String)> {
-    let mut line = vec!["doctor", "-o", "json", "--nameserver", name_servers];
+    let mut line = vec!["doctor"];
     line.extend(args);
-    let line: Vec<String> = line.into_iter().map(str::to_owned).collect();
-    // The servers run in this process: their runtime must go on meanwhile.
-    let run = tokio::task::spawn_blocking(move || {
-        let output = program().args(&line).output().expect("it runs");
-        let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        Run::new(&line, output)
-    });
-    let run = run.await.unwrap();
-    let report: Value = serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{}", run.err));
-    let checks = report["items"].as_array().unwrap();
-    let bad: Vec<(String, String)> = checks
-        .iter()
-        .filter(|check| check["isFine"] == false)
-        .map(|check| {
-            let text = |name: &str| check[name].as_str().unwrap().to_owned();
-            (text("id"), text("says"))
-        })
-        .collect();
-    assert_eq!(run.code, if bad.is_empty() { 0 } else { 10 }, "{}", run.err);
-    bad
-}
-
-#[track_caller]
-fn only(found: &[(String, String)], id: &str, says: &str) {
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].0, id, "{found:?}");
-    assert!(found[0].1.contains(says), "{found:?}");
-}
-
-/// A broker that only exists in the routes; while the client lives, the name server believes in it.
-async fn registered(
-    name_server: &RunningNameServer,
-    broker: &str,
-    addr: &str,
-    topic: &str,
-) -> Client {
-    let server = name_server.local_addr().to_string();
-    let client = Client::connect(format!("rmq://{server}")).await.unwrap();
-    let mut body = RegisterBrokerBody::default();
-    let table = &mut body.topic_config_serialize_wrapper.topic_config_table;
-    for name in [topic, "another-one"] {
-        table.insert(name.to_owned(), TopicConfig::new(name, 4));
-    }
-    let request = RegisterBroker {
-        broker_id: 0,
-        body_crc32: None,
-        cluster_name: "DefaultCluster".into(),
-        broker_addr: addr.into(),
-        heartbeat_timeout_millis: None,
-        enable_acting_master: None,
-        ha_server_addr: Some("".into()),
-        compressed: Some(false),
-        broker_name: broker.into(),
-        zone_name: None,
-    };
-    client
-        .remote(&server)
-        .call(&request, &body.to_json())
-        .await
-        .unwrap();
-    client
+    findings(name_servers, &line).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,18 +85,18 @@ async fn cause_6_no_queue_can_be_written() {
     let client = cluster.client().await;
     client.admin().stop_writes("broker-0").await.unwrap();
     let found = doctor(&cluster.name_server_list(), &["orders"]).await;
-    only(
-        &found,
-        "topic-writable",
-        "the write permission is off at broker-0",
-    );
+    let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["broker-writable", "topic-writable"], "{found:?}");
+    assert!(found[0].1.contains("it is drained"), "{found:?}");
+    let says = "the write permission is off at broker-0";
+    assert!(found[1].1.contains(says), "{found:?}");
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_died_and_is_still_in_the_routes() {
     let name_server = name_server().await;
-    let client = registered(&name_server, "broker-x", "127.0.0.1:1", "orders").await;
+    let client = registered(&name_server, "broker-x", "127.0.0.1:1", 0, "orders").await;
     let found = doctor(&name_server.local_addr().to_string(), &["orders"]).await;
     only(&found, "broker-reachable", "nothing listens at 127.0.0.1:1");
     client.shutdown().await;
@@ -179,7 +107,7 @@ async fn a_broker_that_died_and_is_still_in_the_routes() {
 async fn a_client_outside_of_the_brokers_network() {
     let name_server = name_server().await;
     let addr = "broker-a-0.broker-a.shop.svc:10911";
-    let client = registered(&name_server, "broker-a", addr, "orders").await;
+    let client = registered(&name_server, "broker-a", addr, 0, "orders").await;
     let found = doctor(&name_server.local_addr().to_string(), &["orders"]).await;
     only(&found, "client-outside", "an address of its own network");
     client.shutdown().await;
@@ -227,14 +155,7 @@ async fn member(cluster: &TestCluster, id: &str, tags: &str) -> Client {
 }
 
 async fn run(cluster: &TestCluster, args: &[&str]) -> Run {
-    let mut line: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-    line.extend(["--nameserver".to_owned(), cluster.name_server_list()]);
-    let run = tokio::task::spawn_blocking(move || {
-        let output = program().args(&line).output().expect("it runs");
-        let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        Run::new(&line, output)
-    });
-    run.await.unwrap()
+    common::servers::run(&cluster.name_server_list(), args).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -296,5 +217,24 @@ async fn members_that_want_different_messages() {
     second.shutdown().await.unwrap();
     one.shutdown().await;
     other.shutdown().await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumped_is_told() {
+    let cluster = TestCluster::start().await;
+    let list = cluster.name_server_list();
+    cluster.clock().jump_ms(7_200_000);
+    let says = "its clock jumped (2h ahead";
+    only(&doctor(&list, &[]).await, "broker-clock", says);
+    // It agrees with itself for an hour: no problem any more, but worth a note.
+    cluster.advance(std::time::Duration::from_secs(3_700));
+    assert_eq!(doctor(&list, &[]).await, []);
+    let report = run(&cluster, &["doctor"]).await.ok();
+    let note = report.lines().find(|line| line.contains(says));
+    assert!(
+        note.is_some_and(|line| line.starts_with("note")),
+        "{report}"
+    );
     cluster.shutdown().await;
 }

@@ -90,7 +90,7 @@ fn contexts_remember_a_kubernetes() {
     let listed = run(&["config", "get-contexts"]).ok();
     assert_eq!(
         listed,
-        "* shop  kubernetes: context lab, namespace shop, NameServer main\n"
+        "CURRENT  NAME  PLACE\n*        shop  kubernetes: context lab, namespace shop, NameServer main\n"
     );
     run(&["config", "set-context", "none"])
         .fails(2, &["--kube-context NAME", "--nameserver HOST:9876"]);

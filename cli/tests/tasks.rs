@@ -214,6 +214,9 @@ fn settings_are_changed_with_a_preview() {
         .fails(10, &["RMQ-E050", "takes no messages"]);
     dev.run(&["set", "broker", "broker-a", "brokerPermission=6", "--yes"])
         .ok();
+    dev.run(&["health"])
+        .fails(10, &["1 of 1 may not consume: g at broker-a"]);
+    dev.run(&["set", "group", "g", "consume=true"]).ok();
     assert!(dev.run(&["health"]).ok().contains("takes messages"));
     dev.run(&["set", "kv", "APP", "mode=fast"]).ok();
     dev.run(&["delete", "kv", "APP", "mode", "--yes"]).ok();
@@ -318,7 +321,7 @@ fn offsets_are_set_queue_by_queue() {
     let elsewhere = format!("{}{port:08X}{}", &id[..8], &id[16..]);
     for foreign in [&elsewhere, "AC110001000018B40000000000000001"] {
         dev.run(&["find", "message", foreign])
-            .fails(3, &["no registered broker has a message"]);
+            .fails(3, &["there is no message", "in 4 of 4 topics"]);
         dev.run(&["describe", "message", foreign])
             .fails(3, &["RMQ-E018"]);
     }
@@ -530,8 +533,7 @@ fn brokers_are_drained_and_checked() {
         .fails(2, &["not confirmed"]);
     dev.run(&["broker", "drain", "broker-a", "--wait=5s", "--yes"])
         .ok();
-    dev.run(&["doctor", "t"])
-        .fails(10, &["the write permission is off"]);
+    dev.run(&["doctor", "t"]).fails(10, &["it is drained"]);
     dev.run(&["broker", "undrain", "broker-a"]).ok();
     dev.run(&["doctor", "t"]).ok();
     dev.run(&["broker", "clean", "broker-a", "--yes"])

@@ -205,12 +205,22 @@ fn top_shows_the_cluster_and_ends_with_q() {
         "orders",
         "Groups (",
         "billing",
-        "q quit",
+        "? help",
     ] {
         top.shows(text);
     }
-    top.types("\t");
-    top.types("s");
+    top.types("?");
+    top.shows("show names that contain a text only");
+    top.types("\u{1b}");
+    top.shows("Topics (");
+    top.types("\t/orders\r");
+    top.shows("Topics (1 of ");
+    top.types("\r");
+    top.shows("Topic orders");
+    top.shows("Settings");
+    top.types("\u{1b}");
+    top.shows("Topics (1 of ");
+    top.types("\u{1b}s");
     dev.run(&["send", "orders", "hello"]).ok();
     // Messages: one.
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -394,6 +404,11 @@ fn what_others_wrote_steers_no_terminal() {
         vec!["dlq", "ls"],
         vec!["dlq", "show", "g"],
         vec!["dlq", "show", "g", "-o", "jsonl"],
+        vec!["dlq", "show", "g", "-o", "wide"],
+        vec!["dlq", "show", "g", "-o", "yaml"],
+        vec!["dlq", "show", "g", "-o", "name"],
+        vec!["find", "message", &id],
+        vec!["describe", "broker", "broker-a", "-o", "wide"],
         vec!["dlq", "resend", "g"],
         vec!["dlq", "export", "g"],
         vec!["offsets", "set", "g", "-t", "t", "broker-a/0=1", "--yes"],

@@ -277,7 +277,8 @@ fn contexts_are_kept_and_used() {
     assert_eq!(config(&["current-context"]).ok(), "prod\n");
     config(&["use-context", "test"]).ok();
     let listed = config(&["get-contexts"]).ok();
-    assert_eq!(listed, "  prod  127.0.0.1:1\n* test  127.0.0.1:2\n");
+    let table = "CURRENT  NAME  PLACE\n         prod  127.0.0.1:1\n*        test  127.0.0.1:2\n";
+    assert_eq!(listed, table);
     config(&["use-context", "none"]).fails(2, &["known contexts: prod, test"]);
     // Nothing listens there: the error says where it looked and who said so.
     let unreachable = program()

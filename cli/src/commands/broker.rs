@@ -271,7 +271,7 @@ pub(crate) struct ClusterTaskOptions {
 
 #[derive(Debug, Subcommand)]
 enum ClusterTask {
-    /// Which server runs which version.
+    /// Which server runs which version: of rmq, and of the protocol as clients see it.
     #[command(after_help = "Reads only. Exit code 10 when versions differ.
 
 Examples:
@@ -302,60 +302,11 @@ pub(crate) async fn cluster(
 ) -> Result<(), Failure> {
     let cluster = Cluster::connect(cluster, output).await?;
     match &options.what {
-        ClusterTask::Versions(options) => versions(options, &cluster, output).await,
+        ClusterTask::Versions(options) => {
+            super::versions::list(&options.render, &cluster, output).await
+        }
         ClusterTask::BalanceCheck(options) => balance(options, &cluster, output).await,
     }
-}
-
-#[derive(Serialize, JsonSchema)]
-struct VersionItem {
-    broker: String,
-    version: String,
-}
-
-async fn versions(
-    options: &ListOptions,
-    cluster: &Cluster,
-    output: &Output,
-) -> Result<(), Failure> {
-    let failed = |error| cluster.failed("cannot read the versions", error);
-    let info = cluster.client.cluster_info().await.map_err(failed)?;
-    let mut rows = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
-    for name in info.broker_addr_table.keys() {
-        let figures = cluster.client.admin().runtime_info(name).await;
-        let version = match figures {
-            Ok(figures) => figures
-                .get("brokerVersionDesc")
-                .cloned()
-                .unwrap_or_else(|| "?".to_owned()),
-            Err(_) => "does not answer".to_owned(),
-        };
-        seen.insert(version.clone());
-        let cells = vec![name.clone(), version.clone()];
-        let item = VersionItem {
-            broker: name.clone(),
-            version,
-        };
-        rows.push(Row::new(name.clone(), cells, &item));
-    }
-    let listing = Listing {
-        kind: "VersionList",
-        schema: schema_of::<VersionItem>,
-        noun: "broker",
-        columns: &["BROKER", "VERSION"],
-        wide_columns: &[],
-        rows,
-        empty: "no broker is registered at the name server".to_owned(),
-    };
-    options.render.list(&listing, output)?;
-    if seen.len() > 1 {
-        let seen: Vec<String> = seen.into_iter().collect();
-        return Err(
-            Failure::coded(&codes::CHECK, "the brokers' versions differ").because(seen.join(", ")),
-        );
-    }
-    Ok(())
 }
 
 #[derive(Serialize, JsonSchema)]

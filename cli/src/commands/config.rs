@@ -2,12 +2,16 @@
 
 use clap::{Args, Subcommand};
 use rmq_client::ClusterUrl;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::config::{Config, Context, CredentialsRef, Source};
 use crate::error::Failure;
+use crate::input;
 use crate::output::Output;
+use crate::render::{Listing, RenderOptions, Row, schema_of};
 
 /// Options of `config`.
 #[derive(Debug, Args)]
@@ -30,7 +34,10 @@ pub(crate) struct Options {
 #[derive(Debug, Subcommand)]
 enum What {
     /// List the contexts; a star marks the current one.
-    GetContexts,
+    GetContexts {
+        #[command(flatten)]
+        render: RenderOptions,
+    },
     /// Print the current context's name.
     CurrentContext,
     /// Make a context the current one.
@@ -65,36 +72,56 @@ enum What {
     View,
 }
 
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ContextItem {
+    name: String,
+    is_current: bool,
+    /// Addresses, or a place in Kubernetes.
+    place: String,
+}
+
+fn contexts(config: &Config) -> Listing {
+    let rows = config.contexts.iter().map(|(name, context)| {
+        let item = ContextItem {
+            name: name.clone(),
+            is_current: config.current_context.as_ref() == Some(name),
+            place: match (&context.nameserver, &context.kubernetes) {
+                (Some(addr), None) => addr.clone(),
+                (Some(addr), Some(kubernetes)) => format!("{addr} {}", kubernetes.summary()),
+                (None, Some(kubernetes)) => kubernetes.summary(),
+                (None, None) => "-".to_owned(),
+            },
+        };
+        let mark = if item.is_current { "*" } else { "" };
+        let cells = vec![mark.to_owned(), name.clone(), item.place.clone()];
+        Row::new(name.clone(), cells, &item)
+    });
+    Listing {
+        kind: "ContextList",
+        schema: schema_of::<ContextItem>,
+        noun: "context",
+        columns: &["CURRENT", "NAME", "PLACE"],
+        wide_columns: &[],
+        rows: rows.collect(),
+        empty: "there are no contexts; rmq-ctl config set-context NAME --nameserver HOST:9876 makes one".to_owned(),
+    }
+}
+
 pub(crate) fn run(
     options: &Options,
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
     let source = match options.what {
-        What::GetContexts | What::CurrentContext | What::View | What::Test { .. } => {
+        What::GetContexts { .. } | What::CurrentContext | What::View | What::Test { .. } => {
             Source::Nearest
         }
         _ => Source::User,
     };
     let (mut config, path) = Config::load(source)?;
     match &options.what {
-        What::GetContexts => {
-            for (name, context) in &config.contexts {
-                let is_current = config.current_context.as_ref() == Some(name);
-                let mark = if is_current { "*" } else { " " };
-                let place = match (&context.nameserver, &context.kubernetes) {
-                    (Some(addr), None) => addr.clone(),
-                    (Some(addr), Some(kubernetes)) => format!("{addr} {}", kubernetes.summary()),
-                    (None, Some(kubernetes)) => kubernetes.summary(),
-                    (None, None) => "-".to_owned(),
-                };
-                output.data(&format!("{mark} {name}  {place}"));
-            }
-            if config.contexts.is_empty() {
-                output.say("there are no contexts; rmq-ctl config set-context NAME --nameserver HOST:9876 makes one");
-            }
-            return Ok(());
-        }
+        What::GetContexts { render } => return render.list(&contexts(&config), output),
         What::CurrentContext => {
             let current = config.context(None, &path)?;
             let (name, _) = current.ok_or_else(|| {
@@ -154,6 +181,12 @@ pub(crate) fn run(
             config.contexts.insert(name.clone(), context);
             // The first one is surely meant.
             config.current_context.get_or_insert(name.clone());
+        }
+        What::Import { file, .. } if file.as_os_str() == input::STDIN => {
+            return Err(
+                Failure::coded(&codes::INVALID, "credentials cannot be read from stdin")
+                    .because("the context remembers the file, and the keys stay in there"),
+            );
         }
         What::Import { file, into } => {
             let file = file.canonicalize().map_err(|error| {

@@ -135,10 +135,7 @@ fn parse_attribute(text: &str) -> Result<(String, Option<String>), String> {
     Ok((name.to_owned(), Some(value.to_owned())))
 }
 
-fn change_attributes(
-    attributes: &mut std::collections::BTreeMap<String, String>,
-    changes: &[(String, Option<String>)],
-) {
+fn change_attributes(attributes: &mut Attributes, changes: &[(String, Option<String>)]) {
     for (name, value) in changes {
         match value {
             Some(value) => drop(attributes.insert(name.clone(), value.clone())),
@@ -189,6 +186,81 @@ pub(crate) async fn run(
     }
 }
 
+/// What is made: what topics and groups have in common.
+struct New<'n> {
+    noun: &'static str,
+    name: &'n str,
+    attributes: &'n [(String, Option<String>)],
+    brokers: &'n BrokerOptions,
+    exists: ExistsOptions,
+    write: &'n WriteOptions,
+    cluster: &'n Cluster,
+    output: &'n Output,
+}
+
+impl New<'_> {
+    /// Looks whether it is there, lets `manifest` say what it shall be, given the attributes that it shall have and its brokers, and makes
+    /// it so. `live` are its settings at each broker.
+    async fn make<C: HasAttributes>(
+        &self,
+        live: Result<Vec<(String, C)>, rmq_client::Error>,
+        manifest: impl FnOnce(Attributes, Vec<String>) -> Result<Manifest, Failure>,
+    ) -> Result<(), Failure> {
+        let (noun, name) = (self.noun, self.name);
+        let live = match live {
+            Ok(live) => live,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute) => {
+                Vec::new()
+            }
+            Err(error) => {
+                let what = format!("cannot create {noun} \"{name}\"");
+                return Err(self.cluster.failed(what, error));
+            }
+        };
+        if !live.is_empty() && !self.exists.or_change {
+            let is_fine = self.exists.if_not_exists;
+            return already(noun, name, is_fine, self.cluster, self.output);
+        }
+        let brokers = self.brokers.names(self.cluster).await?;
+        // Attributes that nobody speaks of stay.
+        let mut attributes = first_of(&live, &brokers)
+            .map(|config| config.attributes().clone())
+            .unwrap_or_default();
+        change_attributes(&mut attributes, self.attributes);
+        let manifest = manifest(attributes, brokers)?;
+        let change = self.cluster.plan(&manifest).await?;
+        if !live.is_empty() && change.action != Action::Same {
+            show(&change, self.output);
+        }
+        carry_out_all(
+            &[(&manifest, &change)],
+            self.write,
+            self.cluster,
+            self.output,
+        )
+        .await
+    }
+}
+
+type Attributes = std::collections::BTreeMap<String, String>;
+
+/// Settings of a topic or a group.
+trait HasAttributes {
+    fn attributes(&self) -> &Attributes;
+}
+
+impl HasAttributes for TopicConfig {
+    fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+}
+
+impl HasAttributes for SubscriptionGroupConfig {
+    fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+}
+
 async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
     let name = &options.name;
     let read = options.read_queues.unwrap_or(options.queues);
@@ -196,83 +268,61 @@ async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Re
         return Err(invalid("fewer queues would be read than written")
             .because("messages of the queues that are left out could not be read"));
     }
-    let live = match cluster.client.admin().topic_config(name).await {
-        Ok(live) => live,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute) => {
-            Vec::new()
-        }
-        Err(error) => {
-            return Err(cluster.failed(format!("cannot create topic \"{name}\""), error));
-        }
-    };
-    if !live.is_empty() && !options.exists.or_change {
-        let is_fine = options.exists.if_not_exists;
-        return already("topic", name, is_fine, cluster, output);
-    }
-    let brokers = options.brokers.names(cluster).await?;
-    // Attributes that nobody speaks of stay.
-    let mut config = TopicConfig::new(name, i32::from(options.queues));
-    config.attributes = first_of(&live, &brokers)
-        .map(|config| config.attributes.clone())
-        .unwrap_or_default();
-    change_attributes(&mut config.attributes, &options.attributes);
-    if let Some(kind) = config.attributes.get("message.type")
-        && MessageType::of_attribute(kind).is_none()
-    {
-        return Err(invalid(format!("there is no message type \"{kind}\""))
-            .because("known types: normal, fifo, delay, transaction, mixed"));
-    }
-    config.read_queue_nums = i32::from(read);
-    let mut spec = rmq_plan::topic_manifest(&config);
-    spec.permission = Permission::of(options.perm.read, options.perm.write);
-    spec.broker_groups = brokers;
-    let manifest = Manifest::Topic(Topic::new(name, spec));
-    carry_out(
-        &manifest,
-        options.write.clone(),
-        live.is_empty(),
+    let new = New {
+        noun: "topic",
+        name,
+        attributes: &options.attributes,
+        brokers: &options.brokers,
+        exists: options.exists,
+        write: &options.write,
         cluster,
         output,
-    )
+    };
+    let live = cluster.client.admin().topic_config(name).await;
+    new.make(live, |attributes, brokers| {
+        if let Some(kind) = attributes.get("message.type")
+            && MessageType::of_attribute(kind).is_none()
+        {
+            return Err(invalid(format!("there is no message type \"{kind}\""))
+                .because("known types: normal, fifo, delay, transaction, mixed"));
+        }
+        let mut config = TopicConfig::new(name, i32::from(options.queues));
+        config.attributes = attributes;
+        config.read_queue_nums = i32::from(read);
+        let mut spec = rmq_plan::topic_manifest(&config);
+        spec.permission = Permission::of(options.perm.read, options.perm.write);
+        spec.broker_groups = brokers;
+        Ok(Manifest::Topic(Topic::new(name, spec)))
+    })
     .await
 }
 
 async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
     let name = &options.name;
-    let live = match cluster.client.admin().group_config(name).await {
-        Ok(live) => live,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            return Err(cluster.failed(format!("cannot create group \"{name}\""), error));
-        }
-    };
-    if !live.is_empty() && !options.exists.or_change {
-        let is_fine = options.exists.if_not_exists;
-        return already("group", name, is_fine, cluster, output);
-    }
-    let brokers = options.brokers.names(cluster).await?;
-    let mut config = SubscriptionGroupConfig::new(name);
-    // Attributes that nobody speaks of stay.
-    config.attributes = first_of(&live, &brokers)
-        .map(|config| config.attributes.clone())
-        .unwrap_or_default();
-    change_attributes(&mut config.attributes, &options.attributes);
-    config.retry_max_times = i32::from(options.max_attempts);
-    config.retry_queue_nums = i32::from(options.retry_queues);
-    config.consume_enable = !options.no_consume;
-    config.consume_broadcast_enable = !options.no_broadcast;
-    config.consume_message_orderly = options.ordered;
-    config.consume_from_min_enable &= !options.no_from_min;
-    let mut spec = rmq_plan::group_manifest(&config);
-    spec.broker_groups = brokers;
-    let manifest = Manifest::Group(SubscriptionGroup::new(name, spec));
-    carry_out(
-        &manifest,
-        options.write.clone(),
-        live.is_empty(),
+    let new = New {
+        noun: "group",
+        name,
+        attributes: &options.attributes,
+        brokers: &options.brokers,
+        exists: options.exists,
+        write: &options.write,
         cluster,
         output,
-    )
+    };
+    let live = cluster.client.admin().group_config(name).await;
+    new.make(live, |attributes, brokers| {
+        let mut config = SubscriptionGroupConfig::new(name);
+        config.attributes = attributes;
+        config.retry_max_times = i32::from(options.max_attempts);
+        config.retry_queue_nums = i32::from(options.retry_queues);
+        config.consume_enable = !options.no_consume;
+        config.consume_broadcast_enable = !options.no_broadcast;
+        config.consume_message_orderly = options.ordered;
+        config.consume_from_min_enable &= !options.no_from_min;
+        let mut spec = rmq_plan::group_manifest(&config);
+        spec.broker_groups = brokers;
+        Ok(Manifest::Group(SubscriptionGroup::new(name, spec)))
+    })
     .await
 }
 
@@ -281,20 +331,6 @@ fn first_of<'c, C>(live: &'c [(String, C)], brokers: &[String]) -> Option<&'c C>
     let mut live = live.iter();
     let found = live.find(|(broker, _)| brokers.is_empty() || brokers.contains(broker));
     found.map(|(_, config)| config)
-}
-
-async fn carry_out(
-    manifest: &Manifest,
-    write: WriteOptions,
-    is_new: bool,
-    cluster: &Cluster,
-    output: &Output,
-) -> Result<(), Failure> {
-    let change = cluster.plan(manifest).await?;
-    if !is_new && change.action != Action::Same {
-        show(&change, output);
-    }
-    carry_out_all(&[(manifest, &change)], &write, cluster, output).await
 }
 
 fn already(

@@ -13,9 +13,11 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::completion::group_completer;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::input;
 use crate::messages::{ChoiceOptions, MessageItem, PrintOptions};
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, schema_of};
+use crate::stop;
 use crate::when;
 use crate::write::WriteOptions;
 
@@ -45,7 +47,8 @@ Examples:
     /// Send dead letters again: to the group alone, or to their topic.
     #[command(
         after_help = "Changes state with --yes, otherwise shows what would be sent. The dead letters stay where they are until they expire, so
-sending the same ones twice delivers them twice: choose with --since, --key or --id.
+sending the same ones twice delivers them twice: choose with --since, --key or --id. The first Ctrl-C or SIGTERM ends it after the message that is in flight, says how many were sent,
+and exits with 130 or 143.
 
 Examples:
   rmq-ctl dlq resend billing --since 2h
@@ -79,9 +82,9 @@ struct ChosenOptions {
     /// Stored since: 10m, "2h ago", "today 09:00", RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
     since: Option<i64>,
-    /// Only this message, by the id that its producer gave it.
-    #[arg(long)]
-    id: Option<String>,
+    /// Only these messages, by the ids that their producers gave them; - is stdin, an id a line.
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+    id: Vec<String>,
     /// At most so many.
     #[arg(long, value_name = "N")]
     max: Option<u64>,
@@ -193,12 +196,16 @@ async fn ls(options: &LsOptions, cluster: &Cluster, output: &Output) -> Result<(
 /// Reads the dead letters that were chosen, one by one.
 struct Dead<'o> {
     options: &'o ChosenOptions,
+    /// Only these; all when there is none.
+    ids: std::collections::HashSet<String>,
+    is_any: bool,
     reader: Option<Reader>,
     taken: u64,
 }
 
 impl<'o> Dead<'o> {
     async fn open(options: &'o ChosenOptions, cluster: &Cluster) -> Result<Self, Failure> {
+        let ids = input::values(&options.id)?.into_iter().collect();
         let topic = dlq_topic(&options.group);
         let from = options.since.map_or(Position::Earliest, |since| {
             Position::Time(when::system_time(since))
@@ -219,6 +226,8 @@ impl<'o> Dead<'o> {
         };
         Ok(Self {
             options,
+            ids,
+            is_any: options.id.is_empty(),
             reader,
             taken: 0,
         })
@@ -238,12 +247,11 @@ impl<'o> Dead<'o> {
             let Some(message) = next else {
                 return Ok(None);
             };
-            let is_named = self.options.id.as_ref().is_none_or(|id| {
-                message.message_id() == *id
-                    || message
-                        .property(ORIGIN_ID)
-                        .is_some_and(|origin| origin == id)
-            });
+            let is_named = self.is_any
+                || self.ids.contains(&message.message_id())
+                || message
+                    .property(ORIGIN_ID)
+                    .is_some_and(|origin| self.ids.contains(origin));
             if is_named && self.options.choice.takes(&message) {
                 self.taken += 1;
                 return Ok(Some(message));
@@ -309,9 +317,28 @@ async fn resend(
     let does = options.write.goes_on();
     let producer = cluster.client.producer();
     let pause = options.rate.map(|rate| Duration::from_secs(1) / rate);
-    let mut ticks = pause.map(tokio::time::interval);
+    // A preview sends nothing.
+    let mut ticks = pause.filter(|_| does).map(tokio::time::interval);
     let mut sent = 0_u64;
-    while let Some(message) = dead.next(cluster).await? {
+    let mut stop = stop::listen()?;
+    loop {
+        let next = async {
+            if let Some(ticks) = &mut ticks {
+                ticks.tick().await;
+            }
+            dead.next(cluster).await
+        };
+        let next = tokio::select! {
+            biased;
+            signal = stop.wait() => {
+                let what = format!("stopped by a signal; {sent} messages were sent again");
+                return Err(stop::stopped(signal, what));
+            }
+            next = next => next.map_err(|failure| failure.fact("sent", sent))?,
+        };
+        let Some(message) = next else {
+            break;
+        };
         let Some(origin) = origin(&message) else {
             return Err(Failure::new(
                 Exit::Failed,
@@ -333,9 +360,7 @@ async fn resend(
             output.data(&format!("{} {place} -> {topic}", message.message_id()));
             continue;
         }
-        if let Some(ticks) = &mut ticks {
-            ticks.tick().await;
-        }
+        // What was begun is finished, whatever signal comes meanwhile.
         let copy = copy(&message, &topic, origin, options.to);
         let receipt = producer.send(copy).await.map_err(|error| {
             cluster

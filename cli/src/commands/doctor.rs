@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::{StreamExt, stream};
-use rmq_client::protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic};
+use rmq_client::protocol::requests::GetRouteinfoByTopic;
 use rmq_client::protocol::route::{ClusterInfo, TopicRoute, perm};
 use rmq_client::{ClusterUrl, Connector, ErrorKind};
 
 use super::group_checks::{self, Seen};
-use super::health::{Check, registrations, rivals, show};
+use super::health::{Broker, Check, look_at_broker, registrations, show};
 use crate::cluster::{Cluster, ClusterOptions, Place, closest, resolve};
 use crate::codes;
 use crate::completion::{group_completer, topic_completer};
@@ -81,20 +81,7 @@ pub(crate) async fn run(
     };
     let mut cluster = Cluster::open(place, cluster_options).await?;
     cluster.name.clone_from(&name);
-    let mut views = Vec::new();
-    for addr in &working {
-        let answer = cluster
-            .client
-            .remote(addr)
-            .call(&GetBrokerClusterInfo {}, b"")
-            .await;
-        if let Some(info) = answer
-            .ok()
-            .and_then(|answer| ClusterInfo::from_json(answer.body()).ok())
-        {
-            views.push((addr.clone(), info));
-        }
-    }
+    let views = super::health::views(&cluster).await;
     checks.extend(super::health::of_objects(&cluster, &views).await);
     let none = views
         .iter()
@@ -110,12 +97,16 @@ pub(crate) async fn run(
         return finish(options, &checks, &name, output);
     }
     checks.extend(agree(&views));
+    let mut brokers = Vec::new();
     for (name, _) in registrations(&views) {
         // A broker that does not answer is found on the way to it.
-        if let Ok(figures) = cluster.client.admin().runtime_info(&name).await {
-            checks.extend(rivals(&figures, &format!("broker/{name}")));
+        if let Ok(broker) = look_at_broker(&cluster, &name, &views).await {
+            let problems = broker.checks().into_iter().filter(|check| !check.is_fine);
+            checks.extend(problems.chain(broker.notes()));
+            brokers.push(broker);
         }
     }
+    checks.extend(versions(&cluster, &working, &brokers).await);
     if let Some(topic) = &options.topic {
         checks.extend(of_topic(topic, &working, &cluster).await);
     }
@@ -233,6 +224,26 @@ async fn dial(
         }
     }
     Err(last)
+}
+
+/// Whether all servers of ours are of one version.
+async fn versions(cluster: &Cluster, name_servers: &[String], brokers: &[Broker]) -> Option<Check> {
+    let mut servers = Vec::new();
+    for address in name_servers {
+        if let Some(version) = super::versions::of_name_server(cluster, address).await {
+            servers.push((format!("nameserver/{address}"), version));
+        }
+    }
+    for broker in brokers {
+        if let Some(version) = broker.version() {
+            servers.push((format!("broker/{}", broker.name()), version.to_owned()));
+        }
+    }
+    let versions = super::versions::skew(&servers)?;
+    let says = format!(
+        "the servers are of different versions: {versions}; fine while an upgrade goes on, finish it"
+    );
+    Some(Check::new("versions", "cluster", false, says))
 }
 
 /// Whether all name servers know the same brokers.

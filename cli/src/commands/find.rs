@@ -3,11 +3,13 @@
 use std::ops::Bound;
 
 use clap::{Args, Subcommand};
-use rmq_client::{PullOptions, Queue, ReceivedMessage};
+use rmq_client::{ErrorKind, PullOptions, Queue, ReceivedMessage};
 
+use super::lookup::{self, Bounds};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::input;
 use crate::messages::MessageItem;
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, schema_of};
@@ -28,9 +30,14 @@ enum Noun {
         alias = "messages",
         after_help = "Reads only.
 
+An id is the one that `send` printed, or an offset id, which tells a broker and a position; only registered brokers are asked for
+it. Without -t the topics are asked, 16 at once, those of users first, until one has the message or a bound is reached (--max-topics,
+--within): one request to a name server and one to each of its brokers for each topic. What was asked is said.
+
 Examples:
   rmq-ctl find message 7F00000100002A9F0000000000000064
   rmq-ctl find message AC110001... -t orders
+  rmq-ctl send orders hello | cut -d' ' -f1 | rmq-ctl find message -
   rmq-ctl find message -t orders --key order-17 --since 2h
   rmq-ctl find message -t orders --offset broker-a/0@42"
     )]
@@ -39,9 +46,9 @@ Examples:
 
 #[derive(Debug, Args)]
 struct MessageOptions {
-    /// The id: of 32 hex digits when it tells the place; with -t also the one that the producer gave it.
-    #[arg(required_unless_present_any = ["key", "offset"])]
-    id: Option<String>,
+    /// The ids, as `send` printed them or offset ids; - is stdin, one a line.
+    #[arg(value_name = "ID", required_unless_present_any = ["key", "offset"])]
+    id: Vec<String>,
     /// The topic.
     #[arg(short, long, required_unless_present = "id")]
     topic: Option<String>,
@@ -66,6 +73,8 @@ struct MessageOptions {
     #[arg(long, default_value_t = 32)]
     max: u16,
     #[command(flatten)]
+    bounds: Bounds,
+    #[command(flatten)]
     render: RenderOptions,
 }
 
@@ -76,7 +85,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let Noun::Message(options) = &options.noun;
     let cluster = Cluster::connect(cluster, output).await?;
-    let found = find(options, &cluster).await?;
+    let found = find(options, &cluster, output).await?;
     if found.is_empty() {
         return Err(Failure::coded(&codes::NOT_FOUND, "no such message")
             .fact("asked", &cluster.name)
@@ -85,8 +94,12 @@ pub(crate) async fn run(
     options.render.list(&listed(&found, &cluster), output)
 }
 
-/// Messages with these ids, of which each tells its place.
-pub(super) async fn by_ids(ids: &[String], cluster: &Cluster) -> Result<Listing, Failure> {
+/// Messages with these ids.
+pub(super) async fn by_ids(
+    ids: &[String],
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<Listing, Failure> {
     if ids.is_empty() {
         return Err(
             Failure::coded(&codes::INVALID, "which messages: give their ids")
@@ -95,10 +108,7 @@ pub(super) async fn by_ids(ids: &[String], cluster: &Cluster) -> Result<Listing,
     }
     let mut found = Vec::new();
     for id in ids {
-        let message = by_offset_id(cluster, id).await;
-        found.extend(
-            message.map_err(|error| cluster.failed(format!("cannot find message {id}"), error))?,
-        );
+        found.extend(lookup::by_id(cluster, id, Bounds::default(), output).await?);
     }
     Ok(listed(&found, cluster))
 }
@@ -142,11 +152,12 @@ fn preview(message: &ReceivedMessage) -> String {
 async fn find(
     options: &MessageOptions,
     cluster: &Cluster,
+    output: &Output,
 ) -> Result<Vec<ReceivedMessage>, Failure> {
     let admin = cluster.client.admin();
     let topic = options.topic.as_deref().unwrap_or_default();
-    let found = match (&options.key, &options.offset, &options.id) {
-        (Some(key), _, _) => {
+    let found = match (&options.key, &options.offset) {
+        (Some(key), _) => {
             let since = Bound::Included(when::system_time(options.since.unwrap_or(0)));
             let until = options.until.map(when::system_time);
             let until = until.map_or(Bound::Unbounded, Bound::Included);
@@ -154,7 +165,7 @@ async fn find(
                 .messages_by_key(topic, key, options.max, (since, until))
                 .await
         }
-        (_, Some(place), _) => {
+        (None, Some(place)) => {
             let (queue, offset) = parse_place(topic, place)?;
             let pull = PullOptions::default().max_messages(1);
             let pulled = cluster.client.pull(&queue, offset, &pull).await;
@@ -164,31 +175,45 @@ async fn find(
                 messages
             })
         }
-        (_, _, Some(id)) if options.topic.is_some() => {
-            let found = admin.messages_by_unique_id(topic, id).await;
-            match found {
-                Ok(found) if found.is_empty() => by_offset_id(cluster, id).await,
-                found => found,
+        (None, None) => {
+            let mut found = Vec::new();
+            for id in input::values(&options.id)? {
+                found.extend(match &options.topic {
+                    Some(topic) => of_topic(topic, &id, cluster).await?,
+                    None => lookup::by_id(cluster, &id, options.bounds, output).await?,
+                });
             }
+            return Ok(found);
         }
-        (_, _, Some(id)) => by_offset_id(cluster, id).await,
-        (None, None, None) => Ok(Vec::new()),
     };
     match found {
         Ok(found) => Ok(found),
-        Err(error) if error.kind() == rmq_client::ErrorKind::NoRoute => {
-            Err(cluster.topic_failed(topic, error).await)
-        }
-        Err(error) => Err(cluster.failed("cannot look the message up", error)),
+        Err(error) => Err(failed(topic, error, cluster).await),
     }
 }
 
-pub(super) async fn by_offset_id(
-    cluster: &Cluster,
+async fn failed(topic: &str, error: rmq_client::Error, cluster: &Cluster) -> Failure {
+    match error.kind() {
+        ErrorKind::NoRoute => cluster.topic_failed(topic, error).await,
+        _ => cluster.failed("cannot look the message up", error),
+    }
+}
+
+/// By the id that its producer gave it, or else by its offset id.
+async fn of_topic(
+    topic: &str,
     id: &str,
-) -> Result<Vec<ReceivedMessage>, rmq_client::Error> {
-    let found = cluster.client.admin().message_by_id(id).await;
-    found.map(|message| vec![message])
+    cluster: &Cluster,
+) -> Result<Vec<ReceivedMessage>, Failure> {
+    let admin = cluster.client.admin();
+    let found = match admin.messages_by_unique_id(topic, id).await {
+        Ok(found) if found.is_empty() => admin.message_by_id(id).await.map(|found| vec![found]),
+        found => found,
+    };
+    match found {
+        Ok(found) => Ok(found),
+        Err(error) => Err(failed(topic, error, cluster).await),
+    }
 }
 
 fn parse_place(topic: &str, place: &str) -> Result<(Queue, i64), Failure> {

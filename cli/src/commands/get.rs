@@ -12,6 +12,8 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::completion::{broker_completer, group_completer, topic_completer};
 use crate::error::Failure;
+use crate::input;
+use crate::numbers;
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
 use crate::when;
@@ -20,7 +22,7 @@ use crate::when;
 const AT_ONCE: usize = 16;
 
 /// Options of `get`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "Reads only.
 
 Examples:
@@ -39,7 +41,7 @@ pub(crate) struct Options {
     #[arg(value_enum)]
     noun: Noun,
 
-    /// Only these.
+    /// Only these; - is stdin, one a line.
     names: Vec<String>,
 
     /// Topics and groups of the system too, retry topics and dead letters.
@@ -110,15 +112,23 @@ pub(crate) async fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
+    let options = &Options {
+        names: input::values(&options.names)?,
+        ..options.clone()
+    };
     let cluster = Cluster::connect(cluster, output).await?;
     let look = async || {
-        let listing = listing(options, &cluster).await?;
+        let listing = listing(options, &cluster, output).await?;
         options.render.list(&listing, output)
     };
     options.watch.run(output, look).await
 }
 
-async fn listing(options: &Options, cluster: &Cluster) -> Result<Listing, Failure> {
+async fn listing(
+    options: &Options,
+    cluster: &Cluster,
+    output: &Output,
+) -> Result<Listing, Failure> {
     let mut listing = match options.noun {
         Noun::Topics => topics(options, cluster).await?,
         Noun::Groups => groups(options, cluster).await?,
@@ -129,7 +139,7 @@ async fn listing(options: &Options, cluster: &Cluster) -> Result<Listing, Failur
         Noun::Clients if options.producers => producers(options, cluster).await?,
         Noun::Clients => clients(options, cluster).await?,
         Noun::ConfigKeys => config_keys(options, cluster).await?,
-        Noun::Messages => return super::find::by_ids(&options.names, cluster).await,
+        Noun::Messages => return super::find::by_ids(&options.names, cluster, output).await,
     };
     if !options.names.is_empty() {
         let known: Vec<String> = listing.rows.iter().map(|row| row.name.clone()).collect();
@@ -167,11 +177,7 @@ fn sort(listing: &mut Listing, column: &str) -> Result<(), Failure> {
                 .because(format!("known columns: {}", known.join(", "))),
         );
     };
-    let number = |row: &Row| {
-        row.cells
-            .get(index)
-            .and_then(|cell| cell.parse::<f64>().ok())
-    };
+    let number = |row: &Row| row.cells.get(index).and_then(|cell| numbers::value(cell));
     listing
         .rows
         .sort_by(|one, other| match (number(one), number(other)) {
@@ -351,7 +357,13 @@ struct BrokerItem {
     id: i64,
     address: String,
     cluster: String,
+    /// Of rmq; absent for brokers of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rmq_version: Option<String>,
+    /// Of RocketMQ, as clients see it.
     version: String,
+    /// What clients may do there, as the broker and its routes let them; `?` when it does not answer.
+    perm: String,
     put_tps: String,
     get_tps: String,
     disk_ratio: String,
@@ -360,43 +372,52 @@ struct BrokerItem {
 async fn brokers(cluster: &Cluster) -> Result<Listing, Failure> {
     let failed = |error| cluster.failed("cannot list the brokers", error);
     let info = cluster.client.cluster_info().await.map_err(failed)?;
+    let views = super::health::views(cluster).await;
     let mut rows = Vec::new();
     for (name, data) in &info.broker_addr_table {
         // A broker that does not answer is listed all the same: it is the one that people look for.
-        let figures = cluster
-            .client
-            .admin()
-            .runtime_info(name)
-            .await
-            .unwrap_or_default();
-        let figure = |key: &str| {
-            let value = figures.get(key).map(String::as_str);
-            value
-                .and_then(|value| value.split_whitespace().next())
-                .unwrap_or("?")
-                .to_owned()
+        let broker = super::health::look_at_broker(cluster, name, &views).await;
+        let broker = broker.ok();
+        let told = |key: &str| {
+            let value = broker.as_ref().and_then(|broker| broker.figure(key));
+            value.and_then(|value| value.split_whitespace().next())
         };
+        let shown = |key: &str, show: fn(f64) -> String| {
+            let number = told(key).and_then(|text| text.parse::<f64>().ok());
+            number.map_or_else(|| "?".to_owned(), show)
+        };
+        let or_unknown = |text: Option<&str>| text.unwrap_or("?").to_owned();
         for (id, address) in &data.broker_addrs {
             let item = BrokerItem {
                 name: name.clone(),
                 id: *id,
                 address: address.clone(),
                 cluster: data.cluster.clone(),
-                version: figure("brokerVersionDesc"),
-                put_tps: figure("putTps"),
-                get_tps: figure("getTransferredTps"),
-                disk_ratio: figure("commitLogDiskRatio"),
+                rmq_version: told("rmqVersion").map(str::to_owned),
+                version: or_unknown(told("brokerVersionDesc")),
+                perm: match &broker {
+                    Some(broker) => perm_text(broker.perm()),
+                    None => "?".to_owned(),
+                },
+                put_tps: or_unknown(told("putTps")),
+                get_tps: or_unknown(told("getTransferredTps")),
+                disk_ratio: or_unknown(told("commitLogDiskRatio")),
             };
             let role = if item.id == 0 { "master" } else { "replica" };
+            let no_version = if broker.is_some() { "-" } else { "?" };
             let cells = vec![
                 item.name.clone(),
                 role.to_owned(),
                 item.address.clone(),
                 item.cluster.clone(),
+                item.rmq_version
+                    .clone()
+                    .unwrap_or_else(|| no_version.to_owned()),
+                item.perm.clone(),
                 item.version.clone(),
-                item.put_tps.clone(),
-                item.get_tps.clone(),
-                item.disk_ratio.clone(),
+                shown("putTps", numbers::rate),
+                shown("getTransferredTps", numbers::rate),
+                shown("commitLogDiskRatio", numbers::percent),
             ];
             rows.push(Row::new(item.name.clone(), cells, &item));
         }
@@ -405,8 +426,8 @@ async fn brokers(cluster: &Cluster) -> Result<Listing, Failure> {
         kind: "BrokerList",
         schema: schema_of::<BrokerItem>,
         noun: "broker",
-        columns: &["NAME", "ROLE", "ADDRESS", "CLUSTER", "VERSION"],
-        wide_columns: &["IN/S", "OUT/S", "DISK"],
+        columns: &["NAME", "ROLE", "ADDRESS", "CLUSTER", "VERSION", "PERM"],
+        wide_columns: &["PROTOCOL", "IN/S", "OUT/S", "DISK"],
         rows,
         empty: "no broker is registered at the name server".to_owned(),
     })

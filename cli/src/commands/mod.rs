@@ -19,6 +19,7 @@ pub(crate) mod get;
 mod group_checks;
 pub(crate) mod health;
 pub(crate) mod lag;
+mod lookup;
 mod members;
 pub(crate) mod mqadmin;
 pub(crate) mod offsets;
@@ -28,4 +29,17 @@ pub(crate) mod tail;
 pub(crate) mod top;
 pub(crate) mod tunnel;
 pub(crate) mod version;
+mod versions;
 pub(crate) mod wait;
+
+use clap::CommandFactory;
+
+/// `rmq-ctl options`: its help, which lists what every verb takes.
+pub(crate) fn options(output: &crate::output::Output) -> Result<(), crate::error::Failure> {
+    let mut command = crate::args::Args::command();
+    command.build();
+    if let Some(options) = command.find_subcommand_mut("options") {
+        output.block(options.render_long_help().to_string().trim_end());
+    }
+    Ok(())
+}

@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::input;
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, schema_of};
 use crate::when;
@@ -29,8 +30,9 @@ enum What {
         after_help = "Changes state with --yes, otherwise shows what would change. Members that are online are told.
 
 Examples:
-  rmq-ctl offsets reset billing -t orders --to earliest
+  rmq-ctl offsets reset billing -t orders --to first
   rmq-ctl offsets reset billing -t orders --to 2h --yes
+  rmq-ctl offsets reset billing -t orders --shift -100
   rmq-ctl offsets reset billing -t orders --to 100 --queue broker-a/0 --yes"
     )]
     Reset(ResetOptions),
@@ -80,9 +82,12 @@ struct Common {
 struct ResetOptions {
     #[command(flatten)]
     common: Common,
-    /// earliest, latest, a time (10m, "today 09:00", RFC 3339), or an offset.
-    #[arg(long, value_parser = parse_target)]
-    to: Target,
+    /// first, last (behind the newest message), a time (10m, "today 09:00", RFC 3339), or an offset.
+    #[arg(long, value_name = "PLACE", value_parser = parse_target, required_unless_present = "shift")]
+    to: Option<Target>,
+    /// So many messages on in each queue, or back: +100, -100. Queues without an offset of the group are left alone.
+    #[arg(long, value_name = "±N", value_parser = parse_shift, allow_hyphen_values = true, conflicts_with = "to")]
+    shift: Option<Target>,
     /// Only this queue: BROKER/QUEUE.
     #[arg(long, value_name = "BROKER/QUEUE")]
     queue: Option<String>,
@@ -92,16 +97,19 @@ struct ResetOptions {
 struct SetOptions {
     #[command(flatten)]
     common: Common,
-    /// Queues and their offsets.
-    #[arg(required = true, value_name = "BROKER/QUEUE=OFFSET", value_parser = parse_move)]
-    moves: Vec<(String, i64)>,
+    /// Queues and their offsets; - is stdin, one a line.
+    #[arg(required = true, value_name = "BROKER/QUEUE=OFFSET")]
+    moves: Vec<String>,
 }
 
-fn parse_move(text: &str) -> Result<(String, i64), String> {
+fn parse_move(text: &str) -> Result<(String, i64), Failure> {
     text.split_once('=')
         .and_then(|(queue, offset)| Some((queue.to_owned(), offset.parse().ok()?)))
         .filter(|(_, offset)| *offset >= 0)
-        .ok_or_else(|| format!("\"{text}\" is not BROKER/QUEUE=OFFSET"))
+        .ok_or_else(|| {
+            let what = format!("\"{text}\" is not BROKER/QUEUE=OFFSET");
+            Failure::coded(&codes::INVALID, what).try_this("broker-a/0=100")
+        })
 }
 
 #[derive(Debug, Args)]
@@ -114,16 +122,24 @@ struct CopyOptions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
-    Earliest,
-    Latest,
+    First,
+    Last,
     Time(i64),
     Offset(i64),
+    Shift(i64),
+}
+
+fn parse_shift(text: &str) -> Result<Target, String> {
+    let shift = text.parse().ok().filter(|shift| *shift != 0);
+    shift
+        .map(Target::Shift)
+        .ok_or_else(|| "it is a number such as +100 or -100".to_owned())
 }
 
 fn parse_target(text: &str) -> Result<Target, String> {
     match text {
-        "earliest" => Ok(Target::Earliest),
-        "latest" => Ok(Target::Latest),
+        "first" | "earliest" => Ok(Target::First),
+        "last" | "latest" => Ok(Target::Last),
         // Longer numbers are Unix milliseconds.
         _ if text.len() < 12 && text.bytes().all(|byte| byte.is_ascii_digit()) => text
             .parse()
@@ -155,16 +171,11 @@ pub(crate) async fn run(
                 Some(queue) => Some(with_name(queue, &cluster).await?),
                 None => None,
             };
-            reset(
-                &options.common,
-                options.to,
-                only.as_deref(),
-                &cluster,
-                output,
-            )
-            .await
+            // The command line has one of them.
+            let to = options.to.or(options.shift).unwrap_or(Target::Last);
+            reset(&options.common, to, only.as_deref(), &cluster, output).await
         }
-        What::Skip(options) => reset(options, Target::Latest, None, &cluster, output).await,
+        What::Skip(options) => reset(options, Target::Last, None, &cluster, output).await,
         What::Copy(options) => copy(options, &cluster, output).await,
         What::Set(options) => set(options, &cluster, output).await,
     }
@@ -222,12 +233,16 @@ async fn reset(
             admin.max_offset(queue).await.map_err(failed)?,
         );
         let to = match to {
-            Target::Earliest => min,
-            Target::Latest => max,
+            Target::First => min,
+            Target::Last => max,
             Target::Time(at) => admin
                 .offset_at(queue, when::system_time(at))
                 .await
                 .map_err(failed)?,
+            Target::Shift(by) => match from {
+                Some(from) => from.saturating_add(by).clamp(min, max.max(min)),
+                None => continue,
+            },
             Target::Offset(offset) if (min..=max).contains(&offset) => offset,
             Target::Offset(offset) => {
                 return Err(Failure::coded(
@@ -240,11 +255,22 @@ async fn reset(
         moves.push((queue.clone(), from, to));
     }
     let by_time = match to {
-        Target::Earliest => Some(Some(0)),
-        Target::Latest => Some(None),
+        Target::First => Some(Some(0)),
+        Target::Last => Some(None),
         Target::Time(at) => Some(Some(at)),
-        Target::Offset(_) => None,
+        Target::Offset(_) | Target::Shift(_) => None,
     };
+    if moves.is_empty() {
+        return Err(Failure::coded(
+            &codes::NOT_FOUND,
+            format!(
+                "group \"{}\" has no offset in \"{}\" to shift from",
+                options.group, options.topic
+            ),
+        )
+        .fact("asked", &cluster.name)
+        .try_this("--to says a place"));
+    }
     let Some(online) = preview(options, &moves, cluster, output, failed).await? else {
         return Ok(());
     };
@@ -270,9 +296,15 @@ async fn set(options: &SetOptions, cluster: &Cluster, output: &Output) -> Result
         cluster.failed(what, error)
     };
     let admin = cluster.client.admin();
+    let given = input::values(&options.moves)?;
+    let given: Vec<(String, i64)> = given
+        .iter()
+        .map(|text| parse_move(text))
+        .collect::<Result<_, Failure>>()?;
     let mut moves = Vec::new();
-    for (queue, to) in &options.moves {
-        for queue in queues(&common.topic, Some(queue), cluster).await? {
+    for (queue, to) in &given {
+        let queue = with_name(queue, cluster).await?;
+        for queue in queues(&common.topic, Some(&queue), cluster).await? {
             let max = admin.max_offset(&queue).await.map_err(failed)?;
             if *to > max {
                 return Err(
@@ -385,9 +417,7 @@ fn members_online(options: &Common, online: &[ClientItem]) -> Failure {
         "they would commit their own offsets over these: {}",
         names.join(", ")
     ))
-    .try_this(
-        "stop them first, or reset all queues to earliest, latest or a time: then they are told",
-    )
+    .try_this("stop them first, or reset all queues to first, last or a time: then they are told")
 }
 
 async fn commit(
@@ -418,7 +448,7 @@ fn show(
             from: *from,
             to: *to,
         };
-        let change = to - from.unwrap_or(0);
+        let change = to.saturating_sub(from.unwrap_or(0));
         let cells = vec![
             item.broker.clone(),
             item.queue.to_string(),
@@ -432,7 +462,7 @@ fn show(
         kind: "OffsetMoveList",
         schema: schema_of::<Move>,
         noun: "queue",
-        columns: &["BROKER", "QUEUE", "FROM", "TO", "CHANGE"],
+        columns: &["BROKER", "QUEUE", "BEFORE", "AFTER", "CHANGE"],
         wide_columns: &[],
         rows: rows.collect(),
         empty: "there is nothing to move".to_owned(),
@@ -446,12 +476,17 @@ mod tests {
 
     #[test]
     fn targets_as_people_write_them() {
-        assert_eq!(parse_target("earliest"), Ok(Target::Earliest));
+        assert_eq!(parse_target("earliest"), Ok(Target::First));
         assert_eq!(parse_target("100"), Ok(Target::Offset(100)));
         assert_eq!(
             parse_target("1700000000000"),
             Ok(Target::Time(1_700_000_000_000))
         );
+        assert_eq!(parse_target("first"), parse_target("earliest"));
+        assert_eq!(parse_target("last"), Ok(Target::Last));
         assert!(parse_target("somewhere").is_err());
+        assert_eq!(parse_shift("+5"), Ok(Target::Shift(5)));
+        assert_eq!(parse_shift("-5"), Ok(Target::Shift(-5)));
+        assert!(parse_shift("0").is_err() && parse_shift("1h").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! `rmq-ctl send`: messages from an argument, a file or stdin. Changes state.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::input::{self, Input};
 use crate::output::Output;
+use crate::stop;
 use crate::when;
 
 /// Sends that may wait for their answers at once.
@@ -23,7 +25,9 @@ const IN_FLIGHT: usize = 256;
 /// Options of `send`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes state. Prints one line for each message: id and place. Without BODY, each line of stdin (or of -f) is a message.
+    after_help = "Changes state. Prints one line for each message: id and place. Without BODY, or with -, each line of stdin (or of -f) is
+a message. The first Ctrl-C or SIGTERM ends it gently: what is in flight is finished, how many were sent is said, the exit code is 130
+or 143; the second one ends it at once.
 
 In a body with --template, {{count}} is the number of the message, from 1, and {{time}} the time in Unix milliseconds.
 
@@ -31,13 +35,14 @@ Examples:
   rmq-ctl send orders 'hello'
   rmq-ctl send orders 'paid' --key order-17 --tag paid -H tenant=a
   rmq-ctl send orders '{{count}}' --template --count 1000 --rate 100
+  seq 3 | rmq-ctl send orders -
   echo '{\"body\":\"hi\",\"key\":\"k1\"}' | rmq-ctl send orders --jsonl"
 )]
 pub(crate) struct Options {
     /// The topic.
     topic: String,
 
-    /// The body. Default: the lines of stdin, a message each.
+    /// The body. Without it, the lines of stdin are messages, one each; - is stdin too.
     body: Option<String>,
 
     /// Read from this file instead of stdin; - is stdin.
@@ -45,7 +50,7 @@ pub(crate) struct Options {
     file: Option<String>,
 
     /// Lines are JSON objects: body or bodyHex, and perhaps key or keys, tag, properties.
-    #[arg(long, conflicts_with = "body")]
+    #[arg(long)]
     jsonl: bool,
 
     /// A business key; may be given several times.
@@ -114,53 +119,91 @@ pub(crate) async fn run(
         .max_in_flight(IN_FLIGHT)
         .build();
     let mut source = Source::open(options)?;
-    let mut answers = FuturesOrdered::new();
+    let mut sending = Sending {
+        answers: FuturesOrdered::new(),
+        sent: 0,
+        options,
+        cluster: &cluster,
+        output,
+    };
+    let mut stop = stop::listen()?;
     let began = Instant::now();
-    let mut sent: u64 = 0;
-    loop {
-        if let Some(rate) = options.rate {
-            sleep_until(
-                began + Duration::from_secs(1) * u32::try_from(sent).unwrap_or(u32::MAX) / rate,
-            )
-            .await;
-        }
-        let Some(message) = source.next(options, sent + 1)? else {
-            break;
+    let mut number: u64 = 0;
+    let signal = loop {
+        let next = async {
+            if let Some(rate) = options.rate {
+                let after = Duration::from_secs(1) * u32::try_from(number).unwrap_or(u32::MAX);
+                sleep_until(began + after / rate).await;
+            }
+            source.next(options, number + 1).await
         };
-        let pending = producer.submit(message).await.map_err(|error| {
-            cluster.failed(format!("cannot send to \"{}\"", options.topic), error)
-        })?;
-        answers.push_back(pending);
-        sent += 1;
-        while answers.len() >= IN_FLIGHT {
-            take(&mut answers, options, &cluster, output).await?;
-        }
-    }
-    while !answers.is_empty() {
-        take(&mut answers, options, &cluster, output).await?;
+        let has_answers = !sending.answers.is_empty();
+        let next = tokio::select! {
+            biased;
+            signal = stop.wait() => break Some(signal),
+            Some(answer) = sending.answers.next(), if has_answers => {
+                sending.take(answer).await?;
+                continue;
+            }
+            next = next, if sending.answers.len() < IN_FLIGHT => {
+                next.map_err(|failure| failure.fact("sent", sending.sent))?
+            }
+        };
+        let Some(message) = next else {
+            break None;
+        };
+        let pending = producer
+            .submit(message)
+            .await
+            .map_err(|error| sending.failed(error))?;
+        sending.answers.push_back(pending);
+        number += 1;
+    };
+    while let Some(answer) = sending.answers.next().await {
+        sending.take(answer).await?;
     }
     output.flush();
-    Ok(())
+    match signal {
+        None => Ok(()),
+        Some(signal) => Err(stop::stopped(
+            signal,
+            format!("stopped by a signal; {} messages were sent", sending.sent),
+        )),
+    }
 }
 
-async fn take(
-    answers: &mut FuturesOrdered<rmq_client::PendingSend>,
-    options: &Options,
-    cluster: &Cluster,
-    output: &Output,
-) -> Result<(), Failure> {
-    match answers.next().await {
-        Some(Ok(receipt)) => {
-            output.bytes(line(&receipt).as_bytes());
-            Ok(())
+/// What is in flight, in the order in which it was sent.
+struct Sending<'s> {
+    answers: FuturesOrdered<rmq_client::PendingSend>,
+    /// Acknowledged.
+    sent: u64,
+    options: &'s Options,
+    cluster: &'s Cluster,
+    output: &'s Output,
+}
+
+impl Sending<'_> {
+    fn failed(&self, error: rmq_client::Error) -> Failure {
+        let what = format!("cannot send to \"{}\"", self.options.topic);
+        self.cluster.failed(what, error).fact("sent", self.sent)
+    }
+
+    /// Prints the oldest answer.
+    async fn take(
+        &mut self,
+        answer: Result<SendReceipt, rmq_client::Error>,
+    ) -> Result<(), Failure> {
+        match answer {
+            Ok(receipt) => {
+                self.output.bytes(line(&receipt).as_bytes());
+                self.sent += 1;
+                Ok(())
+            }
+            Err(error) if error.kind() == rmq_client::ErrorKind::NoRoute => {
+                Err(self.cluster.topic_failed(&self.options.topic, error).await)
+            }
+            Err(error) => Err(self.failed(error)),
         }
-        Some(Err(error)) if error.kind() == rmq_client::ErrorKind::NoRoute => {
-            Err(cluster.topic_failed(&options.topic, error).await)
-        }
-        Some(Err(error)) => {
-            Err(cluster.failed(format!("cannot send to \"{}\"", options.topic), error))
-        }
-        None => Ok(()),
     }
 }
 
@@ -176,31 +219,66 @@ fn line(receipt: &SendReceipt) -> String {
 /// Where messages come from.
 enum Source {
     Argument { left: u64 },
-    Lines(Box<dyn BufRead>, String),
+    Lines(Lines),
+}
+
+/// Lines, read ahead by a thread of its own: a signal comes while stdin gives nothing.
+struct Lines {
+    lines: tokio::sync::mpsc::Receiver<std::io::Result<Vec<u8>>>,
+    name: String,
+}
+
+/// Lines that are read ahead.
+const AHEAD: usize = 64;
+
+impl Lines {
+    fn read(input: Input) -> Self {
+        let Input { name, mut reader } = input;
+        let (sender, lines) = tokio::sync::mpsc::channel(AHEAD);
+        std::thread::spawn(move || {
+            loop {
+                let mut line = Vec::new();
+                let read = match reader.read_until(b'\n', &mut line) {
+                    Ok(0) => return,
+                    Ok(_) => Ok(line),
+                    Err(error) => Err(error),
+                };
+                let is_last = read.is_err();
+                if sender.blocking_send(read).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Self { lines, name }
+    }
 }
 
 impl Source {
     fn open(options: &Options) -> Result<Self, Failure> {
-        if options.body.is_some() {
-            return Ok(Self::Argument {
-                left: options.count.unwrap_or(1),
-            });
-        }
-        match options.file.as_deref() {
-            None | Some("-") => {
-                let stdin = BufReader::new(std::io::stdin());
-                Ok(Self::Lines(Box::new(stdin), "stdin".to_owned()))
+        let path = match (options.body.as_deref(), options.file.as_deref()) {
+            (None | Some(input::STDIN), file) => file.unwrap_or(input::STDIN),
+            (Some(_), _) if options.jsonl => {
+                return Err(Failure::coded(
+                    &codes::INVALID,
+                    "--jsonl reads lines: from stdin, or from a file with -f",
+                ));
             }
-            Some(path) => match std::fs::File::open(path) {
-                Ok(file) => Ok(Self::Lines(Box::new(BufReader::new(file)), path.to_owned())),
-                Err(error) => Err(Failure::coded(&codes::IO, "the messages cannot be read")
-                    .fact("file", path)
-                    .cause(&error)),
-            },
+            (Some(_), _) => {
+                return Ok(Self::Argument {
+                    left: options.count.unwrap_or(1),
+                });
+            }
+        };
+        if options.count.is_some() {
+            return Err(Failure::coded(
+                &codes::INVALID,
+                "--count repeats a body; stdin and files give as many messages as they have lines",
+            ));
         }
+        Ok(Self::Lines(Lines::read(input::open(path)?)))
     }
 
-    fn next(&mut self, options: &Options, number: u64) -> Result<Option<Message>, Failure> {
+    async fn next(&mut self, options: &Options, number: u64) -> Result<Option<Message>, Failure> {
         match self {
             Self::Argument { left: 0 } => Ok(None),
             Self::Argument { left } => {
@@ -208,16 +286,11 @@ impl Source {
                 let body = options.body.as_deref().unwrap_or_default();
                 Ok(Some(message(options, body.to_owned().into_bytes(), number)))
             }
-            Self::Lines(lines, name) => {
-                let mut line = Vec::new();
-                let read = lines.read_until(b'\n', &mut line).map_err(|error| {
-                    Failure::coded(&codes::IO, "the messages cannot be read")
-                        .fact("file", &*name)
-                        .cause(&error)
-                })?;
-                if read == 0 {
+            Self::Lines(Lines { lines, name }) => {
+                let Some(line) = lines.recv().await else {
                     return Ok(None);
-                }
+                };
+                let mut line = line.map_err(|error| input::unreadable(name, &error))?;
                 if line.ends_with(b"\n") {
                     line.pop();
                 }

@@ -9,6 +9,7 @@ use crate::brokers::BrokerOptions;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::input;
 use crate::kubernetes::OwnerOptions;
 use crate::manifest::Manifest;
 use crate::output::Output;
@@ -59,7 +60,7 @@ Examples:
   rmq-ctl set broker broker-a brokerPermission=4 --dry-run
   rmq-ctl set broker broker-a brokerPermission=6 --yes"
     )]
-    Broker(Settings),
+    Broker(SettingsOptions),
     /// Change values that the name servers keep.
     #[command(
         hide = true,
@@ -69,34 +70,54 @@ Examples:
   rmq-ctl set kv ORDER_TOPIC_CONFIG 'orders=broker-a:4'
   rmq-ctl set kv APP mode=fast --dry-run"
     )]
-    Kv(Settings),
+    Kv(SettingsOptions),
 }
 
 #[derive(Debug, Args)]
-struct Settings {
+struct SettingsOptions {
     /// Its name.
     name: String,
-    /// What to set.
-    #[arg(required = true, value_name = "NAME=VALUE", value_parser = parse_setting)]
-    settings: Vec<(String, String)>,
+    /// What to set; - is stdin, one setting a line.
+    #[arg(required = true, value_name = "NAME=VALUE")]
+    settings: Vec<String>,
     #[command(flatten)]
     write: WriteOptions,
+}
+
+/// The same, read.
+#[derive(Debug)]
+struct Settings {
+    name: String,
+    settings: Vec<(String, String)>,
+    write: WriteOptions,
+}
+
+impl SettingsOptions {
+    fn read(&self) -> Result<Settings, Failure> {
+        let given = input::values(&self.settings)?;
+        let settings = given.iter().map(|text| parse_setting(text));
+        Ok(Settings {
+            name: self.name.clone(),
+            settings: settings.collect::<Result<_, Failure>>()?,
+            write: self.write.clone(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
 struct OwnedSettings {
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingsOptions,
     #[command(flatten)]
     brokers: BrokerOptions,
     #[command(flatten)]
     owner: OwnerOptions,
 }
 
-fn parse_setting(text: &str) -> Result<(String, String), String> {
+fn parse_setting(text: &str) -> Result<(String, String), Failure> {
     text.split_once('=')
         .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-        .ok_or_else(|| format!("\"{text}\" is not NAME=VALUE"))
+        .ok_or_else(|| Failure::coded(&codes::INVALID, format!("\"{text}\" is not NAME=VALUE")))
 }
 
 pub(crate) async fn run(
@@ -110,6 +131,7 @@ pub(crate) async fn run(
         Noun::Broker(settings) => ("broker", settings, None),
         Noun::Kv(settings) => ("kv", settings, None),
     };
+    let settings = &settings.read()?;
     // Mistakes are found before any server is asked.
     match noun {
         "topic" => drop(topic(Topic::new("x", Default::default()), settings)?),

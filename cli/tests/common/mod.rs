@@ -1,6 +1,8 @@
 //! The real program against a real cluster.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod servers;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
 

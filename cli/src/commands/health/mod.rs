@@ -1,6 +1,9 @@
 //! `rmq-ctl health`: is the cluster well, and if not, why. Reads only.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod brokers;
+mod uses;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -18,8 +21,8 @@ use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
 use crate::stop;
 
-/// A disk that is fuller is a problem: brokers refuse messages above 95 % (`diskFullRatio`), unless they are configured otherwise.
-const DISK_RATIO_MAX: f64 = 0.85;
+pub(super) use brokers::{Broker, look as look_at_broker};
+
 /// Between looks of --wait.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -27,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Reads only. Exit code 0: all is well; 10: something is not.
+Asks each name server and each broker: whether it answers and is registered, the disk, the store, the permissions (PERM: what broker
+and routes let clients do), the memory of connections, the clock; then the topics and groups that nobody can use.
 
 Examples:
   rmq-ctl health
@@ -54,6 +59,12 @@ pub(crate) struct Check {
     /// Of what, such as `broker/broker-a`.
     pub(crate) subject: String,
     pub(crate) is_fine: bool,
+    /// Whether it is no problem, but worth knowing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_note: bool,
+    /// Of a broker: what clients may do there, `rw`, `r`, `w` or `-`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) perm: Option<String>,
     pub(crate) says: String,
 }
 
@@ -68,15 +79,64 @@ impl Check {
             id,
             subject: subject.into(),
             is_fine,
+            is_note: false,
+            perm: None,
             says: says.into(),
         }
     }
+
+    /// No problem, but worth knowing.
+    pub(crate) fn note(
+        id: &'static str,
+        subject: impl Into<String>,
+        says: impl Into<String>,
+    ) -> Self {
+        Self {
+            is_note: true,
+            ..Self::new(id, subject, true, says)
+        }
+    }
+
+    fn of_perm(self, perm: String) -> Self {
+        Self {
+            perm: Some(perm),
+            ..self
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        match (self.is_fine, self.is_note) {
+            (false, _) => "PROBLEM",
+            (true, true) => "note",
+            (true, false) => "ok",
+        }
+    }
+}
+
+/// What name servers know, by their address.
+pub(super) type Views = Vec<(String, ClusterInfo)>;
+
+/// What each name server that answers knows.
+pub(super) async fn views(cluster: &Cluster) -> Views {
+    let mut views = Vec::new();
+    for addr in cluster.client.url().name_servers() {
+        let answer = cluster
+            .client
+            .remote(addr)
+            .call(&GetBrokerClusterInfo {}, b"")
+            .await;
+        let info = answer
+            .ok()
+            .and_then(|answer| ClusterInfo::from_json(answer.body()).ok());
+        views.extend(info.map(|info| (addr.clone(), info)));
+    }
+    views
 }
 
 /// Looks at name servers and brokers.
 pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
     let mut checks = Vec::new();
-    let mut views: Vec<(String, ClusterInfo)> = Vec::new();
+    let mut views: Views = Vec::new();
     for addr in cluster.client.url().name_servers() {
         let subject = format!("nameserver/{addr}");
         let remote = cluster.client.remote(addr);
@@ -99,8 +159,8 @@ pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
         }
     }
     checks.extend(of_objects(cluster, &views).await);
-    let brokers = registrations(&views);
-    if brokers.is_empty() && !views.is_empty() {
+    let registered = registrations(&views);
+    if registered.is_empty() && !views.is_empty() {
         checks.push(Check::new(
             "brokers-registered",
             "cluster",
@@ -108,8 +168,8 @@ pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
             "no broker is registered",
         ));
     }
-    for (name, missing) in brokers {
-        let subject = format!("broker/{name}");
+    let mut brokers = Vec::new();
+    for (name, missing) in registered {
         let says = if missing.is_empty() {
             "registered with every name server".to_owned()
         } else {
@@ -117,26 +177,22 @@ pub(crate) async fn checks(cluster: &Cluster) -> Vec<Check> {
         };
         checks.push(Check::new(
             "broker-registered",
-            &subject,
+            format!("broker/{name}"),
             missing.is_empty(),
             says,
         ));
-        let has_master = views.iter().any(|(_, info)| {
-            info.broker_addr_table
-                .get(&name)
-                .is_some_and(|data| data.master().is_some())
-        });
-        if !has_master {
-            checks.push(Check::new(
-                "broker-has-master",
-                &subject,
-                false,
-                "no master",
-            ));
-            continue;
+        match look_at_broker(cluster, &name, &views).await {
+            Ok(mut broker) => {
+                checks.extend(broker.checks());
+                match broker.look_at_tables(cluster).await {
+                    Ok(()) => brokers.push(broker),
+                    Err(check) => checks.push(check),
+                }
+            }
+            Err(check) => checks.push(check),
         }
-        checks.extend(of_broker(cluster, &name, &subject).await);
     }
+    checks.extend(uses::checks(cluster, &views, &brokers).await);
     checks
 }
 
@@ -157,19 +213,6 @@ pub(super) fn registrations(views: &[(String, ClusterInfo)]) -> Vec<(String, Vec
         .into_iter()
         .map(|name| (name.clone(), missing(name)))
         .collect()
-}
-
-/// What a broker says of others that are registered under its name and id; nothing when it is alone.
-pub(super) fn rivals(figures: &BTreeMap<String, String>, subject: &str) -> Option<Check> {
-    let rivals = figures.get("registrationRivals")?;
-    Some(Check::new(
-        "broker-alone",
-        subject,
-        false,
-        format!(
-            "another broker is registered under its name and id ({rivals}): both take turns in the routes, and clients find only a part of their messages; give one of them another brokerName, or stop it"
-        ),
-    ))
 }
 
 /// Whether everything is there that the cluster's objects in Kubernetes ask for: a server that is gone is in no route, so nobody else
@@ -222,51 +265,6 @@ fn compared(wanted: &[Wanted], views: &[(String, ClusterInfo)]) -> Vec<Check> {
             Check::new("as-objects-ask", wanted.object.as_str(), is_fine, says)
         })
         .collect()
-}
-
-async fn of_broker(cluster: &Cluster, name: &str, subject: &str) -> Vec<Check> {
-    let figures = match cluster.client.admin().runtime_info(name).await {
-        Ok(figures) => figures,
-        Err(error) => {
-            return vec![Check::new(
-                "broker-answers",
-                subject,
-                false,
-                error.to_string(),
-            )];
-        }
-    };
-    let mut checks = vec![Check::new("broker-answers", subject, true, "answers")];
-    checks.extend(rivals(&figures, subject));
-    if let Some(ratio) = figures
-        .get("commitLogDiskRatio")
-        .and_then(|text| text.parse::<f64>().ok())
-        .filter(|ratio| *ratio >= 0.0)
-    {
-        let is_fine = ratio < DISK_RATIO_MAX;
-        checks.push(Check::new(
-            "broker-disk",
-            subject,
-            is_fine,
-            format!("{:.0} % of the disk is used", ratio * 100.0),
-        ));
-    }
-    if let Ok(config) = cluster.client.admin().broker_config(name).await
-        && let Some(perm) = config
-            .get("brokerPermission")
-            .and_then(|text| text.parse::<i32>().ok())
-    {
-        let is_permitted = rmq_client::protocol::route::perm::is_writable(perm);
-        let problem = figures.get("storeProblem");
-        let says = match problem {
-            Some(problem) => format!("takes no messages: {problem}"),
-            None if is_permitted => "takes messages".to_owned(),
-            None => "takes no messages: its write permission is off (rmq-ctl broker undrain, or brokerPermission)".to_owned(),
-        };
-        let is_fine = is_permitted && problem.is_none();
-        checks.push(Check::new("broker-writable", subject, is_fine, says));
-    }
-    checks
 }
 
 pub(crate) async fn run(
@@ -324,21 +322,27 @@ pub(super) fn show(
     cluster: &str,
     output: &Output,
 ) -> Result<(), Failure> {
+    let has_perm = checks.iter().any(|check| check.perm.is_some());
     let rows = checks.iter().map(|check| {
-        let state = if check.is_fine { "ok" } else { "PROBLEM" };
-        let cells = vec![
-            state.to_owned(),
+        let mut cells = vec![
+            check.state().to_owned(),
             check.subject.clone(),
             check.id.to_owned(),
-            check.says.clone(),
         ];
+        if has_perm {
+            cells.push(check.perm.clone().unwrap_or_default());
+        }
+        cells.push(check.says.clone());
         Row::new(check.subject.clone(), cells, check)
     });
     let listing = Listing {
         kind,
         schema: schema_of::<Check>,
         noun: "check",
-        columns: &["STATE", "SUBJECT", "CHECK", "SAYS"],
+        columns: match has_perm {
+            true => &["STATE", "SUBJECT", "CHECK", "PERM", "SAYS"],
+            false => &["STATE", "SUBJECT", "CHECK", "SAYS"],
+        },
         wide_columns: &[],
         rows: rows.collect(),
         empty: "nothing was looked at".to_owned(),
@@ -365,18 +369,6 @@ mod tests {
     use rmq_client::protocol::route::BrokerData;
 
     use super::*;
-
-    #[test]
-    fn a_broker_that_is_not_alone_is_a_problem() {
-        let figures = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            pairs.iter().map(own).collect()
-        };
-        assert!(rivals(&figures(&[("brokerActive", "true")]), "broker/a").is_none());
-        let told = figures(&[("registrationRivals", "10.0.0.9:10911")]);
-        let check = rivals(&told, "broker/a").expect("a check");
-        assert!(!check.is_fine && check.says.contains("10.0.0.9:10911"));
-    }
 
     fn wanted(object: &str, broker: Option<&str>, ready: i32) -> Wanted {
         Wanted {
