@@ -25,6 +25,7 @@ Every program treats both signals in the same way, the servers and the operator 
 | `rmq-ctl` `send`, `dlq resend` | finishes what is in flight, says how many were sent | 130 or 143 | the same; what was in flight may be stored or not |
 | `rmq-ctl` `wait`, `bench`, `tail`, `consume --max`, `consume --exit-when-drained`, `health --wait`, `broker drain --wait` | ends before it came to its end; `bench` prints what it measured | 130 or 143 | the same |
 | other verbs | end at once, as the system does it | the signal; a shell shows 130 or 143 | |
+| `rmq-bench` | ends the servers that it started and removes its directories | 130 or 143; `reference` 0 | the same |
 | a service with `rmq_client::stop_signal` | finishes what is being handled, commits offsets, leaves the group | as the service says | the same |
 ";
 
