@@ -15,6 +15,7 @@ use rmq_store::{
 };
 
 const PAGE: u64 = 4096;
+const SEGMENT: u64 = 64 << 10;
 const LOG: &str = "store/log/00000000000000000000";
 
 /// What was acknowledged: body by topic and offset.
@@ -136,9 +137,9 @@ fn a_page_that_cannot_be_read_in_one_life_is_served_in_the_next() {
         let used = store.positions().appended;
         check(&store, &stored, deleted, "59", "without a fault");
         store.abandon();
-        let segments = used.div_ceil(64 << 10);
+        let segments = used.div_ceil(SEGMENT);
         for number in 0..used / PAGE {
-            let (segment, at) = (number * PAGE >> 16 << 16, number * PAGE % (64 << 10));
+            let (segment, at) = (number * PAGE / SEGMENT * SEGMENT, number * PAGE % SEGMENT);
             let what = format!("sealed {is_sealed}, page {number} of {segments} segments");
             let disk = disk.after_crash(disk.steps(), Crash::PowerLoss);
             let mut stored = stored.clone();
@@ -225,7 +226,7 @@ fn offsets_that_nobody_can_read_are_not_given_again() {
     let used = store.positions().appended;
     store.abandon();
     // Everything from somewhere in the last segment on, for good; tables and index know nothing of it.
-    let segment = used >> 16 << 16;
+    let segment = used / SEGMENT * SEGMENT;
     let pages = (used - segment).div_ceil(PAGE);
     for from in 0..pages {
         for has_zeros in [false, true] {
@@ -341,7 +342,7 @@ fn a_full_disk_does_not_give_offsets_again() {
     let (store, _) = reopen(disk.after_crash(disk.steps(), Crash::PowerLoss));
     let used = store.positions().appended;
     store.abandon();
-    let segment = used >> 16 << 16;
+    let segment = used / SEGMENT * SEGMENT;
     let faulty = FaultyFs::new(Arc::new(disk.clone()));
     faulty.set_bad(&format!("store/log/{segment:020}"), 0..used - segment);
     faulty.plan(rmq_store::fs::Fault {
