@@ -34,6 +34,7 @@ use crate::limits::{self, Limits};
 use crate::locks::QueueLocks;
 use crate::management;
 use crate::offsets::ConsumerOffsets;
+use crate::recovery;
 use crate::registration::Registrations;
 use crate::retention::Retention;
 use crate::router;
@@ -79,12 +80,12 @@ pub enum StartError {
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {addr} ({what}): {source}")]
+    #[error("cannot listen on {addr} ({key}): {source}; another address: --{key} HOST:PORT")]
     Listen {
         /// The address.
         addr: String,
-        /// What for.
-        what: &'static str,
+        /// The key of the setting.
+        key: &'static str,
         /// What the system says.
         #[source]
         source: std::io::Error,
@@ -362,13 +363,13 @@ impl BrokerServer {
     /// See [`StartError`]; nothing is left running.
     pub async fn start(config: BrokerConfig, deps: Deps) -> Result<RunningBroker, StartError> {
         config.validate()?;
-        let listen_error = |addr: &str, what| {
+        let listen_error = |addr: &str, key| {
             let addr = addr.to_owned();
-            move |source| StartError::Listen { addr, what, source }
+            move |source| StartError::Listen { addr, key, source }
         };
         let (listener, addr) = rmq_transport::bind(&config.listen)
             .await
-            .map_err(listen_error(&config.listen, "clients"))?;
+            .map_err(listen_error(&config.listen, "listen"))?;
         let (fast, fast_port_problem) = match fast_listener(&config, addr).await {
             Ok(fast) => (fast, None),
             Err(problem) => (None, Some(problem)),
@@ -394,6 +395,8 @@ impl BrokerServer {
                 dir: config.data_dir.clone(),
                 source,
             })?;
+
+        recovery::tell(&recovery);
 
         let unreadable = |source| StartError::Store {
             dir: config.data_dir.clone(),
@@ -490,7 +493,7 @@ impl BrokerServer {
             .map(|listener| management::serve(listener, Arc::clone(&broker), stop_serving.clone()));
         broker.registrations.start(&broker, &tasks);
         tracing::info!(
-            %addr, advertised = broker.identity.addr, data = %broker.config.data_dir.display(),
+            %addr, advertised = broker.identity.addr, management = management_addr.map(tracing::field::display), data = %broker.config.data_dir.display(),
             topics = broker.topics.len(), memory_bytes = memory_bytes(broker.config.memory_bytes), recovered_ms = recovery.took.as_millis() as u64, "broker ready"
         );
         Ok(RunningBroker {

@@ -58,8 +58,8 @@ settings! {
     listen: String = "0.0.0.0:10911".to_owned(),
     #[doc = "Also listen two ports below, where old clients send with vipChannelEnabled. Not with port 0."]
     fast_port: bool = true,
-    #[doc = "Address of health, metrics and version, host:port; empty for none."]
-    management: String = "0.0.0.0:10999".to_owned(),
+    #[doc = "Address of health, metrics and version, host:port; empty for none. Whoever reaches it reads the names of topics, groups and clients: 0.0.0.0:10999 is for networks where all may."]
+    management: String = "127.0.0.1:10999".to_owned(),
     #[doc = "Host that clients use to reach this broker; empty: the address of the interface towards the name servers."]
     advertise: String = String::new(),
     #[doc = "Port that clients use to reach this broker; 0: the one it listens on. For port mappings such as node ports."]
@@ -122,6 +122,23 @@ settings! {
     registration_bytes: usize = 4 << 20,
     #[doc = "Go on although settings were lost with damaged tables and the log no longer reaches back to its beginning."]
     accept_lost_settings: bool = false,
+}
+
+/// The variables that override settings, for the help: each with its key and the default.
+#[must_use]
+pub fn environment_help() -> String {
+    let defaults = serde_json::to_value(BrokerConfig::default()).unwrap_or_default();
+    let mut out = format!(
+        "Environment:\n{}\n\nSettings, each with its default (--print-config explains them):",
+        rmq_process::ENVIRONMENT_HELP
+    );
+    for (field, _) in FIELDS {
+        let (name, key) = (field.to_uppercase(), camel(field));
+        let default = defaults.get(&key).cloned().unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = write!(out, "\n  {ENVIRONMENT_PREFIX}{name}  {key}: {default}");
+    }
+    out
 }
 
 /// Why a configuration is refused; all problems at once.

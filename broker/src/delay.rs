@@ -175,7 +175,7 @@ impl DelayDelivery {
             let level = Level::new(store, number, None)?;
             if level.waiting() > 0 {
                 tracing::warn!(
-                    level = number,
+                    delay_level = number,
                     messages = level.waiting(),
                     "delayLevels does not have this level any more; its messages are delivered when their delay is over"
                 );
@@ -325,7 +325,7 @@ pub(crate) async fn run_level(broker: Arc<Broker>, index: usize, stop: Cancellat
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(
-                    level = level.number,
+                    delay_level = level.number,
                     "delayed messages cannot be delivered now: {error}"
                 );
                 Some(broker.monotonic_ms() + RETRY_MS)
@@ -378,7 +378,7 @@ async fn deliver_due(
             }
             Then::Pass(next) => {
                 tracing::warn!(
-                    level = level.number,
+                    delay_level = level.number,
                     from,
                     to = next,
                     "delayed messages are lost: they expired or are damaged"

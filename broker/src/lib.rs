@@ -4,6 +4,7 @@
 //! binary `rmq-broker` is a thin shell around it.
 
 mod attributes;
+mod audit;
 mod broker;
 mod clock_watch;
 mod config;
@@ -18,6 +19,7 @@ mod locks;
 mod management;
 mod metrics;
 mod offsets;
+mod recovery;
 mod registration;
 mod reply;
 mod retention;
@@ -29,4 +31,4 @@ mod topics;
 mod waiters;
 
 pub use broker::{BrokerServer, Deps, RunningBroker, StartError};
-pub use config::{BrokerConfig, ConfigError, ENVIRONMENT_PREFIX, Flush};
+pub use config::{BrokerConfig, ConfigError, ENVIRONMENT_PREFIX, Flush, environment_help};

@@ -1,20 +1,26 @@
 //! `rmq-broker`: one broker as a process.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program talks to its terminal"
-)]
+#![allow(clippy::print_stdout, reason = "a program talks to its terminal")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use rmq_broker::{BrokerConfig, BrokerServer, Deps};
-use rmq_process::StopSignal;
+use rmq_process::{LogOptions, StopSignal};
 
 /// A RocketMQ-compatible message broker.
 #[derive(Debug, Parser)]
-#[command(name = "rmq-broker", version)]
+#[command(
+    name = "rmq-broker",
+    version,
+    after_help = "Examples:
+  rmq-broker --name-servers 10.0.0.1:9876 --data /var/lib/rmq
+  rmq-broker --config broker.yaml --log json
+  rmq-broker --set flush=sync --print-config
+
+Settings come from the file, then RMQ_BROKER_* variables, then --set, then the other options.
+RMQ_LOG sets what is logged, for example RMQ_LOG=debug. --help lists all variables."
+)]
 struct Args {
     /// Configuration file (YAML). Every key is explained by --print-config.
     #[arg(long, value_name = "FILE")]
@@ -24,7 +30,7 @@ struct Args {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
-    /// Address of health, metrics and version, host:port; empty for none.
+    /// Address of health, metrics and version, host:port; empty for none. Default: 127.0.0.1:10999; 0.0.0.0:10999 shows them to all.
     #[arg(long, value_name = "ADDR")]
     management: Option<String>,
 
@@ -44,6 +50,9 @@ struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     sets: Vec<(String, String)>,
 
+    #[command(flatten)]
+    log: LogOptions,
+
     /// Print the configuration with an explanation of every key, and exit.
     #[arg(long)]
     print_config: bool,
@@ -56,7 +65,18 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let command = Args::command();
+    let usage = command.get_after_help().map(ToString::to_string);
+    let command = command.after_long_help(format!(
+        "{}\n\n{}",
+        usage.unwrap_or_default(),
+        rmq_broker::environment_help()
+    ));
+    let args = match Args::from_arg_matches(&command.get_matches()) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    let log = args.log;
     let mut sets = args.sets;
     let named = [
         ("listen", args.listen),
@@ -70,65 +90,65 @@ fn main() -> ExitCode {
             .into_iter()
             .filter_map(|(key, value)| value.map(|value| (key.to_owned(), value))),
     );
-    let config = match BrokerConfig::load(args.config.as_deref(), std::env::vars(), &sets) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("error: the configuration is wrong\n{error}\ntry: rmq-broker --print-config");
-            return ExitCode::from(2);
-        }
-    };
-    if args.print_config {
+    let config = BrokerConfig::load(args.config.as_deref(), std::env::vars(), &sets);
+    if args.print_config
+        && let Ok(config) = &config
+    {
         print!("{}", config.to_yaml());
         return ExitCode::SUCCESS;
     }
-    let has_colours = rmq_process::stderr_has_colours();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RMQ_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(has_colours)
-        .with_writer(move || rmq_process::LogWriter::stderr(has_colours))
-        .init();
+    log.start();
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            log.failure(&format!(
+                "the configuration is wrong\n{error}\ntry: rmq-broker --print-config"
+            ));
+            return ExitCode::from(2);
+        }
+    };
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(run(config)),
+        Ok(runtime) => runtime.block_on(run(config, log)),
         Err(error) => {
-            eprintln!("error: cannot start the worker threads: {error}");
+            log.failure(&format!("cannot start the worker threads: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(config: BrokerConfig) -> ExitCode {
+async fn run(config: BrokerConfig, log: LogOptions) -> ExitCode {
     // Before anything starts: no early signal is lost.
-    let mut stop = match StopSignal::listen() {
+    let mut stop = match StopSignal::listen_and_log() {
         Ok(stop) => stop,
         Err(error) => {
-            eprintln!("error: cannot listen for signals: {error}");
+            log.failure(&format!("cannot listen for signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let broker = match BrokerServer::start(config, Deps::default()).await {
         Ok(broker) => broker,
         Err(error) => {
-            eprintln!("error: the broker does not start: {error}");
+            log.failure(&format!("the broker does not start: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    // One line for whoever started this process and chose port 0.
-    println!("listening on {}", broker.addr());
+    // For whoever started this process and chose port 0.
+    log.tell_starter(&format!("listening on {}", broker.addr()));
     if let Some(management) = broker.management_addr() {
-        println!("management on {management}");
+        log.tell_starter(&format!("management on {management}"));
     }
-    stop.wait().await;
-    tracing::info!("stopping; a second signal stops at once");
-    match broker.shutdown().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: the last messages could not be written: {error}");
-            ExitCode::FAILURE
-        }
+    let stopping = stop.wait_and_log().await;
+    let ended = broker.shutdown().await;
+    if let Err(error) = &ended {
+        log.failure(&format!("the last messages could not be written: {error}"));
+    }
+    stopping.stopped();
+    if ended.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

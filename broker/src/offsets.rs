@@ -146,6 +146,16 @@ impl ConsumerOffsets {
             .copied()
     }
 
+    /// All offsets of a group in a topic.
+    pub(crate) fn of(&self, topic: &str, group: &str) -> BTreeMap<i32, i64> {
+        let state = self.state.lock();
+        state
+            .table
+            .get(&key(topic, group))
+            .cloned()
+            .unwrap_or_default()
+    }
+
     /// Sets offsets by decree; returns when that is as durable as a message.
     ///
     /// # Errors

@@ -96,6 +96,11 @@ impl ConsumerGroup {
         self.state.read().members.values().cloned().collect()
     }
 
+    /// Whether a connection is of a member.
+    pub(crate) fn has(&self, peer_id: u64) -> bool {
+        self.state.read().members.contains_key(&peer_id)
+    }
+
     pub(crate) fn client_ids(&self) -> Vec<String> {
         let ids: BTreeSet<String> = self
             .state

@@ -90,6 +90,158 @@ fn wrong_settings_are_named_all_at_once() {
     }
 }
 
+/// Each setting has a variable that the help names and the program takes, and the help names no other.
+#[test]
+fn the_help_names_every_variable() {
+    let (code, help, _) = output(program().arg("--help"));
+    assert_eq!(code, Some(0));
+    let named = |text: &str| -> std::collections::BTreeSet<String> {
+        text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
+            .filter(|word| word.starts_with("RMQ_") && !word.ends_with('_'))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (_, printed, _) = output(program().arg("--print-config"));
+    let settings = printed.lines().filter(|line| !line.starts_with('#'));
+    let mut variables: std::collections::BTreeSet<String> =
+        ["RMQ_LOG", "RMQ_LOG_FORMAT"].map(str::to_owned).into();
+    for setting in settings {
+        let (key, value) = setting.split_once(": ").expect("KEY: VALUE");
+        let mut variable = "RMQ_BROKER_".to_owned();
+        for letter in key.chars() {
+            if letter.is_ascii_uppercase() {
+                variable.push('_');
+            }
+            variable.push(letter.to_ascii_uppercase());
+        }
+        let value = value.trim_matches('"');
+        let (code, again, stderr) = output(program().arg("--print-config").env(&variable, value));
+        assert_eq!((code, &again), (Some(0), &printed), "{variable}: {stderr}");
+        variables.insert(variable);
+    }
+    assert_eq!(named(&help), variables);
+    assert!(help.contains("NO_COLOR"), "{help}");
+    let (_, short, _) = output(program().arg("-h"));
+    assert!(
+        short.contains("RMQ_LOG") && short.contains("RMQ_BROKER_*"),
+        "{short}"
+    );
+}
+
+/// The lines of a log in JSON: each is an object with the names that are promised.
+fn objects(log: &str) -> Vec<serde_json::Value> {
+    let lines = log.lines().map(|line| {
+        let object: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        for name in ["timestamp", "level", "target", "message"] {
+            assert!(object[name].is_string(), "{name} in {line}");
+        }
+        object
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_log_in_json_is_json_from_the_start_to_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = ["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"];
+    for (args, environment) in [(&["--log", "json"][..], "text"), (&[], "json")] {
+        let mut child = program()
+            .args(ports)
+            .args(args)
+            .env("RMQ_LOG_FORMAT", environment)
+            .arg("--data")
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let mut log = String::new();
+        let ready = loop {
+            let line = lines.next().expect("it gets ready").expect("text");
+            log.push_str(&line);
+            log.push('\n');
+            if line.contains("broker ready") {
+                break objects(&line).remove(0);
+            }
+        };
+        for key in ["addr", "management"] {
+            let addr = ready[key].as_str().expect("an address");
+            TcpStream::connect(addr).expect("it listens there");
+        }
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+        for line in lines {
+            log.push_str(&line.expect("text"));
+            log.push('\n');
+        }
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        let said = objects(&log);
+        let last = &said[said.len() - 1];
+        assert!(last["after_ms"].is_u64(), "{last}");
+        assert!(
+            last["message"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("stopped after "))
+        );
+        assert!(said.iter().any(|line| line["signal"] == "SIGTERM"), "{log}");
+        let mut rest = String::new();
+        child
+            .stdout
+            .take()
+            .expect("piped")
+            .read_to_string(&mut rest)
+            .expect("text");
+        assert_eq!(rest, "", "one stream of objects");
+    }
+    let (code, _, stderr) = output(program().args(["--log", "json", "--set", "flush=never"]));
+    assert_eq!(code, Some(2));
+    let said = objects(&stderr);
+    assert!(
+        said[0]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("flush")),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_log_in_text_has_no_colours_in_a_file_and_tells_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let file = std::fs::File::create(&log).expect("a file");
+    let mut running = Running {
+        child: program()
+            .args(["--listen", "127.0.0.1:0", "--management", "", "--data"])
+            .arg(folder.path().join("data"))
+            .env("RMQ_LOG", "loud,=")
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .spawn()
+            .expect("the program starts"),
+        lines: Vec::new(),
+    };
+    let stdout = running.child.stdout.take().expect("piped");
+    let listens = BufReader::new(stdout)
+        .lines()
+        .next()
+        .expect("a line")
+        .expect("text");
+    assert!(listens.starts_with("listening on "), "{listens}");
+    assert_eq!(running.stop(), Some(0));
+    let said = std::fs::read_to_string(log).expect("the log");
+    assert!(!said.contains('\u{1b}'), "{said}");
+    for part in [
+        "RMQ_LOG=",
+        "is not understood",
+        "broker ready",
+        "stopping",
+        "stopped after ",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
 struct Running {
     child: Child,
     lines: Vec<String>,
@@ -168,6 +320,98 @@ fn a_port_in_use_is_named() {
     );
     assert_eq!(code, Some(1));
     assert!(stderr.contains(&addr), "{stderr}");
+}
+
+/// Sends one message and waits for the answer.
+fn send_one(addr: &str) {
+    let fields = [
+        ("a", "p"),
+        ("b", "kept"),
+        ("c", "TBW102"),
+        ("d", "1"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "1"),
+        ("h", "0"),
+        ("i", ""),
+        ("j", "0"),
+        ("k", "false"),
+    ];
+    let mut out = BytesMut::new();
+    let head = CommandHead::request(310, 1);
+    frame::encode_frame(
+        &mut out,
+        HeaderEncoding::Json,
+        &head,
+        &fields.as_slice(),
+        b"x",
+    );
+    let mut stream = TcpStream::connect(addr).expect("connects");
+    stream.write_all(&out).expect("written");
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("an answer");
+    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut answer).expect("an answer");
+}
+
+/// A start after a kill says what it read again; the first start, and one after a clean stop, have nothing to say.
+#[test]
+fn a_start_after_a_kill_says_what_recovery_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut told = Vec::new();
+    for killed in [true, false, false] {
+        let mut child = program()
+            .args([
+                "--log",
+                "json",
+                "--listen",
+                "127.0.0.1:0",
+                "--management",
+                "",
+            ])
+            .arg("--data")
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let mut unclean = None;
+        let addr = loop {
+            let line = lines.next().expect("it gets ready").expect("text");
+            let said = objects(&line).remove(0);
+            if said["replayed_records"].is_u64() {
+                unclean = Some(said.clone());
+            }
+            if said["message"] == "broker ready" {
+                break said["addr"].as_str().expect("an address").to_owned();
+            }
+        };
+        told.push(unclean);
+        send_one(&addr);
+        let signal = if killed { Signal::KILL } else { Signal::TERM };
+        kill_process(Pid::from_child(&child), signal).expect("it runs");
+        // The pipe must not fill up.
+        lines.for_each(drop);
+        child.wait().expect("it ends");
+    }
+    let [None, Some(after_kill), None] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(
+        after_kill["replayed_records"].as_u64() >= Some(2),
+        "topic and message: {after_kill}"
+    );
+    for field in [
+        "replayed_bytes",
+        "cut_bytes",
+        "damaged_ranges",
+        "damaged_bytes",
+        "took_ms",
+    ] {
+        assert!(after_kill[field].is_u64(), "{field} in {after_kill}");
+    }
+    assert!(after_kill["rebuilt"].is_string(), "{after_kill}");
 }
 
 /// Anonymous memory of a process: what no file is behind, and what a control group cannot take back.

@@ -90,6 +90,51 @@ fn says_where_it_is_in_one_line_and_stops_on_interrupt() {
     assert!(dev.stop().success());
 }
 
+/// Without the option there is no such port; with it, each server's is on loopback and said in both forms.
+#[test]
+fn management_ports_are_opened_when_they_are_asked_for() {
+    let dev = start(&["--tmp"]);
+    for pointer in ["/nameServerManagement", "/brokers/0/management"] {
+        assert_eq!(dev.ready.pointer(pointer), None, "{}", dev.ready);
+    }
+    assert!(dev.stop().success());
+
+    let dev = start(&["--tmp", "--management"]);
+    for (pointer, family) in [
+        ("/nameServerManagement/0", "rocketmq_nameserver_brokers 1"),
+        ("/brokers/0/management", "rocketmq_broker_permission{"),
+    ] {
+        let address: std::net::SocketAddr = dev.address(pointer).parse().expect("an address");
+        assert!(address.ip().is_loopback(), "{address}");
+        let mut stream = std::net::TcpStream::connect(address).expect("it is open");
+        let request = b"GET /metrics HTTP/1.0\r\n\r\n";
+        std::io::Write::write_all(&mut stream, request).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        assert!(answer.contains(family), "{answer}");
+    }
+    assert!(dev.stop().success());
+
+    let mut child = command(&["--tmp", "--port", "0", "--broker-port", "0", "--management"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("rmq-ctl starts");
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut said = String::new();
+    for line in lines {
+        said.push_str(&line.expect("text"));
+        said.push('\n');
+        if said.contains("Ctrl-C stops it") {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+            break;
+        }
+    }
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(said.matches("/metrics (").count(), 2, "{said}");
+}
+
 #[test]
 fn a_second_start_beside_a_running_one_says_so() {
     let folder = tempfile::tempdir().expect("a temporary folder");

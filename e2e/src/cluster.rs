@@ -97,7 +97,12 @@ impl Cluster {
             self.name_servers[index].is_none(),
             "the name server runs already"
         );
-        let args = ["--listen".to_owned(), self.name_server_addrs[index].clone()];
+        let args = [
+            "--listen".to_owned(),
+            self.name_server_addrs[index].clone(),
+            "--management".to_owned(),
+            String::new(),
+        ];
         let process = Process::start("rmq-namesrv", &args, &self.log(&format!("namesrv-{index}")));
         self.name_server_addrs[index] = process.addr().to_owned();
         self.name_servers[index] = Some(process);

@@ -82,15 +82,18 @@ impl Program {
         (self.child.wait().expect("it ends").code(), said)
     }
 
-    /// The same signal again and again, as of a person who has had enough; the exit code.
-    fn again(mut self, signal: Signal) -> Option<i32> {
+    /// The same signal again and again, as of a person who has had enough; the exit code, and what the program said on stderr.
+    fn again(mut self, signal: Signal) -> (Option<i32>, String) {
         self.listens();
         let began = Instant::now();
         loop {
             self.signal(signal);
             std::thread::sleep(AGAIN);
             if let Some(status) = self.child.try_wait().expect("it is ours") {
-                return status.code();
+                let mut said = String::new();
+                let mut errors = self.child.stderr.take().expect("piped");
+                errors.read_to_string(&mut said).expect("UTF-8");
+                return (status.code(), said);
             }
             assert!(began.elapsed() < LIMIT, "it does not end");
         }
@@ -106,7 +109,7 @@ impl Drop for Program {
 }
 
 fn name_server(held: bool) -> (Program, String) {
-    let mut args = vec!["--listen", "127.0.0.1:0"];
+    let mut args = vec!["--listen", "127.0.0.1:0", "--management", ""];
     if held {
         args.extend(["--set", "drainTimeoutMillis=600000"]);
     }
@@ -205,6 +208,12 @@ impl Dev {
     }
 }
 
+/// Whether the last line says after how long the program stopped.
+fn is_told(said: &str, how: &str) -> bool {
+    let last = said.lines().last().unwrap_or_default();
+    last.contains("stopped after ") && last.contains(how)
+}
+
 #[test]
 fn servers_end_gently_at_the_first_signal_and_at_once_at_the_second() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -214,19 +223,25 @@ fn servers_end_gently_at_the_first_signal_and_at_once_at_the_second() {
         let (ended, said) = program.first(signal);
         assert_eq!(ended, Some(0), "{said}");
         assert!(said.contains("a second signal stops at once"), "{said}");
+        assert!(is_told(&said, " ms"), "{said}");
         let (program, _) = broker(&data, false);
         let (ended, said) = program.first(signal);
         assert_eq!(ended, Some(0), "{said}");
         assert!(said.contains("a second signal stops at once"), "{said}");
+        assert!(is_told(&said, " ms"), "{said}");
         // stderr is a pipe here.
         assert!(!said.contains('\u{1b}'), "colour codes: {said:?}");
 
         let (program, addr) = name_server(true);
         let _held = deaf_client(&addr, 106);
-        assert_eq!(program.again(signal), Some(code), "name server");
+        let (ended, said) = program.again(signal);
+        assert_eq!(ended, Some(code), "name server: {said}");
+        assert!(is_told(&said, " ms by a second signal"), "{said}");
         let (program, addr) = broker(&data, true);
         let _held = deaf_client(&addr, 26);
-        assert_eq!(program.again(signal), Some(code), "broker");
+        let (ended, said) = program.again(signal);
+        assert_eq!(ended, Some(code), "broker: {said}");
+        assert!(is_told(&said, " ms by a second signal"), "{said}");
     }
     // The folder that was left at once opens again.
     let (program, _) = broker(&data, false);
@@ -240,7 +255,7 @@ fn a_cluster_on_a_laptop_does_the_same() {
         assert_eq!(cluster.program.first(signal).0, Some(0));
         let cluster = dev();
         let _held = deaf_client(&cluster.broker, 26);
-        assert_eq!(cluster.program.again(signal), Some(code));
+        assert_eq!(cluster.program.again(signal).0, Some(code));
     }
 }
 
@@ -317,12 +332,12 @@ fn a_command_that_hangs_ends_at_the_second_signal() {
         cluster.done(&["send", "orders", "-f", &path]);
         // Nobody reads its output: it hangs in a write.
         let program = cluster.ctl(&["tail", "orders", "-f", "--last", "10000"]);
-        assert_eq!(program.again(signal), Some(code), "tail");
+        assert_eq!(program.again(signal).0, Some(code), "tail");
         // The cluster does not answer its leave.
         let mut program = cluster.ctl(&["consume", "orders", "-g", "billing", "--from", "first"]);
         program.line();
         kill_process(Pid::from_child(&cluster.program.child), Signal::STOP).expect("it is ours");
-        assert_eq!(program.again(signal), Some(code), "consume");
+        assert_eq!(program.again(signal).0, Some(code), "consume");
     }
 }
 

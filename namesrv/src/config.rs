@@ -11,7 +11,8 @@ const ENV_PREFIX: &str = "RMQ_NAMESRV_";
 pub struct NameServerConfig {
     /// `listen`: where clients and brokers connect, `host:port`; port 0 lets the system choose.
     pub listen: String,
-    /// `management`: where `/livez`, `/readyz`, `/metrics` and `/version` are served, `host:port`; empty: nowhere.
+    /// `management`: where `/livez`, `/readyz`, `/metrics` and `/version` are served, `host:port`; empty: nowhere. Loopback by default:
+    /// whoever reaches it reads what the server knows.
     pub management: String,
     /// `kvConfigPath`: file that keeps key-value settings; empty: they are lost when it stops.
     pub kv_config_path: String,
@@ -60,7 +61,7 @@ impl Default for NameServerConfig {
     fn default() -> Self {
         Self {
             listen: "0.0.0.0:9876".to_owned(),
-            management: String::new(),
+            management: "127.0.0.1:9878".to_owned(),
             kv_config_path: String::new(),
             order_message_enable: false,
             notify_min_broker_id_changed: false,
@@ -82,6 +83,24 @@ impl Default for NameServerConfig {
             drain_timeout_ms: 5_000,
         }
     }
+}
+
+/// The variables that override settings, for the help: each with its key and the default.
+#[must_use]
+pub fn environment_help() -> String {
+    let mut out = format!(
+        "Environment:\n{}\n\nSettings, each with its default (--print-config explains them):",
+        rmq_process::ENVIRONMENT_HELP
+    );
+    for (key, default) in NameServerConfig::default().pairs() {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "\n  {ENV_PREFIX}{}  {key}: {default}",
+            upper_snake(key)
+        );
+    }
+    out
 }
 
 /// A setting that cannot be.

@@ -65,16 +65,17 @@ impl KvConfigs {
         Some(KvTable { table })
     }
 
+    /// Puts a setting; the value that it had.
     pub(crate) fn put(
         &self,
         namespace: &str,
         key: &str,
         value: &str,
         bytes_max: usize,
-    ) -> Result<(), KvError> {
+    ) -> Result<Option<String>, KvError> {
         let mut tables = self.tables.lock();
         let mut changed = tables.clone();
-        changed
+        let before = changed
             .entry(namespace.to_owned())
             .or_default()
             .insert(key.to_owned(), value.to_owned());
@@ -95,21 +96,23 @@ impl KvConfigs {
         }
         self.persist(&changed)?;
         *tables = changed;
-        Ok(())
+        Ok(before)
     }
 
-    pub(crate) fn delete(&self, namespace: &str, key: &str) -> Result<(), KvError> {
+    /// Deletes a setting; the value that it had.
+    pub(crate) fn delete(&self, namespace: &str, key: &str) -> Result<Option<String>, KvError> {
         let mut tables = self.tables.lock();
         let mut changed = tables.clone();
+        let mut before = None;
         if let Some(table) = changed.get_mut(namespace) {
-            table.remove(key);
+            before = table.remove(key);
             if table.is_empty() {
                 changed.remove(namespace);
             }
         }
         self.persist(&changed)?;
         *tables = changed;
-        Ok(())
+        Ok(before)
     }
 
     /// Whole file, under another name first: a crash leaves the old one or the new one.

@@ -5,6 +5,7 @@
 //!
 //! [`NameServer::start`] runs one inside any program; the binary `rmq-namesrv` is a thin shell around it.
 
+mod audit;
 mod config;
 mod expiry;
 mod handlers;
@@ -14,5 +15,5 @@ mod metrics;
 mod registry;
 mod server;
 
-pub use config::{ConfigError, NameServerConfig};
+pub use config::{ConfigError, NameServerConfig, environment_help};
 pub use server::{Deps, NameServer, RunningNameServer, StartError};

@@ -4,10 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use rmq_namesrv::{Deps, NameServer, NameServerConfig};
-use rmq_process::StopSignal;
-use tracing_subscriber::EnvFilter;
+use rmq_process::{LogOptions, StopSignal};
 
 /// The rmq name server: brokers say what they serve, clients ask who serves what.
 #[derive(Debug, Parser)]
@@ -19,7 +18,7 @@ use tracing_subscriber::EnvFilter;
   rmq-namesrv --set orderMessageEnable=true --print-config
 
 Settings come from the file, then RMQ_NAMESRV_* variables, then --set, then the other options.
-RMQ_LOG sets what is logged, for example RMQ_LOG=debug."
+RMQ_LOG sets what is logged, for example RMQ_LOG=debug. --help lists all variables."
 )]
 struct Args {
     /// YAML file with settings.
@@ -28,12 +27,15 @@ struct Args {
     /// Where clients and brokers connect, host:port.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where /livez, /readyz, /metrics and /version are served, host:port.
+    /// Where /livez, /readyz, /metrics and /version are served, host:port; empty: nowhere. Default: 127.0.0.1:9878; 0.0.0.0:9878 shows
+    /// them to all.
     #[arg(long, value_name = "ADDR")]
     management: Option<String>,
     /// One setting; may be given many times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    #[command(flatten)]
+    log: LogOptions,
     /// Print all settings as YAML, with what they mean, and end.
     #[arg(long)]
     print_config: bool,
@@ -46,14 +48,19 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let has_colours = rmq_process::stderr_has_colours();
-    let filter = EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(has_colours)
-        .with_writer(move || rmq_process::LogWriter::stderr(has_colours))
-        .init();
+    let command = Args::command();
+    let usage = command.get_after_help().map(ToString::to_string);
+    let command = command.after_long_help(format!(
+        "{}\n\n{}",
+        usage.unwrap_or_default(),
+        rmq_namesrv::environment_help()
+    ));
+    let args = match Args::from_arg_matches(&command.get_matches()) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    let log = args.log;
+    log.start();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -61,15 +68,14 @@ fn main() -> ExitCode {
                 Failure::Usage(text) => (2, text),
                 Failure::Failed(text) => (1, text),
             };
-            // Nothing is left to do when even stderr is gone.
-            let _ = writeln!(std::io::stderr(), "rmq-namesrv: {text}");
+            log.failure(&text);
             ExitCode::from(code)
         }
     }
 }
 
 fn run(args: Args) -> Result<(), Failure> {
-    let print = args.print_config;
+    let (print, log) = (args.print_config, args.log);
     let config = configure(args)?;
     if print {
         let printed = std::io::stdout().write_all(config.to_yaml().as_bytes());
@@ -83,18 +89,18 @@ fn run(args: Args) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot start the worker threads: {error}")))?;
     runtime.block_on(async {
         // Before anything starts: no early signal is lost.
-        let mut stop = StopSignal::listen()
+        let mut stop = StopSignal::listen_and_log()
             .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
         let server = NameServer::start(config, Deps::default()).await;
         let server = server.map_err(|error| Failure::Failed(error.to_string()))?;
-        // For whoever started it with port 0. It serves all the same when nobody reads this.
-        let _ = writeln!(std::io::stdout(), "listening on {}", server.local_addr());
+        // For whoever started this process and chose port 0.
+        log.tell_starter(&format!("listening on {}", server.local_addr()));
         if let Some(management) = server.management_addr() {
-            let _ = writeln!(std::io::stdout(), "management on {management}");
+            log.tell_starter(&format!("management on {management}"));
         }
-        stop.wait().await;
-        tracing::info!("stopping; a second signal stops at once");
+        let stopping = stop.wait_and_log().await;
         server.shutdown().await;
+        stopping.stopped();
         Ok(())
     })
 }

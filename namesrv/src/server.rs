@@ -44,7 +44,7 @@ impl std::fmt::Debug for Deps {
 #[non_exhaustive]
 pub enum StartError {
     /// An address that cannot be listened on.
-    #[error("cannot listen on {addr} ({key}): {source}")]
+    #[error("cannot listen on {addr} ({key}): {source}; another address: --{key} HOST:PORT")]
     Listen {
         /// The key of the setting.
         key: &'static str,
@@ -135,9 +135,9 @@ impl NameServer {
         let server = serve(listener, handlers, server, stopping.clone());
         let served = tokio::spawn(async move {
             let report = server.await;
-            tracing::info!(?report, "name server stopped");
+            tracing::debug!(?report, "the name server's connections are closed");
         });
-        tracing::info!(%local_addr, ?management_addr, "name server started");
+        tracing::info!(addr = %local_addr, management = management_addr.map(tracing::field::display), "name server ready");
         Ok(RunningNameServer {
             local_addr,
             management_addr,

@@ -27,6 +27,9 @@ struct Process {
 impl Process {
     fn start(args: &[&str]) -> Self {
         let mut all = vec!["--listen", "127.0.0.1:0"];
+        if !args.contains(&"--management") {
+            all.extend(["--management", ""]);
+        }
         all.extend(args);
         let mut child = command(&all).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
@@ -133,6 +136,103 @@ fn settings_come_in_order_and_are_printed() {
             "{line} in {text}"
         );
     }
+}
+
+/// Each setting has a variable that the help names and the program takes, and the help names no other.
+#[test]
+fn the_help_names_every_variable() {
+    let said = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let help = said(&mut command(&["--help"]));
+    let printed = said(&mut command(&["--print-config"]));
+    let mut variables =
+        std::collections::BTreeSet::from(["RMQ_LOG", "RMQ_LOG_FORMAT"].map(str::to_owned));
+    for setting in printed.lines().filter(|line| !line.starts_with('#')) {
+        let (key, value) = setting.split_once(": ").unwrap();
+        let mut variable = "RMQ_NAMESRV_".to_owned();
+        for letter in key.chars() {
+            if letter.is_ascii_uppercase() {
+                variable.push('_');
+            }
+            variable.push(letter.to_ascii_uppercase());
+        }
+        let value = value.trim_matches('"');
+        let again = said(command(&["--print-config"]).env(&variable, value));
+        assert_eq!(again, printed, "{variable}");
+        variables.insert(variable);
+    }
+    let named: std::collections::BTreeSet<String> = help
+        .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
+        .filter(|word| word.starts_with("RMQ_") && !word.ends_with('_'))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(named, variables);
+    assert!(
+        printed.contains("management: \"127.0.0.1:9878\""),
+        "whoever is on this machine only: {printed}"
+    );
+}
+
+#[test]
+fn a_log_in_json_is_json_from_the_start_to_the_end() {
+    let args = [
+        "--listen",
+        "127.0.0.1:0",
+        "--management",
+        "127.0.0.1:0",
+        "--log",
+        "json",
+    ];
+    let mut child = command(&args).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let mut next = |said: &mut Vec<serde_json::Value>| {
+        let line = lines.next()?.unwrap();
+        let object: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        for name in ["timestamp", "level", "target", "message"] {
+            assert!(object[name].is_string(), "{name} in {line}");
+        }
+        said.push(object);
+        Some(())
+    };
+    while !said
+        .iter()
+        .any(|line: &serde_json::Value| line["message"] == "name server ready")
+    {
+        next(&mut said).expect("it gets ready");
+    }
+    let ready = &said[said.len() - 1];
+    for key in ["addr", "management"] {
+        connect(ready[key].as_str().unwrap().parse().unwrap());
+    }
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    while next(&mut said).is_some() {}
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let last = &said[said.len() - 1];
+    assert!(
+        last["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("stopped after "),
+        "{last}"
+    );
+    assert!(last["after_ms"].is_u64(), "{last}");
+    let mut rest = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut rest)
+        .unwrap();
+    assert_eq!(rest, "", "one stream of objects");
 }
 
 #[test]

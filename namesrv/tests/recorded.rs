@@ -359,6 +359,7 @@ async fn recorded_requests_are_answered_as_the_original_does() {
     for pair in &pairs {
         let config = NameServerConfig {
             listen: "127.0.0.1:0".to_owned(),
+            management: String::new(),
             ..NameServerConfig::default()
         };
         let server = NameServer::start(config, Deps::default()).await.unwrap();
@@ -397,6 +398,7 @@ async fn recorded_requests_are_answered_as_the_original_does() {
 async fn every_code_has_an_answer() {
     let config = NameServerConfig {
         listen: "127.0.0.1:0".to_owned(),
+        management: String::new(),
         ..NameServerConfig::default()
     };
     let server = NameServer::start(config, Deps::default()).await.unwrap();

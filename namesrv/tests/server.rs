@@ -33,6 +33,7 @@ const WAIT: Duration = Duration::from_secs(10);
 async fn start(change: impl FnOnce(&mut NameServerConfig)) -> (RunningNameServer, ManualClock) {
     let mut config = NameServerConfig {
         listen: "127.0.0.1:0".to_owned(),
+        management: String::new(),
         ..NameServerConfig::default()
     };
     change(&mut config);

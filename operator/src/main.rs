@@ -1,16 +1,11 @@
 //! `rmq-operator`: the operator as a process.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program talks to its terminal"
-)]
+#![allow(clippy::print_stdout, reason = "a program talks to its terminal")]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rmq_process::StopSignal;
+use rmq_process::{LogOptions, StopSignal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// The Kubernetes operator of rmq: makes clusters of NameServer, BrokerGroup, Topic and SubscriptionGroup objects.
 #[derive(Debug, Parser)]
@@ -20,7 +15,7 @@ use tracing_subscriber::EnvFilter;
   rmq-operator run --namespaces shop,billing
   rmq-operator crds | kubectl apply --server-side -f -
 
-RMQ_LOG sets what is logged, for example RMQ_LOG=debug."
+RMQ_LOG sets what is logged, for example RMQ_LOG=debug. `rmq-operator run --help` lists all variables."
 )]
 struct Args {
     #[command(subcommand)]
@@ -30,9 +25,18 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Look after the objects until stopped.
-    Run(Box<rmq_operator::Options>),
+    #[command(after_help = format!("Environment:\n{}\nEach option above names its own.", rmq_process::ENVIRONMENT_HELP))]
+    Run(Box<RunOptions>),
     /// Print the definitions of the kinds as YAML.
     Crds,
+}
+
+#[derive(Debug, clap::Args)]
+struct RunOptions {
+    #[command(flatten)]
+    operator: rmq_operator::Options,
+    #[command(flatten)]
+    log: LogOptions,
 }
 
 fn main() -> ExitCode {
@@ -42,25 +46,15 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run(options) => {
-            let has_colours = rmq_process::stderr_has_colours();
-            let filter =
-                EnvFilter::try_from_env("RMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-            tracing_subscriber::fmt()
-                .json()
-                .with_ansi(has_colours)
-                // What a line is about stands in its fields.
-                .with_current_span(false)
-                .with_span_list(false)
-                .with_env_filter(filter)
-                .with_writer(move || rmq_process::LogWriter::stderr(has_colours))
-                .init();
+            let log = options.log;
+            log.start();
             match tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
             {
-                Ok(runtime) => runtime.block_on(run(*options)),
+                Ok(runtime) => runtime.block_on(run(options.operator, log)),
                 Err(error) => {
-                    eprintln!("error: cannot start the worker threads: {error}");
+                    log.failure(&format!("cannot start the worker threads: {error}"));
                     ExitCode::FAILURE
                 }
             }
@@ -68,26 +62,33 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(options: rmq_operator::Options) -> ExitCode {
-    let mut signal = match StopSignal::listen() {
+async fn run(options: rmq_operator::Options, log: LogOptions) -> ExitCode {
+    let mut signal = match StopSignal::listen_and_log() {
         Ok(signal) => signal,
         Err(error) => {
-            eprintln!("error: cannot listen for signals: {error}");
+            log.failure(&format!("cannot listen for signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    tokio::spawn(async move {
-        signal.wait().await;
-        tracing::info!("stopping; a second signal stops at once");
+    let signalled = tokio::spawn(async move {
+        let stopping = signal.wait_and_log().await;
         stopped.cancel();
+        stopping
     });
-    match rmq_operator::run(options, stop).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
+    let ended = rmq_operator::run(options, stop.clone()).await;
+    if let Err(error) = &ended {
+        log.failure(&error.to_string());
+    }
+    if stop.is_cancelled()
+        && let Ok(stopping) = signalled.await
+    {
+        stopping.stopped();
+    }
+    if ended.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

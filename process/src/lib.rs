@@ -7,10 +7,18 @@
 //! | the first | the program ends gently | 0 when the stop was clean; else as each program says |
 //! | the second | the program ends at once | [`Signal::exit_code`] of the second signal: 130 or 143 |
 
+#[cfg(feature = "log")]
+mod audit;
 mod colours;
+#[cfg(feature = "log")]
+mod log;
 mod log_writer;
 mod stop;
 
+#[cfg(feature = "log")]
+pub use audit::{AUDIT_TARGET, Asker};
 pub use colours::stderr_has_colours;
+#[cfg(feature = "log")]
+pub use log::{ENVIRONMENT_HELP, LogFormat, LogOptions, Stopping};
 pub use log_writer::LogWriter;
 pub use stop::{Signal, StopSignal, stop_signal};

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
@@ -27,6 +29,21 @@ impl Signal {
     }
 }
 
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        })
+    }
+}
+
+/// What a program does at the second signal, with the time since the first.
+type LastWords = fn(Signal, Duration);
+
+/// Longest time for the last words: they are lost when stderr is what hangs.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(200);
+
 impl From<Signal> for ExitCode {
     fn from(signal: Signal) -> Self {
         Self::from(signal.exit_code())
@@ -46,6 +63,10 @@ impl StopSignal {
     /// # Errors
     /// When the system refuses to listen, or to start the thread.
     pub fn listen() -> io::Result<Self> {
+        Self::listen_with(None)
+    }
+
+    pub(crate) fn listen_with(last_words: Option<LastWords>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
@@ -58,13 +79,18 @@ impl StopSignal {
         };
         let (told, first) = watch::channel(None);
         let listens = async move {
+            let mut since = None;
             loop {
                 let signal = tokio::select! {
                     _ = interrupt.recv() => Signal::Interrupt,
                     _ = terminate.recv() => Signal::Terminate,
                 };
+                let first = *since.get_or_insert_with(Instant::now);
                 if told.borrow().is_some() {
-                    // Nothing is written here: stderr may be what hangs.
+                    if let Some(say) = last_words {
+                        let took = first.elapsed();
+                        at_most(LAST_WORDS_MAX, move || say(signal, took));
+                    }
                     std::process::exit(signal.exit_code().into());
                 }
                 // A program that no longer waits for the first signal is on its way out.
@@ -94,6 +120,19 @@ impl StopSignal {
     }
 }
 
+/// Does something on a thread of its own, and waits for it no longer than `limit`.
+fn at_most(limit: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    let thread = std::thread::Builder::new().spawn(move || {
+        work();
+        // Nobody waits any more after `limit`.
+        let _ = done.send(());
+    });
+    if thread.is_ok() {
+        let _ = is_done.recv_timeout(limit);
+    }
+}
+
 /// Waits for the first SIGINT (Ctrl-C) or SIGTERM: what a service runs until. A second signal ends the process at once. Returns at once
 /// when the system refuses to listen: a service that nobody could stop does not run.
 ///
@@ -106,5 +145,24 @@ impl StopSignal {
 pub async fn stop_signal() {
     if let Ok(mut stop) = StopSignal::listen() {
         stop.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_have_a_limit() {
+        let (never, hangs) = mpsc::channel::<()>();
+        at_most(Duration::from_millis(1), move || {
+            let _ = hangs.recv();
+        });
+        drop(never);
+        let (told, heard) = mpsc::channel();
+        at_most(Duration::from_secs(60), move || {
+            let _ = told.send(1);
+        });
+        assert_eq!(heard.recv(), Ok(1));
     }
 }

@@ -249,6 +249,11 @@ fn rust_file(name: &str, text: &str) -> Vec<String> {
             "{name}: does not begin with a //! line that says what it is for"
         ));
     }
+    if !name.starts_with("xtask/") {
+        problems.extend(reserved_fields(text).into_iter().map(|field| {
+            format!("{name}: a log field called {field} is there twice in JSON; say what it is of")
+        }));
+    }
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
         let at = format!("{name}:{}", number + 1);
@@ -290,6 +295,24 @@ fn names_message_as_field(code: &str) -> bool {
         let first_of_its_line = line.starts_with(field) && line.ends_with(',');
         first_of_its_line || line.contains(&format!("!({field}"))
     })
+}
+
+/// Fields of log lines with a name that each line in JSON has already, beside its fields.
+fn reserved_fields(text: &str) -> Vec<&'static str> {
+    const NAMES: [&str; 3] = ["level", "timestamp", "target"];
+    let mut found = Vec::new();
+    for log in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+        for call in text.split(&format!("tracing::{log}")).skip(1) {
+            // The fields stand before the text.
+            let fields = call.split('"').next().unwrap_or_default();
+            let names = fields.split(',').map(|field| {
+                let field = field.trim().trim_start_matches(['%', '?']);
+                field.split([' ', '=']).next().unwrap_or_default()
+            });
+            found.extend(names.filter_map(|name| NAMES.into_iter().find(|known| *known == name)));
+        }
+    }
+    found
 }
 
 /// Places that mean something on one machine only, and hosts of registries.
@@ -390,6 +413,11 @@ mod tests {
             let text = format!("//! Doc.\n{code}\n");
             assert_eq!(rust_file("client/src/x.rs", &text).len(), 1, "{code}");
         }
+        let logged =
+            "//! Doc.\n    tracing::warn!(\n        topic,\n        level = 3, \"x\"\n    );\n";
+        assert_eq!(rust_file("broker/src/x.rs", logged).len(), 1);
+        let target = "//! Doc.\n    tracing::info!(target: AUDIT, after_ms, \"the level\");\n";
+        assert_eq!(rust_file("broker/src/x.rs", target), Vec::<String>::new());
         let assigned = "//! Doc.\nfn a() {\n    message = message.key(key);\n}\n";
         assert_eq!(rust_file("client/src/x.rs", assigned), Vec::<String>::new());
         assert_eq!(foreign_places("README.md", "see /work/x").len(), 1);

@@ -9,6 +9,7 @@ use rmq_protocol::requests::{GetConsumerListByGroup, HeartBeatReply, UnregisterC
 use rmq_transport::Exchange;
 
 use super::{Batch, decode};
+use crate::audit;
 use crate::broker::Broker;
 use crate::filter::{Filter, FilterError};
 use crate::sessions::{ConsumerGroup, Loss};
@@ -30,11 +31,11 @@ pub(crate) fn heartbeat(broker: &Broker, batch: &mut Batch, exchange: &mut Excha
         tracing::warn!(client_id = data.client_id, peer = %exchange.peer.remote_addr(), "heartbeat refused: {problem}");
         return exchange.fail(ResponseCode::SubscriptionParseFailed, problem);
     }
-    let (now, began_ms) = (broker.now_ms(), broker.monotonic_ms());
+    let began_ms = broker.monotonic_ms();
     let client_id = data.client_id.clone();
     data.consumer_data_set.retain(|consumer| {
         let name = consumer.group_name.as_str();
-        let group = match broker.groups.get_or_create(name, now) {
+        let group = match audit::group_of(broker, exchange, name) {
             Ok(group) => group,
             // Java brokers accept the heartbeat without this group and refuse the pulls; so do we, and say so once here.
             Err(error) => {

@@ -12,6 +12,7 @@ use rmq_store::{Boundary, QueueRef};
 use rmq_transport::Exchange;
 
 use super::decode;
+use crate::audit;
 use crate::broker::Broker;
 use crate::reply;
 
@@ -87,11 +88,25 @@ pub(crate) fn update(broker: &Broker, exchange: &mut Exchange<'_>) {
     }
     let (topic, group) = (&request.topic, &request.consumer_group);
     let (queue_id, offset) = (request.queue_id, request.commit_offset);
-    if exchange.header.is_one_way() {
+    let is_member = broker
+        .sessions
+        .consumer(group)
+        .is_some_and(|group| group.has(exchange.peer.id()));
+    // Members tell their progress; whoever else sets an offset changes where the members continue.
+    let before = (!is_member).then(|| broker.offsets.of(topic, group));
+    let stored = if exchange.header.is_one_way() {
         // Nobody hears of a refusal.
-        return broker.offsets.commit_anyway(topic, group, queue_id, offset);
+        broker.offsets.commit_anyway(topic, group, queue_id, offset);
+        Ok(())
+    } else {
+        broker.offsets.commit(topic, group, queue_id, offset)
+    };
+    if let Some(before) = before {
+        let after = broker.offsets.of(topic, group);
+        let asker = audit::asker(exchange);
+        audit::offsets(&asker, "offset set", topic, group, &before, &after);
     }
-    match broker.offsets.commit(topic, group, queue_id, offset) {
+    match stored {
         Ok(()) => exchange.ok(&NoFields),
         Err(error) => exchange.fail(
             reply::of_progress(&error),

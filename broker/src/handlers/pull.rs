@@ -13,6 +13,7 @@ use rmq_store::{QueueRef, ReadLimits, ReadOutcome, ReadStatus, Temperature};
 use rmq_transport::{Exchange, PendingReply, Room};
 
 use super::refuse_fields;
+use crate::audit;
 use crate::broker::Broker;
 use crate::filter::Filter;
 use crate::groups::{GivenCounters, Group};
@@ -103,7 +104,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         Ok(request) => request,
         Err(error) => return refuse_fields(exchange, &error),
     };
-    let plan = match plan(broker, &request) {
+    let plan = match plan(broker, exchange, &request) {
         Ok(plan) => plan,
         Err(mut refusal) => {
             broker.stats.refused();
@@ -508,15 +509,17 @@ fn check_pair(group: &Group, topic: &str) -> Result<(), Refusal> {
     Err(Refusal::forbidden(Forbidden::Subscription, remark))
 }
 
-fn plan(broker: &Broker, request: &PullMessage<'_>) -> Result<PullPlan, Refusal> {
+fn plan(
+    broker: &Broker,
+    exchange: &Exchange<'_>,
+    request: &PullMessage<'_>,
+) -> Result<PullPlan, Refusal> {
     check_broker(broker)?;
-    let group = broker
-        .groups
-        .get_or_create(&request.consumer_group, broker.now_ms())
-        .map_err(|error| Refusal {
-            code: reply::of_group(&error),
-            ..no_group(&request.consumer_group, error)
-        })?;
+    let name = &request.consumer_group;
+    let group = audit::group_of(broker, exchange, name).map_err(|error| Refusal {
+        code: reply::of_group(&error),
+        ..no_group(name, error)
+    })?;
     check_group(&group)?;
     let topic = check_topic(broker, &request.topic)?;
     let queue = check_queue(&topic, request.queue_id, group.name())?;

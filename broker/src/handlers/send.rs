@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use super::put::Put;
 use super::{Batch, properties as sent, refuse_fields};
+use crate::audit;
 use crate::broker::Broker;
 use crate::groups::Group;
 use crate::limits;
@@ -49,8 +50,8 @@ pub(crate) fn handle(
     };
     batch.began_ms.get_or_insert_with(|| broker.monotonic_ms());
     let now_ms = *batch.now_ms.get_or_insert_with(|| broker.now_ms());
-    let appended =
-        recent_topic(broker, &mut batch.recent, &mut batch.puts, &send).and_then(|recent| {
+    let appended = recent_topic(broker, &mut batch.recent, &mut batch.puts, exchange, &send)
+        .and_then(|recent| {
             let mut arriving = Arriving {
                 broker,
                 exchange,
@@ -83,6 +84,7 @@ fn recent_topic<'a>(
     broker: &Broker,
     recent: &'a mut Option<Put>,
     puts: &mut SmallVec<[Put; 1]>,
+    exchange: &Exchange<'_>,
     send: &SendMessage<'_>,
 ) -> Result<&'a mut Put, Refusal> {
     if broker.is_stopping() {
@@ -93,7 +95,7 @@ fn recent_topic<'a>(
     }
     let is_same = |put: &Put| put.topic.name() == send.topic;
     if !recent.as_ref().is_some_and(is_same) {
-        let topic = topic_for(broker, send)?;
+        let topic = topic_for(broker, exchange, send)?;
         puts.extend(recent.take());
         *recent = Some(Put::to(topic));
     }
@@ -184,7 +186,7 @@ fn append(
     let dead_letter_topic;
     let dead_letter_properties;
     if let Some(group) = topic.retry_group()
-        && let Some(to) = dead_letter(broker, send, group)?
+        && let Some(to) = dead_letter(broker, exchange, send, group)?
     {
         dead_letter_topic = to;
         dead_letter_properties = crate::copy::with(text, &[(property::DELAY, Some("-1"))]);
@@ -282,17 +284,18 @@ fn refuse(error: &AppendError) -> Refusal {
 }
 
 /// The group of a retry topic, made when that is allowed.
-fn group_for(broker: &Broker, group: &str) -> Result<Arc<Group>, Refusal> {
-    broker
-        .groups
-        .get_or_create(group, broker.now_ms())
-        .map_err(|error| {
-            let remark = format!("subscription group not exist, {group}: {error}");
-            (reply::of_group(&error), remark.into())
-        })
+fn group_for(broker: &Broker, exchange: &Exchange<'_>, group: &str) -> Result<Arc<Group>, Refusal> {
+    audit::group_of(broker, exchange, group).map_err(|error| {
+        let remark = format!("subscription group not exist, {group}: {error}");
+        (reply::of_group(&error), remark.into())
+    })
 }
 
-fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refusal> {
+fn topic_for(
+    broker: &Broker,
+    exchange: &Exchange<'_>,
+    send: &SendMessage<'_>,
+) -> Result<Arc<Topic>, Refusal> {
     if let Some(topic) = broker.topics.get(&send.topic) {
         if topic.is_send_forbidden() {
             return Err((
@@ -313,7 +316,7 @@ fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refu
     let now = broker.now_ms();
     let created = match names::group_of_retry_topic(&send.topic) {
         Some(group) => {
-            let settings = group_for(broker, group)?;
+            let settings = group_for(broker, exchange, group)?;
             let queues = settings.config.retry_queue_nums.max(1);
             broker.retry_topic(group, queues).map(Some)
         }
@@ -325,7 +328,13 @@ fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refu
         ),
     };
     match created {
-        Ok(Some(topic)) => Ok(topic),
+        Ok(Some(topic)) => {
+            if topic.retry_group().is_none() {
+                let (what, name) = ("topic created by its first message", topic.name());
+                audit::asker(exchange).changed(what, name, None, audit::text(&topic.config));
+            }
+            Ok(topic)
+        }
         Ok(None) => Err((
             ResponseCode::TopicNotExist,
             format!("topic[{}] not exist, apply first please! (auto-creation after {} is not enabled on this broker; create it: mqadmin updateTopic, rmq-ctl create topic)", send.topic, send.default_topic).into(),
@@ -337,10 +346,11 @@ fn topic_for(broker: &Broker, send: &SendMessage<'_>) -> Result<Arc<Topic>, Refu
 /// The dead-letter topic, when a consumer that sends a retry itself has tried often enough.
 fn dead_letter(
     broker: &Broker,
+    exchange: &Exchange<'_>,
     send: &SendMessage<'_>,
     group: &str,
 ) -> Result<Option<Arc<Topic>>, Refusal> {
-    let settings = group_for(broker, group)?;
+    let settings = group_for(broker, exchange, group)?;
     let max = send
         .max_reconsume_times
         .unwrap_or(settings.config.retry_max_times);

@@ -12,6 +12,7 @@ use rmq_store::NewMessage;
 use rmq_transport::{Exchange, PendingReply};
 
 use super::decode;
+use crate::audit;
 use crate::broker::Broker;
 use crate::copy;
 use crate::groups::Group;
@@ -38,7 +39,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<ConsumerSendMsgBack<'_>>(exchange) else {
         return;
     };
-    let group = match broker.groups.get_or_create(&request.group, broker.now_ms()) {
+    let group = match audit::group_of(broker, exchange, &request.group) {
         Ok(group) => group,
         Err(error) => {
             return exchange.fail(

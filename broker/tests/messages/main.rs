@@ -1,5 +1,6 @@
 //! A real broker in this process, spoken to over real sockets: the way of a message in and out, and what happens at the limits.
 
+mod audit;
 mod bodies;
 mod campaign;
 mod disk;

@@ -17,6 +17,7 @@ pub(crate) struct Cluster {
 pub(crate) async fn name_server() -> RunningNameServer {
     let config = NameServerConfig {
         listen: "127.0.0.1:0".to_owned(),
+        management: String::new(),
         ..NameServerConfig::default()
     };
     NameServer::start(config, Deps::default()).await.unwrap()

@@ -11,14 +11,14 @@ use rmq_protocol::requests::{
 use rmq_transport::Exchange;
 
 use super::{Handled, Handlers, Refusal, decode};
+use crate::audit;
 use crate::config::ConfigError;
 use crate::kv::ORDER_TOPIC_CONFIG;
 
 impl Handlers {
     pub(super) fn wipe_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: WipeWritePermOfBroker<'_> = decode(exchange.header)?;
-        let topics = self.registry.set_wiped(&request.broker_name, true);
-        tracing::info!(broker = %request.broker_name, topics, peer = %exchange.peer.remote_addr(), "write permission taken");
+        let topics = self.set_writable(exchange, &request.broker_name, false);
         exchange.ok(&WipeWritePermOfBrokerReply {
             wipe_topic_count: i32::try_from(topics).unwrap_or(i32::MAX),
         });
@@ -27,20 +27,45 @@ impl Handlers {
 
     pub(super) fn add_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: AddWritePermOfBroker<'_> = decode(exchange.header)?;
-        let topics = self.registry.set_wiped(&request.broker_name, false);
-        tracing::info!(broker = %request.broker_name, topics, peer = %exchange.peer.remote_addr(), "write permission given back");
+        let topics = self.set_writable(exchange, &request.broker_name, true);
         exchange.ok(&AddWritePermOfBrokerReply {
             add_topic_count: i32::try_from(topics).unwrap_or(i32::MAX),
         });
         Ok(())
     }
 
+    /// Takes a broker group's write permission in routes, or gives it back; how many topics this concerns.
+    fn set_writable(&self, exchange: &Exchange<'_>, broker: &str, writable: bool) -> usize {
+        let (topics, was_wiped) = self.registry.set_wiped(broker, !writable);
+        if let Some(was_wiped) = was_wiped
+            && was_wiped == writable
+        {
+            let (what, right) = if writable {
+                ("write permission given back", ["wiped", "there"])
+            } else {
+                ("write permission wiped", ["there", "wiped"])
+            };
+            let [before, after] = right.map(|right| Some(format!("{right}, {topics} topics")));
+            audit::asker(exchange).changed(what, broker, before, after);
+        }
+        topics
+    }
+
     pub(super) fn put_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: PutKvConfig<'_> = decode(exchange.header)?;
         let max = usize::try_from(self.config.load().kv_bytes_max).unwrap_or(0);
-        self.kv
+        let before = self
+            .kv
             .put(&request.namespace, &request.key, &request.value, max)
             .map_err(Refusal::system)?;
+        if before.as_deref() != Some(&*request.value) {
+            let what = "key-value setting put";
+            let (subject, after) = (
+                format!("{}/{}", request.namespace, request.key),
+                request.value.clone().into_owned(),
+            );
+            audit::asker(exchange).changed(what, &subject, before, Some(after));
+        }
         self.kv_changed(&request.namespace);
         exchange.ok(&());
         Ok(())
@@ -64,9 +89,15 @@ impl Handlers {
 
     pub(super) fn delete_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: DeleteKvConfig<'_> = decode(exchange.header)?;
-        self.kv
+        let before = self
+            .kv
             .delete(&request.namespace, &request.key)
             .map_err(Refusal::system)?;
+        if before.is_some() {
+            let subject = format!("{}/{}", request.namespace, request.key);
+            let what = "key-value setting deleted";
+            audit::asker(exchange).changed(what, &subject, before, None);
+        }
         self.kv_changed(&request.namespace);
         exchange.ok(&());
         Ok(())
@@ -92,7 +123,8 @@ impl Handlers {
     pub(super) fn update_config(&self, exchange: &mut Exchange<'_>) -> Handled {
         let changes = parse_properties(exchange.body).map_err(Refusal::system)?;
         let _changing = self.changing.lock();
-        let update = self.config.load().update("the request", &changes);
+        let before = self.config.load();
+        let update = before.update("the request", &changes);
         let changed = update.map_err(|error| {
             let code = match error {
                 ConfigError::Fixed { .. } => ResponseCode::NoPermission,
@@ -100,8 +132,19 @@ impl Handlers {
             };
             Refusal::new(code, format!("Can not update config: {error}"))
         })?;
-        tracing::info!(peer = %exchange.peer.remote_addr(), ?changes, "settings changed");
+        let mut differences = [Vec::new(), Vec::new()];
+        for ((key, old), (_, new)) in before.pairs().into_iter().zip(changed.pairs()) {
+            if old != new {
+                differences[0].push(format!("{key}={old}"));
+                differences[1].push(format!("{key}={new}"));
+            }
+        }
         self.config.store(Arc::new(changed));
+        if !differences[0].is_empty() {
+            let [before, after] = differences.map(|pairs| Some(pairs.join(" ")));
+            let what = "settings changed until the name server's next start";
+            audit::asker(exchange).changed(what, "name server", before, after);
+        }
         self.registry.forget_routes();
         exchange.ok(&());
         Ok(())

@@ -14,6 +14,7 @@ use rmq_protocol::requests::{
 use rmq_transport::Exchange;
 
 use super::{Handled, Handlers, Refusal, decode};
+use crate::audit;
 use crate::kv::ORDER_TOPIC_CONFIG;
 use crate::registry::{MinIdChange, Registration, Rules};
 
@@ -104,6 +105,9 @@ impl Handlers {
             tracing::warn!(broker = %request.broker_name, peer = %exchange.peer.remote_addr(), "{error}");
             Refusal::new(ResponseCode::InvalidParameter, error.to_string())
         })?;
+        let (what, name) = ("broker unregistered", &request.broker_name);
+        let before = format!("id {} at {}", request.broker_id, request.broker_addr);
+        audit::asker(exchange).changed(what, name, Some(before), None);
         if let Some(change) = left {
             self.announce(&change);
         }

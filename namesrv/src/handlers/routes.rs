@@ -11,6 +11,7 @@ use rmq_protocol::route::TopicRoute;
 use rmq_transport::Exchange;
 
 use super::{Handled, Handlers, Refusal, decode};
+use crate::audit;
 use crate::kv::ORDER_TOPIC_CONFIG;
 use crate::registry::{RouteRules, UnitTopics};
 
@@ -90,8 +91,13 @@ impl Handlers {
             .cluster_name
             .as_deref()
             .filter(|cluster| !cluster.is_empty());
+        let before = self.registry.queues_text(&request.topic);
         self.registry.delete_topic(&request.topic, cluster);
-        tracing::info!(topic = %request.topic, peer = %exchange.peer.remote_addr(), "topic deleted");
+        let after = self.registry.queues_text(&request.topic);
+        if before != after {
+            let what = "topic deleted from the routes";
+            audit::asker(exchange).changed(what, &request.topic, before, after);
+        }
         exchange.ok(&());
         Ok(())
     }
@@ -101,9 +107,15 @@ impl Handlers {
         validate_topic(&request.topic)
             .map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
         let route = TopicRoute::from_json(exchange.body).map_err(Refusal::system)?;
+        let before = self.registry.queues_text(&request.topic);
         self.registry
             .register_topic(&request.topic, route.queue_datas, self.rules())
             .map_err(Refusal::system)?;
+        let after = self.registry.queues_text(&request.topic);
+        if before != after {
+            let what = "topic put into the routes";
+            audit::asker(exchange).changed(what, &request.topic, before, after);
+        }
         exchange.ok(&());
         Ok(())
     }

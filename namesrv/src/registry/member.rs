@@ -99,7 +99,6 @@ impl Registry {
             }
             tables.live.remove(addr);
         }
-        tracing::info!(broker = group, id, addr, "broker unregistered");
         Ok(self.leave_group(&mut tables, group, id, addr))
     }
 

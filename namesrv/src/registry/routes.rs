@@ -71,17 +71,32 @@ impl Registry {
     }
 
     /// Takes the write permission from all topics of a broker group, or gives it back; answers how many topics it has.
-    pub(crate) fn set_wiped(&self, name: &str, wiped: bool) -> usize {
+    /// Besides: whether the permission was wiped before, where there is such a broker group.
+    pub(crate) fn set_wiped(&self, name: &str, wiped: bool) -> (usize, Option<bool>) {
         let mut tables = self.tables.write();
-        if let Some(group) = tables.groups.get_mut(name) {
-            group.wiped = wiped;
-        }
+        let before = tables
+            .groups
+            .get_mut(name)
+            .map(|group| std::mem::replace(&mut group.wiped, wiped));
         self.forget_routes_of(&tables, name);
-        tables
+        let topics = tables
             .topics
             .iter()
             .filter(|(_, brokers)| brokers.contains_key(name))
-            .count()
+            .count();
+        (topics, before)
+    }
+
+    /// The queues of a topic, by broker group, as text; `None` when there is no such topic.
+    pub(crate) fn queues_text(&self, topic: &str) -> Option<String> {
+        let tables = self.tables.read();
+        let queues = tables.topics.get(topic)?.iter().map(|(broker, queues)| {
+            format!(
+                "{broker}: {} read and {} write queues, permission {}",
+                queues.read_queue_nums, queues.write_queue_nums, queues.perm
+            )
+        });
+        Some(queues.collect::<Vec<_>>().join("; "))
     }
 
     /// Adds queues of a topic by hand, at broker groups that are registered.

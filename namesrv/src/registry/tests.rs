@@ -232,7 +232,7 @@ fn wiped_brokers_cannot_be_written_until_given_back() {
         .register(registration("a", 0, "a:1", 1, &["t", "u"]), 0, RULES)
         .unwrap();
     assert_eq!(route(&registry, "t").unwrap().queue_datas[0].perm, 6);
-    assert_eq!(registry.set_wiped("a", true), 2);
+    assert_eq!(registry.set_wiped("a", true), (2, Some(false)));
     assert_eq!(route(&registry, "t").unwrap().queue_datas[0].perm, 4);
     registry
         .register(registration("a", 0, "a:1", 2, &["t", "u"]), 0, RULES)

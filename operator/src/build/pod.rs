@@ -17,6 +17,9 @@ use super::names::Labels;
 /// User and group of the servers in our images.
 const USER: i64 = 10_001;
 
+/// The variable with the form of a server's log lines.
+const LOG_FORMAT: &str = "RMQ_LOG_FORMAT";
+
 /// What differs between the servers.
 pub(crate) struct Server<'a> {
     /// Name of the container.
@@ -121,6 +124,10 @@ pub(crate) fn template(server: Server<'_>) -> PodTemplateSpec {
     let mut annotations = overrides.annotations.clone();
     annotations.extend(server.annotations);
     let mut env = server.env;
+    // Logs of pods are read by programs first; whoever wants them otherwise says so.
+    if !overrides.env.iter().any(|one| one.name == LOG_FORMAT) {
+        env.push(text(LOG_FORMAT, "json"));
+    }
     env.extend(overrides.env.iter().cloned());
     let mut volumes = vec![
         Volume {

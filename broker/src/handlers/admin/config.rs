@@ -1,5 +1,6 @@
 //! The broker's settings as tools know them: 26 reads, 25 changes the few that can be changed while it runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +10,7 @@ use rmq_protocol::names;
 use rmq_protocol::requests::GetBrokerConfigReply;
 use rmq_transport::{Exchange, PendingReply};
 
+use crate::audit;
 use crate::broker::Broker;
 use crate::config::{Flush, MESSAGE_BYTES};
 use crate::{kept, limits, registration, reply, sessions, tasks};
@@ -256,42 +258,67 @@ pub(crate) fn update(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             );
         }
     }
-    let from = exchange.peer.remote_addr();
+    let before = changeable(broker);
+    let asker = audit::asker(exchange);
     if let Some(hours) = retention_hours {
-        tracing::info!(hours, %from, "messages are kept this long until the broker's next start");
         broker.store.set_retention_ms(i64::from(hours) * HOUR_MS);
     }
     if let Some(bytes) = message_bytes {
-        tracing::info!(bytes, %from, "bodies of messages may be this large until the broker's next start");
         broker.store.set_body_bytes_max(bytes);
     }
     if let Some(auto_create) = auto_create_topic {
-        tracing::info!(auto_create, %from, "whether topics are made by themselves is changed until the broker's next start");
         let set = broker.topics.set_auto_create(auto_create, broker.now_ms());
         if let Err(error) = set {
             return exchange.fail(reply::of_read(&error), error.to_string());
         }
     }
     if let Some(auto_create) = auto_create_group {
-        tracing::info!(auto_create, %from, "whether groups are made by themselves is changed until the broker's next start");
         broker
             .groups
             .auto_create
             .store(auto_create, Ordering::Relaxed);
     }
+    let keep = keep.unwrap_or(true);
+    if let Some(permission) = permission {
+        broker.set_permission(permission);
+    }
+    audit::put(
+        &asker,
+        "settings changed",
+        if permission.is_some() && keep {
+            "settings changed until the broker's next start, brokerPermission beyond it"
+        } else {
+            "settings changed until the broker's next start"
+        },
+        &broker.config.broker_name,
+        Some(&before),
+        &changeable(broker),
+    );
     match permission {
-        Some(permission) => {
-            let keep = keep.unwrap_or(true);
-            tracing::info!(permission, keep, %from, "the broker's permission is changed; what is kept outlives a restart");
-            set_permission(broker, permission, keep, exchange.park());
-        }
+        Some(permission) => permission_set(broker, permission, keep, exchange.park()),
         None => exchange.ok(&()),
     }
 }
 
+/// The settings that may be changed, as they are.
+fn changeable(broker: &Broker) -> BTreeMap<&'static str, String> {
+    let value = |key: &str| match key {
+        "brokerPermission" => broker.permission().to_string(),
+        "fileReservedTime" => (broker.store.retention_ms() / HOUR_MS).to_string(),
+        "maxMessageSize" => broker.store.body_bytes_max().to_string(),
+        "autoCreateTopicEnable" => broker.topics.auto_creates().to_string(),
+        "autoCreateSubscriptionGroup" => broker
+            .groups
+            .auto_create
+            .load(Ordering::Relaxed)
+            .to_string(),
+        _ => String::new(),
+    };
+    CHANGEABLE.iter().map(|key| (*key, value(key))).collect()
+}
+
 /// The answer comes when the name servers know the permission. A restart keeps the permission, unless `keepBrokerPermission` is off.
-fn set_permission(broker: &Arc<Broker>, permission: i32, keep: bool, reply: PendingReply) {
-    broker.set_permission(permission);
+fn permission_set(broker: &Arc<Broker>, permission: i32, keep: bool, reply: PendingReply) {
     let then = Arc::clone(broker);
     broker.run_task(async move {
         let kept = if keep {

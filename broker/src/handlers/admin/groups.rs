@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rmq_process::Asker;
 use rmq_protocol::bodies::{GroupForbidden, SubscriptionGroupConfig, SubscriptionGroupList};
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::names;
@@ -12,13 +13,19 @@ use rmq_protocol::requests::{
 use rmq_transport::{Exchange, PendingReply};
 
 use super::page_of;
+use crate::audit;
 use crate::broker::Broker;
 use crate::handlers::decode;
 use crate::reply;
 
 pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     match SubscriptionGroupConfig::from_json(exchange.body) {
-        Ok(config) => put_all(broker, vec![config], exchange.park()),
+        Ok(config) => put_all(
+            broker,
+            vec![config],
+            audit::asker(exchange),
+            exchange.park(),
+        ),
         Err(error) => exchange.fail(
             ResponseCode::InvalidParameter,
             format!("the group cannot be read: {error}"),
@@ -28,7 +35,12 @@ pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
 
 pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     match SubscriptionGroupList::from_json(exchange.body) {
-        Ok(list) => put_all(broker, list.group_config_list, exchange.park()),
+        Ok(list) => put_all(
+            broker,
+            list.group_config_list,
+            audit::asker(exchange),
+            exchange.park(),
+        ),
         Err(error) => exchange.fail(
             ResponseCode::InvalidParameter,
             format!("the groups cannot be read: {error}"),
@@ -36,7 +48,12 @@ pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     }
 }
 
-fn put_all(broker: &Arc<Broker>, configs: Vec<SubscriptionGroupConfig>, reply: PendingReply) {
+fn put_all(
+    broker: &Arc<Broker>,
+    configs: Vec<SubscriptionGroupConfig>,
+    asker: Asker,
+    reply: PendingReply,
+) {
     // All or none.
     for config in &configs {
         if let Err(error) = broker.groups.check(config) {
@@ -49,8 +66,15 @@ fn put_all(broker: &Arc<Broker>, configs: Vec<SubscriptionGroupConfig>, reply: P
             if let Some(off) = switched_off(&then, &config) {
                 tracing::warn!(group = config.group_name, "{off}");
             }
+            let name = config.group_name.clone();
+            let before = then.groups.get(&name);
             if let Err(error) = then.groups.put(config, then.now_ms()).await {
                 return reply.fail(reply::of_group(&error), error.to_string());
+            }
+            if let Some(group) = then.groups.get(&name) {
+                let known = before.as_ref().map(|before| &before.config);
+                let (created, changed) = ("group created", "group changed");
+                audit::put(&asker, created, changed, &name, known, &group.config);
             }
         }
         reply.ok(&());
@@ -85,11 +109,22 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         request.group_name.to_string(),
         request.clean_offset.unwrap_or(false),
     );
+    let asker = audit::asker(exchange);
     let reply = exchange.park();
     let then = Arc::clone(broker);
     broker.run_task(async move {
+        let before = then.groups.get(&name);
         match then.groups.delete(&name, then.now_ms()).await {
-            Ok(_) => {
+            Ok(was_there) => {
+                if was_there {
+                    let before = before.and_then(|group| audit::text(&group.config));
+                    let what = if clean {
+                        "group deleted, with its offsets"
+                    } else {
+                        "group deleted"
+                    };
+                    asker.changed(what, &name, before, None);
+                }
                 if clean && let Err(error) = then.offsets.remove_group(&name).await {
                     return reply.fail(reply::of_settings(&error), error.to_string());
                 }
@@ -141,7 +176,7 @@ pub(crate) fn one(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let Some(request) = decode::<GetSubscriptionGroupConfig<'_>>(exchange) else {
         return;
     };
-    match broker.groups.get_or_create(&request.group, broker.now_ms()) {
+    match audit::group_of(broker, exchange, &request.group) {
         Ok(group) => exchange.ok_body(&(), &group.config.to_json()),
         Err(error) => exchange.fail(
             reply::of_group(&error),
@@ -159,6 +194,7 @@ pub(crate) fn forbidden(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         request.topic.to_string(),
         request.readable,
     );
+    let asker = audit::asker(exchange);
     let reply = exchange.park();
     let then = Arc::clone(broker);
     broker.run_task(async move {
@@ -176,10 +212,20 @@ pub(crate) fn forbidden(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         {
             return reply.fail(reply::of_group(&error), error.to_string());
         }
+        let before = group.may_read(&topic);
         let now = then
             .groups
             .get(&name)
             .is_none_or(|group| group.may_read(&topic));
+        if before != now {
+            let (what, subject) = ("right to read changed", format!("{name} on {topic}"));
+            asker.changed(
+                what,
+                &subject,
+                Some(before.to_string()),
+                Some(now.to_string()),
+            );
+        }
         let body = GroupForbidden {
             group: name,
             readable: Some(now),

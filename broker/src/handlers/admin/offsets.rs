@@ -13,6 +13,7 @@ use rmq_store::Boundary;
 use rmq_transport::{Exchange, PendingReply};
 
 use super::queue_name;
+use crate::audit;
 use crate::broker::Broker;
 use crate::handlers::{decode, pull};
 use crate::reply;
@@ -39,6 +40,7 @@ pub(crate) fn reset(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let (timestamp, force) = (request.timestamp, request.is_force.unwrap_or(true));
     let (one_queue, offset) = (request.queue_id.unwrap_or(-1), request.offset);
     let for_c = exchange.header.language == Language::Cpp;
+    let asker = audit::asker(exchange);
     broker.run_blocking(exchange.park(), move |broker, reply| {
         let mut resets = Vec::new();
         for queue in topic.queues.iter().filter(|queue| one_queue < 0 || queue.queue_id() == one_queue) {
@@ -70,7 +72,14 @@ pub(crate) fn reset(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         }
         let then = Arc::clone(broker);
         broker.run_task(async move {
-            match then.offsets.reset(topic.name(), &group, &resets).await {
+            let before = then.offsets.of(topic.name(), &group);
+            let done = then.offsets.reset(topic.name(), &group, &resets).await;
+            if done.is_ok() {
+                let mut after = before.clone();
+                after.extend(resets.iter().copied());
+                audit::offsets(&asker, "offsets reset", topic.name(), &group, &before, &after);
+            }
+            match done {
                 Ok(()) => after_reset(&then, &topic, &group, &resets, for_c, reply),
                 Err(error) => reply.fail(reply::of_settings(&error), error.to_string()),
             }
@@ -130,11 +139,20 @@ pub(crate) fn clone(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         None => broker.offsets.topics_of(from),
     };
     let (from, to) = (from.to_owned(), to.to_owned());
+    let asker = audit::asker(exchange);
     let reply = exchange.park();
     let then = Arc::clone(broker);
     broker.run_task(async move {
+        let of = |topic: &String| then.offsets.of(topic, &to);
+        let before: Vec<_> = topics.iter().map(of).collect();
         match then.offsets.clone_group(&topics, &from, &to).await {
-            Ok(()) => reply.ok(&()),
+            Ok(()) => {
+                for (topic, before) in topics.iter().zip(&before) {
+                    let what = "offsets copied from another group";
+                    audit::offsets(&asker, what, topic, &to, before, &of(topic));
+                }
+                reply.ok(&());
+            }
             Err(error) => reply.fail(reply::of_settings(&error), error.to_string()),
         }
     });

@@ -10,6 +10,7 @@ use rmq_protocol::requests::{
 };
 use rmq_transport::{Exchange, PeerCallError, PendingReply};
 
+use crate::audit;
 use crate::broker::Broker;
 use crate::handlers::decode;
 use crate::sessions::Member;
@@ -65,17 +66,28 @@ pub(crate) fn consume_directly(broker: &Arc<Broker>, exchange: &mut Exchange<'_>
     };
     let mut fields = own_fields(exchange);
     fields.push(("brokerName".to_owned(), broker.config.broker_name.clone()));
+    let asker = audit::asker(exchange);
+    let subject = format!("{} at {}", request.consumer_group, member.client_id);
+    let message = request.msg_id.as_deref().map(str::to_owned);
     let reply = exchange.park();
     broker.run_blocking(reply, move |broker, reply| {
         match broker.store.record_at(LogPosition(position)) {
-            Ok(record) => pass_on(
-                broker,
-                RequestCode::ConsumeMessageDirectly,
-                member,
-                fields,
-                record.to_vec(),
-                reply,
-            ),
+            Ok(record) => {
+                asker.changed(
+                    "message handed to a consumer again",
+                    &subject,
+                    None,
+                    message,
+                );
+                pass_on(
+                    broker,
+                    RequestCode::ConsumeMessageDirectly,
+                    member,
+                    fields,
+                    record.to_vec(),
+                    reply,
+                )
+            }
             Err(error) => reply.fail(
                 ResponseCode::SystemError,
                 format!("the message cannot be read: {error}"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rmq_process::Asker;
 use rmq_protocol::bodies::{
     TopicConfig, TopicConfigList, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
 };
@@ -16,6 +17,7 @@ use rmq_transport::{Exchange, PendingReply};
 
 use super::{done, page_of, queue_name};
 use crate::attributes::{self, AttributeError};
+use crate::audit;
 use crate::broker::Broker;
 use crate::handlers::decode;
 use crate::reply;
@@ -60,7 +62,12 @@ pub(crate) fn put(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     if let Err(problem) = change_attributes(broker, &mut config, changes) {
         return exchange.fail(ResponseCode::InvalidParameter, problem.to_string());
     }
-    put_all(broker, vec![config], exchange.park());
+    put_all(
+        broker,
+        vec![config],
+        audit::asker(exchange),
+        exchange.park(),
+    );
 }
 
 /// Gives it the attributes that the topic has, with these changes.
@@ -96,10 +103,10 @@ pub(crate) fn put_list(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             return exchange.fail(ResponseCode::InvalidParameter, problem);
         }
     }
-    put_all(broker, list, exchange.park());
+    put_all(broker, list, audit::asker(exchange), exchange.park());
 }
 
-fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply) {
+fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, asker: Asker, reply: PendingReply) {
     // All or none.
     for config in &configs {
         let checked = if names::is_system_topic(&config.topic_name) {
@@ -118,6 +125,9 @@ fn put_all(broker: &Arc<Broker>, configs: Vec<TopicConfig>, reply: PendingReply)
             let before = then.topics.get(&config.topic_name);
             match then.topics.put(config, then.now_ms()).await {
                 Ok(topic) => {
+                    let known = before.as_ref().map(|before| &before.config);
+                    let (created, changed) = ("topic created", "topic changed");
+                    audit::put(&asker, created, changed, topic.name(), known, &topic.config);
                     let read = |topic: &Topic| topic.config.read_queue_nums;
                     if before.is_some_and(|before| read(&before) > read(&topic))
                         || written_unread(&topic.config).is_some()
@@ -223,11 +233,17 @@ pub(crate) fn delete(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
             format!("The topic[{name}] is conflict with system topic."),
         );
     }
+    let asker = audit::asker(exchange);
     let reply = exchange.park();
     let then = Arc::clone(broker);
     broker.run_task(async move {
+        let before = then.topics.get(&name);
         match then.topics.delete(&name, then.now_ms()).await {
-            Ok(_) => {
+            Ok(was_there) => {
+                if was_there {
+                    let before = before.and_then(|topic| audit::text(&topic.config));
+                    asker.changed("topic deleted", &name, before, None);
+                }
                 if let Err(error) = then.offsets.remove_topic(&name).await {
                     return reply.fail(reply::of_settings(&error), error.to_string());
                 }

@@ -32,6 +32,14 @@ pub(crate) fn print(
         for (name, addr) in cluster.brokers() {
             lines.push(("broker", format!("{addr} ({name})")));
         }
+        for addr in cluster.name_server_management() {
+            lines.push(("management", format!("http://{addr}/metrics (name server)")));
+        }
+        for ((name, _), addr) in cluster.brokers().zip(cluster.broker_management()) {
+            if let Some(addr) = addr {
+                lines.push(("management", format!("http://{addr}/metrics ({name})")));
+            }
+        }
     }
     lines.push(("data", format!("{}{kept}", data.path().display())));
     let found = &prepared.found;

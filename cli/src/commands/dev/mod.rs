@@ -31,6 +31,7 @@ Examples:
   rmq-ctl dev
   rmq-ctl dev --tmp --topics orders,payments
   rmq-ctl dev --tmp -f manifests/                           # what kubectl apply would make in Kubernetes
+  rmq-ctl dev --tmp --management                            # with health and metrics of the servers
   rmq-ctl dev --tmp --port 0 --broker-port 0 --print-json   # for tests in other languages")]
 pub(crate) struct Options {
     /// Manifests (files, folders, or - for stdin) with NameServer, BrokerGroup, Topic and SubscriptionGroup objects: so many servers,
@@ -58,8 +59,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PORT")]
     broker_port: Option<u16>,
 
+    /// Open the management ports of the servers too, on loopback, and print them: /livez, /readyz, /metrics, /version. Ports: 9878 and
+    /// 10999, or free ones.
+    #[arg(long)]
+    management: bool,
+
     /// When ready, print one line of JSON on stdout:
-    /// {"nameServer":"127.0.0.1:PORT","nameServers":[…],"brokers":[{"name":"…","address":"…"}]}; with several clusters also "clusters".
+    /// {"nameServer":"127.0.0.1:PORT","nameServers":[…],"brokers":[{"name":"…","address":"…"}]}; with several clusters also "clusters";
+    /// with --management also "nameServerManagement" and each broker's "management".
     #[arg(long)]
     print_json: bool,
 }
@@ -81,6 +88,8 @@ struct ReadyCluster<'a> {
     name: Option<&'a str>,
     name_server: &'a str,
     name_servers: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    name_server_management: Vec<String>,
     brokers: Vec<ReadyBroker<'a>>,
 }
 
@@ -88,6 +97,8 @@ struct ReadyCluster<'a> {
 struct ReadyBroker<'a> {
     name: &'a str,
     address: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    management: Option<String>,
 }
 
 impl<'a> Ready<'a> {
@@ -96,9 +107,15 @@ impl<'a> Ready<'a> {
             name,
             name_server: &cluster.name_servers()[0],
             name_servers: cluster.name_servers(),
+            name_server_management: cluster.name_server_management(),
             brokers: cluster
                 .brokers()
-                .map(|(name, address)| ReadyBroker { name, address })
+                .zip(cluster.broker_management())
+                .map(|((name, address), management)| ReadyBroker {
+                    name,
+                    address,
+                    management,
+                })
                 .collect(),
         };
         let all = servers.clusters();
@@ -124,6 +141,7 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
     let ports = Ports {
         name_server: options.port,
         broker: options.broker_port,
+        management: options.management,
     };
     let plan = match options.file.as_slice() {
         [] => Plan::usual(),

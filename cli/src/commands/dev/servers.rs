@@ -15,6 +15,8 @@ const NAME_SERVER_PORT: u16 = 9876;
 const BROKER_PORT: u16 = 10911;
 /// Between usual ports of brokers.
 const BROKER_STEP: u16 = 10;
+const NAME_SERVER_MANAGEMENT_PORT: u16 = 9878;
+const BROKER_MANAGEMENT_PORT: u16 = 10999;
 /// Small next to a server's: a laptop should not give away a gigabyte for the first message.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -23,6 +25,8 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 pub(crate) struct Ports {
     pub(crate) name_server: Option<u16>,
     pub(crate) broker: Option<u16>,
+    /// Whether servers have management ports.
+    pub(crate) management: bool,
 }
 
 /// Running clusters, one at least.
@@ -82,7 +86,12 @@ impl Servers {
                 continue;
             };
             for _ in 0..plan.name_servers {
-                let start = async |port| name_server(port, plan).await;
+                let managed = ports.management_addr(
+                    ports.name_server,
+                    NAME_SERVER_MANAGEMENT_PORT,
+                    name_servers,
+                );
+                let start = async |port| name_server(port, &managed, plan).await;
                 let port = Port::new(ports.name_server, NAME_SERVER_PORT, name_servers);
                 let running = port.start(start).await?;
                 cluster.addresses.push(running.local_addr().to_string());
@@ -91,8 +100,10 @@ impl Servers {
             }
             let addresses = cluster.addresses.join(";");
             for one in &plan.brokers {
-                let start = async |port| broker(data, port, one, &addresses).await;
-                let port = Port::new(ports.broker, BROKER_PORT, brokers * BROKER_STEP);
+                let further = brokers * BROKER_STEP;
+                let managed = ports.management_addr(ports.broker, BROKER_MANAGEMENT_PORT, further);
+                let start = async |port| broker(data, port, &managed, one, &addresses).await;
+                let port = Port::new(ports.broker, BROKER_PORT, further);
                 let running = port.start(start).await?;
                 let addr = running.addr().to_string();
                 cluster.brokers.push((running, addr));
@@ -162,11 +173,45 @@ impl Cluster {
         &self.addresses
     }
 
+    /// The management port of each name server; none without `--management`.
+    pub(crate) fn name_server_management(&self) -> Vec<String> {
+        let ports = self.name_servers.iter();
+        ports
+            .filter_map(|server| server.management_addr().map(|addr| addr.to_string()))
+            .collect()
+    }
+
+    /// The management port of each broker; none without `--management`.
+    pub(crate) fn broker_management(&self) -> Vec<Option<String>> {
+        let brokers = self.brokers.iter();
+        brokers
+            .map(|(broker, _)| broker.management_addr().map(|addr| addr.to_string()))
+            .collect()
+    }
+
     /// Name and address of each.
     pub(crate) fn brokers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.brokers
             .iter()
             .map(|(broker, addr)| (broker.config().broker_name.as_str(), addr.as_str()))
+    }
+}
+
+impl Ports {
+    /// The address of a server's management port: the usual one, or a free one when that is taken or the system chooses ports; empty
+    /// without `--management`.
+    fn management_addr(self, asked: Option<u16>, usual: u16, further: u16) -> String {
+        if !self.management {
+            return String::new();
+        }
+        let port = usual.saturating_add(further);
+        let is_free = || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let port = if asked != Some(0) && is_free() {
+            port
+        } else {
+            0
+        };
+        format!("127.0.0.1:{port}")
     }
 }
 
@@ -235,7 +280,11 @@ fn taken(what: &str, addr: &str, option: &str, error: &dyn std::error::Error) ->
     }
 }
 
-async fn name_server(port: u16, plan: &ClusterPlan) -> Result<RunningNameServer, NotStarted> {
+async fn name_server(
+    port: u16,
+    management: &str,
+    plan: &ClusterPlan,
+) -> Result<RunningNameServer, NotStarted> {
     let addr = format!("127.0.0.1:{port}");
     let mut config = NameServerConfig::default();
     for (key, value) in &plan.name_server_config {
@@ -245,7 +294,7 @@ async fn name_server(port: u16, plan: &ClusterPlan) -> Result<RunningNameServer,
     }
     let config = NameServerConfig {
         listen: addr.clone(),
-        management: String::new(),
+        management: management.to_owned(),
         ..config
     };
     NameServer::start(config, rmq_namesrv::Deps::default())
@@ -256,6 +305,7 @@ async fn name_server(port: u16, plan: &ClusterPlan) -> Result<RunningNameServer,
 async fn broker(
     data: &Path,
     port: u16,
+    management: &str,
     plan: &BrokerPlan,
     name_servers: &str,
 ) -> Result<RunningBroker, NotStarted> {
@@ -267,7 +317,7 @@ async fn broker(
     }
     let config = BrokerConfig {
         listen: addr.clone(),
-        management: String::new(),
+        management: management.to_owned(),
         name_servers: name_servers.to_owned(),
         cluster_name: plan.cluster.clone(),
         broker_name: plan.name.clone(),
