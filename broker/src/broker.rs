@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rmq_protocol::bodies::TopicConfig;
@@ -12,12 +12,10 @@ use rmq_protocol::names;
 use rmq_protocol::route::perm;
 use rmq_store::fs::{Fs, RealFs};
 use rmq_store::{
-    AllMessages, Arrival, Arrivals, FlushMode, OpenError, QueueRef, ReadLimits, ReadStatus,
-    RecoveryReport, Store, Temperature,
+    AllMessages, OpenError, QueueRef, ReadLimits, ReadStatus, RecoveryReport, Store, Temperature,
 };
 use rmq_transport::{
-    Clock, Exchange, MemoryBudget, Peer, PendingReply, Replies, ServeReport, ServerConfig, Service,
-    SystemClock, memory_bytes,
+    Clock, MemoryBudget, PendingReply, ServeReport, ServerConfig, SystemClock, memory_bytes,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -28,21 +26,22 @@ use crate::clock_watch::ClockWatch;
 use crate::config::{BrokerConfig, ConfigError};
 use crate::delay::{self, DelayDelivery};
 use crate::groups::Groups;
-use crate::handlers::{Batch, clients, pull, send};
+use crate::handlers::pull;
 use crate::kept;
-use crate::limits::{self, Limits};
+use crate::limits::Limits;
 use crate::locks::QueueLocks;
 use crate::management;
 use crate::offsets::ConsumerOffsets;
 use crate::recovery;
 use crate::registration::Registrations;
 use crate::retention::Retention;
-use crate::router;
+use crate::service::{Answering, BrokerService, LISTENERS};
 use crate::sessions::Sessions;
 use crate::stats::Stats;
+use crate::stats::requests::Requests;
 use crate::tasks::Tasks;
 use crate::topics::{Topic, TopicError, Topics};
-use crate::waiters::{self, Waiters};
+use crate::waiters::Waiters;
 
 /// What a broker is given from outside.
 #[derive(Clone)]
@@ -133,6 +132,7 @@ pub(crate) struct Broker {
     pub(crate) retention: Retention,
     pub(crate) waiters: Waiters,
     pub(crate) stats: Stats,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) registrations: Registrations,
     pub(crate) unique_ids: UniqueIdGenerator,
     /// `MSG_REGION`, `CLUSTER` and `TRACE_ON` as every stored message ends.
@@ -142,6 +142,8 @@ pub(crate) struct Broker {
     pub(crate) fast_port_problem: Option<String>,
     started_monotonic_ms: i64,
     permission: AtomicI32,
+    /// Open connections of each of [`LISTENERS`].
+    pub(crate) open: [AtomicU64; LISTENERS.len()],
     next_queue: AtomicU32,
     stopping: AtomicBool,
     runtime: Handle,
@@ -266,70 +268,6 @@ impl Broker {
     }
 }
 
-/// The network's view of a broker.
-pub(crate) struct BrokerService(pub(crate) Arc<Broker>);
-
-impl Service for BrokerService {
-    type Batch = Batch;
-
-    fn request(&self, batch: &mut Batch, exchange: &mut Exchange<'_>) {
-        router::route(&self.0, batch, exchange);
-    }
-
-    fn gathers(&self, batch: &Batch) -> bool {
-        // One write for the sends of all connections that are ready. With sync flush the flusher gathers anyway.
-        !batch.sends.is_empty() && self.0.store.flush_mode() != FlushMode::Sync
-    }
-
-    fn batch_end(&self, batch: &mut Batch, replies: &mut Replies<'_>) {
-        send::finish_batch(&self.0, batch, replies);
-    }
-
-    fn connected(&self, _peer: &Arc<Peer>) {
-        let stats = &self.0.stats;
-        stats.connected.add(&stats.sampler, [1, 1]);
-    }
-
-    fn closed(&self, peer: &Arc<Peer>) {
-        let stats = &self.0.stats;
-        stats.closed.add(&stats.sampler, [1, 1]);
-        for waiter in self.0.waiters.take_of(Some(peer.id())) {
-            waiter.reply.forget();
-        }
-        for loss in self.0.sessions.closed(peer.id()) {
-            clients::lost(&self.0, &loss);
-        }
-    }
-}
-
-/// Answers waiting pulls when the store says that their messages are there.
-struct Answering(Weak<Broker>);
-
-impl Arrivals for Answering {
-    fn arrived(&self, arrivals: &[Arrival]) {
-        let Some(broker) = self.0.upgrade() else {
-            return;
-        };
-        let mut answered = 0;
-        for (queue, tags) in waiters::by_queue(arrivals) {
-            if queue.topic() == names::SCHEDULE_TOPIC {
-                broker.delay.arrived(queue.queue_id());
-            }
-            for waiter in broker.waiters.take_matching(&queue, &tags) {
-                answered += 1;
-                if answered <= limits::ANSWER_IN_PLACE_MAX {
-                    pull::again(&broker, waiter);
-                } else {
-                    let then = Arc::clone(&broker);
-                    broker
-                        .runtime
-                        .spawn(async move { pull::again(&then, waiter) });
-                }
-            }
-        }
-    }
-}
-
 /// A started broker. Dropping it stops nothing: use [`RunningBroker::shutdown`] or [`RunningBroker::kill`].
 pub struct RunningBroker {
     broker: Arc<Broker>,
@@ -429,6 +367,8 @@ impl BrokerServer {
             retention: Retention::default(),
             waiters: Waiters::default(),
             stats: Stats::new(deps.clock.monotonic_ms(), now),
+            requests: Arc::new(Requests::new(Arc::clone(&deps.clock))),
+            open: [AtomicU64::new(0), AtomicU64::new(0)],
             registrations: Registrations::new(
                 config.name_server_list(),
                 config.look_up_name_servers,
@@ -478,7 +418,10 @@ impl BrokerServer {
             if index == 1 {
                 fast_addr = listener.local_addr().ok();
             }
-            let service = Arc::new(BrokerService(Arc::clone(&broker)));
+            let service = Arc::new(BrokerService {
+                broker: Arc::clone(&broker),
+                listener: index,
+            });
             servers.push(tokio::spawn(rmq_transport::serve(
                 listener,
                 service,

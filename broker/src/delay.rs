@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::clock_watch::Moment;
 use crate::copy;
+use crate::stats::classes::Classes;
 
 /// Messages looked at at once. Each level holds so much of them, whatever connections hold.
 const READ: ReadLimits = ReadLimits {
@@ -32,6 +33,11 @@ const READ: ReadLimits = ReadLimits {
 /// Pause after a failure to deliver, milliseconds.
 const RETRY_MS: i64 = 1_000;
 
+/// Classes of [`DelayDelivery::lateness`].
+const LATENESS_BOUNDS_MS: [u64; 13] = [
+    10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 600_000, 3_600_000,
+];
+
 /// The levels and how far each has delivered.
 pub(crate) struct DelayDelivery {
     store: Store,
@@ -40,6 +46,8 @@ pub(crate) struct DelayDelivery {
     configured: usize,
     /// Messages that came due after their topic had been deleted, since the start.
     pub(crate) dropped: AtomicU64,
+    /// Of the messages that were delivered: milliseconds after they were due.
+    pub(crate) lateness: Classes,
 }
 
 struct Level {
@@ -183,6 +191,7 @@ impl DelayDelivery {
             }
         }
         Ok(Self {
+            lateness: Classes::new(&LATENESS_BOUNDS_MS),
             store: store.clone(),
             levels,
             configured,
@@ -407,6 +416,7 @@ async fn deliver_due(
                 break;
             }
             if let Some(end) = deliver(broker, record)? {
+                broker.delay.lateness.add(wait_ms.saturating_neg());
                 last = Some(end);
             }
             level

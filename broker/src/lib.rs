@@ -24,6 +24,7 @@ mod registration;
 mod reply;
 mod retention;
 mod router;
+mod service;
 mod sessions;
 mod stats;
 mod tasks;
@@ -32,3 +33,4 @@ mod waiters;
 
 pub use broker::{BrokerServer, Deps, RunningBroker, StartError};
 pub use config::{BrokerConfig, ConfigError, ENVIRONMENT_PREFIX, Flush, environment_help};
+pub use metrics::{METRIC_LABELS, metric_families};

@@ -10,6 +10,8 @@ pub(crate) const PULL_BYTES_DEFAULT: usize = 256 * 1024;
 pub(crate) const PULL_SCAN_MAX: usize = 2_000;
 /// Queues of the broker that statistics are kept of one by one (how long sends and pulls took); more are not counted.
 pub(crate) const QUEUE_ITEMS_MAX: usize = 50_000;
+/// Queues that one scrape looks at for the age of the oldest message that a group has not confirmed; what comes after has no series.
+pub(crate) const LAG_LOOKS_MAX: usize = 10_000;
 /// Longest wait for a message, milliseconds.
 pub(crate) const SUSPEND_MS_MAX: i64 = 120_000;
 /// Waiting pulls that are answered by the thread that brought the message; more are answered by tasks.

@@ -11,8 +11,25 @@ use crate::handlers::admin::{
     runtime, statistics, topics,
 };
 use crate::handlers::{Batch, clients, locks, offsets, pull, query, send, send_back};
+use crate::stats::requests;
 
+/// Has a request handled, and counts it when it is answered in place.
 pub(crate) fn route(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exchange<'_>) {
+    exchange.begin(
+        *batch
+            .began_us
+            .get_or_insert_with(|| broker.clock.monotonic_us()),
+    );
+    handle(broker, batch, exchange);
+    if let Some(response) = exchange.answered() {
+        requests::note(&mut batch.answered, exchange.header.code);
+        if requests::is_refusal(response) {
+            broker.requests.refused(response, 1);
+        }
+    }
+}
+
+fn handle(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exchange<'_>) {
     use RequestCode as Code;
     let Some(code) = Code::from_i32(exchange.header.code) else {
         let code = exchange.header.code;

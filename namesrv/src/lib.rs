@@ -16,4 +16,5 @@ mod registry;
 mod server;
 
 pub use config::{ConfigError, NameServerConfig, environment_help};
+pub use metrics::metric_families;
 pub use server::{Deps, NameServer, RunningNameServer, StartError};

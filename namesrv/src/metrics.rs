@@ -1,16 +1,126 @@
-//! Figures for `/metrics`.
+//! Figures for `/metrics`. The page docs/reference/metrics.md is made of the families declared here.
+
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::Family as Series;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use rmq_process::{Family, FamilyKind, PROCESS_FAMILIES, ProcessMetrics};
 use rmq_protocol::{RequestCode, ResponseCode};
-
 use rmq_transport::MemoryUse;
 
 use crate::registry::Sizes;
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    question: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind: FamilyKind::Gauge,
+        unit,
+        labels: &[],
+        help,
+        question,
+    }
+}
+
+const BROKERS: Family = gauge(
+    "rocketmq_nameserver_brokers",
+    "brokers",
+    "Registered broker addresses",
+    "Are all brokers registered here? The value is the same at every name server.",
+);
+const GROUPS: Family = gauge(
+    "rocketmq_nameserver_broker_groups",
+    "broker groups",
+    "Registered broker groups",
+    "Is a whole broker group gone?",
+);
+const TOPICS: Family = gauge(
+    "rocketmq_route_topics",
+    "topics",
+    "Registered topics",
+    "How near is the name server to topicsMax?",
+);
+const ENTRIES: Family = gauge(
+    "rocketmq_route_entries",
+    "entries",
+    "Registered pairs of a topic and a broker group",
+    "How near is the name server to routeEntriesMax?",
+);
+const MEMORY: Family = gauge(
+    "rocketmq_connection_memory_bytes",
+    "bytes",
+    "Bytes that connections hold beyond their small allowances",
+    "How near are connections to their bound of memory?",
+);
+const MEMORY_LIMIT: Family = gauge(
+    "rocketmq_connection_memory_limit_bytes",
+    "bytes",
+    "The bound of rocketmq_connection_memory_bytes (memoryBytes)",
+    "What is that bound?",
+);
+const CONNECTIONS: Family = gauge(
+    "rocketmq_connections",
+    "connections",
+    "Open connections of clients, brokers and tools",
+    "How many clients and brokers are connected?",
+);
+const CONNECTIONS_LIMIT: Family = gauge(
+    "rocketmq_connections_limit",
+    "connections",
+    "The bound of rocketmq_connections (connectionsMax)",
+    "How near is the name server to refusing clients?",
+);
+const REQUESTS: Family = Family {
+    name: "rocketmq_nameserver_requests",
+    kind: FamilyKind::Counter,
+    unit: "requests",
+    labels: &["request_code"],
+    help: "Requests received",
+    question: "Who asks how much: clients for routes, brokers with registrations?",
+};
+const REJECTED: Family = Family {
+    name: "rocketmq_rejected_requests",
+    kind: FamilyKind::Counter,
+    unit: "requests",
+    labels: &["reason"],
+    help: "Requests answered with an error, by the code of the answer",
+    question: "Do clients ask for topics that nobody has?",
+};
+const BUILD: Family = Family {
+    name: "rocketmq_build_info",
+    kind: FamilyKind::Gauge,
+    unit: "1",
+    labels: &["version"],
+    help: "1, with the version as label",
+    question: "Which versions run?",
+};
+
+/// Every family of metrics that a name server tells.
+#[must_use]
+pub fn metric_families() -> Vec<Family> {
+    let own = [
+        BROKERS,
+        GROUPS,
+        TOPICS,
+        ENTRIES,
+        REQUESTS,
+        REJECTED,
+        CONNECTIONS,
+        CONNECTIONS_LIMIT,
+        MEMORY,
+        MEMORY_LIMIT,
+        BUILD,
+    ];
+    own.into_iter().chain(PROCESS_FAMILIES).collect()
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByRequest {
@@ -31,66 +141,47 @@ struct Build {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<ByRequest, Counter>,
-    rejected: Family<ByReason, Counter>,
+    requests: Series<ByRequest, Counter>,
+    rejected: Series<ByReason, Counter>,
     brokers: Gauge,
     groups: Gauge,
     topics: Gauge,
     entries: Gauge,
     memory: Gauge,
     memory_max: Gauge,
+    connections: Gauge,
+    open: AtomicI64,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// `started_ms` is when the server started, Unix milliseconds.
+    pub(crate) fn new(started_ms: i64, connections_max: i64) -> Self {
         let mut registry = Registry::default();
-        let gauge = |registry: &mut Registry, name: &str, help: &str| {
+        let gauge = |registry: &mut Registry, family: Family| {
             let gauge = Gauge::<i64>::default();
-            registry.register(name, help, gauge.clone());
+            registry.register(family.name, family.help, gauge.clone());
             gauge
         };
-        let brokers = gauge(
-            &mut registry,
-            "rocketmq_nameserver_brokers",
-            "Registered broker addresses",
-        );
-        let groups = gauge(
-            &mut registry,
-            "rocketmq_nameserver_broker_groups",
-            "Registered broker groups",
-        );
-        let topics = gauge(&mut registry, "rocketmq_route_topics", "Registered topics");
-        let entries = gauge(
-            &mut registry,
-            "rocketmq_route_entries",
-            "Registered pairs of a topic and a broker group",
-        );
-        let memory = gauge(
-            &mut registry,
-            "rocketmq_connection_memory_bytes",
-            "Bytes that connections hold beyond their small allowances",
-        );
-        let memory_max = gauge(
-            &mut registry,
-            "rocketmq_connection_memory_limit_bytes",
-            "The bound of rocketmq_connection_memory_bytes (memoryBytes)",
-        );
-        let requests = Family::<ByRequest, Counter>::default();
-        registry.register(
-            "rocketmq_nameserver_requests",
-            "Requests received",
-            requests.clone(),
-        );
-        let rejected = Family::<ByReason, Counter>::default();
-        registry.register(
-            "rocketmq_rejected_requests",
-            "Requests answered with an error",
-            rejected.clone(),
-        );
-        let build = Family::<Build, Gauge>::default();
+        let brokers = gauge(&mut registry, BROKERS);
+        let groups = gauge(&mut registry, GROUPS);
+        let topics = gauge(&mut registry, TOPICS);
+        let entries = gauge(&mut registry, ENTRIES);
+        let memory = gauge(&mut registry, MEMORY);
+        let memory_max = gauge(&mut registry, MEMORY_LIMIT);
+        let connections = gauge(&mut registry, CONNECTIONS);
+        gauge(&mut registry, CONNECTIONS_LIMIT).set(connections_max);
+        let requests = Series::<ByRequest, Counter>::default();
+        registry.register(REQUESTS.name, REQUESTS.help, requests.clone());
+        let rejected = Series::<ByReason, Counter>::default();
+        // An alert on the first one needs the zero before.
+        let reason = ResponseCode::TopicNotExist.name();
+        drop(rejected.get_or_create(&ByReason { reason }));
+        registry.register(REJECTED.name, REJECTED.help, rejected.clone());
+        let build = Series::<Build, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION");
         build.get_or_create(&Build { version }).set(1);
-        registry.register("rocketmq_build_info", "1; the version is a label", build);
+        registry.register(BUILD.name, BUILD.help, build);
+        registry.register_collector(Box::new(ProcessMetrics { started_ms }));
         Self {
             registry,
             requests,
@@ -101,7 +192,17 @@ impl Metrics {
             entries,
             memory,
             memory_max,
+            connections,
+            open: AtomicI64::new(0),
         }
+    }
+
+    pub(crate) fn connected(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn request(&self, code: Option<RequestCode>) {
@@ -128,6 +229,7 @@ impl Metrics {
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
+        self.connections.set(self.open.load(Ordering::Relaxed));
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -107,6 +107,7 @@ impl NameServer {
             Duration::from_millis(u64::try_from(config.drain_timeout_ms).unwrap_or(0));
         server.clock = Arc::clone(&deps.clock);
 
+        let metrics = Metrics::new(deps.clock.now_ms(), config.connections_max);
         let handlers = Arc::new(Handlers {
             registry: Registry::default(),
             kv,
@@ -114,7 +115,7 @@ impl NameServer {
             changing: parking_lot::Mutex::new(()),
             started_ms: deps.clock.monotonic_ms(),
             clock: deps.clock,
-            metrics: Metrics::new(),
+            metrics,
             memory,
         });
         let (stopping, closed) = (CancellationToken::new(), CancellationToken::new());

@@ -317,6 +317,10 @@ fn the_management_port_tells_how_it_is() {
     for line in [build, "rocketmq_route_topics 0", "rocketmq_route_entries 0"] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
+    let body = metrics.split("\r\n\r\n").nth(1).unwrap();
+    let problems = rmq_process::scrape_problems(&rmq_namesrv::metric_families(), &[], body);
+    assert_eq!(problems, Vec::<String>::new(), "{body}");
+    assert!(body.contains("rocketmq_connections_limit 20000"), "{body}");
     assert!(get("/nothing").starts_with("HTTP/1.1 404"));
     assert_eq!(process.signal(rustix::process::Signal::TERM), Some(0));
 }

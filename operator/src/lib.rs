@@ -17,6 +17,8 @@ mod keys;
 mod lease;
 mod listeners;
 mod metrics;
+#[cfg(test)]
+mod metrics_page;
 mod name_server;
 mod observe;
 mod server;
@@ -28,6 +30,7 @@ mod yaml;
 pub use annotations::{MANAGED, PAUSED, RESTART, SKIP_DRAIN};
 pub use controller::{Options, run};
 pub use error::Error;
+pub use metrics::metric_families;
 
 /// The definitions of all kinds as one YAML stream.
 #[must_use]

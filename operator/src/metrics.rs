@@ -1,14 +1,63 @@
-//! Figures about the operator itself.
+//! Figures about the operator itself. The page docs/reference/metrics.md is made of the families declared here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::Family as Series;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use rmq_process::{Family, FamilyKind, PROCESS_FAMILIES, ProcessMetrics};
+
+const RECONCILES: Family = Family {
+    name: "rmq_operator_reconciles",
+    kind: FamilyKind::Counter,
+    unit: "looks",
+    labels: &["kind"],
+    help: "Looks at objects",
+    question: "Does the operator work? Does it look again and again without an end?",
+};
+const ERRORS: Family = Family {
+    name: "rmq_operator_reconcile_errors",
+    kind: FamilyKind::Counter,
+    unit: "looks",
+    labels: &["kind", "reason"],
+    help: "Looks that failed, by reason",
+    question: "What keeps the operator from its work?",
+};
+const DURATIONS: Family = Family {
+    name: "rmq_operator_reconcile_duration_seconds",
+    kind: FamilyKind::Histogram,
+    unit: "seconds",
+    labels: &["kind"],
+    help: "How long a look took",
+    question: "Is the API server slow, or a broker?",
+};
+const LEADER: Family = Family {
+    name: "rmq_operator_leader",
+    kind: FamilyKind::Gauge,
+    unit: "0 or 1",
+    labels: &[],
+    help: "1 when this process is the one that acts",
+    question: "Does exactly one of the operator's pods act?",
+};
+const CONDITION: Family = Family {
+    name: "rmq_operator_condition",
+    kind: FamilyKind::Gauge,
+    unit: "-1, 0 or 1",
+    labels: &["kind", "namespace", "name", "condition"],
+    help: "1: the condition is true; 0: false; -1: unknown",
+    question: "Which object is not Ready, or Stalled until somebody changes it?",
+};
+
+/// Every family of metrics that the operator tells.
+#[must_use]
+pub fn metric_families() -> Vec<Family> {
+    let own = [RECONCILES, ERRORS, DURATIONS, LEADER, CONDITION];
+    own.into_iter().chain(PROCESS_FAMILIES).collect()
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfKind {
@@ -44,46 +93,32 @@ fn of_condition(kind: &str, namespace: &str, name: &str, condition: &str) -> OfC
 /// All figures.
 pub(crate) struct Metrics {
     registry: Registry,
-    reconciles: Family<OfKind, Counter>,
-    errors: Family<OfError, Counter>,
-    durations: Family<OfKind, Histogram>,
+    reconciles: Series<OfKind, Counter>,
+    errors: Series<OfError, Counter>,
+    durations: Series<OfKind, Histogram>,
     leader: Gauge,
-    conditions: Family<OfCondition, Gauge>,
+    conditions: Series<OfCondition, Gauge>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Arc<Self> {
-        let mut registry = Registry::with_prefix("rmq_operator");
-        let reconciles = Family::default();
-        let errors = Family::default();
-        let durations = Family::<OfKind, Histogram>::new_with_constructor(|| {
+        let mut registry = Registry::default();
+        let reconciles = Series::default();
+        let errors = Series::default();
+        let durations = Series::<OfKind, Histogram>::new_with_constructor(|| {
             Histogram::new([
                 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ])
         });
         let leader = Gauge::default();
-        let conditions = Family::default();
-        registry.register("reconciles", "Looks at objects", reconciles.clone());
-        registry.register(
-            "reconcile_errors",
-            "Looks that failed, by reason",
-            errors.clone(),
-        );
-        registry.register(
-            "reconcile_duration_seconds",
-            "How long a look took",
-            durations.clone(),
-        );
-        registry.register(
-            "leader",
-            "1 when this process is the one that acts",
-            leader.clone(),
-        );
-        registry.register(
-            "condition",
-            "1: the condition is true; 0: false; -1: unknown",
-            conditions.clone(),
-        );
+        let conditions = Series::default();
+        registry.register(RECONCILES.name, RECONCILES.help, reconciles.clone());
+        registry.register(ERRORS.name, ERRORS.help, errors.clone());
+        registry.register(DURATIONS.name, DURATIONS.help, durations.clone());
+        registry.register(LEADER.name, LEADER.help, leader.clone());
+        registry.register(CONDITION.name, CONDITION.help, conditions.clone());
+        let started_ms = jiff::Timestamp::now().as_millisecond();
+        registry.register_collector(Box::new(ProcessMetrics { started_ms }));
         Arc::new(Self {
             registry,
             reconciles,
@@ -141,5 +176,20 @@ impl Metrics {
         // Writing into a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_declared_is_told() {
+        let metrics = Metrics::new();
+        metrics.looked("Topic", Duration::from_millis(3), Some("Timeout"));
+        metrics.leads(true);
+        metrics.condition("Topic", "shop", "orders", "Ready", 1);
+        let problems = rmq_process::scrape_problems(&metric_families(), &[], &metrics.text());
+        assert_eq!(problems, Vec::<String>::new(), "{}", metrics.text());
     }
 }

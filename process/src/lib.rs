@@ -13,6 +13,8 @@ mod colours;
 #[cfg(feature = "log")]
 mod log;
 mod log_writer;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod stop;
 
 #[cfg(feature = "log")]
@@ -21,4 +23,8 @@ pub use colours::stderr_has_colours;
 #[cfg(feature = "log")]
 pub use log::{ENVIRONMENT_HELP, LogFormat, LogOptions, Stopping};
 pub use log_writer::LogWriter;
+#[cfg(feature = "metrics")]
+pub use metrics::{
+    Family, FamilyKind, PROCESS_FAMILIES, ProcessMetrics, process_values, scrape_problems,
+};
 pub use stop::{Signal, StopSignal, stop_signal};

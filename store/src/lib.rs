@@ -40,6 +40,7 @@ mod retention;
 mod segment;
 mod settings;
 mod store;
+mod sync_times;
 mod tables;
 mod vital;
 mod watermark;
@@ -60,6 +61,7 @@ pub use recovery::RecoveryReport;
 pub use retention::{Removed, RetentionError, RetentionRound};
 pub use settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, Table};
 pub use store::{Positions, Store, StoreStats};
+pub use sync_times::{SYNC_BOUNDS_US, Syncs};
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ use crate::read::{self, EntryFilter, ReadLimits, ReadOutcome, RecordSlice, Tempe
 use crate::recovery::{self, RecoveryReport};
 use crate::retention::{self, Removed, RetentionError, RetentionRound};
 use crate::settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, SettingsLog, Table};
+use crate::sync_times::Syncs;
 use crate::watermark::Watermark;
 
 /// An open store. Cheap to clone; usable from any thread. [`Store::close`] ends it for all clones.
@@ -477,6 +478,12 @@ impl Store {
     #[must_use]
     pub fn damage(&self) -> Vec<DamagedRange> {
         self.0.log.files.damage()
+    }
+
+    /// How long making the log durable took.
+    #[must_use]
+    pub fn syncs(&self) -> Syncs {
+        self.0.log.files.sync_times.read()
     }
 
     /// Figures; asks the file system.

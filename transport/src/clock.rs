@@ -24,6 +24,11 @@ pub trait Clock: Send + Sync {
     /// The monotonic clock: milliseconds since some moment that means nothing. It never jumps, and stands still while the machine sleeps.
     fn monotonic_ms(&self) -> i64;
 
+    /// The monotonic clock in microseconds, for what takes less than a millisecond. A clock that counts milliseconds answers with these.
+    fn monotonic_us(&self) -> i64 {
+        self.monotonic_ms().saturating_mul(1_000)
+    }
+
     /// Ready when [`Clock::monotonic_ms`] has reached `at_ms`.
     fn sleep_until_ms(&self, at_ms: i64) -> SleepFuture;
 
@@ -50,6 +55,10 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> i64 {
         ORIGIN.elapsed().as_millis() as i64
+    }
+
+    fn monotonic_us(&self) -> i64 {
+        ORIGIN.elapsed().as_micros() as i64
     }
 
     fn sleep_until_ms(&self, at_ms: i64) -> SleepFuture {

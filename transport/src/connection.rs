@@ -540,6 +540,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
             peer: &self.peer,
             out: &mut self.out,
             answer: Answer::Missing,
+            began_us: None,
         };
         self.service.request(&mut self.batch, &mut exchange);
         if exchange.answer == Answer::Missing && !header.is_one_way() {

@@ -73,7 +73,8 @@ impl Ticket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Missing,
-    Given,
+    /// With this code.
+    Given(ResponseCode),
     /// A ticket was taken: the service answers at the end of the batch.
     Promised,
 }
@@ -89,9 +90,31 @@ pub struct Exchange<'a> {
     pub peer: &'a Arc<Peer>,
     pub(crate) out: &'a mut BytesMut,
     pub(crate) answer: Answer,
+    pub(crate) began_us: Option<i64>,
+}
+
+/// Told of each answer to a parked request; see [`Peer::tell_answers`].
+pub trait Answered: std::fmt::Debug + Send + Sync {
+    /// The request `request` was answered with `response`; `began_us` is what [`Exchange::begin`] was given.
+    fn answered(&self, request: i32, response: ResponseCode, began_us: Option<i64>);
 }
 
 impl Exchange<'_> {
+    /// Says when this request was looked at first, microseconds of the server's monotonic clock: an answer that comes later knows how long it
+    /// took.
+    pub fn begin(&mut self, began_us: i64) {
+        self.began_us = Some(began_us);
+    }
+
+    /// The code of the answer that was given in place.
+    #[must_use]
+    pub fn answered(&self) -> Option<ResponseCode> {
+        match self.answer {
+            Answer::Given(code) => Some(code),
+            Answer::Missing | Answer::Promised => None,
+        }
+    }
+
     /// Answers now.
     pub fn reply(
         &mut self,
@@ -114,7 +137,7 @@ impl Exchange<'_> {
         body_len: usize,
         write: impl FnOnce(&mut BytesMut),
     ) {
-        self.answer = Answer::Given;
+        self.answer = Answer::Given(code);
         encode_reply(
             self.out,
             &Ticket::of(self.header),
@@ -155,6 +178,7 @@ impl Exchange<'_> {
             peer: Arc::clone(self.peer),
             ticket: Ticket::of(self.header),
             answered: false,
+            began_us: self.began_us,
         }
     }
 }
@@ -208,6 +232,7 @@ impl Replies<'_> {
             peer: Arc::clone(self.peer),
             ticket,
             answered: false,
+            began_us: None,
         }
     }
 }
@@ -218,9 +243,17 @@ pub struct PendingReply {
     peer: Arc<Peer>,
     ticket: Ticket,
     answered: bool,
+    began_us: Option<i64>,
 }
 
 impl PendingReply {
+    /// The same, for a request that waits for an event: how long it waits says nothing about the server.
+    #[must_use]
+    pub fn untimed(mut self) -> Self {
+        self.began_us = None;
+        self
+    }
+
     /// The request that waits.
     #[must_use]
     pub fn ticket(&self) -> &Ticket {
@@ -262,6 +295,9 @@ impl PendingReply {
             .peer
             .outbox()
             .write(|out| encode_reply(out, &ticket, code, remark, fields, body_len, write));
+        if let Some(told) = self.peer.answers_told() {
+            told.answered(ticket.code, code, self.began_us);
+        }
     }
 
     /// Answers with success.

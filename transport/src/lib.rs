@@ -25,7 +25,7 @@ pub use budget::{MEMORY_BYTES_MIN, MemoryBudget, MemoryUse, Room};
 pub use caller::{CallError, Caller, CallerConfig, CallerEvent};
 pub use clock::{Clock, ManualClock, SleepFuture, SystemClock};
 pub use connector::{ConnectFuture, Connector, Stream, TcpConnector};
-pub use exchange::{Exchange, PendingReply, Replies, Service, Ticket};
+pub use exchange::{Answered, Exchange, PendingReply, Replies, Service, Ticket};
 pub use incoming::{IncomingRequests, RefuseIncoming};
 pub use limits::TransportLimits;
 pub use machine::{memory_bytes, memory_limit};

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -14,6 +14,7 @@ use rmq_protocol::limits::FRAME_BYTES_MAX;
 use tokio::sync::{Notify, oneshot};
 
 use crate::budget::MemoryBudget;
+use crate::exchange::Answered;
 use crate::exchange::Replies;
 use crate::outbox::Outbox;
 use crate::owned_frame::OwnedFrame;
@@ -86,6 +87,7 @@ pub struct Peer {
     own_language: Language,
     opaque: AtomicI32,
     calls: Mutex<HashMap<i32, oneshot::Sender<OwnedFrame>, foldhash::fast::RandomState>>,
+    answers_told: OnceLock<Arc<dyn Answered>>,
 }
 
 /// Why a call over a given connection has no answer.
@@ -131,7 +133,20 @@ impl Peer {
             own_language: SERVER_LANGUAGE,
             opaque: AtomicI32::new(0),
             calls: Mutex::new(HashMap::default()),
+            answers_told: OnceLock::new(),
         }
+    }
+
+    /// Has somebody told of each answer to a request that was parked; the first one stays. For [`Service::connected`].
+    ///
+    /// [`Service::connected`]: crate::Service::connected
+    pub fn tell_answers(&self, told: Arc<dyn Answered>) {
+        // The second is the same one, for all that a server does.
+        let _ = self.answers_told.set(told);
+    }
+
+    pub(crate) fn answers_told(&self) -> Option<&Arc<dyn Answered>> {
+        self.answers_told.get()
     }
 
     /// The same, with requests that say another language than servers do.

@@ -16,6 +16,8 @@ use rmq_protocol::requests::{FieldError, Request};
 use rmq_transport::Exchange;
 use smallvec::SmallVec;
 
+use crate::stats::requests;
+
 /// What one connection gathers during one socket read.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -30,8 +32,10 @@ pub(crate) struct Batch {
     pub(crate) puts: SmallVec<[put::Put; 1]>,
     /// When the first send of the batch was looked at, Unix milliseconds.
     pub(crate) now_ms: Option<i64>,
-    /// The same moment of the monotonic clock.
-    pub(crate) began_ms: Option<i64>,
+    /// When the first request of the batch was looked at, monotonic microseconds.
+    pub(crate) began_us: Option<i64>,
+    /// What was answered in place.
+    pub(crate) answered: requests::Tally,
 }
 
 /// Decodes the fields of a request; answers itself when they are wrong.

@@ -107,7 +107,6 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
     let plan = match plan(broker, exchange, &request) {
         Ok(plan) => plan,
         Err(mut refusal) => {
-            broker.stats.refused();
             let remark = std::mem::take(&mut refusal.remark);
             return exchange.reply(refusal.code, Some(remark), &refusal, &[]);
         }
@@ -143,7 +142,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) {
         }
         Step::Wait => {
             broker.stats.pull_missed();
-            wait(broker, plan, exchange.park(), began_ms);
+            wait(broker, plan, exchange.park().untimed(), began_ms);
         }
         Step::ReadCold => read_cold(broker, plan, exchange.park()),
     }
@@ -229,7 +228,6 @@ fn still_allowed(broker: &Broker, mut waiter: Waiter) -> Option<Waiter> {
     match check_again(broker, &mut waiter.plan) {
         Ok(()) => Some(waiter),
         Err(mut refusal) => {
-            broker.stats.refused();
             let remark = std::mem::take(&mut refusal.remark);
             waiter
                 .reply
@@ -302,7 +300,6 @@ fn read_in(broker: &Arc<Broker>, plan: PullPlan, reply: PendingReply, room: Room
     if let Err(full) = spawned
         && let Some((_, reply)) = handed.lock().take()
     {
-        broker.stats.refused();
         reply.fail(ResponseCode::SystemBusy, full.to_string());
     }
 }

@@ -48,7 +48,6 @@ pub(crate) fn handle(
         Ok(send) => send,
         Err(error) => return refuse_fields(exchange, &error),
     };
-    batch.began_ms.get_or_insert_with(|| broker.monotonic_ms());
     let now_ms = *batch.now_ms.get_or_insert_with(|| broker.now_ms());
     let appended = recent_topic(broker, &mut batch.recent, &mut batch.puts, exchange, &send)
         .and_then(|recent| {
@@ -461,7 +460,9 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
     puts.extend(batch.recent.take());
     puts.retain(|put| put.requests > 0);
     batch.now_ms = None;
-    let began_ms = batch.began_ms.take().unwrap_or_default();
+    let began_us = batch.began_us.take().unwrap_or_default();
+    let answered = std::mem::take(&mut batch.answered);
+    broker.requests.answered_in_place(&answered, began_us);
     let Some(end) = batch.sends.iter().map(|send| send.end).max() else {
         if std::mem::take(&mut batch.appended) {
             // Whoever appended it waits for it on its own; this only makes it sooner.
@@ -472,7 +473,7 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
     batch.appended = false;
     let is_sync = broker.store.flush_mode() == FlushMode::Sync;
     if !is_sync && let Some(written) = broker.store.try_write_out() {
-        count(broker, &puts, began_ms, &written);
+        count(broker, &puts, &batch.sends, began_us, &written);
         answer(broker, &batch.sends, &written, replies);
         batch.sends.clear();
         return;
@@ -483,7 +484,7 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
     let busy = replies.park(sends[0].ticket);
     let broker_then = Arc::clone(broker);
     let done = Box::new(move |stored| {
-        count(&broker_then, &puts, began_ms, &stored);
+        count(&broker_then, &puts, &sends, began_us, &stored);
         peer.send_with(|replies| answer(&broker_then, &sends, &stored, replies));
         busy.forget();
     });
@@ -494,12 +495,28 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
     }
 }
 
-fn count(broker: &Broker, puts: &[Put], began_ms: i64, stored: &Result<(), AppendError>) {
-    let took_ms = broker.monotonic_ms() - began_ms;
+fn count(
+    broker: &Broker,
+    puts: &[Put],
+    sends: &[SendTicket],
+    began_us: i64,
+    stored: &Result<(), AppendError>,
+) {
+    let took_us = broker.clock.monotonic_us() - began_us;
     for put in puts {
         match stored {
-            Ok(()) => put.count(&broker.stats, took_ms),
+            Ok(()) => put.count(&broker.stats, took_us / 1_000),
             Err(_) => broker.stats.put_failed(),
+        }
+    }
+    for run in sends.chunk_by(|a, b| a.ticket.request_code() == b.ticket.request_code()) {
+        let requests = run.len() as u64;
+        broker
+            .requests
+            .took(run[0].ticket.request_code(), took_us, requests);
+        if let Err(error) = stored {
+            let code = reply::of_append(error, broker.store.flush_mode());
+            broker.requests.refused(code, requests);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Figures of the broker: counters on the message path, and what one task makes of them.
 
+pub(crate) mod classes;
 mod put_times;
+pub(crate) mod requests;
 mod window;
 
 pub(crate) use put_times::PutTimes;
@@ -46,8 +48,6 @@ pub(crate) struct Stats {
     pub(crate) pulls_missed: AtomicU64,
     /// Sends that were refused.
     pub(crate) puts_failed: AtomicU64,
-    /// Sends and pulls that were refused.
-    pub(crate) refused: AtomicU64,
     pub(crate) put_times: PutTimes,
     /// The longest read of a pull, milliseconds.
     pub(crate) get_max_ms: AtomicU64,
@@ -193,7 +193,6 @@ impl Stats {
             pulls_found: AtomicU64::new(0),
             pulls_missed: AtomicU64::new(0),
             puts_failed: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
             put_times: PutTimes::default(),
             get_max_ms: AtomicU64::new(0),
             consumers_registered: Counted::default(),
@@ -234,13 +233,8 @@ impl Stats {
         self.pulls_missed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(crate) fn put_failed(&self) {
         self.puts_failed.fetch_add(1, Ordering::Relaxed);
-        self.refused();
     }
 
     /// A pull's read took so long.

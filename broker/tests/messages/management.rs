@@ -1,6 +1,13 @@
 //! The management port.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rmq_broker::{Deps, RunningBroker};
+use rmq_protocol::bodies::{ConsumerData, HeartbeatData, ProducerData, SubscriptionData};
+use rmq_protocol::code::{RequestCode, ResponseCode};
+use rmq_protocol::requests::UpdateConsumerOffset;
+use rmq_transport::ManualClock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -106,6 +113,158 @@ async fn health_version_and_metrics_are_served() {
         .is_some_and(|bytes| bytes > 0.0)
     );
     assert!(metrics.ends_with("# EOF\n"));
+    rig.stop().await;
+}
+
+/// Everything that is declared is told, with its labels, and nothing else; what alerts ask for has series before anything happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_declared_is_told() {
+    let rig = Rig::start_with(Deps::default(), |config| {
+        config.management = "127.0.0.1:0".to_owned();
+        // Nobody is there, and its series is.
+        config.name_servers = "127.0.0.1:1".to_owned();
+    })
+    .await;
+    let (_, quiet) = get(&rig.broker, "/metrics").await;
+    for series in [
+        "rocketmq_rpc_latency_seconds_count{request_code=\"SEND_MESSAGE_V2\"",
+        "rocketmq_rpc_latency_seconds_count{request_code=\"PULL_MESSAGE\"",
+        "rocketmq_rejected_requests_total{reason=\"SERVICE_NOT_AVAILABLE\"",
+        "rocketmq_storage_sync_seconds_count{",
+        "rocketmq_delay_lateness_seconds_count{",
+    ] {
+        assert!(
+            quiet.lines().any(|line| line.starts_with(series)),
+            "{series} in {quiet}"
+        );
+    }
+
+    let client = rig.client();
+    client.create_group("offline", |_| {}).await;
+    client.put("measured", "", "one").await;
+    client.put("measured", "DELAY\u{1}1\u{2}", "two").await;
+    client.pull(&pull("measured", 0, 0)).await;
+    let heartbeat = HeartbeatData {
+        client_id: "one".to_owned(),
+        consumer_data_set: vec![ConsumerData {
+            group_name: "online".to_owned(),
+            subscription_data_set: vec![SubscriptionData::tags("measured", "*", 1)],
+            ..ConsumerData::default()
+        }],
+        producer_data_set: vec![ProducerData {
+            group_name: "producers".to_owned(),
+        }],
+        ..HeartbeatData::default()
+    };
+    client
+        .call(RequestCode::HeartBeat, &(), &heartbeat.to_json())
+        .await;
+    let refused = client.send(&message("measured", 900, ""), b"x").await;
+    let refused = refused.expect_err("there is no such queue").code;
+    let reason = ResponseCode::from_i32(refused)
+        .expect("a known code")
+        .name();
+    let (_, metrics) = get(&rig.broker, "/metrics").await;
+    let problems = rmq_process::scrape_problems(
+        &rmq_broker::metric_families(),
+        &rmq_broker::METRIC_LABELS,
+        &metrics,
+    );
+    assert_eq!(problems, Vec::<String>::new(), "{metrics}");
+
+    let is = |name: &str, labels: &[&str]| value(&metrics, name, labels);
+    let took = "rocketmq_rpc_latency_seconds_count";
+    assert_eq!(is(took, &["request_code=\"SEND_MESSAGE_V2\""]), Some(3.0));
+    assert_eq!(is(took, &["request_code=\"PULL_MESSAGE\""]), Some(1.0));
+    // Answered by a task, later.
+    assert_eq!(
+        is(
+            took,
+            &["request_code=\"UPDATE_AND_CREATE_SUBSCRIPTIONGROUP\""]
+        ),
+        Some(1.0)
+    );
+    assert!(
+        is("rocketmq_rpc_latency_seconds_sum", &["SEND_MESSAGE_V2"]).is_some_and(|sum| sum > 0.0)
+    );
+    let refused = [format!("reason=\"{reason}\"")];
+    assert_eq!(
+        is("rocketmq_rejected_requests_total", &[&refused[0]]),
+        Some(1.0),
+        "{metrics}"
+    );
+    let online = "rocketmq_consumer_connections";
+    assert_eq!(is(online, &["consumer_group=\"online\""]), Some(1.0));
+    assert_eq!(is(online, &["consumer_group=\"offline\""]), Some(0.0));
+    let messages = "rocketmq_messages_in_total";
+    for (topic, system) in [
+        ("measured", false),
+        ("DefaultCluster", true),
+        ("broker-a", true),
+        ("TBW102", true),
+    ] {
+        let labels = [
+            format!("topic=\"{topic}\""),
+            format!("is_system=\"{system}\""),
+        ];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        assert!(is(messages, &labels).is_some(), "{topic} in {metrics}");
+    }
+    assert_eq!(
+        is("rocketmq_connections", &["listener=\"remoting\""]),
+        Some(1.0)
+    );
+    assert_eq!(is("rocketmq_connections_limit", &[]), Some(20_000.0));
+    rig.stop().await;
+}
+
+/// How late a group is: the age of its oldest message, by the clock of the broker; nothing when it has all.
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_is_told_in_seconds() {
+    let clock = ManualClock::at(1_800_000_000_000);
+    let deps = Deps {
+        clock: Arc::new(clock.clone()),
+        ..Deps::default()
+    };
+    let rig = Rig::start_with(deps, |config| config.management = "127.0.0.1:0".to_owned()).await;
+    let client = rig.client();
+    client.create_topic("measured", 1, 6).await;
+    client.create_group("late", |_| {}).await;
+    client.put("measured", "", "one").await;
+    clock.advance(Duration::from_secs(90));
+    client.put("measured", "", "two").await;
+    clock.advance(Duration::from_secs(30));
+    for (offset, seconds) in [(0, 120.0), (1, 30.0), (2, 0.0)] {
+        let commit = UpdateConsumerOffset {
+            consumer_group: "late".into(),
+            topic: "measured".into(),
+            queue_id: 0,
+            commit_offset: offset,
+            broker_name: None,
+        };
+        client
+            .call(RequestCode::UpdateConsumerOffset, &commit, &[])
+            .await;
+        let (_, metrics) = get(&rig.broker, "/metrics").await;
+        let lag = |name| {
+            value(
+                &metrics,
+                name,
+                &["consumer_group=\"late\"", "topic=\"measured\""],
+            )
+        };
+        assert_eq!(
+            lag("rocketmq_consumer_lag_seconds"),
+            Some(seconds),
+            "{metrics}"
+        );
+        assert_eq!(
+            lag("rocketmq_consumer_lag_messages"),
+            Some(2.0 - offset as f64)
+        );
+        // It was given nothing since the start, and has a series.
+        assert_eq!(lag("rocketmq_messages_out_total"), Some(0.0));
+    }
     rig.stop().await;
 }
 

@@ -50,7 +50,12 @@ impl Service for Handlers {
         }
     }
 
+    fn connected(&self, _peer: &Arc<Peer>) {
+        self.metrics.connected();
+    }
+
     fn closed(&self, peer: &Arc<Peer>) {
+        self.metrics.closed();
         for change in self.registry.closed(peer) {
             self.announce(&change);
         }

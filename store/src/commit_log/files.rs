@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
@@ -22,6 +23,7 @@ use crate::fs::{Fs, Space};
 use crate::health::Health;
 use crate::layout;
 use crate::segment::Segment;
+use crate::sync_times::SyncTimes;
 
 /// The next try to make a segment after one failed, milliseconds.
 const REFUSAL_RETRY_MS: i64 = 1_000;
@@ -70,6 +72,7 @@ pub(crate) struct Files {
     refusing_until_ms: Mutex<i64>,
     damage: Damage,
     confirmed_watch: watch::Sender<u64>,
+    pub(crate) sync_times: SyncTimes,
 }
 
 impl Files {
@@ -90,6 +93,7 @@ impl Files {
             refusing_until_ms: Mutex::new(0),
             damage: Damage::default(),
             confirmed_watch: watch::Sender::new(0),
+            sync_times: SyncTimes::default(),
         }
     }
 
@@ -210,6 +214,7 @@ impl Files {
     /// Makes everything written below `end` durable. The first failure poisons the store.
     pub(crate) fn sync_up_to(&self, end: u64) -> Result<(), AppendError> {
         let _syncing = self.syncing.lock();
+        let began = Instant::now();
         self.health.check_writable()?;
         let from = self.positions.flushed.load(Ordering::Acquire);
         for segment in self.segments.load().iter() {
@@ -223,6 +228,7 @@ impl Files {
                 )));
             }
         }
+        self.sync_times.add(began.elapsed());
         self.crash_point("log.synced");
         self.positions.flushed.fetch_max(end, Ordering::AcqRel);
         Ok(())

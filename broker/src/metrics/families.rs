@@ -1,0 +1,239 @@
+//! Every family that a broker tells, with its meaning. The page docs/reference/metrics.md is made of this table.
+
+use rmq_process::{Family, FamilyKind};
+use rmq_store::{SYNC_BOUNDS_US, StoreHealth};
+
+use super::read::{
+    connections, consumers, dead_letters, lag, lag_seconds, load, of_groups, of_topics, producers,
+    refusals, requests, storage,
+};
+use super::{Histogram, Metric};
+use crate::stats;
+
+macro_rules! metrics {
+    ($($kind:ident $name:literal, $unit:literal, [$($label:literal),*], $help:literal, $question:literal, $read:expr;)*) => {
+        pub(super) const METRICS: &[Metric] = &[$(Metric {
+            family: Family {
+                name: $name,
+                kind: metrics!(@kind $kind),
+                unit: $unit,
+                labels: &[$($label),*],
+                help: $help,
+                question: $question,
+            },
+            read: $read,
+        }),*];
+    };
+    (@kind counter) => { FamilyKind::Counter };
+    (@kind gauge) => { FamilyKind::Gauge };
+    (@kind histogram) => { FamilyKind::Histogram };
+}
+
+metrics! {
+    counter "rocketmq_messages_in", "messages", ["topic", "message_type", "is_system"],
+        "Messages stored",
+        "How much is produced, and into which topic?",
+        |broker, out| of_topics(broker, out, stats::MESSAGES);
+    counter "rocketmq_throughput_in", "bytes", ["topic", "message_type", "is_system"],
+        "Bytes stored",
+        "Which topic brings the load?",
+        |broker, out| of_topics(broker, out, stats::BYTES);
+    counter "rocketmq_messages_out", "messages", ["topic", "consumer_group", "is_retry", "is_system"],
+        "Messages delivered, by consumer group",
+        "Does the group receive messages? Does it keep up with what is produced?",
+        |broker, out| of_groups(broker, out, |(messages, _)| messages);
+    counter "rocketmq_throughput_out", "bytes", ["topic", "consumer_group", "is_retry", "is_system"],
+        "Bytes delivered, by consumer group",
+        "Which group takes the bandwidth?",
+        |broker, out| of_groups(broker, out, |(_, bytes)| bytes);
+    counter "rocketmq_send_to_dlq_messages", "messages", ["topic", "consumer_group", "is_system"],
+        "Messages given up and put among the dead letters",
+        "Does a consumer give messages up for good?",
+        dead_letters;
+    gauge "rocketmq_consumer_lag_messages", "messages", ["topic", "consumer_group", "is_retry", "is_system"],
+        "Messages that a group has not yet confirmed",
+        "How many messages is the group behind?",
+        lag;
+    gauge "rocketmq_consumer_lag_seconds", "seconds", ["topic", "consumer_group", "is_retry", "is_system"],
+        "Age of the oldest message that a group has not yet confirmed, 0 when there is none",
+        "How late is the group?",
+        lag_seconds;
+    gauge "rocketmq_broker_permission", "bits", [],
+        "6 read and write, 4 read, 2 write",
+        "Does the broker take messages (2) and give them (4)? After a drain the value is 4.",
+        |broker, out| out.one(f64::from(broker.permission()));
+    gauge "rocketmq_registration_rivals", "name servers", [],
+        "Name servers at which another broker has this broker's name and id",
+        "Do two brokers fight for one name?",
+        |broker, out| out.one(broker.registrations.rivals().len() as f64);
+    gauge "rocketmq_connection_memory_bytes", "bytes", [],
+        "Bytes that connections hold beyond their small allowances: received in part, and waiting to be sent",
+        "How near are connections to their bound of memory?",
+        |broker, out| {
+            let memory = broker.memory.usage();
+            out.one((memory.received + memory.sending) as f64);
+        };
+    gauge "rocketmq_connection_memory_limit_bytes", "bytes", [],
+        "The bound of rocketmq_connection_memory_bytes (memoryBytes); each half is for one direction",
+        "What is that bound?",
+        |broker, out| {
+            let memory = broker.memory.usage();
+            out.one((memory.received_max + memory.sending_max) as f64);
+        };
+    gauge "rocketmq_connection_memory_waiting", "connections and answers", [],
+        "Connections and answers that wait because connections hold too much memory",
+        "Are clients slowed because connections hold too much memory?",
+        |broker, out| {
+            let memory = broker.memory.usage();
+            out.one((memory.waiting_to_read + memory.waiting_to_send) as f64);
+        };
+    gauge "rocketmq_topic_number", "topics", [],
+        "Topics",
+        "How near is the broker to topicsMax? Do topics appear that nobody ordered?",
+        |broker, out| out.one(broker.topics.len() as f64);
+    gauge "rocketmq_consumer_group_number", "groups", [],
+        "Subscription groups",
+        "How near is the broker to groupsMax?",
+        |broker, out| out.one(broker.groups.len() as f64);
+    gauge "rocketmq_producer_connections", "connections", ["language", "version", "protocol_type"],
+        "Connected producers",
+        "Which clients of which versions produce?",
+        producers;
+    gauge "rocketmq_consumer_connections", "connections", ["consumer_group", "language", "version", "consume_mode", "protocol_type", "is_system"],
+        "Connected consumers",
+        "Is the group online, and with how many members? 0 for a group that is offline.",
+        consumers;
+    gauge "rocketmq_storage_size_bytes", "bytes", ["storage_type", "storage_medium"],
+        "Bytes of log and index on the disk",
+        "How fast does the data grow?",
+        |broker, out| {
+            let stats = broker.store.stats();
+            storage(out, stats.log_bytes as f64 + stats.index_bytes as f64);
+        };
+    gauge "rocketmq_storage_flush_behind_bytes", "bytes", ["storage_type", "storage_medium"],
+        "Bytes written and not yet durable",
+        "How much would a power cut lose with async flush?",
+        |broker, out| {
+            let positions = broker.store.positions();
+            storage(
+                out,
+                positions.written.saturating_sub(positions.flushed) as f64,
+            );
+        };
+    gauge "rocketmq_storage_dispatch_behind_bytes", "bytes", ["storage_type", "storage_medium"],
+        "Bytes written that the index does not know yet",
+        "Do consumers see late what is written already?",
+        |broker, out| {
+            let positions = broker.store.positions();
+            storage(
+                out,
+                positions.written.saturating_sub(positions.dispatched) as f64,
+            );
+        };
+    gauge "rocketmq_storage_message_reserve_time_milliseconds", "milliseconds", ["storage_type", "storage_medium"],
+        "Age of the oldest message",
+        "How far back can consumers read?",
+        |broker, out| {
+            storage(
+                out,
+                broker
+                    .store
+                    .stats()
+                    .oldest_ms
+                    .map_or(0.0, |oldest| (broker.now_ms() - oldest).max(0) as f64),
+            );
+        };
+    gauge "rocketmq_storage_held_bytes", "bytes", ["storage_type", "storage_medium"],
+        "Bytes of segments that stay beyond their time for delayed messages in them",
+        "Do delayed messages keep the disk from being freed?",
+        |broker, out| storage(out, load(&broker.retention.held_bytes));
+    counter "rocketmq_delayed_messages_dropped", "messages", [],
+        "Delayed messages that came due after their topic had been deleted",
+        "Were messages lost with the topic that they waited for?",
+        |broker, out| out.one(load(&broker.delay.dropped));
+    counter "rocketmq_clock_jumps", "jumps", ["direction"],
+        "Jumps of the system's clock since the start",
+        "Is the clock of the machine set by leaps?",
+        |broker, out| {
+            let watch = &broker.clock_watch;
+            for (direction, counter) in [("ahead", &watch.jumps_ahead), ("back", &watch.jumps_back)]
+            {
+                out.with(vec![("direction", direction.to_owned())], load(counter));
+            }
+        };
+    gauge "rocketmq_build_info", "1", ["version"],
+        "1, with the version as label",
+        "Which versions run?",
+        |_, out| out.with(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0);
+    gauge "rocketmq_broker_role", "1", ["role"],
+        "1 for the role that this broker has",
+        "Which broker is the master?",
+        |_, out| out.with(vec![("role", "master".to_owned())], 1.0);
+    gauge "rocketmq_store_writable", "0 or 1", [],
+        "1 while the store takes messages, 0 when the disk is full or failed",
+        "Does the broker take messages? 0 wakes somebody up.",
+        |broker, out| {
+            out.one(f64::from(u8::from(
+                broker.store.health() == StoreHealth::Writable,
+            )))
+        };
+    gauge "rocketmq_store_recovery_seconds", "seconds", [],
+        "How long the last recovery took",
+        "How long did the last start read the log?",
+        |broker, out| out.one(broker.store.stats().recovery_took.as_secs_f64());
+    gauge "rocketmq_store_damaged_ranges", "ranges", [],
+        "Parts of the log whose checksums are wrong",
+        "Is the disk damaged?",
+        |broker, out| out.one(broker.store.damage().len() as f64);
+    gauge "rocketmq_disk_free_ratio", "0 to 1", [],
+        "Free share of the disk, 0 to 1",
+        "When is the disk full? Messages are refused above diskFullRatio.",
+        |broker, out| out.one(1.0 - broker.store.stats().space.used_ratio());
+    counter "rocketmq_rejected_requests", "requests", ["reason"],
+        "Requests that were refused, by the code of the answer",
+        "What do clients ask for in vain, and why is it refused?",
+        refusals;
+    histogram "rocketmq_rpc_latency_seconds", "seconds", ["request_code"],
+        "From when a request was read until its answer was ready; pulls that wait for messages are left out",
+        "How long do clients wait for the broker? Is the broker slow, or the network?",
+        requests;
+    histogram "rocketmq_storage_sync_seconds", "seconds", [],
+        "How long making the log durable took (fdatasync)",
+        "Is the disk slow? With sync flush every send waits for it.",
+        |broker, out| {
+            let syncs = broker.store.syncs();
+            let took = Histogram::of(&SYNC_BOUNDS_US, &syncs.counts, syncs.sum_us, 1e6);
+            out.histogram(Vec::new(), took);
+        };
+    histogram "rocketmq_delay_lateness_seconds", "seconds", [],
+        "How long after its time a delayed message was delivered",
+        "Do delayed messages and retries come on time?",
+        |broker, out| {
+            let lateness = &broker.delay.lateness;
+            let (counts, sum_ms) = lateness.read();
+            out.histogram(Vec::new(), Histogram::of(lateness.bounds(), &counts, sum_ms, 1e3));
+        };
+    gauge "rocketmq_connections", "connections", ["listener"],
+        "Open connections of clients, by port",
+        "How many clients are connected? Do they come back after a restart?",
+        connections;
+    gauge "rocketmq_connections_limit", "connections", [],
+        "The bound of rocketmq_connections for each port (connectionsMax)",
+        "How near is the broker to refusing clients?",
+        |broker, out| out.one(broker.config.connections_max as f64);
+    gauge "rocketmq_waiting_pulls", "pulls", [],
+        "Pulls that wait for a message",
+        "How many consumers wait for messages?",
+        |broker, out| out.one(broker.waiters.len() as f64);
+    gauge "rocketmq_name_server_registered", "0 or 1", ["name_server"],
+        "1 while the name server knows this broker",
+        "Can clients find this broker at each name server?",
+        |broker, out| {
+            for server in broker.registrations.health() {
+                out.with(
+                    vec![("name_server", server.addr)],
+                    f64::from(u8::from(server.registered)),
+                );
+            }
+        };
+}
