@@ -391,7 +391,7 @@ fn measurements_end_with_their_servers_and_leave_nothing() {
 
         let program = Program::start("rmq-bench", &once);
         filled(folder.path());
-        assert_eq!(program.again(signal), Some(code));
+        assert_eq!(program.again(signal).0, Some(code));
 
         // Against a server of somebody else there is nothing to end.
         let cluster = dev();
@@ -422,7 +422,7 @@ fn services_of_users_leave_their_group_and_end() {
             program.listens();
             let stopped = Pid::from_child(&cluster.program.child);
             kill_process(stopped, Signal::STOP).expect("it is ours");
-            let ended = program.again(signal);
+            let (ended, _) = program.again(signal);
             assert!(
                 ended == Some(code) || ended == Some(0),
                 "{service}: {ended:?}"

@@ -11,7 +11,7 @@ use rmq_protocol::code::{RequestCode as Code, ResponseCode};
 use rmq_protocol::message::RecordView;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Rig, pull, remark};
+use crate::support::{Client, Rig, pull};
 
 /// Lines of the audit of this process. The claimed user tells whose they are: many brokers run here.
 static LINES: Mutex<Vec<Value>> = Mutex::new(Vec::new());
@@ -59,7 +59,6 @@ async fn ask(client: &Client, user: &str, code: Code, fields: Fields<'_>, body: 
     let mut all = vec![("AccessKey", user)];
     all.extend(fields);
     let answer = client.call(code, &all.as_slice(), body).await;
-    println!("{code}: {} {}", answer.code(), remark(&answer));
     answer.code()
 }
 
