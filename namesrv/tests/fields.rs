@@ -115,6 +115,7 @@ fn fields<'v>(
 async fn prepared() -> (RunningNameServer, Client) {
     let config = NameServerConfig {
         listen: "127.0.0.1:0".to_owned(),
+        management: String::new(),
         ..NameServerConfig::default()
     };
     let server = NameServer::start(config, Deps::default())
