@@ -206,7 +206,7 @@ async fn jumps() -> Result<(), String> {
     let args = |args: &[&str]| -> Vec<String> { args.iter().map(ToString::to_string).collect() };
     let name_server = Process::start_with(
         "rmq-namesrv",
-        &args(&["--listen", "127.0.0.1:0"]),
+        &args(&["--listen", "127.0.0.1:0", "--management", ""]),
         &clock.env(),
         &log("namesrv.log"),
     );
