@@ -7,7 +7,7 @@ pub(crate) const MEASURES: bool = false;
 pub(crate) fn describe() {}
 
 #[derive(Debug, Default)]
-pub(crate) struct Meters;
+pub(crate) struct Meters {}
 
 impl Meters {
     #[inline]
