@@ -14,65 +14,49 @@ use rmq_transport::MemoryUse;
 
 use crate::registry::Sizes;
 
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    question: &'static str,
-) -> Family {
-    Family {
-        name,
-        kind: FamilyKind::Gauge,
-        unit,
-        labels: &[],
-        help,
-        question,
-    }
-}
-
-const BROKERS: Family = gauge(
+const BROKERS: Family = Family::gauge(
     "rocketmq_nameserver_brokers",
     "brokers",
     "Registered broker addresses",
     "Are all brokers registered here? The value is the same at every name server.",
 );
-const GROUPS: Family = gauge(
+const GROUPS: Family = Family::gauge(
     "rocketmq_nameserver_broker_groups",
     "broker groups",
     "Registered broker groups",
     "Is a whole broker group gone?",
 );
-const TOPICS: Family = gauge(
+const TOPICS: Family = Family::gauge(
     "rocketmq_route_topics",
     "topics",
     "Registered topics",
     "How near is the name server to topicsMax?",
 );
-const ENTRIES: Family = gauge(
+const ENTRIES: Family = Family::gauge(
     "rocketmq_route_entries",
     "entries",
     "Registered pairs of a topic and a broker group",
     "How near is the name server to routeEntriesMax?",
 );
-const MEMORY: Family = gauge(
+const MEMORY: Family = Family::gauge(
     "rocketmq_connection_memory_bytes",
     "bytes",
     "Bytes that connections hold beyond their small allowances",
     "How near are connections to their bound of memory?",
 );
-const MEMORY_LIMIT: Family = gauge(
+const MEMORY_LIMIT: Family = Family::gauge(
     "rocketmq_connection_memory_limit_bytes",
     "bytes",
     "The bound of rocketmq_connection_memory_bytes (memoryBytes)",
     "What is that bound?",
 );
-const CONNECTIONS: Family = gauge(
+const CONNECTIONS: Family = Family::gauge(
     "rocketmq_connections",
     "connections",
     "Open connections of clients, brokers and tools",
     "How many clients and brokers are connected?",
 );
-const CONNECTIONS_LIMIT: Family = gauge(
+const CONNECTIONS_LIMIT: Family = Family::gauge(
     "rocketmq_connections_limit",
     "connections",
     "The bound of rocketmq_connections (connectionsMax)",

@@ -49,19 +49,23 @@ pub struct Family {
     pub question: &'static str,
 }
 
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    question: &'static str,
-) -> Family {
-    Family {
-        name,
-        kind: FamilyKind::Gauge,
-        unit,
-        labels: &[],
-        help,
-        question,
+impl Family {
+    /// A gauge without labels of its own.
+    #[must_use]
+    pub const fn gauge(
+        name: &'static str,
+        unit: &'static str,
+        help: &'static str,
+        question: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            kind: FamilyKind::Gauge,
+            unit,
+            labels: &[],
+            help,
+            question,
+        }
     }
 }
 
@@ -131,25 +135,25 @@ pub const PROCESS_FAMILIES: [Family; 5] = [
         help: "CPU time of the process, in user and kernel mode",
         question: "How many cores does the process keep busy?",
     },
-    gauge(
+    Family::gauge(
         "process_resident_memory_bytes",
         "bytes",
         "Memory of the process, mapped files that are in use among it",
         "How near is the process to the limit of its container?",
     ),
-    gauge(
+    Family::gauge(
         "process_open_fds",
         "descriptors",
         "Open file descriptors: connections and files",
         "Do connections or files leak?",
     ),
-    gauge(
+    Family::gauge(
         "process_max_fds",
         "descriptors",
         "The limit of process_open_fds (ulimit -n)",
         "How many more connections can the process take?",
     ),
-    gauge(
+    Family::gauge(
         "process_start_time_seconds",
         "seconds since 1970",
         "When the server started",
@@ -231,7 +235,7 @@ mod tests {
         };
         assert!(problems(&PROCESS_FAMILIES[1..], &[]).contains("process_cpu_seconds is told"));
         assert!(problems(&PROCESS_FAMILIES, &["node"]).contains("has the labels {}"));
-        let missing = gauge("process_threads", "threads", "x", "y?");
+        let missing = Family::gauge("process_threads", "threads", "x", "y?");
         assert!(problems(&[missing], &[]).contains("process_threads is None"));
     }
 
