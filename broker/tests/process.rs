@@ -322,11 +322,11 @@ fn a_port_in_use_is_named() {
     assert!(stderr.contains(&addr), "{stderr}");
 }
 
-/// Sends one message and waits for the answer.
-fn send_one(addr: &str) {
-    let fields = [
+/// The fields of a send, as of version 2.
+fn sent_to(topic: &str) -> [(&str, &str); 11] {
+    [
         ("a", "p"),
-        ("b", "kept"),
+        ("b", topic),
         ("c", "TBW102"),
         ("d", "1"),
         ("e", "0"),
@@ -336,7 +336,12 @@ fn send_one(addr: &str) {
         ("i", ""),
         ("j", "0"),
         ("k", "false"),
-    ];
+    ]
+}
+
+/// Sends one message and waits for the answer.
+fn send_one(addr: &str) {
+    let fields = sent_to("kept");
     let mut out = BytesMut::new();
     let head = CommandHead::request(310, 1);
     frame::encode_frame(
@@ -443,19 +448,7 @@ fn slow_peers_do_not_make_the_process_grow() {
         .strip_prefix("listening on ")
         .expect("the first line");
     let connect = || TcpStream::connect(addr).expect("connects");
-    let send = [
-        ("a", "p"),
-        ("b", "big"),
-        ("c", "TBW102"),
-        ("d", "1"),
-        ("e", "0"),
-        ("f", "0"),
-        ("g", "1"),
-        ("h", "0"),
-        ("i", ""),
-        ("j", "0"),
-        ("k", "false"),
-    ];
+    let send = sent_to("big");
     let mut sender = connect();
     for number in 0..8 {
         let message = frame(310, number, &send, &vec![b'x'; BODY_BYTES]);
