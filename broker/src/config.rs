@@ -58,7 +58,7 @@ settings! {
     listen: String = "0.0.0.0:10911".to_owned(),
     #[doc = "Also listen two ports below, where old clients send with vipChannelEnabled. Not with port 0."]
     fast_port: bool = true,
-    #[doc = "Address of health, metrics and version, host:port; empty for none. Whoever reaches it reads the names of topics, groups and clients: 0.0.0.0:10999 is for networks where all may."]
+    #[doc = "Address of health, metrics and version, host:port; empty for none. Every client that reaches this address reads the names of topics, groups and clients: 0.0.0.0:10999 is for networks where all may."]
     management: String = "127.0.0.1:10999".to_owned(),
     #[doc = "Host that clients use to reach this broker; empty: the address of the interface towards the name servers."]
     advertise: String = String::new(),

@@ -135,7 +135,7 @@ async fn run(config: BrokerConfig, log: LogOptions) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // For whoever started this process and chose port 0.
+    // The starter of this process may have chosen port 0.
     log.tell_starter(&format!("listening on {}", broker.addr()));
     if let Some(management) = broker.management_addr() {
         log.tell_starter(&format!("management on {management}"));

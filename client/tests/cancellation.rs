@@ -175,7 +175,7 @@ async fn a_submission_that_is_dropped_sends_nothing(cluster: TestCluster) {
     let mut second = Box::pin(producer.submit(Message::new("t", "second")));
     assert!(poll!(&mut second).is_pending());
     drop(second);
-    // Also without whoever waits for its receipt.
+    // The message is sent also when nobody waits for its receipt.
     drop(first);
     let third = producer.submit(Message::new("t", "third")).await.unwrap();
     third.await.unwrap();

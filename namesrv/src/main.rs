@@ -93,7 +93,7 @@ fn run(args: Args) -> Result<(), Failure> {
             .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
         let server = NameServer::start(config, Deps::default()).await;
         let server = server.map_err(|error| Failure::Failed(error.to_string()))?;
-        // For whoever started this process and chose port 0.
+        // The starter of this process may have chosen port 0.
         log.tell_starter(&format!("listening on {}", server.local_addr()));
         if let Some(management) = server.management_addr() {
             log.tell_starter(&format!("management on {management}"));

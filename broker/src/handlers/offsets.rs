@@ -92,7 +92,7 @@ pub(crate) fn update(broker: &Broker, exchange: &mut Exchange<'_>) {
         .sessions
         .consumer(group)
         .is_some_and(|group| group.has(exchange.peer.id()));
-    // Members tell their progress; whoever else sets an offset changes where the members continue.
+    // Members tell their progress. A client that is no member changes where the members continue.
     let before = (!is_member).then(|| broker.offsets.of(topic, group));
     let stored = if exchange.header.is_one_way() {
         // Nobody hears of a refusal.

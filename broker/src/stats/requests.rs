@@ -1,5 +1,5 @@
 //! How long requests took, and why some were refused. Threads count apart from each other, and a batch counts once: a request costs a
-//! few nanoseconds. Whoever asks puts the parts together.
+//! few nanoseconds. The reader adds the parts.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(read[0].1.counts.iter().sum::<u64>(), 2 * PARTS as u64);
     }
 
-    /// What a batch of sends pays, for whoever wants to know: `cargo test --release -p rmq-broker cost_of -- --ignored --nocapture`.
+    /// Prints the cost of a batch of sends: `cargo test --release -p rmq-broker cost_of -- --ignored --nocapture`.
     #[test]
     #[ignore = "a measurement"]
     #[allow(clippy::print_stdout, reason = "a measurement")]

@@ -478,7 +478,7 @@ async fn each_change_has_one_line() {
         assert_eq!(lines.len(), 1, "{}: {lines:?}", change.code);
         check(change, &lines[0], "127.0.0.1");
     }
-    // Once more, it changes nothing; only what is ordered anew each time has its line again.
+    // The same request changes nothing the second time. Only orders that are new each time have a line again.
     for change in &changes[changes.len() - 2..] {
         ask(&client, user, change.code, change.fields, &change.body).await;
         assert_eq!(lines_of(user), Vec::<Value>::new(), "{}", change.code);

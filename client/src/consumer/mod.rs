@@ -284,7 +284,7 @@ impl ConsumerBuilder {
         };
         // From here on it ends in order, also when nobody waits for its start any more.
         let consumer = Consumer { control };
-        // A task joins: whoever stops waiting leaves no half a member behind.
+        // A task joins, so a caller that stops waiting leaves no half member behind.
         let (begun, begins) = oneshot::channel();
         shared.spawn(rebalance::run(Arc::clone(&shared), member, begun));
         if let Err(error) = begins.await.unwrap_or_else(|_| Err(Error::closed())) {
@@ -354,7 +354,7 @@ impl Consumer {
     /// As [`Control::shutdown`].
     ///
     /// # Cancel safety
-    /// Dropping it drops the consumer: the end goes on without anybody waiting for it.
+    /// Dropping the future drops the consumer: the consumer then ends by itself.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.control.shutdown().await
     }

@@ -43,7 +43,7 @@ pub(super) async fn run(
         true => EVERY,
         false => SOON,
     };
-    // Whoever does not listen any more ends the consumer.
+    // A receiver that is gone ends the consumer.
     let _ = begun.send(Ok(()));
     loop {
         tokio::select! {

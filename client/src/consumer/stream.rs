@@ -94,7 +94,7 @@ impl Deliveries {
     /// As [`Consumer::shutdown`].
     ///
     /// # Cancel safety
-    /// Dropping it drops the consumer: the end goes on without anybody waiting for it.
+    /// Dropping the future drops the consumer: the consumer then ends by itself.
     pub async fn shutdown(self) -> Result<(), Error> {
         let Self { consumer, items } = self;
         let ended = consumer.shutdown().await;
@@ -172,7 +172,7 @@ impl Batches {
     /// As [`Deliveries::shutdown`].
     ///
     /// # Cancel safety
-    /// Dropping it drops the consumer: the end goes on without anybody waiting for it.
+    /// Dropping the future drops the consumer: the consumer then ends by itself.
     pub async fn shutdown(self) -> Result<(), Error> {
         let Self {
             deliveries,
