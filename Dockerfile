@@ -1,6 +1,7 @@
 # The same image as `cargo xtask images` writes, for people with a Docker engine: docker build -t rmq:0.1.0 .
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
+RUN apt-get update && apt-get install -y --no-install-recommends protobuf-compiler && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cargo build --release -p rmq-broker -p rmq-namesrv -p rmq-operator -p rmq-ctl \
  && mkdir -p /out/usr/bin /out/etc/ssl/certs /out/tmp /out/data \
@@ -16,5 +17,5 @@ FROM scratch
 COPY --from=build /out/ /
 COPY --from=build --chown=10001:10001 /out/data /data
 USER 10001:10001
-ENV PATH=/usr/bin:/
+ENV PATH=/usr/bin:/ MALLOC_MMAP_THRESHOLD_=1048576
 LABEL org.opencontainers.image.title=rmq org.opencontainers.image.version=0.1.0 org.opencontainers.image.licenses=Apache-2.0

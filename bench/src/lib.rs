@@ -8,6 +8,7 @@ pub mod load;
 pub mod page_cache;
 pub mod process;
 pub mod reference;
+pub mod replication;
 pub mod report;
 pub mod server;
 pub mod stop;

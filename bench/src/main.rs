@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use rmq_bench::load::{EndToEnd, Load, Pull, Send, Shape, Target};
 use rmq_bench::page_cache::PageCache;
 use rmq_bench::reference::{self, Flush};
 use rmq_bench::server::Ready;
-use rmq_bench::{disk, idle, stop};
+use rmq_bench::{disk, idle, replication, stop};
 use rmq_protocol::frame::HeaderEncoding;
 use serde::Serialize;
 
@@ -118,6 +118,24 @@ enum Command {
         /// Starts.
         #[arg(long, default_value_t = 3)]
         count: usize,
+    },
+    /// Measure what a replica costs: a broker alone, and a group of two with inSync.
+    Replication {
+        /// The broker's command; {port}, {management} and {dir} are replaced, and the settings of members added.
+        #[arg(long)]
+        server: String,
+        /// Where directories are made.
+        #[arg(long, default_value_os_t = std::env::temp_dir())]
+        work_dir: PathBuf,
+        /// Rounds of the loads.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Measured seconds of each load.
+        #[arg(long, default_value_t = 3.0)]
+        duration: f64,
+        /// Log that an empty replica copies, MiB; 0 leaves that out.
+        #[arg(long, default_value_t = 8_192)]
+        mib: u64,
     },
     /// Measure synced writes of the device.
     Fsync {
@@ -297,11 +315,12 @@ impl LoadArgs {
 
 impl Command {
     /// Where directories of servers are made.
-    fn work_dir(&self) -> Option<&std::path::Path> {
+    fn work_dir(&self) -> Option<&Path> {
         match self {
             Self::Once { work_dir, .. }
             | Self::Compare { work_dir, .. }
             | Self::Start { work_dir, .. }
+            | Self::Replication { work_dir, .. }
             | Self::Recover { work_dir, .. } => Some(work_dir),
             _ => None,
         }
@@ -313,17 +332,14 @@ fn main() -> ExitCode {
     // The reference server has its own way to stop.
     let stop = match &cli.command {
         Command::Reference { .. } => None,
-        _ => stop::listen().ok(),
+        command => stop::listen(command.work_dir().map(Path::to_owned)).ok(),
     };
     let done = run(&cli);
     let signal = stop.and_then(|stop| stop.received());
     match (done, signal) {
         (Ok(()), _) => ExitCode::SUCCESS,
         (Err(_), Some(signal)) => {
-            if let Some(work_dir) = cli.command.work_dir() {
-                stop::tidy(work_dir);
-            }
-            let _ = writeln!(io::stderr(), "rmq-bench: stopped by a signal");
+            stop::end(cli.command.work_dir());
             signal.into()
         }
         (Err(error), None) => {
@@ -410,6 +426,22 @@ fn run(cli: &Cli) -> io::Result<()> {
             gib,
             count,
         } => show(cli.json, &idle::recoveries(server, work_dir, *gib, *count)?),
+        Command::Replication {
+            server,
+            work_dir,
+            rounds,
+            duration,
+            mib,
+        } => {
+            let plan = replication::Plan {
+                server: server.clone(),
+                rounds: *rounds,
+                seconds: duration.max(0.01),
+                mib: *mib,
+                work_dir: work_dir.clone(),
+            };
+            show(cli.json, &plan.run()?)
+        }
         Command::Fsync { dir, bytes, count } => {
             show(cli.json, &disk::synced_writes(dir, *bytes, *count)?)
         }

@@ -12,6 +12,7 @@ use rmq_protocol::requests::GetRouteinfoByTopic;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::load::{Target, create_topics};
+use crate::stop;
 use crate::wire::Desk;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -70,15 +71,17 @@ impl Server {
             .ok_or_else(|| io::Error::other("the command is empty"))?;
         let log = File::create(dir.with_extension("log"))?;
         let began = Instant::now();
-        let child = Command::new(program)
+        let mut server = Command::new(program);
+        server
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .map_err(|error| {
+            .stderr(log);
+        let child = stop::unless_stopping(|| {
+            server.spawn().map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
-            })?;
+            })
+        })?;
         let mut server = Self {
             child,
             addr: format!("127.0.0.1:{port}"),

@@ -4,23 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmq_process::Asker;
-use rmq_transport::Exchange;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::broker::Broker;
 use crate::groups::{Group, GroupError};
 
-/// The field of a request with the name of its user (apache/rocketmq `SessionCredentials.ACCESS_KEY`).
-const USER_FIELD: &str = "AccessKey";
-
-/// Who sent this request.
-pub(crate) fn asker(exchange: &Exchange<'_>) -> Asker {
-    let user = exchange.header.fields.get(USER_FIELD);
-    Asker::new(
-        exchange.peer.remote_addr(),
-        user.map(|user| user.to_cow().into_owned()),
-    )
+/// A request, as the audit knows it.
+pub(crate) trait Origin {
+    /// Who sent it.
+    fn asker(&self) -> Asker;
 }
 
 /// Settings as text: a JSON object.
@@ -92,14 +85,14 @@ pub(crate) fn offsets(
 /// The group; made when it is missing and that is allowed, and then with a line.
 pub(crate) fn group_of(
     broker: &Broker,
-    exchange: &Exchange<'_>,
+    origin: &dyn Origin,
     name: &str,
 ) -> Result<Arc<Group>, GroupError> {
     if let Some(group) = broker.groups.get(name) {
         return Ok(group);
     }
     let group = broker.groups.get_or_create(name, broker.now_ms())?;
-    asker(exchange).changed(
+    origin.asker().changed(
         "group created by its first use",
         name,
         None,

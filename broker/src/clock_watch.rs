@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rmq_store::{Change, SettingsError, Store, Table};
+use rmq_store::SettingsError;
 use rmq_transport::Clock;
 use tokio::sync::watch;
+
+use crate::data::Data;
+use crate::tables::delay::{self, DelayTable};
 
 /// The clocks are compared this often, milliseconds.
 pub(crate) const LOOK_MS: i64 = 1_000;
@@ -22,7 +25,6 @@ const JUMP_MS: i64 = 500;
 /// Both clocks are read within this time, milliseconds; otherwise the process was held up between the two.
 const READ_MS: i64 = 50;
 const READS_MAX: u32 = 8;
-const KEY: &str = "clock";
 
 /// The same moment on all clocks, milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,17 +77,9 @@ struct State {
 impl ClockWatch {
     /// Goes on where the last life of the broker ended. A log whose newest message lies ahead of the clock means that the clock was set
     /// back while the broker was down; a clock that was set ahead meanwhile cannot be told from time that passed.
-    pub(crate) fn load(store: &Store, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn load(store: &Data, table: &DelayTable, clock: Arc<dyn Clock>) -> Self {
         let (wall_ms, monotonic_ms, _) = read(&*clock);
-        let row = store
-            .settings()
-            .get(Table::DelayProgress, KEY)
-            .and_then(|bytes| <[u8; 24]>::try_from(&bytes[..]).ok());
-        let field = |index: usize| {
-            row.and_then(|row| row[index * 8..].first_chunk::<8>().copied())
-                .map_or(0, i64::from_le_bytes)
-        };
-        let (jumped_ms, ahead_ms, written_ms) = (field(0), field(1), field(2));
+        let [jumped_ms, ahead_ms, written_ms] = table.clock();
         let watch = Self {
             clock,
             state: Mutex::new(State {
@@ -100,6 +94,24 @@ impl ClockWatch {
             jumps_back: AtomicU64::new(0),
             changes: watch::Sender::new(0),
         };
+        watch.compare(store, ahead_ms, written_ms);
+        watch
+    }
+
+    /// Continues where the last master of the group ended, whose log this broker has copied.
+    pub(crate) fn take_over(&self, store: &Data, table: &DelayTable) {
+        let [jumped_ms, ahead_ms, written_ms] = table.clock();
+        {
+            let mut state = self.state.lock();
+            state.jumped_ms = jumped_ms;
+            state.newest_ms = state.newest_ms.max(ahead_ms);
+        }
+        self.compare(store, ahead_ms, written_ms);
+    }
+
+    /// Compares the clock with the newest time in the log.
+    fn compare(&self, store: &Data, ahead_ms: i64, written_ms: i64) {
+        let (wall_ms, monotonic_ms, _) = read(&*self.clock);
         // Store times never go back, so after a jump back the log does not say any more how late it was.
         let newest_ms = store.newest_found_ms();
         let last_known_ms = if newest_ms > ahead_ms {
@@ -108,10 +120,9 @@ impl ClockWatch {
             written_ms
         };
         if last_known_ms - wall_ms > JUMP_MS {
-            let mut state = watch.state.lock();
-            watch.jumped(&mut state, wall_ms - last_known_ms, wall_ms, monotonic_ms);
+            let mut state = self.state.lock();
+            self.jumped(&mut state, wall_ms - last_known_ms, wall_ms, monotonic_ms);
         }
-        watch
     }
 
     /// Reads the clocks, and notices when the wall clock has jumped.
@@ -156,6 +167,11 @@ impl ClockWatch {
         self.changes.subscribe()
     }
 
+    /// Wall time, Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     /// The last jump of this life, if any.
     pub(crate) fn last_jump(&self) -> Option<Jump> {
         self.state.lock().last
@@ -173,7 +189,7 @@ impl ClockWatch {
     }
 
     /// [`ClockWatch::look`] for what is stored with this moment: the log knows the jumps before.
-    pub(crate) fn look_to_store(&self, store: &Store) -> Moment {
+    pub(crate) fn look_to_store(&self, store: &Data) -> Moment {
         let moment = self.look();
         if self.is_unsaved()
             && let Err(error) = self.save(store, false)
@@ -185,7 +201,7 @@ impl ClockWatch {
     }
 
     /// Puts jumps that the log does not know yet into it; at the `end` of a life also how late it is.
-    pub(crate) fn save(&self, store: &Store, end: bool) -> Result<(), SettingsError> {
+    pub(crate) fn save(&self, store: &Data, end: bool) -> Result<(), SettingsError> {
         let (row, jumps) = {
             let state = self.state.lock();
             let ends_late = end && state.jumped_ms != 0;
@@ -195,10 +211,7 @@ impl ClockWatch {
             let row = [state.jumped_ms, state.newest_ms, self.clock.now_ms()];
             (row, *self.changes.borrow())
         };
-        let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
-        store
-            .settings()
-            .put(&[Change::set(Table::DelayProgress, KEY, bytes)])?;
+        store.settings()?.put(&[delay::set_clock(row)])?;
         store.write_out().map_err(SettingsError::Append)?;
         self.saved.fetch_max(jumps, Ordering::AcqRel);
         Ok(())

@@ -89,11 +89,10 @@ mod tests {
     use rmq_protocol::message::tag_hash;
 
     use super::*;
-    use crate::config::BrokerConfig;
 
     #[test]
     fn tags_pass_by_their_hash() {
-        let limits = Limits::of(&BrokerConfig::default());
+        let limits = Limits::of(&rmq_config::BrokerConfig::default());
         let filter = Filter::parse("t", "A || B", Some("TAG"), &limits).expect("valid");
         assert!(filter.by_tag(tag_hash("A")) && filter.by_tag(tag_hash("B")));
         assert!(!filter.by_tag(tag_hash("C")) && !filter.by_tag(0));

@@ -1,95 +1,22 @@
-//! Subscription groups: their settings at this broker.
+//! Subscription groups: how their settings at this broker are changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, RwLock};
-use rmq_protocol::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupTable};
+use parking_lot::Mutex;
+use rmq_protocol::bodies::{SubscriptionGroupConfig, SubscriptionGroupTable};
+use rmq_protocol::message::LogPosition;
 use rmq_protocol::names::{self, NameError};
-use rmq_store::{Change, SettingsError, Store, Table};
+use rmq_store::{AppendError, SettingsError};
 use serde_json::Value;
 
 use crate::attributes::{self, AttributeError};
+use crate::data::Data;
 use crate::limits::Limits;
-use crate::stats::{self, ByQueue, Counted, Flow};
-
-/// A group and what it has been given since the broker started.
-#[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) config: SubscriptionGroupConfig,
-    /// Topics that it may not read.
-    pub(crate) forbidden: BTreeMap<String, i32>,
-    pub(crate) counters: Arc<GroupCounters>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct GroupCounters {
-    given: RwLock<HashMap<Box<str>, Arc<GivenCounters>, foldhash::fast::RandomState>>,
-    pub(crate) dead_letters: AtomicU64,
-}
-
-/// What a group has been given of one topic, and has given back.
-#[derive(Debug, Default)]
-pub(crate) struct GivenCounters {
-    pub(crate) got: Flow,
-    /// Milliseconds and number of the pulls of each queue that found messages.
-    pub(crate) get_took: ByQueue<2>,
-    pub(crate) sent_back: Counted,
-    pub(crate) given_up: Counted,
-}
-
-impl GroupCounters {
-    /// Those of a topic, without allocating once they are there.
-    pub(crate) fn given(&self, topic: &str) -> Arc<GivenCounters> {
-        if let Some(given) = self.given.read().get(topic) {
-            return Arc::clone(given);
-        }
-        Arc::clone(self.given.write().entry(topic.into()).or_default())
-    }
-
-    /// Messages and bytes by topic, sorted.
-    pub(crate) fn by_topic(&self) -> BTreeMap<String, (u64, u64)> {
-        let given = self.given.read();
-        given
-            .iter()
-            .map(|(topic, given)| {
-                let got = (
-                    given.got.total(stats::MESSAGES),
-                    given.got.total(stats::BYTES),
-                );
-                (topic.to_string(), got)
-            })
-            .collect()
-    }
-
-    /// Those of a topic, when there are any.
-    pub(crate) fn of(&self, topic: &str) -> Option<Arc<GivenCounters>> {
-        self.given.read().get(topic).cloned()
-    }
-
-    /// Forgets a topic that is gone.
-    pub(crate) fn forget(&self, topic: &str) {
-        self.given.write().remove(topic);
-    }
-}
-
-impl Group {
-    pub(crate) fn name(&self) -> &str {
-        &self.config.group_name
-    }
-
-    /// Whether a message that a member gives back goes to the dead letters at once, as the group has no retry queues. Such a group is not
-    /// made any more; the original loses the message.
-    pub(crate) fn gives_up_at_once(&self) -> bool {
-        self.config.retry_queue_nums <= 0
-    }
-
-    /// Whether the group may read the topic (code 353 forbids it).
-    pub(crate) fn may_read(&self, topic: &str) -> bool {
-        self.forbidden.get(topic).is_none_or(|bits| *bits & 1 == 0)
-    }
-}
+use crate::offsets::ConsumerOffsets;
+use crate::tables::groups::{self, GroupTable};
+pub(crate) use crate::tables::groups::{GivenCounters, Group};
 
 /// Why a group cannot be had or changed.
 #[derive(Debug, thiserror::Error)]
@@ -113,68 +40,58 @@ pub(crate) enum GroupError {
     Store(#[from] SettingsError),
 }
 
+/// Groups that every broker has.
+const BUILTIN: [&str; 5] = [
+    names::TOOLS_GROUP,
+    "CID_ONSAPI_OWNER",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_PULL",
+    "SELF_TEST_C_GROUP",
+];
+
 /// All groups of this broker.
 pub(crate) struct Groups {
-    store: Store,
-    table: RwLock<HashMap<Arc<str>, Arc<Group>, foldhash::fast::RandomState>>,
+    store: Data,
+    table: Arc<GroupTable>,
+    /// Held while a change is decided and appended, so that each change builds on the one before it in the log.
+    deciding: Mutex<()>,
     limits: Limits,
-    version: Mutex<DataVersion>,
     /// Whether an unknown group that pulls is made; it can change.
     pub(crate) auto_create: AtomicBool,
 }
 
-/// What the store keeps of a group.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Stored {
-    config: SubscriptionGroupConfig,
-    #[serde(default)]
-    forbidden: BTreeMap<String, i32>,
-}
-
 impl Groups {
-    pub(crate) fn load(store: &Store, auto_create: bool, limits: Limits, now_ms: i64) -> Self {
-        let groups = Self {
-            store: store.clone(),
-            table: RwLock::default(),
-            limits,
-            version: Mutex::new(DataVersion {
-                counter: 0,
-                state_version: 0,
-                timestamp: now_ms,
-            }),
-            auto_create: AtomicBool::new(auto_create),
-        };
-        for name in [
-            names::TOOLS_GROUP,
-            "CID_ONSAPI_OWNER",
-            "CID_ONSAPI_PERMISSION",
-            "CID_ONSAPI_PULL",
-            "SELF_TEST_C_GROUP",
-        ] {
-            groups.insert(SubscriptionGroupConfig::new(name), BTreeMap::new());
-        }
-        for (name, value) in store.settings().scan(Table::Groups) {
-            match serde_json::from_slice::<Stored>(&value) {
-                Ok(stored) => {
-                    let group = groups.insert(stored.config, stored.forbidden);
-                    if group.gives_up_at_once() {
-                        tracing::warn!(
-                            group = name,
-                            "the group has no retry queues (retryQueueNums): what its members give back goes to its dead letters at once"
-                        );
-                    }
-                }
-                Err(error) => tracing::error!(
-                    group = name,
-                    "stored settings of the group cannot be read and are ignored: {error}"
-                ),
+    /// The table that the store is opened with.
+    pub(crate) fn table_with_builtin(now_ms: i64) -> Arc<GroupTable> {
+        Arc::new(GroupTable::new(&BUILTIN, now_ms))
+    }
+
+    /// The groups of a store that was opened with `table`.
+    pub(crate) fn new(
+        store: &Data,
+        table: Arc<GroupTable>,
+        auto_create: bool,
+        limits: Limits,
+    ) -> Self {
+        for group in table.all() {
+            if group.gives_up_at_once() {
+                tracing::warn!(
+                    group = group.name(),
+                    "the group has no retry queues (retryQueueNums): what its members give back goes to its dead letters at once"
+                );
             }
         }
-        groups
+        Self {
+            store: store.clone(),
+            table,
+            deciding: Mutex::default(),
+            limits,
+            auto_create: AtomicBool::new(auto_create),
+        }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Group>> {
-        self.table.read().get(name).cloned()
+        self.table.get(name)
     }
 
     /// The group, made when it is missing and that is allowed.
@@ -186,20 +103,33 @@ impl Groups {
         if !self.auto_create.load(Ordering::Relaxed) && !names::is_system_group(name) {
             return Err(GroupError::Unknown(name.to_owned()));
         }
-        let config = SubscriptionGroupConfig::new(name);
-        let change = self.prepare(&config, &BTreeMap::new())?;
-        match self.store.settings().put(&[change]) {
-            // Nobody waits for it; a pull brings no write that would take it along. What fails here fails the next send,
-            // which says so.
-            Ok(_) => drop(self.store.write_out()),
-            // A full or failed disk must not keep consumers from reading: the defaults are made again after a restart.
-            Err(SettingsError::Append(error)) => {
-                tracing::warn!(group = name, "a new group is not stored: {error}");
+        let group = {
+            let _deciding = self.deciding.lock();
+            if let Some(group) = self.table.newest(name) {
+                return Ok(group);
             }
-            Err(error) => return Err(error.into()),
-        }
-        let group = self.insert(config, BTreeMap::new());
-        self.changed(now_ms);
+            let config = SubscriptionGroupConfig::new(name);
+            let group = self.table.group(config, BTreeMap::new());
+            match self.append(&group, true) {
+                Ok(_) => {}
+                // A replica does not make groups; one that its master does not know counts here until the replica ends.
+                Err(GroupError::Store(SettingsError::Append(AppendError::NotMaster))) => {
+                    self.table.insert(&group);
+                    self.table.changed(now_ms);
+                    return Ok(group);
+                }
+                // A full or failed disk must not keep consumers from reading: the defaults are made again after a restart.
+                Err(GroupError::Store(SettingsError::Append(error))) => {
+                    tracing::warn!(group = name, "a new group is not stored: {error}");
+                    self.table.insert(&group);
+                    self.table.changed(now_ms);
+                }
+                Err(error) => return Err(error),
+            }
+            group
+        };
+        // Nobody waits for it; a pull brings no write that would take it along. What fails here fails the next send, which says so.
+        let _ = self.store.write_out();
         Ok(group)
     }
 
@@ -212,78 +142,105 @@ impl Groups {
         Ok(())
     }
 
-    /// Creates or changes a group; returns when that is as durable as a message.
-    pub(crate) async fn put(
-        &self,
-        mut config: SubscriptionGroupConfig,
-        now_ms: i64,
-    ) -> Result<(), GroupError> {
+    /// Creates or changes a group; returns when that is as durable as a message, and counts.
+    pub(crate) async fn put(&self, mut config: SubscriptionGroupConfig) -> Result<(), GroupError> {
         check(&config, self.limits.queues_per_topic)?;
-        let known = self.get(&config.group_name);
-        let current = known.as_ref().map(|group| &group.config.attributes);
-        config.attributes = attributes::change_group(current, &config.attributes)?;
-        let forbidden = known
-            .map(|group| group.forbidden.clone())
-            .unwrap_or_default();
-        self.store
-            .settings()
-            .put_and_wait(&[self.prepare(&config, &forbidden)?])
-            .await?;
-        self.insert(config, forbidden);
-        self.changed(now_ms);
-        Ok(())
+        let end = {
+            let _deciding = self.deciding.lock();
+            let known = self.table.newest(&config.group_name);
+            let current = known.as_ref().map(|group| &group.config.attributes);
+            config.attributes = attributes::change_group(current, &config.attributes)?;
+            let forbidden = known.map(|group| group.forbidden.clone());
+            let group = self.table.group(config, forbidden.unwrap_or_default());
+            self.append(&group, false)?
+        };
+        Ok(self.store.settings()?.wait(end).await?)
     }
 
-    /// Allows or forbids a group to read a topic.
+    /// Allows or forbids a group to read a topic; returns when that is as durable as a message, and counts.
     pub(crate) async fn set_readable(
         &self,
-        group: &Group,
+        name: &str,
         topic: &str,
         readable: bool,
-        now_ms: i64,
     ) -> Result<(), GroupError> {
-        let mut forbidden = group.forbidden.clone();
-        if readable {
-            forbidden.remove(topic);
-        } else {
-            forbidden.insert(topic.to_owned(), 1);
-        }
-        self.store
-            .settings()
-            .put_and_wait(&[self.prepare(&group.config, &forbidden)?])
-            .await?;
-        self.insert(group.config.clone(), forbidden);
-        self.changed(now_ms);
-        Ok(())
+        let end = {
+            let _deciding = self.deciding.lock();
+            let known = self.table.newest(name);
+            let known = known.ok_or_else(|| GroupError::Unknown(name.to_owned()))?;
+            let mut forbidden = known.forbidden.clone();
+            if readable {
+                forbidden.remove(topic);
+            } else {
+                forbidden.insert(topic.to_owned(), 1);
+            }
+            let group = self.table.group(known.config.clone(), forbidden);
+            self.append(&group, false)?
+        };
+        Ok(self.store.settings()?.wait(end).await?)
     }
 
-    pub(crate) async fn delete(&self, name: &str, now_ms: i64) -> Result<bool, GroupError> {
-        if self.get(name).is_none() {
-            return Ok(false);
+    /// Removes a group, and with it the `offsets` that it has, with one record where it fits one; returns when that is as durable as a
+    /// message. Whether there was one.
+    pub(crate) async fn delete(
+        &self,
+        name: &str,
+        offsets: Option<&ConsumerOffsets>,
+    ) -> Result<bool, GroupError> {
+        let (was_there, end) = {
+            let _deciding = self.deciding.lock();
+            let was_there = self.table.newest(name).is_some();
+            let changes = match was_there {
+                true => vec![groups::remove(name)],
+                false => Vec::new(),
+            };
+            let (first_end, end) = match offsets {
+                Some(offsets) => {
+                    let removed = offsets.remove_group_with(changes, name)?;
+                    (removed.first_end, removed.end)
+                }
+                None if was_there => {
+                    let end = self.store.settings()?.put(&changes)?;
+                    (Some(end), Some(end))
+                }
+                None => (None, None),
+            };
+            if let Some(end) = first_end.filter(|_| was_there) {
+                self.table.appended(name, None, end.0, false);
+            }
+            (was_there, end)
+        };
+        if let Some(end) = end {
+            self.store.settings()?.wait(end).await?;
         }
-        self.store
-            .settings()
-            .put_and_wait(&[Change::remove(Table::Groups, name)])
-            .await?;
-        self.table.write().remove(name);
-        self.changed(now_ms);
-        Ok(true)
+        Ok(was_there)
+    }
+
+    /// Appends a group's settings.
+    fn append(&self, group: &Arc<Group>, is_seen: bool) -> Result<LogPosition, GroupError> {
+        let max = self.limits.groups;
+        if self.len() >= max && self.table.newest(group.name()).is_none() {
+            return Err(GroupError::TooMany(max));
+        }
+        let change = groups::set(group).map_err(|_| GroupError::TooMany(max))?;
+        let end = self.store.settings()?.put(&[change])?;
+        let (name, group) = (group.name(), Arc::clone(group));
+        self.table.appended(name, Some(group), end.0, is_seen);
+        Ok(end)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Group>> {
-        let mut all: Vec<_> = self.table.read().values().cloned().collect();
-        all.sort_by(|a, b| a.name().cmp(b.name()));
-        all
+        self.table.all()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.read().len()
+        self.table.len()
     }
 
     pub(crate) fn table(&self) -> SubscriptionGroupTable {
         let all = self.all();
         SubscriptionGroupTable {
-            data_version: *self.version.lock(),
+            data_version: self.table.version(),
             forbidden_table: all
                 .iter()
                 .filter(|group| !group.forbidden.is_empty())
@@ -294,49 +251,6 @@ impl Groups {
                 .map(|group| (group.name().to_owned(), group.config.clone()))
                 .collect(),
         }
-    }
-
-    fn prepare(
-        &self,
-        config: &SubscriptionGroupConfig,
-        forbidden: &BTreeMap<String, i32>,
-    ) -> Result<Change, GroupError> {
-        let max = self.limits.groups;
-        if self.len() >= max && self.get(&config.group_name).is_none() {
-            return Err(GroupError::TooMany(max));
-        }
-        let stored = Stored {
-            config: config.clone(),
-            forbidden: forbidden.clone(),
-        };
-        let json = serde_json::to_vec(&stored).map_err(|_| GroupError::TooMany(max))?;
-        Ok(Change::set(Table::Groups, config.group_name.clone(), json))
-    }
-
-    fn insert(
-        &self,
-        config: SubscriptionGroupConfig,
-        forbidden: BTreeMap<String, i32>,
-    ) -> Arc<Group> {
-        let mut table = self.table.write();
-        let counters = table
-            .get(config.group_name.as_str())
-            .map(|old| Arc::clone(&old.counters))
-            .unwrap_or_default();
-        let name: Arc<str> = Arc::from(config.group_name.as_str());
-        let group = Arc::new(Group {
-            config,
-            forbidden,
-            counters,
-        });
-        table.insert(name, Arc::clone(&group));
-        group
-    }
-
-    fn changed(&self, now_ms: i64) {
-        let mut version = self.version.lock();
-        version.counter += 1;
-        version.timestamp = now_ms;
     }
 }
 
@@ -373,7 +287,7 @@ fn check(config: &SubscriptionGroupConfig, queues_max: i32) -> Result<(), GroupE
     );
     let has_queues = (1..=queues_max).contains(&queues);
     demand(has_queues, "retryQueueNums", &queues, expected)?;
-    if let Some((part, value)) = odd_part(&config.group_retry_policy) {
+    if let Some((part, value)) = odd_part(&config.group_retry_policy.to_value()) {
         let expected = format!("{part} is none of such a policy");
         demand(false, "groupRetryPolicy", value, expected)?;
     }

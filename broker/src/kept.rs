@@ -3,11 +3,23 @@
 //! Only the broker's permission is kept: an operator who drains a broker must find it drained after a restart. What is kept holds for as
 //! long as the configured value is the one that it replaced; a configuration that changes wins.
 
-use rmq_store::{Change, Store, Table};
+use rmq_config::BrokerConfig;
+use rmq_protocol::route::MASTER_ID;
+use rmq_store::{Change, SettingsError, Store};
 use serde::{Deserialize, Serialize};
 
-/// Key in [`Table::BrokerConfig`].
+use crate::data::Data;
+use crate::tables::ids::BROKER_CONFIG;
+
+/// Key in [`BROKER_CONFIG`] of the permission of broker 0. All members of a group have the table, and each has its own permission.
 const PERMISSION: &str = "brokerPermission";
+
+fn key(broker_id: i64) -> String {
+    match broker_id {
+        MASTER_ID => PERMISSION.to_owned(),
+        id => format!("{PERMISSION}/{id}"),
+    }
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -19,8 +31,9 @@ struct Kept {
 }
 
 /// The permission that the broker starts with.
-pub(crate) fn permission(store: &Store, configured: i32) -> i32 {
-    let Some(stored) = store.settings().get(Table::BrokerConfig, PERMISSION) else {
+pub(crate) fn permission(store: &Store, config: &BrokerConfig) -> i32 {
+    let configured = config.permission;
+    let Some(stored) = store.value(BROKER_CONFIG, &key(config.broker_id)) else {
         return configured;
     };
     match serde_json::from_slice::<Kept>(&stored) {
@@ -52,15 +65,26 @@ pub(crate) fn permission(store: &Store, configured: i32) -> i32 {
     }
 }
 
-/// The change that keeps a permission over a restart.
-pub(crate) fn keep_permission(value: i32, configured: i32, now_ms: i64) -> Change {
+/// Keeps a permission over a restart; returns when that is as durable as a message.
+///
+/// # Errors
+/// It could not be stored, or the broker is a replica.
+pub(crate) async fn keep_permission(
+    store: &Data,
+    value: i32,
+    config: &BrokerConfig,
+    now_ms: i64,
+) -> Result<(), SettingsError> {
+    let configured = config.permission;
     let kept = Kept {
         value,
         configured,
         since_ms: now_ms,
     };
-    match serde_json::to_vec(&kept) {
-        Ok(json) if value != configured => Change::set(Table::BrokerConfig, PERMISSION, json),
-        _ => Change::remove(Table::BrokerConfig, PERMISSION),
-    }
+    let key = key(config.broker_id);
+    let change = match serde_json::to_vec(&kept) {
+        Ok(json) if value != configured => Change::set(BROKER_CONFIG, key, json),
+        _ => Change::remove(BROKER_CONFIG, key),
+    };
+    store.settings()?.put_and_wait(&[change]).await.map(drop)
 }

@@ -3,34 +3,56 @@
 //! A library first: [`BrokerServer::start`] runs one in the caller's process, with the clock and the file system passed in. The
 //! binary `rmq-broker` is a thin shell around it.
 
+#[cfg(test)]
+extern crate self as rmq_broker;
+
+mod admin;
 mod attributes;
 mod audit;
 mod broker;
+mod clients;
 mod clock_watch;
 mod config;
-mod copy;
+mod data;
 mod delay;
 mod filter;
+mod group;
 mod groups;
 mod handlers;
+mod identity;
 mod kept;
 mod limits;
+mod link;
+mod listeners;
+mod lives;
 mod locks;
 mod management;
+mod messages;
 mod metrics;
 mod offsets;
+mod progress;
+mod promote;
 mod recovery;
 mod registration;
 mod reply;
+mod requests;
 mod retention;
+mod role;
 mod router;
+mod server;
 mod service;
 mod sessions;
+mod start;
 mod stats;
+mod tables;
 mod tasks;
 mod topics;
 mod waiters;
+mod work;
 
-pub use broker::{BrokerServer, Deps, RunningBroker, StartError};
-pub use config::{BrokerConfig, ConfigError, ENVIRONMENT_PREFIX, Flush, environment_help};
+pub use listeners::Listeners;
 pub use metrics::{METRIC_LABELS, metric_families};
+pub use requests::{RequestRow, Roles, Served, request_table};
+pub use rmq_config::{AckMode, BrokerConfig, ConfigError, Configuration, Election, Flush};
+pub use server::{BrokerServer, RunningBroker};
+pub use start::{Deps, StartError};

@@ -1,11 +1,18 @@
 //! Sizes that the broker keeps to whatever a client asks. Those that a user may want otherwise are settings; [`Limits`] carries them.
 
+use rmq_config::BrokerConfig;
 use rmq_protocol::limits::FRAME_BYTES_MAX;
-
-use crate::config::BrokerConfig;
+use rmq_protocol::message::{RECORD_CRC_BYTES, properties};
 
 /// Bytes in one answer to a pull when the client does not say.
 pub(crate) const PULL_BYTES_DEFAULT: usize = 256 * 1024;
+/// Bytes that later copies of a message may add to its properties and its topic: `RETRY_TOPIC`, `ORIGIN_MESSAGE_ID`, `REAL_TOPIC`, the
+/// stamp of its delay and the rest, with the longest names, and what Java consumers add that send a retry themselves. A message that
+/// leaves less room could never be given back.
+pub(crate) const LATER_BYTES_MAX: usize = 1_024;
+/// Longest property string of a message that is sent, with what the broker adds, bytes.
+pub(crate) const SENT_BYTES_MAX: usize =
+    properties::PROPERTIES_BYTES_MAX - RECORD_CRC_BYTES - LATER_BYTES_MAX;
 /// Index entries that one pull looks at: bounds the work of a filter that matches little.
 pub(crate) const PULL_SCAN_MAX: usize = 2_000;
 /// Queues of the broker that statistics are kept of one by one (how long sends and pulls took); more are not counted.
@@ -28,6 +35,11 @@ pub(crate) const STAGED_BYTES_MIN: u64 = 4 << 20;
 /// Bytes of a body, whatever is configured: the message goes out in a frame with its properties and a header.
 pub(crate) const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - (64 << 10);
 
+/// Memory of the control group or the machine, of which connections get a quarter by default.
+fn machine_bytes() -> u64 {
+    (rmq_transport::memory_bytes(0) as u64).saturating_mul(4)
+}
+
 /// Limits that are settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -45,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) pull_bytes: usize,
     /// Bytes of a filter expression.
     pub(crate) expression_bytes: usize,
+    /// Messages count as in memory while the log behind them has at most so many bytes.
+    pub(crate) read_memory_bytes: u64,
 }
 
 impl Limits {
@@ -57,6 +71,7 @@ impl Limits {
             pull_messages: config.pull_messages_max,
             pull_bytes: config.pull_bytes_max,
             expression_bytes: config.expression_bytes_max,
+            read_memory_bytes: (machine_bytes() as f64 * config.memory_read_ratio) as u64,
         }
     }
 }

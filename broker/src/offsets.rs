@@ -1,72 +1,72 @@
 //! How far groups have consumed: in memory, written to the log at most once a second while something changes, and at the end. What an
 //! administrator changes is written before the answer.
 //!
+//! A replica keeps what consumers tell it until the log of its master says it, and passes it on to the master (`group/pass.rs`): only
+//! forward. One that becomes the master stores what it kept.
+//!
 //! A commit is taken only while there is room to store what waits to be stored with it. A full disk keeps room for that (see
 //! [`rmq_store::Settings::check_progress`]); where this is used up, the commit is refused as a message is.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rmq_store::{AppendError, Change, SettingsError, Store, Table};
+use rmq_protocol::message::LogPosition;
+use rmq_store::{AppendError, Change, SettingsError};
 use tokio::sync::Notify;
 
-/// `topic@group`, the key that tools know (apache/rocketmq `ConsumerOffsetManager`).
-type Key = Box<str>;
-
-/// Bytes of a stored change beside its key and its offsets.
-const CHANGE_BYTES: usize = 7;
-/// Bytes of one queue's offset.
-const OFFSET_BYTES: usize = 12;
+use crate::data::Data;
+use crate::tables::offsets::{self, Key, OffsetTable, Offsets, Progress, key};
 
 /// Offsets of all groups.
 pub(crate) struct ConsumerOffsets {
-    store: Store,
-    state: Mutex<State>,
+    store: Data,
+    table: Arc<OffsetTable>,
     /// What is put into the log is put by one at a time, so that the newest value is the last there.
     saving: Mutex<()>,
     /// Something is to be saved soon.
     changed: Notify,
+    /// A replica has offsets for its master.
+    told: Notify,
 }
 
-/// Offset by queue, by key.
-type Offsets = HashMap<Key, BTreeMap<i32, i64>, foldhash::fast::RandomState>;
-
-#[derive(Default)]
-struct State {
-    table: Offsets,
-    changed: HashSet<Key, foldhash::fast::RandomState>,
-    /// At least what storing `changed` takes.
-    changed_bytes: usize,
-    /// Commits could not be kept when the last one was noted.
-    unkept: bool,
-    /// Offsets set by an administrator: the next pull from another place is told to go there.
-    reset: HashMap<(Key, i32), i64, foldhash::fast::RandomState>,
+/// Where what was appended ends in the log; nothing was when there was nothing to change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Removed {
+    /// Where the record of the first change ends.
+    pub(crate) first_end: Option<LogPosition>,
+    /// Where everything ends.
+    pub(crate) end: Option<LogPosition>,
 }
 
-fn key(topic: &str, group: &str) -> Key {
-    [topic, "@", group].concat().into_boxed_str()
+/// How an offset is noted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Note {
+    /// As a consumer says; refused where it cannot be stored.
+    Commit,
+    /// Nobody hears a refusal.
+    Anyway,
+    /// As a replica says: only forward.
+    Raise,
 }
 
 impl ConsumerOffsets {
-    pub(crate) fn load(store: &Store) -> Self {
-        let mut state = State::default();
-        for (name, value) in store.settings().scan(Table::ConsumerOffsets) {
-            match decode(&value) {
-                Some(offsets) => {
-                    state.table.insert(name.into_boxed_str(), offsets);
-                }
-                None => tracing::error!(
-                    of = name,
-                    "stored consumer offsets cannot be read and are ignored"
-                ),
-            }
-        }
+    /// The offsets of a store that was opened with `table`.
+    pub(crate) fn new(store: &Data, table: Arc<OffsetTable>) -> Self {
+        table.lock().copies = store.master().is_err();
         Self {
             store: store.clone(),
-            state: Mutex::new(state),
+            table,
             saving: Mutex::new(()),
             changed: Notify::new(),
+            told: Notify::new(),
         }
+    }
+
+    /// The broker is the master from now on, and stores what consumers told it as a replica.
+    pub(crate) fn lead(&self) {
+        self.table.lock().lead();
+        self.changed.notify_one();
     }
 
     /// Remembers that `group` continues at `offset`. Ignored while a reset of this queue is pending.
@@ -80,14 +80,50 @@ impl ConsumerOffsets {
         queue_id: i32,
         offset: i64,
     ) -> Result<(), AppendError> {
-        self.note(topic, group, queue_id, offset, false)
+        self.note(topic, group, queue_id, offset, Note::Commit)
+    }
+
+    /// As [`commit`](Self::commit), unless the group continues behind `offset` already: what a replica was told.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(crate) fn raise(
+        &self,
+        topic: &str,
+        group: &str,
+        queue_id: i32,
+        offset: i64,
+    ) -> Result<(), AppendError> {
+        self.note(topic, group, queue_id, offset, Note::Raise)
+    }
+
+    /// Waits until there are offsets for the master. The result has at most so many of them.
+    pub(crate) async fn to_pass(&self, max: usize) -> BTreeMap<String, Offsets> {
+        loop {
+            let told = self.told.notified();
+            let table = self.table.lock().to_pass(max);
+            if !table.is_empty() {
+                return table;
+            }
+            told.await;
+        }
+    }
+
+    /// The master has been told these.
+    pub(crate) fn passed(&self, table: &BTreeMap<String, Offsets>) {
+        self.table.lock().passed(table);
+    }
+
+    /// Another master, or another life of the same, has been told nothing.
+    pub(crate) fn pass_again(&self) {
+        self.table.lock().pass_again();
     }
 
     /// As [`commit`](Self::commit), for one that cannot be refused: where it cannot be stored it counts until the broker stops, and the
     /// log of the process says so once.
     pub(crate) fn commit_anyway(&self, topic: &str, group: &str, queue_id: i32, offset: i64) {
         // Remembered in either case.
-        let _ = self.note(topic, group, queue_id, offset, true);
+        let _ = self.note(topic, group, queue_id, offset, Note::Anyway);
     }
 
     fn note(
@@ -96,15 +132,29 @@ impl ConsumerOffsets {
         group: &str,
         queue_id: i32,
         offset: i64,
-        anyway: bool,
+        how: Note,
     ) -> Result<(), AppendError> {
         let key = key(topic, group);
-        let mut state = self.state.lock();
+        let mut state = self.table.lock();
+        if state.copies {
+            if state.tell(&key, queue_id, offset) {
+                self.told.notify_one();
+            }
+            return Ok(());
+        }
         if !state.reset.is_empty() && state.reset.contains_key(&(key.clone(), queue_id)) {
             return Ok(());
         }
-        let bytes = state.changed_bytes + state.bytes_with(&key);
-        let kept = self.store.settings().check_progress(bytes);
+        let known = state.newest(&key).and_then(|known| known.get(&queue_id));
+        if how == Note::Raise && known.is_some_and(|known| *known >= offset) {
+            return Ok(());
+        }
+        let anyway = how == Note::Anyway;
+        let bytes = state.changed_bytes_with(&key);
+        let kept = self
+            .store
+            .master()
+            .and_then(|master| master.settings().check_progress(bytes));
         match &kept {
             Ok(()) => state.unkept = false,
             Err(error) => {
@@ -121,7 +171,7 @@ impl ConsumerOffsets {
                 }
             }
         }
-        state.set(key, queue_id, offset);
+        state.set(&key, queue_id, offset);
         drop(state);
         self.changed.notify_one();
         kept
@@ -138,9 +188,8 @@ impl ConsumerOffsets {
     }
 
     pub(crate) fn get(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
-        self.state
+        self.table
             .lock()
-            .table
             .get(&key(topic, group))
             .and_then(|offsets| offsets.get(&queue_id))
             .copied()
@@ -148,12 +197,9 @@ impl ConsumerOffsets {
 
     /// All offsets of a group in a topic.
     pub(crate) fn of(&self, topic: &str, group: &str) -> BTreeMap<i32, i64> {
-        let state = self.state.lock();
-        state
-            .table
-            .get(&key(topic, group))
-            .cloned()
-            .unwrap_or_default()
+        let state = self.table.lock();
+        let offsets = state.get(&key(topic, group));
+        offsets.cloned().unwrap_or_default()
     }
 
     /// Sets offsets by decree; returns when that is as durable as a message.
@@ -164,35 +210,29 @@ impl ConsumerOffsets {
         &self,
         topic: &str,
         group: &str,
-        offsets: &[(i32, i64)],
+        resets: &[(i32, i64)],
     ) -> Result<(), SettingsError> {
         let key = key(topic, group);
         let end = {
             let _saving = self.saving.lock();
-            let mut wanted = self
-                .state
-                .lock()
-                .table
-                .get(&key)
-                .cloned()
-                .unwrap_or_default();
-            wanted.extend(offsets.iter().copied());
-            let change = Change::set(Table::ConsumerOffsets, &*key, encode(&wanted));
-            let end = self.store.settings().put(&[change])?;
-            let mut state = self.state.lock();
-            for (queue_id, offset) in offsets {
-                state.set(key.clone(), *queue_id, *offset);
+            let mut wanted = self.table.lock().newest(&key).cloned();
+            let wanted_offsets = wanted.get_or_insert_default();
+            wanted_offsets.extend(resets.iter().copied());
+            let change = offsets::change(&key, wanted.as_ref());
+            let end = self.store.settings()?.put(&[change])?;
+            let mut state = self.table.lock();
+            for (queue_id, offset) in resets {
                 state.reset.insert((key.clone(), *queue_id), *offset);
             }
+            state.replaced(&key, wanted, end.0);
             end
         };
-        self.changed.notify_one();
-        self.store.settings().wait(end).await
+        self.store.settings()?.wait(end).await
     }
 
     /// The offset that a reset wants; asked once.
     pub(crate) fn take_reset(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
-        let mut state = self.state.lock();
+        let mut state = self.table.lock();
         if state.reset.is_empty() {
             return None;
         }
@@ -210,11 +250,10 @@ impl ConsumerOffsets {
     }
 
     fn names(&self, pick: impl Fn(&str, &str) -> Option<String>) -> Vec<String> {
-        let state = self.state.lock();
+        let state = self.table.lock();
         let mut names: Vec<String> = state
-            .table
-            .keys()
-            .filter_map(|key| key.split_once('@'))
+            .iter()
+            .filter_map(|(key, _)| key.split_once('@'))
             .filter_map(|(topic, group)| pick(topic, group))
             .collect();
         names.sort();
@@ -224,9 +263,8 @@ impl ConsumerOffsets {
 
     /// Everything, by `topic@group`.
     pub(crate) fn all(&self) -> BTreeMap<String, BTreeMap<i32, i64>> {
-        self.state
+        self.table
             .lock()
-            .table
             .iter()
             .map(|(key, offsets)| (key.to_string(), offsets.clone()))
             .collect()
@@ -242,9 +280,9 @@ impl ConsumerOffsets {
         from: &str,
         to: &str,
     ) -> Result<(), SettingsError> {
-        self.change_now(|table| {
+        self.change_now(|progress| {
             let copies = topics.iter().filter_map(|topic| {
-                let offsets = table.get(&key(topic, from))?;
+                let offsets = progress.get(&key(topic, from))?;
                 Some((key(topic, to), Some(offsets.clone())))
             });
             copies.collect()
@@ -252,143 +290,102 @@ impl ConsumerOffsets {
         .await
     }
 
-    /// Forgets the offsets of a topic; returns when that is as durable as a message.
-    pub(crate) async fn remove_topic(&self, topic: &str) -> Result<(), SettingsError> {
-        self.remove(|key| key.split_once('@').is_some_and(|(other, _)| other == topic))
-            .await
-    }
-
-    /// Forgets the offsets of a group; returns when that is as durable as a message.
-    pub(crate) async fn remove_group(&self, group: &str) -> Result<(), SettingsError> {
-        self.remove(|key| key.split_once('@').is_some_and(|(_, other)| other == group))
-            .await
-    }
-
-    async fn remove(&self, matches: impl Fn(&str) -> bool) -> Result<(), SettingsError> {
-        self.change_now(|table| {
-            let gone = table.keys().filter(|key| matches(key));
-            gone.map(|key| (key.clone(), None)).collect()
+    /// Appends changes, and with them the removal of the offsets of a topic: one record, where they fit one. Returns where the record
+    /// of the first change ends, and where everything ends.
+    ///
+    /// # Errors
+    /// It could not be stored.
+    pub(crate) fn remove_topic_with(
+        &self,
+        changes: Vec<Change>,
+        topic: &str,
+    ) -> Result<Removed, SettingsError> {
+        self.remove_with(changes, |key| {
+            key.split_once('@').is_some_and(|(other, _)| other == topic)
         })
-        .await
     }
 
-    /// Stores new values of some keys, then makes them the current ones.
+    /// As [`remove_topic_with`](Self::remove_topic_with), for the offsets of a group.
+    pub(crate) fn remove_group_with(
+        &self,
+        changes: Vec<Change>,
+        group: &str,
+    ) -> Result<Removed, SettingsError> {
+        self.remove_with(changes, |key| {
+            key.split_once('@').is_some_and(|(_, other)| other == group)
+        })
+    }
+
+    fn remove_with(
+        &self,
+        changes: Vec<Change>,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<Removed, SettingsError> {
+        self.append(changes, |progress| {
+            let gone = progress.iter().filter(|(key, _)| matches(key));
+            gone.map(|(key, _)| (key.into(), None)).collect()
+        })
+    }
+
+    /// Stores new values of some keys; they count at once.
     async fn change_now(
         &self,
-        values: impl FnOnce(&Offsets) -> Vec<(Key, Option<BTreeMap<i32, i64>>)>,
+        values: impl FnOnce(&Progress) -> Vec<(Key, Option<Offsets>)>,
     ) -> Result<(), SettingsError> {
-        let end = {
-            let _saving = self.saving.lock();
-            let values = values(&self.state.lock().table);
-            if values.is_empty() {
-                return Ok(());
-            }
-            let changes: Vec<Change> = values
-                .iter()
-                .map(|(key, offsets)| match offsets {
-                    Some(offsets) => Change::set(Table::ConsumerOffsets, &**key, encode(offsets)),
-                    None => Change::remove(Table::ConsumerOffsets, &**key),
-                })
-                .collect();
-            let end = self.store.settings().put(&changes)?;
-            let mut state = self.state.lock();
-            for (key, offsets) in values {
-                match offsets {
-                    Some(offsets) => drop(state.table.insert(key, offsets)),
-                    None => drop(state.table.remove(&key)),
+        match self.append(Vec::new(), values)?.end {
+            Some(end) => self.store.settings()?.wait(end).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Appends changes of other tables, then new values of some keys, which count at once.
+    fn append(
+        &self,
+        mut changes: Vec<Change>,
+        values: impl FnOnce(&Progress) -> Vec<(Key, Option<Offsets>)>,
+    ) -> Result<Removed, SettingsError> {
+        let _saving = self.saving.lock();
+        let mut values = values(&self.table.lock());
+        let others = changes.len();
+        let stored = values
+            .iter()
+            .map(|(key, offsets)| offsets::change(key, offsets.as_ref()));
+        changes.extend(stored);
+        let mut removed = Removed::default();
+        self.store
+            .settings()?
+            .put_each(&changes, &mut |part, end| {
+                removed.first_end.get_or_insert(end);
+                removed.end = Some(end);
+                let part = part.start.saturating_sub(others)..part.end.saturating_sub(others);
+                let mut state = self.table.lock();
+                for (key, offsets) in values.get_mut(part).unwrap_or_default() {
+                    state.replaced(key, offsets.take(), end.0);
                 }
-            }
-            end
-        };
-        self.store.settings().wait(end).await
+            })?;
+        Ok(removed)
     }
 
     /// Puts what changed since the last time into the log. It is as durable as any message written there.
     pub(crate) fn save(&self) -> Result<(), SettingsError> {
         let saving = self.saving.lock();
-        let changes: Vec<Change> = {
-            let mut state = self.state.lock();
-            state.changed_bytes = 0;
-            let changed = std::mem::take(&mut state.changed);
-            changed
-                .into_iter()
-                .map(|key| match state.table.get(&key) {
-                    Some(offsets) => Change::set(Table::ConsumerOffsets, &*key, encode(offsets)),
-                    None => Change::remove(Table::ConsumerOffsets, &*key),
-                })
-                .collect()
-        };
+        let (keys, changes) = self.table.lock().take_changed();
         if changes.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.store.settings().put(&changes) {
+        let mut done = 0;
+        let stored = self.store.settings()?.put_each(&changes, &mut |part, end| {
+            done = part.end;
+            let saved = keys.get(part).unwrap_or_default();
+            self.table.lock().saved(saved, end.0);
+        });
+        if let Err(error) = stored {
             // Tried again the next time.
-            let mut state = self.state.lock();
-            for change in &changes {
-                state.note_change(change.key.clone().into_boxed_str());
-            }
+            let left = keys.get(done..).unwrap_or_default();
+            self.table.lock().give_back(left);
             return Err(error);
         }
         drop(saving);
         self.store.write_out().map_err(SettingsError::Append)
     }
-}
-
-impl State {
-    fn set(&mut self, key: Key, queue_id: i32, offset: i64) {
-        match self.table.get_mut(&key) {
-            Some(offsets) => {
-                if offsets.insert(queue_id, offset) == Some(offset) {
-                    return;
-                }
-            }
-            None => {
-                self.table
-                    .insert(key.clone(), BTreeMap::from([(queue_id, offset)]));
-            }
-        }
-        self.note_change(key);
-    }
-
-    fn note_change(&mut self, key: Key) {
-        self.changed_bytes += self.bytes_with(&key);
-        if !self.changed.contains(&key) {
-            self.changed.insert(key);
-        }
-    }
-
-    /// What storing takes more when the offset of one more queue of `key` changes.
-    fn bytes_with(&self, key: &Key) -> usize {
-        if self.changed.contains(key) {
-            return OFFSET_BYTES;
-        }
-        let queues = self.table.get(key).map_or(0, BTreeMap::len);
-        CHANGE_BYTES + key.len() + OFFSET_BYTES * (queues + 1)
-    }
-}
-
-/// Pairs of queue (u32) and offset (i64), little-endian.
-fn encode(offsets: &BTreeMap<i32, i64>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(offsets.len() * 12);
-    for (queue_id, offset) in offsets {
-        bytes.extend_from_slice(&queue_id.to_le_bytes());
-        bytes.extend_from_slice(&offset.to_le_bytes());
-    }
-    bytes
-}
-
-fn decode(bytes: &[u8]) -> Option<BTreeMap<i32, i64>> {
-    let (pairs, rest) = bytes.as_chunks::<12>();
-    if !rest.is_empty() {
-        return None;
-    }
-    Some(
-        pairs
-            .iter()
-            .map(|pair| {
-                let [a, b, c, d, offset @ ..] = *pair;
-                (i32::from_le_bytes([a, b, c, d]), i64::from_le_bytes(offset))
-            })
-            .collect(),
-    )
 }

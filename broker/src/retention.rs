@@ -5,26 +5,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rmq_store::{RetentionError, RetentionRound};
 
-use crate::broker::Broker;
+use crate::clock_watch::ClockWatch;
+use crate::data::Data;
+use crate::delay::levels::DelayLevels;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// What the last round found.
-#[derive(Debug, Default)]
+/// When messages are removed, and what the last round found.
+#[derive(Debug)]
 pub(crate) struct Retention {
+    /// For how long the clocks must have agreed before messages are removed by age.
+    settle_ms: i64,
     /// Bytes of segments that stay only for delayed messages in them.
     pub(crate) held_bytes: AtomicU64,
     rounds: AtomicU64,
 }
 
-impl Retention {
-    /// For the runtime information.
-    pub(crate) fn describe(&self, table: &mut BTreeMap<String, String>) {
-        let held = self.held_bytes.load(Ordering::Relaxed);
-        table.insert("bytesHeldForDelayedMessages".to_owned(), held.to_string());
-        let rounds = self.rounds.load(Ordering::Acquire);
-        table.insert("retentionRounds".to_owned(), rounds.to_string());
-    }
+/// What a round looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) store: &'a Data,
+    pub(crate) clock: &'a ClockWatch,
+    /// Messages of these stay until they are delivered.
+    pub(crate) delayed: &'a DelayLevels,
 }
 
 /// Why an administrator's wish to remove expired messages is refused.
@@ -39,48 +42,74 @@ pub(crate) enum ByHandError {
     Store(#[from] RetentionError),
 }
 
-/// One round: by age when the clock has agreed with itself for long enough, by space in any case. Blocks.
-pub(crate) fn run(broker: &Broker) -> Result<(), RetentionError> {
-    let agreed_ms = broker.clock_watch.agreed_ms();
-    let settle_ms = i64::from(broker.config.clock_settle_minutes) * MINUTE_MS;
-    let now_ms = (agreed_ms >= settle_ms).then(|| broker.now_ms());
-    if let Some(now_ms) = now_ms {
-        broker.store.trust_clock(now_ms);
+impl Retention {
+    pub(crate) fn new(clock_settle_minutes: u32) -> Self {
+        Self {
+            settle_ms: i64::from(clock_settle_minutes) * MINUTE_MS,
+            held_bytes: AtomicU64::new(0),
+            rounds: AtomicU64::new(0),
+        }
     }
-    round(broker, now_ms)
-}
 
-/// The round that an administrator asks for. Who asks right after a start vouches for the clock; after a jump nobody can. Blocks.
-pub(crate) fn run_now(broker: &Broker) -> Result<(), ByHandError> {
-    let agreed_ms = broker.clock_watch.agreed_ms();
-    let settle_ms = i64::from(broker.config.clock_settle_minutes) * MINUTE_MS;
-    if let Some(jump) = broker.clock_watch.last_jump()
-        && agreed_ms < settle_ms
-    {
-        return Err(ByHandError::Clock {
-            by_ms: jump.by_ms,
-            minutes: (settle_ms - agreed_ms + MINUTE_MS - 1) / MINUTE_MS,
-        });
+    /// For the runtime information.
+    pub(crate) fn describe(&self, table: &mut BTreeMap<String, String>) {
+        let held = self.held_bytes.load(Ordering::Relaxed);
+        table.insert("bytesHeldForDelayedMessages".to_owned(), held.to_string());
+        let rounds = self.rounds.load(Ordering::Acquire);
+        table.insert("retentionRounds".to_owned(), rounds.to_string());
     }
-    Ok(round(broker, Some(broker.now_ms()))?)
-}
 
-fn round(broker: &Broker, now_ms: Option<i64>) -> Result<(), RetentionError> {
-    let removed = broker.store.run_retention(RetentionRound {
-        now_ms,
-        needed_from: broker.delay.needed_from(),
-    })?;
-    let held = &broker.retention.held_bytes;
-    let before = held.swap(removed.held_bytes, Ordering::Relaxed);
-    if before == 0 && removed.held_bytes > 0 {
-        tracing::warn!(
-            bytes = removed.held_bytes,
-            "messages stay beyond their time: a delayed message among them is not delivered yet"
-        );
+    /// One round: by age when the clock has agreed with itself for long enough, by space in any case. May wait for the disk.
+    ///
+    /// # Errors
+    /// Segments cannot be removed.
+    pub(crate) fn run(&self, parts: Parts<'_>) -> Result<(), RetentionError> {
+        let is_settled = parts.clock.agreed_ms() >= self.settle_ms;
+        let now_ms = is_settled.then(|| parts.clock.now_ms());
+        if let Some(now_ms) = now_ms
+            && let Ok(master) = parts.store.master()
+        {
+            master.trust_clock(now_ms);
+        }
+        self.round(parts, now_ms)
     }
-    if before > 0 && removed.held_bytes == 0 {
-        tracing::info!("no message stays beyond its time any more for the sake of delayed ones");
+
+    /// The round that an administrator asks for. Who asks right after a start vouches for the clock; after a jump nobody can. May wait for
+    /// the disk.
+    ///
+    /// # Errors
+    /// Which messages have expired is not known, or segments cannot be removed.
+    pub(crate) fn run_now(&self, parts: Parts<'_>) -> Result<(), ByHandError> {
+        let agreed_ms = parts.clock.agreed_ms();
+        if let Some(jump) = parts.clock.last_jump()
+            && agreed_ms < self.settle_ms
+        {
+            return Err(ByHandError::Clock {
+                by_ms: jump.by_ms,
+                minutes: (self.settle_ms - agreed_ms + MINUTE_MS - 1) / MINUTE_MS,
+            });
+        }
+        Ok(self.round(parts, Some(parts.clock.now_ms()))?)
     }
-    broker.retention.rounds.fetch_add(1, Ordering::Release);
-    Ok(())
+
+    fn round(&self, parts: Parts<'_>, now_ms: Option<i64>) -> Result<(), RetentionError> {
+        let removed = parts.store.run_retention(RetentionRound {
+            now_ms,
+            needed_from: parts.delayed.needed_from(),
+        })?;
+        let before = self.held_bytes.swap(removed.held_bytes, Ordering::Relaxed);
+        if before == 0 && removed.held_bytes > 0 {
+            tracing::warn!(
+                bytes = removed.held_bytes,
+                "messages stay beyond their time: a delayed message among them is not delivered yet"
+            );
+        }
+        if before > 0 && removed.held_bytes == 0 {
+            tracing::info!(
+                "no message stays beyond its time any more for the sake of delayed ones"
+            );
+        }
+        self.rounds.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
 }

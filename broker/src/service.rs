@@ -4,21 +4,20 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use rmq_protocol::names;
-use rmq_store::{Arrival, Arrivals, FlushMode};
+use rmq_store::{Arrival, Arrivals};
 use rmq_transport::{Answered, Exchange, Peer, Replies, Service};
 
 use crate::broker::Broker;
-use crate::handlers::{Batch, clients, pull, send};
-use crate::waiters;
+use crate::clients::members;
+use crate::handlers::batch::Batch;
+use crate::handlers::send;
+use crate::waiters::{self, Woken};
 use crate::{limits, router};
 
-/// The ports that clients connect to, as labels.
-pub(crate) const LISTENERS: [&str; 2] = ["remoting", "fast"];
-
-/// The network's view of a broker, at one of [`LISTENERS`].
+/// The network's view of a broker, at one of [`LISTENERS`](crate::listeners::LISTENERS).
 pub(crate) struct BrokerService {
     pub(crate) broker: Arc<Broker>,
-    /// Which of [`LISTENERS`].
+    /// Which of [`LISTENERS`](crate::listeners::LISTENERS).
     pub(crate) listener: usize,
 }
 
@@ -30,8 +29,8 @@ impl Service for BrokerService {
     }
 
     fn gathers(&self, batch: &Batch) -> bool {
-        // One write for the sends of all connections that are ready. With sync flush the flusher gathers anyway.
-        !batch.sends.is_empty() && self.broker.store.flush_mode() != FlushMode::Sync
+        // One write for the sends of all connections that are ready, where a thread that answers sends writes.
+        !batch.sends.is_empty() && self.broker.store.settles_in_place()
     }
 
     fn batch_end(&self, batch: &mut Batch, replies: &mut Replies<'_>) {
@@ -49,12 +48,7 @@ impl Service for BrokerService {
         self.broker.open[self.listener].fetch_sub(1, Ordering::Relaxed);
         let stats = &self.broker.stats;
         stats.closed.add(&stats.sampler, [1, 1]);
-        for waiter in self.broker.waiters.take_of(Some(peer.id())) {
-            waiter.reply.forget();
-        }
-        for loss in self.broker.sessions.closed(peer.id()) {
-            clients::lost(&self.broker, &loss);
-        }
+        members::closed(&self.broker, peer.id());
     }
 }
 
@@ -74,10 +68,9 @@ impl Arrivals for Answering {
             for waiter in broker.waiters.take_matching(&queue, &tags) {
                 answered += 1;
                 if answered <= limits::ANSWER_IN_PLACE_MAX {
-                    pull::again(&broker, waiter);
+                    waiter.wake(Woken::Arrived);
                 } else {
-                    let then = Arc::clone(&broker);
-                    broker.run_task(async move { pull::again(&then, waiter) });
+                    broker.run_task(async move { waiter.wake(Woken::Arrived) });
                 }
             }
         }

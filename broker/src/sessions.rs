@@ -8,12 +8,10 @@ use rmq_protocol::bodies::{
     Connection, ConsumeFromWhere, ConsumeType, ConsumerConnection, ConsumerData, HeartbeatData,
     MessageModel, ProducerConnection, ProducerInfo, ProducerTable, SubscriptionData,
 };
-use rmq_protocol::code::RequestCode;
-use rmq_protocol::requests::NotifyConsumerIdsChanged;
-use rmq_transport::Peer;
 
-use crate::filter::Filter;
+use crate::filter::{Filter, FilterError};
 use crate::limits::Limits;
+use crate::link::{Link, Notice};
 
 /// A client that says nothing for this long is gone, milliseconds (apache/rocketmq `ProducerManager.CHANNEL_EXPIRED_TIMEOUT`).
 pub(crate) const CLIENT_EXPIRY_MS: i64 = 120_000;
@@ -22,17 +20,18 @@ pub(crate) const CLIENT_EXPIRY_MS: i64 = 120_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     pub(crate) client_id: String,
-    pub(crate) peer: Arc<Peer>,
+    pub(crate) link: Arc<dyn Link>,
+    /// When it said something last, monotonic milliseconds.
     pub(crate) last_ms: i64,
 }
 
 impl Member {
     fn connection(&self) -> Connection {
         Connection {
-            client_addr: self.peer.remote_addr().to_string(),
+            client_addr: self.link.remote_addr().to_string(),
             client_id: self.client_id.clone(),
-            language: self.peer.language().name().to_owned(),
-            version: self.peer.version(),
+            language: self.link.language().to_owned(),
+            version: self.link.version(),
             subscriptions: BTreeMap::new(),
         }
     }
@@ -43,7 +42,7 @@ impl Member {
 pub(crate) struct Subscription {
     pub(crate) data: SubscriptionData,
     /// An expression that the broker cannot evaluate.
-    pub(crate) filter: Result<Filter, crate::filter::FilterError>,
+    pub(crate) filter: Result<Filter, FilterError>,
 }
 
 /// A consumer group that has or had members.
@@ -97,8 +96,8 @@ impl ConsumerGroup {
     }
 
     /// Whether a connection is of a member.
-    pub(crate) fn has(&self, peer_id: u64) -> bool {
-        self.state.read().members.contains_key(&peer_id)
+    pub(crate) fn has(&self, link_id: u64) -> bool {
+        self.state.read().members.contains_key(&link_id)
     }
 
     pub(crate) fn client_ids(&self) -> Vec<String> {
@@ -146,17 +145,9 @@ impl ConsumerGroup {
 
     /// Tells every member to look again who is there.
     pub(crate) fn notify(&self) {
-        let members = self.members();
-        let request = NotifyConsumerIdsChanged {
-            consumer_group: self.name.as_str().into(),
-        };
-        for member in members {
-            // A member that is gone needs no notice.
-            let _ = member.peer.request_one_way(
-                RequestCode::NotifyConsumerIdsChanged.as_i32(),
-                &request,
-                &[],
-            );
+        for member in self.members() {
+            let group = self.name.as_str();
+            member.link.notify(Notice::MembersChanged { group });
         }
     }
 }
@@ -193,27 +184,27 @@ impl Sessions {
     /// Takes a heartbeat; returns the groups whose members or subscriptions changed.
     pub(crate) fn heartbeat(
         &self,
-        peer: &Arc<Peer>,
+        link: &Arc<dyn Link>,
         data: &HeartbeatData,
         now_ms: i64,
         limits: &Limits,
     ) -> Result<Vec<Arc<ConsumerGroup>>, TooManyClients> {
         let member = Member {
             client_id: data.client_id.clone(),
-            peer: Arc::clone(peer),
+            link: Arc::clone(link),
             last_ms: now_ms,
         };
         {
             let mut producers = self.producers.lock();
             for producer in &data.producer_data_set {
                 let members = producers.entry(producer.group_name.clone()).or_default();
-                if members.len() >= limits.clients_per_group && !members.contains_key(&peer.id()) {
+                if members.len() >= limits.clients_per_group && !members.contains_key(&link.id()) {
                     return Err(TooManyClients {
                         group: producer.group_name.clone(),
                         max: limits.clients_per_group,
                     });
                 }
-                members.insert(peer.id(), member.clone());
+                members.insert(link.id(), member.clone());
             }
         }
         let mut changed = Vec::new();
@@ -238,14 +229,14 @@ impl Sessions {
     /// A client leaves its groups; returns what the consumer groups lost.
     pub(crate) fn unregister(
         &self,
-        peer_id: u64,
+        link_id: u64,
         producer: Option<&str>,
         consumer: Option<&str>,
     ) -> Vec<Loss> {
         if let Some(group) = producer {
             let mut producers = self.producers.lock();
             if let Some(members) = producers.get_mut(group) {
-                members.remove(&peer_id);
+                members.remove(&link_id);
                 if members.is_empty() {
                     producers.remove(group);
                 }
@@ -254,25 +245,25 @@ impl Sessions {
         let group = consumer.and_then(|group| self.consumer(group));
         let losses = group
             .into_iter()
-            .filter_map(|group| Loss::of(group, &[peer_id]))
+            .filter_map(|group| Loss::of(group, &[link_id]))
             .collect();
         self.drop_empty();
         losses
     }
 
     /// A connection is gone; returns what the consumer groups lost.
-    pub(crate) fn closed(&self, peer_id: u64) -> Vec<Loss> {
+    pub(crate) fn closed(&self, link_id: u64) -> Vec<Loss> {
         {
             let mut producers = self.producers.lock();
             producers.retain(|_, members| {
-                members.remove(&peer_id);
+                members.remove(&link_id);
                 !members.is_empty()
             });
         }
         let losses = self
             .consumers()
             .into_iter()
-            .filter_map(|group| Loss::of(group, &[peer_id]))
+            .filter_map(|group| Loss::of(group, &[link_id]))
             .collect();
         self.drop_empty();
         losses
@@ -324,10 +315,10 @@ impl Sessions {
         let producers = self.producers.lock();
         let info = |member: &Member| ProducerInfo {
             client_id: member.client_id.clone(),
-            language: member.peer.language().name().to_owned(),
+            language: member.link.language().to_owned(),
             last_update_timestamp: now_ms - (monotonic_ms - member.last_ms),
-            remote_ip: member.peer.remote_addr().to_string(),
-            version: member.peer.version(),
+            remote_ip: member.link.remote_addr().to_string(),
+            version: member.link.version(),
         };
         ProducerTable {
             data: producers
@@ -347,8 +338,8 @@ impl ConsumerGroup {
         limits: &Limits,
     ) -> Result<bool, TooManyClients> {
         let mut state = self.state.write();
-        let peer_id = member.peer.id();
-        let is_new = !state.members.contains_key(&peer_id);
+        let link_id = member.link.id();
+        let is_new = !state.members.contains_key(&link_id);
         if is_new && state.members.len() >= limits.clients_per_group {
             return Err(TooManyClients {
                 group: self.name.clone(),
@@ -361,10 +352,10 @@ impl ConsumerGroup {
                 .values()
                 .any(|other| other.client_id == member.client_id)
         {
-            tracing::warn!(group = self.name, client_id = member.client_id, peer = %member.peer.remote_addr(),
+            tracing::warn!(group = self.name, client_id = member.client_id, peer = %member.link.remote_addr(),
                 "two connections of the group use one client id; queues will be assigned wrongly unless one of them is closing");
         }
-        state.members.insert(peer_id, member.clone());
+        state.members.insert(link_id, member.clone());
         state.consume_type = data.consume_type;
         state.model = data.message_model;
         state.from_where = data.consume_from_where;
@@ -400,7 +391,7 @@ impl ConsumerGroup {
                 }),
             );
         }
-        state.wanted_by.insert(peer_id, mine);
+        state.wanted_by.insert(link_id, mine);
         let before = state.subscriptions.len();
         let wanted: BTreeSet<String> = state
             .wanted_by
@@ -425,10 +416,10 @@ impl ConsumerGroup {
     }
 
     /// Whether the member was there.
-    fn remove(&self, peer_id: u64) -> Option<Member> {
+    fn remove(&self, link_id: u64) -> Option<Member> {
         let mut state = self.state.write();
-        state.wanted_by.remove(&peer_id);
-        state.members.remove(&peer_id)
+        state.wanted_by.remove(&link_id);
+        state.members.remove(&link_id)
     }
 
     fn has_client(&self, client_id: &str) -> bool {
@@ -449,8 +440,8 @@ pub(crate) struct Loss {
 
 impl Loss {
     /// Takes members out of a group; `None` when none of them was in.
-    fn of(group: Arc<ConsumerGroup>, peer_ids: &[u64]) -> Option<Self> {
-        let gone: Vec<Member> = peer_ids.iter().filter_map(|id| group.remove(*id)).collect();
+    fn of(group: Arc<ConsumerGroup>, link_ids: &[u64]) -> Option<Self> {
+        let gone: Vec<Member> = link_ids.iter().filter_map(|id| group.remove(*id)).collect();
         if gone.is_empty() {
             return None;
         }

@@ -1,111 +1,30 @@
-//! The topic table: settings of each topic at this broker, with its queues looked up once.
+//! Topics: how their settings at this broker are changed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rmq_protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
+use rmq_protocol::message::LogPosition;
 use rmq_protocol::names::{self, AUTO_CREATE_TOPIC, BENCHMARK_TOPIC, NameError};
 use rmq_protocol::route::perm;
-use rmq_store::{Change, QueueRef, ReadError, SettingsError, Store, Table};
+use rmq_store::{ReadError, SettingsError};
 use tokio::sync::watch;
 
+use crate::data::Data;
 use crate::limits::Limits;
-use crate::stats::{ByQueue, Flow, Stats};
+use crate::offsets::ConsumerOffsets;
+pub(crate) use crate::tables::topics::Topic;
+use crate::tables::topics::{self, TopicQueues, TopicTable};
 
 /// What a topic allows after whose settings others may be made.
 const INHERITED: i32 = perm::READ | perm::WRITE | perm::INHERIT;
 
-/// A topic and its queues.
-#[derive(Debug)]
-pub(crate) struct Topic {
-    pub(crate) config: TopicConfig,
-    /// As many as the larger of read and write queues.
-    pub(crate) queues: Box<[QueueRef]>,
-    pub(crate) counters: Arc<TopicCounters>,
-    send_forbidden: bool,
-    system: bool,
-}
-
-/// What a topic has taken in since the broker started. Kept when the topic's settings change.
-#[derive(Debug, Default)]
-pub(crate) struct TopicCounters {
-    pub(crate) put: Flow,
-    /// Milliseconds and number of the sends to each queue.
-    pub(crate) put_took: ByQueue<2>,
-}
-
-impl Topic {
-    /// One without queues.
-    #[cfg(test)]
-    pub(crate) fn named(name: &str) -> Arc<Self> {
-        Arc::new(Self {
-            config: TopicConfig::new(name, 1),
-            queues: Box::default(),
-            counters: Arc::default(),
-            send_forbidden: false,
-            system: false,
-        })
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.config.topic_name
-    }
-
-    /// The queue of this number, if it may be used.
-    pub(crate) fn queue(&self, queue_id: i32) -> Option<&QueueRef> {
-        usize::try_from(queue_id)
-            .ok()
-            .and_then(|index| self.queues.get(index))
-    }
-
-    /// Whether clients may not send to it.
-    pub(crate) fn is_send_forbidden(&self) -> bool {
-        self.send_forbidden
-    }
-
-    /// Bytes that it takes in a registration, at most.
-    pub(crate) fn registered_bytes(&self) -> usize {
-        let attributes = self.config.attributes.iter();
-        // An attribute's characters may be escaped; a topic's name needs no escapes, and stands twice.
-        let attributes = attributes.map(|(name, value)| 16 + 6 * (name.len() + value.len()));
-        256 + 2 * self.config.topic_name.len() + attributes.sum::<usize>()
-    }
-
-    /// The group whose retries it holds.
-    pub(crate) fn retry_group(&self) -> Option<&str> {
-        names::group_of_retry_topic(self.name())
-    }
-
-    pub(crate) fn is_system(&self) -> bool {
-        self.system
-    }
-
-    /// Counts what was stored in it with that many requests.
-    pub(crate) fn stored(&self, stats: &Stats, messages: u64, bytes: u64, requests: u64) {
-        self.counters
-            .put
-            .add(&stats.sampler, [messages, bytes, requests]);
-        stats.stored(self.system, messages, bytes);
-    }
-}
-
-/// Settings and queues of a topic that is about to be made or changed.
-struct NewTopic {
-    config: TopicConfig,
-    queues: Box<[QueueRef]>,
-}
-
-type Map = HashMap<Arc<str>, Arc<Topic>, foldhash::fast::RandomState>;
-
 /// All topics of this broker.
 pub(crate) struct Topics {
-    store: Store,
-    table: RwLock<Map>,
-    /// Changes of settings, one at a time, so that table and log agree on their order.
-    changing: tokio::sync::Mutex<()>,
-    version: Mutex<DataVersion>,
-    changes: watch::Sender<u64>,
+    store: Data,
+    table: Arc<TopicTable>,
+    /// Held while a change is decided and appended, so that each change builds on the one before it in the log.
+    deciding: Mutex<()>,
     limits: Limits,
 }
 
@@ -140,43 +59,22 @@ pub(crate) enum TopicError {
 }
 
 impl Topics {
-    /// Loads the topics from the store and adds the system's own.
+    /// The topics of a store that was opened with `table`.
     ///
     /// # Errors
     /// The queues of a topic cannot be looked up.
-    pub(crate) fn load(
-        store: &Store,
-        system: Vec<TopicConfig>,
+    pub(crate) fn open(
+        store: &Data,
+        table: Arc<TopicTable>,
         limits: Limits,
-        now_ms: i64,
     ) -> Result<Self, ReadError> {
-        let topics = Self {
+        table.open_queues(|topic, id| store.queue(topic, id))?;
+        Ok(Self {
             store: store.clone(),
-            table: RwLock::default(),
-            changing: tokio::sync::Mutex::new(()),
-            version: Mutex::new(DataVersion {
-                counter: 0,
-                state_version: 0,
-                timestamp: now_ms,
-            }),
-            changes: watch::Sender::new(0),
+            table,
+            deciding: Mutex::default(),
             limits,
-        };
-        for config in system {
-            topics.insert(topics.with_queues(config)?);
-        }
-        for (name, value) in store.settings().scan(Table::Topics) {
-            match serde_json::from_slice::<TopicConfig>(&value) {
-                Ok(config) => {
-                    topics.insert(topics.with_queues(config)?);
-                }
-                Err(error) => tracing::error!(
-                    topic = name,
-                    "stored settings of the topic cannot be read and are ignored: {error}"
-                ),
-            }
-        }
-        Ok(topics)
+        })
     }
 
     /// The topics that every broker has.
@@ -221,34 +119,35 @@ impl Topics {
     pub(crate) fn set_auto_create(&self, wanted: bool, now_ms: i64) -> Result<(), ReadError> {
         if wanted != self.auto_creates() {
             let perm = if wanted { INHERITED } else { 0 };
-            self.publish(self.with_queues(auto_create_template(perm))?, now_ms);
+            let config = auto_create_template(perm);
+            let queues = self.queues(&config)?;
+            self.table.insert_builtin(config, queues);
+            self.table.changed(now_ms);
         }
         Ok(())
     }
 
     /// The topic, without allocating.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        self.table.read().get(name).cloned()
+        self.table.get(name)
     }
 
     /// Every topic, sorted by name.
     pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
-        let mut all: Vec<_> = self.table.read().values().cloned().collect();
-        all.sort_by(|a, b| a.name().cmp(b.name()));
-        all
+        self.table.all()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.read().len()
+        self.table.len()
     }
 
     pub(crate) fn version(&self) -> DataVersion {
-        *self.version.lock()
+        self.table.version()
     }
 
-    /// Counts changes, for whoever tells others of them.
+    /// Counts changes, for those who tell others of them.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.table.changes()
     }
 
     /// Every topic with its settings.
@@ -266,7 +165,7 @@ impl Topics {
 
     /// What name servers are told has changed, without a change of any topic.
     pub(crate) fn touch(&self, now_ms: i64) {
-        self.changed(now_ms);
+        self.table.changed(now_ms);
     }
 
     /// Whether a topic may have these settings.
@@ -274,52 +173,56 @@ impl Topics {
         check(config, self.limits.queues_per_topic)
     }
 
-    /// Creates or changes a topic; returns when that is as durable as a message.
-    pub(crate) async fn put(
-        &self,
-        config: TopicConfig,
-        now_ms: i64,
-    ) -> Result<Arc<Topic>, TopicError> {
-        check(&config, self.limits.queues_per_topic)?;
-        let _changing = self.changing.lock().await;
-        if self
-            .get(&config.topic_name)
-            .is_some_and(|topic| topic.config == config)
-        {
-            return self
-                .get(&config.topic_name)
-                .ok_or(TopicError::TooMany(self.limits.topics));
-        }
-        let change = self.prepare(&config)?;
-        let topic = self.with_queues(config)?;
-        self.store.settings().put_and_wait(&[change]).await?;
-        Ok(self.publish(topic, now_ms))
+    /// Creates or changes a topic; returns when that is as durable as a message, and counts.
+    pub(crate) async fn put(&self, config: TopicConfig) -> Result<Arc<Topic>, TopicError> {
+        self.check(&config)?;
+        // Looked up before anything is stored: what fails here changes nothing, and no disk is asked when the change is applied.
+        let queues = self.queues(&config)?;
+        let (topic, end) = {
+            let _deciding = self.deciding.lock();
+            let known = self.table.get(&config.topic_name);
+            match known.filter(|known| known.config == config) {
+                Some(known) if self.table.is_applied(&config.topic_name) => return Ok(known),
+                _ => self.append(config, queues, false)?,
+            }
+        };
+        self.store.settings()?.wait(end).await?;
+        Ok(topic)
     }
 
-    /// Creates a topic from the message path: the settings record goes into the log before the message that needs it, and
-    /// is written with it.
-    pub(crate) fn create_now(
-        &self,
-        config: TopicConfig,
-        now_ms: i64,
-    ) -> Result<Arc<Topic>, TopicError> {
-        check(&config, self.limits.queues_per_topic)?;
-        if let Some(topic) = self.get(&config.topic_name) {
-            return Ok(topic);
-        }
-        let change = self.prepare(&config)?;
-        let topic = self.with_queues(config)?;
-        self.store.settings().put(&[change])?;
-        Ok(self.publish(topic, now_ms))
+    /// Creates a topic from the message path: the settings record goes into the log before the message that needs the topic.
+    pub(crate) fn create_now(&self, config: TopicConfig) -> Result<Arc<Topic>, TopicError> {
+        self.check(&config)?;
+        let queues = self.queues(&config)?;
+        let topic = {
+            let _deciding = self.deciding.lock();
+            if let Some(topic) = self.table.newest(&config.topic_name) {
+                return Ok(topic);
+            }
+            self.append(config, queues, true)?.0
+        };
+        // A heartbeat brings no write that would take it along. What fails here fails the message, which says so.
+        let _ = self.store.write_out();
+        Ok(topic)
     }
 
-    fn prepare(&self, config: &TopicConfig) -> Result<Change, TopicError> {
-        if self.len() >= self.limits.topics && self.get(&config.topic_name).is_none() {
-            return Err(TopicError::TooMany(self.limits.topics));
+    /// Appends a topic's settings.
+    fn append(
+        &self,
+        config: TopicConfig,
+        queues: TopicQueues,
+        is_seen: bool,
+    ) -> Result<(Arc<Topic>, LogPosition), TopicError> {
+        let max = self.limits.topics;
+        if self.len() >= max && self.table.newest(&config.topic_name).is_none() {
+            return Err(TopicError::TooMany(max));
         }
-        let json =
-            serde_json::to_vec(config).map_err(|_| TopicError::TooMany(self.limits.topics))?;
-        Ok(Change::set(Table::Topics, config.topic_name.clone(), json))
+        let change = topics::set(&config).map_err(|_| TopicError::TooMany(max))?;
+        let topic = self.table.topic(config, queues);
+        let end = self.store.settings()?.put(&[change])?;
+        let appended = Some(Arc::clone(&topic));
+        self.table.appended(topic.name(), appended, end.0, is_seen);
+        Ok((topic, end))
     }
 
     /// The topic for a message to an unknown topic, made after the template that the request names.
@@ -328,7 +231,6 @@ impl Topics {
         name: &str,
         template: &str,
         queues: i32,
-        now_ms: i64,
     ) -> Result<Option<Arc<Topic>>, TopicError> {
         let Some(template) = self.get(template) else {
             return Ok(None);
@@ -343,67 +245,37 @@ impl Topics {
             topic_filter_type: template.config.topic_filter_type,
             ..TopicConfig::new(name, queues)
         };
-        self.create_now(config, now_ms).map(Some)
+        self.create_now(config).map(Some)
     }
 
-    /// Removes a topic and makes its messages unreachable. Whether there was one.
-    pub(crate) async fn delete(&self, name: &str, now_ms: i64) -> Result<bool, TopicError> {
-        let _changing = self.changing.lock().await;
-        if self.table.read().get(name).is_none() {
-            return Ok(false);
+    /// Removes a topic, makes its messages unreachable, and forgets the offsets that groups have of it, all with one record where
+    /// it fits one; returns when that is as durable as a message. Whether there was one.
+    pub(crate) async fn delete(
+        &self,
+        name: &str,
+        offsets: &ConsumerOffsets,
+    ) -> Result<bool, TopicError> {
+        let (was_there, removed) = {
+            let _deciding = self.deciding.lock();
+            let was_there = self.table.newest(name).is_some();
+            let changes = match was_there {
+                true => topics::remove(name).to_vec(),
+                false => Vec::new(),
+            };
+            let removed = offsets.remove_topic_with(changes, name)?;
+            if let Some(end) = removed.first_end.filter(|_| was_there) {
+                self.table.appended(name, None, end.0, false);
+            }
+            (was_there, removed)
+        };
+        if let Some(end) = removed.end {
+            self.store.settings()?.wait(end).await?;
         }
-        self.store
-            .settings()
-            .put_and_wait(&[Change::remove(Table::Topics, name)])
-            .await?;
-        self.store.delete_queues(name).await?;
-        self.table.write().remove(name);
-        self.changed(now_ms);
-        Ok(true)
+        Ok(was_there)
     }
 
-    fn publish(&self, topic: NewTopic, now_ms: i64) -> Arc<Topic> {
-        let topic = self.insert(topic);
-        self.changed(now_ms);
-        topic
-    }
-
-    /// Looks the queues up, before anything is stored: what fails here changes nothing.
-    fn with_queues(&self, config: TopicConfig) -> Result<NewTopic, ReadError> {
-        let queues = config.read_queue_nums.max(config.write_queue_nums).max(1);
-        let queues = (0..queues)
-            .map(|id| self.store.queue(&config.topic_name, id))
-            .collect::<Result<_, _>>()?;
-        Ok(NewTopic { config, queues })
-    }
-
-    fn insert(&self, NewTopic { config, queues }: NewTopic) -> Arc<Topic> {
-        let mut table = self.table.write();
-        let counters = table
-            .get(config.topic_name.as_str())
-            .map(|old| Arc::clone(&old.counters))
-            .unwrap_or_default();
-        let name: Arc<str> = Arc::from(config.topic_name.as_str());
-        let send_forbidden = names::is_send_forbidden(&config.topic_name);
-        let system = names::is_system_topic(&config.topic_name);
-        let topic = Arc::new(Topic {
-            config,
-            queues,
-            counters,
-            send_forbidden,
-            system,
-        });
-        table.insert(name, Arc::clone(&topic));
-        topic
-    }
-
-    fn changed(&self, now_ms: i64) {
-        {
-            let mut version = self.version.lock();
-            version.counter += 1;
-            version.timestamp = now_ms;
-        }
-        self.changes.send_modify(|count| *count += 1);
+    fn queues(&self, config: &TopicConfig) -> Result<TopicQueues, ReadError> {
+        topics::queues(config, |topic, id| self.store.queue(topic, id))
     }
 }
 

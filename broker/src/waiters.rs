@@ -1,23 +1,59 @@
 //! Pulls that found nothing and wait: answered when a matching message arrives, when their time is up, or when the broker stops.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rmq_store::{EntryFilter, QueueRef};
-use rmq_transport::PendingReply;
 use tokio::sync::Notify;
 
-use crate::handlers::pull::PullPlan;
+use crate::filter::Filter;
+use crate::groups::Group;
 
 const SHARDS: usize = 16;
 
 /// A pull that waits.
-#[derive(Debug)]
 pub(crate) struct Waiter {
-    pub(crate) plan: PullPlan,
-    pub(crate) reply: PendingReply,
+    pub(crate) queue: QueueRef,
+    /// The offset of the next message that it wants.
+    pub(crate) offset: i64,
+    pub(crate) filter: Filter,
+    /// The group that pulls.
+    pub(crate) group: Arc<Group>,
+    /// When it is answered with nothing, monotonic milliseconds.
     pub(crate) deadline_ms: i64,
+    /// Stands for the connection that waits.
+    pub(crate) owner: u64,
+    pub(crate) wake: Box<dyn FnOnce(Woken) + Send>,
+}
+
+/// Why a pull waits no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// A message may be there, or something that the pull was checked for has changed: it looks again, and may wait again.
+    Arrived,
+    /// It is answered with what there is.
+    Ended,
+    /// Its connection is gone: nobody hears an answer.
+    Gone,
+}
+
+impl Waiter {
+    /// Ends the waiting. The waiter was taken out before.
+    pub(crate) fn wake(self, woken: Woken) {
+        (self.wake)(woken);
+    }
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiter")
+            .field("queue", &self.queue)
+            .field("offset", &self.offset)
+            .field("deadline_ms", &self.deadline_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 type Shard = HashMap<QueueRef, Vec<(u64, Waiter)>, foldhash::fast::RandomState>;
@@ -33,15 +69,6 @@ pub(crate) struct Waiters {
     earlier: Notify,
 }
 
-/// What became of a waiter that was to be parked.
-#[derive(Debug)]
-pub(crate) enum Parked {
-    /// It waits.
-    Waiting,
-    /// Something came meanwhile: handle it now.
-    Arrived(Box<Waiter>),
-}
-
 impl Waiters {
     fn shard(&self, queue: &QueueRef) -> &Mutex<Shard> {
         use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -49,10 +76,10 @@ impl Waiters {
         &self.shards[hash as usize % SHARDS]
     }
 
-    /// Lets a pull wait, unless its queue has grown meanwhile.
-    pub(crate) fn park(&self, waiter: Waiter) -> Parked {
-        let queue = waiter.plan.queue.clone();
-        let offset = waiter.plan.offset;
+    /// Lets a pull wait, unless its queue has grown meanwhile: then gives it back.
+    pub(crate) fn park(&self, waiter: Waiter) -> Option<Waiter> {
+        let queue = waiter.queue.clone();
+        let offset = waiter.offset;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let deadline_ms = waiter.deadline_ms;
         {
@@ -72,12 +99,10 @@ impl Waiters {
             }
         }
         // After the flag is up: a message before it is seen here, one after it is announced.
-        if queue.max_offset() > offset
-            && let Some(waiter) = self.take(&queue, id)
-        {
-            return Parked::Arrived(Box::new(waiter));
+        if queue.max_offset() > offset {
+            return self.take(&queue, id);
         }
-        Parked::Waiting
+        None
     }
 
     fn take(&self, queue: &QueueRef, id: u64) -> Option<Waiter> {
@@ -114,7 +139,7 @@ impl Waiters {
     /// Takes those of a queue that want one of the messages with these tags.
     pub(crate) fn take_matching(&self, queue: &QueueRef, tags: &[i64]) -> Vec<Waiter> {
         self.take_where(queue, |waiter| {
-            tags.iter().any(|tag| waiter.plan.filter.by_tag(*tag))
+            tags.iter().any(|tag| waiter.filter.by_tag(*tag))
         })
     }
 
@@ -138,7 +163,7 @@ impl Waiters {
 
     /// Takes those of a queue that wait for a group.
     pub(crate) fn take_of_group(&self, queue: &QueueRef, group: &str) -> Vec<Waiter> {
-        self.take_where(queue, |waiter| waiter.plan.group() == group)
+        self.take_where(queue, |waiter| waiter.group.name() == group)
     }
 
     /// Takes those whose time is up at `now_ms`.
@@ -157,13 +182,13 @@ impl Waiters {
     }
 
     /// Takes those of a connection, or all.
-    pub(crate) fn take_of(&self, peer_id: Option<u64>) -> Vec<Waiter> {
+    pub(crate) fn take_of(&self, owner: Option<u64>) -> Vec<Waiter> {
         let mut taken = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.retain(|queue, waiting| {
                 taken.extend(waiting.extract_if(.., |(_, waiter)| {
-                    peer_id.is_none_or(|id| waiter.reply.peer().id() == id)
+                    owner.is_none_or(|owner| waiter.owner == owner)
                 }));
                 if waiting.is_empty() {
                     end_wanting(queue);

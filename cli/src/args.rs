@@ -1,13 +1,14 @@
 //! The command line as types.
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand};
 
 use crate::cluster::ClusterOptions;
 use crate::commands::{
-    apply, bench, broker, cheat, completion, config, consume, create, delete, describe, dev, dlq,
-    doctor, explain, find, get, health, lag, mqadmin, offsets, send, set, tail, top, tunnel,
-    version, wait,
+    apply, bench, broker, cheat, cluster, completion, config, consume, create, delete, describe,
+    dev, dlq, doctor, explain, export, find, get, health, lag, mqadmin, offsets, send, set, tail,
+    top, tunnel, version, wait,
 };
+use crate::output::Color;
 
 /// Work with rmq and other RocketMQ-compatible clusters.
 #[derive(Debug, Parser)]
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, global = true, hide_short_help = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
 
-    /// Say more on stderr; twice for debug output. `RMQ_LOG` takes a finer filter.
+    /// Print more on stderr; twice for debug output. `RMQ_LOG` takes a finer filter.
     #[arg(short, long, global = true, hide_short_help = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
 
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) trace_rpc: bool,
 
-    /// Say nothing on stderr but errors.
+    /// Print only errors on stderr.
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) quiet: bool,
 }
@@ -45,31 +46,20 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 pub(crate) struct OptionsOptions {}
 
-/// When to colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    /// When the stream is a terminal.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make topics and groups as manifests say: the same YAML that the operator takes.
+    /// Create and change topics and groups from manifests: the same YAML that the operator takes.
     Apply(apply::ApplyOptions),
     /// Measure how fast a cluster is.
     Bench(bench::Options),
-    /// Tasks with a broker: drain, undrain, clean.
+    /// Tasks with a broker group: replication, switchover, promote, drain, undrain, clean.
     #[command(name = "broker")]
     Broker(broker::BrokerOptions),
     /// Recipes for tasks.
     Cheat(cheat::Options),
     /// Checks of a whole cluster: versions, balance.
-    Cluster(broker::ClusterTaskOptions),
+    Cluster(cluster::Options),
     /// Print a script that completes commands and names in a shell.
     Completion(completion::CompletionOptions),
     /// Show, choose and change contexts: clusters under a name.
@@ -93,7 +83,7 @@ pub(crate) enum Command {
     /// Explain an error code.
     Explain(explain::Options),
     /// Print topics and groups as manifests.
-    Export(apply::ExportOptions),
+    Export(export::Options),
     /// Find messages by id, key or offset.
     Find(find::Options),
     /// List topics, groups, brokers, clusters, queues, clients, settings or messages.
@@ -104,7 +94,7 @@ pub(crate) enum Command {
     Lag(lag::Options),
     /// Print manual pages.
     Manual(completion::ManualOptions),
-    /// Say what an old mqadmin line is here; runs nothing.
+    /// Translate a command line of mqadmin; runs nothing.
     Mqadmin(mqadmin::Options),
     /// Move a group's offsets; shows what would change unless --yes.
     Offsets(offsets::Options),
@@ -115,7 +105,7 @@ pub(crate) enum Command {
 
 Everywhere:
   -o table, wide, json, yaml and name are the forms of every list; of messages, json is one object a line.
-  - is stdin wherever a file or a list of values is asked for; a list takes one value a line, without empty lines and # comments.
+  - means stdin wherever a command takes a file or a list of values. A list has one value a line; empty lines and # comments are skipped.
   A first Ctrl-C or SIGTERM ends a command gently, a second one at once.
 
 Examples:
@@ -132,11 +122,11 @@ Examples:
     Tail(tail::Options),
     /// What the cluster does now, full screen.
     Top(top::Options),
-    /// Let other programs here use a cluster that only rmq-ctl reaches.
+    /// Let other programs of this machine use a cluster that only rmq-ctl reaches.
     Tunnel(tunnel::Options),
     /// Print the version.
     Version(version::Options),
-    /// Wait until something is as it should be.
+    /// Wait until a condition is met.
     Wait(wait::Options),
 }
 

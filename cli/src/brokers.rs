@@ -5,7 +5,7 @@ use rmq_client::protocol::route::ClusterInfo;
 
 use crate::cluster::{Cluster, closest};
 use crate::codes;
-use crate::completion::broker_completer;
+use crate::completion::names::broker_completer;
 use crate::error::Failure;
 
 /// Options of commands that change something at all brokers, or at some.
@@ -48,6 +48,11 @@ impl Cluster {
             // The request itself finds out whether there is one.
             return Ok(text.to_owned());
         }
+        self.known_broker(text).await
+    }
+
+    /// As [`Cluster::broker_name`], of a broker that name servers know.
+    pub(crate) async fn known_broker(&self, text: &str) -> Result<String, Failure> {
         named(text, &info(self).await?, self)
     }
 }

@@ -8,13 +8,14 @@ use clap::Args;
 use rmq_client::{
     Client, ClientBuilder, ClusterUrl, Connector, Credentials, ErrorKind, TcpConnector, Timeouts,
 };
-use rmq_plan::{Change, Settings as Manifest};
+use rmq_plan::{Change, Resource};
 
 use crate::codes;
 use crate::config::{Config, CredentialsRef, Source};
 use crate::error::Failure;
 use crate::kubernetes::{self, Found, Kubernetes, KubernetesRef};
 use crate::output::Output;
+use crate::program::is_plugin;
 
 /// Options of every command that talks to a cluster.
 #[derive(Debug, Clone, Args)]
@@ -29,14 +30,14 @@ pub(crate) struct ClusterOptions {
     )]
     pub(crate) nameserver: Option<String>,
 
-    /// The context of the configuration file (see `rmq-ctl config`), or one of the kubeconfig. As `kubectl rmq` the other way round.
+    /// The context: of the configuration file (see `rmq-ctl config`), else of the kubeconfig. `kubectl rmq` looks into the kubeconfig first.
     #[arg(
         long,
         global = true, hide_short_help = true,
         value_name = "NAME",
         help_heading = "Cluster",
         env = "RMQ_CONTEXT",
-        add = crate::completion::context_completer()
+        add = crate::completion::contexts::context_completer()
     )]
     pub(crate) context: Option<String>,
 
@@ -44,7 +45,7 @@ pub(crate) struct ClusterOptions {
     #[arg(long, global = true, hide_short_help = true, value_name = "TIME", help_heading = "Cluster", value_parser = parse_timeout)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Tries more when a server cannot be reached or does not answer, for commands that can be repeated.
+    /// How often a command that can be repeated is tried again when a server cannot be reached or does not answer.
     #[arg(
         long,
         global = true,
@@ -55,7 +56,7 @@ pub(crate) struct ClusterOptions {
     )]
     pub(crate) retries: u32,
 
-    /// The namespace of Kubernetes: where the cluster is looked for, what `export` writes and `apply` takes.
+    /// The namespace in Kubernetes: of the cluster, and of the objects that `export` writes and `apply` takes.
     #[arg(short, long, global = true, hide_short_help = true, value_name = "NAME", help_heading = "Cluster", value_parser = parse_namespace)]
     pub(crate) namespace: Option<String>,
 
@@ -76,7 +77,7 @@ pub(crate) struct ClusterOptions {
         global = true, hide_short_help = true,
         value_name = "NAME",
         help_heading = "Cluster",
-        add = crate::completion::kube_context_completer()
+        add = crate::completion::contexts::kube_context_completer()
     )]
     pub(crate) kube_context: Option<String>,
 
@@ -132,9 +133,9 @@ impl ClusterOptions {
     }
 }
 
-/// Time limit of one request when nobody says otherwise.
+/// Default time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same through the API server of Kubernetes, where a connection takes several round trips.
+/// The default through the API server of Kubernetes, where a connection takes several round trips.
 const KUBERNETES_TIMEOUT: Duration = Duration::from_secs(15);
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
@@ -217,26 +218,26 @@ impl Cluster {
         Failure::of(what, &self.name, error)
     }
 
-    /// What would change for the cluster to be as `manifest` says.
-    pub(crate) async fn plan(&self, manifest: &Manifest) -> Result<Change, Failure> {
-        rmq_plan::plan(&self.client, manifest)
+    /// What would change for the cluster to be as `resource` says.
+    pub(crate) async fn plan(&self, resource: &Resource) -> Result<Change, Failure> {
+        rmq_plan::plan(&self.client, resource)
             .await
             .map_err(|error| {
-                let what = format!("cannot look at {} \"{}\"", manifest.noun(), manifest.name());
+                let what = format!("cannot look at {} \"{}\"", resource.noun(), resource.name());
                 self.failed(what, error)
             })
     }
 
-    /// Makes it so.
+    /// Carries the change out.
     pub(crate) async fn carry_out(
         &self,
-        manifest: &Manifest,
+        resource: &Resource,
         change: &Change,
     ) -> Result<(), Failure> {
-        rmq_plan::carry_out(&self.client, manifest, change)
+        rmq_plan::carry_out(&self.client, resource, change)
             .await
             .map_err(|error| {
-                let what = format!("cannot change {} \"{}\"", manifest.noun(), manifest.name());
+                let what = format!("cannot change {} \"{}\"", resource.noun(), resource.name());
                 self.failed(what, error)
             })
     }
@@ -375,7 +376,7 @@ pub(crate) async fn resolve(options: &ClusterOptions) -> Result<Place, Failure> 
         && let Some((name, value)) = environment()
     {
         (Way::Addresses(value, None), name.to_owned())
-    } else if crate::is_plugin() && options.context.is_none() && kubernetes::is_there() {
+    } else if is_plugin() && options.context.is_none() && kubernetes::is_there() {
         // Who says `kubectl` means kubectl's current context, never one that rmq-ctl remembers.
         (Way::Objects(options.kubernetes()), String::new())
     } else {
@@ -389,7 +390,7 @@ pub(crate) async fn resolve(options: &ClusterOptions) -> Result<Place, Failure> 
             })
         };
         let is_own = |name: &String| config.contexts.contains_key(name);
-        let kubeconfig_first = crate::is_plugin() || !options.context.as_ref().is_some_and(is_own);
+        let kubeconfig_first = is_plugin() || !options.context.as_ref().is_some_and(is_own);
         if kubeconfig_first && let Some(reference) = of_kubeconfig() {
             (Way::Objects(reference), String::new())
         } else if let Some((name, context)) = config.context(options.context.as_deref(), &path)? {

@@ -32,7 +32,7 @@ pub(crate) struct Context {
     /// The Kubernetes that it is in, and is reached through; without addresses the NameServer object says them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kubernetes: Option<KubernetesRef>,
-    /// Who is asking; absent: nobody in particular.
+    /// The credentials that sign requests; absent: requests are not signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<CredentialsRef>,
 }

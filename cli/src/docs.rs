@@ -354,6 +354,25 @@ fn every_verb_has_two_examples_that_parse() {
     walk(&Args::command(), "rmq-ctl");
 }
 
+/// The runbook has a section for each finding about members, and its lines are lines of this program.
+#[test]
+fn the_page_of_failover_knows_all_findings() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operate/failover.md");
+    let page = std::fs::read_to_string(page).expect("a page");
+    let sections: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
+        .collect();
+    for id in crate::facts::checks::members::IDS {
+        assert!(sections.contains(id), "{id} has no section");
+    }
+    let unknown = |section: &&&str| !crate::facts::checks::members::IDS.contains(section);
+    assert_eq!(sections.iter().find(unknown), None);
+    for line in page.lines().filter_map(|line| line.strip_prefix("$ ")) {
+        parses(line);
+    }
+}
+
 /// Words as a shell sees them, for quotes of one kind.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();

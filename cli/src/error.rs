@@ -2,9 +2,10 @@
 
 use rmq_client::{Error, ErrorKind};
 
+use crate::causes::chain;
 use crate::codes::{self, Code};
 use crate::exit_code::Exit;
-use crate::kubernetes::Problem;
+use crate::kubernetes::problem::Problem;
 
 /// A failed command.
 #[derive(Debug)]
@@ -44,14 +45,13 @@ impl Failure {
     pub(crate) fn of(what: impl Into<String>, cluster: &str, error: Error) -> Self {
         // A connection through Kubernetes that failed for a right that is missing.
         if let Some(problem @ Problem::NotAllowed { .. }) = Problem::in_chain(&error) {
-            let failure = Self::coded(problem.code(), what).fact("asked", cluster);
-            return problem.explain(failure.cause(problem));
+            return Self::of_kubernetes(what, problem, ("asked", cluster));
         }
         let code = match error.kind() {
             ErrorKind::InvalidInput => &codes::INVALID,
             ErrorKind::NoRoute => &codes::NO_ROUTE,
             ErrorKind::Unreachable | ErrorKind::Closed => &codes::UNREACHABLE,
-            ErrorKind::Timeout => &codes::TIMEOUT,
+            ErrorKind::Timeout | ErrorKind::Indeterminate => &codes::TIMEOUT,
             ErrorKind::Busy => &codes::BUSY,
             ErrorKind::Denied => &codes::DENIED,
             ErrorKind::NotFound => &codes::NOT_FOUND,
@@ -61,7 +61,18 @@ impl Failure {
         Self::coded(code, what).fact("asked", cluster).cause(&error)
     }
 
-    /// Only the exit code: what there is to say was printed.
+    /// A request that Kubernetes did not carry out; `asked` says who was asked.
+    pub(crate) fn of_kubernetes(
+        what: impl Into<String>,
+        problem: &Problem,
+        (label, asked): (&'static str, &str),
+    ) -> Self {
+        let failure = Self::coded(problem.code(), what).fact(label, asked);
+        let advice = problem.advice().into_iter();
+        advice.fold(failure.cause(problem), Self::try_this)
+    }
+
+    /// Only the exit code: the command has printed the rest.
     pub(crate) fn silent(exit: Exit) -> Self {
         Self {
             is_silent: true,
@@ -147,21 +158,6 @@ impl Failure {
         }
         lines
     }
-}
-
-/// An error and its sources, each said once: many error types print their source themselves.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

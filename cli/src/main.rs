@@ -2,23 +2,30 @@
 
 mod args;
 mod brokers;
+mod causes;
+mod changes;
 mod cluster;
 mod codes;
 mod commands;
 mod completion;
 mod config;
+mod connect_help;
 #[cfg(test)]
 mod docs;
 mod error;
 mod exit_code;
+mod facts;
 mod input;
 mod kubernetes;
 mod manifest;
 mod messages;
 mod numbers;
 mod output;
+mod permissions;
 mod plot;
+mod program;
 mod render;
+mod runtime;
 mod stop;
 mod when;
 mod write;
@@ -31,8 +38,9 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::args::{Args, Command};
 use crate::cluster::ClusterOptions;
 use crate::error::Failure;
-use crate::exit_code::Exit;
 use crate::output::Output;
+use crate::program::is_plugin;
+use crate::runtime::on_cluster;
 
 fn main() -> ExitCode {
     clap_complete::CompleteEnv::with_factory(Args::command).complete();
@@ -53,7 +61,7 @@ fn main() -> ExitCode {
                 left -= 1;
                 output.error(&failure);
                 output.say(&format!(
-                    "trying again in {pause:?} ({left} more times after that)"
+                    "trying again in {pause:?} ({left} more tries after this one)"
                 ));
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(RETRY_PAUSE_MAX);
@@ -73,15 +81,6 @@ fn main() -> ExitCode {
 /// First pause of --retries, and the longest; they double.
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 const RETRY_PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// Whether this was started as `kubectl-rmq`: a plugin of kubectl.
-pub(crate) fn is_plugin() -> bool {
-    std::env::args_os().next().is_some_and(|program| {
-        std::path::Path::new(&program)
-            .file_stem()
-            .is_some_and(|name| name == "kubectl-rmq")
-    })
-}
 
 /// The command line. A plugin of kubectl says so in its help.
 fn command() -> clap::Command {
@@ -111,10 +110,10 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Bench(options) => on_cluster(commands::bench::run(options, cluster, output)),
         Command::Broker(options) => on_cluster(commands::broker::broker(options, cluster, output)),
         Command::Cheat(options) => commands::cheat::run(options, output),
-        Command::Cluster(options) => {
-            on_cluster(commands::broker::cluster(options, cluster, output))
+        Command::Cluster(options) => on_cluster(commands::cluster::run(options, cluster, output)),
+        Command::Completion(options) => {
+            commands::completion::completion(options, Args::command(), output)
         }
-        Command::Completion(options) => commands::completion::completion(options, output),
         Command::Config(options) => commands::config::run(options, cluster, output),
         Command::Consume(options) => on_cluster(commands::consume::run(options, cluster, output)),
         Command::Create(options) => on_cluster(commands::create::run(options, cluster, output)),
@@ -125,14 +124,14 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Dlq(options) => on_cluster(commands::dlq::run(options, cluster, output)),
         Command::Doctor(options) => on_cluster(commands::doctor::run(options, cluster, output)),
         Command::Explain(options) => commands::explain::run(options, output),
-        Command::Export(options) => on_cluster(commands::apply::export(options, cluster, output)),
+        Command::Export(options) => on_cluster(commands::export::run(options, cluster, output)),
         Command::Find(options) => on_cluster(commands::find::run(options, cluster, output)),
         Command::Get(options) => on_cluster(commands::get::run(options, cluster, output)),
         Command::Health(options) => on_cluster(commands::health::run(options, cluster, output)),
         Command::Lag(options) => on_cluster(commands::lag::run(options, cluster, output)),
-        Command::Manual(options) => commands::completion::manual(options, output),
+        Command::Manual(options) => commands::completion::manual(options, Args::command(), output),
         Command::Mqadmin(options) => commands::mqadmin::run(options, output),
-        Command::Options(_) => commands::options(output),
+        Command::Options(_) => commands::options(Args::command(), output),
         Command::Offsets(options) => on_cluster(commands::offsets::run(options, cluster, output)),
         Command::Send(options) => on_cluster(commands::send::run(options, cluster, output)),
         Command::Set(options) => on_cluster(commands::set::run(options, cluster, output)),
@@ -145,29 +144,6 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
             commands::wait::run(options, cluster, output),
         )),
     }
-}
-
-/// For what goes on until it is stopped.
-fn on_all_threads<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::new(Exit::Failed, "cannot start the worker threads").cause(&error)
-        })?;
-    runtime.block_on(command)
-}
-
-/// One thread is enough for what one command asks, and starts at once.
-fn on_cluster<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failed, "cannot start").cause(&error))?;
-    let done = runtime.block_on(command);
-    // A login program of the kubeconfig that nobody waits for any more must not hold up the end.
-    runtime.shutdown_background();
-    done
 }
 
 /// Logs go to stderr. `RMQ_LOG` (a `tracing` filter such as `rmq_broker=debug`) wins over `-v` and `--quiet`.

@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rmq_crds::API_VERSION;
+use rmq_plan::{MANAGED, Resource};
 use serde::Deserialize;
 use serde_json::Value;
-
-use rmq_plan::MANAGED;
-pub(crate) use rmq_plan::Settings as Manifest;
 
 use crate::codes;
 use crate::error::Failure;
@@ -22,7 +20,7 @@ const KINDS: &[&str] = &["NameServer", "BrokerGroup", "Topic", "SubscriptionGrou
 #[derive(Debug, Default)]
 pub(crate) struct Manifests {
     /// Objects, each with its place for messages.
-    pub(crate) objects: Vec<(Manifest, String)>,
+    pub(crate) objects: Vec<(Resource, String)>,
     /// Servers that the operator makes, not read yet.
     pub(crate) servers: Vec<Server>,
     /// What was passed over, and why.
@@ -37,15 +35,15 @@ pub(crate) struct Server {
     pub(crate) place: String,
 }
 
-fn namespace_of(object: &Manifest) -> Option<&str> {
+fn namespace_of(object: &Resource) -> Option<&str> {
     let metadata = match object {
-        Manifest::Topic(topic) => &topic.metadata,
-        Manifest::Group(group) => &group.metadata,
+        Resource::Topic(topic) => &topic.metadata,
+        Resource::Group(group) => &group.metadata,
     };
     metadata.namespace.as_deref()
 }
 
-fn managed_note(manifest: &Manifest, place: &str) -> String {
+fn managed_note(manifest: &Resource, place: &str) -> String {
     let (noun, name) = (manifest.noun(), manifest.name());
     format!("{place}: {noun}/{name} has the annotation {MANAGED}=false: it changes nothing")
 }
@@ -54,7 +52,7 @@ impl Manifests {
     /// Two objects for one topic or group: each `apply` would flip what the other one wrote. `cluster` says of which cluster an object is.
     pub(crate) fn refuse_rivals<'o>(
         &'o self,
-        cluster: impl Fn(&'o Manifest) -> &'o str,
+        cluster: impl Fn(&'o Resource) -> &'o str,
     ) -> Result<(), Failure> {
         let objects = self.objects.iter();
         let objects = objects.map(|(object, place)| (object, cluster(object), place.as_str()));
@@ -205,8 +203,8 @@ fn one(
         )));
     }
     let manifest = match head.kind.as_str() {
-        "Topic" => Manifest::Topic(object(&document, &place)?),
-        "SubscriptionGroup" => Manifest::Group(object(&document, &place)?),
+        "Topic" => Resource::Topic(object(&document, &place)?),
+        "SubscriptionGroup" => Resource::Group(object(&document, &place)?),
         kind if OF_THE_OPERATOR.contains(&kind) => {
             let kind = kind.to_owned();
             all.servers.push(Server {
@@ -266,10 +264,10 @@ pub(crate) fn object<T: serde::de::DeserializeOwned>(
 }
 
 /// What the schema's rules say of one object alone.
-fn check(manifest: &Manifest) -> Result<(), String> {
+fn check(manifest: &Resource) -> Result<(), String> {
     use rmq_client::protocol::names::{validate_group, validate_topic};
     match manifest {
-        Manifest::Topic(topic) => {
+        Resource::Topic(topic) => {
             validate_topic(topic.topic_name()).map_err(|error| error.to_string())?;
             let spec = &topic.spec;
             let read = spec.read_queues.unwrap_or(spec.queues);
@@ -284,7 +282,7 @@ fn check(manifest: &Manifest) -> Result<(), String> {
             }
             Ok(())
         }
-        Manifest::Group(group) => {
+        Resource::Group(group) => {
             validate_group(group.group_name()).map_err(|error| error.to_string())?;
             let retry = &group.spec.retry;
             if !(0..=1000).contains(&retry.max_attempts) {
@@ -357,7 +355,7 @@ mod tests {
             let all = read(&text).unwrap_or_else(|failure| panic!("{text}: {failure:?}"));
             assert_eq!(all.objects.len(), objects, "{text}");
             for (object, _) in &all.objects {
-                let Manifest::Topic(topic) = object else {
+                let Resource::Topic(topic) = object else {
                     panic!("{text}: no topic");
                 };
                 assert_eq!(topic.spec.queues, 8, "null is absent: {text}");

@@ -15,7 +15,7 @@ pub(crate) struct PrintOptions {
     #[arg(short = 'o', long = "output", value_enum, default_value_t = Form::Table, conflicts_with = "format")]
     form: Form,
 
-    /// A form of your own for each message.
+    /// Your own form for each message.
     #[arg(long, value_name = "FORM")]
     format: Option<String>,
 }

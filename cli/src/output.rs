@@ -9,9 +9,20 @@
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
 
-use crate::args::Color;
 use crate::error::Failure;
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// When the stream is a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
 
 /// Where a command writes.
 #[derive(Debug)]
@@ -146,7 +157,7 @@ impl Output {
         comfy_table::Table::new().width()
     }
 
-    /// Asks a question that only `yes` agrees to; false when nobody can be asked.
+    /// Asks a question that only `yes` agrees to; false when there is no terminal to ask on.
     pub(crate) fn ask(&self, question: &str) -> bool {
         use std::io::IsTerminal;
         if !std::io::stdin().is_terminal() {
@@ -159,14 +170,14 @@ impl Output {
         read.is_ok() && matches!(answer.trim(), "y" | "yes")
     }
 
-    /// Asks for a name to be typed, for what cannot be undone; false when nobody can be asked.
+    /// Asks for a name to be typed, for what cannot be undone; false when there is no terminal to ask on.
     pub(crate) fn ask_name(&self, question: &str, name: &str) -> bool {
         use std::io::IsTerminal;
         if !std::io::stdin().is_terminal() {
             return false;
         }
         let question = rmq_texts::line(question);
-        self.stderr(|out| write!(out, "{question} Type the name to go on: "));
+        self.stderr(|out| write!(out, "{question} Type the name to continue: "));
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         read.is_ok() && answer.trim() == name
@@ -178,7 +189,7 @@ impl Output {
         self.stderr(|out| write!(out, "{question} "));
     }
 
-    /// Bytes of data on stdout, as they are but on a terminal. False when nobody reads any more.
+    /// Bytes of data on stdout: unchanged, but escaped on a terminal. False when the reader is gone.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> bool {
         let is_terminal = self.is_terminal();
         let mut stdout = std::io::stdout().lock();
@@ -248,12 +259,12 @@ impl Output {
 
     fn stderr(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
         let mut stderr = anstream::AutoStream::new(std::io::stderr(), self.choice);
-        // Nobody is left to tell when stderr is closed.
+        // A closed stderr leaves no place for an error.
         let _ = write(&mut stderr);
     }
 }
 
-/// The letter that somebody typed; `q` when nobody answers. Blocks the thread.
+/// The letter that was typed; `q` at the end of stdin. Blocks the thread.
 pub(crate) fn answer() -> char {
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);

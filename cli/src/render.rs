@@ -230,7 +230,7 @@ pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
 /// Options of commands that can look again and again.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WatchOptions {
-    /// Look again and again: every 2s, or as said. What changed is marked.
+    /// Repeat: every 2s, or in this interval. Changes are marked.
     #[arg(short, long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s", value_parser = crate::when::parse_length)]
     watch: Option<std::time::Duration>,
 }

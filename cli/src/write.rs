@@ -9,11 +9,11 @@ use crate::output::Output;
 /// Options of commands that change something.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WriteOptions {
-    /// Go on without a question.
+    /// Continue without a question.
     #[arg(short, long)]
     pub(crate) yes: bool,
 
-    /// Only say what would be done; with `client` without asking a server.
+    /// Only print what would be done; with `client`, no server is asked.
     #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "server")]
     pub(crate) dry_run: Option<DryRun>,
 }
@@ -21,9 +21,9 @@ pub(crate) struct WriteOptions {
 /// Where a dry run looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DryRun {
-    /// Nowhere: the arguments are checked.
+    /// Check the arguments only.
     Client,
-    /// At the cluster: what would really change.
+    /// Ask the cluster what would change.
     Server,
 }
 
@@ -33,13 +33,13 @@ impl WriteOptions {
         self.dry_run == Some(DryRun::Client)
     }
 
-    /// For commands whose default is the preview: whether to do it.
+    /// For commands whose default is the preview: whether to carry the change out.
     pub(crate) fn goes_on(&self) -> bool {
         self.yes && self.dry_run.is_none()
     }
 
-    /// Whether to go on with `what` ("Delete topic …"); false after a dry run. `typed` is the name that has to be typed for what
-    /// cannot be undone.
+    /// Whether to continue with `what` ("Delete topic …"); false after a dry run. `typed` is the name to type for a change that cannot be
+    /// undone.
     pub(crate) fn agreed(
         &self,
         what: &str,
@@ -64,9 +64,9 @@ impl WriteOptions {
     }
 }
 
-/// A change that nobody agreed to.
+/// A change without an agreement.
 pub(crate) fn unconfirmed(what: &str) -> Failure {
     Failure::coded(&codes::UNCONFIRMED, format!("not confirmed: {what}"))
-        .because("nobody could be asked, or the answer was no")
-        .try_this("add --yes to go on without a question")
+        .because("there is no terminal to ask on, or the answer was no")
+        .try_this("add --yes to continue without a question")
 }

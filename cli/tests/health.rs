@@ -121,6 +121,34 @@ async fn a_disk_without_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_failed_makes_the_store_read_only() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("orders").create().await;
+    let client = cluster.client().await;
+    let producer = client.producer_builder().retries(0).build();
+    let message = |text: &'static str| Message::new("orders", text);
+    producer.send(message("before")).await.unwrap();
+    assert_eq!(health(&cluster).await, []);
+    cluster.broker(0).break_disk();
+    producer.send(message("lost")).await.unwrap_err();
+    // The disk works again, and the store stays read-only: nobody knows what the disk has kept.
+    cluster.broker(0).repair();
+    producer.send(message("refused")).await.unwrap_err();
+    let found = health(&cluster).await;
+    assert_eq!(ids(&found), ["broker-writable", "topics-writable"]);
+    for part in ["takes no messages: ", "read-only", "os error 5", "restart"] {
+        assert!(found[0].1.contains(part), "{part}: {found:?}");
+    }
+    let left = client.reader("orders").open().await.unwrap().all().await;
+    assert_eq!(left.unwrap()[0].body(), "before");
+    cluster.broker(0).kill().await;
+    cluster.broker(0).start().await;
+    assert_eq!(health(&cluster).await, []);
+    producer.send(message("after")).await.unwrap();
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumped() {
     let cluster = TestCluster::start().await;
     cluster.clock().jump_ms(-7_200_000);

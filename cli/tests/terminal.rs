@@ -265,7 +265,7 @@ fn a_consumer_asks_what_becomes_of_each_message() {
     let (code, text) = terminal.end();
     assert_eq!(code, 0, "{text}");
     assert_eq!(dev.run(&["dlq", "show", "g", "-o", "body"]).ok(), "two\n");
-    dev.run(&line).fails(2, &["nobody can be asked"]);
+    dev.run(&line).fails(2, &["--ack ask needs a terminal"]);
 }
 
 /// Steers a terminal in ways that no output of ours does: its title, a bell, blinking, a line written over, a direction turned around.

@@ -119,7 +119,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Signs every request. Default: nobody in particular.
+    /// Signs every request. Default: requests are not signed.
     #[cfg(feature = "credentials")]
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use rmq_protocol::message::UniqueIdGenerator;
 use rmq_transport::{Caller, CallerConfig, CallerEvent, Clock, Connector};
@@ -26,6 +27,7 @@ use crate::missing::Missing;
 use crate::producer::{self, Producer, ProducerBuilder};
 use crate::pull_consumer::PullConsumer;
 use crate::reader::ReaderBuilder;
+use crate::reading::Reading;
 use crate::remote::Remote;
 use crate::routes::Routes;
 use crate::url::ClusterUrl;
@@ -59,8 +61,9 @@ struct Inner {
     clock: Arc<dyn Clock>,
     caller: CallerConfig,
     credentials: Option<Arc<Credentials>>,
-    remotes: Mutex<HashMap<String, Remote>>,
+    remotes: Mutex<HashMap<String, Remote, RandomState>>,
     routes: Routes,
+    reading: Reading,
     notices: Arc<Notices>,
     /// The name server that answered last.
     name_server: AtomicUsize,
@@ -76,7 +79,7 @@ struct Inner {
     events: Announcer,
     isolation: producer::Isolation,
     /// What all handles of the default producer share.
-    default_producer: OnceLock<Arc<producer::Shared>>,
+    default_producer: OnceLock<Arc<producer::ProducerState>>,
     /// Ends what only watches the client.
     _gone: DropGuard,
 }
@@ -144,6 +147,7 @@ impl Client {
             credentials: builder.credentials.map(Arc::new),
             remotes: Mutex::default(),
             routes: Routes::default(),
+            reading: Reading::default(),
             notices: Arc::default(),
             name_server: AtomicUsize::new(pid as usize),
             unique_ids: UniqueIdGenerator::new(ip, pid, (now_ms as u32).wrapping_add(number)),
@@ -231,7 +235,7 @@ impl Client {
         ConsumerBuilder::new(self.clone(), group.into())
     }
 
-    /// Reads a topic without a group: nothing is committed, nobody else is affected.
+    /// Reads a topic without a group: nothing is committed, and no other client is affected.
     pub fn reader(&self, topic: impl Into<String>) -> ReaderBuilder {
         ReaderBuilder::new(self.clone(), topic.into())
     }
@@ -295,8 +299,8 @@ impl Client {
                     },
                     () = stopped.cancelled() => return,
                 }
-                let is_connected =
-                    matches!(*connection.borrow_and_update(), CallerEvent::Connected(_));
+                let event = *connection.borrow_and_update();
+                let is_connected = matches!(event, CallerEvent::Connected(_));
                 let Some(inner) = inner.upgrade() else {
                     return;
                 };
@@ -305,6 +309,10 @@ impl Client {
                     let addr = addr.clone();
                     if is_connected {
                         inner.beats.connected(&addr);
+                        inner.reading.connected(&addr);
+                        if event != CallerEvent::Connected(1) {
+                            inner.routes.connected_again(&addr);
+                        }
                     }
                     inner.events.tell(|| match is_connected {
                         true => Event::Connected { addr },
@@ -388,6 +396,16 @@ impl Client {
         &self.inner.routes
     }
 
+    pub(crate) fn reading(&self) -> &Reading {
+        &self.inner.reading
+    }
+
+    /// Ends the connection to this server: calls that wait for it fail, and the next one connects again.
+    pub(crate) fn disconnect(&self, addr: &str) {
+        let remote = self.inner.remotes.lock().get(addr).cloned();
+        remote.inspect(Remote::disconnect);
+    }
+
     /// The place of the name server that answered last.
     pub(crate) fn name_server(&self) -> usize {
         self.inner.name_server.load(Ordering::Relaxed)
@@ -435,8 +453,9 @@ impl Client {
         self.inner.clock.now_ms()
     }
 
-    pub(crate) fn next_unique_id(&self) -> String {
-        self.inner.unique_ids.next(self.now_ms())
+    /// The id of a message that is made at `now_ms`, Unix milliseconds.
+    pub(crate) fn unique_id(&self, now_ms: i64) -> String {
+        self.inner.unique_ids.next(now_ms)
     }
 
     pub(crate) fn stopped(&self) -> &CancellationToken {

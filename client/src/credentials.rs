@@ -1,16 +1,8 @@
 //! Who the client is: every request is signed.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
-use rmq_protocol::{FieldSink, FieldSource};
-use sha1::Sha1;
-
-const ACCESS_KEY: &str = "AccessKey";
-const SIGNATURE: &str = "Signature";
+use rmq_protocol::{FieldSource, signature};
 
 /// An access key and its secret. The secret never leaves the process: requests carry a signature made with it, and it is not printed.
 ///
@@ -47,26 +39,9 @@ impl Credentials {
         &self.access_key
     }
 
-    /// The two fields that a request gets beside its own: the values of all fields in the order of their names, then the body, under
-    /// HMAC-SHA1 (`acl/common/AclUtils.java`, `AclSigner.java`).
+    /// The two fields that a request gets beside its own.
     pub(crate) fn sign(&self, fields: &dyn FieldSource, body: &[u8]) -> Vec<(String, String)> {
-        let mut all = Collected::default();
-        fields.visit(&mut all);
-        all.0.insert(ACCESS_KEY.to_owned(), self.access_key.clone());
-        // Names are ASCII: bytes order them as Java's UTF-16 units do. Keys of any length are allowed.
-        let mut mac = match Hmac::<Sha1>::new_from_slice(self.secret_key.as_bytes()) {
-            Ok(mac) => mac,
-            Err(never) => unreachable!("HMAC takes keys of any length: {never}"),
-        };
-        for value in all.0.values() {
-            mac.update(value.as_bytes());
-        }
-        mac.update(body);
-        let signature = STANDARD.encode(mac.finalize().into_bytes());
-        vec![
-            (ACCESS_KEY.to_owned(), self.access_key.clone()),
-            (SIGNATURE.to_owned(), signature),
-        ]
+        signature::sign(&self.access_key, &self.secret_key, fields, body)
     }
 }
 
@@ -78,42 +53,20 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Fields by name, as text.
-#[derive(Default)]
-struct Collected(BTreeMap<String, String>);
-
-impl FieldSink for Collected {
-    fn str(&mut self, key: &'static str, value: &str) {
-        self.pair(key, value);
-    }
-
-    fn int(&mut self, key: &'static str, value: i64) {
-        self.pair(key, &value.to_string());
-    }
-
-    fn bool(&mut self, key: &'static str, value: bool) {
-        self.pair(key, &value.to_string());
-    }
-
-    fn pair(&mut self, key: &str, value: &str) {
-        self.0.insert(key.to_owned(), value.to_owned());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_signed_in_the_order_of_their_names() {
+    fn requests_are_signed_with_both_keys() {
         let credentials = Credentials::new("key", "secret");
-        // HMAC-SHA1 of "key" "1" "2" "body" under "secret", by `openssl dgst -sha1 -hmac secret -binary | base64`.
-        let expected = "RO+2E9a0n4A4OVx5POCCEy+V7cw=";
-        for fields in [[("b", "2"), ("a", "1")], [("a", "1"), ("b", "2")]] {
-            let added = credentials.sign(&fields, b"body");
-            assert_eq!(added[0], ("AccessKey".to_owned(), "key".to_owned()));
-            assert_eq!(added[1], ("Signature".to_owned(), expected.to_owned()));
-        }
+        let signed = credentials.sign(&[("a", "1")], b"body");
+        assert_eq!(signed[0], ("AccessKey".to_owned(), "key".to_owned()));
+        assert!(signature::is_signed_with(
+            "secret",
+            &([("a", "1")], signed),
+            b"body"
+        ));
     }
 
     #[test]

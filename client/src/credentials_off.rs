@@ -1,4 +1,4 @@
-//! Nobody signs requests: the feature `credentials` is off.
+//! Requests are not signed: the feature `credentials` is off.
 
 use rmq_protocol::FieldSource;
 

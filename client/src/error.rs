@@ -39,6 +39,11 @@ pub enum ErrorKind {
     NotFound,
     /// The other side refused it for another reason; its code says which.
     Refused,
+    /// Whether the message of a send is stored is not known. One of the tries reached a broker, and no answer came, or code 10, 11 or 12:
+    /// the master has the message and could not confirm it in time, so the message may be gone with the master. A second send can store
+    /// the message twice. The other kinds, and [`Closed`](Self::Closed) where [`Error::may_have_been_processed`] is false, mean that
+    /// the message is not stored.
+    Indeterminate,
     /// The answer cannot be understood.
     Protocol,
     /// The body of a message is not the value that was asked for.
@@ -60,6 +65,8 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    /// What failed last, when the kind is indeterminate.
+    last: Option<ErrorKind>,
     what: String,
     addr: Option<String>,
     broker_code: Option<i32>,
@@ -72,6 +79,7 @@ impl Error {
     pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
+            last: None,
             what: what.into(),
             addr: None,
             broker_code: None,
@@ -85,6 +93,7 @@ impl Error {
     pub(crate) fn shared(error: &std::sync::Arc<Error>) -> Self {
         Self(Box::new(Inner {
             kind: error.0.kind,
+            last: error.0.last,
             what: error.0.what.clone(),
             addr: error.0.addr.clone(),
             broker_code: error.0.broker_code,
@@ -131,6 +140,15 @@ impl Error {
         self
     }
 
+    /// The error of a send that ends with it: its kind says whether the message may be stored.
+    pub(crate) fn of_send(mut self) -> Self {
+        if self.0.may_have_been_processed && self.0.kind != ErrorKind::Closed {
+            self.0.last = Some(self.0.kind);
+            self.0.kind = ErrorKind::Indeterminate;
+        }
+        self
+    }
+
     /// Puts what was being done before what went wrong.
     pub(crate) fn doing(mut self, what: &str) -> Self {
         self.0.what = format!("{what}: {}", self.0.what);
@@ -164,6 +182,8 @@ impl Error {
         };
         let mut error = Self::new(kind, what).at(addr);
         error.0.broker_code = Some(code);
+        // apache/rocketmq `SendStatus`: the master has it.
+        error.0.may_have_been_processed = is_unconfirmed(code);
         error
     }
 
@@ -176,16 +196,34 @@ impl Error {
     /// Whether doing the same again, maybe later, can succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match self.0.kind {
+        match self.0.last.unwrap_or(self.0.kind) {
             ErrorKind::NoRoute | ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Busy => {
                 true
             }
-            ErrorKind::Refused => self.0.broker_code == Some(ResponseCode::SystemError.as_i32()),
+            ErrorKind::Refused => self.0.broker_code.is_some_and(|code| {
+                code == ResponseCode::SystemError.as_i32() || is_unconfirmed(code)
+            }),
             _ => false,
         }
     }
 
-    /// Whether the other side may have done it all the same. After `false` nothing happened, so trying again cannot double it.
+    /// The error for what a replica does not have, and its master may have.
+    pub(crate) fn of_replica(mut self) -> Self {
+        self.0.broker_code = Some(ResponseCode::QueryNotFound.as_i32());
+        self
+    }
+
+    /// See [`Error::of_replica`].
+    pub(crate) fn is_of_replica(&self) -> bool {
+        self.0.kind == ErrorKind::Unreachable && self.0.broker_code.is_some()
+    }
+
+    /// Whether no answer came: the server may be away.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Unreachable | ErrorKind::Timeout)
+    }
+
+    /// Whether the other side may have carried the request out anyway. After `false` nothing happened, so a second try cannot double it.
     #[must_use]
     pub fn may_have_been_processed(&self) -> bool {
         self.0.may_have_been_processed
@@ -208,6 +246,18 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         self.0.advice.as_deref()
     }
+}
+
+/// Whether the code says that a message is stored, and not confirmed.
+fn is_unconfirmed(code: i32) -> bool {
+    matches!(
+        ResponseCode::from_i32(code),
+        Some(
+            ResponseCode::FlushDiskTimeout
+                | ResponseCode::FlushSlaveTimeout
+                | ResponseCode::SlaveNotAvailable
+        )
+    )
 }
 
 impl fmt::Display for Error {
@@ -310,6 +360,7 @@ mod tests {
             (ResponseCode::NoPermission, ErrorKind::Denied, false),
             (ResponseCode::TopicNotExist, ErrorKind::NotFound, false),
             (ResponseCode::MessageIllegal, ErrorKind::Refused, false),
+            (ResponseCode::SlaveNotAvailable, ErrorKind::Refused, true),
         ] {
             let error = Error::answer("b:1", code.as_i32(), "why");
             assert_eq!(
@@ -320,6 +371,22 @@ mod tests {
             assert_eq!(error.broker_code(), Some(code.as_i32()));
             assert_eq!(error.to_string(), format!("{code}: why (at b:1)"));
         }
+    }
+
+    #[test]
+    fn a_send_that_may_be_stored_is_indeterminate() {
+        let refused = |code: ResponseCode| Error::answer("b:1", code.as_i32(), "why");
+        let unconfirmed = refused(ResponseCode::FlushSlaveTimeout).of_send();
+        assert_eq!(unconfirmed.kind(), ErrorKind::Indeterminate);
+        assert!(unconfirmed.is_retryable() && unconfirmed.may_have_been_processed());
+        let illegal = || refused(ResponseCode::MessageIllegal);
+        assert_eq!(illegal().of_send().kind(), ErrorKind::Refused);
+        // What an earlier try may have stored stays possible, and this one is refused for good.
+        let after_silence = illegal().processed_perhaps(true).of_send();
+        assert_eq!(after_silence.kind(), ErrorKind::Indeterminate);
+        assert!(!after_silence.is_retryable());
+        let closed = Error::closed().processed_perhaps(true).of_send();
+        assert_eq!(closed.kind(), ErrorKind::Closed);
     }
 
     #[test]

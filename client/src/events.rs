@@ -100,10 +100,10 @@ impl Default for Announcer {
 }
 
 impl Announcer {
-    /// Tells an event, which is made only when somebody listens.
+    /// Tells an event; the event is made only when there is a listener.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
         if self.sender.receiver_count() > 0 {
-            // Whoever stopped listening meanwhile misses nothing that it wants.
+            // A listener that has stopped meanwhile misses nothing that it wants.
             let _ = self.sender.send(event());
         }
     }

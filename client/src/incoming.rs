@@ -10,7 +10,7 @@ use rmq_protocol::requests::{
     ResetConsumerClientOffset,
 };
 use rmq_protocol::{RequestCode, ResponseCode};
-use rmq_transport::{Exchange, IncomingRequests, RefuseIncoming};
+use rmq_transport::{Exchange, IncomingRequests, RefuseIncoming, Reply};
 use tokio::sync::watch;
 
 use crate::error::Error;

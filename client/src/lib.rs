@@ -73,6 +73,7 @@ mod pull;
 mod pull_consumer;
 mod queue;
 mod reader;
+mod reading;
 mod received;
 mod remote;
 mod routes;
@@ -95,8 +96,7 @@ pub use events::{Event, Events, Health};
 pub use membership::{Membership, MembershipBuilder};
 pub use message::Message;
 pub use producer::{
-    Batching, MessageSink, PendingSend, Producer, ProducerBuilder, SendReceipt, SendStatus,
-    SharedError,
+    Batching, MessageSink, PendingSend, Producer, ProducerBuilder, SendReceipt, SharedError,
 };
 pub use pull::{PullOptions, PullStatus, Pulled};
 pub use pull_consumer::PullConsumer;

@@ -10,6 +10,7 @@ use rmq_protocol::bodies::{
 };
 use rmq_protocol::names::{retry_topic, validate_group};
 use rmq_protocol::requests::{GetConsumerListByGroup, HeartBeat, Request, UnregisterClient};
+use rmq_protocol::route::MASTER_ID;
 use rmq_protocol::{RequestCode, ResponseCode};
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
@@ -71,10 +72,10 @@ impl MembershipBuilder {
         self
     }
 
-    /// Joins: `Ok` means that every broker of the cluster knows the member.
+    /// Joins: `Ok` means that every master of the cluster knows the member, and every replica that answers.
     ///
     /// # Errors
-    /// When the group's name is not allowed or a broker does not answer.
+    /// When the group's name is not allowed or a master does not answer.
     ///
     /// # Cancel safety
     /// A dropped call may leave the member with brokers that have heard of it, until they miss its heartbeats (two minutes).
@@ -109,11 +110,20 @@ impl MembershipBuilder {
             heartbeat: data.to_json(),
         });
         let stop = member.client.stopped().child_token();
-        // Before the first heartbeat is answered nobody may rely on the membership.
+        // The membership counts only after the answer to the first heartbeat.
         let brokers = member.brokers().await?;
-        let beats = brokers.iter().map(|addr| member.heartbeat(addr));
-        for beaten in join_all(beats).await {
-            beaten.map_err(|error| error.doing(&format!("joining group \"{}\"", member.group)))?;
+        let beats = brokers.iter().map(|(_, addr)| member.heartbeat(addr));
+        for ((id, _), beaten) in brokers.iter().zip(join_all(beats).await) {
+            match beaten {
+                Ok(()) => {}
+                // It hears of the member later.
+                Err(error) if *id != MASTER_ID => {
+                    tracing::debug!(group = member.group, "a replica does not answer: {error}");
+                }
+                Err(error) => {
+                    return Err(error.doing(&format!("joining group \"{}\"", member.group)));
+                }
+            }
         }
         let beat = beat_everywhere(Arc::clone(&member), brokers, stop.clone());
         member.client.tasks().spawn(beat);
@@ -132,13 +142,14 @@ struct Member {
 }
 
 impl Member {
-    async fn brokers(&self) -> Result<Vec<String>, Error> {
+    /// Broker ids and addresses.
+    async fn brokers(&self) -> Result<Vec<(i64, String)>, Error> {
         let info = self.client.cluster_info().await?;
-        Ok(info
-            .broker_addr_table
-            .values()
-            .flat_map(|data| data.broker_addrs.values().cloned())
-            .collect())
+        let members = info.broker_addr_table.into_values();
+        let mut members: Vec<_> = members.flat_map(|data| data.broker_addrs).collect();
+        // Masters first: a replica that has just started knows few clients.
+        members.sort();
+        Ok(members)
     }
 
     async fn heartbeat(&self, addr: &str) -> Result<(), Error> {
@@ -150,12 +161,13 @@ impl Member {
     }
 }
 
-/// Finds new brokers at each turn; each broker has a task of its own, so a dead one does not hold up the others.
-async fn beat_everywhere(member: Arc<Member>, first: Vec<String>, stop: CancellationToken) {
+/// Finds new brokers at each turn, and when a master is new; each broker has a task of its own, so a dead one does not hold up the others.
+async fn beat_everywhere(member: Arc<Member>, first: Vec<(i64, String)>, stop: CancellationToken) {
     let mut known: HashMap<String, ()> = HashMap::new();
+    let mut masters = member.client.routes().masters();
     let mut brokers = first;
     loop {
-        for addr in brokers {
+        for (_, addr) in brokers {
             if known.insert(addr.clone(), ()).is_none() {
                 member
                     .client
@@ -165,6 +177,7 @@ async fn beat_everywhere(member: Arc<Member>, first: Vec<String>, stop: Cancella
         }
         tokio::select! {
             () = sleep(member.client.timeouts().heartbeat) => {}
+            Ok(()) = masters.changed() => {}
             () = stop.cancelled() => return,
         }
         brokers = match member.brokers().await {
@@ -205,6 +218,7 @@ async fn beat(member: Arc<Member>, addr: String, stop: CancellationToken) {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::debug!(addr, group = member.group, "heartbeat failed: {error}");
+                    member.client.suspect(&error).await;
                     pause = (pause * 2).clamp(RETRY_PAUSE, member.client.timeouts().heartbeat);
                 }
             }
@@ -217,7 +231,7 @@ async fn beat(member: Arc<Member>, addr: String, stop: CancellationToken) {
 /// ```no_run
 /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
 /// let mut member = client.member_of("billing").subscribe("orders", "*").join().await?;
-/// member.changed().await; // somebody else came or went
+/// member.changed().await; // another member came or went
 /// println!("{:?}", member.members().await?);
 /// member.leave().await;
 /// # Ok(()) }
@@ -258,7 +272,7 @@ impl Membership {
             consumer_group: self.member.group.as_str().into(),
         };
         let mut last = Error::closed();
-        for addr in self.member.brokers().await? {
+        for (_, addr) in self.member.brokers().await? {
             let remote = self.member.client.remote(&addr);
             match remote
                 .call_any(GetConsumerListByGroup::CODE.as_i32(), &request, b"")
@@ -297,7 +311,7 @@ impl Membership {
             return;
         };
         let code = RequestCode::UnregisterClient.as_i32();
-        let farewells = brokers.iter().map(|addr| {
+        let farewells = brokers.iter().map(|(_, addr)| {
             let (remote, request) = (client.remote(addr), &request);
             async move { (addr, remote.call_any(code, request, b"").await) }
         });

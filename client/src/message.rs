@@ -1,5 +1,6 @@
 //! A message to send.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use crate::error::Error;
 
 /// What a body is; Spring's `MessageHeaders` have the same name for it, and travel as properties.
 pub(crate) const CONTENT_TYPE: &str = "contentType";
+
+/// Bytes of what the system adds to the properties of each message, without the id itself.
+const SYSTEM_BYTES: usize = "UNIQ_KEY__WAIT_true_".len();
 
 /// A message: a topic, a body, and properties that travel with it.
 ///
@@ -25,6 +29,8 @@ pub struct Message {
     body: Bytes,
     flag: i32,
     properties: Vec<(String, String)>,
+    /// Properties that many messages share, such as the trace that they belong to.
+    shared: Vec<(&'static str, Arc<str>)>,
     ordering_key: Option<String>,
     /// A delay that no level has.
     too_late: Option<Duration>,
@@ -40,6 +46,7 @@ impl Message {
             body: body.into(),
             flag: 0,
             properties: Vec::new(),
+            shared: Vec::new(),
             ordering_key: None,
             too_late: None,
             reserved: None,
@@ -147,6 +154,11 @@ impl Message {
         self.flag
     }
 
+    /// Topic, body and ordering key.
+    pub(crate) fn into_parts(self) -> (String, Bytes, Option<String>) {
+        (self.topic, self.body, self.ordering_key)
+    }
+
     pub(crate) fn ordering_key(&self) -> Option<&str> {
         self.ordering_key.as_deref()
     }
@@ -175,9 +187,9 @@ impl Message {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Adds a property that is not there yet.
-    pub(crate) fn put(&mut self, name: &str, value: &str) {
-        self.properties.push((name.to_owned(), value.to_owned()));
+    /// Adds a property that is not there yet. Its value is shared, not copied.
+    pub(crate) fn share(&mut self, name: &'static str, value: Arc<str>) {
+        self.shared.push((name, value));
     }
 
     /// The property string with the message's unique id.
@@ -193,8 +205,15 @@ impl Message {
             check_delay(delay)
                 .map_err(|error| error.doing(&format!("a message for \"{}\"", self.topic)))?;
         }
-        let mut out = properties::Builder::new();
-        for (name, value) in &self.properties {
+        let own = self.properties.iter();
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        let shared = self.shared.iter().map(|(name, value)| (*name, &**value));
+        let all = || own.clone().chain(shared.clone());
+        let bytes: usize = all()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum();
+        let mut out = properties::Builder::with_capacity(bytes + SYSTEM_BYTES + unique_id.len());
+        for (name, value) in all() {
             if name.is_empty() || !properties::is_clean(name) || !properties::is_clean(value) {
                 return Err(Error::invalid(format!(
                     "property {name:?} = {value:?} of a message for \"{}\": a name must not be empty, and neither may contain \\u0001 or \\u0002",

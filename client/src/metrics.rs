@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
 use crate::error::ErrorKind;
 
@@ -123,7 +124,7 @@ pub(crate) fn describe() {
 /// What a client measures of its sends.
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
-    topics: RwLock<HashMap<String, Arc<OfTopic>>>,
+    topics: RwLock<HashMap<String, Arc<OfTopic>, RandomState>>,
 }
 
 #[derive(Debug)]
@@ -135,13 +136,13 @@ struct OfTopic {
 }
 
 impl Meters {
-    /// The send of a message begins.
-    pub(crate) fn sending(&self, topic: &str) -> Sending {
+    /// The send of a message began then.
+    pub(crate) fn sending(&self, topic: &str, began: Instant) -> Sending {
         let of = self.of(topic);
         of.in_flight.increment(1.0);
         Sending {
             of,
-            began: Instant::now(),
+            began,
             is_open: true,
         }
     }
@@ -184,7 +185,7 @@ impl Sending {
         self.ended();
     }
 
-    /// The message was handed to a connection; nobody says what became of it.
+    /// The message was handed to a connection; what became of it is not known.
     pub(crate) fn handed_over(&mut self) {
         counter!(ONE_WAY_SENDS, "topic" => self.of.topic.clone()).increment(1);
         self.ended();
@@ -313,6 +314,7 @@ fn label(kind: ErrorKind) -> &'static str {
         ErrorKind::Denied => "denied",
         ErrorKind::NotFound => "not_found",
         ErrorKind::Refused => "refused",
+        ErrorKind::Indeterminate => "indeterminate",
         ErrorKind::Protocol => "protocol",
         ErrorKind::Undecodable => "undecodable",
         ErrorKind::Closed => "closed",

@@ -7,12 +7,15 @@ use rmq_protocol::requests::{PullMessage, PullMessageReply, Request, pull_flag};
 
 use crate::client::Client;
 use crate::consumer::Filter;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
 
 /// Added to the wait for the answer: brokers look at the time limit of waiting requests only now and then.
 const WAIT_SLACK: Duration = Duration::from_secs(10);
+
+/// Before the caller asks for the same offset again.
+const STUCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How much to pull, and for how long to wait.
 ///
@@ -83,7 +86,7 @@ impl PullOptions {
 ///
 /// let pulled = client.pull(&Queue::new("orders", "broker-a", 0), 0, &PullOptions::default()).await?;
 /// if pulled.status == PullStatus::OffsetMoved {
-///     println!("go on at {}", pulled.next_offset);
+///     println!("continue at {}", pulled.next_offset);
 /// }
 /// # Ok(()) }
 /// ```
@@ -93,9 +96,9 @@ pub enum PullStatus {
     Found,
     /// Nothing new.
     NoNewMessage,
-    /// Messages, but none that the filter wants; go on at the next offset.
+    /// Messages, but none that the filter matches; continue at the next offset.
     NoMatch,
-    /// The offset is outside the queue; go on at the next offset.
+    /// The offset is outside the queue; continue at the next offset.
     OffsetMoved,
 }
 
@@ -117,7 +120,7 @@ pub struct Pulled {
     pub status: PullStatus,
     /// The messages, by offset.
     pub messages: Vec<ReceivedMessage>,
-    /// Where to go on.
+    /// The offset at which to continue.
     pub next_offset: i64,
     /// The queue's oldest offset.
     pub min_offset: i64,
@@ -168,7 +171,7 @@ impl Client {
             proxy_forward_client_id: None,
             broker_name: Some(queue.broker().into()),
         };
-        let mut remote = self.reader_of(queue).await?;
+        let mut remote = self.puller_of(queue).await?;
         if waits {
             remote = remote.with_timeout(self.timeouts().request + options.wait + WAIT_SLACK);
         }
@@ -178,8 +181,15 @@ impl Client {
         {
             Ok(answer) => answer,
             Err(error) => {
-                // The next try asks where the broker is now.
+                // The next try asks where the broker is now, and passes over one that is silent.
                 self.expire_route(queue.topic());
+                if error.is_silence() {
+                    self.reading().silent(remote.addr());
+                }
+                if waits && error.kind() == ErrorKind::Timeout {
+                    // Its machine may be gone without a word.
+                    self.disconnect(remote.addr());
+                }
                 let error = self.explain(queue.topic(), error);
                 return Err(error.doing(&format!("pulling {queue} from {offset}")));
             }
@@ -205,6 +215,12 @@ impl Client {
                 })?,
             _ => Vec::new(),
         };
+        let suggested = reply.suggest_which_broker_id;
+        self.reading().answered(queue, remote.addr(), suggested);
+        if waits && status == PullStatus::NoMatch && reply.next_begin_offset == offset {
+            // A replica that has no more, of a master that cannot be reached.
+            tokio::time::sleep(options.wait.min(STUCK_PAUSE)).await;
+        }
         Ok(Pulled {
             status,
             messages,

@@ -86,7 +86,7 @@ impl PullConsumer {
         self
     }
 
-    /// Reads exactly these queues from now on, each from the group's offset. Queues that it reads already go on where they are.
+    /// Reads exactly these queues from now on, each from the group's offset. Queues that it reads already continue where they are.
     ///
     /// # Errors
     /// When a broker does not answer; then nothing changes.

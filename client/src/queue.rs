@@ -28,6 +28,11 @@ impl Queue {
         }
     }
 
+    /// The queue with this number, of the same topic at the same broker group.
+    pub(crate) fn sibling(self, id: i32) -> Self {
+        Self { id, ..self }
+    }
+
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &str {

@@ -1,4 +1,4 @@
-//! Reading a topic without a group: nothing is committed, nobody else is affected.
+//! Reading a topic without a group: nothing is committed, and no other client is affected.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -150,7 +150,7 @@ impl ReaderBuilder {
         }
         let (out, answers) = async_channel::bounded(ANSWERS_WAITING);
         let stop = self.client.stopped().child_token();
-        // Also when nobody waits for the rest.
+        // Even when the rest is no longer awaited.
         let stops = stop.clone().drop_guard();
         for queue in queues {
             let (begin, end) = bounds(&self.client, &queue, self.from, self.until).await?;
@@ -221,7 +221,7 @@ impl Reader {
     /// The next message; `None` at the end.
     ///
     /// # Errors
-    /// When a queue cannot be read for a reason that waiting does not mend; the others go on.
+    /// When a queue cannot be read for a reason that waiting does not mend; the others continue.
     ///
     /// # Cancel safety
     /// Safe: a dropped wait loses nothing, and the next call continues.

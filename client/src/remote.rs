@@ -24,6 +24,8 @@ use crate::life::Life;
 #[derive(Debug, Clone)]
 pub struct Remote {
     caller: Caller,
+    /// The same for all answers.
+    addr: Arc<str>,
     timeout: Duration,
     credentials: Option<Arc<Credentials>>,
     life: Arc<Life>,
@@ -37,6 +39,7 @@ impl Remote {
         life: Arc<Life>,
     ) -> Self {
         Self {
+            addr: caller.addr().into(),
             caller,
             timeout,
             credentials,
@@ -113,7 +116,7 @@ impl Remote {
         let frame = called.map_err(|error| self.failed(error))?;
         Ok(Answer {
             frame,
-            addr: self.caller.addr().to_owned(),
+            addr: Arc::clone(&self.addr),
         })
     }
 
@@ -143,7 +146,7 @@ impl Remote {
         }
         Ok(Answer {
             frame: called.map_err(|error| self.failed(error))?,
-            addr: self.caller.addr().to_owned(),
+            addr: Arc::clone(&self.addr),
         })
     }
 
@@ -198,8 +201,38 @@ impl Remote {
         self.caller.events()
     }
 
+    /// Ends the connection. The next call connects again.
+    pub(crate) fn disconnect(&self) {
+        self.caller.disconnect();
+    }
+
+    /// Who answers now: another server, and another life of the same one, may have forgotten what this one was told.
+    pub(crate) fn keeper(&self) -> Keeper {
+        Keeper::new(Arc::clone(&self.addr), self.caller.connections())
+    }
+
     pub(crate) fn close(&self) {
         self.caller.close();
+    }
+}
+
+/// A server, between two connections to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Keeper {
+    addr: Arc<str>,
+    /// Counts connections.
+    connection: u64,
+}
+
+impl Keeper {
+    pub(crate) fn new(addr: impl Into<Arc<str>>, connection: u64) -> Self {
+        let addr = addr.into();
+        Self { addr, connection }
+    }
+
+    /// This client itself.
+    pub(crate) fn local() -> Self {
+        Self::new("", 0)
     }
 }
 
@@ -221,7 +254,7 @@ impl Remote {
 #[derive(Debug, Clone)]
 pub struct Answer {
     frame: OwnedFrame,
-    addr: String,
+    addr: Arc<str>,
 }
 
 impl Answer {

@@ -1,11 +1,14 @@
 //! Where topics live, as the name servers say, kept for a while.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use rmq_protocol::route::{TopicRoute, perm};
+use rmq_protocol::route::{BrokerData, TopicRoute, perm};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::queue::Queue;
@@ -27,6 +30,8 @@ pub struct Route {
     raw: TopicRoute,
     readable: Vec<Queue>,
     writable: Vec<Queue>,
+    /// A broker group that has writable queues and no master now.
+    without_master: Option<String>,
 }
 
 impl Route {
@@ -37,6 +42,7 @@ impl Route {
             raw,
             readable: Vec::new(),
             writable: Vec::new(),
+            without_master: None,
         };
         for data in &route.raw.queue_datas {
             let broker: Arc<str> = data.broker_name.as_str().into();
@@ -45,8 +51,12 @@ impl Route {
                 route.readable.extend((0..data.read_queue_nums).map(queue));
             }
             // Only masters store messages.
-            if perm::is_writable(data.perm) && master_of(&route.raw, &data.broker_name).is_some() {
-                route.writable.extend((0..data.write_queue_nums).map(queue));
+            if perm::is_writable(data.perm) {
+                match group(&route.raw, &data.broker_name).map(BrokerData::master) {
+                    Some(Some(_)) => route.writable.extend((0..data.write_queue_nums).map(queue)),
+                    Some(None) => route.without_master = Some(data.broker_name.clone()),
+                    None => {}
+                }
             }
         }
         route.readable.sort();
@@ -72,21 +82,46 @@ impl Route {
         &self.writable
     }
 
+    /// As [`Route::writable`], with the queues of groups that have no master now: what an ordering key chooses from, so that its messages
+    /// wait for their queue.
+    pub(crate) fn keyed(&self) -> Cow<'_, [Queue]> {
+        if self.without_master.is_none() {
+            return Cow::Borrowed(&self.writable);
+        }
+        let data = self.raw.queue_datas.iter();
+        let data = data.filter(|data| {
+            perm::is_writable(data.perm) && self.members(&data.broker_name).is_some()
+        });
+        let queues = data.flat_map(|data| {
+            let broker: Arc<str> = data.broker_name.as_str().into();
+            let queue = move |id| Queue::new(Arc::clone(&self.topic), Arc::clone(&broker), id);
+            (0..data.write_queue_nums).map(queue)
+        });
+        let mut queues: Vec<Queue> = queues.collect();
+        queues.sort();
+        Cow::Owned(queues)
+    }
+
+    /// A broker group that has queues to write and no master now.
+    pub(crate) fn without_master(&self) -> Option<&str> {
+        self.without_master.as_deref()
+    }
+
     /// The address of a broker group's master.
     #[must_use]
     pub fn master(&self, broker: &str) -> Option<&str> {
-        master_of(&self.raw, broker)
+        group(&self.raw, broker)?.master()
+    }
+
+    /// The addresses of a broker group's members, by broker id.
+    pub(crate) fn members(&self, broker: &str) -> Option<&BTreeMap<i64, String>> {
+        Some(&group(&self.raw, broker)?.broker_addrs)
     }
 
     /// The address to read from: the master, or else the member with the lowest id.
     #[must_use]
     pub fn reader(&self, broker: &str) -> Option<&str> {
-        let group = self
-            .raw
-            .broker_datas
-            .iter()
-            .find(|data| data.broker_name == broker)?;
-        group.broker_addrs.values().next().map(String::as_str)
+        self.members(broker)?.values().next().map(String::as_str)
     }
 
     /// As the name server sent it.
@@ -96,11 +131,9 @@ impl Route {
     }
 }
 
-fn master_of<'r>(raw: &'r TopicRoute, broker: &str) -> Option<&'r str> {
-    raw.broker_datas
-        .iter()
-        .find(|data| data.broker_name == broker)?
-        .master()
+fn group<'r>(raw: &'r TopicRoute, broker: &str) -> Option<&'r BrokerData> {
+    let mut groups = raw.broker_datas.iter();
+    groups.find(|data| data.broker_name == broker)
 }
 
 #[derive(Debug)]
@@ -115,16 +148,25 @@ struct Known {
 /// Routes that were asked for, with their age. Bounded: the oldest makes room.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<HashMap<String, Known, RandomState>>,
+    /// Counts masters that came, and new connections to them.
+    masters: watch::Sender<u64>,
 }
 
 const ROUTES_MAX: usize = 10_000;
+/// A route that is younger is not asked for again, however often it fails: many sends fail at once when a master goes.
+const YOUNG: Duration = Duration::from_millis(50);
 
 impl Routes {
     pub(crate) fn fresh(&self, topic: &str, age_max: Duration) -> Option<Arc<Route>> {
         let known = self.known.lock();
         let known = known.get(topic)?;
-        let is_fresh = !known.is_expired && known.since.elapsed() < age_max;
+        let age_max = if known.is_expired {
+            age_max.min(YOUNG)
+        } else {
+            age_max
+        };
+        let is_fresh = known.since.elapsed() < age_max;
         is_fresh.then(|| Arc::clone(&known.route))
     }
 
@@ -156,6 +198,48 @@ impl Routes {
             },
         );
         route
+    }
+
+    /// Notes that another master is known than before.
+    pub(crate) fn master_came(&self) {
+        self.masters.send_modify(|count| *count += 1);
+    }
+
+    /// The server at `addr` may have forgotten what it was told by the connection before.
+    pub(crate) fn connected_again(&self, addr: &str) {
+        let known = self.known.lock();
+        let mut groups = known
+            .values()
+            .flat_map(|known| &known.route.raw.broker_datas);
+        if groups.any(|group| group.master() == Some(addr)) {
+            drop(known);
+            self.master_came();
+        }
+    }
+
+    /// Changes when another master is known than before, or another life of it.
+    pub(crate) fn masters(&self) -> watch::Receiver<u64> {
+        self.masters.subscribe()
+    }
+
+    /// Expires the routes that name this server; one of them.
+    pub(crate) fn expire_at(&self, addr: &str) -> Option<String> {
+        let mut known = self.known.lock();
+        let mut one = None;
+        for (topic, known) in known.iter_mut() {
+            let mut groups = known.route.raw.broker_datas.iter();
+            if groups.any(|group| group.broker_addrs.values().any(|member| member == addr)) {
+                known.is_expired = true;
+                one = Some(topic.clone());
+            }
+        }
+        one
+    }
+
+    /// Whether a request by the known route failed.
+    pub(crate) fn is_expired(&self, topic: &str) -> bool {
+        let known = self.known.lock();
+        known.get(topic).is_some_and(|known| known.is_expired)
     }
 
     /// Too old for [`Routes::fresh`] from now on.
@@ -205,8 +289,13 @@ mod tests {
             (Some("a:1"), None, Some("b:2"))
         );
 
+        assert_eq!(route.without_master(), Some("b"));
+        assert_eq!(route.keyed().last(), Some(&Queue::new("t", "b", 0)));
+
         let routes = Routes::default();
+        assert_eq!(routes.expire_at("b:2"), None);
         routes.learn(route);
+        assert_eq!(routes.expire_at("b:2").as_deref(), Some("t"));
         assert!(routes.fresh("t", Duration::from_secs(60)).is_some());
         assert!(routes.fresh("t", Duration::ZERO).is_none() && routes.any("t").is_some());
         routes.forget("t");

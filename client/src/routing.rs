@@ -103,13 +103,49 @@ impl Client {
         let raw = TopicRoute::from_json(answer.body())
             .map_err(|error| Error::from(error).at(answer.addr()))?;
         let before = self.routes().any(topic);
+        let has_failed = self.routes().is_expired(topic);
         let route = self.routes().learn(Route::new(topic, raw));
-        if before.is_some_and(|before| before != route) {
-            self.tell(|| Event::Rerouted {
-                topic: topic.to_owned(),
-            });
+        match before {
+            Some(before) if before != route => {
+                self.follow_masters(&before, &route);
+                self.tell(|| Event::Rerouted {
+                    topic: topic.to_owned(),
+                });
+            }
+            // This name server may be cut off from a new master: another one is asked next.
+            Some(_) if has_failed => self.set_name_server(self.name_server().wrapping_add(1)),
+            _ => {}
         }
         Ok(route)
+    }
+
+    /// Leaves the masters that have a successor. Whoever still waits for an answer of one asks the successor now.
+    fn follow_masters(&self, before: &Route, now: &Route) {
+        let mut came = false;
+        for group in &now.raw().broker_datas {
+            let old = before.master(&group.broker_name);
+            if group.master().is_some() && group.master() != old {
+                came = true;
+                // What failed was the one before.
+                let name = &group.broker_name;
+                self.isolation().answered(name, Duration::ZERO);
+                old.inspect(|old| self.disconnect(old));
+            }
+        }
+        if came {
+            self.routes().master_came();
+        }
+    }
+
+    /// A request failed. Where the server did not answer, it is asked for a route that names it whether another master is known.
+    pub(crate) async fn suspect(&self, error: &Error) {
+        let addr = error.addr().filter(|_| error.is_silence());
+        if let Some(addr) = addr
+            && let Some(topic) = self.routes().expire_at(addr)
+        {
+            // What it says counts for all topics; its failure is nobody's.
+            let _ = self.refresh_route(&topic).await;
+        }
     }
 
     /// Why the name server at `addr` knows no route: the topic does not exist, or those who have it are gone.
@@ -117,7 +153,7 @@ impl Client {
         let known = self.routes().any(topic);
         let registered = match self.cluster_info().await {
             Ok(info) => info.broker_addr_table,
-            // Nobody can tell now; what is known stays.
+            // No server answers now; the known route stays.
             Err(error) => return error,
         };
         let gone = known.and_then(|route| {
@@ -205,16 +241,45 @@ impl Client {
         }
     }
 
-    /// The broker to read `queue` from.
-    pub(crate) async fn reader_of(&self, queue: &Queue) -> Result<Remote, Error> {
+    /// The master of the queue's broker group.
+    pub(crate) async fn master_for(&self, queue: &Queue) -> Result<Remote, Error> {
         let route = self.route(queue.topic()).await?;
-        let addr = match route.reader(queue.broker()) {
+        let addr = route.master(queue.broker());
+        let addr = addr.ok_or_else(|| self.without_master(queue.topic(), queue.broker()))?;
+        Ok(self.remote(addr))
+    }
+
+    /// The error of a request that only a master serves.
+    pub(crate) fn without_master(&self, topic: &str, broker: &str) -> Error {
+        self.expire_route(topic);
+        let what = format!("the broker group \"{broker}\" has no master now");
+        Error::new(ErrorKind::Unreachable, what).advice(
+            "a group that elects has one again within seconds; with fixed roles, start the master again",
+        )
+    }
+
+    /// The member of the queue's broker group that knows most: the master, or else a replica.
+    pub(crate) async fn reader_of(&self, queue: &Queue) -> Result<Remote, Error> {
+        self.member_for(queue, |route| route.reader(queue.broker()))
+            .await
+    }
+
+    /// The member of the queue's broker group to pull from.
+    pub(crate) async fn puller_of(&self, queue: &Queue) -> Result<Remote, Error> {
+        self.member_for(queue, |route| self.reading().of(queue, route))
+            .await
+    }
+
+    async fn member_for(
+        &self,
+        queue: &Queue,
+        pick: impl Fn(&Route) -> Option<&str>,
+    ) -> Result<Remote, Error> {
+        let route = self.route(queue.topic()).await?;
+        let addr = match pick(&route) {
             Some(addr) => addr.to_owned(),
             // The broker may be new.
-            None => self
-                .refresh_route(queue.topic())
-                .await?
-                .reader(queue.broker())
+            None => pick(&*self.refresh_route(queue.topic()).await?)
                 .map(str::to_owned)
                 .ok_or_else(|| {
                     Error::new(

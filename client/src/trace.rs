@@ -1,7 +1,7 @@
 //! W3C trace context in messages (properties `traceparent` and `tracestate`), and the spans of a message's way: `send` at the producer;
 //! `receive` at the consumer, and in it `handle` and `settle`.
 //!
-//! A message carries the context that is current where it is sent. A span that somebody records is a step of its trace: the message then
+//! A message carries the context that is current where it is sent. A span that is recorded is a step of its trace: the message then
 //! carries the span's own id, and a send without a context begins a trace. Java's own trace keys are other properties, which nothing here
 //! touches. Without a subscriber the cost is a look at a task-local for each send, and at two properties for each message that a
 //! handler gets; `docs/develop/client.md` has figures.
@@ -114,9 +114,9 @@ impl TraceContext {
 
     /// Adds it to a message that has none.
     fn add_to(&self, message: &mut Message) {
-        message.put(PARENT, self.parent());
-        if let Some(state) = self.state() {
-            message.put(STATE, state);
+        message.share(PARENT, Arc::clone(&self.parent));
+        if let Some(state) = &self.state {
+            message.share(STATE, Arc::clone(state));
         }
     }
 }
@@ -147,7 +147,7 @@ pub(crate) fn carry(message: &mut Message, span: &Span) {
     context.add_to(message);
 }
 
-/// The context of a span that somebody records.
+/// The context of a span that is recorded.
 fn step(above: Option<&TraceContext>, span: &Span) -> TraceContext {
     let own = above.map_or_else(TraceContext::root, TraceContext::child);
     span.record("traceparent", own.parent());
@@ -161,7 +161,7 @@ fn step(above: Option<&TraceContext>, span: &Span) -> TraceContext {
 #[derive(Debug)]
 pub(crate) struct Received {
     span: Span,
-    /// The span's, when somebody records it.
+    /// The context of the span, when it is recorded.
     own: Option<TraceContext>,
 }
 

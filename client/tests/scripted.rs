@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_client::{Client, ErrorKind, Message, PullOptions, PullStatus, Queue, SendStatus};
+use rmq_client::{Client, ErrorKind, Message, PullOptions, PullStatus, Queue};
 use rmq_protocol::bodies::{ConsumerList, HeartbeatData};
+use rmq_protocol::header::{FieldSink, FieldSource};
 use rmq_protocol::message::{LogPosition, QueueId, QueueOffset, RecordFields, batch, properties};
 use rmq_protocol::requests::{
-    GetRouteinfoByTopic, NotifyConsumerIdsChanged, PullMessageReply, Request, SendMessage,
-    SendMessageReply,
+    GetRouteinfoByTopic, MAY_BE_STORED, NotifyConsumerIdsChanged, PullMessageReply, Request,
+    SendMessage, SendMessageReply,
 };
 use rmq_protocol::route::{BrokerData, ClusterInfo, QueueData, TopicRoute};
 use rmq_protocol::{RequestCode, ResponseCode};
 use rmq_transport::{
-    CloseReason, Exchange, Peer, PendingReply, ServerConfig, Service, bind, serve,
+    CloseReason, Exchange, Peer, PendingReply, Reply, ServerConfig, Service, bind, serve,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -186,7 +187,7 @@ async fn a_busy_broker_is_avoided_and_the_message_keeps_its_id() {
     let note = Arc::clone(&seen);
     let well = server(move |_, exchange| {
         note.lock().push(("well", unique_id(exchange)));
-        exchange.reply(ResponseCode::FlushDiskTimeout, None, &stored(1, 41), b"");
+        exchange.ok(&stored(1, 41));
     })
     .await;
     let names = name_server(&[("a", &busy), ("b", &well)], false).await;
@@ -200,7 +201,6 @@ async fn a_busy_broker_is_avoided_and_the_message_keeps_its_id() {
         (receipt.queue(), receipt.queue_offset()),
         (&Queue::new("t", "b", 1), 41)
     );
-    assert_eq!(receipt.status(), SendStatus::FlushTimeout);
     let attempts = std::mem::take(&mut *seen.lock());
     assert_eq!(
         attempts,
@@ -385,11 +385,83 @@ async fn a_lost_answer_says_that_it_may_have_been_stored() {
     let client = connect(&names).await;
     let once = client.producer_builder().retries(0).build();
     let error = once.send(Message::new("t", "x")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert_eq!(error.kind(), ErrorKind::Indeterminate);
     assert!(
         error.may_have_been_processed() && error.is_retryable(),
         "{error}"
     );
+}
+
+/// The code of a message that its master has and could not confirm, and whether the next try is confirmed.
+async fn unconfirmed(
+    code: ResponseCode,
+    then_confirmed: bool,
+) -> (Result<i64, rmq_client::Error>, Vec<String>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&seen);
+    let broker = server(move |_, exchange| {
+        let mut seen = note.lock();
+        seen.push(unique_id(exchange));
+        let (is_first, reply) = (seen.len() == 1, stored(0, seen.len() as i64));
+        match then_confirmed && !is_first {
+            true => exchange.ok(&reply),
+            false => exchange.reply(code, Some("member 1 is missing".into()), &reply, b""),
+        }
+    })
+    .await;
+    let names = name_server(&[("a", &broker)], false).await;
+    let client = connect(&names).await;
+    let sent = client.producer().send(Message::new("t", "x")).await;
+    client.shutdown().await;
+    let ids = std::mem::take(&mut *seen.lock());
+    (sent.map(|receipt| receipt.queue_offset()), ids)
+}
+
+#[tokio::test]
+async fn what_is_stored_and_not_confirmed_is_tried_again_with_its_id() {
+    for code in [
+        ResponseCode::FlushDiskTimeout,
+        ResponseCode::SlaveNotAvailable,
+        ResponseCode::FlushSlaveTimeout,
+    ] {
+        let (sent, ids) = unconfirmed(code, true).await;
+        assert_eq!((sent.unwrap(), ids.len()), (2, 2));
+        assert_eq!(ids[0], ids[1]);
+        // Each repetition may store one more: there are few.
+        let (sent, ids) = unconfirmed(code, false).await;
+        let error = sent.unwrap_err();
+        assert_eq!((error.kind(), ids.len()), (ErrorKind::Indeterminate, 3));
+        assert_eq!(error.broker_code(), Some(code.as_i32()));
+        assert!(error.to_string().contains("member 1 is missing"), "{error}");
+    }
+}
+
+struct Perhaps(bool);
+
+impl FieldSource for Perhaps {
+    fn visit(&self, sink: &mut dyn FieldSink) {
+        if self.0 {
+            sink.bool(MAY_BE_STORED, true);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_whether_the_message_was_appended_before() {
+    for (perhaps, kind) in [(true, ErrorKind::Indeterminate), (false, ErrorKind::Busy)] {
+        let broker = server(move |_, exchange| {
+            let code = ResponseCode::ServiceNotAvailable;
+            let remark = Some("no master any more".into());
+            exchange.reply(code, remark, &Perhaps(perhaps), b"");
+        })
+        .await;
+        let names = name_server(&[("a", &broker)], false).await;
+        let client = connect(&names).await;
+        let once = client.producer_builder().retries(0).build();
+        let error = once.send(Message::new("t", "x")).await.unwrap_err();
+        assert_eq!((error.kind(), error.broker_code()), (kind, Some(14)));
+        client.shutdown().await;
+    }
 }
 
 #[tokio::test]
@@ -405,8 +477,8 @@ async fn silence_ends_with_the_time_limit() {
         .unwrap();
     let once = client.producer_builder().retries(0).build();
     let error = once.send(Message::new("t", "x")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(error.may_have_been_processed());
+    assert_eq!(error.kind(), ErrorKind::Indeterminate);
+    assert!(error.to_string().contains("no answer within"), "{error}");
     kept.recv().await.unwrap().forget();
 }
 

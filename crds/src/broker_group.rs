@@ -234,7 +234,7 @@ pub struct Drain {
     /// Whether the deletion of the object waits until all messages were consumed.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Longest wait, seconds; then the brokers are removed all the same. Messages stay on the volumes when `storage.deletionPolicy` is Retain.
+    /// Longest wait, seconds; then the brokers are removed anyway. Messages stay on the volumes when `storage.deletionPolicy` is Retain.
     #[serde(default = "hour")]
     #[schemars(range(min = 0, max = 2_592_000))]
     pub timeout_seconds: i64,
@@ -310,7 +310,7 @@ pub struct BrokerGroupStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A restart of one broker, written down before it is begun: whoever takes over goes on with it.
+/// A restart of one broker. Each step is written here before it begins, so that another process can continue it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {

@@ -178,7 +178,7 @@ pub struct SubscriptionGroupStatus {
     /// The group's name in RocketMQ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_name: Option<String>,
-    /// Broker groups that have the group as it shall be.
+    /// Broker groups that have the group with the settings of this object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broker_groups: Vec<String>,
     /// Ready, Progressing, Stalled, Paused. Another object that wants the same makes this one Stalled with the reason ResourceConflict.

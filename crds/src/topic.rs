@@ -118,6 +118,17 @@ pub enum Permission {
 }
 
 impl Permission {
+    /// As manifests have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "ReadWrite",
+            Self::ReadOnly => "ReadOnly",
+            Self::WriteOnly => "WriteOnly",
+            Self::Deny => "Deny",
+        }
+    }
+
     /// Whether messages can be received, and sent.
     #[must_use]
     pub const fn read_write(self) -> (bool, bool) {
@@ -157,6 +168,18 @@ pub enum MessageType {
 }
 
 impl MessageType {
+    /// As manifests have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Fifo => "Fifo",
+            Self::Delay => "Delay",
+            Self::Transaction => "Transaction",
+            Self::Mixed => "Mixed",
+        }
+    }
+
     /// As the attribute has it.
     #[must_use]
     pub const fn attribute(self) -> &'static str {
@@ -221,11 +244,37 @@ pub struct TopicStatus {
     /// The topic's name in RocketMQ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_name: Option<String>,
-    /// Broker groups that have the topic as it shall be.
+    /// Broker groups that have the topic with the settings of this object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broker_groups: Vec<String>,
     /// Ready, Progressing, Stalled, Paused. Another object that wants the same makes this one Stalled with the reason ResourceConflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_manifests() {
+        for permission in [
+            Permission::ReadWrite,
+            Permission::ReadOnly,
+            Permission::WriteOnly,
+            Permission::Deny,
+        ] {
+            assert_eq!(serde_json::json!(permission), permission.name());
+        }
+        for kind in [
+            MessageType::Normal,
+            MessageType::Fifo,
+            MessageType::Delay,
+            MessageType::Transaction,
+            MessageType::Mixed,
+        ] {
+            assert_eq!(serde_json::json!(kind), kind.name());
+        }
+    }
 }

@@ -89,6 +89,7 @@ func pushResume(c *cluster) error {
 	if err != nil {
 		return err
 	}
+	sent := int64(0)
 	for _, round := range []string{"first ", "second "} {
 		expected, err := send(c, topic, "", round, 20)
 		if err != nil {
@@ -100,6 +101,11 @@ func pushResume(c *cluster) error {
 			return err
 		}
 		err = eventually("bodies delivered", expected, received.found)
+		if err == nil {
+			// The client notes progress after the callback, and commits the progress at an interval.
+			sent += int64(len(expected))
+			err = eventually("offsets committed", sent, func() (any, error) { return c.committed(group, topic, 2) })
+		}
 		end()
 		if err != nil {
 			return err

@@ -13,14 +13,14 @@ const ROUTE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How the broker acknowledges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flush {
+pub enum FlushMode {
     /// When the system has the message.
     Async,
     /// When the disk has it.
     Sync,
 }
 
-impl Flush {
+impl FlushMode {
     fn setting(self) -> &'static str {
         match self {
             Self::Async => "flush=async",
@@ -37,7 +37,11 @@ pub struct Cluster {
     /// They keep their addresses over a restart.
     name_server_addrs: Vec<String>,
     broker: Option<Process>,
-    flush: Flush,
+    flush: FlushMode,
+    /// Further settings of the broker, `KEY=VALUE`.
+    settings: Vec<String>,
+    /// Further variables of its environment.
+    environment: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
@@ -47,13 +51,32 @@ impl Cluster {
     /// # Panics
     /// When one of them does not start.
     #[must_use]
-    pub fn start(name_servers: usize, flush: Flush) -> Self {
+    pub fn start(name_servers: usize, flush: FlushMode) -> Self {
+        Self::start_with(name_servers, flush, &[], &[])
+    }
+
+    /// The same with further settings of the broker, `KEY=VALUE` each, and more variables in its environment.
+    ///
+    /// # Panics
+    /// When one of them does not start.
+    #[must_use]
+    pub fn start_with(
+        name_servers: usize,
+        flush: FlushMode,
+        settings: &[&str],
+        environment: &[(&'static str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut cluster = Self {
             name_servers: (0..name_servers).map(|_| None).collect(),
             name_server_addrs: vec!["127.0.0.1:0".to_owned(); name_servers],
             broker: None,
             flush,
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            environment: environment
+                .iter()
+                .map(|&(name, value)| (name, value.to_owned()))
+                .collect(),
             folder,
         };
         for index in 0..name_servers {
@@ -69,7 +92,7 @@ impl Cluster {
     /// When it runs already or does not start.
     pub fn start_broker(&mut self) {
         assert!(self.broker.is_none(), "the broker runs already");
-        let args = [
+        let mut args = vec![
             "--listen".to_owned(),
             "127.0.0.1:0".to_owned(),
             "--management".to_owned(),
@@ -85,7 +108,15 @@ impl Cluster {
             "--set".to_owned(),
             format!("segmentBytes={}", 16 << 20),
         ];
-        self.broker = Some(Process::start("rmq-broker", &args, &self.log("broker")));
+        for setting in &self.settings {
+            args.extend(["--set".to_owned(), setting.clone()]);
+        }
+        self.broker = Some(Process::start_with(
+            "rmq-broker",
+            &args,
+            &self.environment,
+            &self.log("broker"),
+        ));
     }
 
     /// Starts a name server, at its old address where it had one.

@@ -132,27 +132,34 @@ impl Crowd {
     /// # Panics
     /// When a queue cannot be read or has a foreign message.
     pub async fn read_all(&self, client: &Client, queues: &[Queue]) {
-        self.history.forget_reads();
-        for queue in queues {
-            let at = place(queue);
-            let read = async {
-                let messages = client.pull_all(queue).await?;
-                let min = client.admin().min_offset(queue).await?;
-                let max = client.admin().max_offset(queue).await?;
-                Ok::<_, rmq_client::Error>((messages, min, max))
-            };
-            let (messages, min, max) = read
-                .await
-                .unwrap_or_else(|error| panic!("{queue} cannot be read: {error}"));
-            for message in &messages {
-                let offset = message.queue_offset();
-                let key = key(message.body());
-                let key =
-                    key.unwrap_or_else(|| panic!("{queue} has a foreign message at {offset}"));
-                self.history.read(&at, offset, key, message.body());
-            }
-            self.history.read_all_of(&at, min, max);
+        read_all(&self.history, client, queues).await;
+    }
+}
+
+/// Reads all queues whole into a history, in place of what was read before.
+///
+/// # Panics
+/// When a queue cannot be read or has a foreign message.
+pub async fn read_all(history: &History, client: &Client, queues: &[Queue]) {
+    history.forget_reads();
+    for queue in queues {
+        let at = place(queue);
+        let read = async {
+            let messages = client.pull_all(queue).await?;
+            let min = client.admin().min_offset(queue).await?;
+            let max = client.admin().max_offset(queue).await?;
+            Ok::<_, rmq_client::Error>((messages, min, max))
+        };
+        let (messages, min, max) = read
+            .await
+            .unwrap_or_else(|error| panic!("{queue} cannot be read: {error}"));
+        for message in &messages {
+            let offset = message.queue_offset();
+            let key = key(message.body());
+            let key = key.unwrap_or_else(|| panic!("{queue} has a foreign message at {offset}"));
+            history.read(&at, offset, key, message.body());
         }
+        history.read_all_of(&at, min, max);
     }
 }
 
@@ -162,12 +169,24 @@ impl Working {
     /// # Panics
     /// When that takes longer than 60 s.
     pub async fn progress(&self, more: usize) {
+        self.more(more, more).await;
+    }
+
+    /// Waits until `more` messages were acked since this call, delivered or not.
+    ///
+    /// # Panics
+    /// When that takes longer than 60 s.
+    pub async fn acked(&self, more: usize) {
+        self.more(more, 0).await;
+    }
+
+    async fn more(&self, more_acked: usize, more_delivered: usize) {
         let count = || (self.history.acked_count(), self.history.delivered_count());
         let (acked, delivered) = count();
         let progress = async {
             loop {
                 let now = count();
-                if now.0 >= acked + more && now.1 >= delivered + more {
+                if now.0 >= acked + more_acked && now.1 >= delivered + more_delivered {
                     return;
                 }
                 tokio::task::yield_now().await;
@@ -176,13 +195,13 @@ impl Working {
         let result = tokio::time::timeout(PROGRESS_WITHIN, progress).await;
         assert!(
             result.is_ok(),
-            "of {more} more, {:?} were acked and delivered, from {acked} and {delivered}",
+            "of {more_acked} and {more_delivered} more, {:?} were acked and delivered, from {acked} and {delivered}",
             count()
         );
     }
 }
 
-/// Sends pipelined until it shall stop or a send fails; answers the next number.
+/// Sends pipelined until the stop or a failed send; answers the next number.
 async fn produce(
     client: Client,
     queue: Queue,
@@ -242,7 +261,7 @@ async fn produce(
     key.number
 }
 
-/// Follows the queue's end until it shall stop or a pull fails; answers the next offset.
+/// Follows the queue's end until the stop or a failed pull; answers the next offset.
 async fn read(
     client: Client,
     queue: Queue,

@@ -48,7 +48,7 @@ pub fn main(kind: &str, scenarios: &[&str], needs: fn() -> Needs, run: Box<Run>)
         }
     }
 
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(SharedRun {
         run,
         chosen: chosen.clone(),
         missing: missing.clone(),
@@ -66,14 +66,15 @@ pub fn main(kind: &str, scenarios: &[&str], needs: fn() -> Needs, run: Box<Run>)
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-struct Shared {
+/// One run of a program in another language; all of its tests share it.
+struct SharedRun {
     run: Box<Run>,
     chosen: Vec<String>,
     missing: Option<String>,
     outcomes: OnceLock<Result<Outcomes, String>>,
 }
 
-impl Shared {
+impl SharedRun {
     /// The first test to ask runs the program; the others wait for it.
     fn outcome(&self, scenario: &str) -> Result<(), Failed> {
         if let Some(why) = &self.missing {

@@ -259,7 +259,7 @@ pub enum Violation {
         /// The places, each with its offset.
         places: Vec<(Place, i64)>,
     },
-    /// Nobody sent it, or the broker said that it had not stored it.
+    /// No producer sent it, or the broker said that it had not stored it.
     Phantom {
         /// What it calls itself.
         key: Key,

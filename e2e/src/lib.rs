@@ -1,15 +1,17 @@
 //! Tests of the whole: the real binaries as processes, killed, flooded and asked again.
 //!
-//! [`process`] starts and ends them, [`cluster`] puts some together, [`load`] sends and remembers what was acknowledged, and
-//! [`checker`] says whether what is read afterwards is what may be there. [`crowd`] has several producers a queue and readers
-//! beside them; its [`history`] also knows what was delivered, and what was sent after what. [`foreign`] runs the programs in
-//! other languages, and [`apache`] the original's own servers.
+//! [`process`] starts and ends them, and [`cluster`] puts some together. [`crowd`] has producers and a reader at every queue. Its
+//! [`history`] knows what was sent, acknowledged and delivered, and says whether what is read afterwards is what may be there.
+//! [`foreign`] runs the programs in other languages, [`apache`] the original's own servers, and [`dev`] the cluster of a laptop.
+//! [`net`] has machines with networks of their own, [`etcd`] a real etcd, and [`page`] what a page of the documentation shows.
 
 pub mod apache;
-pub mod checker;
 pub mod cluster;
 pub mod crowd;
+pub mod dev;
+pub mod etcd;
 pub mod foreign;
 pub mod history;
-pub mod load;
+pub mod net;
+pub mod page;
 pub mod process;

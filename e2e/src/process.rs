@@ -91,19 +91,30 @@ impl Process {
     /// As [`Process::start`].
     #[must_use]
     pub fn start_with(name: &str, args: &[String], env: &[(&str, String)], log: &Path) -> Self {
+        let mut command = Command::new(binary(name));
+        command
+            .args(args)
+            .envs(env.iter().map(|(name, value)| (name, value)));
+        Self::run(&mut command, log)
+    }
+
+    /// Runs a command that becomes a server.
+    ///
+    /// # Panics
+    /// As [`Process::start`].
+    #[must_use]
+    pub fn run(command: &mut Command, log: &Path) -> Self {
         let file = File::options()
             .create(true)
             .append(true)
             .open(log)
             .expect("the log file can be written");
-        let mut child = Command::new(binary(name))
-            .args(args)
-            .envs(env.iter().map(|(name, value)| (name, value)))
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)
             .spawn()
-            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+            .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("stdout is piped");
         let read = BufReader::new(stdout).read_line(&mut line);
@@ -112,7 +123,7 @@ impl Process {
             let _ = child.kill();
             let status = child.wait();
             panic!(
-                "{name} {args:?} did not start ({status:?}, said {line:?}); its log:\n{}",
+                "{command:?} did not start ({status:?}, said {line:?}); its log:\n{}",
                 text_of(log)
             );
         };
@@ -172,10 +183,17 @@ impl Process {
     /// When the system refuses.
     #[must_use]
     pub fn stop(mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .expect("a child can be signalled");
+        self.signal(rustix::process::Signal::TERM);
         self.child.wait().expect("a child can be waited for")
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("a child can be signalled");
     }
 
     /// Its anonymous resident memory, bytes.
@@ -184,19 +202,35 @@ impl Process {
     /// When the system does not say.
     #[must_use]
     pub fn anonymous_bytes(&self) -> u64 {
-        let status = text_of(Path::new(&format!("/proc/{}/status", self.pid())));
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))
-            .expect("Linux says RssAnon");
-        let kilobytes = line
-            .trim()
-            .trim_end_matches("kB")
-            .trim()
-            .parse::<u64>()
-            .expect("a number of kB");
-        kilobytes * 1024
+        anonymous_bytes(self.pid()).expect("Linux says RssAnon")
     }
+
+    /// Where it serves its metrics, `host:port`, as its log says.
+    ///
+    /// # Panics
+    /// When the log does not say.
+    #[must_use]
+    pub fn management(&self) -> String {
+        let log = self.log();
+        let told = log.rsplit("management=").next().unwrap_or_default();
+        let addr = told.split_whitespace().next().unwrap_or_default();
+        assert!(addr.contains(':') && log.contains("management="), "{log}");
+        addr.to_owned()
+    }
+}
+
+/// The anonymous resident memory of a process, bytes; `None` when it runs no more.
+#[must_use]
+pub fn anonymous_bytes(pid: u32) -> Option<u64> {
+    let status = text_of(Path::new(&format!("/proc/{pid}/status")));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes = line.trim().trim_end_matches("kB").trim();
+    kilobytes
+        .parse::<u64>()
+        .ok()
+        .map(|kilobytes| kilobytes * 1024)
 }
 
 impl Drop for Process {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rmq_client::{Client, Delivery, Message, StartFrom};
-use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::cluster::{Cluster, FlushMode};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
@@ -143,7 +143,7 @@ async fn progress(notes: &Notes, messages: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_and_moves_to_another_port() {
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     let failed = through(&mut cluster, async |cluster, notes| {
         for _ in 0..3 {
             let before = cluster.broker().addr().to_owned();
@@ -158,7 +158,7 @@ async fn a_broker_that_is_killed_and_moves_to_another_port() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn name_servers_that_are_killed_one_after_the_other() {
-    let mut cluster = Cluster::start(2, Flush::Async);
+    let mut cluster = Cluster::start(2, FlushMode::Async);
     let failed = through(&mut cluster, async |cluster, notes| {
         for index in [0, 1, 0] {
             cluster.kill_name_server(index);
@@ -181,7 +181,7 @@ async fn name_servers_that_are_killed_one_after_the_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_silent_for_thirty_seconds() {
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     through(&mut cluster, async |cluster, _| {
         let pid = i32::try_from(cluster.broker().pid()).unwrap();
         let pid = Pid::from_raw(pid).unwrap();

@@ -5,20 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rmq_client::{Message, StartFrom};
-use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::cluster::{Cluster, FlushMode};
+use rmq_e2e::process::anonymous_bytes;
 use tokio::time::{Instant, sleep};
 
 const TOPIC: &str = "slow";
 
 /// Anonymous resident memory of this process, bytes.
-fn anonymous_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("RssAnon:"))
-        .unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib * 1024
+fn own_bytes() -> u64 {
+    anonymous_bytes(std::process::id()).expect("Linux says RssAnon")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,7 +21,7 @@ async fn a_slow_handler_holds_what_it_was_allowed_to_and_no_more() {
     const MESSAGES: usize = 2_000;
     const BODY_BYTES: usize = 64 * 1024;
     const ALLOWED: u64 = 4 << 20;
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     let client = cluster.client().await;
     cluster.create_topic(&client, TOPIC, 4).await;
     let producer = client.producer();
@@ -37,7 +32,7 @@ async fn a_slow_handler_holds_what_it_was_allowed_to_and_no_more() {
             result.unwrap();
         }
     }
-    let before = anonymous_bytes();
+    let before = own_bytes();
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let handled = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let (waiting, counted) = (Arc::clone(&gate), Arc::clone(&handled));
@@ -62,7 +57,7 @@ async fn a_slow_handler_holds_what_it_was_allowed_to_and_no_more() {
     // Nobody is handled for three seconds, in which all 125 MiB could have been read.
     sleep(Duration::from_secs(3)).await;
     assert_eq!(handled.load(Ordering::Relaxed), 0);
-    let grown = anonymous_bytes().saturating_sub(before);
+    let grown = own_bytes().saturating_sub(before);
     // An answer of at most 256 KiB for each queue waits beside what is allowed, and the allocator keeps some.
     assert!(grown < ALLOWED + (24 << 20), "{grown} bytes more");
     gate.close();

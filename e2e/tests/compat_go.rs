@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::cluster::{Cluster, FlushMode};
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 
 const SCENARIOS: &[&str] = &[
@@ -56,7 +56,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
             .arg("."),
     )?;
     foreign::check_list(Command::new(&program).arg("list"), SCENARIOS)?;
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     foreign::run(
         Command::new(&program)
             .arg(cluster.name_server(0).addr())

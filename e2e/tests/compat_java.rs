@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_client::{Assignment, Client, Compression, Consumer, Message, Queue, StartFrom, TopicSpec};
-use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::cluster::{Cluster, FlushMode};
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 
 const SCENARIOS: &[&str] = &[
@@ -43,6 +43,7 @@ const SCENARIOS: &[&str] = &[
     "push_resume",
     SHARED,
     "push_tags",
+    "push_topic_made_again",
     "query_by_key",
     "query_by_offset_id",
     "query_by_unique_id",
@@ -124,7 +125,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let mut list = Command::new("java");
     list.arg("-cp").arg(class_path(&built));
     foreign::check_list(list.args(["rmq.compat.Main", "list"]), SCENARIOS)?;
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let name_server = cluster.name_server(0).addr().to_owned();
     let java = |headers| java(&built, home.path(), headers, &name_server);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::cluster::{Cluster, FlushMode};
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 
 const SCENARIOS: &[&str] = &["push_orderly", "push_tags", "send_and_push", "send_one_way"];
@@ -61,7 +61,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let python = environment()?;
     let program = foreign::source_dir("python").join("compat.py");
     foreign::check_list(Command::new(&python).arg(&program).arg("list"), SCENARIOS)?;
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     create_topics(&mut cluster)?;
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let mut outcomes = Outcomes::new();

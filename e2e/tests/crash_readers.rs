@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::cluster::{Cluster, FlushMode};
 use rmq_e2e::crowd::{Crowd, body};
 use rmq_e2e::history::{Key, Violation};
 
@@ -12,7 +12,7 @@ const TOPIC: &str = "readers";
 const QUEUES: u16 = 2;
 const PRODUCERS_PER_QUEUE: u32 = 3;
 
-async fn cycles(flush: Flush, cycles: usize) {
+async fn cycles(flush: FlushMode, cycles: usize) {
     let mut cluster = Cluster::start(1, flush);
     let client = cluster.client().await;
     cluster.create_topic(&client, TOPIC, QUEUES).await;
@@ -44,12 +44,12 @@ async fn cycles(flush: Flush, cycles: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_and_producers_agree_after_kills_with_sync_flush() {
-    cycles(Flush::Sync, 8).await;
+    cycles(FlushMode::Sync, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_and_producers_agree_after_kills_with_async_flush() {
-    cycles(Flush::Async, 8).await;
+    cycles(FlushMode::Async, 8).await;
 }
 
 /// All files below a folder.
@@ -97,7 +97,7 @@ async fn violations(cluster: &mut Cluster, crowd: &Crowd) -> Vec<Violation> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_goes_back_in_time_is_found() {
-    let mut cluster = Cluster::start(1, Flush::Sync);
+    let mut cluster = Cluster::start(1, FlushMode::Sync);
     let client = cluster.client().await;
     cluster.create_topic(&client, TOPIC, QUEUES).await;
     client.shutdown().await;
@@ -127,7 +127,7 @@ async fn a_disk_that_goes_back_in_time_is_found() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_byte_that_changed_on_disk_costs_its_message_only() {
-    let mut cluster = Cluster::start(1, Flush::Sync);
+    let mut cluster = Cluster::start(1, FlushMode::Sync);
     let client = cluster.client().await;
     cluster.create_topic(&client, TOPIC, QUEUES).await;
     client.shutdown().await;

@@ -2,11 +2,22 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rmq_client::Message;
-use rmq_e2e::cluster::{Cluster, Flush};
-use rmq_e2e::process::Process;
+use bytes::BytesMut;
+use rmq_client::{Client, Message, PullOptions, Queue};
+use rmq_e2e::cluster::{Cluster, FlushMode};
+use rmq_e2e::process::{Process, anonymous_bytes, binary};
+use rmq_protocol::code::RequestCode;
+use rmq_protocol::frame::{HeaderEncoding, encode_frame};
+use rmq_protocol::header::CommandHead;
+use rmq_protocol::requests::{PullMessage, pull_flag};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
 
 /// Longer than the servers' time to the first frame, 15 s.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -59,7 +70,7 @@ fn each_server(cluster: &mut Cluster, mut check: impl FnMut(&mut Process)) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_closes_its_own_connection_only() {
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     let mut noise = 0x9e37_79b9_u32;
     let mut random = || {
         noise ^= noise << 13;
@@ -130,7 +141,7 @@ async fn garbage_closes_its_own_connection_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claimed_lengths_cost_no_memory_and_slow_peers_are_closed() {
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     let before = [
         cluster.broker().anonymous_bytes(),
         cluster.name_server(0).anonymous_bytes(),
@@ -182,7 +193,7 @@ async fn claimed_lengths_cost_no_memory_and_slow_peers_are_closed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_idle_connections_cost_little() {
     const CONNECTIONS: usize = 2_000;
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     still_works(&mut cluster).await;
     let mut open = Vec::new();
     let header = br#"{"code":9999,"flag":0,"language":"JAVA","opaque":1,"version":513}"#;
@@ -211,4 +222,253 @@ async fn two_thousand_idle_connections_cost_little() {
         open.extend(idle);
     });
     still_works(&mut cluster).await;
+}
+
+/// `memoryBytes` of the broker below: the least that there is.
+const MEMORY_BYTES: u64 = 64 * MIB;
+/// What docs/reference/limits.md leaves to everything that `memoryBytes` does not bound.
+const BESIDE_BYTES: u64 = 64 * MIB;
+/// `pullBytesMax`, the most that there is.
+const ANSWER_BYTES: u64 = 12 * MIB;
+/// Readers that read nothing, and that read slowly. What they ask for at once is more than twice of what the broker may hold.
+const MUTE: usize = 6;
+const SLOW: usize = 8;
+/// Pulls that each of them sends at once.
+const PULLS: usize = 2;
+/// The C library keeps freed buffers below a size that it adapts (`mallopt(3)`), up to 32 MiB a piece and thread. What the broker holds is
+/// seen when it gives back those from this size on, as the image has it.
+const GIVEN_BACK: [(&str, &str); 1] = [("MALLOC_MMAP_THRESHOLD_", "1048576")];
+/// For a small request while memory is short, with a debug build on a busy machine.
+const SERVED_WITHIN: Duration = Duration::from_secs(10);
+/// For the readers altogether: pairs of mute ones are closed every 10 s.
+const READ_WITHIN: Duration = Duration::from_secs(180);
+
+/// Looks at the memory of a process all the time.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+impl Watch {
+    fn begin(pid: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut most = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                most = most.max(anonymous_bytes(pid).unwrap_or(0));
+                // Often enough to see an answer of 12 MiB on its way.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            most
+        });
+        Self { stop, thread }
+    }
+
+    /// The most that it saw, bytes.
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// A connection whose receive buffer hides little, with its pulls sent.
+async fn hungry(addr: &str) -> tokio::net::TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut stream = socket.connect(addr.parse().unwrap()).await.unwrap();
+    let request = PullMessage {
+        consumer_group: "hungry".into(),
+        topic: "large".into(),
+        queue_id: 0,
+        queue_offset: 0,
+        max_msg_nums: 32,
+        sys_flag: pull_flag::SUBSCRIPTION,
+        commit_offset: 0,
+        suspend_timeout_millis: 0,
+        subscription: Some("*".into()),
+        sub_version: 0,
+        expression_type: Some("TAG".into()),
+        max_msg_bytes: Some(ANSWER_BYTES as i32),
+        request_source: None,
+        proxy_forward_client_id: None,
+        broker_name: None,
+    };
+    let mut pulls = BytesMut::new();
+    for opaque in 0..PULLS {
+        let head = CommandHead::request(RequestCode::PullMessage.as_i32(), opaque as i32);
+        encode_frame(&mut pulls, HeaderEncoding::Json, &head, &request, &[]);
+    }
+    stream.write_all(&pulls).await.unwrap();
+    stream
+}
+
+/// Reads the answers to all pulls, 256 KiB at a time.
+async fn read_slowly(mut stream: tokio::net::TcpStream) {
+    let mut piece = vec![0; 256 << 10];
+    for _ in 0..PULLS {
+        let mut left = stream.read_u32().await.unwrap() as usize;
+        assert!(left as u64 > ANSWER_BYTES / 2, "an answer of {left} bytes");
+        while left > 0 {
+            let now = left.min(piece.len());
+            stream.read_exact(&mut piece[..now]).await.unwrap();
+            left -= now;
+            // This is what is slow.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Waits until it holds.
+async fn until(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let all = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let ended = tokio::time::timeout(within, all).await;
+    assert!(ended.is_ok(), "{what}: not within {within:?}");
+}
+
+/// A gauge of a server.
+async fn gauge(management: &str, name: &str) -> f64 {
+    let mut stream = tokio::net::TcpStream::connect(management).await.unwrap();
+    let request = b"GET /metrics HTTP/1.0\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    // `name{labels} value`
+    let is_meant = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+    let line = text.lines().find(is_meant);
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    let value = value.unwrap_or_else(|| panic!("{name} is not in {text}"));
+    value.parse().unwrap()
+}
+
+/// Has the system forget what it keeps of files in memory, as far as it can.
+fn forget(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            forget(&path);
+        } else {
+            let file = std::fs::File::open(&path).unwrap();
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        }
+    }
+}
+
+/// Sends one small message and reads it again; how long that took.
+async fn is_served(client: &Client, queue: &Queue) -> Duration {
+    let began = Instant::now();
+    let producer = client.producer();
+    let sent = producer.send_to(queue, Message::new("small", "yes")).await;
+    let offset = sent.unwrap().queue_offset();
+    let options = PullOptions::default().max_messages(1);
+    let pulled = client.pull(queue, offset, &options).await.unwrap();
+    assert_eq!(pulled.messages[0].body(), "yes");
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_do_not_read_hold_no_more_than_the_bound() {
+    let settings = [
+        &format!("memoryBytes={MEMORY_BYTES}"),
+        &format!("pullBytesMax={ANSWER_BYTES}"),
+    ];
+    let mut cluster = Cluster::start_with(
+        1,
+        FlushMode::Async,
+        &settings.map(String::as_str),
+        &GIVEN_BACK,
+    );
+    let client = cluster.client().await;
+    let large = cluster.create_topic(&client, "large", 1).await;
+    let body = vec![b'x'; MIB as usize];
+    for _ in 0..24 {
+        let message = Message::new("large", body.clone());
+        client.producer().send_to(&large[0], message).await.unwrap();
+    }
+    // The first answers are read from the disk, the later ones are in memory.
+    assert!(cluster.take_broker().stop().success());
+    forget(&cluster.data());
+    cluster.start_broker();
+    let small = cluster.create_topic(&client, "small", 1).await;
+    is_served(&client, &small[0]).await;
+
+    let addr = cluster.broker().addr().to_owned();
+    let management = cluster.broker().management();
+    let waiting = "rocketmq_connection_memory_waiting";
+    let held = "rocketmq_connection_memory_bytes";
+    let before = cluster.broker().anonymous_bytes();
+    let watch = Watch::begin(cluster.broker().pid());
+    let mut mute = Vec::new();
+    for _ in 0..MUTE {
+        mute.push(hungry(&addr).await);
+    }
+    let mut slow = JoinSet::new();
+    for _ in 0..SLOW {
+        slow.spawn(read_slowly(hungry(&addr).await));
+    }
+    until("memory is short", SERVED_WITHIN, async || {
+        gauge(&management, waiting).await > 0.0
+    })
+    .await;
+    // Who looks is told.
+    let name_server = cluster.name_server(0).addr().to_owned();
+    let health = tokio::task::spawn_blocking(move || {
+        std::process::Command::new(binary("rmq-ctl"))
+            .args(["health", "-o", "json", "--nameserver", &name_server])
+            .output()
+            .unwrap()
+    });
+    let health = health.await.unwrap();
+    let told = String::from_utf8_lossy(&health.stdout);
+    assert_eq!(health.status.code(), Some(10), "{told}");
+    assert!(told.contains("\"broker-memory\""), "{told}");
+    // Others are served all the time that it is.
+    let (mut rounds, mut longest) = (0, Duration::ZERO);
+    let ended = tokio::time::timeout(READ_WITHIN, async {
+        while !slow.is_empty() {
+            if gauge(&management, waiting).await > 0.0 {
+                longest = longest.max(is_served(&client, &small[0]).await);
+                rounds += 1;
+            }
+            while let Some(ended) = slow.try_join_next() {
+                ended.unwrap();
+            }
+        }
+    });
+    let ended = ended.await;
+    let log = cluster.broker().log();
+    assert!(ended.is_ok(), "{} readers wait for ever: {log}", slow.len());
+    assert!(rounds > 10, "memory was short for {rounds} rounds only");
+    assert!(longest < SERVED_WITHIN, "a small request took {longest:?}");
+    // The mute ones would hold the memory for ever.
+    assert!(log.contains("and the peer reads the"), "{log}");
+
+    drop(mute);
+    until(
+        "the connections' memory is free",
+        SERVED_WITHIN,
+        async || gauge(&management, held).await == 0.0,
+    )
+    .await;
+    let most = watch.end();
+    // Nothing large is received here: that half is not used.
+    let bound = MEMORY_BYTES / 2 + BESIDE_BYTES;
+    assert!(
+        most < bound,
+        "{} MiB, the bound is {} MiB",
+        most / MIB,
+        bound / MIB
+    );
+    let broker = cluster.broker();
+    until("the memory comes back", SERVED_WITHIN, async || {
+        broker.anonymous_bytes() < before + 16 * MIB
+    })
+    .await;
+    is_served(&client, &small[0]).await;
+    client.shutdown().await;
 }

@@ -10,7 +10,8 @@ use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rmq_client::{Client, Message, ReceivedMessage, TopicSpec};
-use rmq_e2e::cluster::{Cluster, Flush};
+use rmq_e2e::cluster::{Cluster, FlushMode};
+use rmq_e2e::dev::Dev;
 use rmq_e2e::{foreign, process};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -185,47 +186,8 @@ impl Drop for Program {
     }
 }
 
-/// `rmq-ctl dev` with nothing in it; it ends with this.
-struct Dev {
-    child: Child,
-    url: String,
-}
-
-impl Dev {
-    fn start() -> Self {
-        let mut child = Command::new(process::binary("rmq-ctl"))
-            .args([
-                "dev",
-                "--tmp",
-                "--port",
-                "0",
-                "--broker-port",
-                "0",
-                "--print-json",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("rmq-ctl");
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let ready: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-        let url = format!(
-            "rmq://{}",
-            ready["nameServer"].as_str().expect("an address")
-        );
-        Self { child, url }
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // Asked to end, it takes its folder along.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let _ = self.child.wait();
-    }
+fn dev() -> Dev {
+    Dev::start().unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn topics(client: &Client, names: &[&str]) {
@@ -261,8 +223,8 @@ async fn has(
 
 #[test]
 fn the_program_of_the_readme_prints_its_message_on_a_fresh_cluster() {
-    let dev = Dev::start();
-    let mut program = Programs::get().start("readme", &dev.url);
+    let dev = dev();
+    let mut program = Programs::get().start("readme", &dev.url());
     let line = program.line();
     assert!(line.contains("hello"), "{line}");
 }
@@ -299,7 +261,7 @@ fn is_printed(prints: &str, printed: &str) -> bool {
 fn the_commands_of_the_first_service_print_what_its_page_says() {
     const PAGE: &str = "docs/start/rust.md";
     const MARK: &str = "@@ended@@";
-    let dev = Dev::start();
+    let dev = dev();
     let programs = Programs::get();
     let commands = commands(PAGE);
     assert!(!commands.is_empty(), "{PAGE} has no command");
@@ -315,7 +277,7 @@ fn the_commands_of_the_first_service_print_what_its_page_says() {
         .args(["-c", &script])
         .current_dir(&programs.folder)
         .env("PATH", format!("{tools}:{path}"))
-        .env("NAMESRV_ADDR", dev.url.trim_start_matches("rmq://"))
+        .env("NAMESRV_ADDR", dev.name_server())
         .env("XDG_CONFIG_HOME", home.path())
         .env("CARGO_TARGET_DIR", &programs.target)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
@@ -343,10 +305,10 @@ fn the_commands_of_the_first_service_print_what_its_page_says() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_service_bills_an_order_and_ends_in_order() {
-    let dev = Dev::start();
-    let client = Client::connect(dev.url.as_str()).await.expect("a cluster");
+    let dev = dev();
+    let client = Client::connect(dev.url()).await.expect("a cluster");
     topics(&client, &["orders", "bills"]).await;
-    let program = Programs::get().start("billing", &dev.url);
+    let program = Programs::get().start("billing", &dev.url());
     let order = Message::new("orders", "two books");
     client.producer().send(order).await.expect("stored");
     let bills = has(&client, "bills", |bills| !bills.is_empty()).await;
@@ -359,7 +321,7 @@ async fn the_first_service_bills_an_order_and_ends_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_survives_its_brokers_and_ends_within_its_limit() {
     const ORDERS: u32 = 300;
-    let mut cluster = Cluster::start(1, Flush::Async);
+    let mut cluster = Cluster::start(1, FlushMode::Async);
     let client = cluster.client().await;
     for topic in ["orders", "bills", "notices"] {
         cluster.create_topic(&client, topic, 4).await;

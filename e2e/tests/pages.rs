@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
+use rmq_e2e::dev::Dev;
 use rmq_e2e::foreign::{self, Needs, Outcomes};
+use rmq_e2e::page::{Block, blocks, text_of};
 use rmq_e2e::process::binary;
 
 /// Pages whose commands run, each on a cluster of its own.
@@ -54,34 +56,6 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
         outcomes.insert(scenario.clone(), ended);
     }
     Ok(outcomes)
-}
-
-/// A fenced block: its info string and its lines.
-struct Block {
-    info: String,
-    text: String,
-}
-
-fn blocks(text: &str) -> Vec<Block> {
-    let mut found = Vec::new();
-    let mut open: Option<Block> = None;
-    for line in text.lines() {
-        match (&mut open, line.strip_prefix("```")) {
-            (None, Some(info)) => {
-                open = Some(Block {
-                    info: info.to_owned(),
-                    text: String::new(),
-                });
-            }
-            (Some(_), Some(_)) => found.extend(open.take()),
-            (Some(block), None) => {
-                block.text.push_str(line);
-                block.text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    found
 }
 
 /// A command of a page, and the lines that it says are printed.
@@ -139,50 +113,6 @@ fn line_matches(pattern: &str, line: &str) -> bool {
         ended = part.is_empty();
     }
     ended || rest.is_empty()
-}
-
-/// Where the commands of a page find their cluster; it ends with this.
-struct Dev {
-    child: Child,
-    name_server: String,
-}
-
-impl Dev {
-    fn start(program: &Path) -> Result<Self, String> {
-        let mut child = Command::new(program)
-            .args([
-                "dev",
-                "--tmp",
-                "--port",
-                "0",
-                "--broker-port",
-                "0",
-                "--print-json",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("rmq-ctl cannot be run: {error}"))?;
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().ok_or("stdout is piped")?;
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .map_err(|error| format!("rmq-ctl dev: {error}"))?;
-        let ready: serde_json::Value =
-            serde_json::from_str(&line).map_err(|error| format!("rmq-ctl dev: {error}: {line}"))?;
-        let name_server = ready["nameServer"].as_str().unwrap_or_default().to_owned();
-        Ok(Self { child, name_server })
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        // Asked to end, it takes its folder along.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
 }
 
 /// A server by itself; it ends with this.
@@ -246,15 +176,14 @@ impl Drop for Server {
     }
 }
 
-fn text_of(page: &str) -> Result<String, String> {
-    let path = root().join("docs").join(page);
-    std::fs::read_to_string(&path).map_err(|error| format!("{page}: {error}"))
-}
-
 fn page(name: &str) -> Result<(), String> {
     let blocks = blocks(&text_of(name)?);
     let program = binary("rmq-ctl");
-    let dev = Dev::start(&program)?;
+    let dev = Dev::start()?;
+    let is_program = |block: &Block| matches!(block.info.as_str(), "java" | "go");
+    // The commands before a program make what it needs.
+    let programs = blocks.iter().position(is_program).unwrap_or(0);
+    walk(&steps(&blocks[..programs]), &program, dev.name_server())?;
     for (index, block) in blocks.iter().enumerate() {
         let prints = blocks
             .get(index + 1)
@@ -267,11 +196,11 @@ fn page(name: &str) -> Result<(), String> {
             _ => {}
         }
     }
-    let steps = steps(&blocks);
+    let steps = steps(&blocks[programs..]);
     if steps.is_empty() {
         return Err("the page has no command".to_owned());
     }
-    walk(&steps, &program, &dev.name_server)
+    walk(&steps, &program, dev.name_server())
 }
 
 /// The page's files are put where a machine would have them, in a folder. systemd must find no fault with its units, and the servers start
@@ -427,7 +356,7 @@ fn java(program: &str, prints: &str, dev: &Dev) -> Result<(), String> {
         .arg("-cp")
         .arg(format!("{}/lib/*", built.display()))
         .arg(&file)
-        .env("NAMESRV_ADDR", &dev.name_server)
+        .env("NAMESRV_ADDR", dev.name_server())
         .output()
         .map_err(|error| format!("java cannot be run: {error}"))?;
     printed("First.java", &output, prints)
@@ -445,7 +374,7 @@ fn go(program: &str, prints: &str, dev: &Dev) -> Result<(), String> {
     let output = Command::new("go")
         .args(["run", "-mod=mod", "."])
         .current_dir(&folder)
-        .env("NAMESRV_ADDR", &dev.name_server)
+        .env("NAMESRV_ADDR", dev.name_server())
         .output()
         .map_err(|error| format!("go cannot be run: {error}"))?;
     printed("main.go", &output, prints)

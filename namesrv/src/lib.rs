@@ -6,15 +6,16 @@
 //! [`NameServer::start`] runs one inside any program; the binary `rmq-namesrv` is a thin shell around it.
 
 mod audit;
-mod config;
 mod expiry;
 mod handlers;
 mod kv;
 mod management;
 mod metrics;
 mod registry;
+mod router;
 mod server;
 
-pub use config::{ConfigError, NameServerConfig, environment_help};
 pub use metrics::metric_families;
+pub use rmq_config::{ConfigError, Configuration, NameServerConfig};
+pub use router::request_table;
 pub use server::{Deps, NameServer, RunningNameServer, StartError};

@@ -1,72 +1,39 @@
-//! The management port: `/livez`, `/readyz`, `/metrics`, `/version`.
+//! What the management port tells of a name server.
 
+use std::fmt;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
-use tokio::net::TcpListener;
+use rmq_process::Managed;
 use tokio_util::sync::CancellationToken;
 
 use crate::handlers::Handlers;
 
-#[derive(Clone)]
-struct Shared {
-    handlers: Arc<Handlers>,
-    stopping: CancellationToken,
+/// A name server, as its management port sees it.
+pub(crate) struct Management {
+    pub(crate) handlers: Arc<Handlers>,
+    /// From then on the name server is not ready.
+    pub(crate) stopping: CancellationToken,
 }
 
-/// Serves until `closed`; `/readyz` says no as soon as the server stops.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    handlers: Arc<Handlers>,
-    stopping: CancellationToken,
-    closed: CancellationToken,
-) {
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route(
-            "/version",
-            get(|| async { concat!("rmq-namesrv ", env!("CARGO_PKG_VERSION"), "\n") }),
-        )
-        .with_state(Shared { handlers, stopping });
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(closed.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!("the management port failed: {error}");
+impl Managed for Management {
+    const VERSION: &'static str = concat!("rmq-namesrv ", env!("CARGO_PKG_VERSION"));
+
+    fn ready(&self) -> Result<String, String> {
+        if self.stopping.is_cancelled() {
+            return Err("not ready: the server is stopping\n".to_owned());
+        }
+        // A name server without brokers is ready: they register with it because it is.
+        let sizes = self.handlers.registry.sizes();
+        Ok(format!(
+            "ok: {} brokers, {} topics\n",
+            sizes.brokers, sizes.topics
+        ))
     }
-}
 
-async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
-    let sizes = shared.handlers.registry.sizes();
-    if shared.stopping.is_cancelled() {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: the server is stopping\n".to_owned(),
-        );
+    fn metrics(&self) -> Result<String, fmt::Error> {
+        let handlers = &self.handlers;
+        Ok(handlers
+            .metrics
+            .text(handlers.registry.sizes(), handlers.memory.usage()))
     }
-    // A name server without brokers is ready: they register with it because it is.
-    (
-        StatusCode::OK,
-        format!("ok: {} brokers, {} topics\n", sizes.brokers, sizes.topics),
-    )
-}
-
-async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    let text = shared.handlers.metrics.text(
-        shared.handlers.registry.sizes(),
-        shared.handlers.memory.usage(),
-    );
-    (
-        [(
-            header::CONTENT_TYPE,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        )],
-        text,
-    )
 }

@@ -208,8 +208,8 @@ impl Metrics {
             (&self.groups, sizes.groups),
             (&self.topics, sizes.topics),
             (&self.entries, sizes.entries),
-            (&self.memory, memory.received + memory.sending),
-            (&self.memory_max, memory.received_max + memory.sending_max),
+            (&self.memory, memory.held()),
+            (&self.memory_max, memory.bound()),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

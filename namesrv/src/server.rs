@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rmq_config::{ConfigError, Configuration as _, NameServerConfig};
 use rmq_transport::{Clock, MemoryBudget, ServerConfig, SystemClock, bind, memory_bytes, serve};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::NameServerConfig;
+use crate::expiry;
 use crate::handlers::Handlers;
 use crate::kv::KvConfigs;
+use crate::management::Management;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::{expiry, management};
 
 /// What a name server gets from outside.
 #[derive(Clone)]
@@ -43,6 +44,9 @@ impl std::fmt::Debug for Deps {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// A setting is wrong.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
     /// An address that cannot be listened on.
     #[error("cannot listen on {addr} ({key}): {source}; another address: --{key} HOST:PORT")]
     Listen {
@@ -71,11 +75,12 @@ impl NameServer {
     /// Starts a name server in the current tokio runtime. It serves when this returns.
     ///
     /// # Errors
-    /// When an address cannot be listened on or the file of key-value settings cannot be read.
+    /// When a setting is wrong, an address cannot be listened on, or the file of key-value settings cannot be read.
     pub async fn start(
         config: NameServerConfig,
         deps: Deps,
     ) -> Result<RunningNameServer, StartError> {
+        config.validate()?;
         let kv = KvConfigs::open(&config.kv_config_path).map_err(|source| StartError::Kv {
             path: config.kv_config_path.clone(),
             source,
@@ -125,13 +130,17 @@ impl NameServer {
         ))];
         let management_addr = managed.as_ref().map(|(_, addr)| *addr);
         if let Some((listener, _)) = managed {
-            let serve = management::serve(
-                listener,
-                Arc::clone(&handlers),
-                stopping.clone(),
-                closed.clone(),
-            );
-            tasks.push(tokio::spawn(serve));
+            let managed = Arc::new(Management {
+                handlers: Arc::clone(&handlers),
+                stopping: stopping.clone(),
+            });
+            let closed = closed.clone().cancelled_owned();
+            tasks.push(tokio::spawn(async move {
+                let served = rmq_process::serve_management(listener, managed, closed).await;
+                if let Err(error) = served {
+                    tracing::error!("the management port ended: {error}");
+                }
+            }));
         }
         let server = serve(listener, handlers, server, stopping.clone());
         let served = tokio::spawn(async move {

@@ -2,11 +2,12 @@
 //! is refused with the field's name and the value; nothing changes by it, and the connection stays. The walk follows
 //! `rmq_protocol::requests::fields_of` and the bodies as they are written, so a field that is added is tried. Budget: 3 s.
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_namesrv::{Deps, NameServer, NameServerConfig, RunningNameServer};
+use rmq_namesrv::RunningNameServer;
 use rmq_protocol::bodies::{
     DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigTable, TopicFilterType,
     parse_properties,
@@ -14,7 +15,7 @@ use rmq_protocol::bodies::{
 use rmq_protocol::requests::{FieldKind, FieldShape, fields_of};
 use rmq_protocol::route::{BrokerData, QueueData, TopicRoute};
 use rmq_protocol::{FieldSource, RequestCode};
-use rmq_transport::{Caller, CallerConfig, OwnedFrame, RefuseIncoming, TcpConnector};
+use rmq_transport::{Caller, OwnedFrame};
 use serde_json::{Value, json};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -43,12 +44,48 @@ fn good(code: RequestCode, field: &str) -> &'static str {
             "0"
         }
         "heartbeatTimeoutMillis" | "heartbeatTimeoutMills" => "60000",
+        "masterEpoch" => "1",
         "enableActingMaster" | "compressed" | "acceptStandardJsonOnly" => "false",
         "__ZONE_NAME" => "z",
         "namespace" => "n",
         "key" => "k",
         "value" => "v",
         other => panic!("{code}: no value of field {other} is listed"),
+    }
+}
+
+/// Numbers that are of a field's type and that it cannot mean.
+fn out_of_range(code: RequestCode, field: &str) -> &'static [&'static str] {
+    match (code, field) {
+        (_, "brokerId") => &["-2", "-9223372036854775808"],
+        (_, "masterEpoch") => &["0", "-1", "-9223372036854775808"],
+        (RequestCode::RegisterBroker, "heartbeatTimeoutMillis") => {
+            &["-1", "3600001", "9223372036854775807"]
+        }
+        // Another sum than the body has.
+        (RequestCode::RegisterBroker, "bodyCrc32") => &["-1", "1", "2147483647"],
+        // Nothing here reads what these say.
+        (
+            RequestCode::BrokerHeartbeat,
+            "epoch" | "electionPriority" | "maxOffset" | "confirmOffset" | "heartbeatTimeoutMills",
+        ) => &[],
+        _ => panic!("{code}: no bounds of field {field} are listed"),
+    }
+}
+
+/// Texts that a field's text cannot be: an empty one where a name is meant, and one that is too long.
+fn no_texts(code: RequestCode, field: &str) -> Vec<String> {
+    let long = "x".repeat(70_000);
+    match (code, field) {
+        (RequestCode::RegisterBroker, "haServerAddr" | "__ZONE_NAME") => vec![long],
+        // A value may be empty, and has only the bound of all settings together.
+        (RequestCode::PutKvConfig, "value") => vec![],
+        (RequestCode::PutKvConfig, _) => vec![String::new()],
+        // Not read, as in the original.
+        (RequestCode::UnregisterBroker, "clusterName") => vec![],
+        // Without one it is every cluster.
+        (RequestCode::DeleteTopicInNamesrv, "clusterName") => vec![long],
+        _ => vec![String::new(), long],
     }
 }
 
@@ -113,20 +150,8 @@ fn fields<'v>(
 
 /// A name server with a broker, a topic and a setting.
 async fn prepared() -> (RunningNameServer, Client) {
-    let config = NameServerConfig {
-        listen: "127.0.0.1:0".to_owned(),
-        management: String::new(),
-        ..NameServerConfig::default()
-    };
-    let server = NameServer::start(config, Deps::default())
-        .await
-        .expect("the name server starts");
-    let client = Client(Caller::new(
-        server.local_addr().to_string(),
-        Arc::new(TcpConnector),
-        CallerConfig::default(),
-        Arc::new(RefuseIncoming),
-    ));
+    let (server, caller) = support::start().await;
+    let client = Client(caller);
     for (code, body) in [
         (RequestCode::RegisterBroker, registration().to_json()),
         (RequestCode::PutKvConfig, Vec::new()),
@@ -155,12 +180,17 @@ async fn no_header_field_is_guessed() {
         served += 1;
         let shapes = fields_of(code).unwrap_or_else(|| panic!("{code} is served"));
         for shape in shapes {
-            let wrong: &[&str] = match shape.kind {
-                FieldKind::Text => &[],
-                FieldKind::Int32 | FieldKind::Int64 => &NO_NUMBERS,
-                FieldKind::Truth => &NO_TRUTHS,
+            let wrong: Vec<&str> = match shape.kind {
+                FieldKind::Text => vec![],
+                FieldKind::Int32 => [&NO_NUMBERS[..], &["2147483648", "-2147483649"]].concat(),
+                FieldKind::Int64 => [&NO_NUMBERS[..], &["-9223372036854775809"]].concat(),
+                FieldKind::Truth => NO_TRUTHS.to_vec(),
             };
-            for value in wrong {
+            let beyond = match shape.kind {
+                FieldKind::Int32 | FieldKind::Int64 => out_of_range(code, shape.name),
+                FieldKind::Text | FieldKind::Truth => &[],
+            };
+            for value in wrong.iter().chain(beyond) {
                 let request = fields(code, shapes, shape.name, Some(value));
                 let answer = client.call(code, &request.as_slice(), b"{}").await;
                 let text = remark(&answer);
@@ -169,6 +199,24 @@ async fn no_header_field_is_guessed() {
                 let named = text.contains(&format!("field {} ", shape.name));
                 assert!(named && text.contains(&format!("{value:?}")), "{what}");
                 tried += 1;
+            }
+            if shape.kind == FieldKind::Text {
+                for value in no_texts(code, shape.name) {
+                    // Where it names something, there is nothing of that name, and nothing changes.
+                    let request = fields(code, shapes, shape.name, Some(&value));
+                    let answer = client.call(code, &request.as_slice(), b"{}").await;
+                    let makes = [RequestCode::RegisterBroker, RequestCode::PutKvConfig];
+                    let is_refused = answer.code() != 0 && remark(&answer).contains(shape.name);
+                    let length = value.len();
+                    assert!(
+                        is_refused || !makes.contains(&code),
+                        "{code} {} of {length} bytes: {} {}",
+                        shape.name,
+                        answer.code(),
+                        remark(&answer)
+                    );
+                    tried += 1;
+                }
             }
             if shape.is_required {
                 let request = fields(code, shapes, shape.name, None);

@@ -23,7 +23,7 @@ use rmq_protocol::route::{ClusterInfo, QueueData, TopicRoute};
 use rmq_protocol::{FieldSource, RequestCode, ResponseCode};
 use rmq_transport::{
     Caller, CallerConfig, Exchange, IncomingRequests, ManualClock, OwnedFrame, RefuseIncoming,
-    TcpConnector,
+    Reply as _, TcpConnector,
 };
 use tokio::sync::mpsc;
 
@@ -121,6 +121,7 @@ fn body(counter: i64, topics: &[&str]) -> Vec<u8> {
 
 fn registration<'a>(name: &'a str, id: i64, addr: &'a str, body: &[u8]) -> RegisterBroker<'a> {
     RegisterBroker {
+        master_epoch: None,
         broker_id: id,
         body_crc32: Some(crc32_masked(body)),
         cluster_name: "c".into(),
@@ -147,6 +148,7 @@ async fn brokers_come_and_go_and_routes_follow() {
     assert_eq!(
         told,
         RegisterBrokerReply {
+            master_epoch: None,
             ha_server_addr: None,
             master_addr: None,
             write_perm_given_again: None
@@ -178,6 +180,7 @@ async fn brokers_come_and_go_and_routes_follow() {
 
     // A farewell.
     let farewell = UnregisterBroker {
+        master_epoch: None,
         broker_id: 1,
         cluster_name: "c".into(),
         broker_addr: "1.1.1.1:2".into(),
@@ -311,13 +314,12 @@ async fn registrations_in_every_form() {
 
     request.body_crc32 = Some(1);
     let refused = broker.ask(&request, &compressed).await;
-    assert_eq!(
-        (
-            refused.code(),
-            refused.header().remark.unwrap().to_string().as_str()
-        ),
-        (1, "crc32 not match")
-    );
+    assert_eq!(refused.code(), 1);
+    let told = refused.header().remark.unwrap().to_string();
+    // The original's words first.
+    let both = "crc32 not match: field bodyCrc32 is \"1\", of the body it is ";
+    let real = crc32_masked(&compressed);
+    assert_eq!(told, format!("{both}{real}"));
     request.body_crc32 = None;
     assert_eq!(broker.ask(&request, b"not zlib").await.code(), 1);
     assert_eq!(
@@ -550,17 +552,146 @@ impl IncomingRequests for Notices {
     }
 }
 
+/// A member of a group whose replicas act for their master, or not.
+async fn member(peer: &Peer, id: i64, addr: &str, is_acting: bool) {
+    let body = body(1, &["t", "u"]);
+    let request = RegisterBroker {
+        enable_acting_master: Some(is_acting),
+        ..registration("a", id, addr, &body)
+    };
+    peer.ok(&request, &body).await;
+}
+
+/// Who is told, and when: apache/rocketmq `RouteInfoManager.notifyMinBrokerIdChanged`.
 #[tokio::test]
 async fn members_learn_who_has_the_lowest_id() {
     let (server, _clock) = start(|config| config.notify_min_broker_id_changed = true).await;
-    let (notices, mut received) = mpsc::unbounded_channel();
-    let replica = Peer::with(&server, Arc::new(Notices(notices)));
-    replica.register("a", 2, "1.1.1.1:2", &["t", "u"]).await;
-    let master = Peer::to(&server);
-    master.register("a", 0, "1.1.1.1:1", &["t", "u"]).await;
-    assert_eq!(received.recv().await.unwrap(), (0, "1.1.1.1:1".to_owned()));
+    let listening = || {
+        let (notices, received) = mpsc::unbounded_channel();
+        (Peer::with(&server, Arc::new(Notices(notices))), received)
+    };
+    let (replica, mut at_replica) = listening();
+    let (master, mut at_master) = listening();
+    member(&replica, 2, "1.1.1.1:2", true).await;
+    member(&master, 0, "1.1.1.1:1", true).await;
+    assert_eq!(
+        at_replica.recv().await.unwrap(),
+        (0, "1.1.1.1:1".to_owned())
+    );
     master.0.close();
-    assert_eq!(received.recv().await.unwrap(), (2, "1.1.1.1:2".to_owned()));
+    assert_eq!(
+        at_replica.recv().await.unwrap(),
+        (2, "1.1.1.1:2".to_owned())
+    );
+    // Who brought the lowest id knows of it.
+    assert!(at_master.try_recv().is_err());
+
+    // Nobody acts for a master that leaves: there is nothing to tell.
+    let (master, mut at_master) = listening();
+    member(&master, 0, "1.1.1.1:1", false).await;
+    assert_eq!(at_replica.recv().await.unwrap().0, 0);
+    master.0.close();
+    let client = Peer::to(&server);
+    while client.route("t").await.unwrap().broker_datas[0]
+        .master()
+        .is_some()
+    {
+        tokio::task::yield_now().await;
+    }
+    // Not a lower id: no notice. A lower one: the next notice is of it.
+    member(&client, 3, "1.1.1.1:3", false).await;
+    member(&client, 1, "1.1.1.1:4", false).await;
+    assert_eq!(
+        at_replica.recv().await.unwrap(),
+        (1, "1.1.1.1:4".to_owned())
+    );
+    assert!(at_master.try_recv().is_err() && at_replica.try_recv().is_err());
+    server.shutdown().await;
+}
+
+/// Two that take themselves for the master: routes have the one with the higher epoch, whatever the other one does.
+/// apache/rocketmq #11043: the end of a connection, handled late, removed what the broker had registered again since.
+#[tokio::test]
+async fn a_connection_that_ends_late_takes_nobody_out() {
+    let (server, _clock) = start(|_| {}).await;
+    let (before, again, client) = (Peer::to(&server), Peer::to(&server), Peer::to(&server));
+    before.register("a", 0, "1.1.1.1:1", &["t", "u"]).await;
+    before.register("z", 0, "1.1.1.1:9", &["of z", "too"]).await;
+    again.register("a", 0, "1.1.1.1:1", &["t", "u"]).await;
+    before.0.close();
+    while client.route("of z").await.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert!(client.route("t").await.is_some());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_master_of_the_highest_epoch_is_in_the_routes() {
+    let (server, _clock) = start(|_| {}).await;
+    let (old, new, client) = (Peer::to(&server), Peer::to(&server), Peer::to(&server));
+    let body = body(1, &["t", "u"]);
+    let of_epoch = |addr, epoch| RegisterBroker {
+        master_epoch: Some(epoch),
+        ..registration("a", 0, addr, &body)
+    };
+    let master = async || {
+        let route = client.route("t").await.expect("the topic has a route");
+        route.broker_datas[0].master().map(str::to_owned)
+    };
+    old.ok(&of_epoch("1.1.1.1:1", 1), &body).await;
+    new.ok(&of_epoch("1.1.1.1:2", 2), &body).await;
+    assert_eq!(master().await.as_deref(), Some("1.1.1.1:2"));
+
+    let farewell = UnregisterBroker {
+        broker_id: 0,
+        cluster_name: "c".into(),
+        broker_addr: "1.1.1.1:1".into(),
+        broker_name: "a".into(),
+        master_epoch: Some(1),
+    };
+    for refused in [
+        old.ask(&of_epoch("1.1.1.1:1", 1), &body).await,
+        old.ask(&farewell, b"").await,
+    ] {
+        assert_eq!(
+            ResponseCode::from_i32(refused.code()),
+            Some(ResponseCode::ControllerFencedMasterEpoch)
+        );
+        let fields: RegisterBrokerReply = reply(&refused);
+        assert_eq!(fields.master_addr.as_deref(), Some("1.1.1.1:2"));
+        assert_eq!(fields.master_epoch, Some(2));
+        let remark = refused.header().remark.expect("a remark").to_string();
+        assert!(remark.contains("epoch 2 of 1.1.1.1:2"), "{remark}");
+    }
+    // Its signs of life and the end of its connection concern nobody any more.
+    let alive = BrokerHeartbeat {
+        cluster_name: "c".into(),
+        broker_addr: "1.1.1.1:1".into(),
+        broker_name: "a".into(),
+        broker_id: Some(0),
+        epoch: Some(1),
+        max_offset: None,
+        confirm_offset: None,
+        heartbeat_timeout_millis: None,
+        election_priority: None,
+    };
+    old.ok(&alive, b"").await;
+    old.register("z", 0, "1.1.1.1:9", &["of z", "too"]).await;
+    old.0.close();
+    while client.route("of z").await.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(master().await.as_deref(), Some("1.1.1.1:2"));
+
+    for epoch in [0, -1] {
+        let refused = new.ask(&of_epoch("1.1.1.1:2", epoch), &body).await;
+        let remark = refused.header().remark.expect("a remark").to_string();
+        assert!(
+            remark.contains("masterEpoch is not an epoch, at least 1"),
+            "{remark}"
+        );
+    }
     server.shutdown().await;
 }
 

@@ -1,4 +1,4 @@
-//! Annotations by which people talk to the operator, and those that it writes itself.
+//! Annotations: people's wishes, and the operator's own notes.
 
 use kube::ResourceExt;
 
@@ -6,11 +6,12 @@ use kube::ResourceExt;
 pub const PAUSED: &str = "rmq.rs/paused";
 /// Any text; a new one restarts the pods one by one.
 pub const RESTART: &str = "rmq.rs/restart";
-/// `"false"` on a Topic or SubscriptionGroup: the brokers' settings are no longer the object's.
+/// `"false"` on a Topic or SubscriptionGroup: the operator no longer changes the brokers' settings.
 pub const MANAGED: &str = "rmq.rs/managed";
-/// `"true"`: what goes is not waited for: a BrokerGroup with messages that were not consumed, name servers that others do not replace.
+/// `"true"`: a removal does not wait: neither for messages of a BrokerGroup that were not consumed, nor for name servers that know all
+/// brokers.
 pub const SKIP_DRAIN: &str = "rmq.rs/skip-drain";
-/// On objects of the operator: hash of what it last applied.
+/// On children: hash of the object as it was last applied.
 pub(crate) const APPLIED: &str = "rmq.rs/applied";
 /// On pods: hash of the configuration that they were started with.
 pub(crate) const CONFIG_HASH: &str = "rmq.rs/config-hash";

@@ -1,4 +1,4 @@
-//! Writes objects: server-side apply, and only when something is different.
+//! Writes the children of an object (server-side apply, and only those that differ), its finalizer, and deletes.
 
 use std::fmt::Debug;
 
@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::annotations::APPLIED;
-use crate::build::names::{self, FIELD_MANAGER, FINALIZER};
-use crate::build::{Children, hash};
 use crate::context::Context;
 use crate::error::Error;
+use crate::objects::names::{self, FIELD_MANAGER, FINALIZER};
+use crate::objects::{Children, hash};
 use crate::watch::Watch;
 
 /// Applies all children in their order.
@@ -27,26 +27,33 @@ pub(crate) async fn children<K>(
 where
     K: Resource<DynamicType = ()>,
 {
+    // Without `..`: a new kind of child that is not applied here does not compile.
+    let Children {
+        config_maps,
+        services,
+        disruption_budgets,
+        stateful_sets,
+    } = wanted;
     let stores = &context.stores;
-    for object in &wanted.config_maps {
+    for object in config_maps {
         apply(context, owner, &stores.config_maps, object).await?;
     }
-    for object in &wanted.services {
+    for object in services {
         apply(context, owner, &stores.services, object).await?;
     }
-    for object in &wanted.disruption_budgets {
+    for object in disruption_budgets {
         apply(context, owner, &stores.disruption_budgets, object).await?;
     }
-    for object in &wanted.stateful_sets {
+    for object in stateful_sets {
         grow_volumes(context, owner, object).await?;
         apply(context, owner, &stores.stateful_sets, object).await?;
     }
-    // A listener that is no longer wanted. Other children are there as long as their owner.
+    // The Service of a listener that is no longer wanted. All other children live as long as their owner.
     let uid = owner.uid().unwrap_or_default();
-    let term = wanted.services.first().and_then(names::owner_term);
+    let term = services.first().and_then(names::owner_term);
     for service in stores.services.of(&term.unwrap_or_default()) {
         let is_kept = |keep: &Service| keep.name_any() == service.name_any();
-        if is_owned_by(&*service, &uid) && !wanted.services.iter().any(is_kept) {
+        if is_owned_by(&*service, &uid) && !services.iter().any(is_kept) {
             delete(context, &*service).await?;
         }
     }
@@ -60,7 +67,7 @@ fn is_owned_by(object: &impl ResourceExt, uid: &str) -> bool {
         .any(|owner| owner.uid == uid)
 }
 
-/// Deletes exactly this object, not one of the same name.
+/// Deletes exactly this object, not another one of the same name.
 pub(crate) async fn delete<K>(context: &Context, object: &K) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -82,7 +89,7 @@ where
     };
     match api.delete(&name, &params).await {
         Ok(_) => Ok(()),
-        // Gone, or another one already.
+        // The object is gone, or another one has its name.
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
         Err(error) => Err(Error::doing(format!(
             "deleting {} \"{name}\"",
@@ -119,7 +126,7 @@ where
     let uid = owner.uid().unwrap_or_default();
     let foreign = || {
         Error::NameTaken(format!(
-            "{kind} \"{name}\" exists and is not of this object: delete it, or rename this object"
+            "{kind} \"{name}\" exists and does not belong to this object: delete it, or rename this object"
         ))
     };
     match &live {
@@ -153,7 +160,16 @@ where
     Ok(())
 }
 
-/// Whether everything of `wanted` stands in `live`; the API server adds defaults.
+/// Whether the object was last applied as it is wanted now.
+pub(crate) fn is_applied<K>(live: &K, wanted: &K) -> bool
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let hash = serde_json::to_value(wanted).map(|value| hash(&value));
+    live.annotations().get(APPLIED) == hash.ok().as_ref()
+}
+
+/// Whether `live` has every value of `wanted`. It can have more: the API server adds defaults.
 fn contains(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (_, Value::Null) => true,
@@ -173,7 +189,8 @@ fn contains(live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// A StatefulSet's claims cannot be changed: the claims themselves are, and the StatefulSet is made anew around its pods.
+/// Grows volumes. The claim template of a StatefulSet cannot be changed, so the claims are patched and the StatefulSet is deleted without its
+/// pods; the next look makes it again.
 async fn grow_volumes<K>(context: &Context, owner: &K, wanted: &StatefulSet) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()>,
@@ -211,16 +228,17 @@ where
     api.delete(&name, &params)
         .await
         .map_err(Error::doing(format!(
-            "making StatefulSet \"{name}\" anew for larger volumes"
+            "deleting StatefulSet \"{name}\" to make it again with larger volumes"
         )))?;
     context
+        .events
         .note(
             owner,
             "StorageResizing",
             format!("volumes grow from {has} to {size}"),
         )
         .await;
-    // The orphan finalizer takes a moment; the next look makes the new one.
+    // The garbage collector needs a moment to release the pods.
     Ok(())
 }
 
@@ -237,46 +255,6 @@ fn size_of(set: &StatefulSet) -> Option<&str> {
     Some(requests.get("storage")?.0.as_str())
 }
 
-/// Writes a status when it is another than the object has. The object's version must be the one that the status was made of.
-pub(crate) async fn status<K, S>(
-    context: &Context,
-    object: &K,
-    old: Option<&S>,
-    new: &S,
-) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-    S: Serialize + PartialEq,
-{
-    if old == Some(new) {
-        return Ok(());
-    }
-    let name = object.name_any();
-    let api: Api<K> = Api::namespaced(
-        context.client.clone(),
-        &object.namespace().unwrap_or_default(),
-    );
-    let value = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": {"name": name, "resourceVersion": object.resource_version()},
-        "status": new,
-    });
-    let params = PatchParams::apply("rmq-operator-status").force();
-    match api
-        .patch_status(&name, &params, &Patch::Apply(&value))
-        .await
-    {
-        Ok(_) => Ok(()),
-        // Deleted meanwhile.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(Error::doing("writing the status")(error)),
-    }
-}
-
 /// Whether our finalizer keeps the object.
 pub(crate) fn is_held(object: &impl ResourceExt) -> bool {
     object
@@ -285,7 +263,7 @@ pub(crate) fn is_held(object: &impl ResourceExt) -> bool {
         .any(|finalizer| finalizer == FINALIZER)
 }
 
-/// Sets or removes our finalizer. True when it did: the object is another one then, and its change wakes it.
+/// Sets or removes our finalizer. True when the object was changed: it has another version then, and the change wakes it.
 pub(crate) async fn finalizer<K>(context: &Context, object: &K, wanted: bool) -> Result<bool, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rmq_client::protocol::route::perm;
 use rmq_client::{Client, ErrorKind};
-use rmq_plan::{Change, Settings, Survey};
+use rmq_plan::{Change, Resource, Survey};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
 
-/// A server that does not answer is asked again at the next look.
+/// Longest wait for an answer. The next look asks again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What was asked this short a time ago is not asked again: objects of a cluster are looked at together.
+/// How long a survey answers for all objects of a cluster: they are looked at together.
 const SURVEY_LASTS: Duration = Duration::from_secs(1);
 
 /// Topics or groups in one write. A broker that flushes each to its disk has to answer in [`REQUEST_TIMEOUT`].
@@ -25,35 +25,35 @@ const WRITE_MAX: usize = 64;
 #[derive(Default)]
 pub(crate) struct Clusters {
     clients: Mutex<HashMap<String, Client>>,
-    /// By addresses and noun. The lock is held while brokers are asked, so that all who want to know wait for one answer.
+    /// By addresses and noun. The lock is held while brokers are asked, so that all looks wait for one answer.
     surveys: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Known>>>>>,
     /// By addresses and noun.
     writes: Mutex<HashMap<String, Arc<Writes>>>,
 }
 
-/// Changes of one cluster: those that come while others are written wait for them, and are written together then.
+/// Changes of one cluster. Changes that arrive during a write wait for its end; then they are written together.
 #[derive(Default)]
 struct Writes {
     waiting: Mutex<VecDeque<Waiting>>,
-    /// Held by who writes.
+    /// Held during a write.
     turn: tokio::sync::Mutex<()>,
 }
 
 struct Waiting {
-    what: Arc<(Settings, Change)>,
-    /// Whether it was written with the others.
+    what: Arc<(Resource, Change)>,
+    /// Gets whether the write of all succeeded.
     written: oneshot::Sender<bool>,
 }
 
 impl Writes {
-    /// Whether it was written, with others; when not, one of them may be why.
-    async fn join(&self, client: &Client, what: Arc<(Settings, Change)>) -> bool {
+    /// Writes the change together with others. False when the write failed: another change may be the reason.
+    async fn join(&self, client: &Client, what: Arc<(Resource, Change)>) -> bool {
         let (written, mut answer) = oneshot::channel();
         self.waiting.lock().push_back(Waiting { what, written });
         loop {
             let turn = tokio::select! {
                 biased;
-                // Whoever was to write it may have ended.
+                // An error: the look that was writing it has ended.
                 answer = &mut answer => return answer.unwrap_or(false),
                 turn = self.turn.lock() => turn,
             };
@@ -71,7 +71,7 @@ impl Writes {
                 tracing::debug!(together = batch.len(), "not written together: {error}");
             }
             for waiting in batch {
-                // Who does not wait any more looks again.
+                // A look that no longer waits asks again later.
                 let _ = waiting.written.send(done.is_ok());
             }
             drop(turn);
@@ -79,10 +79,10 @@ impl Writes {
     }
 }
 
-/// An answer, and when it came.
+/// A survey, and when it was made.
 type Known = (Instant, Result<Arc<Current>, String>);
 
-/// All topics or groups of a cluster, but for those that were changed since.
+/// All topics or groups of a cluster as one survey saw them, and the names of those that were changed since.
 #[derive(Default)]
 pub(crate) struct Current {
     survey: Survey,
@@ -95,21 +95,26 @@ impl Current {
         self.survey.masters()
     }
 
-    /// What would change; none when it is not known any more.
-    pub(crate) fn plan(&self, settings: &Settings) -> Option<Change> {
+    /// The change that the brokers need. None when it was changed since the survey.
+    pub(crate) fn plan(&self, settings: &Resource) -> Option<Change> {
         let is_changed = self.changed.lock().contains(settings.name());
         (!is_changed).then(|| self.survey.plan(settings))
     }
 
-    /// This one is no longer as it was seen.
-    pub(crate) fn changed(&self, settings: &Settings) {
+    /// Marks as changed since the survey.
+    pub(crate) fn changed(&self, settings: &Resource) {
         self.changed.lock().insert(settings.name().to_owned());
     }
 }
 
-/// What surveys and writes are kept under.
-fn key(settings: &Settings, addresses: &[String]) -> String {
+/// The key of surveys and writes.
+fn key(settings: &Resource, addresses: &[String]) -> String {
     format!("{} {}", settings.noun(), addresses.join(";"))
+}
+
+/// Whether the brokers have no such topic or group.
+pub(crate) fn is_gone(error: &rmq_client::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoRoute)
 }
 
 impl Clusters {
@@ -126,11 +131,11 @@ impl Clusters {
         Ok(self.clients.lock().entry(key).or_insert(client).clone())
     }
 
-    /// What the cluster has of the kind of `settings`.
+    /// All topics, or all groups, of the cluster: of the kind that `settings` are.
     pub(crate) async fn survey(
         &self,
         addresses: &[String],
-        settings: &Settings,
+        settings: &Resource,
     ) -> Result<Arc<Current>, Error> {
         let key = key(settings, addresses);
         let place = Arc::clone(self.surveys.lock().entry(key).or_default());
@@ -143,8 +148,8 @@ impl Clusters {
         let asked = async {
             let client = self.client(addresses).await?;
             let survey = match settings {
-                Settings::Topic(_) => Survey::of_topics(&client).await?,
-                Settings::Group(_) => Survey::of_groups(&client).await?,
+                Resource::Topic(_) => Survey::of_topics(&client).await?,
+                Resource::Group(_) => Survey::of_groups(&client).await?,
             };
             Ok::<_, Error>(Arc::new(Current {
                 survey,
@@ -156,16 +161,16 @@ impl Clusters {
         answer.map_err(Error::ClusterAway)
     }
 
-    /// What was seen of this kind up to now is not used any more.
-    pub(crate) fn look_anew(&self, addresses: &[String], settings: &Settings) {
+    /// Drops the last survey of this kind, so that the next look asks the brokers.
+    pub(crate) fn survey_again(&self, addresses: &[String], settings: &Resource) {
         self.surveys.lock().remove(&key(settings, addresses));
     }
 
-    /// Makes it so at the brokers, together with what others want of this cluster at this time. Each gets its own error.
+    /// Carries out a change at the brokers, together with other changes of this cluster at this time. Each change gets its own error.
     pub(crate) async fn carry_out(
         &self,
         addresses: &[String],
-        what: &Arc<(Settings, Change)>,
+        what: &Arc<(Resource, Change)>,
     ) -> Result<(), Error> {
         let (settings, change) = &**what;
         let client = self.client(addresses).await?;
@@ -197,7 +202,7 @@ impl Clusters {
         }
     }
 
-    /// Brokers with a master that this name server shows; none when it does not answer.
+    /// Brokers with a master that this name server shows. None when it does not answer.
     pub(crate) async fn brokers_at(&self, addr: &str) -> Option<BTreeSet<String>> {
         let client = self.client(std::slice::from_ref(&addr.to_owned())).await;
         let info = client.ok()?.cluster_info().await.ok()?;
@@ -206,7 +211,7 @@ impl Clusters {
         Some(shown.map(|(name, _)| name).collect())
     }
 
-    /// Name servers that do not route this topic to all of these brokers yet (or do not answer): a client may ask any of them.
+    /// Name servers that do not route this topic to all of these brokers yet, or do not answer. A client may ask any of them.
     pub(crate) async fn unrouted_at(
         &self,
         addresses: &[String],
@@ -227,8 +232,8 @@ impl Clusters {
             .collect()
     }
 
-    /// Where producers may still write to this broker, in words; none when no name server lets them. A name server that does not answer
-    /// may: a producer may reach it.
+    /// The first name server that still lets producers write to this broker, in words. None when no name server does. A name server that
+    /// does not answer the operator may answer a producer, so it counts.
     pub(crate) async fn writable_at(&self, addresses: &[String], broker: &str) -> Option<String> {
         let asked = addresses.iter().map(async |addr| {
             let client = self.client(std::slice::from_ref(addr)).await.ok();
@@ -259,7 +264,7 @@ impl Clusters {
         open.into_iter().flatten().next()
     }
 
-    /// Name servers that do not have this broker in their routes (or do not answer).
+    /// Name servers that do not show this broker, or do not answer.
     pub(crate) async fn missing_at(&self, addresses: &[String], broker: &str) -> Vec<String> {
         let shown = addresses.iter().map(|addr| self.brokers_at(addr));
         let shown = futures_util::future::join_all(shown).await;
@@ -280,22 +285,22 @@ mod tests {
 
     use super::*;
 
-    fn topic(name: &str) -> Settings {
+    fn topic(name: &str) -> Resource {
         let spec = TopicSpec {
             queues: 2,
             ..TopicSpec::default()
         };
-        Settings::Topic(Topic::new(name, spec))
+        Resource::Topic(Topic::new(name, spec))
     }
 
-    /// Has all of one kind brought about at once, as the cluster is now: the first is not answered before all others wait.
+    /// Carries out all changes at once. The first write gets no answer until all others wait.
     async fn bring(
         cluster: &TestCluster,
         clusters: &Clusters,
         addresses: &[String],
-        all: impl IntoIterator<Item = Settings>,
+        all: impl IntoIterator<Item = Resource>,
     ) -> Vec<Result<(), Error>> {
-        let all: Vec<Settings> = all.into_iter().collect();
+        let all: Vec<Resource> = all.into_iter().collect();
         let current = clusters.survey(addresses, &all[0]).await.expect("a survey");
         let key = key(&all[0], addresses);
         let others = all.len() - 1;
@@ -332,7 +337,7 @@ mod tests {
         for brought in bring(&cluster, &clusters, &addresses, all).await {
             brought.expect("a topic");
         }
-        // The first by itself, and whoever came meanwhile.
+        // One write for the first, then the others in full batches.
         let lists = 1 + 199_usize.div_ceil(WRITE_MAX);
         assert_eq!(asked(RequestCode::UpdateAndCreateTopicList), [lists; 2]);
         assert_eq!(asked(RequestCode::UpdateAndCreateTopic), [0; 2]);
@@ -348,7 +353,7 @@ mod tests {
 
         let all = (0..50).map(|number| {
             let spec = SubscriptionGroupSpec::default();
-            Settings::Group(SubscriptionGroup::new(&format!("g-{number}"), spec))
+            Resource::Group(SubscriptionGroup::new(&format!("g-{number}"), spec))
         });
         for brought in bring(&cluster, &clusters, &addresses, all).await {
             brought.expect("a group");
@@ -372,7 +377,7 @@ mod tests {
     }
 
     #[rmq_testing::test]
-    async fn what_was_seen_a_moment_ago_is_asked_again_for_who_wants_it_anew(cluster: TestCluster) {
+    async fn a_dropped_survey_is_made_again(cluster: TestCluster) {
         let clusters = Clusters::default();
         let addresses = [cluster.name_server_list()];
         let settings = topic("t");
@@ -386,7 +391,7 @@ mod tests {
             let spec = rmq_client::TopicSpec::new("t").queues(queues);
             let created = client.admin().create_topic(&spec).await;
             created.expect("a topic");
-            clusters.look_anew(&addresses, &settings);
+            clusters.survey_again(&addresses, &settings);
         };
         assert_eq!(action().await, Some(rmq_plan::Action::Create));
         create(2).await;

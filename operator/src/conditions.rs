@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::annotations;
 
-/// Reason and type of the condition of an object that is left alone for a while.
+/// Reason, and type of the condition, of an object that a person paused.
 const PAUSED: &str = "Paused";
 
 /// What the statuses of all kinds have in common.
@@ -47,15 +47,15 @@ statuses!(
 /// What one look at an object came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Whether it does what its spec says.
+    /// Whether the object does what its spec says.
     pub(crate) ready: ConditionStatus,
     /// One word, in camel case.
     pub(crate) reason: &'static str,
-    /// What a person wants to know: which field or pod, and what to do.
+    /// Tells a person which field or pod it is about, and what to do.
     pub(crate) message: String,
-    /// The operator is at work, or waits for Kubernetes.
+    /// Whether the operator is at work, or waits for Kubernetes or a broker.
     pub(crate) progressing: bool,
-    /// Nothing goes on until somebody does something.
+    /// Whether nothing continues until a person does something.
     pub(crate) stalled: bool,
 }
 
@@ -90,7 +90,7 @@ impl Verdict {
         }
     }
 
-    /// Left alone because somebody said so.
+    /// The object is left alone, because an annotation says so.
     pub(crate) fn left_alone(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             ready: ConditionStatus::Unknown,
@@ -101,22 +101,22 @@ impl Verdict {
         }
     }
 
-    /// The annotation says so.
+    /// The object is paused by its annotation.
     pub(crate) fn paused() -> Self {
         Self::left_alone(PAUSED, format!("annotation {} is set", annotations::PAUSED))
     }
 
-    /// The cluster that is meant is not there.
+    /// The NameServer object of the cluster does not exist.
     pub(crate) fn no_name_server(name: &str) -> Self {
         Self::stalled(
             "NameServerNotFound",
             format!(
-                "spec.nameServerRef.name: there is no NameServer {name} in this namespace; make it, or correct the name"
+                "spec.nameServerRef.name: there is no NameServer {name} in this namespace; create it, or correct the name"
             ),
         )
     }
 
-    /// As conditions.
+    /// Writes the verdict as conditions.
     pub(crate) fn write(
         &self,
         conditions: &mut Vec<Condition>,
@@ -156,7 +156,7 @@ impl Verdict {
             now.clone(),
         );
         let is_paused = self.reason == PAUSED;
-        // An object that nobody ever paused does not speak of it.
+        // An object that was never paused has no such condition.
         if is_paused || conditions.of(PAUSED).is_some() {
             conditions.set(
                 PAUSED,

@@ -1,4 +1,4 @@
-//! Why an object could not be brought to what it shall be.
+//! Why a look at an object failed.
 
 use crate::conditions::Verdict;
 
@@ -9,33 +9,33 @@ pub enum Error {
     /// The API server refused or did not answer.
     #[error("{doing}: {source}")]
     Kubernetes {
-        /// What was tried.
+        /// The request.
         doing: String,
-        /// What it said.
+        /// The answer.
         source: Box<kube::Error>,
     },
     /// A broker or name server refused or did not answer.
     #[error("{0}")]
     Cluster(#[from] rmq_client::Error),
-    /// The same, when somebody else has just asked.
+    /// Another look has just asked, and got no answer.
     #[error("{0}")]
     ClusterAway(String),
-    /// There is an object of this name that belongs to somebody else.
+    /// An object of this name exists and belongs to another owner.
     #[error("{0}")]
     NameTaken(String),
-    /// Something has to be there first.
+    /// Something else must exist first.
     #[error("{0}")]
     NotYet(String),
     /// A value cannot be written as JSON.
     #[error("cannot write {0}")]
     Json(#[from] serde_json::Error),
-    /// The process cannot go on.
+    /// The process must end.
     #[error("{0}")]
     Fatal(String),
 }
 
 impl Error {
-    /// For `map_err`.
+    /// For `map_err`: `what` is the request that failed.
     pub(crate) fn doing(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Kubernetes {
             doing: what.into(),
@@ -62,7 +62,7 @@ impl Error {
         }
     }
 
-    /// What the object's status says, where trying again does not help until somebody does something.
+    /// The verdict for an error that stays until a person does something. None: the next try may succeed.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         let status = match self {
             Self::NameTaken(_) => return Some(Verdict::stalled(self.reason(), self.to_string())),
@@ -76,10 +76,10 @@ impl Error {
             403 if status.message.contains("exceeded quota") => {
                 "raise the ResourceQuota of the namespace, or ask for less"
             }
-            // It takes nothing new, and the object goes too.
+            // A namespace that ends takes no new object, and this object ends too.
             403 if status.message.contains("being terminated") => return None,
             403 => "give the operator's account this right (charts/rmq-operator)",
-            400 | 413 | 422 => "correct the field of the spec that it comes from",
+            400 | 413 | 422 => "correct the field of the spec that causes it",
             _ => return None,
         };
         Some(Verdict::stalled(
@@ -88,7 +88,7 @@ impl Error {
         ))
     }
 
-    /// Somebody else has changed the object meanwhile: look again.
+    /// Whether the object was changed after it was read: the next look reads it again.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Kubernetes { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 409))
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_get_better_by_itself_is_said_with_a_way_out() {
+    fn what_stays_until_a_person_acts_is_said_with_a_way_out() {
         let verdict = refused(422, "spec.ports[0].nodePort: Invalid value: 5").verdict();
         let verdict = verdict.expect("a verdict");
         assert!(verdict.stalled && verdict.reason == "KubernetesRefused");

@@ -1,7 +1,4 @@
-//! What is asked of the API server beside the watches, and what several kinds read out of objects.
-
-use std::ops::RangeInclusive;
-use std::time::Duration;
+//! Questions to the API server that no watch answers, and how several kinds read objects.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim};
@@ -11,17 +8,13 @@ use kube::{Api, ResourceExt};
 use crate::context::Context;
 use crate::observe;
 
-/// Between two looks at servers that are not as they shall be. Only events, which are not watched, can say something new.
-pub(crate) const PAUSE: RangeInclusive<Duration> =
-    Duration::from_secs(10)..=Duration::from_secs(300);
-
-/// By which the older of two objects is the smaller: the first made is the one that counts.
+/// Orders objects by age: the older of two is the smaller. Where two objects want the same thing, the older has it.
 pub(crate) fn age(object: &impl ResourceExt) -> (Option<Timestamp>, String) {
     let made = object.meta().creation_timestamp.as_ref();
     (made.map(|time| time.0), object.name_any())
 }
 
-/// Whether the whole namespace is being deleted: nothing of it may hold that up.
+/// Whether the whole namespace is being deleted. No object may delay that.
 pub(crate) async fn is_terminating(context: &Context, namespace: &str) -> bool {
     let api: Api<Namespace> = Api::all(context.client.clone());
     match api.get_opt(namespace).await {
@@ -33,7 +26,7 @@ pub(crate) async fn is_terminating(context: &Context, namespace: &str) -> bool {
     }
 }
 
-/// What events say about pods that are not made and volumes that are not there.
+/// Why pods are not made, or claims have no volume, as far as events tell.
 pub(crate) async fn why_missing(
     context: &Context,
     namespace: &str,

@@ -1,6 +1,7 @@
 //! One process leads, others wait: a Lease of Kubernetes, changed only in the version that was read.
 //!
-//! A waiting process takes the Lease when it saw it unchanged for its whole duration, by its own clock; the times in it are for people.
+//! A waiting process takes a Lease that did not change for its whole duration, by the process's own clock. The times in the Lease are for
+//! people.
 
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
-/// Not renewed for this long: somebody else may take it.
+/// Another process may take a Lease that was not renewed for this long.
 const DURATION: Duration = Duration::from_secs(15);
-/// Not renewed for this long: the holder no longer acts.
+/// The holder no longer acts when it did not renew for this long.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Between two tries.
 const RETRY: Duration = Duration::from_secs(2);
@@ -38,47 +40,57 @@ impl Leadership {
         }
     }
 
-    /// Waits until this process leads.
-    pub(crate) async fn acquire(&mut self) -> Result<(), Error> {
-        let mut seen: Option<(Option<String>, Instant)> = None;
+    /// Waits until this process leads. False: `stop` came first. No request is cut off by `stop`, because the API server may carry it out
+    /// anyway, and the Lease would be held by a process that has ended.
+    pub(crate) async fn acquire(&mut self, stop: &CancellationToken) -> bool {
+        let mut seen = None;
         loop {
-            match self.api.get_opt(&self.name).await {
-                Ok(None) => {
-                    let lease = self.lease(None);
-                    match self.api.create(&PostParams::default(), &lease).await {
-                        Ok(made) => {
-                            self.held = Some(made);
-                            return Ok(());
-                        }
-                        Err(error) => tracing::info!("cannot make the lease: {error}"),
-                    }
-                }
-                Ok(Some(lease)) => {
-                    let holder = lease
-                        .spec
-                        .as_ref()
-                        .and_then(|spec| spec.holder_identity.clone())
-                        .unwrap_or_default();
-                    let version = lease.metadata.resource_version.clone();
-                    let since = match &seen {
-                        Some((known, since)) if *known == version => *since,
-                        _ => {
-                            let now = Instant::now();
-                            seen = Some((version, now));
-                            now
-                        }
-                    };
-                    if (holder.is_empty() || holder == self.identity || since.elapsed() >= DURATION)
-                        && self.take(lease).await
-                    {
-                        return Ok(());
-                    }
-                    tracing::debug!(holder, "waiting for the lease");
-                }
-                Err(error) => tracing::warn!("cannot read the lease: {error}"),
+            match tokio::time::timeout(DEADLINE, self.try_to_lead(&mut seen)).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(_) => tracing::warn!("cannot read or take the lease: no answer"),
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(RETRY) => {}
+            }
         }
+    }
+
+    /// Creates the Lease, or takes it when nobody holds it. `seen` is the last version of it, and when this process saw that version first.
+    async fn try_to_lead(&mut self, seen: &mut Option<(Option<String>, Instant)>) -> bool {
+        let lease = match self.api.get_opt(&self.name).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => {
+                let lease = self.lease(None);
+                return match self.api.create(&PostParams::default(), &lease).await {
+                    Ok(made) => {
+                        self.held = Some(made);
+                        true
+                    }
+                    Err(error) => {
+                        tracing::info!("cannot make the lease: {error}");
+                        false
+                    }
+                };
+            }
+            Err(error) => {
+                tracing::warn!("cannot read the lease: {error}");
+                return false;
+            }
+        };
+        let holder = holder(&lease).unwrap_or_default().to_owned();
+        let version = lease.metadata.resource_version.clone();
+        let since = match seen {
+            Some((known, since)) if *known == version => *since,
+            _ => seen.insert((version, Instant::now())).1,
+        };
+        let is_free = holder.is_empty() || holder == self.identity || since.elapsed() >= DURATION;
+        if is_free && self.take(lease).await {
+            return true;
+        }
+        tracing::debug!(holder, "waiting for the lease");
+        false
     }
 
     async fn take(&mut self, old: Lease) -> bool {
@@ -93,7 +105,7 @@ impl Leadership {
                 true
             }
             Err(error) => {
-                tracing::info!("the lease was not to be had: {error}");
+                tracing::info!("cannot take the lease: {error}");
                 false
             }
         }
@@ -120,15 +132,9 @@ impl Leadership {
                     renewed = sent;
                 }
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
-                    // Perhaps our own renewal, whose answer was lost.
+                    // It may be our own renewal, whose answer was lost.
                     match self.api.get(&self.name).await {
-                        Ok(lease)
-                            if lease
-                                .spec
-                                .as_ref()
-                                .and_then(|spec| spec.holder_identity.as_deref())
-                                == Some(&self.identity) =>
-                        {
+                        Ok(lease) if holder(&lease) == Some(&*self.identity) => {
                             self.held = Some(lease);
                         }
                         _ => return Error::Fatal("another process has taken the lease".to_owned()),
@@ -146,21 +152,36 @@ impl Leadership {
         }
     }
 
-    /// Lets the next one in at once.
+    /// Gives the Lease up, so that another process leads at once.
     pub(crate) async fn release(&mut self) {
-        let Some(mut lease) = self.held.take() else {
+        let Some(held) = self.held.take() else {
             return;
         };
+        let mut answer = self.free(held).await;
+        let is_conflict =
+            |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 409);
+        // A renewal whose answer was not read has changed the version.
+        if answer.as_ref().is_err_and(is_conflict)
+            && let Ok(lease) = self.api.get(&self.name).await
+            && holder(&lease) == Some(&*self.identity)
+        {
+            answer = self.free(lease).await;
+        }
+        if let Err(error) = answer {
+            tracing::info!("cannot give up the lease; it expires by itself: {error}");
+        }
+    }
+
+    /// Writes that nobody holds the Lease.
+    async fn free(&self, mut lease: Lease) -> Result<(), kube::Error> {
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = Some(String::new());
         }
-        if let Err(error) = self
-            .api
-            .replace(&self.name, &PostParams::default(), &lease)
+        let params = PostParams::default();
+        self.api
+            .replace(&self.name, &params, &lease)
             .await
-        {
-            tracing::info!("the lease runs out by itself: {error}");
-        }
+            .map(drop)
     }
 
     fn lease(&self, old: Option<&Lease>) -> Lease {
@@ -191,4 +212,9 @@ impl Leadership {
             }),
         }
     }
+}
+
+/// The process that holds the Lease; "" or None: nobody.
+fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref()
 }

@@ -1,36 +1,47 @@
 //! The operator: makes clusters of `NameServer`, `BrokerGroup`, `Topic` and `SubscriptionGroup` objects.
 //!
-//! Each kind is a folder with the same steps: fetch, validate, build, apply, rollout, status. What stands between reading and writing is
-//! pure. Nothing is remembered between two looks at an object that cannot be read again from its status.
+//! Each kind is a folder. One look at an object sees, decides and does; decisions are pure. What is remembered between two looks can be
+//! found again by the next ones.
 
 mod annotations;
 mod apply;
 mod broker_group;
-mod build;
 mod clusters;
 mod conditions;
 mod context;
 mod controller;
 mod error;
+mod events;
 mod fetch;
+mod forms;
+mod invalid;
 mod keys;
 mod lease;
-mod listeners;
 mod metrics;
 #[cfg(test)]
 mod metrics_page;
 mod name_server;
+mod objects;
 mod observe;
+mod queues;
+mod requeue;
+mod run;
 mod server;
 mod settings;
+mod status;
+mod stores;
+mod subscription_group;
 mod time;
+mod topic;
 mod watch;
+mod watches;
+mod wiring;
 mod yaml;
 
 pub use annotations::{MANAGED, PAUSED, RESTART, SKIP_DRAIN};
-pub use controller::{Options, run};
 pub use error::Error;
 pub use metrics::metric_families;
+pub use run::{Options, run};
 
 /// The definitions of all kinds as one YAML stream.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Figures about the operator itself. The page docs/reference/metrics.md is made of the families declared here.
+//! Metrics of the operator itself. The page docs/reference/metrics.md is made of the families declared here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +150,7 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// What one of an object's conditions is.
+    /// Sets the figure of one condition of an object: 1 true, 0 false, -1 unknown.
     pub(crate) fn condition(
         &self,
         kind: &str,
@@ -163,7 +163,7 @@ impl Metrics {
         self.conditions.get_or_create(&of).set(value);
     }
 
-    /// There is no such object any more.
+    /// Drops the figures of an object that is gone.
     pub(crate) fn forget(&self, kind: &str, namespace: &str, name: &str) {
         for condition in CONDITIONS {
             let of = of_condition(kind, namespace, name, condition);

@@ -1,4 +1,5 @@
-//! docs/reference/metrics.md is made of the families that the servers declare, and its alerts ask for families that exist.
+//! docs/reference/metrics.md is made of the families that the servers declare, and its alerts ask for families that exist. Other pages name
+//! alerts of this one list.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ const HEAD: &str = "# Metrics
 
 Generated from the families that the servers declare: `RMQ_UPDATE_DOCS=1 cargo test -p rmq-operator metrics_page`.
 
-Every server has a management port with `/metrics` (OpenMetrics 1.0, for Prometheus), `/livez`, `/readyz` and, but for the operator, `/version`:
+Every server has a management port with `/metrics` (OpenMetrics 1.0, for Prometheus), `/livez`, `/readyz` and `/version`:
 
 | server | port | where | set by |
 | --- | --- | --- | --- |
@@ -21,7 +22,7 @@ Every server has a management port with `/metrics` (OpenMetrics 1.0, for Prometh
 | operator | 8080 | all addresses | `--listen`, `RMQ_OPERATOR_LISTEN` |
 | `rmq-ctl dev` | 9878 and 10999, or free ones | loopback | `--management`, without which there is none |
 
-Whoever reaches a management port reads the names of topics, groups and clients, and cannot change anything. Prometheus on another machine needs `--management 0.0.0.0:10999` (or the address of an inner network), and a firewall where
+A person who reaches a management port reads the names of topics, groups and clients, and can change nothing. Prometheus on another machine needs `--management 0.0.0.0:10999` (or the address of an inner network), and a firewall where
 not everybody may read that. In pods the ports are named `management`; a `PodMonitor` selects `app.kubernetes.io/name: rmq`.
 
 A counter is scraped as `NAME_total`, a histogram as `NAME_bucket`, `NAME_count` and `NAME_sum`. Names that begin with `rocketmq_` and stand in Apache RocketMQ 5's scrape mean the same here, so dashboards made for it work;
@@ -30,12 +31,22 @@ where Apache counts a duration in milliseconds and classes from 1 ms on, ours ha
 
 const ALERTS: &str = r#"## Alerts
 
-Rules for Prometheus to begin with. The times and numbers are what a cluster with people on call in working hours wants; change them to yours.
+Rules for Prometheus to begin with, for example as `/etc/prometheus/rules/rmq.yaml`. The times and numbers are what a cluster with people on call in working hours wants; change them to yours.
 
 ```yaml
 groups:
 - name: rmq
   rules:
+  # The job of the scrape is `rmq`.
+  - alert: RmqDown
+    expr: up{job="rmq"} == 0
+    for: 1m
+    labels: {severity: page}
+  # Fewer than there should be: 2 is the number of your brokers.
+  - alert: RmqBrokerMissing
+    expr: rocketmq_nameserver_brokers < 2
+    for: 2m
+    labels: {severity: page}
   # Producers are refused: the disk is full or failed. `rmq-ctl health` says which.
   - alert: RmqTakesNoMessages
     expr: rocketmq_store_writable == 0
@@ -46,6 +57,11 @@ groups:
     expr: max by (node_id) (rocketmq_name_server_registered) == 0
     for: 1m
     labels: {severity: page}
+  # A drain, or a permission that somebody took, that nobody ended.
+  - alert: RmqDrainedForLong
+    expr: rocketmq_broker_permission < 6
+    for: 1h
+    labels: {severity: ticket}
   - alert: RmqDiskFullSoon
     expr: rocketmq_disk_free_ratio < 0.15 or predict_linear(rocketmq_disk_free_ratio[6h], 24 * 3600) < 0.05
     for: 10m
@@ -85,6 +101,11 @@ groups:
   - alert: RmqConnectionsNearLimit
     expr: max by (node_id) (rocketmq_connections) > 0.8 * max by (node_id) (rocketmq_connections_limit)
     for: 5m
+    labels: {severity: ticket}
+  # Slow readers, or too many large messages at once (memoryBytes).
+  - alert: RmqConnectionsWaitForMemory
+    expr: rocketmq_connection_memory_waiting > 0
+    for: 10m
     labels: {severity: ticket}
   - alert: RmqDescriptorsNearLimit
     expr: process_open_fds > 0.8 * process_max_fds
@@ -225,4 +246,37 @@ fn alerts_ask_for_series_that_exist() {
             .all(|rule| rule["alert"].is_string() && rule["expr"].is_string()),
         "{rules:?}"
     );
+}
+
+/// There is one list of alerts: pages that speak of an alert name one of it, and have no rules of their own.
+#[test]
+fn pages_name_alerts_of_the_list() {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric();
+    let named = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|letter| !is_part(letter));
+        let is_alert = |word: &&str| {
+            let rest = word.strip_prefix("Rmq");
+            rest.is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_uppercase()))
+        };
+        words.filter(is_alert).map(str::to_owned).collect()
+    };
+    let list = named(ALERTS);
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")];
+    let mut naming = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                let text = std::fs::read_to_string(&path).expect("a page");
+                let unknown: Vec<String> = named(&text).difference(&list).cloned().collect();
+                assert!(unknown.is_empty(), "{}: {unknown:?}", path.display());
+                let is_list = path.ends_with("reference/metrics.md");
+                assert!(is_list || !text.contains("alert: "), "{}", path.display());
+                naming += usize::from(!named(&text).is_empty());
+            }
+        }
+    }
+    assert!(naming >= 2, "production.md names some");
 }

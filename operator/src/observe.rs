@@ -1,11 +1,14 @@
-//! What is wrong with pods and volumes, in words that say what to do. Pure.
+//! How pods, StatefulSets and volumes are, and their problems in words that say what to do. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 
-/// Something that somebody has to look at.
+/// The kubelet takes a pod's condition Ready and its start in one look, and writes both in whole seconds.
+const SAME_LOOK: SignedDuration = SignedDuration::from_secs(1);
+
+/// Something that a person has to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) reason: &'static str,
@@ -25,15 +28,51 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     }) && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// Whether Kubernetes has seen the StatefulSet as it is now, and its status says so. One that was made anew under its name may bear the
-/// status of the one before, whose generation can be the larger: kubernetes `stateful_set_status_updater.go` writes a status, after a
-/// conflict, to whatever has the name by then.
+/// Whether the pod is ready, or was: its condition Ready changed after the pod's start.
+pub(crate) fn was_ready(pod: &Pod) -> bool {
+    if is_ready(pod) {
+        return true;
+    }
+    let Some(status) = &pod.status else {
+        return false;
+    };
+    let conditions = status.conditions.iter().flatten();
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    ready.any(|ready| {
+        let began = status.start_time.as_ref();
+        let changed = ready.last_transition_time.as_ref();
+        match (began, changed) {
+            (Some(began), Some(changed)) => changed.0.duration_since(began.0) > SAME_LOOK,
+            // Without the two times, only the condition itself tells.
+            _ => ready.status == "True",
+        }
+    })
+}
+
+/// Whether a container was ended by a signal: a broker that cannot start ends by itself, with a small code.
+pub(crate) fn was_killed(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let states = containers
+        .into_iter()
+        .flatten()
+        .flat_map(|container| [&container.state, &container.last_state])
+        .flatten();
+    states.into_iter().any(|state| {
+        let ended = state.terminated.as_ref();
+        ended.is_some_and(|ended| ended.exit_code >= 128)
+    })
+}
+
+/// Whether Kubernetes has seen the StatefulSet as it is now, and its status says so. A StatefulSet that was deleted and made again may have
+/// the status of the one before, with a larger generation: kubernetes `stateful_set_status_updater.go`, after a conflict, writes a status
+/// to any StatefulSet that has the name.
 pub(crate) fn is_observed(set: &StatefulSet) -> bool {
     let status = set.status.as_ref();
     status.is_some_and(|status| status.observed_generation >= set.metadata.generation)
 }
 
-/// Whether a StatefulSet could not even make its pods.
+/// Whether a StatefulSet has made fewer pods than it should.
 pub(crate) fn missing_pods(set: Option<&StatefulSet>, wanted: i32) -> bool {
     set.and_then(|set| set.status.as_ref())
         .is_some_and(|status| status.replicas < wanted)
@@ -45,7 +84,7 @@ pub(crate) fn is_pending(claim: &PersistentVolumeClaim) -> bool {
     status.and_then(|status| status.phase.as_deref()) == Some("Pending")
 }
 
-/// Problems of these pods and claims.
+/// The problems of these pods and claims, in their order.
 pub(crate) fn problems<'a>(
     pods: impl IntoIterator<Item = &'a Pod>,
     claims: impl IntoIterator<Item = &'a PersistentVolumeClaim>,
@@ -55,21 +94,25 @@ pub(crate) fn problems<'a>(
         problems.extend(of_pod(pod));
     }
     for claim in claims {
-        let phase = claim
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        if phase == Some("Lost") {
-            problems.push(Problem {
-                reason: "VolumeLost",
-                message: format!("volume claim {}: its volume is gone; its messages are lost unless the volume comes back", claim.name_any()),
-            });
-        }
+        problems.extend(of_claim(claim));
     }
     problems
 }
 
-fn of_pod(pod: &Pod) -> Option<Problem> {
+/// The problem of a volume.
+pub(crate) fn of_claim(claim: &PersistentVolumeClaim) -> Option<Problem> {
+    let phase = claim.status.as_ref()?.phase.as_deref();
+    (phase == Some("Lost")).then(|| Problem {
+        reason: "VolumeLost",
+        message: format!(
+            "volume claim {}: its volume is gone; its messages are lost unless the volume comes back",
+            claim.name_any()
+        ),
+    })
+}
+
+/// Why a pod does not run.
+pub(crate) fn of_pod(pod: &Pod) -> Option<Problem> {
     let name = pod.name_any();
     let status = pod.status.as_ref()?;
     for condition in status.conditions.iter().flatten() {
@@ -132,7 +175,7 @@ fn of_container(pod: &str, container: &ContainerStatus) -> Option<Problem> {
             });
             Some(Problem {
                 reason: "ContainerCrashes",
-                message: format!("pod {pod} ended again and again{how}; its last words: {said}"),
+                message: format!("pod {pod} ended again and again{how}; it said: {said}"),
             })
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
@@ -145,7 +188,7 @@ fn of_container(pod: &str, container: &ContainerStatus) -> Option<Problem> {
     }
 }
 
-/// Says that the kernel killed a container for its memory, and when, if that was its last end. The pod goes on, so nothing else says it.
+/// Says that the kernel killed a container for its memory, and when, if that was its last end. The pod continues, so no problem says so.
 pub(crate) fn memory_kill(pod: &Pod) -> Option<String> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
     let ends = containers
@@ -162,14 +205,14 @@ pub(crate) fn memory_kill(pod: &Pod) -> Option<String> {
     ))
 }
 
-/// What happened to an object lately.
+/// A warning about an object.
 pub(crate) struct Warning {
     pub(crate) reason: String,
     pub(crate) message: String,
     pub(crate) at: Option<Timestamp>,
 }
 
-/// Why a StatefulSet has fewer pods than it shall, or a claim no volume, as far as events tell.
+/// Why a StatefulSet has too few pods, or a claim has no volume: the last of these warnings.
 pub(crate) fn of_events(object: &str, mut warnings: Vec<Warning>) -> Option<Problem> {
     warnings.sort_by_key(|warning| warning.at);
     let last = warnings.pop()?;
@@ -194,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_made_anew_is_observed_under_the_generation_of_the_one_before() {
+    fn a_set_made_again_is_observed_under_the_generation_of_the_one_before() {
         let set = |generation: i64, status: serde_json::Value| -> StatefulSet {
             let set = json!({"metadata": {"name": "a-broker", "generation": generation}, "status": status});
             serde_json::from_value(set).expect("a StatefulSet")
@@ -251,7 +294,7 @@ mod tests {
         };
         let (killed, at) = ("OOMKilled", "2026-11-26T15:00:00Z");
         let said = "pod a-broker-0 was killed for its memory at 2026-11-26T15:00:00Z";
-        // First while it has just ended, then when it runs again.
+        // The container has just ended; then it runs again.
         for state in ["state", "lastState"] {
             let pod = ended(state, killed, at);
             assert_eq!(memory_kill(&pod).as_deref(), Some(said));

@@ -1,42 +1,41 @@
-//! Health and metrics over HTTP.
+//! What the management port tells of the operator.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
-use axum::http::{StatusCode, header};
-use axum::routing::get;
+use rmq_process::Managed;
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 
-/// Serves until the process ends. `ready` is set when everything is known that is watched, or when another process leads.
+struct Management {
+    metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
+}
+
+impl Managed for Management {
+    const VERSION: &'static str = concat!("rmq-operator ", env!("CARGO_PKG_VERSION"));
+
+    fn ready(&self) -> Result<String, String> {
+        if self.ready.load(Ordering::Acquire) {
+            Ok("ready\n".to_owned())
+        } else {
+            Err("not ready: the API server has not answered yet\n".to_owned())
+        }
+    }
+
+    fn metrics(&self) -> Result<String, fmt::Error> {
+        Ok(self.metrics.text())
+    }
+}
+
+/// Serves until the process ends. `ready` is set when every watch has its first full list.
 pub(crate) async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
 ) -> std::io::Result<()> {
-    let routes = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route(
-            "/readyz",
-            get(move || async move {
-                if ready.load(Ordering::Acquire) {
-                    (StatusCode::OK, "ready\n")
-                } else {
-                    (
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "not ready: the API server has not answered yet\n",
-                    )
-                }
-            }),
-        )
-        .route(
-            "/metrics",
-            get(move || async move {
-                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                ([(header::CONTENT_TYPE, kind)], metrics.text())
-            }),
-        );
-    axum::serve(listener, routes).await
+    let managed = Arc::new(Management { metrics, ready });
+    rmq_process::serve_management(listener, managed, std::future::pending()).await
 }

@@ -1,11 +1,11 @@
-//! What time it is for the operator: the wall clock at its start and the time that passed since.
+//! The operator's clock: the wall clock at its start plus the time that passed since.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// When this process asked first.
+/// The first use of the clock in this process.
 static START: LazyLock<Start> = LazyLock::new(|| Start {
     wall: Timestamp::now(),
     monotonic: Instant::now(),

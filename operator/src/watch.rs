@@ -1,4 +1,4 @@
-//! What is watched of one kind: kept up to date whether or not this process leads, and found by name or by what it belongs to.
+//! The objects of one kind as the API server has them: kept up to date whether or not this process leads, and found by name or by term.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -7,21 +7,12 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{Patch, PatchParams};
-use kube::core::DeserializeGuard;
-use kube::runtime::events::{Event as Told, EventType, Recorder};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use parking_lot::{Mutex, RwLock};
-use rmq_crds::Condition;
 use serde::de::DeserializeOwned;
-use serde_json::json;
-
-use crate::conditions::Verdict;
 
 /// Objects that can be watched.
 pub(crate) trait Watched:
@@ -48,9 +39,9 @@ impl<K> Watched for K where
 
 /// Namespace and name.
 type Name = (String, String);
-/// Under what an object can be found, beside its name.
+/// The terms under which an object is found, beside its name.
 type Terms<K> = fn(&K) -> Vec<String>;
-/// Told of each change: what was there before, and what is there now.
+/// Called with each change: the object before, and the object now.
 type Listener<K> = Box<dyn Fn(Option<&K>, Option<&K>) + Send + Sync>;
 
 /// All objects of a kind as they were last seen.
@@ -63,7 +54,7 @@ struct Shared<K> {
     terms: Terms<K>,
     index: RwLock<HashMap<String, BTreeSet<Name>>>,
     listeners: Mutex<Vec<Listener<K>>>,
-    /// Whether the first list is there. The store's own way to wait wakes only one of several who do.
+    /// Whether the first list is there. The store's own `wait_until_ready` wakes only one of several waiters.
     is_ready: tokio::sync::watch::Sender<bool>,
 }
 
@@ -84,7 +75,7 @@ impl<K: Watched> Clone for Watch<K> {
 }
 
 impl<K: Watched> Watch<K> {
-    /// One that knows nothing yet; objects are found by what `terms` says of them.
+    /// An empty watch, and its feed. Objects are found by what `terms` gives.
     pub(crate) fn new(terms: Terms<K>) -> (Self, Feed<K>) {
         let (store, writer) = reflector::store();
         let watch = Self {
@@ -107,11 +98,11 @@ impl<K: Watched> Watch<K> {
     /// Waits for the first full list.
     pub(crate) async fn ready(&self) {
         let mut is_ready = self.shared.is_ready.subscribe();
-        // The sender is there as long as this is.
+        // The sender lives as long as this watch.
         let _ = is_ready.wait_for(|is_ready| *is_ready).await;
     }
 
-    /// For a controller.
+    /// The objects, for a controller.
     pub(crate) fn store(&self) -> Store<K> {
         self.store.clone()
     }
@@ -129,7 +120,7 @@ impl<K: Watched> Watch<K> {
             .collect()
     }
 
-    /// Calls `listener` with everything that there is, and with each change from now on.
+    /// Calls `listener` with every object, and with each change from now on.
     pub(crate) fn listen(&self, listener: impl Fn(Option<&K>, Option<&K>) + Send + Sync + 'static) {
         let mut listeners = self.shared.listeners.lock();
         for object in self.store.state() {
@@ -164,13 +155,13 @@ impl<K: Watched> Watch<K> {
 }
 
 impl<K: Watched> Feed<K> {
-    /// Takes away from each object what nobody reads.
+    /// Takes fields away from each object that no look reads.
     pub(crate) fn trimmed(mut self, trim: fn(&mut K)) -> Self {
         self.trim = Some(trim);
         self
     }
 
-    /// Takes up events until there are no more.
+    /// Applies events until the stream ends.
     pub(crate) async fn run(
         mut self,
         events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
@@ -191,7 +182,7 @@ impl<K: Watched> Feed<K> {
     fn take(&mut self, mut event: Event<K>) {
         if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event
         {
-            // What nobody reads takes half of the memory.
+            // No look reads the managed fields, and they take half of the memory.
             object.managed_fields_mut().clear();
             if let Some(trim) = self.trim {
                 trim(object);
@@ -241,124 +232,10 @@ fn is_unknown(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
-/// Objects of our own kinds that are not what their definition says: told about once, and not known until they are corrected.
-pub(crate) struct Invalid<K> {
-    client: Client,
-    recorder: Recorder,
-    /// By uid, what was said of which generation.
-    told: HashMap<String, (Option<i64>, String)>,
-    kind: std::marker::PhantomData<K>,
-}
-
-impl<K: Watched> Invalid<K> {
-    pub(crate) fn new(client: Client, recorder: Recorder) -> Self {
-        Self {
-            client,
-            recorder,
-            told: HashMap::new(),
-            kind: std::marker::PhantomData,
-        }
-    }
-
-    /// The event without what cannot be read: one bad object does not stop the others.
-    pub(crate) fn sort_out(
-        &mut self,
-        event: Event<DeserializeGuard<K>>,
-        known: &Watch<K>,
-    ) -> Option<Event<K>> {
-        match event {
-            Event::Init => Some(Event::Init),
-            Event::InitDone => Some(Event::InitDone),
-            Event::InitApply(guard) => self.read(guard).ok().map(Event::InitApply),
-            Event::Apply(guard) => match self.read(guard) {
-                Ok(object) => Some(Event::Apply(object)),
-                // What it was before it was spoilt is no longer true of it.
-                Err(metadata) => {
-                    let namespace = metadata.namespace.unwrap_or_default();
-                    let old = known.get(&namespace, &metadata.name.unwrap_or_default())?;
-                    Some(Event::Delete((*old).clone()))
-                }
-            },
-            Event::Delete(guard) => {
-                self.told.remove(&guard.uid().unwrap_or_default());
-                guard.0.ok().map(Event::Delete)
-            }
-        }
-    }
-
-    fn read(&mut self, guard: DeserializeGuard<K>) -> Result<K, Box<ObjectMeta>> {
-        let uid = guard.uid().unwrap_or_default();
-        let invalid = match guard.0 {
-            Ok(object) => {
-                self.told.remove(&uid);
-                return Ok(object);
-            }
-            Err(invalid) => invalid,
-        };
-        let said = (invalid.metadata.generation, invalid.error.clone());
-        if self.told.get(&uid) != Some(&said) {
-            self.told.insert(uid, said);
-            tokio::spawn(tell_invalid::<K>(
-                invalid.metadata.clone(),
-                invalid.error,
-                self.client.clone(),
-                self.recorder.clone(),
-            ));
-        }
-        Err(Box::new(invalid.metadata))
-    }
-}
-
-async fn tell_invalid<K: Watched>(
-    metadata: ObjectMeta,
-    error: String,
-    client: Client,
-    recorder: Recorder,
-) {
-    let name = metadata.name.clone().unwrap_or_default();
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    tracing::warn!(kind = %K::kind(&()), namespace, name, "is not what its definition says: {error}");
-    let message = format!(
-        "{error}; correct the object, or install the definitions of this operator's version (rmq-operator crds)"
-    );
-    let now = Time(crate::time::now());
-    let mut conditions: Vec<Condition> = Vec::new();
-    Verdict::stalled("InvalidObject", message.clone()).write(
-        &mut conditions,
-        metadata.generation,
-        &now,
-    );
-    let api: Api<DeserializeGuard<K>> = Api::namespaced(client, &namespace);
-    let patch =
-        json!({"status": {"observedGeneration": metadata.generation, "conditions": conditions}});
-    if let Err(error) = api
-        .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-    {
-        tracing::warn!(namespace, name, "cannot say so in its status: {error}");
-    }
-    let reference = ObjectReference {
-        api_version: Some(K::api_version(&()).into_owned()),
-        kind: Some(K::kind(&()).into_owned()),
-        name: Some(name),
-        namespace: Some(namespace),
-        uid: metadata.uid,
-        ..Default::default()
-    };
-    let event = Told {
-        type_: EventType::Warning,
-        reason: "InvalidObject".to_owned(),
-        note: Some(message.chars().take(1_000).collect()),
-        action: "Read".to_owned(),
-        secondary: None,
-    };
-    // The log has it.
-    let _ = recorder.publish(&event, &reference).await;
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;
 
@@ -382,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_who_wait_for_the_first_list_go_on() {
+    async fn all_who_wait_for_the_first_list_continue() {
         let (watch, mut feed) = Watch::<ConfigMap>::new(|_| Vec::new());
         let waiting: Vec<_> = (0..3)
             .map(|_| {
@@ -394,7 +271,7 @@ mod tests {
         feed.take(Event::Init);
         feed.take(Event::InitDone);
         for waits in waiting {
-            waits.await.expect("it goes on");
+            waits.await.expect("it continues");
         }
     }
 
@@ -427,7 +304,7 @@ mod tests {
         assert_eq!(names(&watch, "y"), ["a", "c"]);
         assert_eq!(std::mem::take(&mut *heard.lock()), ["a a", "b -"]);
 
-        // What went while nobody watched is told too.
+        // An object that was deleted while nobody watched is told too.
         feed.take(Event::Init);
         feed.take(Event::InitApply(object("d", "y")));
         feed.take(Event::InitDone);

@@ -13,8 +13,12 @@ mod colours;
 #[cfg(feature = "log")]
 mod log;
 mod log_writer;
+#[cfg(feature = "management")]
+mod management;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "server")]
+mod server;
 mod stop;
 
 #[cfg(feature = "log")]
@@ -23,8 +27,14 @@ pub use colours::stderr_has_colours;
 #[cfg(feature = "log")]
 pub use log::{ENVIRONMENT_HELP, LogFormat, LogOptions, Stopping};
 pub use log_writer::LogWriter;
+#[cfg(feature = "management")]
+pub use management::{Managed, serve_management};
 #[cfg(feature = "metrics")]
 pub use metrics::{
     Family, FamilyKind, PROCESS_FAMILIES, ProcessMetrics, process_values, scrape_problems,
+};
+#[cfg(feature = "server")]
+pub use server::{
+    LoadSettings, ServerOptions, SettingsForm, Started, parse_command_line, run_server,
 };
 pub use stop::{Signal, StopSignal, stop_signal};

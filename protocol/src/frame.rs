@@ -193,6 +193,8 @@ pub fn encode_frame_head(
         HeaderEncoding::Binary => 1,
     };
     let mark = kind << 24 | header_len as u32 & 0x00ff_ffff;
-    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    out[start + 4..start + 8].copy_from_slice(&mark.to_be_bytes());
+    let prefix = u64::from(length) << 32 | u64::from(mark);
+    if let Some(place) = out.get_mut(start..start + PREFIX_BYTES) {
+        place.copy_from_slice(&prefix.to_be_bytes());
+    }
 }

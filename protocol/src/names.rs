@@ -128,6 +128,7 @@ pub enum NameError {
     },
 }
 
+#[allow(clippy::indexing_slicing, reason = "computed by the compiler")]
 const fn allowed_table() -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -138,6 +139,11 @@ const fn allowed_table() -> [bool; 256] {
     table
 }
 const ALLOWED: [bool; 256] = allowed_table();
+
+#[allow(clippy::indexing_slicing, reason = "the table has every byte")]
+fn is_allowed(byte: u8) -> bool {
+    ALLOWED[usize::from(byte)]
+}
 
 fn check(kind: &'static str, name: &str, max: usize, plain: bool) -> Result<(), NameError> {
     if name.trim().is_empty() {
@@ -152,12 +158,12 @@ fn check(kind: &'static str, name: &str, max: usize, plain: bool) -> Result<(), 
     }
     let wrong = |character: &char| {
         if plain {
-            !u8::try_from(*character).is_ok_and(|byte| ALLOWED[usize::from(byte)])
+            !u8::try_from(*character).is_ok_and(is_allowed)
         } else {
             character.is_control()
         }
     };
-    if plain && name.bytes().all(|byte| ALLOWED[usize::from(byte)]) {
+    if plain && name.bytes().all(is_allowed) {
         return Ok(());
     }
     match name.chars().find(wrong) {

@@ -127,12 +127,6 @@ macro_rules! json {
                 serde_json::to_vec(self).expect("plain data always serialises")
             }
 
-            /// The same as [`Self::to_json`].
-            #[must_use]
-            pub fn encode_json(&self) -> Vec<u8> {
-                self.to_json()
-            }
-
             /// Reads JSON, also with unquoted integer keys.
             ///
             /// # Errors

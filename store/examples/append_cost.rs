@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rmq_protocol::message::LogPosition;
 use rmq_store::fs::RealFs;
-use rmq_store::{AppendError, NewMessage, QueueRef, Store, StoreConfig};
+use rmq_store::{AppendError, Master, NewMessage, QueueRef, StoreConfig};
 
 const AT_ONCE: usize = 32;
 const ROUNDS: usize = 20_000;
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map_or_else(std::env::temp_dir, PathBuf::from);
     for threads in [1, 2] {
         let dir = tempfile::tempdir_in(&parent)?;
-        let (store, _) = Store::open(StoreConfig::new(dir.path()), Arc::new(RealFs))?;
+        let (store, _) = Master::open(StoreConfig::new(dir.path()), Arc::new(RealFs))?;
         let queues: Vec<QueueRef> = (0..8)
             .map(|id| store.queue("orders", id).expect("a queue"))
             .collect();
@@ -50,10 +51,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Time spent on appending and on writing.
-fn run(store: &Store, queues: &[QueueRef]) -> Result<(Duration, Duration), AppendError> {
+fn run(store: &Master, queues: &[QueueRef]) -> Result<(Duration, Duration), AppendError> {
     let body = vec![b'x'; 1_024];
     let mut text = "UNIQ_KEY\u{1}C00002025A5D30946E096F1D29DE0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}CLUSTER\u{1}DefaultCluster\u{2}MSG_REGION\u{1}DefaultRegion\u{2}TRACE_ON\u{1}true\u{2}".to_owned();
     let (mut append, mut write) = (Duration::ZERO, Duration::ZERO);
+    let mut end = LogPosition(0);
     for round in 0..ROUNDS {
         let start = Instant::now();
         for index in 0..AT_ONCE {
@@ -74,13 +76,13 @@ fn run(store: &Store, queues: &[QueueRef]) -> Result<(Duration, Duration), Appen
                 keys: "",
                 unique_key: &text[9..41],
             };
-            black_box(store.append_at(&message, 1_795_355_382_300)?);
+            end = store.append_at(&message, 1_795_355_382_300)?.end;
         }
         let appended = Instant::now();
-        match store.try_write_out() {
-            Some(written) => written?,
+        match store.try_settle(end) {
+            Some(settled) => settled?,
             // A failure is told by the next append as well.
-            None => store.when_written(Box::new(drop)),
+            None => store.settle(end, Box::new(drop)),
         }
         append += appended - start;
         write += appended.elapsed();

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::settings::{self, Table};
+
 /// When an append is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMode {
@@ -71,6 +73,9 @@ pub struct StoreConfig {
     pub accept_lost_tables: bool,
     /// Write run files in the background. Tests that want to decide when turn it off.
     pub background: bool,
+    /// The tables that live in the log, besides the messages (default: none). A store that holds changes of a table must be opened with
+    /// that table.
+    pub tables: Vec<Table>,
     /// Where time comes from.
     pub now_ms: NowMs,
 }
@@ -95,6 +100,7 @@ impl StoreConfig {
             cold_queue_max: 4_096,
             accept_lost_tables: false,
             background: true,
+            tables: Vec::new(),
             now_ms: Arc::new(|| {
                 SystemTime::now()
                     .duration_since(UNIX_EPOCH)
@@ -173,6 +179,7 @@ impl StoreConfig {
                 self.body_bytes_max
             ),
         );
+        problems.extend(settings::problems(&self.tables));
         if problems.is_empty() {
             Ok(())
         } else {

@@ -1,15 +1,11 @@
-//! What can go wrong, one type per operation.
+//! What can go wrong while a store is open, one type per operation.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::ConfigProblems;
-use crate::disk_error::DiskError;
-use crate::dispatch::DispatchError;
-
-/// Why a message was not stored. It is safe to send it again, except after [`AppendError::Failed`] and
-/// [`AppendError::Closed`] of a message that was already appended: it may be there after a restart.
+/// Why a message was not stored. It is safe to send it again, except after [`AppendError::Failed`], [`AppendError::NotFlushed`],
+/// [`AppendError::Fenced`] and [`AppendError::Closed`] of a message that was already appended: it may be there later.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
@@ -25,12 +21,43 @@ pub enum AppendError {
         /// What the system says.
         reason: Arc<str>,
     },
+    /// With sync flush: this message was appended, and the disk does not have it for sure.
+    #[error("the message was not written: {reason}")]
+    NotFlushed {
+        /// What the system says.
+        reason: Arc<str>,
+    },
+    /// This store is the master no more; another member may be.
+    #[error("this broker is not the master: {reason}")]
+    Fenced {
+        /// What is known of the master.
+        reason: Arc<str>,
+    },
+    /// The master takes nothing for now; what was appended before goes its way.
+    #[error("the master takes nothing for now: {reason}")]
+    Paused {
+        /// Why.
+        reason: Arc<str>,
+    },
     /// The next segment cannot be made, for want of room, of open files, of a right; tried again by itself.
     #[error("the store takes no messages for now: {reason}")]
     Refused {
         /// The call that fails, why, and what to do.
         reason: Arc<str>,
     },
+    /// This message was appended, and not every member of the group that must have it has confirmed that in time.
+    #[error("the message is stored, and was not confirmed in time by {reason}")]
+    NotReplicated {
+        /// Who is missing.
+        reason: Arc<str>,
+        /// None of them has a connection to the master.
+        is_away: bool,
+    },
+    /// The store copies the log of a master.
+    #[error(
+        "this broker is a replica: it takes no messages and no changes of its own, the master of its group does"
+    )]
+    NotMaster,
     /// The body is too large.
     #[error("body of {bytes} bytes, at most {max} are allowed")]
     BodyTooLarge {
@@ -96,6 +123,14 @@ pub enum ReadError {
         /// What failed.
         reason: String,
     },
+    /// The rows of a table on disk cannot be read.
+    #[error("table {table} cannot be read: {reason}")]
+    Table {
+        /// The table.
+        table: String,
+        /// What failed.
+        reason: String,
+    },
     /// No record starts there, or it is damaged.
     #[error("there is no intact record at position {position}: {reason}")]
     NoRecord {
@@ -116,89 +151,37 @@ pub struct CheckpointError {
     pub reason: String,
 }
 
-/// Why a store does not open. Nothing was changed, except where it says so.
+/// Why an epoch does not begin.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The configuration is wrong.
-    #[error("store configuration: {0}")]
-    Config(#[from] ConfigProblems),
-    /// Another process has it open.
-    #[error("{} is in use by another process ({holder})", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-        /// What the holder left there.
-        holder: String,
+pub enum EpochError {
+    /// A master of this or of a later epoch has written already.
+    #[error("epoch {wanted} does not follow epoch {current}, which the log has already")]
+    NotLater {
+        /// The newest epoch of the log.
+        current: u64,
+        /// The one to begin.
+        wanted: u64,
     },
-    /// Written by a version that this one does not know.
-    #[error("{} was written in format {found}, this version knows format {known}; use the version that wrote it", path.display())]
-    Version {
-        /// The file that says so.
-        path: PathBuf,
-        /// The format on disk.
-        found: String,
-        /// The format of this version.
-        known: &'static str,
+    /// The epoch would begin inside of what earlier masters have written, or behind the end of the log.
+    #[error("epoch {wanted} cannot begin at position {first}: the log ends at {end}")]
+    NotAtEnd {
+        /// The epoch to begin.
+        wanted: u64,
+        /// Where it would begin.
+        first: u64,
+        /// Where the log ends.
+        end: u64,
     },
-    /// The file that names the format is damaged.
-    #[error(
-        "{} is damaged: it holds {found:?} instead of {known:?}; if no other version of rmq has written this folder, write the line {known} into it", path.display()
-    )]
-    FormatDamaged {
-        /// The file.
-        path: PathBuf,
-        /// What it holds.
-        found: String,
-        /// The format of this version.
-        known: &'static str,
-    },
-    /// Files are missing or have an impossible name or size.
-    #[error("the log in {} is not whole: {problem}", dir.display())]
-    NotWhole {
-        /// The folder.
-        dir: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The system reported an error.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    /// The store is closed, or is the master no more.
+    #[error("the store takes no writes any more")]
+    Closed,
+    /// The file cannot be written; the log continues in its epoch.
+    #[error("cannot write {}: {source}", path.display())]
     Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// What is derived from the log cannot be brought up.
-    #[error(transparent)]
-    Derived(#[from] DispatchError),
-    /// The queues cannot be looked up.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-}
-
-impl From<DiskError> for OpenError {
-    fn from(error: DiskError) -> Self {
-        Self::Io {
-            doing: error.call,
-            path: error.path,
-            source: error.source,
-        }
-    }
-}
-
-impl OpenError {
-    pub(crate) fn io<'a>(
-        doing: &'static str,
-        path: &'a Path,
-    ) -> impl FnOnce(io::Error) -> Self + 'a {
-        move |source| Self::Io {
-            doing,
-            path: path.to_owned(),
-            source,
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! Whether the store takes writes, and if not, why.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -28,11 +29,17 @@ const WRITABLE: u8 = 0;
 const REFUSING: u8 = 1;
 const READ_ONLY: u8 = 2;
 
-#[derive(Debug)]
 pub(crate) struct Health {
     /// A copy of the state for the message path.
     quick: AtomicU8,
     state: Mutex<StoreHealth>,
+    on_poison: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Health").field(&self.get()).finish()
+    }
 }
 
 impl Default for Health {
@@ -40,11 +47,18 @@ impl Default for Health {
         Self {
             quick: AtomicU8::new(WRITABLE),
             state: Mutex::new(StoreHealth::Writable),
+            on_poison: OnceLock::new(),
         }
     }
 }
 
 impl Health {
+    /// Calls `told` after the first failure, on the thread that met it, which may hold locks of the store.
+    pub(crate) fn set_on_poison(&self, told: impl Fn() + Send + Sync + 'static) {
+        // There is one log to a store, so nobody was there before.
+        let _ = self.on_poison.set(Box::new(told));
+    }
+
     pub(crate) fn get(&self) -> StoreHealth {
         self.state.lock().clone()
     }
@@ -64,6 +78,10 @@ impl Health {
                 reason
             }
         };
+        drop(state);
+        if let Some(told) = self.on_poison.get() {
+            told();
+        }
         AppendError::Failed { reason }
     }
 
@@ -112,6 +130,10 @@ impl Health {
             }),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.quick.load(Ordering::Acquire) == READ_ONLY
     }
 
     pub(crate) fn is_refusing(&self) -> bool {

@@ -4,14 +4,23 @@
 //! <dir>/lock                       locked while the store is open; says by whom
 //! <dir>/format                     the format of everything below, one line
 //! <dir>/damage                     what of the log is known to be damaged; missing when nothing is
+//! <dir>/epochs                     which master has written which part of the log
+//! <dir>/incarnation                which data these are: a random number
+//! <dir>/install                    the store is being made from a snapshot; missing otherwise
+//! <dir>/life                       in which life of the system the store was open last, and what is in doubt since
 //! <dir>/watermark                  how far the log is known to be durable
 //! <dir>/log/00000000000000000000   a segment of the log, named by the position of its first byte, 20 digits
+//! <dir>/quarantine/…               what was cut off the end of the log
 //! <dir>/index/…                    run files and tables, derived from the log
 //! ```
 
 use std::path::{Path, PathBuf};
 
-pub(crate) const FORMAT: &str = "rmq-store 1";
+pub(crate) const FORMAT: &str = "rmq-store 3";
+/// Has no incarnation; everything else is the same.
+pub(crate) const FORMAT_WITHOUT_INCARNATION: &str = "rmq-store 2";
+/// Has neither epochs nor an incarnation; everything else is the same.
+pub(crate) const FORMAT_WITHOUT_EPOCHS: &str = "rmq-store 1";
 
 pub(crate) fn lock(dir: &Path) -> PathBuf {
     dir.join("lock")
@@ -30,6 +39,26 @@ pub(crate) fn is_format(line: &str) -> bool {
 
 pub(crate) fn damage(dir: &Path) -> PathBuf {
     dir.join("damage")
+}
+
+pub(crate) fn epochs(dir: &Path) -> PathBuf {
+    dir.join("epochs")
+}
+
+pub(crate) fn incarnation(dir: &Path) -> PathBuf {
+    dir.join("incarnation")
+}
+
+pub(crate) fn install(dir: &Path) -> PathBuf {
+    dir.join("install")
+}
+
+pub(crate) fn life(dir: &Path) -> PathBuf {
+    dir.join("life")
+}
+
+pub(crate) fn quarantine(dir: &Path) -> PathBuf {
+    dir.join("quarantine")
 }
 
 pub(crate) fn watermark(dir: &Path) -> PathBuf {

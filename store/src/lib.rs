@@ -7,7 +7,7 @@
 //!               ├──► key index     in the same run files
 //!               └──► tables        settings and progress, with "applied to P"
 //! ```
-//! What it promises: a message is acknowledged ([`Store::when_acked`]) only when the system (async flush) or the disk (sync flush) has
+//! What it promises: a message is acknowledged ([`Store::settle`]) only when the system (async flush) or the disk (sync flush) has
 //! it, and visible only from then on; no offset of a queue ever names two messages; everything but the log can be lost and is rebuilt.
 
 // Nothing that a disk returns may end a thread that others wait for.
@@ -25,42 +25,70 @@
 mod cold;
 mod commit_log;
 mod config;
+mod derived;
 mod disk_error;
-mod dispatch;
+mod epochs;
 mod error;
+mod figures;
+mod follower;
 pub mod fs;
 mod health;
+mod incarnation;
 mod index;
+mod install_mark;
 mod layout;
+mod life;
+mod log_reader;
+mod master;
+mod open;
+mod open_error;
+mod purpose;
+mod quarantine;
 mod queue;
 mod queues;
 mod read;
+mod reading;
 mod recovery;
 mod retention;
 mod segment;
 mod settings;
+mod snapshot;
 mod store;
 mod sync_times;
 mod tables;
+mod text_file;
 mod vital;
 mod watermark;
 
 pub use cold::{ColdPool, ColdPoolFull};
-pub use commit_log::{Appended, DamagedRange, NewMessage};
+pub use commit_log::{
+    Appended, CopyError, DamagedRange, Done, LogPiece, MendError, Mended, NewMessage, TruncateError,
+};
 pub use config::{ConfigProblems, FlushMode, NowMs, STAGED_BYTES_MAX, StoreConfig};
-pub use dispatch::{Arrival, Arrivals, DispatchError};
-pub use error::{AppendError, CheckpointError, OpenError, ReadError};
+pub use derived::by_time::Boundary;
+pub use derived::{Arrival, Arrivals, DispatchError};
+pub use epochs::{Epoch, common_end};
+pub use error::{AppendError, CheckpointError, EpochError, ReadError};
+pub use figures::{Positions, StoreStats};
+pub use follower::{Follower, PromoteError};
 pub use health::StoreHealth;
-pub use index::by_time::Boundary;
 pub use index::keys::KeyKind;
+pub use life::LastEnd;
+pub use master::Master;
+pub use open_error::OpenError;
 pub use queue::QueueRef;
 pub use read::{
     AllMessages, EntryFilter, ReadLimits, ReadOutcome, ReadStatus, RecordSlice, Temperature,
 };
 pub use recovery::RecoveryReport;
 pub use retention::{Removed, RetentionError, RetentionRound};
-pub use settings::{Change, SETTINGS_TOPIC, Settings, SettingsError, Table};
-pub use store::{Positions, Store, StoreStats};
+pub use settings::{
+    Applied, Apply, Change, Row, SETTINGS_TOPIC, Settings, SettingsError, Table, TableId,
+};
+pub use snapshot::{
+    History, InstallError, Installed, Installer, Snapshot, SnapshotError, SnapshotHeader,
+};
+pub use store::Store;
 pub use sync_times::{SYNC_BOUNDS_US, Syncs};
 
 #[cfg(test)]

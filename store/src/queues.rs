@@ -1,10 +1,13 @@
 //! The queues that are in memory, by topic and number. The others lie in the tables and are loaded when somebody asks for them.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
+use hashbrown::HashTable;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 
 use crate::error::ReadError;
 use crate::queue::{QueueHead, QueueRef};
@@ -27,11 +30,22 @@ pub(crate) trait QueueSource: Send + Sync {
     ) -> Result<Option<i64>, ReadError>;
 }
 
+/// The queues of a topic, sorted by id: one at least, which has the topic's name. Most topics of a large broker have one or two.
+type TopicQueues = SmallVec<[QueueRef; 2]>;
+
+/// The queues in memory, by topic.
+#[derive(Default)]
+struct Topics {
+    table: HashTable<TopicQueues>,
+    hasher: RandomState,
+}
+
 /// The table of queues.
 #[derive(Default)]
 pub(crate) struct Queues {
-    /// Per topic, sorted by queue id.
-    topics: RwLock<HashMap<Arc<str>, Vec<QueueRef>, RandomState>>,
+    topics: RwLock<Topics>,
+    /// Topics whose deletion is on its way, with all their queues in memory.
+    deleted: Mutex<HashSet<Box<str>, RandomState>>,
 }
 
 impl Queues {
@@ -46,12 +60,12 @@ impl Queues {
             return Ok(queue);
         }
         let mut topics = self.topics.write();
-        match find(topics.get(topic), queue_id) {
+        match topics.find(topic, queue_id) {
             Some(queue) => Ok(queue),
             None => {
                 // Without its head the queue would hand out offsets twice.
                 let head = source.head(topic, queue_id)?.unwrap_or_default();
-                insert(&mut topics, topic, queue_id, head, source)
+                topics.insert(topic, queue_id, head, source)
             }
         }
     }
@@ -67,11 +81,11 @@ impl Queues {
             return Ok(Some(queue));
         }
         let mut topics = self.topics.write();
-        match find(topics.get(topic), queue_id) {
+        match topics.find(topic, queue_id) {
             Some(queue) => Ok(Some(queue)),
             None => source
                 .head(topic, queue_id)?
-                .map(|head| insert(&mut topics, topic, queue_id, head, source))
+                .map(|head| topics.insert(topic, queue_id, head, source))
                 .transpose(),
         }
     }
@@ -84,55 +98,88 @@ impl Queues {
     ) -> Result<Vec<QueueRef>, ReadError> {
         let mut topics = self.topics.write();
         for (queue_id, head) in source.heads_of(topic)? {
-            if find(topics.get(topic), queue_id).is_none() {
-                insert(&mut topics, topic, queue_id, head, source)?;
+            if topics.find(topic, queue_id).is_none() {
+                topics.insert(topic, queue_id, head, source)?;
             }
         }
-        Ok(topics.get(topic).cloned().unwrap_or_default())
+        Ok(topics.of(topic).to_vec())
     }
 
-    /// Every queue of a topic that is in memory, sorted by id.
-    pub(crate) fn loaded_of(&self, topic: &str) -> Vec<QueueRef> {
-        self.topics.read().get(topic).cloned().unwrap_or_default()
+    /// Loads every queue of a topic that is about to be deleted: [`of_deleted`](Self::of_deleted) asks no disk then.
+    pub(crate) fn load_deleted(
+        &self,
+        topic: &str,
+        source: &dyn QueueSource,
+    ) -> Result<(), ReadError> {
+        self.of_topic(topic, source)?;
+        self.deleted.lock().insert(topic.into());
+        Ok(())
+    }
+
+    /// Every queue of a topic whose deletion is applied now. The disk is asked where the deletion comes from somewhere else.
+    pub(crate) fn of_deleted(
+        &self,
+        topic: &str,
+        source: &dyn QueueSource,
+    ) -> Result<Vec<QueueRef>, ReadError> {
+        if self.deleted.lock().remove(topic) {
+            return Ok(self.topics.read().of(topic).to_vec());
+        }
+        self.of_topic(topic, source)
     }
 
     /// The queue, if it is in memory.
     pub(crate) fn loaded(&self, topic: &str, queue_id: i32) -> Option<QueueRef> {
-        find(self.topics.read().get(topic), queue_id)
+        self.topics.read().find(topic, queue_id)
     }
 
     /// Every queue in memory.
     pub(crate) fn all_loaded(&self) -> Vec<QueueRef> {
-        self.topics.read().values().flatten().cloned().collect()
+        self.topics.read().table.iter().flatten().cloned().collect()
     }
 }
 
-fn find(queues: Option<&Vec<QueueRef>>, queue_id: i32) -> Option<QueueRef> {
-    let queues = queues?;
-    let index = queues.binary_search_by_key(&queue_id, QueueRef::queue_id);
-    queues.get(index.ok()?).cloned()
+impl Topics {
+    /// The queues of a topic, sorted by id.
+    fn of(&self, topic: &str) -> &[QueueRef] {
+        let hash = self.hasher.hash_one(topic);
+        let found = self.table.find(hash, |queues| name(queues) == topic);
+        found.map_or(&[], |queues| queues)
+    }
+
+    fn find(&self, topic: &str, queue_id: i32) -> Option<QueueRef> {
+        let queues = self.of(topic);
+        let index = queues.binary_search_by_key(&queue_id, QueueRef::queue_id);
+        queues.get(index.ok()?).cloned()
+    }
+
+    fn insert(
+        &mut self,
+        topic: &str,
+        queue_id: i32,
+        head: QueueHead,
+        source: &dyn QueueSource,
+    ) -> Result<QueueRef, ReadError> {
+        let known = self.of(topic).first();
+        let topic = known.map_or_else(|| Arc::from(topic), QueueRef::shared_topic);
+        let oldest = source
+            .oldest_offset(&topic, queue_id, &head)?
+            .unwrap_or(head.next);
+        let min = oldest.max(head.floor);
+        let queue = QueueRef::with_head(Arc::clone(&topic), queue_id, head, min);
+        queue.set_next_offset(head.next.saturating_add(source.unseen_after(head.last)));
+        let (hash, hasher) = (self.hasher.hash_one(&*topic), &self.hasher);
+        let is_it = |queues: &TopicQueues| name(queues) == &*topic;
+        let rehash = |queues: &TopicQueues| hasher.hash_one(name(queues));
+        let place = self.table.entry(hash, is_it, rehash);
+        let queues = place.or_insert_with(TopicQueues::new).into_mut();
+        let index = queues.partition_point(|other| other.queue_id() < queue_id);
+        queues.insert(index, queue.clone());
+        Ok(queue)
+    }
 }
 
-fn insert(
-    topics: &mut HashMap<Arc<str>, Vec<QueueRef>, RandomState>,
-    topic: &str,
-    queue_id: i32,
-    head: QueueHead,
-    source: &dyn QueueSource,
-) -> Result<QueueRef, ReadError> {
-    let name = topics
-        .get_key_value(topic)
-        .map_or_else(|| Arc::from(topic), |(name, _)| Arc::clone(name));
-    let oldest = source
-        .oldest_offset(topic, queue_id, &head)?
-        .unwrap_or(head.next);
-    let queue = QueueRef::with_head(Arc::clone(&name), queue_id, head, oldest.max(head.floor));
-    queue.set_next_offset(head.next.saturating_add(source.unseen_after(head.last)));
-    let queues = topics.entry(name).or_insert_with(|| Vec::with_capacity(1));
-    let index = queues.partition_point(|other| other.queue_id() < queue_id);
-    if queues.len() == queues.capacity() && queues.len() < 4 {
-        queues.reserve_exact(1);
-    }
-    queues.insert(index, queue.clone());
-    Ok(queue)
+/// The topic of its queues.
+fn name(queues: &TopicQueues) -> &str {
+    queues.first().map_or("", QueueRef::topic)
 }

@@ -3,7 +3,7 @@
 //! The replay reads the log from where the derived files end. What is not an intact record ends the log if it lies above the
 //! durable watermark and nothing follows it: it was never promised, and is cut. Below the watermark, or where records follow or the
 //! disk does not give what follows, it is damage (decision 0010): it is reported, and the records after it are found again by the
-//! position that each carries.
+//! position that each carries. A follower is cut above the watermark also where records follow: it copies them again.
 
 use std::io;
 use std::ops::Range;
@@ -14,12 +14,16 @@ use std::time::{Duration, Instant};
 
 use rmq_protocol::message::RecordView;
 
-use crate::commit_log::{Content, DamagedRange, Files, Found, Window};
+use crate::commit_log::{Content, DamagedRange, Files, Found, Role, Window};
 use crate::config::StoreConfig;
-use crate::dispatch::{Dispatcher, Entry, LogReader};
-use crate::error::OpenError;
+use crate::derived::{Dispatcher, Entry};
+use crate::epochs::Epochs;
 use crate::fs::{Fs, Lock};
+use crate::incarnation;
+use crate::install_mark::{self, InstallMark};
 use crate::layout;
+use crate::log_reader::LogReader;
+use crate::open_error::OpenError;
 use crate::segment::Segment;
 
 /// Entries are dispatched in batches of this size while replaying.
@@ -93,7 +97,28 @@ pub(crate) fn settle_names(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Reads or writes the format line.
+/// Finds what is left of making the store from a snapshot: nothing that counts is removed; or the tables are ahead of the log, as those at
+/// the position that is returned.
+pub(crate) fn installed(fs: &dyn Fs, dir: &Path, role: Role) -> Result<Option<u64>, OpenError> {
+    let path = layout::install(dir);
+    let mark = InstallMark::read(fs, dir).map_err(OpenError::io("read", &path))?;
+    match (mark, role) {
+        (None, _) => Ok(None),
+        (Some(_), Role::Master) => Err(OpenError::Incomplete {
+            dir: dir.to_owned(),
+        }),
+        (Some(InstallMark::Begun), Role::Follower) => {
+            tracing::warn!(dir = %dir.display(), "the store was not made to the end; what is there is removed");
+            install_mark::wipe(fs, dir).map_err(OpenError::io("empty", dir))?;
+            InstallMark::remove(fs, dir).map_err(OpenError::io("remove", &path))?;
+            Ok(None)
+        }
+        (Some(InstallMark::To(position)), Role::Follower) => Ok(Some(position)),
+    }
+}
+
+/// Reads or writes the format line. A store of a format before this one becomes one of this format: its log is one epoch, and its data
+/// get their number.
 pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     let path = layout::format(dir);
     if fs.exists(&path).map_err(OpenError::io("look for", &path))? {
@@ -104,6 +129,22 @@ pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
         let found = found.trim();
         if found == layout::FORMAT {
             return Ok(());
+        }
+        if [
+            layout::FORMAT_WITHOUT_EPOCHS,
+            layout::FORMAT_WITHOUT_INCARNATION,
+        ]
+        .contains(&found)
+        {
+            // What is there and intact stays: the line may be what is damaged.
+            if found == layout::FORMAT_WITHOUT_EPOCHS && !Epochs::is_intact(fs, dir)? {
+                Epochs::create(fs, dir)?;
+            }
+            if !incarnation::is_intact(fs, dir)? {
+                incarnation::create(fs, dir)?;
+            }
+            tracing::info!(dir = %dir.display(), "the store becomes one of format {}", layout::FORMAT);
+            return write_format(fs, dir).map_err(OpenError::io("write", &path));
         }
         return Err(if layout::is_format(found) {
             OpenError::Version {
@@ -131,16 +172,21 @@ pub(crate) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
             ),
         });
     }
-    let write = || -> io::Result<()> {
-        let temporary = path.with_extension("new");
-        let file = fs.create(&temporary)?;
-        file.write_at(0, format!("{}\n", layout::FORMAT).as_bytes())?;
-        file.sync_all()?;
-        drop(file);
-        fs.rename(&temporary, &path)?;
-        fs.sync_dir(dir)
-    };
-    write().map_err(OpenError::io("write", &path))
+    Epochs::create(fs, dir)?;
+    incarnation::create(fs, dir)?;
+    write_format(fs, dir).map_err(OpenError::io("write", &path))
+}
+
+pub(crate) fn write_format(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    let path = layout::format(dir);
+    let temporary = path.with_extension("new");
+    let file = fs.create(&temporary)?;
+    file.write_at(0, format!("{}\n", layout::FORMAT).as_bytes())?;
+    file.sync_all()?;
+    drop(file);
+    fs.crash_point("format.written");
+    fs.rename(&temporary, &path)?;
+    fs.sync_dir(dir)
 }
 
 /// Opens the segments; they must follow each other without a gap. Makes the first one of a new store.
@@ -200,13 +246,16 @@ pub(crate) fn open_segments(
 }
 
 /// Reads what the derived files do not have yet, and settles the end of the log. `closed_at` is where a store that was closed, or
-/// is new, has ended: nothing was ever written above.
+/// is new, has ended: nothing was ever written above. A follower is shown what the derived files have, and the rest when it is told that it
+/// is confirmed. What tables that are ahead of the log have is confirmed as well: `tables_at`.
 pub(crate) fn replay(
     dir: &Path,
     files: &Files,
     dispatcher: &Dispatcher,
     watermark: u64,
     closed_at: Option<u64>,
+    role: Role,
+    tables_at: Option<u64>,
 ) -> Result<RecoveryReport, OpenError> {
     let began = Instant::now();
     let start = LogReader::start(files);
@@ -232,6 +281,13 @@ pub(crate) fn replay(
         rebuilt: dispatcher.rebuilt(),
         took: Duration::ZERO,
     };
+    let confirmed = match role {
+        Role::Master => None,
+        Role::Follower => {
+            let in_files = dispatcher.durable_log().max(start);
+            Some(tables_at.map_or(in_files, |position| position.max(in_files)))
+        }
+    };
     let mut entries: Vec<Entry> = Vec::with_capacity(REPLAY_BATCH);
     let mut newest_ms = dispatcher.newest_ms().unwrap_or(0);
     let mut position = from;
@@ -240,10 +296,14 @@ pub(crate) fn replay(
         let Some(segment) = files.segment(position) else {
             break position;
         };
+        // A follower copies again what the power took in the middle of what was not flushed.
+        let mut ends_here = false;
         let why = match window.look(&segment, position) {
             Found::Record(bytes) => {
                 // It was checked a moment ago.
-                if let Ok(record) = RecordView::parse(bytes) {
+                if confirmed.is_none_or(|confirmed| position < confirmed)
+                    && let Ok(record) = RecordView::parse(bytes)
+                {
                     newest_ms = newest_ms.max(record.store_ms());
                     entries.push(dispatcher.entry_of(&record)?);
                 }
@@ -262,11 +322,14 @@ pub(crate) fn replay(
             Found::Nothing if position < watermark => {
                 "below the durable watermark there is no intact record"
             }
-            Found::Nothing => "there is no intact record before others that are",
+            Found::Nothing => {
+                ends_here = role == Role::Follower;
+                "there is no intact record before others that are"
+            }
         };
         // Nothing was ever written behind the end of a store that was closed.
         let is_behind = closed_at.is_some_and(|closed_at| closed_at <= position);
-        let onward = if is_behind && position >= watermark {
+        let onward = if ends_here || (is_behind && position >= watermark) {
             Onward::End
         } else {
             onward(files, &mut window, position)
@@ -284,6 +347,10 @@ pub(crate) fn replay(
         }
     };
     dispatcher.apply(&mut entries, end);
+    let confirmed = match tables_at {
+        Some(_) => confirmed.map(|confirmed| confirmed.min(end)),
+        None => confirmed,
+    };
     report.end = end;
     report.replayed_bytes = end - from;
     report.damaged = files.damage();
@@ -299,14 +366,11 @@ pub(crate) fn replay(
         segment.ends_at(end);
     }
     let marks = &files.positions;
-    for mark in [&marks.appended, &marks.written, &marks.confirmed] {
-        mark.store(end, Ordering::Release);
-    }
     // What survived a crash may be in the page cache only; the next sync covers it.
-    marks.flushed.store(watermark.min(end), Ordering::Release);
+    marks.begin(end, watermark.min(end), confirmed);
     marks.checked_from.store(from, Ordering::Release);
     marks.newest_ms.store(newest_ms, Ordering::Release);
-    dispatcher.finish_replay(end)?;
+    dispatcher.finish_replay(end, confirmed.unwrap_or(end))?;
     report.took = began.elapsed();
     Ok(report)
 }
@@ -407,7 +471,7 @@ fn write_again(files: &Files, watermark: u64, end: u64) -> Result<(), OpenError>
 /// Bytes from `from` to the last one that is not zero, as far as it looks: this is for the report only.
 fn used_bytes(segment: &Arc<Segment>, from: u64) -> u64 {
     const LOOK_BYTES: u64 = 4 << 20;
-    let to = segment.end().min(from + LOOK_BYTES);
+    let to = segment.written_to().min(from + LOOK_BYTES).max(from);
     let mut used = 0;
     let looked = Window::default().readable(segment, from..to, |at, bytes| {
         if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {

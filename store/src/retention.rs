@@ -1,6 +1,7 @@
 //! Removal of whole segments: those whose newest message is older than the retention and, where that is configured, the oldest ones
 //! while the disk is too full. The active segment stays. By default nothing that has not expired is removed for want of space: the
-//! store refuses writes instead. Nothing that the owner of the store still needs is removed for any reason.
+//! store refuses writes instead. Nothing that the owner of the store still needs is removed for any reason, and nothing of a follower that
+//! its master has.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -85,7 +86,10 @@ pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, Ret
     let Some(wanted) = keep_from else {
         return Ok(Removed::default());
     };
-    let needed_from = round.needed_from.unwrap_or(u64::MAX);
+    let needed_from = round
+        .needed_from
+        .unwrap_or(u64::MAX)
+        .min(log.expires_below());
     let mut held_bytes = 0;
     let mut keep_from = None;
     for segment in segments.iter().filter(|segment| segment.end() <= wanted) {

@@ -14,6 +14,8 @@ use crate::fs::{File, Fs, Map, Residency};
 const PAGE: u64 = 4096;
 /// Zeros that are synced together: the sync of a record waits for at most this much of them.
 const ZEROS_AT_ONCE: u64 = 1 << 20;
+/// A file with more stretches that were written counts as written.
+const STRETCHES_MAX: usize = 1_024;
 
 pub(crate) struct Segment {
     base: u64,
@@ -30,6 +32,21 @@ struct Room {
     used: u64,
     /// Zeros were written up to here.
     zeroed: u64,
+    /// See [`Segment::written_to`].
+    written_to: u64,
+}
+
+/// Where the last bytes of a file end that were ever written. It is asked before anything is read: what was read counts as written.
+fn written_to(file: &dyn File, bytes: u64) -> u64 {
+    let mut end = 0;
+    for _ in 0..STRETCHES_MAX {
+        match file.next_data(end) {
+            Ok(Some(data)) if data.end > end && data.end < bytes => end = data.end,
+            Ok(None) => return end,
+            Ok(Some(_)) | Err(_) => return bytes,
+        }
+    }
+    bytes
 }
 
 impl Segment {
@@ -63,17 +80,27 @@ impl Segment {
             // Gives the room back; what is left is removed at the next start.
             let _ = fs.remove(&temporary);
         })?;
-        Ok(Self::of(file, base, bytes, 0))
+        let room = Room {
+            used: 0,
+            zeroed: 0,
+            written_to: bytes,
+        };
+        Ok(Self::of(file, base, bytes, room))
     }
 
     /// Opens a file that may be full of records, see [`Segment::ends_at`].
     pub(crate) fn open(fs: &dyn Fs, path: &Path, base: u64) -> io::Result<Arc<Self>> {
         let file = fs.open(path)?;
         let bytes = file.len()?;
-        Ok(Self::of(file, base, bytes, bytes))
+        let room = Room {
+            used: bytes,
+            zeroed: 0,
+            written_to: written_to(&*file, bytes),
+        };
+        Ok(Self::of(file, base, bytes, room))
     }
 
-    fn of(file: Box<dyn File>, base: u64, bytes: u64, used: u64) -> Arc<Self> {
+    fn of(file: Box<dyn File>, base: u64, bytes: u64, room: Room) -> Arc<Self> {
         let map = file.map(bytes).unwrap_or_else(|error| {
             tracing::warn!(base, %error, "a segment cannot be mapped; each read of it is a call");
             None
@@ -83,7 +110,7 @@ impl Segment {
             bytes,
             file,
             map,
-            room: Mutex::new(Room { used, zeroed: 0 }),
+            room: Mutex::new(room),
         })
     }
 
@@ -92,6 +119,7 @@ impl Segment {
         let mut room = self.room.lock();
         room.used = position.saturating_sub(self.base).min(self.bytes);
         room.zeroed = 0;
+        room.written_to = self.bytes;
     }
 
     /// Whether less than half of `ahead` bytes after the records have real zeros.
@@ -167,16 +195,10 @@ impl Segment {
             .will_need(position.saturating_sub(self.base), bytes);
     }
 
-    /// The first position from `position` on where something was written, as far as the system knows: what lies before it reads as
-    /// zeros. `None`: nothing was written behind it.
-    pub(crate) fn next_data(&self, position: u64) -> Option<u64> {
-        let Ok(offset) = self.offset(position) else {
-            return Some(position);
-        };
-        match self.file.next_data(offset) {
-            Ok(data) => data.map(|data| self.base + data.max(offset)),
-            Err(_) => Some(position),
-        }
+    /// What lies behind this position was never written, as far as the system knew when the file was opened; the end, once
+    /// records are written.
+    pub(crate) fn written_to(&self) -> u64 {
+        self.base + self.room.lock().written_to
     }
 
     /// Fills `into` from a log position inside this segment. May wait for the disk.

@@ -112,6 +112,21 @@ impl Watermark {
         self.sync()
     }
 
+    /// Moves it down, durably: what lies above `position` is no part of the log any more.
+    pub(crate) fn lower(&mut self, position: u64) -> io::Result<()> {
+        if position >= self.position {
+            return Ok(());
+        }
+        for _ in SLOTS {
+            // The larger of both counts, so it is lower once both are written.
+            self.write(MARK, position)?;
+            self.sync()?;
+        }
+        self.position = position;
+        self.sealed = false;
+        Ok(())
+    }
+
     /// Moves it up and notes, durably, that nothing was written above it.
     pub(crate) fn seal(&mut self, position: u64) -> io::Result<()> {
         self.raise(position)?;
@@ -179,6 +194,23 @@ mod tests {
             Watermark::open(&RealFs, &path).expect("opens").position(),
             300
         );
+    }
+
+    #[test]
+    fn it_is_lower_only_when_both_slots_say_so() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("watermark");
+        let open = || Watermark::open(&RealFs, &path).expect("opens");
+        let mut watermark = open();
+        watermark.seal(200).expect("written");
+        watermark.lower(300).expect("nothing to do");
+        assert_eq!((open().position(), open().is_sealed()), (200, true));
+        watermark.write(MARK, 100).expect("written");
+        assert_eq!(open().position(), 200, "one slot is not enough");
+        watermark.lower(100).expect("written");
+        assert_eq!((open().position(), open().is_sealed()), (100, false));
+        watermark.raise(150).expect("written");
+        assert_eq!(open().position(), 150);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Clock, acked, config, message, offsets, open};
+use common::{CONSUMER_OFFSETS, Clock, acked, config, message, offsets, open};
 use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, FaultyFs, Fs, SimulatedDisk};
 use rmq_store::{
-    AllMessages, Change, FlushMode, KeyKind, RecoveryReport, Store, StoreConfig, Table, Temperature,
+    AllMessages, Change, FlushMode, KeyKind, Master, RecoveryReport, StoreConfig, Temperature,
 };
 
 const PAGE: u64 = 4096;
@@ -28,11 +28,11 @@ fn settings() -> StoreConfig {
     }
 }
 
-fn reopen(fs: impl Fs) -> (Store, RecoveryReport) {
-    Store::open(settings(), Arc::new(fs)).expect("opens")
+fn reopen(fs: impl Fs) -> (Master, RecoveryReport) {
+    Master::open(settings(), Arc::new(fs)).expect("opens")
 }
 
-fn send(store: &Store, stored: &mut Stored, topic: &'static str, body: &str) -> i64 {
+fn send(store: &Master, stored: &mut Stored, topic: &'static str, body: &str) -> i64 {
     let queue = store.queue(topic, 0).expect("a queue");
     let keys = "k";
     let appended = store
@@ -47,13 +47,13 @@ fn send(store: &Store, stored: &mut Stored, topic: &'static str, body: &str) -> 
     offset
 }
 
-fn set(store: &Store, key: &str, value: &str) {
-    let change = Change::set(Table::ConsumerOffsets, key, value.as_bytes().to_vec());
+fn set(store: &Master, key: &str, value: &str) {
+    let change = Change::set(CONSUMER_OFFSETS, key, value.as_bytes().to_vec());
     let end = store.settings().put(&[change]).expect("put");
     acked(store, end);
 }
 
-fn delete(store: &Store, topic: &str) {
+fn delete(store: &Master, topic: &str) {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime")
@@ -92,7 +92,7 @@ fn life(is_sealed: bool) -> (SimulatedDisk, Stored, i64) {
 }
 
 /// `last`: the newest value of a setting that each life changes.
-fn check(store: &Store, stored: &Stored, deleted: i64, last: &str, what: &str) {
+fn check(store: &Master, stored: &Stored, deleted: i64, last: &str, what: &str) {
     for topic in ["a", "b", "silent", "gone"] {
         let queue = store.queue(topic, 0).expect("a queue");
         let wanted: Vec<i64> = stored
@@ -119,7 +119,7 @@ fn check(store: &Store, stored: &Stored, deleted: i64, last: &str, what: &str) {
     }
     let gone = store.queue("gone", 0).expect("a queue");
     assert!(gone.min_offset() >= deleted, "{what}: {gone:?}");
-    let value = |key: &str| store.settings().get(Table::ConsumerOffsets, key);
+    let value = |key: &str| store.value(CONSUMER_OFFSETS, key);
     assert_eq!(value("last").as_deref(), Some(last.as_bytes()), "{what}");
     for number in 0..60 {
         assert!(

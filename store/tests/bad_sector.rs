@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::{Clock, config, message};
 use rmq_protocol::message::QueueOffset;
 use rmq_store::fs::RealFs;
-use rmq_store::{AllMessages, FlushMode, ReadStatus, Store, StoreConfig, Temperature};
+use rmq_store::{AllMessages, FlushMode, Master, ReadStatus, StoreConfig, Temperature};
 
 fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
@@ -77,7 +77,7 @@ fn a_bad_sector_costs_its_messages_and_raises_no_signal() {
         hot_bytes: 0,
         ..config(mounted.join("store"), FlushMode::Sync, &clock)
     };
-    let (store, _) = Store::open(settings(), Arc::new(RealFs)).expect("opens");
+    let (store, _) = Master::open(settings(), Arc::new(RealFs)).expect("opens");
     let queue = store.queue("t", 0).expect("a queue");
     for _ in 0..120 {
         store
@@ -118,7 +118,7 @@ fn a_bad_sector_costs_its_messages_and_raises_no_signal() {
     // Nothing of it stays in memory.
     run("umount", &[&disk.mounted]).expect("unmounted");
     run("mount", &[&disk.device, &disk.mounted]).expect("mounted again");
-    let opened = Store::open(settings(), Arc::new(RealFs));
+    let opened = Master::open(settings(), Arc::new(RealFs));
     let (store, _) = match opened {
         Ok(opened) => opened,
         // Which other files lie behind the cut is the file system's choice; an error is no signal.

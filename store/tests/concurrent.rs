@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use common::{LIMITS, message};
+use common::{KV, LIMITS, message, tables};
 use rmq_protocol::message::QueueOffset;
 use rmq_store::fs::{Fault, FaultyFs, Operation, RealFs};
 use rmq_store::{
-    AllMessages, AppendError, Change, FlushMode, KeyKind, ReadStatus, Store, StoreConfig, Table,
+    AllMessages, AppendError, Change, FlushMode, KeyKind, Master, ReadStatus, StoreConfig,
     Temperature,
 };
 
@@ -19,7 +19,7 @@ const ROUNDS: i64 = 1_500;
 const QUEUES: i32 = 5;
 
 /// Reads a queue to `until`, and sees each offset once and in order while runs are written, merged and published.
-fn follow(store: &Store, id: i32, until: i64) {
+fn follow(store: &Master, id: i32, until: i64) {
     let queue = store.queue("shared", id).expect("a queue");
     let mut at = 0;
     while at < until {
@@ -56,9 +56,10 @@ fn readers_see_every_offset_once_while_everything_moves() {
             segment_bytes: 1 << 20,
             index_run_bytes: 64 << 10,
             flush,
+            tables: tables(),
             ..StoreConfig::new(dir.path())
         };
-        let (store, _) = Store::open(config.clone(), std::sync::Arc::new(RealFs)).expect("opens");
+        let (store, _) = Master::open(config.clone(), std::sync::Arc::new(RealFs)).expect("opens");
         let per_queue = WRITERS as i64 * ROUNDS / i64::from(QUEUES);
         let writing = AtomicBool::new(true);
         let checks = AtomicU64::new(0);
@@ -82,11 +83,7 @@ fn readers_see_every_offset_once_while_everything_moves() {
                             if n % 100 == 0 {
                                 store
                                     .settings()
-                                    .put(&[Change::set(
-                                        Table::Kv,
-                                        format!("w{writer}"),
-                                        n.to_string(),
-                                    )])
+                                    .put(&[Change::set(KV, format!("w{writer}"), n.to_string())])
                                     .expect("put");
                             }
                         }
@@ -121,7 +118,7 @@ fn readers_see_every_offset_once_while_everything_moves() {
         store.close().expect("closed");
         assert!(store.stats().index_runs > 0);
         drop(store);
-        let (store, report) = Store::open(config, std::sync::Arc::new(RealFs)).expect("opens");
+        let (store, report) = Master::open(config, std::sync::Arc::new(RealFs)).expect("opens");
         assert_eq!(report.replayed_records, 0);
         for id in 0..QUEUES {
             follow(&store, id, per_queue);
@@ -141,23 +138,24 @@ fn readers_see_every_offset_once_while_everything_moves() {
                 1
             );
         }
-        assert_eq!(store.settings().scan(Table::Kv).len(), WRITERS);
+        assert_eq!(store.values(KV).len(), WRITERS);
         store.close().expect("closed");
     }
 }
 
 /// Writers that never wait for each other: each is told once, and only when its message can be read; also by a disk that fails.
 #[test]
-fn everybody_who_wished_a_write_is_told_once() {
+fn everybody_who_waits_is_told_once() {
     for fails in [false, true] {
         let faulty = FaultyFs::new(Arc::new(RealFs));
         let dir = tempfile::tempdir().expect("a folder");
         let config = StoreConfig {
             segment_bytes: 1 << 20,
             index_run_bytes: 64 << 10,
+            tables: tables(),
             ..StoreConfig::new(dir.path())
         };
-        let (store, _) = Store::open(config, Arc::new(faulty.clone())).expect("opens");
+        let (store, _) = Master::open(config, Arc::new(faulty.clone())).expect("opens");
         if fails {
             faulty.plan(Fault {
                 operation: Operation::Write,
@@ -192,9 +190,9 @@ fn everybody_who_wished_a_write_is_told_once() {
                                 Err(_) => drop(refused.fetch_add(1, Ordering::Relaxed)),
                             }
                         };
-                        match store.try_write_out() {
-                            Some(written) => done(written),
-                            None => store.when_written(Box::new(done)),
+                        match store.try_settle(place.end) {
+                            Some(settled) => done(settled),
+                            None => store.settle(place.end, Box::new(done)),
                         }
                     }
                 });

@@ -10,23 +10,18 @@ use std::sync::mpsc;
 use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, SimulatedDisk};
 use rmq_store::{
-    AllMessages, Change, FlushMode, KeyKind, QueueRef, ReadLimits, ReadStatus, Store, StoreConfig,
-    Table, Temperature,
+    AllMessages, Change, FlushMode, KeyKind, Master, QueueRef, ReadLimits, ReadStatus, StoreConfig,
+    Temperature,
 };
 
 mod common;
 
-use common::message;
+use common::{ASYNC, CONSUMER_OFFSETS, message, tables};
 
 const LIMITS: ReadLimits = ReadLimits {
     messages_max: 50,
     bytes_max: 1 << 20,
     scan_entries_max: 1_000,
-};
-/// Long enough for no flush by time: the test says when.
-const ASYNC: FlushMode = FlushMode::Async {
-    interval_ms: 60_000,
-    bytes: 1 << 30,
 };
 
 fn config(flush: FlushMode, clock: &Arc<AtomicI64>) -> StoreConfig {
@@ -38,6 +33,7 @@ fn config(flush: FlushMode, clock: &Arc<AtomicI64>) -> StoreConfig {
         retention_ms: 1_000_000,
         background: false,
         now_ms: Arc::new(move || clock.fetch_add(1, Ordering::Relaxed)),
+        tables: tables(),
         ..StoreConfig::new("store")
     }
 }
@@ -58,9 +54,9 @@ struct History {
     deleted: Option<(usize, usize)>,
 }
 
-fn wait_acked(store: &Store, end: LogPosition) {
+fn wait_acked(store: &Master, end: LogPosition) {
     let (done, acked) = mpsc::channel();
-    store.when_acked(
+    store.settle(
         end,
         Box::new(move |outcome| done.send(outcome).expect("somebody waits")),
     );
@@ -72,7 +68,7 @@ fn wait_acked(store: &Store, end: LogPosition) {
 
 struct Work {
     disk: SimulatedDisk,
-    store: Store,
+    store: Master,
     history: History,
     clock: Arc<AtomicI64>,
     count: u64,
@@ -104,11 +100,7 @@ impl Work {
     }
 
     fn set(&mut self, value: u64) {
-        let change = Change::set(
-            Table::ConsumerOffsets,
-            "key",
-            value.to_string().into_bytes(),
-        );
+        let change = Change::set(CONSUMER_OFFSETS, "key", value.to_string().into_bytes());
         let end = self.store.settings().put(&[change]).expect("put");
         wait_acked(&self.store, end);
         self.history.settings.push((self.disk.steps(), value));
@@ -123,7 +115,7 @@ impl Work {
 fn life(flush: FlushMode) -> (SimulatedDisk, History) {
     let disk = SimulatedDisk::new();
     let clock = Arc::new(AtomicI64::new(1_000_000));
-    let (store, _) = Store::open(config(flush, &clock), Arc::new(disk.clone())).expect("opens");
+    let (store, _) = Master::open(config(flush, &clock), Arc::new(disk.clone())).expect("opens");
     let mut work = Work {
         disk,
         store,
@@ -176,7 +168,7 @@ fn check(disk: &SimulatedDisk, history: &History, flush: FlushMode, steps: usize
     let left = disk.after_crash(steps, crash);
     let clock = Arc::new(AtomicI64::new(10_000_000));
     let open = || {
-        Store::open(config(flush, &clock), Arc::new(left.clone()))
+        Master::open(config(flush, &clock), Arc::new(left.clone()))
             .unwrap_or_else(|error| panic!("{what}: {error}"))
     };
     let (store, report) = open();
@@ -229,7 +221,7 @@ enum Promised {
     Right,
 }
 
-fn check_content(store: &Store, history: &History, steps: usize, promise: Promised, what: &str) {
+fn check_content(store: &Master, history: &History, steps: usize, promise: Promised, what: &str) {
     let promised = promise == Promised::Acknowledged;
     let is_dense = promise != Promised::Right;
     for ((topic, id), messages) in &history.queues {
@@ -286,8 +278,7 @@ fn check_content(store: &Store, history: &History, steps: usize, promise: Promis
         }
     }
     let value: Option<u64> = store
-        .settings()
-        .get(Table::ConsumerOffsets, "key")
+        .value(CONSUMER_OFFSETS, "key")
         .map(|value| String::from_utf8_lossy(&value).parse().expect("a number"));
     let acked = history
         .settings
@@ -306,7 +297,7 @@ fn check_content(store: &Store, history: &History, steps: usize, promise: Promis
 }
 
 /// The newest message of a queue is found by its key.
-fn check_key(store: &Store, queue: &QueueRef, body: &[u8], what: &str) {
+fn check_key(store: &Master, queue: &QueueRef, body: &[u8], what: &str) {
     let number = String::from_utf8_lossy(body)
         .split(' ')
         .nth(1)
@@ -402,7 +393,7 @@ fn a_crash_during_recovery_is_recovered_from() {
     let begun = left.steps();
     let clock = Arc::new(AtomicI64::new(10_000_000));
     let (store, _) =
-        Store::open(config(FlushMode::Sync, &clock), Arc::new(left.clone())).expect("opens");
+        Master::open(config(FlushMode::Sync, &clock), Arc::new(left.clone())).expect("opens");
     store.abandon();
     drop(store);
     for during in begun..=left.steps() {
@@ -413,7 +404,7 @@ fn a_crash_during_recovery_is_recovered_from() {
             },
         ] {
             let again = left.after_crash(during, crash);
-            let (store, _) = Store::open(config(FlushMode::Sync, &clock), Arc::new(again))
+            let (store, _) = Master::open(config(FlushMode::Sync, &clock), Arc::new(again))
                 .unwrap_or_else(|error| panic!("{crash:?} at {during}: {error}"));
             check_content(
                 &store,
@@ -432,9 +423,9 @@ fn what_was_cut_never_comes_back_and_what_was_kept_stays() {
     let clock = Arc::new(AtomicI64::new(1_000));
     let disk = SimulatedDisk::new();
     let open = |disk: &SimulatedDisk| {
-        Store::open(config(ASYNC, &clock), Arc::new(disk.clone())).expect("opens")
+        Master::open(config(ASYNC, &clock), Arc::new(disk.clone())).expect("opens")
     };
-    let append = |store: &Store, body: &[u8]| {
+    let append = |store: &Master, body: &[u8]| {
         let queue = store.queue("a", 0).expect("a queue");
         let appended = store
             .append(&message(&queue, body, b"", ""))
@@ -443,7 +434,7 @@ fn what_was_cut_never_comes_back_and_what_was_kept_stays() {
         appended
     };
     let readable =
-        |store: &Store| common::offsets(store, &store.queue("a", 0).expect("a queue"), 0);
+        |store: &Master| common::offsets(store, &store.queue("a", 0).expect("a queue"), 0);
     let (store, _) = open(&disk);
     let first = append(&store, &[b'0'; 600]).end.0;
     // A closed store has nothing to cut at its next start; what comes after that start has.

@@ -4,10 +4,10 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Clock, LIMITS, config, message, open};
+use common::{Clock, LIMITS, TOPICS, config, message, open};
 use rmq_protocol::message::QueueOffset;
 use rmq_store::fs::{Crash, Fs, SimulatedDisk};
-use rmq_store::{AllMessages, Change, FlushMode, OpenError, Store, Table, Temperature};
+use rmq_store::{AllMessages, Change, FlushMode, Master, OpenError, Temperature};
 
 const MESSAGES: i64 = 12;
 
@@ -26,12 +26,12 @@ fn store() -> SimulatedDisk {
             .append(&message(&queue, &body, b"TAGS\x01A\x02", ""))
             .expect("appended");
         if n == MESSAGES / 2 {
-            let change = Change::set(Table::Topics, "t", "value");
+            let change = Change::set(TOPICS, "t", "value");
             store.settings().put(&[change]).expect("put");
             let end = store.positions().appended;
             let (done, acked) = std::sync::mpsc::channel();
             let end = rmq_protocol::message::LogPosition(end);
-            store.when_acked(
+            store.settle(
                 end,
                 Box::new(move |outcome| done.send(outcome).expect("waited for")),
             );
@@ -56,7 +56,7 @@ fn flipped(disk: &SimulatedDisk, path: &Path, at: u64) -> SimulatedDisk {
 }
 
 /// Which messages are served; each must be the right one.
-fn served(store: &Store) -> Vec<i64> {
+fn served(store: &Master) -> Vec<i64> {
     let queue = store.queue("t", 0).expect("a queue");
     let mut from = queue.min_offset();
     let mut found = Vec::new();
@@ -88,7 +88,7 @@ fn served(store: &Store) -> Vec<i64> {
     found
 }
 
-fn reopen(disk: SimulatedDisk) -> Result<Store, OpenError> {
+fn reopen(disk: SimulatedDisk) -> Result<Master, OpenError> {
     open(config("store", FlushMode::Sync, &Clock::at(2_000)), disk)
 }
 
@@ -109,7 +109,7 @@ fn in_the_log() {
             assert_eq!(store.damage().len(), 1, "byte {at}");
         }
         assert_eq!(
-            store.settings().get(Table::Topics, "t").as_deref(),
+            store.value(TOPICS, "t").as_deref(),
             Some(&b"value"[..]),
             "byte {at}"
         );
@@ -139,7 +139,7 @@ fn in_the_log_without_its_derived_files() {
         let found = served(&store);
         assert!(found.len() as i64 >= MESSAGES - 1, "byte {at}: {found:?}");
         // Or the settings record was hit.
-        let setting = store.settings().get(Table::Topics, "t").is_some();
+        let setting = store.value(TOPICS, "t").is_some();
         assert!(setting || found.len() as i64 == MESSAGES, "byte {at}");
         assert_eq!(store.damage().len(), 1, "byte {at}");
         store.abandon();
@@ -168,7 +168,7 @@ fn in_every_derived_file() {
                 reopen(flipped(&disk, &path, at)).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(served(&store), (0..MESSAGES).collect::<Vec<_>>(), "{what}");
             assert_eq!(
-                store.settings().get(Table::Topics, "t").as_deref(),
+                store.value(TOPICS, "t").as_deref(),
                 Some(&b"value"[..]),
                 "{what}"
             );
@@ -191,7 +191,7 @@ fn in_the_format_line() {
         match reopen(flipped(&disk, &path, at)) {
             Err(error @ (OpenError::Version { .. } | OpenError::FormatDamaged { .. })) => {
                 let said = error.to_string();
-                let differs = !said.contains("format rmq-store 1, this version");
+                let differs = !said.contains("format rmq-store 3, this version");
                 assert!(
                     differs && said.contains("store/format"),
                     "byte {at}: {said}"
@@ -204,7 +204,7 @@ fn in_the_format_line() {
     }
     // A later version is told from damage, and what is said about damage helps.
     for (line, is_version) in [
-        ("rmq-store 2\n", true),
+        ("rmq-store 4\n", true),
         ("", false),
         ("\0\0\0\0", false),
         ("rmq-store", false),
@@ -222,12 +222,35 @@ fn in_the_format_line() {
             assert!(
                 error
                     .to_string()
-                    .contains("write the line rmq-store 1 into it"),
+                    .contains("write the line rmq-store 3 into it"),
                 "{error}"
             );
-            file.write_at(0, b"rmq-store 1\n").expect("written");
+            file.write_at(0, b"rmq-store 3\n").expect("written");
             let store = reopen(copy).expect("as it was said");
             assert_eq!(served(&store).len() as i64, MESSAGES);
         }
+    }
+}
+
+#[test]
+fn in_the_file_of_epochs() {
+    let disk = store();
+    let path = PathBuf::from("store/epochs");
+    let len = disk.read(&path, 1_000).expect("read").len() as u64;
+    for at in 0..len {
+        let copy = flipped(&disk, &path, at);
+        let error = reopen(copy.clone()).expect_err("it is not guessed");
+        assert!(matches!(error, OpenError::Epochs { .. }), "byte {at}");
+        let said = error.to_string();
+        assert!(
+            said.contains("store/epochs") && said.contains("rmq-store 1 into store/format"),
+            "{said}"
+        );
+        // As it says, for a broker that never had a replica.
+        let file = copy.create(Path::new("store/format")).expect("made");
+        file.write_at(0, b"rmq-store 1\n").expect("written");
+        let store = reopen(copy).expect("as it was said");
+        assert_eq!(served(&store).len() as i64, MESSAGES);
+        assert_eq!(store.epochs().len(), 1);
     }
 }

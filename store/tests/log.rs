@@ -107,7 +107,7 @@ fn with_sync_flush_what_a_restart_shows_outlives_the_power() {
     for n in 0..6 {
         let appended = send(&store, &queue, &format!("k{n}"), 500).expect("sent");
         let (done, acked) = std::sync::mpsc::channel();
-        store.when_acked(
+        store.settle(
             appended.end,
             Box::new(move |outcome| done.send(outcome).expect("somebody waits")),
         );

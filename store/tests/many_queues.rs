@@ -9,7 +9,7 @@ use std::time::Instant;
 use common::{LIMITS, message};
 use rmq_protocol::message::QueueOffset;
 use rmq_store::fs::RealFs;
-use rmq_store::{AllMessages, Store, StoreConfig, Temperature};
+use rmq_store::{AllMessages, Master, StoreConfig, Temperature};
 
 const TOPICS: usize = 10_000;
 const QUEUES: i32 = 10;
@@ -43,14 +43,14 @@ fn files(dir: &Path) -> usize {
         .sum()
 }
 
-fn open(dir: &Path) -> Store {
+fn open(dir: &Path) -> Master {
     let config = StoreConfig {
         segment_bytes: 64 << 20,
         index_run_bytes: 8 << 20,
         background: false,
         ..StoreConfig::new(dir)
     };
-    Store::open(config, std::sync::Arc::new(RealFs))
+    Master::open(config, std::sync::Arc::new(RealFs))
         .expect("opens")
         .0
 }

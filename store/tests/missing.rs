@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use common::{Clock, config, message, offsets, open};
 use rmq_store::fs::{Crash, Fs, SimulatedDisk};
-use rmq_store::{FlushMode, OpenError, Store, StoreConfig};
+use rmq_store::{FlushMode, Master, OpenError, StoreConfig};
 
 fn settings() -> StoreConfig {
     StoreConfig {
@@ -17,13 +17,13 @@ fn settings() -> StoreConfig {
 }
 
 /// Sends one large message and waits until it is acknowledged; its offset.
-fn send(store: &Store) -> i64 {
+fn send(store: &Master) -> i64 {
     let queue = store.queue("t", 0).expect("a queue");
     let appended = store
         .append(&message(&queue, &[b'x'; 20_000], b"", ""))
         .expect("appended");
     let (done, acked) = mpsc::channel();
-    store.when_acked(
+    store.settle(
         appended.end,
         Box::new(move |outcome| done.send(outcome).expect("waited for")),
     );
@@ -31,7 +31,7 @@ fn send(store: &Store) -> i64 {
     appended.queue_offset.0
 }
 
-fn readable(store: &Store) -> Vec<i64> {
+fn readable(store: &Master) -> Vec<i64> {
     offsets(store, &store.queue("t", 0).expect("a queue"), 0)
 }
 
@@ -61,7 +61,7 @@ fn the_first_segment_is_missed_at_each_start_until_retention_passes_it() {
     disk.lose(&segments[0]);
     for start in 0..3 {
         let (store, report) =
-            Store::open(settings(), std::sync::Arc::new(disk.clone())).expect("opens");
+            Master::open(settings(), std::sync::Arc::new(disk.clone())).expect("opens");
         let [missing] = report.damaged[..] else {
             panic!("start {start}: {report:?}");
         };
@@ -80,7 +80,7 @@ fn the_first_segment_is_missed_at_each_start_until_retention_passes_it() {
     let bytes = whole.read(&segments[0], 1 << 20).expect("read");
     let restored = disk.create(&segments[0]).expect("made");
     restored.write_at(0, &bytes).expect("written");
-    let (store, report) = Store::open(settings(), std::sync::Arc::new(disk)).expect("opens");
+    let (store, report) = Master::open(settings(), std::sync::Arc::new(disk)).expect("opens");
     assert_eq!(report.damaged, []);
     assert_eq!(readable(&store), (0..messages).collect::<Vec<_>>());
 }
@@ -107,7 +107,7 @@ fn every_other_missing_file_is_told_or_refused() {
     for path in names(&disk, "index") {
         let copy = disk.after_crash(disk.steps(), Crash::PowerLoss);
         copy.lose(&path);
-        let (store, report) = Store::open(settings(), std::sync::Arc::new(copy)).expect("opens");
+        let (store, report) = Master::open(settings(), std::sync::Arc::new(copy)).expect("opens");
         assert_eq!(readable(&store).len() as i64, messages);
         let tables = path.file_name().is_some_and(|name| name == "tables");
         assert!(

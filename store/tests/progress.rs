@@ -10,30 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{Clock, config, message, open};
+use common::{Clock, Random, config, message, open};
 use rmq_protocol::message::{QueueOffset, RecordView, tag_hash};
 use rmq_store::fs::{Crash, FaultyFs, Fs, SimulatedDisk};
 use rmq_store::{
-    AllMessages, Boundary, DamagedRange, EntryFilter, FlushMode, KeyKind, QueueRef, ReadLimits,
-    ReadStatus, Store, Temperature,
+    AllMessages, Boundary, DamagedRange, EntryFilter, FlushMode, KeyKind, Master, QueueRef,
+    ReadLimits, ReadStatus, Temperature,
 };
-
-/// A small generator: each case is the same for the same number.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % end
-    }
-
-    fn chance(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-}
 
 const QUEUES: [(&str, i32); 3] = [("t", 0), ("t", 1), ("u", 0)];
 
@@ -46,7 +29,7 @@ fn body(number: u64, bytes: u64) -> Vec<u8> {
     body
 }
 
-fn append(store: &Store, queue: &QueueRef, body: &[u8], number: u64) -> i64 {
+fn append(store: &Master, queue: &QueueRef, body: &[u8], number: u64) -> i64 {
     let tag = ["A", "B"][number as usize % 2];
     let key = format!("k{}", number % 7);
     let properties = format!("TAGS\u{1}{tag}\u{2}KEYS\u{1}{key}\u{2}");
@@ -54,7 +37,7 @@ fn append(store: &Store, queue: &QueueRef, body: &[u8], number: u64) -> i64 {
     new.tag_hash = tag_hash(tag);
     let appended = store.append(&new).expect("appended");
     let (done, acked) = std::sync::mpsc::channel();
-    store.when_acked(
+    store.settle(
         appended.end,
         Box::new(move |outcome| done.send(outcome).expect("waited for")),
     );
@@ -179,7 +162,7 @@ impl EntryFilter for TagA {
 /// Follows the offsets of a queue to its end; which messages came.
 fn follow(
     random: &mut Random,
-    store: &Store,
+    store: &Master,
     index: usize,
     stored: &Stored,
     tag_only: bool,
@@ -245,7 +228,7 @@ fn follow(
 }
 
 /// Every look-up answers, and only with what is right.
-fn look_ups(store: &Store, stored: &Stored, clock: &Clock) {
+fn look_ups(store: &Master, stored: &Stored, clock: &Clock) {
     for (index, (topic, id)) in QUEUES.into_iter().enumerate() {
         let queue = store.queue(topic, id).expect("a queue");
         for key in ["k0", "k3"] {
@@ -289,7 +272,7 @@ fn case(seed: u64) {
         let mut settings = config("store", FlushMode::Sync, &clock);
         settings.retention_ms = 1 << 40;
         settings.hot_bytes = [0, 4_096, 1 << 20][random.below(3) as usize];
-        let (store, report) = Store::open(settings, Arc::new(faulty.clone()))
+        let (store, report) = Master::open(settings, Arc::new(faulty.clone()))
             .unwrap_or_else(|error| panic!("{what}, round {round}: {error}"));
         is_cut |= report.cut_bytes > 0;
         // What was told once is told at each start, but for sectors that can be read again since something was written there.

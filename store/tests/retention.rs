@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{Clock, config, offsets, open, send};
+use common::{Clock, TOPICS, config, offsets, open, send};
 use rmq_protocol::message::QueueOffset;
 use rmq_store::fs::{RealFs, SimulatedDisk};
 use rmq_store::{
     AllMessages, Boundary, Change, FlushMode, KeyKind, OpenError, ReadError, ReadStatus,
-    StoreConfig, Table, Temperature,
+    StoreConfig, Temperature,
 };
 
 #[test]
@@ -23,7 +23,7 @@ fn expired_segments_go_and_the_rest_stays() {
     let first = send(&store, &idle, "first", 100).expect("sent");
     store
         .settings()
-        .put(&[Change::set(Table::Topics, "idle", "kept")])
+        .put(&[Change::set(TOPICS, "idle", "kept")])
         .expect("put");
     for n in 0..200 {
         clock.advance(10);
@@ -40,7 +40,7 @@ fn expired_segments_go_and_the_rest_stays() {
     let start = store.positions().min;
     assert_eq!(removed.bytes, start);
 
-    let check = |store: &rmq_store::Store| {
+    let check = |store: &rmq_store::Master| {
         let (busy, idle) = (
             store.queue("busy", 0).expect("a queue"),
             store.queue("idle", 7).expect("a queue"),
@@ -79,10 +79,7 @@ fn expired_segments_go_and_the_rest_stays() {
                 .expect("found"),
             QueueOffset(min)
         );
-        assert_eq!(
-            store.settings().get(Table::Topics, "idle").as_deref(),
-            Some(&b"kept"[..])
-        );
+        assert_eq!(store.value(TOPICS, "idle").as_deref(), Some(&b"kept"[..]));
         let stats = store.stats();
         assert!(stats.index_runs <= stats.segments, "{stats:?}");
     };

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+mod common;
+
+use common::{ASYNC, TOPICS, tables};
 use rmq_protocol::message::{LogPosition, QueueOffset, tag_hash};
-use rmq_store::fs::RealFs;
+use rmq_store::fs::{FaultyFs, Operation, RealFs};
 use rmq_store::{
-    AllMessages, AppendError, Change, FlushMode, KeyKind, NewMessage, OpenError, QueueRef,
-    ReadLimits, ReadStatus, RecoveryReport, Store, StoreConfig, Table, Temperature,
+    AllMessages, AppendError, Change, FlushMode, KeyKind, Master, NewMessage, OpenError, QueueRef,
+    ReadLimits, ReadStatus, RecoveryReport, StoreConfig, Temperature,
 };
 
 const LIMITS: ReadLimits = ReadLimits {
@@ -17,14 +20,15 @@ const LIMITS: ReadLimits = ReadLimits {
     scan_entries_max: 10_000,
 };
 
-fn open(dir: &Path, flush: FlushMode) -> (Store, RecoveryReport) {
+fn open(dir: &Path, flush: FlushMode) -> (Master, RecoveryReport) {
     let config = StoreConfig {
         segment_bytes: 1 << 20,
         index_run_bytes: 256 << 10,
         flush,
+        tables: tables(),
         ..StoreConfig::new(dir)
     };
-    Store::open(config, Arc::new(RealFs)).expect("it opens")
+    Master::open(config, Arc::new(RealFs)).expect("it opens")
 }
 
 fn message<'a>(
@@ -50,7 +54,7 @@ fn message<'a>(
     }
 }
 
-fn bodies(store: &Store, queue: &QueueRef, from: i64) -> Vec<String> {
+fn bodies(store: &Master, queue: &QueueRef, from: i64) -> Vec<String> {
     let outcome = store.read(
         queue,
         QueueOffset(from),
@@ -156,7 +160,7 @@ fn segments_roll_and_everything_is_found_in_all_of_them() {
     }
     store.write_out().expect("written");
     assert!(store.stats().segments >= 9, "{:?}", store.stats());
-    let check = |store: &Store| {
+    let check = |store: &Master| {
         for id in 0..8 {
             let queue = store.queue("t", id).expect("a queue");
             let mut from = 0;
@@ -199,7 +203,7 @@ fn a_second_opener_is_told_who_holds_it_and_another_format_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _) = open(dir.path(), FlushMode::default());
     let config = StoreConfig::new(dir.path());
-    match Store::open(config.clone(), Arc::new(RealFs)) {
+    match Master::open(config.clone(), Arc::new(RealFs)) {
         Err(OpenError::Locked { holder, .. }) => {
             assert!(holder.contains(&std::process::id().to_string()), "{holder}")
         }
@@ -207,9 +211,9 @@ fn a_second_opener_is_told_who_holds_it_and_another_format_is_refused() {
     }
     store.close().expect("closed");
     drop(store);
-    std::fs::write(dir.path().join("format"), "rmq-store 2\n").expect("written");
-    match Store::open(config, Arc::new(RealFs)) {
-        Err(OpenError::Version { found, .. }) => assert_eq!(found, "rmq-store 2"),
+    std::fs::write(dir.path().join("format"), "rmq-store 4\n").expect("written");
+    match Master::open(config, Arc::new(RealFs)) {
+        Err(OpenError::Version { found, .. }) => assert_eq!(found, "rmq-store 4"),
         other => panic!("{other:?}"),
     }
 }
@@ -282,7 +286,7 @@ fn settings_survive_and_deleted_queues_keep_counting() {
         .expect("a runtime");
     let dir = tempfile::tempdir().expect("a folder");
     let (store, _) = open(dir.path(), FlushMode::Sync);
-    let set = |key: &str, value: &'static str| Change::set(Table::Topics, key, value.as_bytes());
+    let set = |key: &str, value: &'static str| Change::set(TOPICS, key, value.as_bytes());
     runtime
         .block_on(
             store
@@ -294,7 +298,7 @@ fn settings_survive_and_deleted_queues_keep_counting() {
         .block_on(
             store
                 .settings()
-                .put_and_wait(&[Change::remove(Table::Topics, "a"), set("b", "3")]),
+                .put_and_wait(&[Change::remove(TOPICS, "a"), set("b", "3")]),
         )
         .expect("stored");
     let queue = store.queue("gone", 0).expect("a queue");
@@ -307,11 +311,8 @@ fn settings_survive_and_deleted_queues_keep_counting() {
     store.abandon();
     drop(store);
     let (store, _) = open(dir.path(), FlushMode::Sync);
-    assert_eq!(store.settings().get(Table::Topics, "a"), None);
-    assert_eq!(
-        store.settings().scan(Table::Topics),
-        [("b".to_owned(), "3".into())]
-    );
+    assert_eq!(store.value(TOPICS, "a"), None);
+    assert_eq!(store.values(TOPICS), [("b".to_owned(), "3".into())]);
     let queue = store.queue("gone", 0).expect("a queue");
     assert_eq!((queue.min_offset(), queue.max_offset()), (1, 1));
     let appended = runtime
@@ -397,4 +398,37 @@ fn damage_in_the_sealed_part_is_reported_and_the_rest_is_served() {
         served
     );
     store.close().expect("closed");
+}
+
+#[test]
+fn a_start_after_a_kill_reads_no_more_than_was_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fs = FaultyFs::new(Arc::new(RealFs));
+    let config = || StoreConfig {
+        segment_bytes: 256 << 20,
+        flush: ASYNC,
+        tables: tables(),
+        ..StoreConfig::new(dir.path())
+    };
+    let body = vec![b'x'; 64 << 10];
+    let mut end = LogPosition(0);
+    // The later starts find what the earlier ones have read in memory.
+    for life in 1..=3 {
+        fs.record();
+        let (store, report) = Master::open(config(), Arc::new(fs.clone())).expect("opens");
+        let calls = fs.recorded();
+        let reads = calls
+            .iter()
+            .filter(|(call, path)| *call == Operation::Read && path.contains("/log/"))
+            .count();
+        assert!(reads <= 40, "life {life}: {reads} reads, {report:?}");
+        assert!(report.end >= end.0, "{report:?}");
+        let queue = store.queue("t", 0).expect("a queue");
+        for _ in 0..32 {
+            let sent = store.append(&message(&queue, &body, b"", ""));
+            end = sent.expect("appended").end;
+        }
+        store.write_out().expect("written");
+        store.abandon();
+    }
 }

@@ -3,22 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use rmq_broker::BrokerConfig;
 use rmq_client::Client;
 use tokio::sync::OnceCell;
 
+use crate::broker::{Broker, BrokerHandle, Change, Common};
+use crate::broker_group::BrokerGroup;
 use crate::clock::TestClock;
 use crate::group::GroupHandle;
-use crate::server::{Broker, BrokerHandle, NameServerHandle, OneNameServer};
+use crate::name_server::{NameServerHandle, OneNameServer};
 use crate::topic::TopicHandle;
 
 /// How many servers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct ClusterBuilder {
     name_servers: usize,
     brokers: usize,
+    replicas: usize,
+    elects: bool,
+    change: Option<Change>,
     on_disk: bool,
 }
+
+/// A group has 16 members at most.
+const REPLICAS_MAX: usize = 15;
 
 /// Where files are in memory.
 const MEMORY: &str = "/dev/shm";
@@ -44,13 +54,41 @@ impl ClusterBuilder {
         self
     }
 
-    /// Broker groups of one master each, named `broker-0`, `broker-1` … Default 1.
+    /// Broker groups, named `broker-0`, `broker-1` … Default 1.
     pub fn brokers(mut self, count: usize) -> Self {
         self.brokers = count.max(1);
         self
     }
 
-    /// Starts them: all brokers are in the routes of all name servers.
+    /// Replicas of each group, beside its master. Default 0. A group with replicas acknowledges what two members have (`ackMode: inSync`), and
+    /// consumers may read from its replicas. Its members elect the master, with a lease of 1.5 seconds ([`TestCluster::wait_for_master`]).
+    pub fn replicas(mut self, count: usize) -> Self {
+        self.replicas = count.min(REPLICAS_MAX);
+        self
+    }
+
+    /// Groups elect nobody: member 0 is the master until [`BrokerHandle::start_as_master`].
+    pub fn fixed_roles(mut self) -> Self {
+        self.elects = false;
+        self
+    }
+
+    /// Changes the settings of all brokers.
+    ///
+    /// ```
+    /// use rmq_testing::{TestCluster, BrokerConfig};
+    ///
+    /// let cluster = TestCluster::builder().brokers_with(|config: &mut BrokerConfig| config.auto_create_topic = false);
+    /// ```
+    pub fn brokers_with(
+        mut self,
+        change: impl Fn(&mut BrokerConfig) + Send + Sync + 'static,
+    ) -> Self {
+        self.change = Some(Arc::new(change));
+        self
+    }
+
+    /// Starts them: all brokers are in the routes of all name servers, and replicas have what their masters have.
     ///
     /// # Panics
     /// When a server does not start.
@@ -72,23 +110,31 @@ impl ClusterBuilder {
             false => folder.tempdir(),
         };
         let folder = folder.expect("a temporary folder");
-        let mut brokers = Vec::new();
-        for index in 0..self.brokers {
-            let name = format!("broker-{index}");
-            let broker =
-                Broker::start(name, folder.path(), &addresses.join(";"), clock.clone()).await;
-            brokers.push(broker);
-        }
-        TestCluster {
+        let common = Common {
+            name_servers: addresses.join(";"),
+            clock: clock.clone(),
+            change: self.change,
+        };
+        let names: Vec<String> = (0..self.brokers).map(|n| format!("broker-{n}")).collect();
+        let members = self.replicas + 1;
+        let groups = names
+            .iter()
+            .map(|name| BrokerGroup::start(name, members, self.elects, folder.path(), &common));
+        let groups = join_all(groups).await;
+        let cluster = TestCluster {
             inner: Arc::new(Inner {
                 clock,
                 name_servers,
-                brokers,
+                groups,
                 url: format!("rmq://{}", addresses.join(",")),
                 client: OnceCell::new(),
                 _folder: folder,
             }),
+        };
+        if self.replicas > 0 {
+            join_all((0..self.brokers).map(|group| cluster.replicas_caught_up(group))).await;
         }
+        cluster
     }
 }
 
@@ -110,13 +156,13 @@ impl ClusterBuilder {
 /// ```
 #[derive(Clone)]
 pub struct TestCluster {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     clock: TestClock,
     name_servers: Vec<OneNameServer>,
-    brokers: Vec<Broker>,
+    pub(crate) groups: Vec<BrokerGroup>,
     url: String,
     client: OnceCell<Client>,
     _folder: tempfile::TempDir,
@@ -136,6 +182,9 @@ impl TestCluster {
         ClusterBuilder {
             name_servers: 1,
             brokers: 1,
+            replicas: 0,
+            elects: true,
+            change: None,
             on_disk: false,
         }
     }
@@ -198,13 +247,22 @@ impl TestCluster {
         GroupHandle::new(self, name.into())
     }
 
-    /// A broker, from 0.
+    /// The only broker of a group, or its member 0; groups from 0.
     ///
     /// # Panics
     /// When there are not so many.
     #[must_use]
-    pub fn broker(&self, index: usize) -> BrokerHandle<'_> {
-        BrokerHandle::new(&self.inner.brokers[index])
+    pub fn broker(&self, group: usize) -> BrokerHandle<'_> {
+        self.member(group, 0)
+    }
+
+    /// A member of a group with replicas; both from 0.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn member(&self, group: usize, slot: usize) -> BrokerHandle<'_> {
+        BrokerHandle::new(&self.inner.groups[group].members[slot])
     }
 
     /// A name server, from 0.
@@ -221,12 +279,21 @@ impl TestCluster {
         if let Some(client) = self.inner.client.get() {
             client.shutdown().await;
         }
-        for broker in &self.inner.brokers {
-            broker.stop().await;
-        }
+        let members = self.inner.groups.iter().flat_map(|group| &group.members);
+        join_all(members.map(Broker::stop)).await;
         for name_server in &self.inner.name_servers {
             name_server.stop().await;
         }
+    }
+}
+
+impl std::fmt::Debug for ClusterBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterBuilder")
+            .field("name_servers", &self.name_servers)
+            .field("brokers", &self.brokers)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
     }
 }
 

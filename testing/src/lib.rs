@@ -22,22 +22,28 @@
 //! some tens of milliseconds and gone with its test.
 #![deny(missing_docs)]
 
+mod broker;
+mod broker_group;
 mod clock;
 mod cluster;
 mod group;
+mod members;
+mod name_server;
 mod relay;
 mod run;
-mod server;
 mod topic;
 
+pub use broker::BrokerHandle;
 pub use clock::TestClock;
 pub use cluster::{ClusterBuilder, TestCluster};
 pub use group::GroupHandle;
+pub use name_server::NameServerHandle;
+pub use rmq_broker::{AckMode, BrokerConfig};
 pub use run::run;
-pub use server::{BrokerHandle, NameServerHandle};
 pub use topic::TopicHandle;
 
 /// The client crate, in the version that fits.
 pub use rmq_client as client;
-/// Makes a test of an async function that takes a [`TestCluster`]. Arguments: `brokers = N`, `name_servers = N`; one of each without.
+/// Makes a test of an async function that takes a [`TestCluster`]. Arguments: `brokers = N`, `name_servers = N`, `replicas = N`; one of each without, and
+/// no replica.
 pub use rmq_testing_macros::test;

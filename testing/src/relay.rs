@@ -1,8 +1,8 @@
-//! The network between clients and one broker: it can be cut, be slow, and answer in the broker's stead.
+//! The network between clients and one broker, or between two members of a group: it can be cut, be slow, and answer in the broker's stead.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -12,10 +12,24 @@ use rmq_client::protocol::header::{CommandHead, Header, NoFields};
 use rmq_client::protocol::{RequestCode, ResponseCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// A socket that shares its port with others of these.
+fn bound(addr: SocketAddr) -> TcpSocket {
+    let bound = TcpSocket::new_v4().and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(addr)?;
+        Ok(socket)
+    });
+    bound.unwrap_or_else(|error| panic!("{addr} cannot be used: {error}"))
+}
 
 /// What happens to a kind of request.
 #[derive(Debug, Clone)]
@@ -30,9 +44,9 @@ struct Rule {
 enum Act {
     /// This is the answer; the broker does not see the request.
     Answer(ResponseCode),
-    /// It goes on after a pause.
+    /// It continues after a pause.
     Wait(Duration),
-    /// It is lost: nobody answers.
+    /// It is lost: no answer comes.
     Lose,
 }
 
@@ -65,6 +79,12 @@ impl Weather {
 /// Listens where the broker is advertised.
 pub(crate) struct Relay {
     addr: SocketAddr,
+    /// Keeps the port while nothing listens there: others could be given it.
+    _port: TcpSocket,
+    /// Whether requests are understood. Of members that copy only the greeting is.
+    has_requests: bool,
+    /// Members that nothing passes for.
+    cut_off: watch::Sender<BTreeSet<u64>>,
     weather: Arc<Weather>,
     cut: watch::Sender<bool>,
     up: Mutex<Option<Up>>,
@@ -77,18 +97,26 @@ struct Up {
 }
 
 impl Relay {
-    /// An address for a broker that does not run yet, and the listener that holds it.
-    pub(crate) async fn reserve() -> (Self, TcpListener) {
-        let (listener, addr) = rmq_transport::bind("127.0.0.1:0")
-            .await
-            .expect("a port of the loopback interface");
-        let relay = Self {
-            addr,
+    /// An address for a broker that does not run yet.
+    pub(crate) fn reserve() -> Self {
+        let port = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        Self {
+            addr: port.local_addr().expect("a bound socket"),
+            _port: port,
+            has_requests: true,
+            cut_off: watch::Sender::default(),
             weather: Arc::default(),
             cut: watch::Sender::new(false),
             up: Mutex::new(None),
-        };
-        (relay, listener)
+        }
+    }
+
+    /// The same for members that copy.
+    pub(crate) fn reserve_wire() -> Self {
+        Self {
+            has_requests: false,
+            ..Self::reserve()
+        }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -96,22 +124,16 @@ impl Relay {
     }
 
     /// Hands connections on to `upstream`.
-    pub(crate) async fn open(&self, listener: Option<TcpListener>, upstream: SocketAddr) {
-        let listener = match listener {
-            Some(listener) => listener,
-            None => {
-                rmq_transport::bind(&self.addr.to_string())
-                    .await
-                    .unwrap_or_else(|error| panic!("{} is taken: {error}", self.addr))
-                    .0
-            }
-        };
+    pub(crate) async fn open(&self, upstream: SocketAddr) {
+        let listening = bound(self.addr).listen(BACKLOG);
+        let listener = listening.unwrap_or_else(|error| panic!("{}: {error}", self.addr));
         let up = Up {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
         let (weather, cut) = (Arc::clone(&self.weather), self.cut.subscribe());
-        let (stop, tasks) = (up.stop.clone(), up.tasks.clone());
+        let cut_off = self.cut_off.subscribe();
+        let (stop, tasks, has_requests) = (up.stop.clone(), up.tasks.clone(), self.has_requests);
         up.tasks.spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -122,6 +144,9 @@ impl Relay {
                     continue;
                 };
                 let link = Link {
+                    has_requests,
+                    member: Arc::default(),
+                    cut_off: cut_off.clone(),
                     weather: Arc::clone(&weather),
                     cut: cut.clone(),
                     stop: stop.clone(),
@@ -143,6 +168,16 @@ impl Relay {
 
     pub(crate) fn set_cut(&self, cut: bool) {
         self.cut.send_replace(cut);
+    }
+
+    /// Lets nothing pass for a member, or everything again.
+    pub(crate) fn set_cut_off(&self, member: u64, is_cut_off: bool) {
+        self.cut_off.send_modify(|members| {
+            match is_cut_off {
+                true => members.insert(member),
+                false => members.remove(&member),
+            };
+        });
     }
 
     pub(crate) fn requests(&self, code: RequestCode) -> usize {
@@ -186,6 +221,10 @@ impl Relay {
 /// One connection.
 #[derive(Clone)]
 struct Link {
+    has_requests: bool,
+    /// Who connected, once it has greeted.
+    member: Arc<OnceLock<u64>>,
+    cut_off: watch::Receiver<BTreeSet<u64>>,
     weather: Arc<Weather>,
     cut: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -221,6 +260,10 @@ impl Link {
     async fn passable(&mut self) {
         // The sender lives as long as the cluster.
         let _ = self.cut.wait_for(|cut| !*cut).await;
+        if let Some(member) = self.member.get() {
+            let is_whole = |members: &BTreeSet<u64>| !members.contains(member);
+            let _ = self.cut_off.wait_for(is_whole).await;
+        }
         let delay = *self.weather.delay.lock();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -241,6 +284,20 @@ impl Link {
                 Ok(_) => {}
             }
             self.passable().await;
+            if !self.has_requests {
+                if self.member.get().is_none() {
+                    let Some(member) = greets(&buffer) else {
+                        continue;
+                    };
+                    // The first one counts.
+                    let _ = self.member.set(member);
+                    self.passable().await;
+                }
+                if to.write_all(&buffer.split()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             loop {
                 let (consumed, act, encoding, opaque) = match split(&buffer, &limits) {
                     Ok(Split::Frame { frame, consumed }) => {
@@ -298,13 +355,28 @@ impl Link {
             }
             self.passable().await;
             // Whole frames only: an answer of the relay's own must not come between.
-            let whole = whole_frames(&buffer);
+            let whole = match self.has_requests {
+                true => whole_frames(&buffer),
+                false => buffer.len(),
+            };
             let frames = buffer.split_to(whole);
             if !frames.is_empty() && to.lock().await.write_all(&frames).await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// The member that greets with these bytes; `None`: there are to be more. `replication/src/wire.rs` draws the frame.
+fn greets(bytes: &[u8]) -> Option<u64> {
+    const NAMES_AT: usize = 18;
+    let mut at = NAMES_AT;
+    for _cluster_and_group in 0..2 {
+        let (length, _) = bytes.get(at..)?.split_first_chunk()?;
+        at += 2 + usize::from(u16::from_be_bytes(*length));
+    }
+    let (member, _) = bytes.get(at..)?.split_first_chunk()?;
+    Some(u64::from_be_bytes(*member))
 }
 
 /// Bytes of the complete frames at the start of a buffer; all of it when it cannot be understood.

@@ -52,6 +52,26 @@ pub struct MemoryUse {
     pub waiting_to_send: usize,
 }
 
+impl MemoryUse {
+    /// Charged bytes of both kinds.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.received.saturating_add(self.sending)
+    }
+
+    /// Their bounds together.
+    #[must_use]
+    pub const fn bound(&self) -> usize {
+        self.received_max.saturating_add(self.sending_max)
+    }
+
+    /// Connections and answers that wait.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.waiting_to_read + self.waiting_to_send
+    }
+}
+
 #[derive(Debug)]
 struct Received {
     used: AtomicUsize,

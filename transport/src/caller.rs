@@ -14,14 +14,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::budget::MemoryBudget;
+use crate::call_error::CallError;
 use crate::clock::SystemClock;
+use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::exchange::{Exchange, Service};
 use crate::incoming::IncomingRequests;
 use crate::limits::TransportLimits;
 use crate::owned_frame::OwnedFrame;
-use crate::peer::{CloseReason, Peer, PeerCallError};
+use crate::peer::{Missing, Peer, PeerCallError};
 use crate::server::next_peer_id;
 
 /// How a [`Caller`] behaves.
@@ -51,69 +53,6 @@ impl Default for CallerConfig {
             limits: TransportLimits::default(),
             language: SERVER_LANGUAGE,
         }
-    }
-}
-
-/// Why a call has no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// No connection could be made: the request was not sent.
-    #[error("cannot connect to {addr}: {source}")]
-    Connect {
-        /// Where to.
-        addr: String,
-        /// What the system says.
-        #[source]
-        source: Arc<io::Error>,
-    },
-    /// The connection broke after the request was handed to it: it may have been processed.
-    #[error("the connection to {addr} was lost before the answer came")]
-    Lost {
-        /// Where to.
-        addr: String,
-    },
-    /// No answer in time: it may have been processed.
-    #[error("no answer from {addr} within {after:?}")]
-    Timeout {
-        /// Where to.
-        addr: String,
-        /// The time limit.
-        after: Duration,
-    },
-    /// No connection, or no room among the calls in flight, in time: the request was not sent.
-    #[error("{addr} could not take the request within {after:?}: {why}")]
-    NotSent {
-        /// Where to.
-        addr: String,
-        /// The time limit.
-        after: Duration,
-        /// What it waited for.
-        why: &'static str,
-    },
-    /// The request is larger than any server takes: it was not sent, and the connection is whole.
-    #[error("a request of {bytes} bytes to {addr} is too large: servers take {max}")]
-    TooLarge {
-        /// Where to.
-        addr: String,
-        /// Bytes of its body.
-        bytes: usize,
-        /// Bytes of a body at most.
-        max: usize,
-    },
-    /// The caller was closed here: the request was not sent.
-    #[error("the connection to {addr} was closed by this program")]
-    Closed {
-        /// Where to.
-        addr: String,
-    },
-}
-
-impl CallError {
-    /// Whether the other side may have handled the request. `false` means that sending it again cannot double it.
-    #[must_use]
-    pub fn may_have_been_processed(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Timeout { .. })
     }
 }
 
@@ -239,19 +178,16 @@ impl Caller {
             };
             match peer.start_call(code, fields, body) {
                 Ok(waiting) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    return waiting
-                        .wait(&peer, left)
-                        .await
-                        .map_err(|error| match error {
-                            PeerCallError::Timeout(_) => CallError::Timeout {
-                                addr: self.inner.addr.clone(),
-                                after: timeout,
-                            },
-                            _ => CallError::Lost {
-                                addr: self.inner.addr.clone(),
-                            },
-                        });
+                    let answered = waiting.wait(&peer, deadline).await;
+                    return answered.map_err(|missing| match missing {
+                        Missing::Late => CallError::Timeout {
+                            addr: self.inner.addr.clone(),
+                            after: timeout,
+                        },
+                        Missing::Lost => CallError::Lost {
+                            addr: self.inner.addr.clone(),
+                        },
+                    });
                 }
                 Err(PeerCallError::TooLarge(bytes)) => {
                     return Err(CallError::TooLarge {
@@ -334,6 +270,21 @@ impl Caller {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected().is_some()
+    }
+
+    /// Connections that were made so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.inner.state.lock().connections
+    }
+
+    /// Ends the connection at once; what is in flight fails as [`CallError::Lost`], and the next call connects again.
+    pub fn disconnect(&self) {
+        let peer = self.inner.state.lock().peer.take();
+        if let Some(peer) = peer {
+            peer.cut();
+            self.inner.events.send_replace(CallerEvent::Disconnected);
+        }
     }
 
     /// Closes the connection; what is in flight fails, later calls too.

@@ -1,15 +1,15 @@
-//! What a handler sees of a request, and the ways to answer it: at once, at the end of the batch, or later from any thread.
+//! What a handler sees of a request: the frame, who sent it, and the ways to an answer.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use rmq_protocol::code::{RequestCode, ResponseCode};
-use rmq_protocol::frame::{self, HeaderEncoding};
-use rmq_protocol::header::{CommandHead, FieldSource, Header};
-use rmq_protocol::limits::FRAME_BYTES_MAX;
+use rmq_protocol::code::ResponseCode;
+use rmq_protocol::header::{FieldSource, Header};
 
 use crate::peer::Peer;
+use crate::reply::{PendingReply, Replies, Reply, encode_reply};
+use crate::ticket::{Address, Ticket};
 
 /// A server. One value serves all connections; `Batch` is what one connection gathers during one socket read.
 pub trait Service: Send + Sync + 'static {
@@ -18,8 +18,8 @@ pub trait Service: Send + Sync + 'static {
 
     /// Called in place for every complete request frame, in the order of arrival. It must not block.
     ///
-    /// Answer with [`Exchange::reply`] (or a shorthand), keep a [`Exchange::ticket`] to answer in [`Service::batch_end`],
-    /// or [`Exchange::park`] it to answer later. A request that gets none of these is answered with `SYSTEM_ERROR`.
+    /// There are three ways to answer: at once with the methods of [`Reply`], in [`Service::batch_end`] with an [`Exchange::ticket`],
+    /// or later with [`Exchange::park`]. A request that gets no answer on any of these ways is answered with `SYSTEM_ERROR`.
     fn request(&self, batch: &mut Self::Batch, exchange: &mut Exchange<'_>);
 
     /// Called after all complete frames of one read, before the answers leave.
@@ -38,48 +38,16 @@ pub trait Service: Send + Sync + 'static {
     fn closed(&self, _peer: &Arc<Peer>) {}
 }
 
-/// What is needed to answer a request: copied out of the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
-    pub(crate) opaque: i32,
-    pub(crate) encoding: HeaderEncoding,
-    pub(crate) one_way: bool,
-    pub(crate) code: i32,
-}
-
-impl Ticket {
-    pub(crate) fn of(header: &Header<'_>) -> Self {
-        Self {
-            opaque: header.opaque,
-            encoding: header.encoding,
-            one_way: header.is_one_way(),
-            code: header.code,
-        }
-    }
-
-    /// The request's code.
-    #[must_use]
-    pub fn request_code(&self) -> i32 {
-        self.code
-    }
-
-    /// Whether the sender wants no answer; replies to it are dropped.
-    #[must_use]
-    pub fn is_one_way(&self) -> bool {
-        self.one_way
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Missing,
     /// With this code.
     Given(ResponseCode),
-    /// A ticket was taken: the service answers at the end of the batch.
+    /// A ticket was taken: it answers.
     Promised,
 }
 
-/// One request and its ways to be answered.
+/// One request and its ways to be answered. `&mut Exchange` answers at once; see [`Reply`].
 #[derive(Debug)]
 pub struct Exchange<'a> {
     /// The request's header, borrowed from the read buffer.
@@ -115,22 +83,22 @@ impl Exchange<'_> {
         }
     }
 
-    /// Answers now.
-    pub fn reply(
-        &mut self,
-        code: ResponseCode,
-        remark: Option<Cow<'static, str>>,
-        fields: &dyn FieldSource,
-        body: &[u8],
-    ) {
-        self.reply_with_body(code, remark, fields, body.len(), |out| {
-            out.extend_from_slice(body)
-        });
+    /// The means to answer at the end of the batch.
+    pub fn ticket(&mut self) -> Ticket {
+        self.answer = Answer::Promised;
+        Ticket::new(self.peer, self.header)
     }
 
-    /// Answers now with a body that `write` appends: exactly `body_len` bytes.
-    pub fn reply_with_body(
-        &mut self,
+    /// The means to answer later, from any thread.
+    pub fn park(&mut self) -> PendingReply {
+        let began_us = self.began_us;
+        PendingReply::new(self.ticket(), began_us)
+    }
+}
+
+impl Reply for &mut Exchange<'_> {
+    fn reply_with_body(
+        self,
         code: ResponseCode,
         remark: Option<Cow<'static, str>>,
         fields: &dyn FieldSource,
@@ -138,264 +106,7 @@ impl Exchange<'_> {
         write: impl FnOnce(&mut BytesMut),
     ) {
         self.answer = Answer::Given(code);
-        encode_reply(
-            self.out,
-            &Ticket::of(self.header),
-            code,
-            remark,
-            fields,
-            body_len,
-            write,
-        );
+        let to = Address::of(self.header);
+        encode_reply(self.out, to, code, remark, fields, body_len, write);
     }
-
-    /// Answers now with success.
-    pub fn ok(&mut self, fields: &dyn FieldSource) {
-        self.reply(ResponseCode::Success, None, fields, &[]);
-    }
-
-    /// Answers now with success and a body.
-    pub fn ok_body(&mut self, fields: &dyn FieldSource, body: &[u8]) {
-        self.reply(ResponseCode::Success, None, fields, body);
-    }
-
-    /// Answers now with an error.
-    pub fn fail(&mut self, code: ResponseCode, remark: impl Into<Cow<'static, str>>) {
-        self.reply(code, Some(remark.into()), &(), &[]);
-    }
-
-    /// The means to answer at the end of the batch. Taking it is a promise to do so.
-    pub fn ticket(&mut self) -> Ticket {
-        self.answer = Answer::Promised;
-        Ticket::of(self.header)
-    }
-
-    /// The means to answer later, from any thread.
-    pub fn park(&mut self) -> PendingReply {
-        self.answer = Answer::Promised;
-        self.peer.parked_add();
-        PendingReply {
-            peer: Arc::clone(self.peer),
-            ticket: Ticket::of(self.header),
-            answered: false,
-            began_us: self.began_us,
-        }
-    }
-}
-
-/// Where answers of a whole batch go.
-#[derive(Debug)]
-pub struct Replies<'a> {
-    pub(crate) out: &'a mut BytesMut,
-    pub(crate) peer: &'a Arc<Peer>,
-}
-
-impl Replies<'_> {
-    /// Answers one request.
-    pub fn reply(
-        &mut self,
-        ticket: &Ticket,
-        code: ResponseCode,
-        remark: Option<Cow<'static, str>>,
-        fields: &dyn FieldSource,
-        body: &[u8],
-    ) {
-        encode_reply(self.out, ticket, code, remark, fields, body.len(), |out| {
-            out.extend_from_slice(body)
-        });
-    }
-
-    /// Answers one request with a body that `write` appends: exactly `body_len` bytes.
-    pub fn reply_with_body(
-        &mut self,
-        ticket: &Ticket,
-        code: ResponseCode,
-        remark: Option<Cow<'static, str>>,
-        fields: &dyn FieldSource,
-        body_len: usize,
-        write: impl FnOnce(&mut BytesMut),
-    ) {
-        encode_reply(self.out, ticket, code, remark, fields, body_len, write);
-    }
-
-    /// The connection that these answers belong to.
-    #[must_use]
-    pub fn peer(&self) -> &Arc<Peer> {
-        self.peer
-    }
-
-    /// Turns a ticket into an answer that can be given later, from any thread.
-    #[must_use]
-    pub fn park(&self, ticket: Ticket) -> PendingReply {
-        self.peer.parked_add();
-        PendingReply {
-            peer: Arc::clone(self.peer),
-            ticket,
-            answered: false,
-            began_us: None,
-        }
-    }
-}
-
-/// An answer that is still owed. Dropped without one, it answers with `SYSTEM_ERROR`: a request is never met with silence.
-#[derive(Debug)]
-pub struct PendingReply {
-    peer: Arc<Peer>,
-    ticket: Ticket,
-    answered: bool,
-    began_us: Option<i64>,
-}
-
-impl PendingReply {
-    /// The same, for a request that waits for an event: how long it waits says nothing about the server.
-    #[must_use]
-    pub fn untimed(mut self) -> Self {
-        self.began_us = None;
-        self
-    }
-
-    /// The request that waits.
-    #[must_use]
-    pub fn ticket(&self) -> &Ticket {
-        &self.ticket
-    }
-
-    /// Who waits.
-    #[must_use]
-    pub fn peer(&self) -> &Arc<Peer> {
-        &self.peer
-    }
-
-    /// Answers.
-    pub fn reply(
-        self,
-        code: ResponseCode,
-        remark: Option<Cow<'static, str>>,
-        fields: &dyn FieldSource,
-        body: &[u8],
-    ) {
-        self.reply_with_body(code, remark, fields, body.len(), |out| {
-            out.extend_from_slice(body)
-        });
-    }
-
-    /// Answers with a body that `write` appends: exactly `body_len` bytes.
-    pub fn reply_with_body(
-        mut self,
-        code: ResponseCode,
-        remark: Option<Cow<'static, str>>,
-        fields: &dyn FieldSource,
-        body_len: usize,
-        write: impl FnOnce(&mut BytesMut),
-    ) {
-        self.answered = true;
-        let ticket = self.ticket;
-        // None: the connection is gone, and nobody waits any more.
-        let _ = self
-            .peer
-            .outbox()
-            .write(|out| encode_reply(out, &ticket, code, remark, fields, body_len, write));
-        if let Some(told) = self.peer.answers_told() {
-            told.answered(ticket.code, code, self.began_us);
-        }
-    }
-
-    /// Answers with success.
-    pub fn ok(self, fields: &dyn FieldSource) {
-        self.reply(ResponseCode::Success, None, fields, &[]);
-    }
-
-    /// Answers with success and a body.
-    pub fn ok_body(self, fields: &dyn FieldSource, body: &[u8]) {
-        self.reply(ResponseCode::Success, None, fields, body);
-    }
-
-    /// Answers with an error.
-    pub fn fail(self, code: ResponseCode, remark: impl Into<Cow<'static, str>>) {
-        self.reply(code, Some(remark.into()), &(), &[]);
-    }
-
-    /// Gives the answer up because the connection is gone, or because it was answered through [`Peer::send_with`].
-    pub fn forget(mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for PendingReply {
-    fn drop(&mut self) {
-        if !self.answered {
-            let ticket = self.ticket;
-            tracing::error!(request_code = ticket.code, peer = %self.peer.remote_addr(), "a parked request was dropped without an answer");
-            let _ = self
-                .peer
-                .outbox()
-                .write(|out| encode_unanswered(out, &ticket));
-        }
-        self.peer.parked_remove();
-    }
-}
-
-#[cold]
-fn encode_too_large(out: &mut BytesMut, ticket: &Ticket, bytes: usize) {
-    let name = RequestCode::from_i32(ticket.code).map_or("unknown", RequestCode::name);
-    let remark = format!(
-        "the answer to request code {} ({name}) has {bytes} bytes, and a frame has at most {FRAME_BYTES_MAX}; ask for a part, where the request can, or for one thing at a time",
-        ticket.code
-    );
-    tracing::warn!(
-        code = ticket.code,
-        name,
-        bytes,
-        "an answer is too large for a frame"
-    );
-    let mut head = CommandHead::response(ResponseCode::SystemError.as_i32(), ticket.opaque);
-    head.remark = Some(remark.into());
-    frame::encode_frame_head(out, ticket.encoding, &head, &(), 0);
-}
-
-pub(crate) fn encode_unanswered(out: &mut BytesMut, ticket: &Ticket) {
-    let remark = format!(
-        "the server gave no answer to request code {}; this is a defect of the server",
-        ticket.code
-    );
-    encode_reply(
-        out,
-        ticket,
-        ResponseCode::SystemError,
-        Some(remark.into()),
-        &(),
-        0,
-        |_| {},
-    );
-}
-
-fn encode_reply(
-    out: &mut BytesMut,
-    ticket: &Ticket,
-    code: ResponseCode,
-    remark: Option<Cow<'static, str>>,
-    fields: &dyn FieldSource,
-    body_len: usize,
-    write: impl FnOnce(&mut BytesMut),
-) {
-    if ticket.one_way {
-        return;
-    }
-    let mut head = CommandHead::response(code.as_i32(), ticket.opaque);
-    head.remark = remark;
-    let start = out.len();
-    frame::encode_frame_head(out, ticket.encoding, &head, fields, body_len);
-    let before = out.len();
-    if before - start + body_len > FRAME_BYTES_MAX {
-        // Its reader would close the connection, and everything else on it would be lost too.
-        let bytes = before - start + body_len;
-        out.truncate(start);
-        return encode_too_large(out, ticket, bytes);
-    }
-    write(out);
-    debug_assert_eq!(
-        out.len() - before,
-        body_len,
-        "the body has the announced length"
-    );
 }

@@ -3,6 +3,7 @@
 use rmq_protocol::code::{RequestCode, ResponseCode};
 
 use crate::exchange::Exchange;
+use crate::reply::Reply;
 
 /// Handles server-initiated requests (for example "the members of your group have changed"). Called in place: it must not block.
 pub trait IncomingRequests: Send + Sync + 'static {

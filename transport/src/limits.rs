@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rmq_protocol::limits::FrameLimits;
 
+use crate::close_reason::CloseReason;
+
 /// Limits of a server's connections.
 #[derive(Debug, Clone)]
 pub struct TransportLimits {
@@ -21,6 +23,10 @@ pub struct TransportLimits {
     pub started_frame_timeout: Duration,
     /// Slowest link that a frame may come over: what arrived of a frame gives it as much time more.
     pub frame_bytes_per_second_min: usize,
+    /// Handshakes of a server that run at once; more wait for a place.
+    pub handshakes_max: usize,
+    /// From the first byte of a handshake to its end, the wait for a place included.
+    pub handshake_timeout: Duration,
     /// Without traffic in either direction (upstream: 120 s, `NettyServerConfig`).
     pub idle_timeout: Duration,
     /// Without progress while there are bytes to send (upstream: 120 s, as its idle time counts both directions).
@@ -39,9 +45,37 @@ impl Default for TransportLimits {
             out_bytes_max: 256 << 20,
             started_frame_timeout: Duration::from_secs(30),
             frame_bytes_per_second_min: 16 * 1024,
+            handshakes_max: 512,
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
             write_stall_timeout: Duration::from_secs(120),
             frame: FrameLimits::default(),
+        }
+    }
+}
+
+/// The time limit of a connection that passes first.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    /// When it passes, monotonic milliseconds.
+    pub(crate) at_ms: i64,
+    pub(crate) reason: CloseReason,
+}
+
+impl Limit {
+    /// A limit that never passes.
+    pub(crate) fn never(reason: CloseReason) -> Self {
+        Self {
+            at_ms: i64::MAX,
+            reason,
+        }
+    }
+
+    /// A limit of so long since then, when it passes sooner.
+    pub(crate) fn consider(&mut self, since_ms: i64, timeout: Duration, reason: CloseReason) {
+        let at_ms = since_ms.saturating_add(timeout.as_millis() as i64);
+        if at_ms < self.at_ms {
+            *self = Self { at_ms, reason };
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes for a connection from other threads: encoded under one lock, collected by the connection with one wake.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
 use bytes::BytesMut;
@@ -8,6 +9,8 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::budget::MemoryBudget;
+use crate::reply::encode_unanswered;
+use crate::ticket::Address;
 
 /// A buffer up to this size is kept for the next answers.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -15,6 +18,9 @@ const KEPT_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
+    /// Requests whose tickets were dropped; `None` after the end. Beside `state`: a ticket may be dropped while `state` is locked.
+    unanswered: Mutex<Option<Vec<Address>>>,
+    has_unanswered: AtomicBool,
     waker: AtomicWaker,
     budget: Arc<MemoryBudget>,
 }
@@ -31,6 +37,8 @@ impl Outbox {
     pub(crate) fn new(budget: Arc<MemoryBudget>) -> Self {
         Self {
             state: Mutex::default(),
+            unanswered: Mutex::new(Some(Vec::new())),
+            has_unanswered: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             budget,
         }
@@ -57,6 +65,29 @@ impl Outbox {
             self.waker.wake();
         }
         Some(result)
+    }
+
+    /// Has the connection answer with an error. Whether the connection is still there.
+    pub(crate) fn add_unanswered(&self, to: Address) -> bool {
+        match &mut *self.unanswered.lock() {
+            None => return false,
+            Some(all) => all.push(to),
+        }
+        self.has_unanswered.store(true, Ordering::Release);
+        self.waker.wake();
+        true
+    }
+
+    /// Answers those requests.
+    pub(crate) fn answer_unanswered(&self, out: &mut BytesMut) {
+        if !self.has_unanswered.load(Ordering::Acquire) {
+            return;
+        }
+        self.has_unanswered.store(false, Ordering::Relaxed);
+        let all = self.unanswered.lock().as_mut().map(std::mem::take);
+        for to in all.unwrap_or_default() {
+            encode_unanswered(out, to);
+        }
     }
 
     /// Moves what is there to the end of `out`; answers how many charged bytes moved along, which are the connection's from now on.
@@ -90,6 +121,7 @@ impl Outbox {
 
     /// Nothing more can be sent.
     pub(crate) fn close(&self) {
+        *self.unanswered.lock() = None;
         let charged = {
             let mut state = self.state.lock();
             state.closed = true;

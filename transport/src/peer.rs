@@ -8,64 +8,21 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use rmq_protocol::code::RequestCode;
 use rmq_protocol::frame::{self, HeaderEncoding};
 use rmq_protocol::header::{CommandHead, FieldSource, Language, SERVER_LANGUAGE};
 use rmq_protocol::limits::FRAME_BYTES_MAX;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
+use crate::accept::Identity;
 use crate::budget::MemoryBudget;
+use crate::close_reason::CloseReason;
 use crate::exchange::Answered;
-use crate::exchange::Replies;
 use crate::outbox::Outbox;
 use crate::owned_frame::OwnedFrame;
-
-/// Why a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The peer closed it.
-    #[error("closed by the peer")]
-    ByPeer,
-    /// The system reported an error.
-    #[error("connection failed: {0}")]
-    Io(String),
-    /// The peer sent what is not a frame, or one beyond the limits.
-    #[error("not a valid frame: {0}")]
-    BadFrame(String),
-    /// The peer speaks TLS to a port without it.
-    #[error(
-        "the peer starts a TLS handshake, which this port does not offer; use a plain connection"
-    )]
-    Tls,
-    /// A frame that was started and not finished.
-    #[error("a frame was started and not finished within {0:?}")]
-    StartedFrame(Duration),
-    /// No traffic.
-    #[error("idle for {0:?}")]
-    Idle(Duration),
-    /// The peer does not read what it asked for.
-    #[error("the peer did not read for {0:?} while data was waiting for it")]
-    WriteStall(Duration),
-    /// Too much waits for the peer.
-    #[error("more than {0} bytes wait for the peer, which does not read them")]
-    OutTooMuch(usize),
-    /// Memory is short, and the peer does not send the rest of a frame of which much is held.
-    #[error(
-        "memory is short (memoryBytes), and the rest of a frame, of which {0} bytes are held, does not come"
-    )]
-    FrameHoldsMemory(usize),
-    /// Memory is short, and the peer reads too slowly what is held for it.
-    #[error(
-        "memory is short (memoryBytes), and the peer reads the {0} bytes that are held for it too slowly"
-    )]
-    AnswersHoldMemory(usize),
-    /// The server stops.
-    #[error("the server stops")]
-    Stopping,
-    /// Somebody here wanted it.
-    #[error("{0}")]
-    Local(&'static str),
-}
+use crate::reply::Replies;
+use crate::ticket::Address;
 
 /// A connection's other end: cheap to share, usable from any thread.
 #[derive(Debug)]
@@ -73,6 +30,7 @@ pub struct Peer {
     id: u64,
     remote: SocketAddr,
     local: SocketAddr,
+    identity: Identity,
     outbox: Outbox,
     parked: AtomicUsize,
     parked_max: usize,
@@ -120,6 +78,7 @@ impl Peer {
             id,
             remote,
             local,
+            identity: Identity::Unknown,
             outbox: Outbox::new(budget),
             parked: AtomicUsize::new(0),
             parked_max,
@@ -153,6 +112,18 @@ impl Peer {
     pub(crate) fn speaking(mut self, language: Language) -> Self {
         self.own_language = language;
         self
+    }
+
+    /// The same, with what the handshake showed.
+    pub(crate) fn identified(mut self, identity: Identity) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// Who the other end is, as far as its connection proves it.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Unique among the connections of this process.
@@ -227,8 +198,13 @@ impl Peer {
         body: &[u8],
         timeout: Duration,
     ) -> Result<OwnedFrame, PeerCallError> {
+        let deadline = Instant::now() + timeout;
         let waiting = self.start_call(code, fields, body)?;
-        waiting.wait(self, timeout).await
+        let answered = waiting.wait(self, deadline).await;
+        answered.map_err(|missing| match missing {
+            Missing::Lost => PeerCallError::Lost,
+            Missing::Late => PeerCallError::Timeout(timeout),
+        })
     }
 
     /// Sends a request; the answer is waited for separately, so that the fields need not live across an await.
@@ -314,6 +290,15 @@ impl Peer {
         self.calls.lock().clear();
     }
 
+    /// A request's ticket was dropped: the connection answers with an error.
+    #[cold]
+    pub(crate) fn unanswered(&self, to: Address) {
+        if self.outbox.add_unanswered(to) {
+            let name = RequestCode::from_i32(to.code).map_or("unknown", RequestCode::name);
+            tracing::error!(code = to.code, name, peer = %self.remote, "a request was dropped without an answer");
+        }
+    }
+
     pub(crate) fn parked_add(&self) {
         self.parked.fetch_add(1, Ordering::AcqRel);
     }
@@ -358,6 +343,15 @@ fn encode_request(
     Ok(())
 }
 
+/// Why there is no answer to a request that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The connection broke.
+    Lost,
+    /// None came in time.
+    Late,
+}
+
 /// A request that was sent.
 #[derive(Debug)]
 pub(crate) struct WaitingCall {
@@ -366,23 +360,33 @@ pub(crate) struct WaitingCall {
 }
 
 impl WaitingCall {
-    pub(crate) async fn wait(
-        self,
-        peer: &Peer,
-        timeout: Duration,
-    ) -> Result<OwnedFrame, PeerCallError> {
+    pub(crate) async fn wait(self, peer: &Peer, deadline: Instant) -> Result<OwnedFrame, Missing> {
         // Removes the entry also when the caller's future is dropped.
-        struct Forget<'a>(&'a Peer, i32);
+        struct Forget<'a> {
+            peer: &'a Peer,
+            opaque: i32,
+            is_answered: bool,
+        }
         impl Drop for Forget<'_> {
             fn drop(&mut self) {
-                self.0.calls.lock().remove(&self.1);
+                // The answer took the entry along.
+                if !self.is_answered {
+                    self.peer.calls.lock().remove(&self.opaque);
+                }
             }
         }
-        let _forget = Forget(peer, self.opaque);
-        match tokio::time::timeout(timeout, self.receiver).await {
-            Ok(Ok(frame)) => Ok(frame),
-            Ok(Err(_)) => Err(PeerCallError::Lost),
-            Err(_) => Err(PeerCallError::Timeout(timeout)),
+        let mut forget = Forget {
+            peer,
+            opaque: self.opaque,
+            is_answered: false,
+        };
+        match tokio::time::timeout_at(deadline, self.receiver).await {
+            Ok(Ok(frame)) => {
+                forget.is_answered = true;
+                Ok(frame)
+            }
+            Ok(Err(_)) => Err(Missing::Lost),
+            Err(_) => Err(Missing::Late),
         }
     }
 }

@@ -8,18 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept::{Accepted, Acceptor, Handshake, Identity, Plain};
 use crate::budget::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
+use crate::close_reason::CloseReason;
 use crate::connection::Connection;
 use crate::exchange::Service;
 use crate::limits::TransportLimits;
 use crate::log_gate::LogGate;
 use crate::machine::memory_bytes;
-use crate::peer::{CloseReason, Peer};
+use crate::peer::Peer;
 
 /// Connections that may wait to be accepted: all clients come back at once after a restart.
 const BACKLOG: u32 = 4_096;
@@ -111,14 +114,28 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `listener` until `shutdown`, then drains: nothing new is accepted or read, what is in flight is answered, and
-/// what is left at the deadline is cut. Returns when every connection is closed.
+/// Serves plain TCP; see [`serve_with`].
 pub async fn serve<S: Service>(
     listener: TcpListener,
     service: Arc<S>,
     config: ServerConfig,
     shutdown: CancellationToken,
 ) -> ServeReport {
+    serve_with(listener, Plain, service, config, shutdown).await
+}
+
+/// Serves `listener` until `shutdown`, then drains: nothing new is accepted or read, what is in flight is answered, and
+/// what is left at the deadline is cut. Returns when every connection is closed. Connections that start with `handshake` are
+/// served after it, the others as plain TCP.
+pub async fn serve_with<S: Service, H: Handshake>(
+    listener: TcpListener,
+    handshake: H,
+    service: Arc<S>,
+    config: ServerConfig,
+    shutdown: CancellationToken,
+) -> ServeReport {
+    let acceptor = Acceptor::new(handshake, &config.limits, Arc::clone(&config.clock));
+    let acceptor = Arc::new(acceptor);
     let shared = Arc::new(Shared {
         name: config.name,
         limits: Arc::new(config.limits),
@@ -141,8 +158,9 @@ pub async fn serve<S: Service>(
             Ok((stream, remote)) => match shared.admit(remote) {
                 Ok(()) => {
                     report.accepted += 1;
-                    tasks.spawn(one_connection(
+                    tasks.spawn(one_socket(
                         Arc::clone(&shared),
+                        Arc::clone(&acceptor),
                         Arc::clone(&service),
                         stream,
                         remote,
@@ -252,48 +270,108 @@ pub(crate) fn next_peer_id() -> u64 {
     NEXT_PEER.fetch_add(1, Ordering::Relaxed)
 }
 
-async fn one_connection<S: Service>(
+/// A place among the connections of the server and of its source.
+struct Admitted {
     shared: Arc<Shared>,
+    remote: SocketAddr,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.shared.leave(self.remote);
+    }
+}
+
+async fn one_socket<S: Service, H: Handshake>(
+    shared: Arc<Shared>,
+    acceptor: Arc<Acceptor<H>>,
     service: Arc<S>,
-    stream: TcpStream,
+    socket: TcpStream,
     remote: SocketAddr,
 ) {
-    /// Undone also when a handler panics.
-    struct Registered<'a, S: Service>(&'a Shared, &'a S, Arc<Peer>);
-    impl<S: Service> Drop for Registered<'_, S> {
-        fn drop(&mut self) {
-            self.0.peers.lock().remove(&self.2.id());
-            self.2.gone();
-            self.0.leave(self.2.remote_addr());
-            self.1.closed(&self.2);
-        }
-    }
-
-    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+    let admitted = Admitted {
+        shared: Arc::clone(&shared),
+        remote,
+    };
+    let local = match socket.set_nodelay(true).and_then(|()| socket.local_addr()) {
         Ok(local) => local,
         Err(error) => {
             tracing::debug!(server = shared.name, peer = %remote, "connection lost while it was accepted: {error}");
-            shared.leave(remote);
             return;
         }
     };
-    let peer = Arc::new(Peer::new(
+    let accepted = tokio::select! {
+        biased;
+        accepted = acceptor.accept(socket) => accepted,
+        () = shared.shutdown.cancelled() => Err(CloseReason::Stopping),
+    };
+    let reason = match accepted {
+        Ok(Accepted::Plain(stream)) => {
+            one_connection(admitted, service, stream, Identity::Unknown, local).await
+        }
+        Ok(Accepted::Shaken(stream, identity)) => {
+            one_connection(admitted, service, stream, identity, local).await
+        }
+        Err(reason) => reason,
+    };
+    match reason {
+        CloseReason::ByPeer | CloseReason::Stopping | CloseReason::Idle(_) | CloseReason::Io(_) => {
+            tracing::debug!(server = shared.name, peer = %remote, "connection closed: {reason}");
+        }
+        reason => shared.warn(|more| {
+            tracing::warn!(server = shared.name, peer = %remote, more, "connection closed: {reason}");
+        }),
+    }
+}
+
+/// A connection that the service knows. Undone also when a handler panics.
+struct Registered<S: Service> {
+    admitted: Option<Admitted>,
+    shared: Arc<Shared>,
+    service: Arc<S>,
+    peer: Arc<Peer>,
+}
+
+impl<S: Service> Drop for Registered<S> {
+    fn drop(&mut self) {
+        self.shared.peers.lock().remove(&self.peer.id());
+        self.peer.gone();
+        self.admitted = None;
+        self.service.closed(&self.peer);
+    }
+}
+
+async fn one_connection<S: Service, IO: AsyncRead + AsyncWrite + Unpin>(
+    admitted: Admitted,
+    service: Arc<S>,
+    stream: IO,
+    identity: Identity,
+    local: SocketAddr,
+) -> CloseReason {
+    let shared = Arc::clone(&admitted.shared);
+    let peer = Peer::new(
         next_peer_id(),
-        remote,
+        admitted.remote,
         local,
         shared.limits.parked_requests_max,
         Arc::clone(&shared.memory),
-    ));
+    );
+    let peer = Arc::new(peer.identified(identity));
     shared.peers.lock().insert(peer.id(), Arc::clone(&peer));
     if shared.shutdown.is_cancelled() {
         // Accepted just before the stop: the drain may have missed it.
         peer.drain();
     }
     service.connected(&peer);
-    let registered = Registered(&shared, &*service, Arc::clone(&peer));
+    let registered = Registered {
+        admitted: Some(admitted),
+        shared: Arc::clone(&shared),
+        service: Arc::clone(&service),
+        peer: Arc::clone(&peer),
+    };
     let connection = Connection::new(
         stream,
-        Arc::clone(&service),
+        service,
         Arc::clone(&peer),
         Arc::clone(&shared.limits),
         Arc::clone(&shared.memory),
@@ -304,12 +382,5 @@ async fn one_connection<S: Service>(
         () = peer.was_cut() => CloseReason::Stopping,
     };
     drop(registered);
-    match reason {
-        CloseReason::ByPeer | CloseReason::Stopping | CloseReason::Idle(_) | CloseReason::Io(_) => {
-            tracing::debug!(server = shared.name, peer = %remote, "connection closed: {reason}");
-        }
-        reason => shared.warn(|more| {
-            tracing::warn!(server = shared.name, peer = %remote, more, "connection closed: {reason}");
-        }),
-    }
+    reason
 }

@@ -13,7 +13,7 @@ use rmq_protocol::header::{CommandHead, Header};
 use rmq_protocol::limits::FrameLimits;
 use rmq_transport::{
     CallError, Caller, CallerConfig, CallerEvent, ConnectFuture, Connector, Exchange,
-    IncomingRequests, RefuseIncoming, Stream, TcpConnector,
+    IncomingRequests, RefuseIncoming, Reply, Stream, TcpConnector,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -157,6 +157,36 @@ async fn an_answer_with_an_error_code_is_an_answer() {
     let frame = call.await.unwrap().unwrap();
     assert_eq!(frame.code(), 17);
     assert!(frame.header().remark.unwrap().eq_str("no such topic"));
+}
+
+#[tokio::test]
+async fn large_answers_arrive_whole_whatever_comes_before_and_after_them() {
+    const LARGE: usize = 700_000;
+    let mut bench = plain();
+    let calls: Vec<_> = (0..6).map(|_| bench.call(b"", LONG)).collect();
+    let mut server = bench.server().await;
+    // Sizes around those that the reader keeps, copies and gives away.
+    let sizes = [0, LARGE, 3, LARGE + 1, 65_536, 65_500];
+    let mut sent = std::collections::BTreeMap::new();
+    for (number, size) in sizes.into_iter().enumerate() {
+        let (_, opaque, _) = server.next().await.unwrap();
+        let body: Vec<u8> = (0..size).map(|byte| (byte * 7 + number) as u8).collect();
+        sent.insert(opaque, body);
+    }
+    for (opaque, body) in &sent {
+        let head = CommandHead::response(opaque + 100, *opaque).with_remark("large");
+        server.send(&head, body).await;
+    }
+    for call in calls {
+        let frame = call.await.unwrap().unwrap();
+        assert!(frame.header().remark.unwrap().eq_str("large"));
+        let opaque = frame.header().opaque;
+        assert_eq!(frame.code(), opaque + 100);
+        assert_eq!(
+            Some(&frame.body()[..]),
+            sent.get(&opaque).map(|body| &body[..])
+        );
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::BytesMut;
 use rmq_protocol::frame::{self, HeaderEncoding};
 use rmq_protocol::header::CommandHead;
-use rmq_transport::{Exchange, Peer, ServerConfig, Service, bind, serve};
+use rmq_transport::{Exchange, Peer, Reply, ServerConfig, Service, bind, serve};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Default)]

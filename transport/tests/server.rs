@@ -12,7 +12,7 @@ use rmq_protocol::frame::{self, HeaderEncoding, Split};
 use rmq_protocol::header::{CommandHead, FLAG_RESPONSE, Header};
 use rmq_protocol::limits::FrameLimits;
 use rmq_transport::{
-    Exchange, Peer, PeerCallError, PendingReply, ServeReport, ServerConfig, Service,
+    Exchange, Peer, PeerCallError, PendingReply, Reply, ServeReport, ServerConfig, Service,
     TransportLimits, bind, serve,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

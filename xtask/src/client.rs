@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::runner::Runner;
-use crate::test::{cargo, root};
+use crate::runner::{Output, Runner};
+use crate::test::{polite_cargo, root};
 
 /// The crate and those of ours that it depends on, in the order in which they are published.
 const PUBLISHED: &[&str] = &[
@@ -18,7 +18,7 @@ const MANIFEST: &str = "client/Cargo.toml";
 const PAGE: &str = "docs/develop/client.md";
 
 /// Checks the client as users build it.
-pub(crate) fn steps(root: &Path, runner: &mut Runner) {
+pub(crate) fn steps(root: &Path, runner: &Runner) {
     let features = features(&read(root, MANIFEST));
     let none = std::iter::once(String::new());
     for feature in none.chain(features).chain(["all".to_owned()]) {
@@ -32,16 +32,17 @@ pub(crate) fn steps(root: &Path, runner: &mut Runner) {
             "" => "client without features".to_owned(),
             feature => format!("client with feature {feature}"),
         };
-        runner.step(&name, &mut cargo(root, &args));
+        runner.step(&name, Output::AtTheEnd, &mut polite_cargo(root, &args));
     }
     let mut args = vec!["package", "--quiet", "--no-verify", "--allow-dirty"];
     args.extend(PUBLISHED.iter().flat_map(|name| ["-p", *name]));
-    runner.step("packages for a registry", &mut cargo(root, &args));
+    let mut packages = polite_cargo(root, &args);
+    runner.step("packages for a registry", Output::AtTheEnd, &mut packages);
     oldest(root, runner);
 }
 
 /// The oldest Rust that the crate promises to build with.
-fn oldest(root: &Path, runner: &mut Runner) {
+fn oldest(root: &Path, runner: &Runner) {
     let manifest = read(root, "Cargo.toml");
     let promised = manifest
         .lines()
@@ -55,10 +56,8 @@ fn oldest(root: &Path, runner: &mut Runner) {
         .nth(1)
         .is_some_and(|version| version == promised || version.starts_with(&format!("{promised}.")));
     if is_used {
-        println!(
-            "\nthe client's oldest Rust, {promised}, is the one that everything is built with"
-        );
-        runner.counts.passed += 1;
+        // The one that everything here is built with.
+        runner.check("the client's oldest Rust", &[]);
         return;
     }
     let toolchains = output(Command::new("rustup").args(["toolchain", "list"]));
@@ -66,16 +65,19 @@ fn oldest(root: &Path, runner: &mut Runner) {
         name.starts_with(&format!("{promised}-")) || name.starts_with(&format!("{promised}."))
     });
     let Some(toolchain) = installed else {
-        println!("skipped: the client with Rust {promised}: rustup has no such toolchain");
-        runner.counts.skipped += 1;
+        runner.skip(&format!(
+            "the client with Rust {promised}: rustup has no such toolchain"
+        ));
         return;
     };
-    let mut check = Command::new("rustup");
+    let mut check = Command::new("nice");
     check
         .current_dir(root)
+        .args(["-n", "10", "rustup"])
         .args(["run", toolchain, "cargo", "check", "--quiet"])
         .args(["-p", "rmq-client", "--lib", "--all-features"]);
-    runner.step(&format!("client with Rust {promised}"), &mut check);
+    let name = format!("client with Rust {promised}");
+    runner.step(&name, Output::AtTheEnd, &mut check);
 }
 
 /// Rules for what the crate promises.

@@ -1,4 +1,4 @@
-//! What the tests with foreign clients need: looked for, installed when that is wanted and possible, fetched in the background.
+//! What the build and the tests with foreign programs need: looked for, installed when that is wanted and possible, fetched in the background.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,18 @@ struct Tool {
 }
 
 const TOOLS: &[Tool] = &[
+    Tool {
+        program: "protoc",
+        version_args: &["--version"],
+        packages: &["protobuf-compiler"],
+        for_what: "the client of etcd, which does not build without it",
+    },
+    Tool {
+        program: "etcd",
+        version_args: &["--version"],
+        packages: &["etcd-server"],
+        for_what: "elections in a real etcd",
+    },
     Tool {
         program: "javac",
         version_args: &["-version"],
@@ -35,6 +47,18 @@ const TOOLS: &[Tool] = &[
         version_args: &["--version"],
         packages: &["python3", "python3-venv"],
         for_what: "the C++ client (in a Python package)",
+    },
+    Tool {
+        program: "ip",
+        version_args: &["-V"],
+        packages: &["iproute2"],
+        for_what: "machines with networks of their own",
+    },
+    Tool {
+        program: "nft",
+        version_args: &["--version"],
+        packages: &["nftables"],
+        for_what: "networks that are cut",
     },
     Tool {
         program: "faketime",
@@ -129,7 +153,10 @@ pub(crate) fn ensure(install: bool) {
     ensure_go();
 }
 
-/// A download that goes on while cargo compiles.
+/// The name of the fetch that the tests on Kubernetes wait for.
+const KUBERNETES: &str = "Kubernetes";
+
+/// A download or build that runs while cargo compiles.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     what: &'static str,
@@ -158,7 +185,7 @@ impl Fetch {
                 "building Kubernetes, CoreDNS and Helm in the background, unless they are current"
             );
             let own = own.display().to_string();
-            fetches.push(Self::start("Kubernetes", root, &own, &["cluster", "build"]));
+            fetches.push(Self::start(KUBERNETES, root, &own, &["cluster", "build"]));
         }
         let java = root.join("e2e/java");
         if java.join("pom.xml").exists() && runs("mvn", &["-version"]) {
@@ -205,7 +232,8 @@ impl Fetch {
 
     fn start(what: &'static str, dir: &Path, program: &str, args: &[&str]) -> Self {
         let child = Command::new("nice")
-            .args(["-n", "15", program])
+            // Behind the tests, before the lints: the tests on Kubernetes, which take longest, wait for this.
+            .args(["-n", "5", program])
             .args(args)
             .current_dir(dir)
             .stdin(Stdio::null())
@@ -214,6 +242,10 @@ impl Fetch {
             .inspect_err(|error| println!("cannot fetch {what}: {error}"))
             .ok();
         Self { what, child }
+    }
+
+    pub(crate) fn is_of_kubernetes(&self) -> bool {
+        self.what == KUBERNETES
     }
 
     /// Waits for the end.

@@ -1,6 +1,7 @@
 //! `cargo xtask images`: the container image as an OCI archive, without an engine.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rmq_lab::oci::{self, File, Image};
 
@@ -13,6 +14,9 @@ const USER: u64 = 10_001;
 /// One image for all, 27 MiB packed: one name to mirror, pin and upgrade, and `rmq-ctl` is where a broker is. One for each (4 to 13 MiB,
 /// 32 together) would save a node at most 23 MiB, once.
 const PROGRAMS: [&str; 4] = ["rmq-broker", "rmq-namesrv", "rmq-operator", "rmq-ctl"];
+
+/// The C library gives buffers from 1 MiB on back when they are freed (docs/reference/limits.md).
+const ENV: [&str; 1] = ["MALLOC_MMAP_THRESHOLD_=1048576"];
 
 const LABELS: [(&str, &str); 3] = [
     ("org.opencontainers.image.title", "rmq"),
@@ -36,15 +40,21 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     if !status.success() {
         return Err("the programs cannot be built".to_owned());
     }
-    pack()
+    pack(&released())
 }
 
-/// The archive of programs that are built already; returns where it is. Cargo asked for other packages would build them anew.
-pub(crate) fn pack() -> Result<PathBuf, String> {
-    let root = root();
-    let release = target_dir(&root).join("release");
-    let archive = target_dir(&root).join("images/rmq.tar");
-    let digest = write(&release, &PROGRAMS, &archive)?;
+/// Where release programs are.
+pub(crate) fn released() -> PathBuf {
+    target_dir(&root()).join("release")
+}
+
+/// The archive of programs that lie in `folder`, without their debug information; returns where the archive is.
+pub(crate) fn pack(folder: &Path) -> Result<PathBuf, String> {
+    let images = target_dir(&root()).join("images");
+    let archive = images.join("rmq.tar");
+    let stripped = images.join("programs");
+    strip(folder, &stripped)?;
+    let digest = write(&stripped, &PROGRAMS, &archive)?;
     let bytes = std::fs::metadata(&archive).map_or(0, |file| file.len());
     println!(
         "{NAME}: {} ({} MiB, {digest})",
@@ -52,6 +62,23 @@ pub(crate) fn pack() -> Result<PathBuf, String> {
         bytes >> 20
     );
     Ok(archive)
+}
+
+/// Copies the programs without debug information, which would be most of an image's bytes.
+fn strip(from: &Path, to: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
+    for program in PROGRAMS {
+        let mut strip = Command::new("strip");
+        strip.arg("--strip-debug").arg("-o").arg(to.join(program));
+        let status = strip
+            .arg(from.join(program))
+            .status()
+            .map_err(|error| format!("strip (Debian package binutils): {error}"))?;
+        if !status.success() {
+            return Err(format!("strip of {program} ended with {status}"));
+        }
+    }
+    Ok(())
 }
 
 /// Writes the image of programs that are built already; returns its digest.
@@ -68,7 +95,7 @@ fn write(release: &Path, programs: &[&str], archive: &Path) -> Result<String, St
         name: NAME.to_owned(),
         user: USER,
         entrypoint: Vec::new(),
-        env: Vec::new(),
+        env: ENV.map(str::to_owned).to_vec(),
         labels: LABELS
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
@@ -165,6 +192,9 @@ mod tests {
         }
         for (label, value) in LABELS {
             assert!(text.contains(&format!("{label}={value}")), "{label}");
+        }
+        for variable in ENV {
+            assert!(text.contains(variable), "{variable}");
         }
         assert!(text.contains(NAME), "the name");
         assert!(text.contains(&format!("USER {USER}:{USER}")), "the user");

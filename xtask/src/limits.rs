@@ -54,8 +54,8 @@ pub(crate) fn check(root: &Path, files: &[String]) -> Vec<String> {
                 .map(|(name, value)| ((*file).to_owned(), name, value)),
         );
     }
-    known.extend(broker_settings(&read("broker/src/config.rs")));
-    known.extend(name_server_settings(&read("namesrv/src/config.rs")));
+    known.extend(settings("broker", &read("config/src/broker.rs")));
+    known.extend(settings("namesrv", &read("config/src/name_server.rs")));
 
     let named: BTreeSet<Limit> = named(&read(PAGE)).collect();
     let missing = known.difference(&named).map(|limit| {
@@ -102,45 +102,16 @@ fn fields_after(text: &str, begin: &str) -> Vec<(String, String)> {
     block.lines().filter_map(field).collect()
 }
 
-/// Settings with a number: `name: type = default,`.
-fn broker_settings(text: &str) -> Vec<Limit> {
-    let block = text
-        .split_once("\nsettings! {")
-        .map_or("", |(_, rest)| rest);
-    let block = block.split("\n}").next().unwrap_or_default();
+/// Settings with a number: rows of `"key" field: type = default =>`.
+fn settings(place: &str, text: &str) -> Vec<Limit> {
     let setting = |line: &str| {
-        let (name, rest) = line.trim().strip_suffix(',')?.split_once(": ")?;
-        let (kind, value) = rest.split_once(" = ")?;
+        let (key, rest) = line.trim().strip_prefix('"')?.split_once("\" ")?;
+        let (kind, rest) = rest.split_once(": ")?.1.split_once(" = ")?;
+        let value = rest.strip_suffix(" =>")?;
         let is_number = ["u16", "u32", "u64", "usize", "i32", "i64", "f64"].contains(&kind);
-        is_number.then(|| ("broker".to_owned(), camel(name), value.to_owned()))
-    };
-    block
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .filter_map(setting)
-        .collect()
-}
-
-/// Settings with a number: `"name" live Number(field, range) "doc";`, and their defaults.
-fn name_server_settings(text: &str) -> Vec<Limit> {
-    let defaults = fields_after(text, "impl Default for NameServerConfig");
-    let setting = |line: &str| {
-        let (name, rest) = line.trim().strip_prefix('"')?.split_once('"')?;
-        let (field, _) = rest.split_once(" Number(")?.1.split_once(',')?;
-        let (_, value) = defaults.iter().find(|(name, _)| name == field)?;
-        Some(("namesrv".to_owned(), name.to_owned(), value.clone()))
+        is_number.then(|| (place.to_owned(), key.to_owned(), value.to_owned()))
     };
     text.lines().filter_map(setting).collect()
-}
-
-/// `data_dir` to `dataDir`.
-fn camel(field: &str) -> String {
-    let mut words = field.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |name, word| {
-        let (initial, rest) = word.split_at(1.min(word.len()));
-        name + &initial.to_uppercase() + rest
-    })
 }
 
 fn named(page: &str) -> impl Iterator<Item = Limit> + '_ {
@@ -165,18 +136,12 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(found, [pair("A_MAX", "4 << 20"), pair("B_MAX", "4")]);
 
-        let config = "\nsettings! {\n    #[doc = \"Up to: 3 = 4,\"]\n    topics_max: usize = 50_000,\n    name: String = String::new(),\n}\n";
         let limit = |place: &str, name: &str, value: &str| {
             (place.to_owned(), name.to_owned(), value.to_owned())
         };
+        let config = "settings! {\n    /// Broker addresses.\n    \"brokersMax\" brokers_max: i64 = 10_000 =>\n        number(&[(1, 9)]).live();\n    \"listen\" listen: String = String::new() =>\n        text(ADDRESS);\n}";
         assert_eq!(
-            broker_settings(config),
-            [limit("broker", "topicsMax", "50_000")]
-        );
-
-        let config = "impl Default for NameServerConfig {\n  Self {\n  brokers_max: 10_000,\n  }\n}\nkeys! {\n    \"listen\" fixed Text(listen) \"x\";\n    \"brokersMax\" live Number(brokers_max, 1..=9) \"y\";\n}";
-        assert_eq!(
-            name_server_settings(config),
+            settings("namesrv", config),
             [limit("namesrv", "brokersMax", "10_000")]
         );
 

@@ -5,11 +5,13 @@
     reason = "a program talks to its terminal"
 )]
 
+mod chaos;
 mod client;
 mod cluster;
 mod facilities;
 mod images;
 mod limits;
+mod programs;
 mod runner;
 mod test;
 mod tidy;
@@ -37,6 +39,8 @@ enum Task {
         #[arg(long)]
         no_build: bool,
     },
+    /// Let groups of brokers lose their masters, disks and networks, again and again (as root).
+    Chaos(chaos::Options),
     /// A real Kubernetes on this machine.
     #[command(subcommand)]
     Cluster(cluster::Cluster),
@@ -46,7 +50,7 @@ fn main() -> ExitCode {
     match Args::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Images { no_build } => match if no_build {
-            images::pack()
+            images::pack(&images::released())
         } else {
             images::build()
         } {
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Task::Chaos(options) => chaos::run(&options),
         Task::Cluster(what) => cluster::run(what),
         Task::Tidy => {
             let problems = tidy::check();

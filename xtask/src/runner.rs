@@ -1,10 +1,11 @@
-//! Runs commands: shows their output as it comes, and counts what test runners say of themselves.
+//! Runs commands, several side by side: shows the output of each as one piece, counts what test runners say, and measures time.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// What all runners together counted.
+/// What all test runners together counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: u64,
@@ -12,62 +13,216 @@ pub(crate) struct Counts {
     pub(crate) skipped: u64,
 }
 
-/// Runs steps one after the other and remembers how they ended.
+/// A part of the run: its name, when it began after the start, and how long it took.
+#[derive(Debug, Clone)]
+struct Part {
+    name: String,
+    began: Duration,
+    took: Duration,
+}
+
 #[derive(Debug, Default)]
+struct Results {
+    counts: Counts,
+    problems: Vec<String>,
+    parts: Vec<Part>,
+}
+
+/// Runs steps, from any number of threads, and remembers how they ended.
 pub(crate) struct Runner {
-    pub(crate) counts: Counts,
-    pub(crate) problems: Vec<String>,
+    start: Instant,
+    shown: Mutex<Box<dyn Write + Send>>,
+    results: Mutex<Results>,
+}
+
+/// How a step shows its output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Line by line, for a step that runs alone.
+    AsItComes,
+    /// All at the step's end, for a step that runs beside others.
+    AtTheEnd,
 }
 
 impl Runner {
-    /// Runs a step; its failure is remembered, and the next one runs all the same.
-    pub(crate) fn step(&mut self, name: &str, command: &mut Command) {
-        println!("\n==> {name}");
-        let began = Instant::now();
-        let failed_before = self.counts.failed;
-        let outcome = self.stream(command);
-        println!("==> {name}: {} s", began.elapsed().as_secs());
-        if let Err(problem) = outcome {
-            // A step without a test runner counts as one test that failed.
-            if self.counts.failed == failed_before {
-                self.counts.failed += 1;
-            }
-            self.problems.push(format!("{name}: {problem}"));
+    /// A runner that shows what happens on `shown`.
+    pub(crate) fn new(shown: impl Write + Send + 'static) -> Self {
+        Self {
+            start: Instant::now(),
+            shown: Mutex::new(Box::new(shown)),
+            results: Mutex::default(),
         }
     }
 
-    fn stream(&mut self, command: &mut Command) -> Result<(), String> {
+    /// Runs a step. A failure is remembered, and the next step runs anyway.
+    pub(crate) fn step(&self, name: &str, output: Output, command: &mut Command) {
+        self.say(&format!("==> {name}"));
+        let began = self.start.elapsed();
+        let mut counts = Counts::default();
+        let outcome = match output {
+            Output::AsItComes => self.stream(command, &mut counts),
+            Output::AtTheEnd => self.collect(command, name, &mut counts),
+        };
+        let took = self.start.elapsed().saturating_sub(began);
+        self.say(&format!("==> {name}: {} s", took.as_secs()));
+        self.time(name, began, took);
+        let mut results = self.results();
+        if let Err(problem) = outcome {
+            // A step without a test runner counts as one test that failed.
+            counts.failed = counts.failed.max(1);
+            results.problems.push(format!("{name}: {problem}"));
+        } else if counts.failed > 0 {
+            results
+                .problems
+                .push(format!("{name}: {} failed", counts.failed));
+        }
+        results.counts.passed += counts.passed;
+        results.counts.failed += counts.failed;
+        results.counts.skipped += counts.skipped;
+    }
+
+    /// Adds a check that ran in this process.
+    pub(crate) fn check(&self, name: &str, problems: &[String]) {
+        for problem in problems {
+            self.say(&format!("{name}: {problem}"));
+        }
+        let mut results = self.results();
+        if problems.is_empty() {
+            results.counts.passed += 1;
+        } else {
+            results.counts.failed += 1;
+            let problem = format!("{name}: {} problems", problems.len());
+            results.problems.push(problem);
+        }
+    }
+
+    /// Adds a check that cannot run here.
+    pub(crate) fn skip(&self, why: &str) {
+        self.say(&format!("skipped: {why}"));
+        self.results().counts.skipped += 1;
+    }
+
+    /// Runs something that has its own way to tell how it ended, and measures its time.
+    pub(crate) fn timed<T>(&self, name: &str, run: impl FnOnce() -> T) -> T {
+        let began = self.start.elapsed();
+        let result = run();
+        self.time(name, began, self.start.elapsed().saturating_sub(began));
+        result
+    }
+
+    /// Prints the time of each part and the sums; true when all passed.
+    pub(crate) fn summary(&self) -> bool {
+        let mut results = self.results();
+        results.parts.sort_by_key(|part| part.began);
+        let mut text = String::from("\n  began   took  part (seconds)\n");
+        for part in &results.parts {
+            let (began, took) = (part.began.as_secs(), part.took.as_secs());
+            // What takes no time explains no time.
+            if took > 0 {
+                text.push_str(&format!("{began:7}{took:7}  {}\n", part.name));
+            }
+        }
+        let whole = self.start.elapsed().as_secs();
+        text.push_str(&format!("       {whole:7}  in all\n"));
+        for problem in &results.problems {
+            text.push_str(&format!("failed: {problem}\n"));
+        }
+        let counts = results.counts;
+        text.push_str(&format!(
+            "{} passed, {} failed, {} skipped",
+            counts.passed, counts.failed, counts.skipped
+        ));
+        self.say(&text);
+        results.problems.is_empty() && counts.failed == 0
+    }
+
+    fn time(&self, name: &str, began: Duration, took: Duration) {
+        let part = Part {
+            name: name.to_owned(),
+            began,
+            took,
+        };
+        self.results().parts.push(part);
+    }
+
+    /// A closed terminal is no reason to stop a test.
+    fn say(&self, text: &str) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(shown, "{text}");
+    }
+
+    fn stream(&self, command: &mut Command, counts: &mut Counts) -> Result<(), String> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
         if let Some(stdout) = child.stdout.take() {
-            let mut out = std::io::stdout().lock();
             for line in BufReader::new(stdout).split(b'\n') {
                 let line = line.map_err(|error| format!("cannot read the output: {error}"))?;
                 let line = String::from_utf8_lossy(&line);
-                // A closed terminal is no reason to stop testing.
-                let _ = writeln!(out, "{line}");
-                self.count(&line);
+                self.say(&line);
+                add(&line, counts);
             }
         }
         let status = child
             .wait()
-            .map_err(|error| format!("cannot wait for it: {error}"))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("ended with {status}"))
-        }
+            .map_err(|error| format!("cannot wait for the end: {error}"))?;
+        ended(status)
     }
 
-    fn count(&mut self, line: &str) {
-        if let Some(counts) = of_line(line) {
-            self.counts.passed += counts.passed;
-            self.counts.failed += counts.failed;
-            self.counts.skipped += counts.skipped;
+    fn collect(
+        &self,
+        command: &mut Command,
+        name: &str,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        let (mut output, writer) =
+            std::io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
+        // Output and errors in the order in which they are written.
+        let errors = writer
+            .try_clone()
+            .map_err(|error| format!("cannot make a pipe: {error}"))?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
+        // The command holds the pipe's other end, and its output ends only when that end closes.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut text = Vec::new();
+        let read = std::io::Read::read_to_end(&mut output, &mut text);
+        let status = child
+            .wait()
+            .map_err(|error| format!("cannot wait for the end: {error}"))?;
+        let text = String::from_utf8_lossy(&text);
+        for line in text.lines() {
+            add(line, counts);
         }
+        self.say(&format!("\n--- {name}\n{}", text.trim_end()));
+        read.map_err(|error| format!("cannot read the output: {error}"))?;
+        ended(status)
+    }
+
+    fn results(&self) -> std::sync::MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ended(status: std::process::ExitStatus) -> Result<(), String> {
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("ended with {status}"))
+    }
+}
+
+fn add(line: &str, counts: &mut Counts) {
+    if let Some(found) = of_line(line) {
+        counts.passed += found.passed;
+        counts.failed += found.failed;
+        counts.skipped += found.skipped;
     }
 }
 
@@ -121,5 +276,27 @@ mod tests {
             })
         );
         assert_eq!(of_line("test broker::x ... ok"), None);
+    }
+
+    #[test]
+    fn a_step_counts_what_it_prints_and_fails_as_it_ends() {
+        let script = |text: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", text]);
+            command
+        };
+        for output in [Output::AsItComes, Output::AtTheEnd] {
+            let runner = Runner::new(std::io::sink());
+            let line = "test result: ok. 2 passed; 0 failed; 1 ignored;";
+            runner.step("good", output, &mut script(&format!("echo '{line}'")));
+            let good = runner.results().counts;
+            assert_eq!((good.passed, good.failed, good.skipped), (2, 0, 1));
+            assert!(runner.summary());
+            runner.step("bad", output, &mut script("exit 3"));
+            runner.step("missing", output, &mut Command::new("/no/such/program"));
+            let bad = runner.results().counts;
+            assert_eq!((bad.passed, bad.failed, bad.skipped), (2, 2, 1));
+            assert!(!runner.summary());
+        }
     }
 }

@@ -1,55 +1,143 @@
-//! One module per kind of request. A handler decodes, decides, and answers; it keeps no state.
+//! One module for each kind of request. A handler decodes the request, calls one operation, and encodes its answer, or returns why not; it
+//! keeps no state.
 
 pub(crate) mod admin;
+pub(crate) mod batch;
 pub(crate) mod clients;
+pub(crate) mod link;
 pub(crate) mod locks;
 pub(crate) mod offsets;
-pub(crate) mod properties;
 pub(crate) mod pull;
-pub(crate) mod put;
 pub(crate) mod query;
+pub(crate) mod refusal;
 pub(crate) mod send;
 pub(crate) mod send_back;
 
-use rmq_protocol::code::ResponseCode;
-use rmq_protocol::requests::{FieldError, Request};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use rmq_process::Asker;
+use rmq_protocol::code::RequestCode;
+use rmq_protocol::header::FieldSource;
+use rmq_protocol::message::LogPosition;
+use rmq_protocol::requests::Request;
 use rmq_transport::Exchange;
-use smallvec::SmallVec;
 
-use crate::stats::requests;
+use self::refusal::{Handled, Refusal};
+use crate::audit::Origin;
+use crate::broker::Broker;
+use crate::reply::{self, Answer};
 
-/// What one connection gathers during one socket read.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    /// Sends that are appended and wait for the write at the end of the batch.
-    pub(crate) sends: Vec<send::SendTicket>,
-    /// Something else was appended (a committed offset does not count).
-    pub(crate) appended: bool,
-    pub(crate) properties: String,
-    /// What was appended to the topic of the last send: most sends of a batch go to the same.
-    pub(crate) recent: Option<put::Put>,
-    /// What was appended to other topics.
-    pub(crate) puts: SmallVec<[put::Put; 1]>,
-    /// When the first send of the batch was looked at, Unix milliseconds.
-    pub(crate) now_ms: Option<i64>,
-    /// When the first request of the batch was looked at, monotonic microseconds.
-    pub(crate) began_us: Option<i64>,
-    /// What was answered in place.
-    pub(crate) answered: requests::Tally,
-}
+/// The field of a request with the name of its user (apache/rocketmq `SessionCredentials.ACCESS_KEY`).
+const USER_FIELD: &str = "AccessKey";
 
-/// Decodes the fields of a request; answers itself when they are wrong.
-pub(crate) fn decode<'a, R: Request<'a>>(exchange: &mut Exchange<'a>) -> Option<R> {
-    let header = exchange.header;
-    match R::decode(&header.fields) {
-        Ok(request) => Some(request),
-        Err(error) => {
-            refuse_fields(exchange, &error);
-            None
-        }
+impl Origin for Exchange<'_> {
+    fn asker(&self) -> Asker {
+        let user = self.header.fields.get(USER_FIELD);
+        let user = user.map(|user| user.to_cow().into_owned());
+        Asker::new(self.peer.remote_addr(), user)
     }
 }
 
-pub(crate) fn refuse_fields(exchange: &mut Exchange<'_>, error: &FieldError) {
-    exchange.fail(ResponseCode::SystemError, error.to_string());
+/// Decodes the fields of a request.
+pub(crate) fn decode<'a, R: Request<'a>>(exchange: &Exchange<'a>) -> Result<R, Refusal> {
+    let header = exchange.header;
+    Ok(R::decode(&header.fields)?)
+}
+
+/// Answers a request with the result of work that may wait for the disk, or takes long. The work runs away from the connections.
+pub(crate) fn blocking<F, B>(
+    broker: &Arc<Broker>,
+    exchange: &mut Exchange<'_>,
+    work: impl FnOnce(&Broker) -> Result<Answer<F, B>, Refusal> + Send + 'static,
+) -> Handled
+where
+    F: FieldSource,
+    B: Deref<Target = [u8]>,
+{
+    let (then, reply) = (Arc::clone(broker), exchange.park());
+    let code = exchange.header.code;
+    broker.run_blocking(move || {
+        let done = work(&then).and_then(|answer| in_time(&then, code, answer));
+        reply::later(reply, done);
+    });
+    Ok(())
+}
+
+/// Answers a request with the result of a task.
+pub(crate) fn task<F, B, T>(
+    broker: &Arc<Broker>,
+    exchange: &mut Exchange<'_>,
+    task: impl FnOnce(Arc<Broker>) -> T,
+) -> Handled
+where
+    F: FieldSource,
+    B: Deref<Target = [u8]>,
+    T: Future<Output = Result<Answer<F, B>, Refusal>> + Send + 'static,
+{
+    let reply = exchange.park();
+    let code = exchange.header.code;
+    let (then, task) = (Arc::clone(broker), task(Arc::clone(broker)));
+    broker.run_task(async move {
+        let done = task.await.and_then(|answer| in_time(&then, code, answer));
+        reply::later(reply, done);
+    });
+    Ok(())
+}
+
+/// The answer to a request that took a while, if this broker may still give it.
+fn in_time<T>(broker: &Broker, code: i32, answer: T) -> Result<T, Refusal> {
+    match RequestCode::from_i32(code) {
+        Some(code) if broker.member.term.is_over() => Err(Refusal::TermIsOver(code)),
+        _ => Ok(answer),
+    }
+}
+
+/// As [`task`], for a change of what is stored. Refused while too few members are in sync; answered at the latest when the time of an
+/// acknowledgement is up. Then the change stays stored, and counts when it is confirmed.
+pub(crate) fn change<F, B, T>(
+    broker: &Arc<Broker>,
+    exchange: &mut Exchange<'_>,
+    task: impl FnOnce(Arc<Broker>) -> T,
+) -> Handled
+where
+    F: FieldSource + Send,
+    B: Deref<Target = [u8]> + Send,
+    T: Future<Output = Result<Answer<F, B>, Refusal>> + Send + 'static,
+{
+    broker.member.check_writes().map_err(Refusal::TooFew)?;
+    bounded(broker, exchange, task)
+}
+
+/// As [`change`], for a change that is not for the log alone: it is begun however many members are in sync.
+pub(crate) fn bounded<F, B, T>(
+    broker: &Arc<Broker>,
+    exchange: &mut Exchange<'_>,
+    task: impl FnOnce(Arc<Broker>) -> T,
+) -> Handled
+where
+    F: FieldSource + Send,
+    B: Deref<Target = [u8]> + Send,
+    T: Future<Output = Result<Answer<F, B>, Refusal>> + Send + 'static,
+{
+    let reply = exchange.park();
+    let code = exchange.header.code;
+    let (task, then) = (task(Arc::clone(broker)), Arc::clone(broker));
+    broker.run_task(async move {
+        let mut task = std::pin::pin!(task);
+        let late = then.member.acks.late(&*then.clock);
+        tokio::select! {
+            biased;
+            done = &mut task => {
+                let done = done.and_then(|answer| in_time(&then, code, answer));
+                return reply::later(reply, done);
+            }
+            () = late => {}
+        }
+        let end = LogPosition(then.store.positions().appended);
+        reply::refuse_later(reply, &Refusal::Late(then.member.why_late(end)));
+        // What is begun is completed, and the audit hears of it.
+        let _ = task.await;
+    });
+    Ok(())
 }

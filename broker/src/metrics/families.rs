@@ -7,7 +7,11 @@ use super::read::{
     connections, consumers, dead_letters, lag, lag_seconds, load, of_groups, of_topics, producers,
     refusals, requests, storage,
 };
-use super::{Histogram, Metric};
+use super::replication::{
+    connected, epoch, findings, in_sync, in_sync_min, lag_bytes, lag_time, possibly_lost,
+    unconfirmed, without_master, writes_closed,
+};
+use super::samples::{Histogram, Metric};
 use crate::stats;
 
 macro_rules! metrics {
@@ -69,24 +73,15 @@ metrics! {
     gauge "rocketmq_connection_memory_bytes", "bytes", [],
         "Bytes that connections hold beyond their small allowances: received in part, and waiting to be sent",
         "How near are connections to their bound of memory?",
-        |broker, out| {
-            let memory = broker.memory.usage();
-            out.one((memory.received + memory.sending) as f64);
-        };
+        |broker, out| out.one(broker.memory.usage().held() as f64);
     gauge "rocketmq_connection_memory_limit_bytes", "bytes", [],
         "The bound of rocketmq_connection_memory_bytes (memoryBytes); each half is for one direction",
         "What is that bound?",
-        |broker, out| {
-            let memory = broker.memory.usage();
-            out.one((memory.received_max + memory.sending_max) as f64);
-        };
+        |broker, out| out.one(broker.memory.usage().bound() as f64);
     gauge "rocketmq_connection_memory_waiting", "connections and answers", [],
         "Connections and answers that wait because connections hold too much memory",
         "Are clients slowed because connections hold too much memory?",
-        |broker, out| {
-            let memory = broker.memory.usage();
-            out.one((memory.waiting_to_read + memory.waiting_to_send) as f64);
-        };
+        |broker, out| out.one(broker.memory.usage().waiting() as f64);
     gauge "rocketmq_topic_number", "topics", [],
         "Topics",
         "How near is the broker to topicsMax? Do topics appear that nobody ordered?",
@@ -168,7 +163,51 @@ metrics! {
     gauge "rocketmq_broker_role", "1", ["role"],
         "1 for the role that this broker has",
         "Which broker is the master?",
-        |_, out| out.with(vec![("role", "master".to_owned())], 1.0);
+        |broker, out| out.with(vec![("role", broker.role.get().label().to_owned())], 1.0);
+    gauge "rocketmq_broker_epoch", "masters", [],
+        "The number of the master that this broker is, or follows; it rises with each new master of the group",
+        "Has another member become the master?",
+        epoch;
+    gauge "rocketmq_in_sync_replicas", "members", [],
+        "Members in sync, the master counted; only the master has it",
+        "How many members may fail before an acknowledged message is lost?",
+        in_sync;
+    gauge "rocketmq_min_in_sync_replicas", "members", [],
+        "Below so many members in sync the master refuses messages (minInSync); only the master has it",
+        "How near is the group to refusing messages?",
+        in_sync_min;
+    gauge "rocketmq_writes_closed", "0 or 1", [],
+        "1 while a master refuses messages because of its group: too few members in sync, or a switchover; replicas have 0",
+        "Does the group take messages? 1 for long wakes somebody up.",
+        writes_closed;
+    gauge "rocketmq_without_master", "0 or 1", [],
+        "1 at a replica that has no connection to a master",
+        "Does this replica copy? 1 at all replicas of a group: the group has no master.",
+        without_master;
+    gauge "rocketmq_unconfirmed_bytes", "bytes", [],
+        "Bytes of the log that are stored here and not confirmed: consumers do not see them yet",
+        "Do acknowledgements wait for replicas or disks?",
+        unconfirmed;
+    gauge "rocketmq_replication_lag_bytes", "bytes", ["member"],
+        "Bytes of the master's log that a member has not received; a master has a series for each replica, a replica its own",
+        "Which replica is behind, and does it come nearer?",
+        lag_bytes;
+    gauge "rocketmq_replication_lag_seconds", "seconds", ["member"],
+        "Since when a member has not had all of the master's log; only the master has it",
+        "Which replica is about to fall out of the in-sync set (replicaLagMs)?",
+        lag_time;
+    gauge "rocketmq_replication_connected", "0 or 1", ["member"],
+        "1 while the member is connected to this broker; a master has a series for each replica that it knows",
+        "Which replica is away?",
+        connected;
+    gauge "rocketmq_possibly_lost_epoch", "masters", [],
+        "The number of the newest master with whom acknowledged messages may have been lost, by an election that had no better member or that a person ordered; 0 when there is none",
+        "Were acknowledged messages lost? Any value but 0 wakes somebody up.",
+        possibly_lost;
+    gauge "rocketmq_group_findings", "findings", ["severity"],
+        "What is not as it should be with the broker's group, as rmq-ctl broker replication lists it",
+        "What is wrong with the group? severity error wakes somebody up.",
+        findings;
     gauge "rocketmq_store_writable", "0 or 1", [],
         "1 while the store takes messages, 0 when the disk is full or failed",
         "Does the broker take messages? 0 wakes somebody up.",

@@ -3,6 +3,8 @@
 
 mod families;
 mod read;
+mod replication;
+mod samples;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use prometheus_client::registry::Registry;
 use rmq_process::{Family, FamilyKind, PROCESS_FAMILIES, process_values};
 
 use self::families::METRICS;
+use self::samples::{Labels, Samples};
 use crate::broker::Broker;
 
 /// Labels that every series of a broker has, beside those of its family.
@@ -35,58 +38,6 @@ pub(crate) fn encode(broker: &Arc<Broker>) -> Result<String, fmt::Error> {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
-}
-
-/// A family, and where its values come from.
-struct Metric {
-    family: Family,
-    read: fn(&Broker, &mut Samples),
-}
-
-type Labels = Vec<(&'static str, String)>;
-
-/// The values of a family.
-#[derive(Default)]
-struct Samples {
-    values: Vec<(Labels, f64)>,
-    histograms: Vec<(Labels, Histogram)>,
-}
-
-impl Samples {
-    fn one(&mut self, value: f64) {
-        self.values.push((Vec::new(), value));
-    }
-
-    fn with(&mut self, labels: Labels, value: f64) {
-        self.values.push((labels, value));
-    }
-
-    fn histogram(&mut self, labels: Labels, histogram: Histogram) {
-        self.histograms.push((labels, histogram));
-    }
-}
-
-/// Counts by class, in the unit of the family.
-struct Histogram {
-    sum: f64,
-    count: u64,
-    buckets: Vec<(f64, u64)>,
-}
-
-impl Histogram {
-    /// Of counts by class, one more than there are bounds. Bounds and sum are in `per_unit` parts of the unit.
-    fn of(bounds: &[u64], counts: &[u64], sum: u64, per_unit: f64) -> Self {
-        let bounds = bounds.iter().map(|bound| *bound as f64 / per_unit);
-        Self {
-            sum: sum as f64 / per_unit,
-            count: counts.iter().sum(),
-            // This is how the encoder knows the class without a bound.
-            buckets: bounds
-                .chain([f64::MAX])
-                .zip(counts.iter().copied())
-                .collect(),
-        }
-    }
 }
 
 /// Reads the broker when Prometheus asks.

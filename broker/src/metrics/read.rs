@@ -9,11 +9,11 @@ use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::names;
 use rmq_store::QueueRef;
 
-use super::{Histogram, Labels, Samples};
+use super::samples::{Histogram, Labels, Samples};
 use crate::broker::Broker;
-use crate::handlers::admin::queues;
 use crate::limits;
-use crate::service::LISTENERS;
+use crate::listeners::LISTENERS;
+use crate::messages::look_up;
 use crate::stats::requests::{BOUNDS_US, Took};
 use crate::topics::Topic;
 
@@ -75,7 +75,10 @@ pub(super) fn of_topics(broker: &Broker, out: &mut Samples, counter: usize) {
                 is_system(broker, topic.name(), None).to_string(),
             ),
         ];
-        out.with(labels, topic.counters.put.total(counter) as f64);
+        let put = topic
+            .counted()
+            .map_or(0, |counted| counted.put.total(counter));
+        out.with(labels, put as f64);
     }
 }
 
@@ -89,7 +92,12 @@ pub(super) fn of_groups(broker: &Broker, out: &mut Samples, pick: fn((u64, u64))
             .filter(|topic| broker.topics.get(topic).is_some())
             .map(|topic| (topic, (0, 0)))
             .collect();
-        given.extend(group.counters.by_topic());
+        given.extend(
+            group
+                .counted()
+                .map(|counted| counted.by_topic())
+                .unwrap_or_default(),
+        );
         for (topic, given) in given {
             let labels = vec![
                 ("is_retry", names::is_retry_topic(&topic).to_string()),
@@ -115,7 +123,10 @@ pub(super) fn dead_letters(broker: &Broker, out: &mut Samples) {
                 names::is_system_group(group.name()).to_string(),
             ),
         ];
-        out.with(labels, load(&group.counters.dead_letters));
+        let dead_letters = group
+            .counted()
+            .map_or(0.0, |counted| load(&counted.dead_letters));
+        out.with(labels, dead_letters);
     }
 }
 
@@ -203,7 +214,7 @@ pub(super) fn lag_seconds(broker: &Broker, out: &mut Samples) {
             if looks > limits::LAG_LOOKS_MAX {
                 return;
             }
-            let stored_ms = queues::store_time(broker, queue, reading.next(queue));
+            let stored_ms = look_up::store_time(broker, queue, reading.next(queue));
             oldest_ms = [oldest_ms, stored_ms].into_iter().flatten().min();
         }
         let age_ms = oldest_ms.map_or(0, |oldest_ms| (now_ms - oldest_ms).max(0));

@@ -2,8 +2,8 @@
 //! few nanoseconds. The reader adds the parts.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_transport::{Answered, Clock};
@@ -59,9 +59,10 @@ pub(crate) fn note(tally: &mut Tally, request: i32) {
     }
 }
 
-/// A part has cache lines of its own.
+/// A part has cache lines of its own. It takes memory once a thread counts in it.
 #[repr(align(128))]
-struct Part(Box<[AtomicU64]>);
+#[derive(Default)]
+struct Part(OnceLock<Box<[AtomicU64]>>);
 
 /// All requests since the start.
 pub(crate) struct Requests {
@@ -112,7 +113,7 @@ pub(crate) fn is_refusal(code: ResponseCode) -> bool {
 impl Requests {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            parts: std::array::from_fn(|_| Part(zeros(CODES.len() * CELLS))),
+            parts: Default::default(),
             refused: zeros(ResponseCode::ALL.len()),
             clock,
         }
@@ -125,7 +126,10 @@ impl Requests {
         };
         let us = u64::try_from(us).unwrap_or(0);
         let class = BOUNDS_US.partition_point(|bound| us > *bound);
-        let cells = &self.parts[part()].0[row * CELLS..(row + 1) * CELLS];
+        let part = self.parts[part()]
+            .0
+            .get_or_init(|| zeros(CODES.len() * CELLS));
+        let cells = &part[row * CELLS..(row + 1) * CELLS];
         cells[class].fetch_add(requests, Ordering::Relaxed);
         cells[CLASSES].fetch_add(us * requests, Ordering::Relaxed);
     }
@@ -164,8 +168,8 @@ impl Requests {
     pub(crate) fn read(&self) -> Vec<(RequestCode, Took)> {
         let rows = CODES.iter().enumerate().map(|(row, code)| {
             let mut took = Took::default();
-            for part in &self.parts {
-                let cells = &part.0[row * CELLS..(row + 1) * CELLS];
+            for part in self.parts.iter().filter_map(|part| part.0.get()) {
+                let cells = &part[row * CELLS..(row + 1) * CELLS];
                 for (count, cell) in took.counts.iter_mut().zip(cells) {
                     *count += cell.load(Ordering::Relaxed);
                 }

@@ -3,6 +3,7 @@
 mod admin;
 mod clock;
 mod consumers;
+mod earlier;
 mod order;
 mod recorded;
 mod retries;

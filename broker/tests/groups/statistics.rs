@@ -113,6 +113,8 @@ async fn every_statistic_slides_and_is_of_what_its_key_says() {
         client.put("t", "", "body").await;
         if number < 40 {
             clock.advance(SECOND);
+            // The sample of this second is taken before the next message.
+            minute(&client, "TOPIC_PUT_NUMS", "t").await;
         }
     }
     let seen = minute(&client, "TOPIC_PUT_NUMS", "t").await;

@@ -10,7 +10,7 @@ use rmq_protocol::code::RequestCode;
 use rmq_protocol::header::FieldSource;
 use rmq_protocol::requests::{DeleteTopicInBroker, GetTopicStatsInfo, UpdateAndCreateTopic};
 use rmq_store::fs::RealFs;
-use rmq_store::{Change, Store, StoreConfig, Table};
+use rmq_store::{Change, Master, StoreConfig, Table, TableId};
 use rmq_transport::{ManualClock, OwnedFrame};
 
 use crate::retries::{comes_again, give_back, position};
@@ -71,18 +71,21 @@ async fn a_group_without_retry_queues_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_of_an_earlier_version_without_retry_queues_loses_nothing() {
+    /// The number of the table in the disk format.
+    const GROUPS: TableId = TableId::new(2);
     let folder = tempfile::tempdir().expect("a folder");
     let settings = StoreConfig {
         segment_bytes: 16 << 20,
+        tables: vec![Table::values(GROUPS, "groups")],
         ..StoreConfig::new(folder.path())
     };
-    let (store, _) = Store::open(settings, Arc::new(RealFs)).expect("an empty store");
+    let (store, _) = Master::open(settings, Arc::new(RealFs)).expect("an empty store");
     let mut old = SubscriptionGroupConfig::new("g");
     old.retry_queue_nums = 0;
     let stored = serde_json::json!({ "config": old })
         .to_string()
         .into_bytes();
-    let change = Change::set(Table::Groups, "g".to_owned(), stored);
+    let change = Change::set(GROUPS, "g", stored);
     store
         .settings()
         .put_and_wait(&[change])

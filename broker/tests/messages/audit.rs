@@ -1,8 +1,6 @@
 //! The audit: one line for each change that a request makes, and none for what changes nothing.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::{Mutex, Once};
 
 use rmq_protocol::bodies::{
     ConsumerData, HeartbeatData, SubscriptionData, SubscriptionGroupConfig,
@@ -11,45 +9,12 @@ use rmq_protocol::code::{RequestCode as Code, ResponseCode};
 use rmq_protocol::message::RecordView;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Rig, pull};
+use crate::audit_lines::{self, listen};
+use crate::support::{Client, Rig, pull, send_fields};
 
-/// Lines of the audit of this process. The claimed user tells whose they are: many brokers run here.
-static LINES: Mutex<Vec<Value>> = Mutex::new(Vec::new());
-
-struct Keep;
-
-impl io::Write for Keep {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let object = serde_json::from_slice(line).expect("one object a line");
-        LINES.lock().expect("nothing panics with it").push(object);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn listen() {
-    static BEGUN: Once = Once::new();
-    BEGUN.call_once(|| {
-        tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_env_filter("off,rmq_audit=info")
-            .with_writer(|| Keep)
-            .init();
-    });
-}
-
-/// Takes the lines of a user.
+/// Takes the lines of a user: many brokers run here.
 fn lines_of(user: &str) -> Vec<Value> {
-    let mut lines = LINES.lock().expect("nothing panics with it");
-    let (own, others) = std::mem::take(&mut *lines)
-        .into_iter()
-        .partition(|line| line["claimed_user"] == user);
-    *lines = others;
-    own
+    audit_lines::take(|line| line["claimed_user"] == user)
 }
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -139,23 +104,6 @@ const PULL_OF_NEW: Fields<'static> = &[
     ("subVersion", "0"),
 ];
 
-/// The fields of a send, as of version 2.
-const fn send(topic: &str) -> [(&str, &str); 11] {
-    [
-        ("a", "producers"),
-        ("b", topic),
-        ("c", "TBW102"),
-        ("d", "4"),
-        ("e", "0"),
-        ("f", "0"),
-        ("g", "1"),
-        ("h", "0"),
-        ("i", ""),
-        ("j", "0"),
-        ("k", "false"),
-    ]
-}
-
 /// Requests that change nothing that stays, or that are the way of messages and of progress.
 const WITHOUT: &[Code] = &[
     Code::SendMessage,
@@ -195,6 +143,10 @@ const WITHOUT: &[Code] = &[
     Code::GetBrokerRuntimeInfo,
     Code::ViewBrokerStatsData,
     Code::GetBrokerHaStatus,
+    Code::GetBrokerEpochCache,
+    Code::GetGroupStatus,
+    Code::RequestGroupMaster,
+    Code::RaiseConsumerOffsets,
     Code::GetBrokerConfig,
     Code::CleanExpiredConsumequeue,
     Code::CleanUnusedTopic,
@@ -247,7 +199,7 @@ async fn each_change_has_one_line() {
             .into_bytes()
     };
     let topics = json!({"topicConfigList": [{"topicName": "listed", "readQueueNums": 2, "writeQueueNums": 2, "perm": 6}]});
-    let (to_new, to_retry) = (send("sent"), send("%RETRY%again"));
+    let (to_new, to_retry) = (send_fields("sent"), send_fields("%RETRY%again"));
     let (made, changed) = (topic("6"), topic("4"));
     let back = |group| {
         [
@@ -562,10 +514,25 @@ async fn progress_and_refusals_have_no_line() {
         0
     );
     assert_eq!(lines_of(user), Vec::<Value>::new());
+    let settings = async || {
+        let answer = client.call(Code::GetBrokerConfig, &(), &[]).await;
+        answer.body().to_vec()
+    };
+    let before = settings().await;
     for (code, fields, body) in [
         (Code::DeleteTopicInBroker, &[("topic", "TBW102")][..], ""),
         (Code::UpdateBrokerConfig, &[], "fileReservedTime=0\n"),
         (Code::UpdateBrokerConfig, &[], "storePathRootDir=/\n"),
+        (
+            Code::UpdateBrokerConfig,
+            &[],
+            "autoCreateTopicEnable=false\nfileReservedTime=48\nmaxMessageSize=0\n",
+        ),
+        (
+            Code::UpdateBrokerConfig,
+            &[],
+            "autoCreateTopicEnable=false\nbrokerName=other\n",
+        ),
         (
             Code::UpdateAndCreateSubscriptiongroup,
             &[],
@@ -580,6 +547,8 @@ async fn progress_and_refusals_have_no_line() {
         let refused = ask(&client, user, code, fields, body.as_bytes()).await;
         assert_ne!(refused, 0, "{code}");
         assert_eq!(lines_of(user), Vec::<Value>::new(), "{code}");
+        // All of a request or nothing of it.
+        assert!(settings().await == before, "{code}: {body}");
     }
     let stranger = rig.client();
     let commit = [

@@ -56,7 +56,7 @@ fn group() -> SubscriptionGroupConfig {
         consume_message_orderly: false,
         consume_timeout_minute: 15,
         group_name: "g".to_owned(),
-        group_retry_policy: json!({"type": "CUSTOMIZED"}),
+        group_retry_policy: json!({"type": "CUSTOMIZED"}).into(),
         group_sys_flag: 0,
         notify_consumer_ids_changed_enable: true,
         retry_max_times: 16,
@@ -362,8 +362,8 @@ async fn settings_are_understood_or_refused() {
     let answer = client.call(code, &(), b"noSuchSetting=1").await;
     let text = remark(&answer);
     let list = text
-        .split_once("; only ")
-        .and_then(|(_, rest)| rest.split_once(" can."))
+        .split_once("; while the broker runs, only ")
+        .and_then(|(_, rest)| rest.split_once(" can be changed"))
         .map(|(list, _)| list)
         .expect("the settings that can be changed");
     let settings: BTreeSet<&str> = list.split(", ").chain(["keepBrokerPermission"]).collect();

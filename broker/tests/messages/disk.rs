@@ -27,7 +27,7 @@ async fn after_a_failed_sync_nothing_is_taken_and_everything_before_is_served() 
     .await;
     let client = rig.client();
     client.put("t", "", "before").await;
-    assert_eq!(crate::management::get(&rig.broker, "/readyz").await.0, 200);
+    assert_eq!(crate::support::get(&rig.broker, "/readyz").await.0, 200);
 
     fs.plan(Fault {
         operation: Operation::Sync,
@@ -53,7 +53,7 @@ async fn after_a_failed_sync_nothing_is_taken_and_everything_before_is_served() 
         .expect_err("read-only");
     assert!([10, 14].contains(&second.code), "{second:?}");
     assert!(!second.remark.is_empty());
-    let (status, text) = crate::management::get(&rig.broker, "/readyz").await;
+    let (status, text) = crate::support::get(&rig.broker, "/readyz").await;
     assert_eq!(status, 503);
     assert!(text.contains("read-only"), "{text}");
     let pulled = client.pull(&pull("t", 0, 0)).await;

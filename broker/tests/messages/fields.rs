@@ -147,6 +147,10 @@ impl Good {
             "originMsgId" | "msgId" => "7F00000100002A9F0000000000000000",
             "statsName" => "TOPIC_PUT_NUMS",
             "statsKey" => "t",
+            "kind" => "switchover",
+            "member" => "1",
+            "acceptLoss" => "false",
+            "request" => "7",
             other => panic!("{code}: no value of field {other} is listed"),
         }
     }
@@ -429,6 +433,8 @@ const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
         ANY,
         206,
     ),
+    // Any number that is short enough; the roles of this group are fixed.
+    (ALL, "request", &["a b", "a\u{7}b"], 16),
     (ALL, "clientAddr", ANY, 206),
     (&[RequestCode::ConsumeMessageDirectly], "topic", ANY, 1),
     (ALL, "msgId", ANY, 1),

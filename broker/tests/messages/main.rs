@@ -1,6 +1,8 @@
 //! A real broker in this process, spoken to over real sockets: the way of a message in and out, and what happens at the limits.
 
 mod audit;
+#[path = "../../../process/tests/audit_lines/mod.rs"]
+mod audit_lines;
 mod bodies;
 mod campaign;
 mod disk;
@@ -12,6 +14,7 @@ mod memory;
 mod permissions;
 mod pull;
 mod registration;
+mod request_codes;
 mod restart;
 mod send;
 mod support;

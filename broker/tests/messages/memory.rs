@@ -12,8 +12,7 @@ use rmq_protocol::frame::{self, HeaderEncoding};
 use rmq_protocol::header::CommandHead;
 use rmq_transport::{MEMORY_BYTES_MIN, ManualClock};
 
-use crate::management::{get, value};
-use crate::support::{PATIENCE, Rig, message, pull};
+use crate::support::{PATIENCE, Rig, get, message, pull, value};
 
 const BODY_BYTES: usize = 4 << 20;
 const SLOW: usize = 12;

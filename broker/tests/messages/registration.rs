@@ -11,11 +11,10 @@ use rmq_protocol::bodies::{
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::{GetBrokerMemberGroup, RegisterBroker, Request, UnregisterBroker};
 use rmq_protocol::route::perm;
-use rmq_transport::{Exchange, ManualClock, ServerConfig, Service};
+use rmq_transport::{Exchange, ManualClock, Reply, ServerConfig, Service};
 use tokio_util::sync::CancellationToken;
 
-use crate::management::{get, value};
-use crate::support::{Client, Rig, message, pull, until};
+use crate::support::{Client, Rig, get, message, pull, until, value};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Told {

@@ -12,8 +12,7 @@ use rmq_protocol::{FrameLimits, HeaderEncoding, Split, encode_frame, split};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::management::{get, value};
-use crate::support::{Client, Rig, message, pull, remark, sent};
+use crate::support::{Client, Rig, get, message, pull, remark, sent, value};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_stored_as_it_was_sent_with_what_the_broker_adds() {

@@ -17,6 +17,7 @@ use rmq_protocol::requests::{
 };
 use rmq_transport::{CallError, Caller, CallerConfig, OwnedFrame, RefuseIncoming, TcpConnector};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Beyond this a test is stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -335,4 +336,53 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, waiting)
         .await
         .unwrap_or_else(|_| panic!("this did not happen: {what}"));
+}
+
+/// The fields of a send, as of version 2.
+pub(crate) const fn send_fields(topic: &str) -> [(&str, &str); 11] {
+    [
+        ("a", "producers"),
+        ("b", topic),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "1"),
+        ("h", "0"),
+        ("i", ""),
+        ("j", "0"),
+        ("k", "false"),
+    ]
+}
+
+/// Status and body.
+pub(crate) async fn get(broker: &RunningBroker, path: &str) -> (u16, String) {
+    let addr = broker.management_addr().expect("a management port");
+    let mut stream = tokio::net::TcpStream::connect(addr)
+        .await
+        .expect("connects");
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .await
+        .expect("written");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("read");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .expect("a status");
+    (status, body.to_owned())
+}
+
+pub(crate) fn value(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let line = metrics.lines().find(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('{'))
+            && labels.iter().all(|label| line.contains(label))
+    })?;
+    line.rsplit(' ').next()?.parse().ok()
 }

@@ -93,13 +93,13 @@ pub(crate) const RECIPES: &[Recipe] = &[
             ("rmq-ctl offsets skip billing -t orders --yes", "to the end"),
             (
                 "rmq-ctl offsets copy billing billing-2 -t orders --yes",
-                "another group goes on there",
+                "another group continues there",
             ),
         ],
     },
     Recipe {
         task: "dead",
-        title: "Messages that nobody could work on",
+        title: "Messages that no member could handle",
         lines: &[
             ("rmq-ctl dlq ls", "which groups have dead letters"),
             ("rmq-ctl dlq show billing --since 1h", "what they are"),
@@ -146,6 +146,24 @@ pub(crate) const RECIPES: &[Recipe] = &[
             ),
             ("rmq-ctl apply -f cluster.yaml --dry-run", ""),
             ("rmq-ctl apply -f cluster.yaml --yes", ""),
+        ],
+    },
+    Recipe {
+        task: "failover",
+        title: "Another master for a broker group",
+        lines: &[
+            (
+                "rmq-ctl broker replication broker-a",
+                "members, who is in sync, what is wrong",
+            ),
+            (
+                "rmq-ctl broker switchover broker-a --to 1",
+                "hands over, nothing is lost",
+            ),
+            (
+                "rmq-ctl dev --tmp --replicas 3",
+                "a group to try it with, on this machine",
+            ),
         ],
     },
     Recipe {

@@ -1,6 +1,6 @@
 //! `rmq-ctl completion` and `rmq-ctl manual`: for shells and for `man`. Ask no server.
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 
 use crate::codes;
 use crate::error::Failure;
@@ -9,7 +9,7 @@ use crate::output::Output;
 /// Options of `completion`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Asks no server. Names of topics, groups, brokers and contexts are completed too: the shell asks rmq-ctl, and that the cluster, for 2 s at most.
+    after_help = "Asks no server. Names of topics, groups, brokers and contexts are completed too: the shell asks rmq-ctl, and rmq-ctl asks the cluster, for 2 s at most.
 
 Examples:
   source <(rmq-ctl completion bash)
@@ -33,7 +33,11 @@ enum Shell {
     Nushell,
 }
 
-pub(crate) fn completion(options: &CompletionOptions, output: &Output) -> Result<(), Failure> {
+pub(crate) fn completion(
+    options: &CompletionOptions,
+    mut command: Command,
+    output: &Output,
+) -> Result<(), Failure> {
     let mut script = Vec::new();
     let name = match options.shell {
         Shell::Bash => "bash",
@@ -42,7 +46,6 @@ pub(crate) fn completion(options: &CompletionOptions, output: &Output) -> Result
         Shell::Powershell => "powershell",
         Shell::Elvish => "elvish",
         Shell::Nushell => {
-            let mut command = crate::args::Args::command();
             clap_complete::generate(
                 clap_complete_nushell::Nushell,
                 &mut command,
@@ -85,8 +88,11 @@ pub(crate) struct ManualOptions {
     dir: Option<std::path::PathBuf>,
 }
 
-pub(crate) fn manual(options: &ManualOptions, output: &Output) -> Result<(), Failure> {
-    let mut command = crate::args::Args::command();
+pub(crate) fn manual(
+    options: &ManualOptions,
+    mut command: Command,
+    output: &Output,
+) -> Result<(), Failure> {
     command.build();
     let failed = |error: std::io::Error| {
         Failure::coded(&codes::IO, "the manual cannot be written").cause(&error)
@@ -105,7 +111,7 @@ pub(crate) fn manual(options: &ManualOptions, output: &Output) -> Result<(), Fai
     Ok(())
 }
 
-fn pages(command: &clap::Command, name: &str, dir: &std::path::Path) -> std::io::Result<usize> {
+fn pages(command: &Command, name: &str, dir: &std::path::Path) -> std::io::Result<usize> {
     let mut page = Vec::new();
     let titled = command.clone().name(name.to_owned());
     clap_mangen::Man::new(titled).render(&mut page)?;

@@ -12,6 +12,7 @@ use crate::error::Failure;
 use crate::input;
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, schema_of};
+use crate::runtime::on_cluster;
 
 /// Options of `config`.
 #[derive(Debug, Args)]
@@ -45,7 +46,7 @@ enum What {
         /// Its name.
         name: String,
     },
-    /// Add or change a context: --nameserver says the addresses, --kube-context (with -n and --cluster) a cluster in Kubernetes.
+    /// Add or change a context: --nameserver gives the addresses, --kube-context (with -n and --cluster) a cluster in Kubernetes.
     SetContext {
         /// Its name.
         name: String,
@@ -68,7 +69,7 @@ enum What {
         /// The context.
         name: Option<String>,
     },
-    /// Print the file that is in force, and its place.
+    /// Print the configuration file that is used, and its path.
     View,
 }
 
@@ -214,7 +215,7 @@ pub(crate) fn run(
             if let Some(name) = name {
                 options.context = Some(name.clone());
             }
-            return crate::on_cluster(async {
+            return on_cluster(async {
                 let cluster = Cluster::connect(&options, output).await?;
                 let info = cluster.client.cluster_info().await;
                 let info =

@@ -7,7 +7,7 @@ use rmq_client::{Deliveries, Filter, StartFrom};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
-use crate::completion::{group_completer, topic_completer};
+use crate::completion::names::{group_completer, topic_completer};
 use crate::error::Failure;
 use crate::messages::{ChoiceOptions, PrintOptions};
 use crate::output::{self, Output};
@@ -19,7 +19,7 @@ const DRAIN_PAUSE: Duration = Duration::from_millis(200);
 /// Options of `consume`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes state: the group's offsets move, and other members get fewer queues meanwhile. `tail` looks without that.
+    after_help = "Changes state: the group's offsets move, and other members get fewer queues meanwhile. `tail` reads and moves nothing.
 
 Examples:
   rmq-ctl consume orders -g billing --max 10
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Ack::Auto)]
     ack: Ack,
 
-    /// Where to begin in queues of which the group has no offset.
+    /// Where to begin in queues that the group has no offset for.
     #[arg(long, value_enum, default_value_t = From::Last)]
     from: From,
 
@@ -51,7 +51,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     choice: ChoiceOptions,
 
-    /// Stop after so many messages.
+    /// Stop after this many messages.
     #[arg(long, value_name = "N")]
     max: Option<u64>,
 
@@ -67,7 +67,7 @@ pub(crate) struct Options {
 enum Ack {
     /// It is acknowledged.
     Auto,
-    /// It is given back: the group gets it again, later.
+    /// It is given back: the group gets it again later.
     None,
     /// You are asked for each: ack, retry, or dead letter.
     Ask,
@@ -89,7 +89,7 @@ pub(crate) async fn run(
     if options.ack == Ack::Ask && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         return Err(Failure::coded(
             &codes::UNCONFIRMED,
-            "nobody can be asked: stdin is no terminal",
+            "--ack ask needs a terminal: stdin is none",
         )
         .try_this("--ack auto or --ack none"));
     }

@@ -4,16 +4,17 @@ use clap::{Args, Subcommand};
 use rmq_client::ErrorKind;
 use rmq_client::protocol::bodies::{SubscriptionGroupConfig, TopicConfig};
 use rmq_crds::{MessageType, Permission, SubscriptionGroup, Topic};
-use rmq_plan::Action;
+use rmq_plan::{Action, Resource};
 
-use super::apply::{carry_out_all, invalid, show};
 use crate::brokers::BrokerOptions;
+use crate::changes::{carry_out_all, show};
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::kubernetes::OwnerOptions;
-use crate::manifest::Manifest;
 use crate::output::Output;
+use crate::permissions;
 use crate::write::WriteOptions;
 
 /// Options of `create`.
@@ -57,9 +58,9 @@ struct TopicOptions {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     queues: u16,
     /// What is allowed: rw, r, w or - for nothing.
-    #[arg(long, default_value = "rw", value_parser = parse_perm)]
-    perm: Perm,
-    /// Queues that are read at each broker; --queues are those that are written. Default: the same.
+    #[arg(long, default_value = "rw", value_parser = permissions::parse)]
+    perm: permissions::Perm,
+    /// Queues that are read at each broker; --queues is the number that is written. Default: the same number.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     read_queues: Option<u16>,
     /// Attributes: +NAME=VALUE sets one, -NAME removes one.
@@ -88,7 +89,7 @@ struct GroupOptions {
     /// No member may get every message.
     #[arg(long)]
     no_broadcast: bool,
-    /// Nobody may consume.
+    /// No member may consume.
     #[arg(long)]
     no_consume: bool,
     /// Members do not begin at the oldest message.
@@ -113,10 +114,10 @@ struct GroupOptions {
 /// What to do with one that is there already.
 #[derive(Debug, Clone, Copy, Args)]
 struct ExistsOptions {
-    /// Be content when it is there already, as it is.
+    /// Succeed without a change when it exists.
     #[arg(long)]
     if_not_exists: bool,
-    /// Change it when it is there already, to exactly this. Asks before it takes something away from clients.
+    /// Change it to exactly this when it exists. Asks before it takes something away from clients.
     #[arg(long, conflicts_with = "if_not_exists")]
     or_change: bool,
 }
@@ -141,23 +142,6 @@ fn change_attributes(attributes: &mut Attributes, changes: &[(String, Option<Str
             Some(value) => drop(attributes.insert(name.clone(), value.clone())),
             None => drop(attributes.remove(name)),
         }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Perm {
-    pub(super) read: bool,
-    pub(super) write: bool,
-}
-
-pub(super) fn parse_perm(text: &str) -> Result<Perm, String> {
-    let perm = |read, write| Ok(Perm { read, write });
-    match text {
-        "rw" | "wr" => perm(true, true),
-        "r" => perm(true, false),
-        "w" => perm(false, true),
-        "-" => perm(false, false),
-        _ => Err("write rw, r, w or -".to_owned()),
     }
 }
 
@@ -199,12 +183,12 @@ struct New<'n> {
 }
 
 impl New<'_> {
-    /// Looks whether it is there, lets `manifest` say what it shall be, given the attributes that it shall have and its brokers, and makes
-    /// it so. `live` are its settings at each broker.
+    /// Looks whether it exists, asks `manifest` for the object with these attributes and brokers, and carries the change
+    /// out. `live` has the settings at each broker.
     async fn make<C: HasAttributes>(
         &self,
         live: Result<Vec<(String, C)>, rmq_client::Error>,
-        manifest: impl FnOnce(Attributes, Vec<String>) -> Result<Manifest, Failure>,
+        manifest: impl FnOnce(Attributes, Vec<String>) -> Result<Resource, Failure>,
     ) -> Result<(), Failure> {
         let (noun, name) = (self.noun, self.name);
         let live = match live {
@@ -222,7 +206,7 @@ impl New<'_> {
             return already(noun, name, is_fine, self.cluster, self.output);
         }
         let brokers = self.brokers.names(self.cluster).await?;
-        // Attributes that nobody speaks of stay.
+        // Attributes that no option names stay.
         let mut attributes = first_of(&live, &brokers)
             .map(|config| config.attributes().clone())
             .unwrap_or_default();
@@ -265,8 +249,10 @@ async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Re
     let name = &options.name;
     let read = options.read_queues.unwrap_or(options.queues);
     if read < options.queues {
-        return Err(invalid("fewer queues would be read than written")
-            .because("messages of the queues that are left out could not be read"));
+        return Err(
+            Failure::coded(&codes::INVALID, "fewer queues would be read than written")
+                .because("messages of the queues that are left out could not be read"),
+        );
     }
     let new = New {
         noun: "topic",
@@ -283,8 +269,11 @@ async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Re
         if let Some(kind) = attributes.get("message.type")
             && MessageType::of_attribute(kind).is_none()
         {
-            return Err(invalid(format!("there is no message type \"{kind}\""))
-                .because("known types: normal, fifo, delay, transaction, mixed"));
+            return Err(Failure::coded(
+                &codes::INVALID,
+                format!("there is no message type \"{kind}\""),
+            )
+            .because("known types: normal, fifo, delay, transaction, mixed"));
         }
         let mut config = TopicConfig::new(name, i32::from(options.queues));
         config.attributes = attributes;
@@ -292,7 +281,7 @@ async fn topic(options: &TopicOptions, cluster: &Cluster, output: &Output) -> Re
         let mut spec = rmq_plan::topic_manifest(&config);
         spec.permission = Permission::of(options.perm.read, options.perm.write);
         spec.broker_groups = brokers;
-        Ok(Manifest::Topic(Topic::new(name, spec)))
+        Ok(Resource::Topic(Topic::new(name, spec)))
     })
     .await
 }
@@ -321,7 +310,7 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
         config.consume_from_min_enable &= !options.no_from_min;
         let mut spec = rmq_plan::group_manifest(&config);
         spec.broker_groups = brokers;
-        Ok(Manifest::Group(SubscriptionGroup::new(name, spec)))
+        Ok(Resource::Group(SubscriptionGroup::new(name, spec)))
     })
     .await
 }
@@ -348,6 +337,6 @@ fn already(
         Failure::new(Exit::Conflict, format!("{noun} \"{name}\" exists already"))
             .fact("asked", &cluster.name)
             .try_this(format!("rmq-ctl describe {noun} {name}"))
-            .try_this("add --if-not-exists to be content with it"),
+            .try_this("add --if-not-exists to leave it as it is"),
     )
 }

@@ -7,6 +7,7 @@ use crate::brokers::BrokerOptions;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::facts::{clients, lag, queues};
 use crate::kubernetes::OwnerOptions;
 use crate::output::Output;
 use crate::write::WriteOptions;
@@ -69,7 +70,7 @@ struct Common {
 struct GroupOptions {
     #[command(flatten)]
     common: Common,
-    /// Its offsets too: a group of that name begins anew.
+    /// Delete its offsets too: a new group of this name begins without offsets.
     #[arg(long)]
     offsets: bool,
 }
@@ -133,7 +134,7 @@ async fn topic(options: &Common, cluster: &Cluster, output: &Output) -> Result<(
         .offset_table
         .0
         .iter()
-        .map(|(_, offsets)| super::get::messages(offsets))
+        .map(|(_, offsets)| queues::messages(offsets))
         .sum();
     let mut what = format!(
         "delete topic \"{name}\" with {messages} messages in {} queues",
@@ -141,10 +142,8 @@ async fn topic(options: &Common, cluster: &Cluster, output: &Output) -> Result<(
     );
     let mut unread = 0;
     for group in admin.groups_of_topic(name).await.unwrap_or_default() {
-        let lag = super::lag::of_group(cluster, &group)
-            .await
-            .unwrap_or_default();
-        unread += super::lag::total(lag.iter().filter(|queue| queue.topic == *name));
+        let waiting = lag::of_group(cluster, &group).await.unwrap_or_default();
+        unread += lag::total(waiting.iter().filter(|queue| queue.topic == *name));
     }
     if unread > 0 {
         what.push_str(&format!(", {unread} of them not consumed yet"));
@@ -176,7 +175,7 @@ async fn group(options: &GroupOptions, cluster: &Cluster, output: &Output) -> Re
         let hint = |close: &str| format!("rmq-ctl delete group {close}   (close match)");
         return Err(cluster.no_group(name, &known, hint));
     }
-    let online = super::members::of_group(cluster, name)
+    let online = clients::of_group(cluster, name)
         .await
         .map_err(failed)?
         .len();

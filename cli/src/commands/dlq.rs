@@ -10,9 +10,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::completion::group_completer;
+use crate::completion::names::group_completer;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::facts::queues;
 use crate::input;
 use crate::messages::{ChoiceOptions, MessageItem, PrintOptions};
 use crate::output::Output;
@@ -85,7 +86,7 @@ struct ChosenOptions {
     /// Only these messages, by the ids that their producers gave them; - is stdin, an id a line.
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     id: Vec<String>,
-    /// At most so many.
+    /// At most this many.
     #[arg(long, value_name = "N")]
     max: Option<u64>,
     #[command(flatten)]
@@ -104,7 +105,7 @@ struct ShowOptions {
 struct ResendOptions {
     #[command(flatten)]
     chosen: ChosenOptions,
-    /// Who shall get them.
+    /// Who gets them.
     #[arg(long, value_enum, default_value_t = To::Group)]
     to: To,
     /// Messages a second at most.
@@ -116,7 +117,7 @@ struct ResendOptions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum To {
-    /// Only the group that could not work on them.
+    /// Only the group that could not handle them.
     Group,
     /// The topic that they were sent to: every group gets them.
     Topic,
@@ -163,7 +164,7 @@ async fn ls(options: &LsOptions, cluster: &Cluster, output: &Output) -> Result<(
             Err(error) => return Err(failed(error)),
         };
         let item = DeadItem {
-            messages: stats.iter().map(|(_, at)| super::get::messages(at)).sum(),
+            messages: stats.iter().map(|(_, at)| queues::messages(at)).sum(),
             last_stored_ms: stats
                 .iter()
                 .map(|(_, at)| at.last_update_timestamp)

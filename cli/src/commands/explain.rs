@@ -82,7 +82,7 @@ const RESPONSES: &[(ResponseCode, &str, &Code)] = &[
     ),
     (
         ResponseCode::PullRetryImmediately,
-        "There are messages, but none that the filter wants; the client goes on.",
+        "There are messages, but none that the filter matches; the client continues.",
         &codes::NOT_FOUND,
     ),
     (
@@ -153,6 +153,22 @@ const WORDS: &[(&str, &str)] = &[
     (
         "broker",
         "A server that stores messages. A broker group is one master (id 0) and its replicas, under one name (brokerName).",
+    ),
+    (
+        "member",
+        "A broker of a broker group. Its slot stays for life; who is the master (id 0) moves. rmq-ctl broker replication GROUP shows the members.",
+    ),
+    (
+        "in-sync set",
+        "The members of a broker group that have every acknowledged message, with an ackMode that waits for members (SyncStateSet). Only they are elected.",
+    ),
+    (
+        "epoch",
+        "Counts the masters of a broker group. A master of a lower epoch can neither acknowledge nor register.",
+    ),
+    (
+        "switchover",
+        "A master hands over to a member in sync, and nothing is lost: rmq-ctl broker switchover. Without a master the members elect one by themselves (failover).",
     ),
     (
         "name server",

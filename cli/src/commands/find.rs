@@ -5,14 +5,14 @@ use std::ops::Bound;
 use clap::{Args, Subcommand};
 use rmq_client::{ErrorKind, PullOptions, Queue, ReceivedMessage};
 
-use super::lookup::{self, Bounds};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::facts::lookup::{self, Bounds};
+use crate::facts::messages;
 use crate::input;
-use crate::messages::MessageItem;
 use crate::output::Output;
-use crate::render::{Listing, RenderOptions, Row, schema_of};
+use crate::render::RenderOptions;
 use crate::when;
 
 /// Options of `find`.
@@ -30,9 +30,9 @@ enum Noun {
         alias = "messages",
         after_help = "Reads only.
 
-An id is the one that `send` printed, or an offset id, which tells a broker and a position; only registered brokers are asked for
-it. Without -t the topics are asked, 16 at once, those of users first, until one has the message or a bound is reached (--max-topics,
---within): one request to a name server and one to each of its brokers for each topic. What was asked is said.
+An id is the id that `send` printed, or an offset id. An offset id names a broker and a position; only registered brokers are asked.
+Without -t the topics are asked, 16 at once, those of users first, until one has the message or a bound is reached (--max-topics,
+--within): one request to a name server and one to each of its brokers for each topic. The command says what it asked.
 
 Examples:
   rmq-ctl find message 7F00000100002A9F0000000000000064
@@ -69,7 +69,7 @@ struct MessageOptions {
     /// Stored before, for keys.
     #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
     until: Option<i64>,
-    /// Most messages of each broker, for keys.
+    /// At most this many messages of each broker, for keys.
     #[arg(long, default_value_t = 32)]
     max: u16,
     #[command(flatten)]
@@ -91,62 +91,9 @@ pub(crate) async fn run(
             .fact("asked", &cluster.name)
             .because("it was never stored under that name, or its time of retention is over"));
     }
-    options.render.list(&listed(&found, &cluster), output)
-}
-
-/// Messages with these ids.
-pub(super) async fn by_ids(
-    ids: &[String],
-    cluster: &Cluster,
-    output: &Output,
-) -> Result<Listing, Failure> {
-    if ids.is_empty() {
-        return Err(
-            Failure::coded(&codes::INVALID, "which messages: give their ids")
-                .try_this("rmq-ctl tail TOPIC   (lists messages of a topic)"),
-        );
-    }
-    let mut found = Vec::new();
-    for id in ids {
-        found.extend(lookup::by_id(cluster, id, Bounds::default(), output).await?);
-    }
-    Ok(listed(&found, cluster))
-}
-
-fn listed(found: &[ReceivedMessage], cluster: &Cluster) -> Listing {
-    let rows = found.iter().map(|message| {
-        let item = MessageItem::new(message);
-        let cells = vec![
-            message.message_id(),
-            format!("{}@{}", message.queue(), message.queue_offset()),
-            when::show_time(when::unix_ms(message.stored_at()), cluster.utc),
-            message.tag().unwrap_or("-").to_owned(),
-            message.keys().collect::<Vec<_>>().join(" "),
-            preview(message),
-        ];
-        Row::new(message.message_id(), cells, &item)
-    });
-    Listing {
-        kind: "MessageList",
-        schema: schema_of::<MessageItem<'static>>,
-        noun: "message",
-        columns: &["ID", "PLACE", "STORED", "TAG", "KEYS", "BODY"],
-        wide_columns: &[],
-        rows: rows.collect(),
-        empty: String::new(),
-    }
-}
-
-fn preview(message: &ReceivedMessage) -> String {
-    const CHARS: usize = 60;
-    let text = String::from_utf8_lossy(message.body());
-    let line: String = text.chars().take(CHARS).collect();
-    let line = line.escape_debug().to_string();
-    if text.chars().nth(CHARS).is_some() {
-        format!("{line}…")
-    } else {
-        line
-    }
+    options
+        .render
+        .list(&messages::listing(&found, &cluster), output)
 }
 
 async fn find(

@@ -12,22 +12,22 @@ use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
-use crate::completion::{broker_completer, group_completer, topic_completer};
+use crate::completion::names::{broker_completer, group_completer, topic_completer};
 use crate::error::Failure;
+use crate::facts::lag::{QueueLag, faults, of_group, owners, total, unreadable};
+use crate::facts::limits::AT_ONCE;
 use crate::output::Output;
 use crate::plot;
 use crate::render::{Listing, RenderOptions, Row, WatchOptions, schema_of};
 use crate::when;
 
-/// Groups that are asked for at once.
-const AT_ONCE: usize = 16;
 /// Points of a trend.
 const POINTS: usize = 60;
 
 /// Options of `lag`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Reads only. Exit code 10 when --fail-above or --fail-age is passed. With -w the lag of before is drawn, and how fast it changes.
+    after_help = "Reads only. Exit code 10 when the limit of --fail-above or --fail-age is exceeded. -w also draws the lag over time and says how fast it changes.
 
 Examples:
   rmq-ctl lag
@@ -41,11 +41,11 @@ pub(crate) struct Options {
     #[arg(add = group_completer())]
     group: Option<String>,
 
-    /// Fail with exit code 10 when a group is more messages behind.
+    /// Fail with exit code 10 when a group is more than this many messages behind.
     #[arg(long, value_name = "MESSAGES")]
     fail_above: Option<i64>,
 
-    /// Fail with exit code 10 when messages wait and the last one consumed is older.
+    /// Fail with exit code 10 when messages wait and the last consumed message is older.
     #[arg(long, value_name = "TIME", value_parser = when::parse_length)]
     fail_age: Option<Duration>,
 
@@ -68,26 +68,6 @@ pub(crate) struct Options {
     render: RenderOptions,
 }
 
-/// How far a group is in one queue.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct QueueLag {
-    pub(crate) topic: String,
-    pub(crate) broker: String,
-    pub(crate) queue: i32,
-    pub(crate) consumer_offset: i64,
-    pub(crate) broker_offset: i64,
-    /// Messages that wait, 0 or more.
-    pub(crate) lag: i64,
-    /// So far the group's offset is beyond the queue's end; 0 in a sound queue.
-    pub(crate) beyond_end: i64,
-    /// Store time of the last consumed message, Unix milliseconds; 0 when none.
-    pub(crate) last_consumed_ms: i64,
-    /// The member that holds the queue; with one group only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) owner: Option<String>,
-}
-
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct GroupLag {
@@ -96,95 +76,6 @@ struct GroupLag {
     /// Store time of the message that was consumed longest ago in a queue with lag, Unix milliseconds; 0 when none.
     oldest_consumed_ms: i64,
     topics: Vec<String>,
-}
-
-impl QueueLag {
-    /// What is wrong with the group's offset, for people.
-    fn fault(&self) -> Option<String> {
-        let end = self.broker_offset;
-        (self.beyond_end > 0).then(|| {
-            format!(
-                "queue {}/{}/{} ends at {end}, and the group's offset there is {}: {} messages would be passed over",
-                self.topic, self.broker, self.queue, self.consumer_offset, self.beyond_end
-            )
-        })
-    }
-}
-
-/// Messages that wait in these queues. A queue whose offset is beyond its end counts as empty, and never against the others.
-pub(crate) fn total<'q>(queues: impl IntoIterator<Item = &'q QueueLag>) -> i64 {
-    let lags = queues.into_iter().map(|queue| queue.lag);
-    lags.fold(0, i64::saturating_add)
-}
-
-/// Queues whose offset is beyond their end, one sentence each.
-pub(crate) fn faults(queues: &[QueueLag]) -> Vec<String> {
-    queues.iter().filter_map(QueueLag::fault).collect()
-}
-
-/// Messages of a topic in queues that were taken away, for people; `None` when there are none, or the brokers do not say.
-pub(crate) async fn unreadable(cluster: &Cluster, topic: &str) -> Option<String> {
-    let stats = cluster.client.admin().topic_stats(topic).await.ok()?;
-    let messages = stats.unreadable_messages;
-    (messages > 0).then(|| {
-        format!(
-            "topic \"{topic}\": {messages} messages lie in queues that are not read any more; with as many read queues as before they can be \
-             consumed (rmq-ctl set topic {topic} read-queues=N)"
-        )
-    })
-}
-
-/// Messages from an offset to the end of a queue, and how far the offset is beyond that end: one of them is 0.
-pub(crate) fn lag_and_beyond(offset: i64, end: i64) -> (i64, i64) {
-    let lag = end.saturating_sub(offset.max(0));
-    (lag.max(0), lag.saturating_neg().max(0))
-}
-
-/// How far a group is in each queue that it has an offset of.
-pub(crate) async fn of_group(
-    cluster: &Cluster,
-    group: &str,
-) -> Result<Vec<QueueLag>, rmq_client::Error> {
-    let stats = cluster.client.admin().consume_stats(group, None).await?;
-    let queues = stats.offset_table.0.into_iter().map(|(queue, at)| {
-        let (lag, beyond_end) = lag_and_beyond(at.consumer_offset, at.broker_offset);
-        QueueLag {
-            topic: queue.topic,
-            broker: queue.broker_name,
-            queue: queue.queue_id,
-            consumer_offset: at.consumer_offset,
-            broker_offset: at.broker_offset,
-            lag,
-            beyond_end,
-            last_consumed_ms: at.last_timestamp,
-            owner: None,
-        }
-    });
-    Ok(queues.collect())
-}
-
-/// Which member holds which queue, as the members say themselves.
-async fn owners(
-    cluster: &Cluster,
-    group: &str,
-) -> Result<BTreeMap<(String, String, i32), String>, rmq_client::Error> {
-    let info = cluster.client.cluster_info().await?;
-    let mut owners = BTreeMap::new();
-    let brokers: Vec<String> = info.broker_addr_table.into_keys().collect();
-    for member in super::members::of_group(cluster, group).await? {
-        // A member that does not answer owns nothing that anybody could name.
-        let running = super::members::running(cluster, &brokers, group, &member.id).await;
-        for (queue, _) in running
-            .map(|running| running.mq_table.0)
-            .unwrap_or_default()
-        {
-            owners.insert(
-                (queue.topic, queue.broker_name, queue.queue_id),
-                member.id.clone(),
-            );
-        }
-    }
-    Ok(owners)
 }
 
 /// The lag of before, by row.
@@ -481,46 +372,4 @@ async fn all(
         worst,
         faults,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn queue(id: i32, offset: i64, end: i64) -> QueueLag {
-        let (lag, beyond_end) = lag_and_beyond(offset, end);
-        QueueLag {
-            topic: "t".to_owned(),
-            broker: "b".to_owned(),
-            queue: id,
-            consumer_offset: offset,
-            broker_offset: end,
-            lag,
-            beyond_end,
-            last_consumed_ms: 0,
-            owner: None,
-        }
-    }
-
-    #[test]
-    fn a_queue_beyond_its_end_hides_no_other_one() {
-        let queues = [
-            queue(0, 1_000, 50),
-            queue(1, 10, 50),
-            queue(2, 50, 50),
-            queue(3, -1, 7),
-        ];
-        assert_eq!(total(&queues), 40 + 7);
-        let faults = faults(&queues);
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].contains("t/b/0 ends at 50") && faults[0].contains("950"));
-        for (offset, end) in [(i64::MAX, i64::MIN), (i64::MIN, i64::MAX), (0, i64::MIN)] {
-            let (lag, beyond) = lag_and_beyond(offset, end);
-            assert!(lag >= 0 && beyond >= 0 && (lag == 0 || beyond == 0));
-        }
-        assert_eq!(
-            total(&[queue(0, 0, i64::MAX), queue(1, 0, i64::MAX)]),
-            i64::MAX
-        );
-    }
 }

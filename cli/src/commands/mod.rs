@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod cheat;
+pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod consume;
@@ -14,13 +15,11 @@ pub(crate) mod dev;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod get;
-mod group_checks;
 pub(crate) mod health;
 pub(crate) mod lag;
-mod lookup;
-mod members;
 pub(crate) mod mqadmin;
 pub(crate) mod offsets;
 pub(crate) mod send;
@@ -29,14 +28,13 @@ pub(crate) mod tail;
 pub(crate) mod top;
 pub(crate) mod tunnel;
 pub(crate) mod version;
-mod versions;
 pub(crate) mod wait;
 
-use clap::CommandFactory;
-
-/// `rmq-ctl options`: its help, which lists what every verb takes.
-pub(crate) fn options(output: &crate::output::Output) -> Result<(), crate::error::Failure> {
-    let mut command = crate::args::Args::command();
+/// `rmq-ctl options`: its help, which lists the options of every verb.
+pub(crate) fn options(
+    mut command: clap::Command,
+    output: &crate::output::Output,
+) -> Result<(), crate::error::Failure> {
     command.build();
     if let Some(options) = command.find_subcommand_mut("options") {
         output.block(options.render_long_help().to_string().trim_end());

@@ -5,11 +5,11 @@ use rmq_client::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::members::ClientItem;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::facts::clients::{self, ClientItem};
 use crate::input;
 use crate::output::Output;
 use crate::render::{Listing, RenderOptions, Row, schema_of};
@@ -25,9 +25,9 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Go on from another place in a topic.
+    /// Continue from another place in a topic.
     #[command(
-        after_help = "Changes state with --yes, otherwise shows what would change. Members that are online are told.
+        after_help = "Changes state with --yes, otherwise shows what would change. Online members are told.
 
 Examples:
   rmq-ctl offsets reset billing -t orders --to first
@@ -36,7 +36,7 @@ Examples:
   rmq-ctl offsets reset billing -t orders --to 100 --queue broker-a/0 --yes"
     )]
     Reset(ResetOptions),
-    /// Pass over everything that is there now.
+    /// Skip all messages that are there now.
     #[command(
         after_help = "Changes state with --yes, otherwise shows what would change.
 
@@ -45,7 +45,7 @@ Examples:
   rmq-ctl offsets skip billing -t orders --yes"
     )]
     Skip(Common),
-    /// Let a group go on where another one is.
+    /// Let a group continue where another group is.
     #[command(
         after_help = "Changes state with --yes, otherwise shows what would change.
 
@@ -85,7 +85,7 @@ struct ResetOptions {
     /// first, last (behind the newest message), a time (10m, "today 09:00", RFC 3339), or an offset.
     #[arg(long, value_name = "PLACE", value_parser = parse_target, required_unless_present = "shift")]
     to: Option<Target>,
-    /// So many messages on in each queue, or back: +100, -100. Queues without an offset of the group are left alone.
+    /// Move by this many messages in each queue: +100, -100. Queues that the group has no offset for stay as they are.
     #[arg(long, value_name = "±N", value_parser = parse_shift, allow_hyphen_values = true, conflicts_with = "to")]
     shift: Option<Target>,
     /// Only this queue: BROKER/QUEUE.
@@ -388,7 +388,7 @@ async fn copy(options: &CopyOptions, cluster: &Cluster, output: &Output) -> Resu
     Ok(())
 }
 
-/// Shows what would change. The members that are online when it shall be done, `None` when it shall not.
+/// Shows what would change. Answers with the online members when the change is to be carried out, `None` when it is not.
 async fn preview(
     options: &Common,
     moves: &[(Queue, Option<i64>, i64)],
@@ -396,7 +396,7 @@ async fn preview(
     output: &Output,
     failed: impl Fn(rmq_client::Error) -> Failure,
 ) -> Result<Option<Vec<ClientItem>>, Failure> {
-    let online = super::members::of_group(cluster, &options.group)
+    let online = clients::of_group(cluster, &options.group)
         .await
         .map_err(failed)?;
     show(options, moves, output)?;

@@ -49,7 +49,7 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "FILE", conflicts_with = "body")]
     file: Option<String>,
 
-    /// Lines are JSON objects: body or bodyHex, and perhaps key or keys, tag, properties.
+    /// Lines are JSON objects: body or bodyHex, and optionally key or keys, tag, properties.
     #[arg(long)]
     jsonl: bool,
 
@@ -73,7 +73,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = when::parse_length)]
     delay: Option<Duration>,
 
-    /// Send the body so many times.
+    /// Send the body this many times.
     #[arg(long, value_name = "N", requires = "body")]
     count: Option<u64>,
 

@@ -2,19 +2,18 @@
 
 use clap::{Args, Subcommand};
 use rmq_crds::{MessageType, Permission, SubscriptionGroup, Topic};
+use rmq_plan::{Action, Resource};
 
-use super::apply::{carry_out_all, invalid, show};
-use super::create::parse_perm;
 use crate::brokers::BrokerOptions;
+use crate::changes::{carry_out_all, show};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
 use crate::input;
 use crate::kubernetes::OwnerOptions;
-use crate::manifest::Manifest;
 use crate::output::Output;
+use crate::permissions;
 use crate::write::WriteOptions;
-use rmq_plan::Action;
 
 /// Options of `set`.
 #[derive(Debug, Args)]
@@ -54,7 +53,7 @@ Examples:
     /// Change settings of a broker while it runs.
     #[command(
         alias = "b",
-        after_help = "Changes state. `rmq-ctl get config-keys --broker NAME` lists the settings; most need the file and a restart.
+        after_help = "Changes state. `rmq-ctl get config-keys --broker NAME` lists the settings; most settings change only in the file, with a restart.
 
 Examples:
   rmq-ctl set broker broker-a brokerPermission=4 --dry-run
@@ -84,21 +83,21 @@ struct SettingsOptions {
     write: WriteOptions,
 }
 
-/// The same, read.
+/// The options of one object, read: names of settings with their new values.
 #[derive(Debug)]
-struct Settings {
+struct NewValues {
     name: String,
-    settings: Vec<(String, String)>,
+    values: Vec<(String, String)>,
     write: WriteOptions,
 }
 
 impl SettingsOptions {
-    fn read(&self) -> Result<Settings, Failure> {
+    fn read(&self) -> Result<NewValues, Failure> {
         let given = input::values(&self.settings)?;
-        let settings = given.iter().map(|text| parse_setting(text));
-        Ok(Settings {
+        let values = given.iter().map(|text| parse_setting(text));
+        Ok(NewValues {
             name: self.name.clone(),
-            settings: settings.collect::<Result<_, Failure>>()?,
+            values: values.collect::<Result<_, Failure>>()?,
             write: self.write.clone(),
         })
     }
@@ -131,28 +130,25 @@ pub(crate) async fn run(
         Noun::Broker(settings) => ("broker", settings, None),
         Noun::Kv(settings) => ("kv", settings, None),
     };
-    let settings = &settings.read()?;
+    let new = &settings.read()?;
     // Mistakes are found before any server is asked.
     match noun {
-        "topic" => drop(topic(Topic::new("x", Default::default()), settings)?),
-        "group" => drop(group(
-            SubscriptionGroup::new("x", Default::default()),
-            settings,
-        )?),
+        "topic" => drop(topic(Topic::new("x", Default::default()), new)?),
+        "group" => drop(group(SubscriptionGroup::new("x", Default::default()), new)?),
         _ => {}
     }
-    if settings.write.is_client_run() {
-        for (name, value) in &settings.settings {
+    if new.write.is_client_run() {
+        for (name, value) in &new.values {
             output.data(&format!(
                 "{noun}/{}: {name} would be {value} (no server was asked)",
-                settings.name
+                new.name
             ));
         }
         return Ok(());
     }
     let cluster = Cluster::connect(cluster, output).await?;
     if let Some(owner) = owner {
-        let wanted = [(noun, settings.name.as_str())];
+        let wanted = [(noun, new.name.as_str())];
         let kubernetes = cluster.kubernetes.as_ref();
         owner.check(kubernetes, &wanted, output).await?;
     }
@@ -163,10 +159,10 @@ pub(crate) async fn run(
     };
     let brokers = brokers.names(&cluster).await?;
     match noun {
-        "topic" => set_topic(settings, &brokers, &cluster, output).await,
-        "group" => set_group(settings, &brokers, &cluster, output).await,
-        "broker" => set_broker(settings, &cluster, output).await,
-        _ => set_kv(settings, &cluster, output).await,
+        "topic" => set_topic(new, &brokers, &cluster, output).await,
+        "group" => set_group(new, &brokers, &cluster, output).await,
+        "broker" => set_broker(new, &cluster, output).await,
+        _ => set_kv(new, &cluster, output).await,
     }
 }
 
@@ -189,23 +185,19 @@ fn at<C>(
 }
 
 async fn set_topic(
-    settings: &Settings,
+    new: &NewValues,
     brokers: &[String],
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
-    let name = &settings.name;
+    let name = &new.name;
     let configs = match cluster.client.admin().topic_config(name).await {
         Ok(configs) => at(configs, brokers, &format!("topic \"{name}\""))?,
         Err(error) => return Err(cluster.topic_failed(name, error).await),
     };
-    for (_, value) in settings
-        .settings
-        .iter()
-        .filter(|(key, _)| key == ORDER_CONF)
-    {
+    for (_, value) in new.values.iter().filter(|(key, _)| key == ORDER_CONF) {
         let what = format!("set the order setting of \"{name}\" to \"{value}\"");
-        if settings.write.dry_run.is_some() {
+        if new.write.dry_run.is_some() {
             output.data(&format!("dry run: {what}"));
             continue;
         }
@@ -218,23 +210,23 @@ async fn set_topic(
         done.map_err(|error| cluster.failed(format!("cannot {what}"), error))?;
         output.data(&format!("topic/{name} order setting changed"));
     }
-    if settings.settings.iter().all(|(key, _)| key == ORDER_CONF) {
+    if new.values.iter().all(|(key, _)| key == ORDER_CONF) {
         return Ok(());
     }
     let mut object = Topic::new(name, rmq_plan::topic_manifest(&configs[0].1));
     object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
     change(
-        Manifest::Topic(readable(topic(object, settings)?)?),
-        settings,
+        Resource::Topic(readable(topic(object, new)?)?),
+        new,
         cluster,
         output,
     )
     .await
 }
 
-fn topic(mut object: Topic, settings: &Settings) -> Result<Topic, Failure> {
+fn topic(mut object: Topic, new: &NewValues) -> Result<Topic, Failure> {
     let spec = &mut object.spec;
-    for (name, value) in &settings.settings {
+    for (name, value) in &new.values {
         match name.as_str() {
             "queues" => {
                 spec.queues = number(name, value, 1..=1024)?;
@@ -247,8 +239,8 @@ fn topic(mut object: Topic, settings: &Settings) -> Result<Topic, Failure> {
             }
             "read-queues" => spec.read_queues = Some(number(name, value, 1..=1024)?),
             "perm" | "permission" => {
-                let perm =
-                    parse_perm(value).map_err(|why| invalid("perm cannot be used").because(why))?;
+                let perm = permissions::parse(value)
+                    .map_err(|why| invalid("perm cannot be used").because(why))?;
                 spec.permission = Permission::of(perm.read, perm.write);
             }
             "message-type" => {
@@ -305,6 +297,10 @@ const GROUP_SETTINGS: &[&str] = &[
     "attributes.NAME",
 ];
 
+fn invalid(what: impl Into<String>) -> Failure {
+    Failure::coded(&codes::INVALID, what)
+}
+
 fn unknown(noun: &str, name: &str, known: &[&str]) -> Failure {
     let names: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
     let failure = invalid(format!("a {noun} has no setting \"{name}\""))
@@ -336,12 +332,12 @@ fn truth(name: &str, value: &str) -> Result<bool, Failure> {
 }
 
 async fn set_group(
-    settings: &Settings,
+    new: &NewValues,
     brokers: &[String],
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
-    let name = &settings.name;
+    let name = &new.name;
     let failed = |error| cluster.failed(format!("cannot read group \"{name}\""), error);
     let configs = cluster
         .client
@@ -352,18 +348,12 @@ async fn set_group(
     let configs = at(configs, brokers, &format!("group \"{name}\""))?;
     let mut object = SubscriptionGroup::new(name, rmq_plan::group_manifest(&configs[0].1));
     object.spec.broker_groups = configs.iter().map(|(broker, _)| broker.clone()).collect();
-    change(
-        Manifest::Group(group(object, settings)?),
-        settings,
-        cluster,
-        output,
-    )
-    .await
+    change(Resource::Group(group(object, new)?), new, cluster, output).await
 }
 
-fn group(mut object: SubscriptionGroup, settings: &Settings) -> Result<SubscriptionGroup, Failure> {
+fn group(mut object: SubscriptionGroup, new: &NewValues) -> Result<SubscriptionGroup, Failure> {
     let spec = &mut object.spec;
-    for (name, value) in &settings.settings {
+    for (name, value) in &new.values {
         match name.as_str() {
             "consume" => spec.consume = truth(name, value)?,
             "broadcast" => spec.broadcast = truth(name, value)?,
@@ -385,30 +375,26 @@ fn group(mut object: SubscriptionGroup, settings: &Settings) -> Result<Subscript
 }
 
 async fn change(
-    manifest: Manifest,
-    settings: &Settings,
+    resource: Resource,
+    new: &NewValues,
     cluster: &Cluster,
     output: &Output,
 ) -> Result<(), Failure> {
-    let change = cluster.plan(&manifest).await?;
+    let change = cluster.plan(&resource).await?;
     if change.action != Action::Same {
         show(&change, output);
     }
-    carry_out_all(&[(&manifest, &change)], &settings.write, cluster, output).await
+    carry_out_all(&[(&resource, &change)], &new.write, cluster, output).await
 }
 
-async fn set_broker(
-    settings: &Settings,
-    cluster: &Cluster,
-    output: &Output,
-) -> Result<(), Failure> {
-    let name = &cluster.broker_name(&settings.name).await?;
+async fn set_broker(new: &NewValues, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let name = &cluster.broker_name(&new.name).await?;
     let failed = |error| cluster.failed(format!("cannot set settings of broker \"{name}\""), error);
     let admin = cluster.client.admin();
     let has = admin.broker_config(name).await.map_err(failed)?;
     let known: Vec<String> = has.keys().cloned().collect();
     let mut changes = Vec::new();
-    for (key, value) in &settings.settings {
+    for (key, value) in &new.values {
         let Some(before) = has.get(key) else {
             let failure = invalid(format!("broker \"{name}\" has no setting \"{key}\""));
             return Err(match crate::cluster::closest(key, &known) {
@@ -425,11 +411,11 @@ async fn set_broker(
         return Ok(());
     }
     let what = format!("set broker \"{name}\": {}", changes.join(", "));
-    if !settings.write.agreed(&what, None, output)? {
+    if !new.write.agreed(&what, None, output)? {
         return Ok(());
     }
-    let pairs: Vec<(&str, &str)> = settings
-        .settings
+    let pairs: Vec<(&str, &str)> = new
+        .values
         .iter()
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect();
@@ -441,10 +427,10 @@ async fn set_broker(
     Ok(())
 }
 
-async fn set_kv(settings: &Settings, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
-    let space = &settings.name;
-    for (key, value) in &settings.settings {
-        if settings.write.dry_run.is_some() {
+async fn set_kv(new: &NewValues, cluster: &Cluster, output: &Output) -> Result<(), Failure> {
+    let space = &new.name;
+    for (key, value) in &new.values {
+        if new.write.dry_run.is_some() {
             output.data(&format!("dry run: set {space}/{key} to \"{value}\""));
             continue;
         }

@@ -29,11 +29,11 @@ pub(crate) struct Options {
     /// The topic.
     topic: String,
 
-    /// So many messages before the end of each queue. Default: 10, unless a time is given.
+    /// Begin this many messages before the end of each queue. Default: 10, unless a time is given.
     #[arg(long, value_name = "N", conflicts_with = "since")]
     last: Option<u64>,
 
-    /// Go on with messages that come later.
+    /// Continue with messages that come later.
     #[arg(short, long)]
     follow: bool,
 
@@ -56,7 +56,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     choice: ChoiceOptions,
 
-    /// Stop after so many messages.
+    /// Stop after this many messages.
     #[arg(long, value_name = "N")]
     max: Option<u64>,
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::facts::{checks, clients, lag};
 use crate::output::Output;
 
 /// How long it waits when --timeout does not say.
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Options of `wait`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Reads only. --timeout is the time it waits at most, 5 minutes when not given; exit code 5 when that was not enough.
+    after_help = "Reads only. --timeout is the longest wait, 5 minutes by default. Exit code 5 when the condition is not met in time.
 
 Conditions: exists and deleted (topic, group), lag=N and members=N (group), registered (broker), healthy (cluster).
 
@@ -85,7 +86,7 @@ fn wanted(options: &Options) -> Result<Wanted<'_>, Failure> {
         .ok_or_else(|| {
             Failure::coded(
                 &codes::INVALID,
-                format!("\"{} --for {}\" cannot be waited for", options.what, options.condition),
+                format!("\"{} --for {}\" is no condition", options.what, options.condition),
             )
             .because("known: topic/T and group/G --for exists|deleted, group/G --for lag=N|members=N, broker/B --for registered, cluster --for healthy")
         })
@@ -186,12 +187,12 @@ async fn state(wanted: &Wanted<'_>, cluster: &Cluster) -> Result<Option<String>,
             }))
         }
         Wanted::Lag { group, at_most } => {
-            let lag = super::lag::of_group(cluster, group).await.map_err(failed)?;
-            let lag = super::lag::total(&lag);
+            let queues = lag::of_group(cluster, group).await.map_err(failed)?;
+            let lag = lag::total(&queues);
             Ok((lag > *at_most).then(|| format!("group \"{group}\" is {lag} messages behind")))
         }
         Wanted::Members { group, at_least } => {
-            let members = super::members::of_group(cluster, group)
+            let members = clients::of_group(cluster, group)
                 .await
                 .map_err(failed)?
                 .len();
@@ -205,8 +206,8 @@ async fn state(wanted: &Wanted<'_>, cluster: &Cluster) -> Result<Option<String>,
             Ok((!is_there).then(|| format!("broker \"{broker}\" is not registered as a master")))
         }
         Wanted::Healthy => {
-            let checks = super::health::checks(cluster).await;
-            let bad = checks.iter().find(|check| !check.is_fine);
+            let found = checks::cluster::checks(cluster).await;
+            let bad = found.iter().find(|check| !check.is_fine);
             Ok(bad.map(|check| format!("{}: {}", check.subject, check.says)))
         }
     }

@@ -12,7 +12,7 @@ use rmq_client::{ConnectFuture, Connector, Stream, TcpConnector};
 use rmq_crds::{BrokerGroup, NameServer};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use super::Problem;
+use super::problem::Problem;
 
 /// Ports of the operator's pods, whatever the outside is told.
 const NAME_SERVER_PORT: u16 = 9876;

@@ -1,10 +1,11 @@
-//! What shall be there: the NameServer and BrokerGroup objects of the cluster.
+//! The servers that the cluster's NameServer and BrokerGroup objects ask for.
 
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use rmq_crds::{BrokerGroup, NameServer};
 
-use super::{Kubernetes, Problem};
+use super::access::Kubernetes;
+use super::problem::Problem;
 
 /// Objects that are read at once.
 const PAGE: u32 = 500;

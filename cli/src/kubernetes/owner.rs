@@ -7,7 +7,8 @@ use rmq_crds::{NameServerRef, SubscriptionGroup, Topic};
 use rmq_plan::MANAGED;
 use serde::de::DeserializeOwned;
 
-use super::{Kubernetes, Problem};
+use super::access::Kubernetes;
+use super::problem::Problem;
 use crate::codes;
 use crate::error::Failure;
 use crate::output::Output;
@@ -18,7 +19,7 @@ const PAGE: u32 = 500;
 /// Options of commands that write what a resource may own.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OwnerOptions {
-    /// Write although a Topic or SubscriptionGroup resource owns it; the operator will undo the change.
+    /// Write even when a Topic or SubscriptionGroup resource owns it; the operator will undo the change.
     #[arg(long)]
     pub(crate) force_unmanaged: bool,
 }
@@ -73,7 +74,7 @@ impl OwnerOptions {
                     .because("the operator makes the brokers as that object says, and would undo this change")
                     .try_this(format!("kubectl edit {plural}.rmq.rs {object} -n {namespace}"))
                     .try_this(format!("kubectl annotate {plural}.rmq.rs {object} -n {namespace} {MANAGED}=false   (the object lets go)"))
-                    .try_this("--force-unmanaged   (write all the same)"));
+                    .try_this("--force-unmanaged   (write anyway)"));
                 }
                 // Clusters without the definitions have no owners.
                 Err(Problem::NotFound { .. }) => {}

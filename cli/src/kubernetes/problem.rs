@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::causes::chain;
 use crate::codes::{self, Code};
-use crate::error::{Failure, chain};
 
 /// A request that came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,20 +72,18 @@ impl Problem {
     }
 
     /// What to do about it.
-    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+    pub(crate) fn advice(&self) -> Vec<String> {
         match self {
             Self::NotAllowed {
                 verb,
                 resource,
                 namespace,
-            } => failure
-                .try_this(format!(
-                    "kubectl auth can-i {verb} {resource} -n {namespace}"
-                ))
-                .try_this(
-                    "the page docs/operate/outside.md has a Role with the rights that are needed",
-                ),
-            Self::NotFound { .. } | Self::Server(_) => failure,
+            } => vec![
+                format!("kubectl auth can-i {verb} {resource} -n {namespace}"),
+                "the page docs/operate/outside.md has a Role with the rights that are needed"
+                    .to_owned(),
+            ],
+            Self::NotFound { .. } | Self::Server(_) => Vec::new(),
         }
     }
 

@@ -24,16 +24,14 @@ pub(crate) fn program() -> Command {
 
 impl Dev {
     pub(crate) fn start() -> Self {
+        Self::start_with(&["--tmp"])
+    }
+
+    /// With options of `dev`, the data folder among them.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
         let mut child = program()
-            .args([
-                "dev",
-                "--tmp",
-                "--port",
-                "0",
-                "--broker-port",
-                "0",
-                "--print-json",
-            ])
+            .args(["dev", "--port", "0", "--broker-port", "0", "--print-json"])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

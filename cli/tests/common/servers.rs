@@ -70,6 +70,7 @@ pub(crate) async fn registered(
         table.insert(name.to_owned(), TopicConfig::new(name, 4));
     }
     let request = RegisterBroker {
+        master_epoch: None,
         broker_id,
         body_crc32: None,
         cluster_name: "DefaultCluster".into(),

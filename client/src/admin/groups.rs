@@ -16,7 +16,7 @@ use rmq_protocol::requests::{
 use super::{Admin, ByMaster};
 use crate::error::{Error, ErrorKind};
 
-/// What a consumer group shall be.
+/// The wanted settings of a consumer group.
 ///
 /// ```
 /// let spec = rmq_client::GroupSpec::new("billing").retries(3);
@@ -272,7 +272,7 @@ impl Admin {
     /// The members of a group at one broker group, as it knows them.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when nobody is online.
+    /// [`ErrorKind::NotFound`] when no member is online.
     ///
     /// # Cancel safety
     /// Only reads: a dropped call leaves nothing behind.

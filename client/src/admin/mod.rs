@@ -3,6 +3,7 @@
 mod brokers;
 mod clients;
 mod groups;
+mod members;
 mod messages;
 mod name_servers;
 mod offsets;

@@ -54,7 +54,15 @@ impl Admin {
             .call_any(QueryConsumerOffset::CODE.as_i32(), &request, b"")
             .await?;
         if answer.code() == ResponseCode::QueryNotFound.as_i32() {
-            return Ok(None);
+            let route = self.client.route(queue.topic()).await?;
+            // A replica may not know what the master knows, and a group that begins anew passes messages over.
+            return match route.master(queue.broker()) {
+                Some(_) => Ok(None),
+                None => Err(self
+                    .client
+                    .without_master(queue.topic(), queue.broker())
+                    .of_replica()),
+            };
         }
         Ok(Some(answer.success()?.fields::<OffsetReply>()?.offset))
     }
@@ -168,7 +176,7 @@ impl Admin {
     /// the first message stored at or after that time. Returns the new offset of each queue.
     ///
     /// # Errors
-    /// When the topic has no route, or a broker does not answer or refuses, for example because nobody is online.
+    /// When the topic has no route, or a broker does not answer or refuses, for example because no member is online.
     ///
     /// # Cancel safety
     /// A dropped call may have changed nothing, some of the servers, or all of them; the same call again makes it whole.

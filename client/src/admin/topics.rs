@@ -21,7 +21,7 @@ use crate::routes::Route;
 /// How long a created topic may take to appear in the routes.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a topic shall be.
+/// The wanted settings of a topic.
 ///
 /// ```
 /// let spec = rmq_client::TopicSpec::new("orders").queues(8).attribute("message.type", "NORMAL");

@@ -18,7 +18,7 @@ use crate::queue::Queue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Assignment {
-    /// Neighbouring queues to one member (`AVG`), as Java and Go clients do when nobody says otherwise.
+    /// Neighbouring queues to one member (`AVG`), as Java and Go clients do by default.
     #[default]
     Average,
     /// In turn, one queue each (`AVG_BY_CIRCLE`).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Consumer;
 use super::ending::{Ending, end};
-use super::shared::Shared;
+use super::state::ConsumerState;
 use crate::error::{Error, ErrorKind};
 use crate::queue::Queue;
 
@@ -26,7 +26,7 @@ use crate::queue::Queue;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Control {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ConsumerState>,
 }
 
 impl Control {

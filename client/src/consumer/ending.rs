@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::held::Held;
-use super::shared::Shared;
+use super::state::ConsumerState;
 use crate::error::{Error, ErrorKind};
 use crate::queue::Queue;
 
@@ -20,7 +20,7 @@ const DROPPED: Duration = Duration::from_millis(100);
 const NAMED_MAX: usize = 10;
 
 /// Ends the consumer, once: who comes later waits for the same end.
-pub(super) async fn end(shared: &Arc<Shared>) -> Result<(), Error> {
+pub(super) async fn end(shared: &Arc<ConsumerState>) -> Result<(), Error> {
     let ended = shared.ending.get_or_init(|| async {
         let ended = once(shared).await;
         ended.map_err(Arc::new)
@@ -28,7 +28,7 @@ pub(super) async fn end(shared: &Arc<Shared>) -> Result<(), Error> {
     ended.await.clone().map_err(|error| Error::shared(&error))
 }
 
-async fn once(shared: &Arc<Shared>) -> Result<(), Error> {
+async fn once(shared: &Arc<ConsumerState>) -> Result<(), Error> {
     shared.close();
     let held = shared.held();
     held.iter().for_each(|held| held.stop_reading());
@@ -88,7 +88,7 @@ fn unfinished(queues: &[Arc<Held>]) -> Vec<(Queue, i64)> {
     queues.iter().flat_map(of_queue).collect()
 }
 
-impl Shared {
+impl ConsumerState {
     /// The error of an end that came before the handlers' own. Workers have told meanwhile which messages they left.
     fn not_finished(&self, places: Vec<(Queue, i64)>) -> Error {
         let mut messages: BTreeMap<(Queue, i64), String> = places
@@ -115,7 +115,7 @@ impl Shared {
 }
 
 /// Lets go of everything, also when the runtime is gone and the end cannot run.
-pub(super) struct Ending(pub(super) Arc<Shared>);
+pub(super) struct Ending(pub(super) Arc<ConsumerState>);
 
 impl Drop for Ending {
     fn drop(&mut self) {

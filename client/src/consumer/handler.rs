@@ -9,14 +9,14 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 
 use super::delivery::{Delivery, Inner};
-use super::shared::{Item, Shared};
+use super::state::{ConsumerState, Item};
 use super::{Consumer, ConsumerBuilder};
 use crate::error::{Error, ErrorKind};
 use crate::trace;
 
 type Items = async_channel::Receiver<Item>;
 /// Starts so many workers.
-type Workers = Box<dyn FnOnce(&Arc<Shared>, &Items, usize) -> Result<(), Error> + Send>;
+type Workers = Box<dyn FnOnce(&Arc<ConsumerState>, &Items, usize) -> Result<(), Error> + Send>;
 
 /// A consumer with its handler, to be started.
 ///
@@ -115,7 +115,7 @@ impl std::fmt::Debug for HandledBuilder {
     }
 }
 
-async fn work<H, F, E>(handler: Arc<H>, shared: Arc<Shared>, items: Items)
+async fn work<H, F, E>(handler: Arc<H>, shared: Arc<ConsumerState>, items: Items)
 where
     H: Fn(Delivery) -> F + Send + Sync,
     F: Future<Output = Result<(), E>> + Send + 'static,

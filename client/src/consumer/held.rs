@@ -12,13 +12,14 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::{Delivery, Outcome};
 use super::progress::Progress;
 use super::settings::Subscription;
-use super::shared::Shared;
+use super::state::ConsumerState;
 use crate::error::{Error, ErrorKind};
 use crate::events::Event;
 use crate::metrics::{MEASURES, QueueMeters};
 use crate::pull::{PullOptions, PullStatus};
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
+use crate::remote::Keeper;
 
 /// How long a broker holds a pull that finds nothing, as Java clients ask for.
 const PULL_WAIT: Duration = Duration::from_secs(15);
@@ -36,15 +37,17 @@ const LOCK_TRUST: Duration = Duration::from_secs(30);
 /// A queue that this member holds.
 pub(super) struct Held {
     queue: Queue,
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerState>,
     subscription: Subscription,
     progress: Mutex<Option<Progress>>,
     /// Counts seeks: what was read before one no longer counts.
     generation: AtomicU64,
     /// Reading stops.
     stop: CancellationToken,
-    /// Nobody may settle or commit any more.
+    /// No more settling and no more commits.
     gone: CancellationToken,
+    /// The same, for a look at each message.
+    is_gone: AtomicBool,
     /// Something was settled.
     settled: Notify,
     sought: Notify,
@@ -65,7 +68,11 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(queue: Queue, shared: Arc<Shared>, subscription: Subscription) -> Arc<Self> {
+    pub(super) fn new(
+        queue: Queue,
+        shared: Arc<ConsumerState>,
+        subscription: Subscription,
+    ) -> Arc<Self> {
         Arc::new(Self {
             stop: shared.stop.child_token(),
             meters: QueueMeters::new(&shared.group, queue.topic()),
@@ -76,6 +83,7 @@ impl Held {
             progress: Mutex::new(None),
             generation: AtomicU64::new(0),
             gone: CancellationToken::new(),
+            is_gone: AtomicBool::new(false),
             settled: Notify::new(),
             sought: Notify::new(),
             outcome: Mutex::new(None),
@@ -92,7 +100,7 @@ impl Held {
         &self.queue
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<ConsumerState> {
         &self.shared
     }
 
@@ -101,7 +109,7 @@ impl Held {
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.gone.is_cancelled()
+        self.is_gone.load(Ordering::Acquire)
     }
 
     pub(super) async fn gone(&self) {
@@ -181,6 +189,7 @@ impl Held {
     /// Nothing of it counts any more.
     pub(super) fn give_up(&self) {
         self.stop.cancel();
+        self.is_gone.store(true, Ordering::Release);
         self.gone.cancel();
         self.meters.lags(0);
         self.settled.notify_one();
@@ -199,13 +208,13 @@ impl Held {
         self.progress.lock().as_ref().map_or(0, Progress::unsettled)
     }
 
-    pub(super) fn to_commit(&self) -> Option<i64> {
-        self.progress.lock().as_ref()?.to_commit()
+    pub(super) fn to_commit(&self, keeper: &Keeper) -> Option<i64> {
+        self.progress.lock().as_ref()?.to_commit(keeper)
     }
 
-    pub(super) fn committed(&self, offset: i64) {
+    pub(super) fn committed(&self, offset: i64, keeper: Keeper) {
         if let Some(progress) = self.progress.lock().as_mut() {
-            progress.committed(offset);
+            progress.committed(offset, keeper);
         }
     }
 
@@ -220,7 +229,7 @@ impl Held {
         self.settled.notify_one();
     }
 
-    /// Reading goes on at `offset`; what was read before no longer counts.
+    /// Reading continues at `offset`; messages that were read before no longer count.
     pub(super) fn seek(&self, offset: i64) {
         {
             let mut progress = self.progress.lock();
@@ -254,7 +263,7 @@ impl Held {
             match self.turn().await {
                 Ok(()) => pause = PAUSE_MIN,
                 Err(error) => {
-                    self.report(&error).await;
+                    self.report(&error);
                     tokio::select! {
                         () = sleep(pause) => {}
                         () = self.stop.cancelled() => {}
@@ -266,7 +275,7 @@ impl Held {
     }
 
     /// What waiting cannot mend is told once to who reads the stream; everything is logged.
-    async fn report(&self, error: &Error) {
+    fn report(&self, error: &Error) {
         tracing::warn!(queue = %self.queue, group = self.shared.group, "cannot read: {error}");
         self.shared.client.tell(|| Event::Failed {
             group: self.shared.group.clone(),
@@ -276,8 +285,7 @@ impl Held {
         let is_lasting = matches!(error.kind(), ErrorKind::Denied | ErrorKind::InvalidInput);
         if is_lasting && !self.reported.swap(true, Ordering::AcqRel) {
             self.shared
-                .complain(Error::new(error.kind(), error.to_string()))
-                .await;
+                .complain(Error::new(error.kind(), error.to_string()));
         }
     }
 
@@ -373,21 +381,25 @@ impl Held {
             return Ok(None);
         }
         let generation = self.generation();
-        let (offset, committed) = self.start_offset().await?;
+        let (offset, kept_by) = self.start_offset().await?;
         let mut progress = self.progress.lock();
         if progress.is_none() && self.generation() == generation {
-            *progress = Some(Progress::at(offset, committed));
+            *progress = Some(Progress::at(offset, kept_by));
         }
         Ok(None)
     }
 
-    async fn start_offset(&self) -> Result<(i64, Option<i64>), Error> {
-        if let Some(kept) = self.shared.kept_offset(&self.queue).await? {
-            return Ok((kept, Some(kept)));
-        }
+    async fn start_offset(&self) -> Result<(i64, Option<Keeper>), Error> {
         let (admin, shared) = (self.shared.client.admin(), &self.shared);
         let is_member = !shared.is_broadcast();
         let from = shared.settings.from;
+        match shared.kept_offset(&self.queue).await {
+            Ok(Some((kept, keeper))) => return Ok((kept, Some(keeper))),
+            Ok(None) => {}
+            // Who begins with the oldest message passes none over, whatever the master knows.
+            Err(error) if from.is_first(&self.queue) && error.is_of_replica() => {}
+            Err(error) => return Err(error),
+        }
         let offset = from.offset(&admin, &shared.group, &self.queue, is_member);
         Ok((offset.await?, None))
     }
@@ -401,13 +413,21 @@ impl Held {
             if self.generation() != generation {
                 return delivery.discard();
             }
-            self.shared.deliver(delivery).await;
+            self.shared.deliver(delivery);
         }
     }
 
     async fn room_for(&self, message: &ReceivedMessage) -> Option<u32> {
+        let bytes = message.body().len();
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        // The usual case: to wait for two things costs more than the message.
+        if let Some(bytes) = self.shared.try_take_room(bytes) {
+            return Some(bytes);
+        }
         tokio::select! {
-            bytes = self.shared.take_room(message.body().len()) => Some(bytes),
+            bytes = self.shared.take_room(bytes) => Some(bytes),
             () = self.stop.cancelled() => None,
         }
     }
@@ -436,7 +456,7 @@ impl Held {
                     bytes,
                 );
                 let inner = delivery.inner();
-                self.shared.deliver(delivery).await;
+                self.shared.deliver(delivery);
                 let outcome = self.outcome(generation, message.queue_offset()).await;
                 let given_up = match outcome {
                     None => return,

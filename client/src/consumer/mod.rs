@@ -10,8 +10,8 @@ mod held;
 mod progress;
 mod rebalance;
 mod settings;
-mod shared;
 mod start;
+mod state;
 mod steered;
 mod stream;
 
@@ -32,13 +32,13 @@ pub use settings::Retry;
 pub use start::StartFrom;
 pub use stream::{Batches, Deliveries};
 
-use self::settings::{BroadcastOffsets, Settings, Subscription};
-use self::shared::{Item, Shared};
+use self::settings::{BroadcastOffsets, ConsumerSettings, Subscription};
+use self::state::{ConsumerState, Item};
 use crate::client::Client;
 use crate::error::Error;
 use crate::message::check_delay;
 
-/// Messages at once that a handler gets when nobody says otherwise.
+/// Default number of messages that a handler gets at once.
 const CONCURRENCY: usize = 32;
 
 /// Builds a consumer.
@@ -64,7 +64,7 @@ pub struct ConsumerBuilder {
     client: Client,
     group: String,
     subscriptions: Vec<Subscription>,
-    settings: Settings,
+    settings: ConsumerSettings,
     concurrency: usize,
 }
 
@@ -74,7 +74,7 @@ impl ConsumerBuilder {
             client,
             group,
             subscriptions: Vec::new(),
-            settings: Settings::default(),
+            settings: ConsumerSettings::default(),
             concurrency: CONCURRENCY,
         }
     }
@@ -270,7 +270,7 @@ impl ConsumerBuilder {
                 filter: Filter::all(),
             });
         }
-        let (shared, items) = Shared::new(
+        let (shared, items) = ConsumerState::new(
             self.client.clone(),
             self.group,
             self.settings,
@@ -282,7 +282,7 @@ impl ConsumerBuilder {
         let control = Control {
             shared: Arc::clone(&shared),
         };
-        // From here on it ends in order, also when nobody waits for its start any more.
+        // From here on the consumer ends in order, even when its start is no longer awaited.
         let consumer = Consumer { control };
         // A task joins, so a caller that stops waiting leaves no half member behind.
         let (begun, begins) = oneshot::channel();
@@ -300,7 +300,7 @@ impl ConsumerBuilder {
     }
 }
 
-/// A running consumer. When it is dropped it ends as [`Control::shutdown`] does, but nobody waits for that.
+/// A running consumer. A dropped consumer ends as [`Control::shutdown`] does, in the background.
 ///
 /// ```no_run
 /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
@@ -333,7 +333,7 @@ impl Consumer {
         self.control.clone()
     }
 
-    /// Runs until `end` is ready or somebody asks for the end by a [`Control`], then ends as [`Control::shutdown`] does.
+    /// Runs until `end` is ready or a [`Control`] asks for the end, then ends as [`Control::shutdown`] does.
     ///
     /// # Errors
     /// As [`Control::shutdown`].

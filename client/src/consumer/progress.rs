@@ -2,29 +2,32 @@
 
 use std::collections::VecDeque;
 
+use crate::remote::Keeper;
+
 /// Messages handed out and not yet passed by the committed offset.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// By offset; true: settled.
     open: VecDeque<(i64, bool)>,
-    /// Where reading goes on.
+    /// The offset at which reading continues.
     next: i64,
-    /// What the broker was told last.
-    committed: Option<i64>,
+    /// What was told last, and whom.
+    committed: Option<(i64, Keeper)>,
     unsettled: usize,
 }
 
 impl Progress {
-    pub(crate) fn at(offset: i64, committed: Option<i64>) -> Self {
+    /// `kept_by` knows the offset already.
+    pub(crate) fn at(offset: i64, kept_by: Option<Keeper>) -> Self {
         Self {
             open: VecDeque::new(),
             next: offset,
-            committed,
+            committed: kept_by.map(|keeper| (offset, keeper)),
             unsettled: 0,
         }
     }
 
-    /// Messages with these offsets, in order, were read; reading goes on at `next`.
+    /// Messages with these offsets, in order, were read; reading continues at `next`.
     pub(crate) fn read(&mut self, offsets: impl Iterator<Item = i64>, next: i64) {
         for offset in offsets {
             self.open.push_back((offset, false));
@@ -54,7 +57,7 @@ impl Progress {
         self.open.front().map_or(self.next, |(offset, _)| *offset)
     }
 
-    /// Where reading goes on.
+    /// The offset at which reading continues.
     pub(crate) fn next(&self) -> i64 {
         self.next
     }
@@ -75,14 +78,16 @@ impl Progress {
         self.open.len()
     }
 
-    /// The position, when the broker does not know it yet.
-    pub(crate) fn to_commit(&self) -> Option<i64> {
+    /// The position, when `keeper` was not told it.
+    pub(crate) fn to_commit(&self, keeper: &Keeper) -> Option<i64> {
         let position = self.position();
-        (self.committed != Some(position)).then_some(position)
+        let is_known =
+            matches!(&self.committed, Some((at, told)) if *at == position && told == keeper);
+        (!is_known).then_some(position)
     }
 
-    pub(crate) fn committed(&mut self, offset: i64) {
-        self.committed = Some(offset);
+    pub(crate) fn committed(&mut self, offset: i64, keeper: Keeper) {
+        self.committed = Some((offset, keeper));
     }
 }
 
@@ -94,17 +99,20 @@ mod tests {
 
     #[test]
     fn the_position_waits_for_the_slowest() {
-        let mut progress = Progress::at(10, Some(10));
-        assert_eq!(progress.to_commit(), None);
+        let (local, other) = (Keeper::local(), Keeper::new("b:1", 1));
+        let mut progress = Progress::at(10, Some(local.clone()));
+        assert_eq!(progress.to_commit(&local), None);
         progress.read([10, 12, 13].into_iter(), 20);
         assert_eq!((progress.position(), progress.unsettled()), (10, 3));
         assert!(progress.settle(12) && progress.settle(13));
         assert_eq!(progress.position(), 10);
         assert!(progress.settle(10) && !progress.settle(10) && !progress.settle(11));
         assert_eq!((progress.position(), progress.open()), (20, 0));
-        assert_eq!(progress.to_commit(), Some(20));
-        progress.committed(20);
-        assert_eq!(progress.to_commit(), None);
+        assert_eq!(progress.to_commit(&local), Some(20));
+        progress.committed(20, other.clone());
+        assert_eq!(progress.to_commit(&other), None);
+        // Another life of the same server may not know it.
+        assert_eq!(progress.to_commit(&Keeper::new("b:1", 2)), Some(20));
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::ending::drained;
 use super::held::Held;
-use super::shared::Shared;
+use super::state::ConsumerState;
 use crate::error::{Error, ErrorKind};
 use crate::events::Event;
 use crate::membership::{Membership, MembershipBuilder};
@@ -28,7 +28,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(2);
 
 /// Joins the group, looks, tells that, and looks again and again until the consumer stops; then leaves the group.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerState>,
     member: MembershipBuilder,
     begun: oneshot::Sender<Result<(), Error>>,
 ) {
@@ -63,7 +63,7 @@ pub(super) async fn run(
 }
 
 /// One look. False when a part of it could not be found out; then that part stays as it is.
-async fn once(shared: &Arc<Shared>, member: &Membership) -> bool {
+async fn once(shared: &Arc<ConsumerState>, member: &Membership) -> bool {
     let mut complete = true;
     for subscription in &shared.subscriptions {
         let topic = subscription.topic.as_str();
@@ -105,7 +105,7 @@ async fn once(shared: &Arc<Shared>, member: &Membership) -> bool {
 }
 
 async fn assigned(
-    shared: &Shared,
+    shared: &ConsumerState,
     member: &Membership,
     topic: &str,
 ) -> Result<BTreeSet<Queue>, Error> {
@@ -130,7 +130,7 @@ async fn assigned(
 }
 
 /// Holds exactly these queues of a topic.
-async fn take(shared: &Arc<Shared>, topic: &str, queues: BTreeSet<Queue>) {
+async fn take(shared: &Arc<ConsumerState>, topic: &str, queues: BTreeSet<Queue>) {
     let held = shared.held();
     let lost: Vec<Arc<Held>> = held
         .iter()
@@ -170,7 +170,7 @@ async fn take(shared: &Arc<Shared>, topic: &str, queues: BTreeSet<Queue>) {
 }
 
 /// Other members get these queues now: what was consumed is committed, what is open comes to them again.
-async fn give_away(shared: &Arc<Shared>, lost: Vec<Arc<Held>>) {
+async fn give_away(shared: &Arc<ConsumerState>, lost: Vec<Arc<Held>>) {
     for held in &lost {
         tracing::debug!(queue = %held.queue(), group = shared.group, "gives a queue away");
         held.stop_reading();
@@ -193,7 +193,7 @@ async fn give_away(shared: &Arc<Shared>, lost: Vec<Arc<Held>>) {
     }
 }
 
-async fn finish(shared: &Arc<Shared>, queues: &[Arc<Held>]) {
+async fn finish(shared: &Arc<ConsumerState>, queues: &[Arc<Held>]) {
     let committed = tokio::time::timeout(LAST_COMMIT, shared.commit(queues)).await;
     match committed {
         Ok(Ok(())) => {}
@@ -213,11 +213,13 @@ async fn finish(shared: &Arc<Shared>, queues: &[Arc<Held>]) {
     queues.iter().for_each(|held| held.give_up());
 }
 
-/// Keeps the locks of all held queues.
-pub(super) async fn keep_locks(shared: Arc<Shared>) {
+/// Keeps the locks of all held queues. A master that is new knows of none.
+pub(super) async fn keep_locks(shared: Arc<ConsumerState>) {
+    let mut masters = shared.client.routes().masters();
     loop {
         tokio::select! {
             () = sleep(LOCKS_EVERY) => {}
+            Ok(()) = masters.changed() => {}
             () = shared.stop.cancelled() => return,
         }
         if let Err(error) = shared.lock(&shared.held()).await {
@@ -230,11 +232,13 @@ pub(super) async fn keep_locks(shared: Arc<Shared>) {
     }
 }
 
-/// Commits the offsets of all held queues now and then.
-pub(super) async fn keep_offsets(shared: Arc<Shared>) {
+/// Commits the offsets of all held queues now and then, and when a master is new.
+pub(super) async fn keep_offsets(shared: Arc<ConsumerState>) {
+    let mut masters = shared.client.routes().masters();
     loop {
         tokio::select! {
             () = sleep(shared.settings.commit_every) => {}
+            Ok(()) = masters.changed() => {}
             () = shared.stop.cancelled() => return,
         }
         if let Err(error) = shared.commit(&shared.held()).await {

@@ -80,7 +80,7 @@ pub(crate) enum BroadcastOffsets {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct ConsumerSettings {
     pub(crate) ordered: bool,
     pub(crate) broadcast: Option<BroadcastOffsets>,
     pub(crate) retry: Retry,
@@ -92,14 +92,14 @@ pub(crate) struct Settings {
     pub(crate) drain_within: Duration,
 }
 
-impl Settings {
+impl ConsumerSettings {
     /// Whether messages that come again wait at a broker, which has levels for that.
     pub(crate) fn waits_at_brokers(&self) -> bool {
         !self.ordered && self.broadcast.is_none()
     }
 }
 
-impl Default for Settings {
+impl Default for ConsumerSettings {
     fn default() -> Self {
         Self {
             ordered: false,

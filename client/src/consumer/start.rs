@@ -33,6 +33,12 @@ pub enum StartFrom {
 }
 
 impl StartFrom {
+    /// Whether it is the oldest message of this queue.
+    pub(crate) fn is_first(self, queue: &Queue) -> bool {
+        // What was given back waits in retry topics: none of it may be passed over.
+        self == Self::First || is_retry_topic(queue.topic())
+    }
+
     /// The offset to begin with; the group has none. `is_member`: the broker keeps the group's offsets.
     pub(crate) async fn offset(
         self,
@@ -41,8 +47,7 @@ impl StartFrom {
         queue: &Queue,
         is_member: bool,
     ) -> Result<i64, Error> {
-        // What was given back waits there: none of it may be passed over.
-        if is_retry_topic(queue.topic()) {
+        if self.is_first(queue) {
             return admin.min_offset(queue).await;
         }
         match self {

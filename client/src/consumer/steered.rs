@@ -6,11 +6,11 @@ use rmq_protocol::bodies::{
     ConsumerRunningInfo, MessageQueue, ProcessQueueInfo, QueueMap, SubscriptionData,
 };
 
-use super::shared::Shared;
+use super::state::ConsumerState;
 use crate::incoming::Steered;
 use crate::queue::Queue;
 
-impl Steered for Shared {
+impl Steered for ConsumerState {
     fn reset(&self, offsets: &QueueMap<i64>) {
         for (queue, offset) in &offsets.0 {
             let queue = Queue::from(queue);

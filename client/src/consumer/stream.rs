@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::Consumer;
 use super::delivery::Delivery;
-use super::shared::Item;
+use super::state::Item;
 use crate::error::Error;
 
 /// Messages for this member of a group. An error item means that a queue cannot be read for a reason that waiting does not mend; the
-/// others go on.
+/// others continue.
 ///
 /// ```no_run
 /// # async fn work(_: &rmq_client::Delivery) -> bool { true }

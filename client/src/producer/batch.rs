@@ -7,7 +7,7 @@ use rmq_protocol::requests::SendMessageReply;
 use tokio::time::Instant;
 
 use super::sending;
-use super::{Prepared, Producer, SendReceipt, SendStatus, Target};
+use super::{Outgoing, Producer, SendReceipt};
 use crate::error::Error;
 use crate::message::Message;
 
@@ -25,7 +25,7 @@ impl Producer {
     /// When the messages are of several topics or one of them cannot be sent at all; then none is sent.
     ///
     /// # Cancel safety
-    /// Of a dropped call, some requests may have been stored, and nobody says which.
+    /// Some requests of a dropped call may have been stored; it is not known which.
     pub async fn send_all(
         &self,
         messages: Vec<Message>,
@@ -41,7 +41,7 @@ impl Producer {
                     other.topic()
                 )));
             }
-            let deadline = self.deadline();
+            let deadline = self.deadline(Instant::now());
             let _room = self.room(deadline).await?;
             self.send_chunks(&messages, deadline).await
         };
@@ -55,7 +55,7 @@ impl Producer {
         }
     }
 
-    /// Messages of one topic, cut into requests; whoever calls this holds the room for them.
+    /// Messages of one topic, cut into requests; the caller holds the room for them.
     pub(super) async fn send_chunks(
         &self,
         messages: &[Message],
@@ -68,21 +68,22 @@ impl Producer {
         let key = first.ordering_key().map(str::to_owned);
         let mut results = Vec::with_capacity(messages.len());
         for chunk in self.cut(messages)? {
-            let prepared = Prepared {
+            let outgoing = Outgoing {
                 code: RequestCode::SendBatchMessage,
                 topic: topic.clone(),
+                ordering_key: key.clone(),
                 body: Bytes::from(chunk.body),
                 properties: String::new(),
                 flag: 0,
                 sys_flag: 0,
                 unique_id: String::new(),
+                born_ms: self.client.now_ms(),
             };
             match self
-                .deliver_raw(&prepared, &Target::Any(key.as_deref()), deadline)
+                .deliver_raw(&outgoing, &outgoing.any_queue(), deadline)
                 .await
             {
                 Ok((queue, answer)) => {
-                    let status = SendStatus::of(answer.code());
                     let reply = answer.fields::<SendMessageReply>()?;
                     let mut offset_ids = reply.msg_id.split(',');
                     for (index, unique_id) in chunk.unique_ids.into_iter().enumerate() {
@@ -91,7 +92,7 @@ impl Producer {
                             queue_offset: reply.queue_offset + index as i64,
                             ..reply.clone()
                         };
-                        results.push(Ok(SendReceipt::new(queue.clone(), status, unique_id, one)?));
+                        results.push(Ok(SendReceipt::new(queue.clone(), unique_id, one)));
                     }
                 }
                 Err(error) => {
@@ -106,7 +107,7 @@ impl Producer {
     fn cut(&self, messages: &[Message]) -> Result<Vec<Chunk>, Error> {
         let mut chunks: Vec<Chunk> = Vec::new();
         for message in messages {
-            let unique_id = self.client.next_unique_id();
+            let unique_id = self.client.unique_id(self.client.now_ms());
             let properties = message.encode_properties(&unique_id)?;
             let entry = BatchEntry {
                 flag: message.user_flag(),

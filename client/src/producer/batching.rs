@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use super::sending::{self, Sending};
 use super::{Producer, SendReceipt};
@@ -58,7 +59,7 @@ pub(super) type Answer = oneshot::Receiver<Result<SendReceipt, Error>>;
 struct Open {
     messages: Vec<Message>,
     answers: Vec<oneshot::Sender<Result<SendReceipt, Error>>>,
-    /// Held until they are answered, whoever still listens.
+    /// Held until they are answered, with or without a listener.
     rooms: Vec<OwnedSemaphorePermit>,
     sendings: Vec<Sending>,
     bytes: usize,
@@ -162,8 +163,8 @@ impl Batcher {
                 mut sendings,
                 ..
             } = batch;
-            let deadline = producer.deadline();
-            // A message is sent also when nobody waits for its receipt.
+            let deadline = producer.deadline(Instant::now());
+            // A message is sent even when its receipt is not awaited.
             if messages.len() == 1 {
                 if let (Some(message), Some(answer), Some(sending)) =
                     (messages.pop(), answers.pop(), sendings.pop())

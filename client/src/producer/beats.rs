@@ -10,7 +10,7 @@ use rmq_protocol::requests::HeartBeat;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::Shared;
+use super::ProducerState;
 use crate::client::{Client, WeakClient};
 use crate::error::Error;
 
@@ -25,7 +25,7 @@ enum Wake {
 /// The producers of a client that have sent something. One task for all of them, from the first send on.
 #[derive(Debug, Default)]
 pub(crate) struct Beats {
-    producers: Mutex<Vec<Weak<Shared>>>,
+    producers: Mutex<Vec<Weak<ProducerState>>>,
     wake: OnceLock<mpsc::UnboundedSender<Wake>>,
 }
 
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Wake {
 
 impl Beats {
     /// A producer sends for the first time.
-    pub(super) fn begin(&self, client: &Client, producer: Weak<Shared>) {
+    pub(super) fn begin(&self, client: &Client, producer: Weak<ProducerState>) {
         let Some(group) = producer.upgrade().map(|shared| shared.group.clone()) else {
             return;
         };

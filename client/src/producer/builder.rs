@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::batching::Batcher;
 use super::deliver::DELIVER_WITHIN;
 use super::sending::Hooks;
-use super::{Batching, Producer, Shared};
+use super::{Batching, Producer, ProducerState};
 use crate::client::Client;
 use crate::compression::Compression;
 use crate::message::Message;
@@ -85,7 +85,7 @@ impl ProducerBuilder {
     }
 
     /// Repetitions of a send that failed for a reason that can pass, beside the limit of time. Default: as many as fit into
-    /// [`ProducerBuilder::deliver_within`]; 0 sends each message once. What hardly passes, such as a topic that nobody knows, is
+    /// [`ProducerBuilder::deliver_within`]; 0 sends each message once. An error that waiting hardly mends, such as an unknown topic, is
     /// repeated twice at most.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
@@ -166,8 +166,8 @@ impl ProducerBuilder {
         Producer::new(self.client, shared)
     }
 
-    pub(crate) fn shared(&self) -> Arc<Shared> {
-        Arc::new(Shared {
+    pub(crate) fn shared(&self) -> Arc<ProducerState> {
+        Arc::new(ProducerState {
             group: self.group.clone(),
             retries: self.retries,
             deliver_within: self.deliver_within,

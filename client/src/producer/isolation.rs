@@ -28,7 +28,7 @@ pub(crate) struct Isolation {
 
 impl Isolation {
     /// A broker answered after this time.
-    pub(super) fn answered(&self, broker: &str, took: Duration) {
+    pub(crate) fn answered(&self, broker: &str, took: Duration) {
         let pause = LATENCIES.iter().find(|(latency, _)| took >= *latency);
         match pause {
             Some((_, pause)) => self.isolate(broker, *pause),

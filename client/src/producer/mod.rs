@@ -7,6 +7,7 @@ mod builder;
 mod deliver;
 mod isolation;
 mod pending;
+mod picking;
 mod receipt;
 mod sending;
 mod sink;
@@ -15,8 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rmq_protocol::message::java_hash_code;
-use rmq_protocol::names::AUTO_CREATE_TOPIC;
 use rmq_protocol::requests::SendMessage;
 use rmq_protocol::{RequestCode, Text};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,7 +26,6 @@ use crate::compression::Compression;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
 use crate::queue::Queue;
-use crate::remote::Remote;
 
 pub use batch::SharedError;
 pub use batching::Batching;
@@ -37,10 +35,10 @@ pub(crate) use isolation::Isolation;
 pub use pending::PendingSend;
 use sending::{Hooks, Sending};
 
-pub use receipt::{SendReceipt, SendStatus};
+pub use receipt::SendReceipt;
 pub use sink::MessageSink;
 
-/// A limit beyond which nobody waits.
+/// No call waits longer.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// Sends messages. Cheap to clone; clones share the limit of sends in flight.
@@ -58,13 +56,13 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 #[derive(Debug, Clone)]
 pub struct Producer {
     client: Client,
-    shared: Arc<Shared>,
+    shared: Arc<ProducerState>,
     within: Duration,
 }
 
 /// What all clones of a producer share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct ProducerState {
     group: String,
     retries: u32,
     auto_create: bool,
@@ -89,18 +87,28 @@ enum Target<'t> {
 }
 
 /// A message ready for the wire; repetitions send the same, so they carry the same id.
-struct Prepared {
+struct Outgoing {
     code: RequestCode,
     topic: String,
+    ordering_key: Option<String>,
     body: bytes::Bytes,
     properties: String,
     flag: i32,
     sys_flag: i32,
     unique_id: String,
+    /// When it was made, Unix milliseconds.
+    born_ms: i64,
+}
+
+impl Outgoing {
+    /// Any queue, or the one of its ordering key.
+    fn any_queue(&self) -> Target<'_> {
+        Target::Any(self.ordering_key.as_deref())
+    }
 }
 
 impl Producer {
-    pub(crate) fn new(client: Client, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(client: Client, shared: Arc<ProducerState>) -> Self {
         let within = shared.deliver_within;
         Self {
             client,
@@ -141,15 +149,15 @@ impl Producer {
     /// there is one; the message keeps its id, but can then be stored twice.
     ///
     /// # Errors
-    /// When the message cannot be sent or no broker stored it in time. [`Error::may_have_been_processed`] says whether one of the tries
-    /// may have stored it.
+    /// When the message cannot be sent or no broker stored it in time. The kind is [`ErrorKind::Indeterminate`] when one of the tries may
+    /// have stored it.
     ///
     /// # Cancel safety
     /// The message of a dropped call may be stored, or not; [`submit`](Producer::submit) sends on its own. With
     /// [`batching`](ProducerBuilder::batching), a message that was gathered is sent anyway.
     pub async fn send(&self, message: Message) -> Result<SendReceipt, Error> {
         let (message, sending) = self.begin(message)?;
-        let deadline = self.deadline();
+        let deadline = self.deadline(sending.began);
         let room = match self.room(deadline).await {
             Ok(room) => room,
             Err(error) => return Err(sending.failed(error)),
@@ -164,19 +172,18 @@ impl Producer {
         self.send_now(message, deadline, sending).await
     }
 
-    /// As [`Producer::send`], by whoever holds the room for it.
+    /// As [`Producer::send`], for a caller that holds the room for the message.
     async fn send_now(
         &self,
         message: Message,
         deadline: Instant,
         sending: Sending,
     ) -> Result<SendReceipt, Error> {
-        let prepared = match self.prepare(&message) {
-            Ok(prepared) => prepared,
+        let outgoing = match self.prepare(message) {
+            Ok(outgoing) => outgoing,
             Err(error) => return Err(sending.failed(error)),
         };
-        let target = Target::Any(message.ordering_key());
-        let sent = self.deliver(&prepared, &target, deadline, &sending.span);
+        let sent = self.deliver(outgoing, None, deadline, &sending.span);
         let sent = sent.await;
         sending.ended(sent)
     }
@@ -220,17 +227,16 @@ impl Producer {
     /// As [`Producer::send`].
     pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<SendReceipt, Error> {
         let (message, sending) = self.begin(message)?;
-        let deadline = self.deadline();
+        let deadline = self.deadline(sending.began);
         let ready = async {
             let room = self.room(deadline).await?;
-            Ok((room, self.prepare_for(queue, &message)?))
+            Ok((room, self.prepare_for(queue, message)?))
         };
-        let (_room, prepared) = match ready.await {
+        let (_room, outgoing) = match ready.await {
             Ok(ready) => ready,
             Err(error) => return Err(sending.failed(error)),
         };
-        let target = Target::Queue(queue);
-        let sent = self.deliver(&prepared, &target, deadline, &sending.span);
+        let sent = self.deliver(outgoing, Some(queue), deadline, &sending.span);
         let sent = sent.await;
         sending.ended(sent)
     }
@@ -242,36 +248,35 @@ impl Producer {
     /// When the message cannot be sent at all, or there was no room in time.
     ///
     /// # Cancel safety
-    /// A dropped call sends nothing. Once it has returned the send goes on, also without its [`PendingSend`].
+    /// A dropped call sends nothing. After the call has returned, the send continues, even without its [`PendingSend`].
     pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
         let (message, sending) = self.begin(message)?;
-        let deadline = self.deadline();
+        let deadline = self.deadline(sending.began);
         let ready = async {
             let room = self.room(deadline).await?;
             self.check(&message)?;
             match self.batcher_for(&message) {
-                Some(batcher) => Ok((room, Err(batcher))),
-                None => Ok((room, Ok(self.prepare(&message)?))),
+                Some(batcher) => Ok((room, Err((batcher, message)))),
+                None => Ok((room, Ok(self.prepare(message)?))),
             }
         };
-        let (room, prepared) = match ready.await {
+        let (room, outgoing) = match ready.await {
             Ok(ready) => ready,
             Err(error) => return Err(sending.failed(error)),
         };
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(batcher) => {
+        let outgoing = match outgoing {
+            Ok(outgoing) => outgoing,
+            Err((batcher, message)) => {
                 let answer = batcher.add(self, message, room, sending);
                 return Ok(PendingSend::gathered(answer));
             }
         };
-        self.make_ready(&prepared.topic, &Target::Any(message.ordering_key()))
+        self.make_ready(&outgoing.topic, &outgoing.any_queue())
             .await;
         let producer = self.clone();
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
-            let target = Target::Any(message.ordering_key());
-            let sent = producer.deliver(&prepared, &target, deadline, &sending.span);
+            let sent = producer.deliver(outgoing, None, deadline, &sending.span);
             let sent = sent.await;
             sending.ended(sent)
         })
@@ -287,29 +292,28 @@ impl Producer {
     /// As [`Producer::submit`].
     pub async fn submit_to(&self, queue: &Queue, message: Message) -> Result<PendingSend, Error> {
         let (message, sending) = self.begin(message)?;
-        let deadline = self.deadline();
+        let deadline = self.deadline(sending.began);
         let ready = async {
             let room = self.room(deadline).await?;
-            Ok((room, self.prepare_for(queue, &message)?))
+            Ok((room, self.prepare_for(queue, message)?))
         };
-        let (room, prepared) = match ready.await {
+        let (room, outgoing) = match ready.await {
             Ok(ready) => ready,
             Err(error) => return Err(sending.failed(error)),
         };
-        self.make_ready(&prepared.topic, &Target::Queue(queue))
+        self.make_ready(&outgoing.topic, &Target::Queue(queue))
             .await;
         let (producer, queue) = (self.clone(), queue.clone());
         Ok(PendingSend::start(&self.client, async move {
             let _room = room;
-            let target = Target::Queue(&queue);
-            let sent = producer.deliver(&prepared, &target, deadline, &sending.span);
+            let sent = producer.deliver(outgoing, Some(&queue), deadline, &sending.span);
             let sent = sent.await;
             sending.ended(sent)
         })
         .await)
     }
 
-    /// Hands a message to a connection and does not wait for an answer: nobody knows whether it was stored.
+    /// Hands a message to a connection and does not wait for an answer: whether the message was stored is not known.
     ///
     /// # Errors
     /// When the message cannot be sent or there is no connection.
@@ -319,12 +323,12 @@ impl Producer {
     pub async fn send_and_forget(&self, message: Message) -> Result<(), Error> {
         let (message, sending) = self.begin(message)?;
         let sent = async {
-            let prepared = self.prepare(&message)?;
-            let target = Target::Any(message.ordering_key());
-            let (queue, remote) = self.pick(&prepared.topic, &target, None).await?;
-            let request = self.request(&prepared, &queue);
+            let outgoing = self.prepare(message)?;
+            let target = outgoing.any_queue();
+            let (queue, remote) = self.pick(&outgoing.topic, &target, None).await?;
+            let request = self.request(&outgoing, &queue);
             remote
-                .one_way(prepared.code.as_i32(), &request, &prepared.body)
+                .one_way(outgoing.code.as_i32(), &request, &outgoing.body)
                 .await
         };
         let sent = sent.await;
@@ -342,9 +346,10 @@ impl Producer {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    /// Until when what was begun then is tried.
+    fn deadline(&self, began: Instant) -> Instant {
         // Longer than any program runs, and short enough to be added.
-        Instant::now() + self.within.min(FOR_EVER)
+        began + self.within.min(FOR_EVER)
     }
 
     async fn room(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Error> {
@@ -381,25 +386,31 @@ impl Producer {
         self.check_size(message.topic(), message.body().len())
     }
 
-    fn prepare(&self, message: &Message) -> Result<Prepared, Error> {
-        self.check(message)?;
-        let unique_id = self.client.next_unique_id();
+    fn prepare(&self, message: Message) -> Result<Outgoing, Error> {
+        self.check(&message)?;
+        let born_ms = self.client.now_ms();
+        let unique_id = self.client.unique_id(born_ms);
+        let properties = message.encode_properties(&unique_id)?;
+        let flag = message.user_flag();
+        let (topic, body, ordering_key) = message.into_parts();
         let (body, sys_flag) = match &self.shared.compression {
-            Some(compression) => compression.deflate(message.body()),
-            None => (message.body().clone(), 0),
+            Some(compression) => compression.deflate(&body),
+            None => (body, 0),
         };
-        Ok(Prepared {
+        Ok(Outgoing {
             code: RequestCode::SendMessageV2,
-            topic: message.topic().to_owned(),
+            topic,
+            ordering_key,
             body,
             sys_flag,
-            properties: message.encode_properties(&unique_id)?,
-            flag: message.user_flag(),
+            properties,
+            flag,
             unique_id,
+            born_ms,
         })
     }
 
-    fn prepare_for(&self, queue: &Queue, message: &Message) -> Result<Prepared, Error> {
+    fn prepare_for(&self, queue: &Queue, message: Message) -> Result<Outgoing, Error> {
         if queue.topic() != message.topic() {
             return Err(Error::invalid(format!(
                 "a message for \"{}\" cannot go to {queue}",
@@ -419,124 +430,15 @@ impl Producer {
         Ok(())
     }
 
-    fn request<'r>(&'r self, prepared: &'r Prepared, queue: &'r Queue) -> SendMessage<'r> {
-        let mut request = SendMessage::new(self.shared.group.as_str(), prepared.topic.as_str());
+    fn request<'r>(&'r self, outgoing: &'r Outgoing, queue: &'r Queue) -> SendMessage<'r> {
+        let mut request = SendMessage::new(self.shared.group.as_str(), outgoing.topic.as_str());
         request.queue_id = queue.id();
-        request.born_timestamp = self.client.now_ms();
-        request.flag = prepared.flag;
-        request.sys_flag = prepared.sys_flag;
-        request.properties = Text::Plain(&prepared.properties);
-        request.batch = prepared.code == RequestCode::SendBatchMessage;
+        request.born_timestamp = outgoing.born_ms;
+        request.flag = outgoing.flag;
+        request.sys_flag = outgoing.sys_flag;
+        request.properties = Text::Plain(&outgoing.properties);
+        request.batch = outgoing.code == RequestCode::SendBatchMessage;
         request.broker_name = Some(queue.broker().into());
         request
-    }
-
-    /// A queue and the master of its broker group; another broker than `avoid` where there is one.
-    async fn pick(
-        &self,
-        topic: &str,
-        target: &Target<'_>,
-        avoid: Option<&str>,
-    ) -> Result<(Queue, Remote), Error> {
-        let route = match self.client.route(topic).await {
-            Err(error) if error.kind() == ErrorKind::NoRoute && self.shared.auto_create => {
-                return self.pick_for_new(topic, target, error).await;
-            }
-            route => route?,
-        };
-        let no_queue = || {
-            Error::new(
-                ErrorKind::NoRoute,
-                format!("topic \"{topic}\" has no queue that can be written"),
-            )
-            .advice("its brokers may be down or read-only")
-        };
-        let queue = match target {
-            Target::Queue(queue) => (*queue).clone(),
-            Target::Any(key) => {
-                let all = route.writable();
-                match key {
-                    // The same key must always give the same queue.
-                    Some(key) => by_key(all, key).ok_or_else(no_queue)?.clone(),
-                    None => self.any(all, avoid).ok_or_else(no_queue)?.clone(),
-                }
-            }
-        };
-        let addr = route.master(queue.broker()).ok_or_else(no_queue)?;
-        Ok((queue, self.client.remote(addr)))
-    }
-
-    /// A topic that does not exist yet is created by the broker that gets its first message, as the template topic says.
-    async fn pick_for_new(
-        &self,
-        topic: &str,
-        target: &Target<'_>,
-        unknown: Error,
-    ) -> Result<(Queue, Remote), Error> {
-        const QUEUES: i32 = 4;
-        let Ok(template) = self.client.route(AUTO_CREATE_TOPIC).await else {
-            return Err(unknown);
-        };
-        let queues: Vec<Queue> = template
-            .writable()
-            .iter()
-            .filter(|queue| queue.id() < QUEUES)
-            .map(|queue| Queue::new(topic, queue.broker(), queue.id()))
-            .collect();
-        let queue = match target {
-            Target::Queue(queue) => Some(*queue),
-            Target::Any(Some(key)) => by_key(&queues, key),
-            Target::Any(None) => self.in_turn(&queues),
-        };
-        let Some(queue) = queue.cloned() else {
-            return Err(unknown);
-        };
-        let Some(addr) = template.master(queue.broker()) else {
-            return Err(unknown);
-        };
-        let remote = self.client.remote(addr);
-        Ok((queue, remote))
-    }
-
-    /// The next queue in turn; one of another broker than `avoid` and those that are passed over, where there is one.
-    fn any<'q>(&self, all: &'q [Queue], avoid: Option<&str>) -> Option<&'q Queue> {
-        let isolation = self.client.isolation();
-        let isolates = self.shared.isolates && isolation.is_active();
-        if avoid.is_none() && !isolates {
-            return self.in_turn(all);
-        }
-        let is_good = |queue: &&Queue| !(isolates && isolation.is_isolated(queue.broker()));
-        let others = || all.iter().filter(|queue| Some(queue.broker()) != avoid);
-        let good: Vec<&Queue> = others().filter(is_good).collect();
-        if let Some(queue) = self.in_turn(&good) {
-            return Some(queue);
-        }
-        let others: Vec<&Queue> = others().collect();
-        self.in_turn(&others).copied().or_else(|| self.in_turn(all))
-    }
-
-    fn in_turn<'q, Q>(&self, queues: &'q [Q]) -> Option<&'q Q> {
-        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
-        queues.get(turn.checked_rem(queues.len())?)
-    }
-}
-
-fn by_key<'q>(queues: &'q [Queue], key: &str) -> Option<&'q Queue> {
-    let hash = java_hash_code(key).unsigned_abs() as usize;
-    queues.get(hash.checked_rem(queues.len())?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_always_gives_the_same_queue() {
-        let queues: Vec<_> = (0..4).map(|id| Queue::new("t", "b", id)).collect();
-        let first = by_key(&queues, "customer-1").unwrap();
-        assert_eq!(by_key(&queues, "customer-1"), Some(first));
-        // i32::MIN has no positive counterpart.
-        assert!(by_key(&queues, "polygenelubricants").is_some());
-        assert!(by_key(&[], "x").is_none());
     }
 }

@@ -1,48 +1,10 @@
 //! What a broker says about a stored message.
 
-use rmq_protocol::ResponseCode;
 use rmq_protocol::requests::SendMessageReply;
 
-use crate::error::Error;
 use crate::queue::Queue;
 
-/// How safely a message is stored. All of these mean stored.
-///
-/// ```no_run
-/// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
-/// use rmq_client::{Message, SendStatus};
-///
-/// let receipt = client.producer().send(Message::new("orders", "17")).await?;
-/// if receipt.status() != SendStatus::Stored {
-///     eprintln!("stored, but not as safely as configured: {:?}", receipt.status());
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SendStatus {
-    /// As safely as the broker is configured.
-    Stored,
-    /// The disk had not confirmed it in time.
-    FlushTimeout,
-    /// A replica had not confirmed it in time.
-    ReplicaTimeout,
-    /// There was no replica to confirm it.
-    ReplicaMissing,
-}
-
-impl SendStatus {
-    pub(super) fn of(code: i32) -> Self {
-        match ResponseCode::from_i32(code) {
-            Some(ResponseCode::FlushDiskTimeout) => Self::FlushTimeout,
-            Some(ResponseCode::FlushSlaveTimeout) => Self::ReplicaTimeout,
-            Some(ResponseCode::SlaveNotAvailable) => Self::ReplicaMissing,
-            _ => Self::Stored,
-        }
-    }
-}
-
-/// The receipt of a stored message.
+/// The receipt of a stored message: as safely stored as the broker is configured to.
 ///
 /// ```no_run
 /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
@@ -59,26 +21,19 @@ pub struct SendReceipt {
     queue_offset: i64,
     message_id: String,
     offset_id: String,
-    status: SendStatus,
     recall_handle: Option<String>,
 }
 
 impl SendReceipt {
     /// The broker says which queue it was; a request that lets it pick has a negative one.
-    pub(super) fn new(
-        queue: Queue,
-        status: SendStatus,
-        message_id: String,
-        reply: SendMessageReply,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            queue: Queue::new(queue.topic(), queue.broker(), reply.queue_id),
+    pub(super) fn new(queue: Queue, message_id: String, reply: SendMessageReply) -> Self {
+        Self {
+            queue: queue.sibling(reply.queue_id),
             queue_offset: reply.queue_offset,
             message_id,
             offset_id: reply.msg_id,
-            status,
             recall_handle: reply.recall_handle,
-        })
+        }
     }
 
     /// The id that the message carries.
@@ -103,12 +58,6 @@ impl SendReceipt {
     #[must_use]
     pub fn queue_offset(&self) -> i64 {
         self.queue_offset
-    }
-
-    /// How safely it is stored.
-    #[must_use]
-    pub fn status(&self) -> SendStatus {
-        self.status
     }
 
     /// What recalls a delayed message, where the broker can.

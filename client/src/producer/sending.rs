@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tracing::Span;
 
 use super::{Producer, SharedError};
@@ -52,15 +53,19 @@ impl fmt::Debug for Hooks {
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) span: Span,
+    pub(super) began: Instant,
     meter: metrics::Sending,
 }
 
 impl Producer {
     /// The message as it leaves.
     pub(super) fn begin(&self, message: Message) -> Result<(Message, Sending), Error> {
+        // One look at the clock for all that counts from here.
+        let began = Instant::now();
         let sending = Sending {
             span: trace::send(message.topic()),
-            meter: self.client.meters().sending(message.topic()),
+            began,
+            meter: self.client.meters().sending(message.topic(), began),
         };
         let hooks = &self.shared.hooks;
         let mut message = match hooks.0.is_empty() {
@@ -120,7 +125,7 @@ impl Sending {
         }
     }
 
-    /// Nobody will say what became of the message.
+    /// No answer will say what became of the message.
     pub(super) fn handed_over(mut self, result: Result<(), Error>) -> Result<(), Error> {
         match &result {
             Ok(()) => self.meter.handed_over(),

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::message::Message;
 
 /// Sends what is put into it, in order, [`max_in_flight`](super::ProducerBuilder::max_in_flight) messages at once. It is ready while the
-/// producer has room; flushing and closing wait until everything is stored. An error is that of one message: the others go on, and the
+/// producer has room; flushing and closing wait until everything is stored. An error is that of one message: the others continue, and the
 /// sink can be used further. Dropped, it leaves sends that have begun to themselves; the message that was put into it last may not have
 /// begun.
 ///

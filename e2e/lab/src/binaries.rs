@@ -138,7 +138,23 @@ pub fn build() -> Result<(), String> {
     std::fs::write(&stamp, key).map_err(|error| format!("{}: {error}", stamp.display()))
 }
 
+/// Tries of a build whose modules did not come over the network.
+const TRIES: u32 = 4;
+
 fn go_build(package: &str, out: &Path, flags: &str) -> Result<(), String> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let outcome = go_build_once(package, out, flags);
+        // Modules that came stay, so each try needs fewer.
+        let is_network = |error: &String| error.contains(": Get \"http");
+        if tries == TRIES || !outcome.as_ref().is_err_and(is_network) {
+            return outcome;
+        }
+    }
+}
+
+fn go_build_once(package: &str, out: &Path, flags: &str) -> Result<(), String> {
     let output = Command::new(go()?.0)
         .args([
             "build",

@@ -201,7 +201,7 @@ fn what_a_reader_had_may_not_vanish_or_change() {
         let mut changed = stored.clone();
         changed.get_mut(&at).unwrap()[i].2.push(b'!');
         assert!(checked(&history, &changed, &stored).contains(&vanished));
-        // A tail that was never acked may go, unless somebody had it.
+        // A tail that was never acked may go, unless a reader had it.
         let mut cut = stored.clone();
         cut.get_mut(&at).unwrap().truncate(i);
         assert!(checked(&history, &cut, &cut).contains(&vanished));

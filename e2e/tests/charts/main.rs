@@ -105,7 +105,7 @@ fn goldens() {
 fn definitions_stay() {
     for (args, keep) in [(&[][..], Some("keep")), (&["--set", "keep=false"], None)] {
         let mut found = objects(&render("rmq-crds", args).expect("rendered"));
-        assert_eq!(found.len(), 4);
+        assert_eq!(found.len(), 5);
         for definition in &mut found {
             let policy = &definition["metadata"]["annotations"]["helm.sh/resource-policy"];
             assert_eq!(policy.as_str(), keep);

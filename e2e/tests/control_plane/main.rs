@@ -1,11 +1,16 @@
 //! The operator against a real API server without nodes: what stands in the schema, whose fields are whose, and who leads. Fast, and it
 //! needs no root; what needs pods that run is in `tests/kubernetes`.
 
+mod elections;
 mod ends;
 mod leading;
 mod objects;
 mod ownership;
+#[path = "../../../election/tests/places/proxy.rs"]
+mod proxy;
 mod schema;
+#[path = "../../../election/tests/places/suite.rs"]
+mod suite;
 mod world;
 
 use std::process::ExitCode;
@@ -36,6 +41,11 @@ const ALL: &[(&str, Scenario)] = &[
     ("a_quota_is_told", objects::quota),
     ("two_objects_for_one_topic", objects::conflict),
     ("pause_and_go_on", objects::pause),
+    ("elections_have_a_place", elections::the_suite),
+    (
+        "an_election_needs_two_objects_by_name",
+        elections::rights_by_name,
+    ),
     ("children_go_with_their_owner", objects::children_go),
     ("a_namespace_goes", objects::namespace_goes),
     ("what_never_served_goes", ends::never_served),

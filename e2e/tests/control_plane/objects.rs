@@ -115,11 +115,28 @@ pub(crate) fn refused(world: &World) -> Outcome {
             .wait_condition::<BrokerGroup>(
                 namespace,
                 "a",
-                ["Stalled", "True", "KubernetesRefused", "template.labels"],
+                ["Stalled", "True", "InvalidSpec", "spec.pod.labels.team"],
+            )
+            .await?;
+        // Which operators there are is Kubernetes' business.
+        let tolerations = json!([{"key": "team", "operator": "Sometimes"}]);
+        let wrong =
+            json!({"spec": {"pod": {"labels": {"team": "shop"}, "tolerations": tolerations}}});
+        world.merge::<BrokerGroup>(namespace, "a", wrong).await?;
+        world
+            .wait_condition::<BrokerGroup>(
+                namespace,
+                "a",
+                [
+                    "Stalled",
+                    "True",
+                    "KubernetesRefused",
+                    "tolerations[0].operator",
+                ],
             )
             .await?;
         event(world, namespace, "a", "KubernetesRefused").await?;
-        let right = json!({"spec": {"pod": {"labels": {"team": "shop"}}}});
+        let right = json!({"spec": {"pod": {"tolerations": []}}});
         world.merge::<BrokerGroup>(namespace, "a", right).await?;
         world
             .wait(

@@ -94,7 +94,7 @@ pub(crate) fn name_taken(world: &World) -> Outcome {
                     "Stalled",
                     "True",
                     "NameTaken",
-                    "ConfigMap \"a-broker\" exists and is not of this object",
+                    "ConfigMap \"a-broker\" exists and does not belong to this object",
                 ],
             )
             .await?;

@@ -278,6 +278,32 @@ fn of_changes() -> Vec<Case> {
         reference("main"),
         Value::Null,
     );
+    let seat = |slot: i32| json!({"slot": slot, "incarnation": "0".repeat(32)});
+    let elected = json!({
+        "metadata": {"name": "changes"},
+        "spec": {"ackMode": "inSync", "minInSync": 1},
+        "status": {"phase": "Stable", "epoch": 5, "master": seat(1)},
+    });
+    for (message, accepted, refused) in [
+        (
+            "an epoch never falls: a master of the past wrote this",
+            json!({"epoch": 6, "master": seat(0)}),
+            json!({"epoch": 4}),
+        ),
+        (
+            "an epoch has one master",
+            json!({"epoch": 6, "master": seat(0)}),
+            json!({"epoch": 5, "master": seat(0)}),
+        ),
+    ] {
+        all.push(Case {
+            kind: "BrokerGroupElection",
+            message,
+            before: Some(elected.clone()),
+            accepted: json!({"status": accepted}),
+            refused: json!({"status": refused}),
+        });
+    }
     all
 }
 
@@ -336,7 +362,14 @@ pub(crate) fn rules(world: &World) -> Outcome {
                         Err(kube::Error::Api(status)) if status.code == 409 => {}
                         made => drop(made.map_err(text)?),
                     }
-                    Some(before.name_any())
+                    let name = before.name_any();
+                    if before.data.get("status").is_some() {
+                        let status = json!({"status": before.data["status"]});
+                        let (params, status) = (PatchParams::default(), Patch::Merge(status));
+                        let made = api.patch_status(&name, &params, &status).await;
+                        made.map_err(text)?;
+                    }
+                    Some(name)
                 }
             };
             let try_it = async |value: &Value| match &name {
@@ -352,9 +385,12 @@ pub(crate) fn rules(world: &World) -> Outcome {
                         dry_run: true,
                         ..PatchParams::default()
                     };
-                    api.patch(name, &params, &Patch::Merge(value))
-                        .await
-                        .map_err(text)
+                    let patch = Patch::Merge(value);
+                    let patched = match value.get("status") {
+                        Some(_) => api.patch_status(name, &params, &patch).await,
+                        None => api.patch(name, &params, &patch).await,
+                    };
+                    patched.map_err(text)
                 }
             };
             let place = format!("{}: {}", case.kind, case.message);

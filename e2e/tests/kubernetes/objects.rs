@@ -3,6 +3,9 @@
 use crate::load::Load;
 use crate::world::{NEXT_IMAGE, World, group, start};
 
+/// A setting that the operator does not see: the broker itself refuses it.
+const UNKNOWN_FORM: &str = "spec:\n  pod: {env: [{name: RMQ_LOG_FORMAT, value: yaml}]}\n";
+
 /// Each bad object says what is wrong and stops nobody else; corrected, it gets through.
 pub(crate) fn bad(world: &World) -> Result<(), String> {
     world.namespace("bad")?;
@@ -12,6 +15,7 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         with("image", "spec:\n", image),
         with("keys", "segmentBytes: 67108864", "segmentByte: 1, dataDir: /x"),
         with("range", "segmentBytes: 67108864", "segmentBytes: 7"),
+        with("start", "spec:\n", UNKNOWN_FORM),
         with("class", "{size: 1Gi,", "{size: 1Gi, storageClassName: nowhere,"),
         with("large", "cpu: 50m", "cpu: \"500\""),
         with("many", "spec:\n", "spec:\n  replicas: 3\n"),
@@ -23,7 +27,11 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
     for (name, text) in [
         ("image", "correct spec.image.reference"),
         ("keys", "did you mean segmentBytes?"),
-        ("range", "segment size 7"),
+        (
+            "range",
+            "spec.config.extra.segmentBytes must be a number of bytes from 65536",
+        ),
+        ("start", "invalid value 'yaml' for '--log"),
         ("class", "nowhere"),
         ("large", "has no node"),
         ("many", "ReplicationNotSupported"),
@@ -44,6 +52,7 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         &[
             group("bad", "keys", ""),
             group("bad", "range", ""),
+            group("bad", "start", ""),
             group("bad", "large", ""),
             group("bad", "many", ""),
         ]
@@ -65,6 +74,7 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         &[
             "brokergroup/keys",
             "brokergroup/range",
+            "brokergroup/start",
             "brokergroup/large",
             "brokergroup/image",
         ],
@@ -88,7 +98,7 @@ fn never_served(world: &World) -> Result<(), String> {
     let image = "spec:\n  image: {reference: \"rmq:nowhere\", pullPolicy: Never}\n";
     let wrong = [
         ("never-pulled", "spec:\n", image),
-        ("never-started", "segmentBytes: 67108864", "segmentBytes: 7"),
+        ("never-started", "spec:\n", UNKNOWN_FORM),
         (
             "never-bound",
             "{size: 1Gi,",

@@ -157,6 +157,7 @@ fn forgotten(world: &World, broker: &str) -> Result<(), String> {
         let (cluster, addr) =
             master.ok_or_else(|| format!("{server} does not know broker {broker}"))?;
         let request = UnregisterBroker {
+            master_epoch: None,
             broker_id: 0,
             cluster_name: cluster.into(),
             broker_addr: addr.into(),

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
+use rmq_config::Configuration as _;
 use rmq_protocol::ResponseCode;
 use rmq_protocol::bodies::{parse_properties, write_properties};
 use rmq_protocol::requests::{
     AddWritePermOfBroker, AddWritePermOfBrokerReply, DeleteKvConfig, GetKvConfig, GetKvConfigReply,
     GetKvListByNamespace, PutKvConfig, WipeWritePermOfBroker, WipeWritePermOfBrokerReply,
 };
-use rmq_transport::Exchange;
+use rmq_transport::{Exchange, Reply};
 
 use super::{Handled, Handlers, Refusal, decode};
 use crate::audit;
-use crate::config::ConfigError;
 use crate::kv::ORDER_TOPIC_CONFIG;
 
 impl Handlers {
-    pub(super) fn wipe_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn wipe_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: WipeWritePermOfBroker<'_> = decode(exchange.header)?;
         let topics = self.set_writable(exchange, &request.broker_name, false);
         exchange.ok(&WipeWritePermOfBrokerReply {
@@ -25,7 +25,7 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn add_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn add_write_permission(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: AddWritePermOfBroker<'_> = decode(exchange.header)?;
         let topics = self.set_writable(exchange, &request.broker_name, true);
         exchange.ok(&AddWritePermOfBrokerReply {
@@ -51,8 +51,15 @@ impl Handlers {
         topics
     }
 
-    pub(super) fn put_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn put_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: PutKvConfig<'_> = decode(exchange.header)?;
+        for (field, text) in [("namespace", &request.namespace), ("key", &request.key)] {
+            if text.is_empty() {
+                return Err(Refusal::system(format!(
+                    "PutKvConfig: field {field} is empty"
+                )));
+            }
+        }
         let max = usize::try_from(self.config.load().kv_bytes_max).unwrap_or(0);
         let before = self
             .kv
@@ -71,7 +78,7 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn get_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn get_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: GetKvConfig<'_> = decode(exchange.header)?;
         match self.kv.get(&request.namespace, &request.key) {
             Some(value) => exchange.ok(&GetKvConfigReply { value: Some(value) }),
@@ -87,7 +94,7 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn delete_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn delete_kv(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: DeleteKvConfig<'_> = decode(exchange.header)?;
         let before = self
             .kv
@@ -103,7 +110,7 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn kv_list(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn kv_list(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: GetKvListByNamespace<'_> = decode(exchange.header)?;
         let Some(table) = self.kv.table(&request.namespace) else {
             let remark = format!("No config item, Namespace: {}", request.namespace);
@@ -120,15 +127,16 @@ impl Handlers {
         }
     }
 
-    pub(super) fn update_config(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn update_config(&self, exchange: &mut Exchange<'_>) -> Handled {
         let changes = parse_properties(exchange.body).map_err(Refusal::system)?;
         let _changing = self.changing.lock();
         let before = self.config.load();
         let update = before.update("the request", &changes);
         let changed = update.map_err(|error| {
-            let code = match error {
-                ConfigError::Fixed { .. } => ResponseCode::NoPermission,
-                _ => ResponseCode::SystemError,
+            let code = if error.needs_restart() {
+                ResponseCode::NoPermission
+            } else {
+                ResponseCode::SystemError
             };
             Refusal::new(code, format!("Can not update config: {error}"))
         })?;
@@ -150,7 +158,7 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn get_config(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn get_config(&self, exchange: &mut Exchange<'_>) -> Handled {
         let pairs = self.config.load().pairs();
         let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
         // Not a setting and not the original's: which version this is. Who sets it is refused as for any unknown name.

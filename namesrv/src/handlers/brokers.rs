@@ -11,12 +11,12 @@ use rmq_protocol::requests::{
     BrokerHeartbeat, GetBrokerMemberGroup, PART_FIELD, QueryDataVersion, QueryDataVersionReply,
     RegisterBroker, UnregisterBroker,
 };
-use rmq_transport::Exchange;
+use rmq_transport::{Exchange, Reply};
 
-use super::{Handled, Handlers, Refusal, decode};
+use super::{Handled, Handlers, Refusal, broker_id, decode, within};
 use crate::audit;
 use crate::kv::ORDER_TOPIC_CONFIG;
-use crate::registry::{MinIdChange, Registration, Rules};
+use crate::registry::{Farewell, MinIdChange, Registration, Rejected, Rules, Stays};
 
 /// The first version that sends filter servers beside its topics: `V3_0_11_SNAPSHOT`.
 const WRAPPED_SINCE_VERSION: i32 = 36;
@@ -24,12 +24,15 @@ const WRAPPED_SINCE_VERSION: i32 = 36;
 const NAME_BYTES_MAX: usize = 255;
 
 impl Handlers {
-    pub(super) fn register_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn register_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: RegisterBroker<'_> = decode(exchange.header)?;
         if let Some(crc) = request.body_crc32.filter(|crc| *crc != 0)
             && crc != crc32_masked(exchange.body)
         {
-            return Err(Refusal::system("crc32 not match"));
+            return Err(Refusal::system(format!(
+                "crc32 not match: field bodyCrc32 is \"{crc}\", of the body it is {}",
+                crc32_masked(exchange.body)
+            )));
         }
         for (what, name) in [
             ("clusterName", request.cluster_name.as_ref()),
@@ -42,11 +45,26 @@ impl Handlers {
                 )));
             }
         }
+        broker_id("RegisterBroker", request.broker_id)?;
+        for (what, text) in [
+            ("haServerAddr", &request.ha_server_addr),
+            ("__ZONE_NAME", &request.zone_name),
+        ] {
+            if text
+                .as_ref()
+                .is_some_and(|text| text.len() > NAME_BYTES_MAX)
+            {
+                return Err(Refusal::system(format!(
+                    "{what} must have at most {NAME_BYTES_MAX} bytes"
+                )));
+            }
+        }
+        // 0 is what brokers send that leave the time to the name server.
+        let timeout_ms = match request.heartbeat_timeout_millis {
+            None | Some(0) => None,
+            Some(ms) => Some(heartbeat_timeout(ms)?.max(1_000)),
+        };
         let body = registration_body(exchange, request.compressed == Some(true))?;
-        let timeout_ms = request
-            .heartbeat_timeout_millis
-            .filter(|ms| *ms > 0)
-            .map(|ms| ms.clamp(1_000, 3_600_000));
         let registration = Registration {
             cluster: request.cluster_name.into_owned(),
             group: request.broker_name.into_owned(),
@@ -62,14 +80,20 @@ impl Handlers {
                 .filter(|zone| !zone.is_empty()),
             timeout_ms,
             enable_acting_master: request.enable_acting_master,
+            epoch: epoch("RegisterBroker", request.master_epoch)?,
             body,
             is_part: is_part(exchange)?,
             peer: Some(Arc::clone(exchange.peer)),
         };
-        let registered = self
-            .registry
-            .register(registration, self.clock.monotonic_ms(), self.rules())
-            .map_err(Refusal::system)?;
+        let now_ms = self.clock.monotonic_ms();
+        let registered = self.registry.register(registration, now_ms, self.rules());
+        let registered = registered.map_err(|error| match error {
+            Rejected::Superseded(by) => {
+                tracing::warn!(peer = %exchange.peer.remote_addr(), "registration refused: {by}");
+                Refusal::superseded(&by)
+            }
+            error => Refusal::system(error),
+        })?;
         if let Some(change) = &registered.min_id {
             self.announce(change);
         }
@@ -94,20 +118,32 @@ impl Handlers {
         }
     }
 
-    pub(super) fn unregister_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn unregister_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: UnregisterBroker<'_> = decode(exchange.header)?;
-        let left = self.registry.unregister(
-            &request.broker_name,
-            request.broker_id,
-            &request.broker_addr,
-        );
-        let left = left.map_err(|error| {
-            tracing::warn!(broker = %request.broker_name, peer = %exchange.peer.remote_addr(), "{error}");
-            Refusal::new(ResponseCode::InvalidParameter, error.to_string())
+        broker_id("UnregisterBroker", request.broker_id)?;
+        let known = self.registry.member_group("", &request.broker_name);
+        let known = known.broker_addrs.get(&request.broker_id);
+        let was_there = known.is_some_and(|addr| *addr == request.broker_addr);
+        let left = self.registry.unregister(Farewell {
+            group: &request.broker_name,
+            id: request.broker_id,
+            addr: &request.broker_addr,
+            epoch: epoch("UnregisterBroker", request.master_epoch)?,
+        });
+        let left = left.map_err(|stays| {
+            tracing::warn!(broker = %request.broker_name, peer = %exchange.peer.remote_addr(), "{stays}");
+            match &stays {
+                Stays::Superseded(by) => Refusal::superseded(by),
+                Stays::OtherId { .. } => {
+                    Refusal::new(ResponseCode::InvalidParameter, stays.to_string())
+                }
+            }
         })?;
-        let (what, name) = ("broker unregistered", &request.broker_name);
-        let before = format!("id {} at {}", request.broker_id, request.broker_addr);
-        audit::asker(exchange).changed(what, name, Some(before), None);
+        if was_there {
+            let (what, name) = ("broker unregistered", &request.broker_name);
+            let before = format!("id {} at {}", request.broker_id, request.broker_addr);
+            audit::asker(exchange).changed(what, name, Some(before), None);
+        }
         if let Some(change) = left {
             self.announce(&change);
         }
@@ -115,8 +151,9 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn query_data_version(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn query_data_version(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: QueryDataVersion<'_> = decode(exchange.header)?;
+        broker_id("QueryDataVersion", request.broker_id)?;
         let version = DataVersion::from_json(exchange.body).map_err(Refusal::system)?;
         let (same, known) =
             self.registry
@@ -126,15 +163,18 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn broker_heartbeat(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn broker_heartbeat(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: BrokerHeartbeat<'_> = decode(exchange.header)?;
+        if let Some(id) = request.broker_id {
+            broker_id("BrokerHeartbeat", id)?;
+        }
         self.registry
             .heartbeat(&request.broker_addr, self.clock.monotonic_ms());
         exchange.ok(&());
         Ok(())
     }
 
-    pub(super) fn member_group(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn member_group(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: GetBrokerMemberGroup<'_> = decode(exchange.header)?;
         let broker_member_group = self
             .registry
@@ -155,6 +195,21 @@ impl Handlers {
             change.notify();
         }
     }
+}
+
+/// The epoch of an elected master.
+fn epoch(of: &'static str, epoch: Option<i64>) -> Result<Option<i64>, Refusal> {
+    let expected = "an epoch, at least 1";
+    epoch
+        .map(|epoch| within(of, "masterEpoch", epoch, 1..=i64::MAX, expected))
+        .transpose()
+}
+
+/// How long a broker counts as alive, milliseconds.
+fn heartbeat_timeout(ms: i64) -> Result<i64, Refusal> {
+    let expected = "a time in milliseconds from 0 to 3600000";
+    let field = "heartbeatTimeoutMillis";
+    within("RegisterBroker", field, ms, 0..=3_600_000, expected)
 }
 
 /// Whether the registration holds a part of the broker's topics.

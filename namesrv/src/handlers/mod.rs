@@ -4,19 +4,21 @@ mod admin;
 mod brokers;
 mod routes;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rmq_config::NameServerConfig;
 use rmq_protocol::header::Header;
-use rmq_protocol::requests::{FieldError, Request};
+use rmq_protocol::requests::{FieldError, FieldProblem, RegisterBrokerReply, Request};
 use rmq_protocol::{RequestCode, ResponseCode};
-use rmq_transport::{Clock, Exchange, MemoryBudget, Peer, Service};
+use rmq_transport::{Clock, Exchange, MemoryBudget, Peer, Reply, Service};
 
-use crate::config::NameServerConfig;
 use crate::kv::KvConfigs;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
+use crate::registry::{Registry, Superseded};
+use crate::router;
 
 /// Everything that handlers share.
 pub(crate) struct Handlers {
@@ -39,14 +41,19 @@ impl Service for Handlers {
         let number = exchange.header.code;
         let code = RequestCode::from_i32(number);
         self.metrics.request(code);
-        let handled = match code {
-            Some(code) => self.handle(code, exchange),
+        let handled = match code.map(|code| (code, router::row(code).handler)) {
+            Some((_, Some(handle))) => handle(self, exchange),
+            Some((code, None)) => Err(unsupported(number, code.name())),
             None => Err(unsupported(number, "unknown")),
         };
         if let Err(refusal) = handled {
             tracing::debug!(code = number, peer = %exchange.peer.remote_addr(), "refused: {}", refusal.remark);
             self.metrics.refused(refusal.code);
-            exchange.fail(refusal.code, refusal.remark);
+            let remark = Some(refusal.remark.into());
+            match &refusal.fields {
+                Some(fields) => exchange.reply(refusal.code, remark, fields.as_ref(), b""),
+                None => exchange.reply(refusal.code, remark, &(), b""),
+            }
         }
     }
 
@@ -67,6 +74,8 @@ impl Service for Handlers {
 pub(crate) struct Refusal {
     code: ResponseCode,
     remark: String,
+    /// For brokers: what the remark says to people.
+    fields: Option<Box<RegisterBrokerReply>>,
 }
 
 impl Refusal {
@@ -74,6 +83,21 @@ impl Refusal {
         Self {
             code,
             remark: remark.into(),
+            fields: None,
+        }
+    }
+
+    /// A newer master of its group has taken this broker's place.
+    fn superseded(by: &Superseded) -> Self {
+        let fields = RegisterBrokerReply {
+            ha_server_addr: None,
+            master_addr: Some(by.master.clone()),
+            write_perm_given_again: None,
+            master_epoch: Some(by.highest),
+        };
+        Self {
+            fields: Some(Box::new(fields)),
+            ..Self::new(ResponseCode::ControllerFencedMasterEpoch, by.to_string())
         }
     }
 
@@ -89,7 +113,7 @@ impl From<FieldError> for Refusal {
     }
 }
 
-type Handled = Result<(), Refusal>;
+pub(crate) type Handled = Result<(), Refusal>;
 
 fn unsupported(number: i32, name: &str) -> Refusal {
     Refusal::new(
@@ -98,37 +122,28 @@ fn unsupported(number: i32, name: &str) -> Refusal {
     )
 }
 
-fn decode<'a, R: Request<'a>>(header: &'a Header<'a>) -> Result<R, Refusal> {
-    Ok(R::decode(&header.fields)?)
+/// Refuses a number that is of the right type and that the field cannot mean.
+fn within(
+    of: &'static str,
+    field: &'static str,
+    number: i64,
+    range: RangeInclusive<i64>,
+    expected: &'static str,
+) -> Result<i64, Refusal> {
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let value = number.to_string();
+    let problem = FieldProblem::Invalid { expected, value };
+    Err(FieldError { of, field, problem }.into())
 }
 
-impl Handlers {
-    fn handle(&self, code: RequestCode, exchange: &mut Exchange<'_>) -> Handled {
-        match code {
-            RequestCode::GetRouteinfoByTopic => self.route(exchange),
-            RequestCode::GetBrokerClusterInfo => self.cluster_info(exchange),
-            RequestCode::RegisterBroker => self.register_broker(exchange),
-            RequestCode::UnregisterBroker => self.unregister_broker(exchange),
-            RequestCode::QueryDataVersion => self.query_data_version(exchange),
-            RequestCode::BrokerHeartbeat => self.broker_heartbeat(exchange),
-            RequestCode::GetBrokerMemberGroup => self.member_group(exchange),
-            RequestCode::WipeWritePermOfBroker => self.wipe_write_permission(exchange),
-            RequestCode::AddWritePermOfBroker => self.add_write_permission(exchange),
-            RequestCode::GetAllTopicListFromNameserver => self.all_topics(exchange),
-            RequestCode::GetTopicsByCluster => self.topics_of_cluster(exchange),
-            RequestCode::GetSystemTopicListFromNs => self.system_topics(exchange),
-            RequestCode::GetUnitTopicList
-            | RequestCode::GetHasUnitSubTopicList
-            | RequestCode::GetHasUnitSubUnunitTopicList => self.unit_topics(code, exchange),
-            RequestCode::DeleteTopicInNamesrv => self.delete_topic(exchange),
-            RequestCode::RegisterTopicInNamesrv => self.register_topic(exchange),
-            RequestCode::PutKvConfig => self.put_kv(exchange),
-            RequestCode::GetKvConfig => self.get_kv(exchange),
-            RequestCode::DeleteKvConfig => self.delete_kv(exchange),
-            RequestCode::GetKvlistByNamespace => self.kv_list(exchange),
-            RequestCode::UpdateNamesrvConfig => self.update_config(exchange),
-            RequestCode::GetNamesrvConfig => self.get_config(exchange),
-            other => Err(unsupported(other.as_i32(), other.name())),
-        }
-    }
+/// The id of a broker: 0 for a master, -1 for a member of DLedger before its election (apache/rocketmq `BrokerStartup`).
+fn broker_id(of: &'static str, id: i64) -> Result<(), Refusal> {
+    let expected = "the id of a broker, at least 0 (-1 before an election)";
+    within(of, "brokerId", id, -1..=i64::MAX, expected).map(drop)
+}
+
+fn decode<'a, R: Request<'a>>(header: &'a Header<'a>) -> Result<R, Refusal> {
+    Ok(R::decode(&header.fields)?)
 }

@@ -1,6 +1,5 @@
 //! Routes and clusters.
 
-use rmq_protocol::RequestCode;
 use rmq_protocol::ResponseCode;
 use rmq_protocol::bodies::TopicList;
 use rmq_protocol::names::validate_topic;
@@ -8,7 +7,7 @@ use rmq_protocol::requests::{
     DeleteTopicInNamesrv, GetRouteinfoByTopic, GetTopicsByCluster, RegisterTopicInNamesrv,
 };
 use rmq_protocol::route::TopicRoute;
-use rmq_transport::Exchange;
+use rmq_transport::{Exchange, Reply};
 
 use super::{Handled, Handlers, Refusal, decode};
 use crate::audit;
@@ -16,7 +15,7 @@ use crate::kv::ORDER_TOPIC_CONFIG;
 use crate::registry::{RouteRules, UnitTopics};
 
 impl Handlers {
-    pub(super) fn route(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn route(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: GetRouteinfoByTopic<'_> = decode(exchange.header)?;
         let config = self.config.load();
         if config.need_wait_for_service
@@ -53,39 +52,46 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn cluster_info(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn cluster_info(&self, exchange: &mut Exchange<'_>) -> Handled {
         exchange.ok_body(&(), &self.registry.cluster_info().to_json());
         Ok(())
     }
 
-    pub(super) fn all_topics(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn all_topics(&self, exchange: &mut Exchange<'_>) -> Handled {
         let allowed = self.config.load().enable_all_topic_list;
         list(exchange, allowed, || self.registry.all_topics())
     }
 
-    pub(super) fn topics_of_cluster(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn topics_of_cluster(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: GetTopicsByCluster<'_> = decode(exchange.header)?;
         let topics = || self.registry.topics_of_cluster(&request.cluster);
         list(exchange, self.config.load().enable_topic_list, topics)
     }
 
-    pub(super) fn system_topics(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn system_topics(&self, exchange: &mut Exchange<'_>) -> Handled {
         exchange.ok_body(&(), &self.registry.system_topics().to_json());
         Ok(())
     }
 
-    pub(super) fn unit_topics(&self, code: RequestCode, exchange: &mut Exchange<'_>) -> Handled {
-        let which = match code {
-            RequestCode::GetUnitTopicList => UnitTopics::Unit,
-            RequestCode::GetHasUnitSubTopicList => UnitTopics::UnitSub,
-            _ => UnitTopics::UnitSubOnly,
-        };
+    pub(crate) fn unit_topics(&self, exchange: &mut Exchange<'_>) -> Handled {
+        self.topics_of_units(exchange, UnitTopics::Unit)
+    }
+
+    pub(crate) fn topics_with_unit_subscribers(&self, exchange: &mut Exchange<'_>) -> Handled {
+        self.topics_of_units(exchange, UnitTopics::UnitSub)
+    }
+
+    pub(crate) fn topics_with_only_unit_subscribers(&self, exchange: &mut Exchange<'_>) -> Handled {
+        self.topics_of_units(exchange, UnitTopics::UnitSubOnly)
+    }
+
+    fn topics_of_units(&self, exchange: &mut Exchange<'_>, which: UnitTopics) -> Handled {
         list(exchange, self.config.load().enable_topic_list, || {
             self.registry.unit_topics(which)
         })
     }
 
-    pub(super) fn delete_topic(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn delete_topic(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: DeleteTopicInNamesrv<'_> = decode(exchange.header)?;
         let cluster = request
             .cluster_name
@@ -102,7 +108,7 @@ impl Handlers {
         Ok(())
     }
 
-    pub(super) fn register_topic(&self, exchange: &mut Exchange<'_>) -> Handled {
+    pub(crate) fn register_topic(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: RegisterTopicInNamesrv<'_> = decode(exchange.header)?;
         validate_topic(&request.topic)
             .map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;

@@ -6,6 +6,7 @@ use rmq_protocol::bodies::BrokerMemberGroup;
 use rmq_protocol::requests::{NotifyMinBrokerIdChange, Request};
 use rmq_transport::{CloseReason, Peer};
 
+use super::register::Superseded;
 use super::{Group, Registry, Tables, WIPED_MAX};
 
 /// Another member of a group has the lowest id now; its members may want to know.
@@ -20,25 +21,50 @@ pub(crate) struct MinIdChange {
 }
 
 impl MinIdChange {
-    pub(super) fn between(
+    /// A member came whose id is lower than those before; who was there already is told
+    /// (apache/rocketmq `RouteInfoManager.registerBroker`, `chooseBrokerAddrsToNotify`).
+    pub(super) fn lowered(
         tables: &Tables,
         group: &str,
         before: Option<(i64, String)>,
         after: Option<(i64, String)>,
-        offline_addr: Option<&str>,
     ) -> Option<Self> {
         let (min_id, min_addr) =
-            after.filter(|after| before.as_ref().is_some_and(|before| before.0 != after.0))?;
-        let members = tables.groups.get(group)?.members.values();
+            after.filter(|(id, _)| before.is_some_and(|(old, _)| *id < old))?;
+        let members = &tables.groups.get(group)?.members;
+        // The only member is told, too.
+        let told = |id: i64| id != min_id || members.len() == 1;
         Some(Self {
             group: group.to_owned(),
             min_id,
             ha_addr: tables.live.get(&min_addr).map(|live| live.ha_addr.clone()),
             min_addr,
-            offline_addr: offline_addr.map(str::to_owned),
-            peers: members
-                .filter_map(|addr| tables.live.get(addr)?.peer.clone())
-                .collect(),
+            offline_addr: None,
+            peers: tables.peers(members.iter().filter(|(id, _)| told(**id))),
+        })
+    }
+
+    /// The member with the lowest id left. Its group is told where a replica may act for it: others have nothing to do
+    /// (apache/rocketmq `RouteInfoManager.notifyMinBrokerIdChanged`).
+    fn left(
+        tables: &Tables,
+        group: &str,
+        before: Option<(i64, String)>,
+        addr: &str,
+    ) -> Option<Self> {
+        let name = group.to_owned();
+        let group = tables.groups.get(group)?;
+        if !group.enable_acting_master || before.is_none_or(|(_, lowest)| lowest != addr) {
+            return None;
+        }
+        let (min_id, min_addr) = group.min()?;
+        Some(Self {
+            group: name,
+            min_id,
+            ha_addr: None,
+            min_addr,
+            offline_addr: Some(addr.to_owned()),
+            peers: tables.peers(group.members.iter()),
         })
     }
 
@@ -60,13 +86,35 @@ impl MinIdChange {
 
 /// Why a broker is not taken out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{addr} is registered with broker id {registered}, not {asked}: nothing was unregistered; use the id that it registers with"
-)]
-pub(crate) struct NotThisId {
-    addr: String,
-    registered: i64,
-    asked: i64,
+pub(crate) enum Stays {
+    #[error(
+        "{addr} is registered with broker id {registered}, not {asked}: nothing was unregistered; use the id that it registers with"
+    )]
+    OtherId {
+        addr: String,
+        registered: i64,
+        asked: i64,
+    },
+    #[error("nothing was unregistered: {0}")]
+    Superseded(Superseded),
+}
+
+/// A broker that says that it leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Farewell<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) id: i64,
+    pub(crate) addr: &'a str,
+    /// The epoch of an elected master.
+    pub(crate) epoch: Option<i64>,
+}
+
+impl Tables {
+    fn peers<'a>(&self, members: impl Iterator<Item = (&'a i64, &'a String)>) -> Vec<Arc<Peer>> {
+        members
+            .filter_map(|(_, addr)| self.live.get(addr)?.peer.clone())
+            .collect()
+    }
 }
 
 impl Group {
@@ -81,17 +129,22 @@ impl Registry {
     /// A broker says that it leaves.
     ///
     /// # Errors
-    /// When the address is registered with another id: that is another broker, which stays (apache/rocketmq#11043).
-    pub(crate) fn unregister(
-        &self,
-        group: &str,
-        id: i64,
-        addr: &str,
-    ) -> Result<Option<MinIdChange>, NotThisId> {
+    /// When the address is registered with another id: that is another broker, which stays (apache/rocketmq#11043). When the epoch is
+    /// lower than the group's: the word is late, and the address may be registered again since.
+    pub(crate) fn unregister(&self, farewell: Farewell<'_>) -> Result<Option<MinIdChange>, Stays> {
+        let Farewell {
+            group,
+            id,
+            addr,
+            epoch,
+        } = farewell;
         let mut tables = self.tables.write();
+        tables
+            .check_epoch(group, epoch, addr)
+            .map_err(Stays::Superseded)?;
         if let Some(live) = tables.live.get(addr).filter(|live| live.group == group) {
             if live.id != id {
-                return Err(NotThisId {
+                return Err(Stays::OtherId {
                     addr: addr.to_owned(),
                     registered: live.id,
                     asked: id,
@@ -115,6 +168,7 @@ impl Registry {
     /// Drops brokers that have been silent for longer than they may, and closes their connections.
     /// `timeout_ms`: for those that did not name one.
     pub(crate) fn expire(&self, now_ms: i64, timeout_ms: i64) -> Vec<MinIdChange> {
+        self.tables.write().epochs.expire(now_ms);
         self.drop_where(
             |live| {
                 live.last_ms
@@ -171,9 +225,10 @@ impl Registry {
         }
         let before = group.min();
         group.members.remove(&id);
-        let after = group.min();
+        let is_empty = group.members.is_empty();
         self.forget_routes_of(tables, name);
-        if after.is_none() {
+        if is_empty {
+            tables.epochs.went(name);
             let was_wiped = tables.groups.remove(name).is_some_and(|group| group.wiped);
             if was_wiped && tables.wiped_when_left.len() < WIPED_MAX {
                 tables.wiped_when_left.insert(name.to_owned());
@@ -185,7 +240,7 @@ impl Registry {
             });
             return None;
         }
-        MinIdChange::between(tables, name, before, after, Some(addr))
+        MinIdChange::left(tables, name, before, addr)
     }
 
     /// The addresses of a group; empty when it is unknown.

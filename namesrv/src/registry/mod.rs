@@ -3,6 +3,7 @@
 //! One lock guards the tables; routes are encoded when they are first asked for and thrown away when something in them changes,
 //! both under that lock, so that an answer is never older than the last change.
 
+mod epochs;
 mod lists;
 mod member;
 mod register;
@@ -19,9 +20,10 @@ use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::DataVersion;
 use rmq_transport::Peer;
 
+use epochs::Epochs;
 pub(crate) use lists::UnitTopics;
-pub(crate) use member::MinIdChange;
-pub(crate) use register::{Registration, Rules};
+pub(crate) use member::{Farewell, MinIdChange, Stays};
+pub(crate) use register::{Registration, Rejected, Rules, Superseded};
 pub(crate) use routes::RouteRules;
 use topics::Topics;
 
@@ -45,6 +47,8 @@ struct Tables {
     mappings: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
     /// Groups that left while their write permission was wiped: they are told when they come back.
     wiped_when_left: BTreeSet<String>,
+    /// The highest epoch of each group whose masters are elected.
+    epochs: Epochs,
 }
 
 /// Groups that are remembered so, at most.

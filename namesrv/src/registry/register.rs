@@ -7,6 +7,7 @@ use rmq_protocol::requests::RegisterBrokerReply;
 use rmq_protocol::route::{MASTER_ID, QueueData};
 use rmq_transport::Peer;
 
+use super::epochs::LEFT_MS_MAX;
 use super::{Group, Live, MinIdChange, Registry, Tables, Topics};
 
 /// Longest name of a topic, of a filter server's address, bytes.
@@ -29,6 +30,8 @@ pub(crate) struct Registration {
     pub(crate) timeout_ms: Option<i64>,
     /// `None`: a broker too old to know of it.
     pub(crate) enable_acting_master: Option<bool>,
+    /// The epoch of an elected master; `None` for all others. Only id 0 has one.
+    pub(crate) epoch: Option<i64>,
     pub(crate) body: RegisterBrokerBody,
     /// The body holds a part of the broker's topics.
     pub(crate) is_part: bool,
@@ -51,6 +54,7 @@ impl Registered {
             ha_server_addr: self.ha_server_addr.clone(),
             master_addr: self.master_addr.clone(),
             write_perm_given_again: self.write_perm_given_again.then_some(true),
+            master_epoch: None,
         }
     }
 }
@@ -83,8 +87,25 @@ pub(crate) enum Rejected {
     },
     #[error("register broker failed: a topic has no name")]
     NoName,
+    #[error("register broker failed: {0}")]
+    Superseded(Superseded),
     #[error("register broker failed: {servers} filter servers, the limit is {FILTER_SERVERS_MAX}")]
     FilterServers { servers: usize },
+}
+
+/// An epoch that is lower than the group's highest: a newer master was elected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "broker group {group} has a newer master: epoch {highest} of {master}, and {addr} says epoch {epoch}. It must stop to be master and follow the newer one. Where the group was made again and counts from 1: this name server forgets the epoch {} minutes after the last member of the group left, or when it restarts",
+    LEFT_MS_MAX / 60_000
+)]
+pub(crate) struct Superseded {
+    pub(crate) group: String,
+    pub(crate) addr: String,
+    pub(crate) epoch: i64,
+    pub(crate) highest: i64,
+    /// The address of the newer master.
+    pub(crate) master: String,
 }
 
 /// Limits and settings that a registration is held to.
@@ -168,6 +189,27 @@ fn check_body(body: &RegisterBrokerBody) -> Result<(), Rejected> {
     Ok(())
 }
 
+impl Tables {
+    /// Whether a broker with this epoch may speak for its group.
+    pub(super) fn check_epoch(
+        &self,
+        group: &str,
+        epoch: Option<i64>,
+        addr: &str,
+    ) -> Result<(), Superseded> {
+        match (epoch, self.epochs.get(group)) {
+            (Some(epoch), Some(highest)) if epoch < highest.epoch => Err(Superseded {
+                group: group.to_owned(),
+                addr: addr.to_owned(),
+                epoch,
+                highest: highest.epoch,
+                master: highest.master.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Registry {
     /// Takes a registration at `now_ms`.
     pub(crate) fn register(
@@ -180,14 +222,20 @@ impl Registry {
         let mut guard = self.tables.write();
         let tables = &mut *guard;
         let version = new.body.topic_config_serialize_wrapper.data_version;
+        let epoch = new.epoch.filter(|_| new.id == MASTER_ID);
+        tables
+            .check_epoch(&new.group, epoch, &new.addr)
+            .map_err(Rejected::Superseded)?;
+        let known_epoch = tables.epochs.get(&new.group).map(|highest| highest.epoch);
+        let is_newer = epoch.is_some() && epoch > known_epoch;
         let rival = tables
             .groups
             .get(&new.group)
             .and_then(|group| group.members.get(&new.id))
             .filter(|addr| **addr != new.addr)
             .and_then(|addr| Some((addr, tables.live.get(addr)?)));
-        if let Some((addr, _)) =
-            rival.filter(|(_, live)| live.version.state_version > version.state_version)
+        if let Some((addr, _)) = rival
+            .filter(|(_, live)| !is_newer && live.version.state_version > version.state_version)
         {
             tracing::warn!(
                 broker = new.group,
@@ -218,7 +266,15 @@ impl Registry {
         let min_before = tables.groups.get(&new.group).and_then(Group::min);
         let servers_changed =
             known.is_none_or(|live| live.filter_servers != new.body.filter_server_list);
-        let moved = self.place(tables, &new) || servers_changed;
+        let moved = self.place(tables, &new, is_newer) || servers_changed;
+        tables.epochs.came(&new.group);
+        if let Some(epoch) = epoch {
+            if is_newer {
+                let (broker, addr) = (&new.group, &new.addr);
+                tracing::info!(broker, addr, epoch, before = known_epoch, "new master");
+            }
+            tables.epochs.raise(&new.group, epoch, &new.addr);
+        }
         let min_after = tables.groups.get(&new.group).and_then(Group::min);
         let is_acting = new.enable_acting_master.is_some()
             && new.id != MASTER_ID
@@ -279,12 +335,12 @@ impl Registry {
             registered.master_addr = Some(master.clone());
             registered.ha_server_addr = tables.live.get(master).map(|live| live.ha_addr.clone());
         }
-        registered.min_id = MinIdChange::between(tables, &new.group, min_before, min_after, None);
+        registered.min_id = MinIdChange::lowered(tables, &new.group, min_before, min_after);
         Ok(registered)
     }
 
     /// Puts the broker at its place in its group; answers whether any route of the group changes by that.
-    fn place(&self, tables: &mut Tables, new: &Registration) -> bool {
+    fn place(&self, tables: &mut Tables, new: &Registration, is_newer: bool) -> bool {
         // The same address under another name is a broker that was renamed.
         if let Some(live) = tables.live.get(&new.addr)
             && live.group != new.group
@@ -310,7 +366,13 @@ impl Registry {
             Some(old) if old == new.addr => {}
             Some(old) => {
                 moved = true;
+                // Its connection and its signs of life count no more.
                 tables.live.remove(&old);
+                if is_newer {
+                    let (broker, new) = (&new.group, &new.addr);
+                    tracing::info!(broker, old, new, "the master of the past left the routes");
+                    return moved;
+                }
                 tracing::warn!(
                     broker = new.group,
                     id = new.id,

@@ -6,6 +6,8 @@ use rmq_protocol::route::{QueueData, TopicRoute};
 use super::register::Rejected;
 use super::*;
 
+mod masters;
+
 const RULES: Rules = Rules {
     brokers_max: 10,
     topics_max: 100,
@@ -35,9 +37,19 @@ fn registration(group: &str, id: i64, addr: &str, counter: i64, topics: &[&str])
         zone: None,
         timeout_ms: None,
         enable_acting_master: None,
+        epoch: None,
         body,
         is_part: false,
         peer: None,
+    }
+}
+
+fn farewell<'a>(group: &'a str, id: i64, addr: &'a str) -> Farewell<'a> {
+    Farewell {
+        group,
+        id,
+        addr,
+        epoch: None,
     }
 }
 
@@ -74,7 +86,9 @@ fn routes_follow_every_change() {
         Some("a:2")
     );
     assert_eq!(registry.sizes().brokers, 2);
-    registry.unregister("a", 0, "a:1").expect("registered");
+    registry
+        .unregister(farewell("a", 0, "a:1"))
+        .expect("registered");
     assert!(
         route(&registry, "u").is_some(),
         "the old address says farewell late and takes nothing along"
@@ -92,7 +106,9 @@ fn routes_follow_every_change() {
         9
     );
 
-    registry.unregister("a", 0, "a:2").expect("registered");
+    registry
+        .unregister(farewell("a", 0, "a:2"))
+        .expect("registered");
     assert!(route(&registry, "u").is_none());
     assert_eq!(route(&registry, "t").unwrap().broker_datas.len(), 1);
     registry.delete_topic("t", Some("elsewhere"));
@@ -138,7 +154,7 @@ fn a_farewell_with_another_id_takes_nobody_out() {
         .register(registration("a", 0, "a:1", 1, &["t", "u"]), 0, RULES)
         .unwrap();
     let refused = registry
-        .unregister("a", 1, "a:1")
+        .unregister(farewell("a", 1, "a:1"))
         .expect_err("id 0 is there")
         .to_string();
     assert!(
@@ -148,10 +164,17 @@ fn a_farewell_with_another_id_takes_nobody_out() {
     assert!(route(&registry, "t").is_some());
     // Who is not there, or in another group, changes nothing either.
     for (group, id, addr) in [("a", 0, "a:9"), ("a", 1, "a:9"), ("b", 0, "a:1")] {
-        assert!(registry.unregister(group, id, addr).unwrap().is_none());
+        assert!(
+            registry
+                .unregister(farewell(group, id, addr))
+                .unwrap()
+                .is_none()
+        );
     }
     assert!(route(&registry, "t").is_some());
-    registry.unregister("a", 0, "a:1").expect("registered");
+    registry
+        .unregister(farewell("a", 0, "a:1"))
+        .expect("registered");
     assert!(route(&registry, "t").is_none());
 }
 
@@ -259,7 +282,7 @@ fn a_wiped_broker_that_restarts_is_told_that_it_is_written_again() {
         register();
         registry.set_wiped("a", wipe);
         assert_eq!(register(), None, "it never left");
-        registry.unregister("a", 0, "a:1").unwrap();
+        registry.unregister(farewell("a", 0, "a:1")).unwrap();
         assert_eq!(register(), told);
         assert_eq!(route(&registry, "t").unwrap().queue_datas[0].perm, 6);
     }
@@ -308,7 +331,9 @@ fn zones_keep_their_brokers_and_those_without_a_master() {
     registry
         .register(registration("d", 1, "d:2", 1, &[]), 0, RULES)
         .unwrap();
-    registry.unregister("d", 0, "d:1").expect("registered");
+    registry
+        .unregister(farewell("d", 0, "d:1"))
+        .expect("registered");
     let bytes = registry
         .route_in_zone("t", "z1", RouteRules::default())
         .unwrap();
@@ -471,7 +496,9 @@ fn a_replica_acts_for_its_master_where_that_is_wanted() {
         (route.queue_datas[0].perm, addrs.join(" "))
     };
     assert_eq!(seen("t", true), (6, "0=a:0 1=a:1 2=a:2".to_owned()));
-    registry.unregister("a", 0, "a:0").expect("registered");
+    registry
+        .unregister(farewell("a", 0, "a:0"))
+        .expect("registered");
     assert_eq!(seen("t", false), (4, "1=a:1 2=a:2".to_owned()));
     assert_eq!(seen("t", true), (4, "0=a:1 2=a:2".to_owned()));
     assert_eq!(seen("%SYNC_BROKER_MEMBER_%a", true).1, "1=a:1 2=a:2");
@@ -500,6 +527,7 @@ fn tables_agree_after_any_history() {
         (noise >> 16) % below
     };
     let topics = ["t0", "t1", "t2", "t3"];
+    let mut highest = ["a", "b", "d"].map(|group| (group, None));
     for step in 0..6_000 {
         let group = ["a", "b", "d"][random(3) as usize];
         let id = i64::from(random(3));
@@ -510,6 +538,7 @@ fn tables_agree_after_any_history() {
                 let mut new = registration(group, id, &addr, i64::from(random(3)), wanted);
                 new.enable_acting_master = [None, Some(false), Some(true)][random(3) as usize];
                 new.zone = [None, Some("z".to_owned())][random(2) as usize].clone();
+                new.epoch = [None, Some(i64::from(1 + random(4)))][random(2) as usize];
                 new.body.filter_server_list = vec!["f".to_owned(); random(2) as usize];
                 for topic in new
                     .body
@@ -534,7 +563,10 @@ fn tables_agree_after_any_history() {
                 // Some are refused.
                 let _ = registry.register(new, step, rules);
             }
-            6 => drop(registry.unregister(group, id, &addr)),
+            6 => drop(registry.unregister(Farewell {
+                epoch: [None, Some(i64::from(1 + random(4)))][random(2) as usize],
+                ..farewell(group, id, &addr)
+            })),
             7 => drop(registry.expire(step - i64::from(random(900)), 1_000)),
             8 => drop(registry.set_wiped(group, random(2) == 0)),
             9 => registry.delete_topic(
@@ -592,6 +624,21 @@ fn tables_agree_after_any_history() {
             );
         }
         assert!(tables.live.len() <= 4 && tables.topics.len() <= 4);
+        // An epoch is never lowered, and waits to be forgotten only where its group is gone.
+        for (group, highest) in &mut highest {
+            let now = tables.epochs.get(group).map(|known| known.epoch);
+            assert!(now >= *highest, "{group} at step {step}");
+            *highest = now;
+        }
+        let (_, left) = tables.epochs.len();
+        let gone = |(group, highest): &(&str, Option<i64>)| {
+            highest.is_some() && !tables.groups.contains_key(*group)
+        };
+        assert_eq!(
+            left,
+            highest.iter().filter(|of| gone(of)).count(),
+            "step {step}"
+        );
     }
 }
 

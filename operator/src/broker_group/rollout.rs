@@ -1,73 +1,60 @@
 //! The one safe next step of a restart. Pure.
 //!
-//! One broker of a cluster at a time, and only while the others serve: out of the routes (Quiescing), until nothing is sent to it any
-//! more; then its pod is deleted (Stopping); then the new pod is awaited (Starting) until every name server shows it. Each step is
-//! written into the status before it is begun.
+//! One broker of a cluster restarts at a time, and only while the others serve. Quiescing: the broker is out of the routes until producers
+//! have left. Stopping: its pod is deleted. Starting: the new pod starts, until every name server shows it. Each step is written into the
+//! status before it begins.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rmq_crds::{Rollout, RolloutStep, UpdateStrategy, UpdateType};
 
-/// Nothing was sent for this long: producers are gone.
-pub(super) const QUIET: SignedDuration = SignedDuration::from_secs(5);
-
-/// A pod of the group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PodView {
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) ready: bool,
-    pub(crate) terminating: bool,
-    /// Made of the current template.
-    pub(crate) current: bool,
-    /// Why it is not.
-    pub(crate) reason: &'static str,
-}
+use super::observed::Member;
+use super::quiet::QUIET;
 
 /// What the step depends on.
 #[derive(Debug, Clone)]
-pub(crate) struct Situation<'a> {
-    pub(crate) now: Timestamp,
-    pub(crate) pods: &'a [PodView],
-    pub(crate) strategy: &'a UpdateStrategy,
-    pub(crate) rollout: Option<&'a Rollout>,
-    /// Another group of the cluster that restarts, or is not ready.
-    pub(crate) waits_for: Option<String>,
-    /// Whether another group of the cluster can take the messages meanwhile.
-    pub(crate) others_serve: bool,
-    /// How long nothing was sent to the broker.
-    pub(crate) quiet: Option<SignedDuration>,
-    /// Name servers that do not show the new broker.
-    pub(crate) missing_at: &'a [String],
+pub(super) struct Situation<'a> {
+    pub(super) now: Timestamp,
+    pub(super) members: &'a [Member],
+    pub(super) strategy: &'a UpdateStrategy,
+    pub(super) rollout: Option<&'a Rollout>,
+    /// Another group of the cluster that restarts a broker, or is not ready, in words.
+    pub(super) waits_for: Option<String>,
+    /// Whether another group of the cluster takes the messages meanwhile.
+    pub(super) others_serve: bool,
+    /// How long nothing was stored by the broker.
+    pub(super) quiet: Option<SignedDuration>,
+    /// Name servers that do not show the restarted broker.
+    pub(super) missing_at: &'a [String],
 }
 
-/// What to do now.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(super) enum Next {
     /// Every pod is current.
     Nothing,
-    /// A restart is wanted, but not now.
+    /// A restart is wanted, and must wait for this.
     Wait(String),
-    /// Write this down, and look again.
+    /// Write this step into the status; the next look begins it.
     Enter(Rollout),
-    /// Keep the broker out of the routes, and look again.
+    /// Keep the broker out of the routes.
     Quiesce,
     /// Delete this pod.
     Delete { pod: String, uid: String },
-    /// Wait for the new pod.
+    /// The restart continues when this has happened.
     Await(String),
-    /// Let producers come back, and forget the restart.
+    /// Let producers return; the restart is over.
     Finish,
 }
 
 /// The next step.
-pub(crate) fn next(situation: &Situation<'_>) -> Step {
+pub(super) fn next(situation: &Situation<'_>) -> Next {
     let Some(rollout) = situation.rollout else {
         return begin(situation);
     };
-    let pod = situation.pods.iter().find(|pod| pod.name == rollout.pod);
+    let pod = situation.members.iter().find(|pod| pod.name == rollout.pod);
     let enter = |step| {
-        Step::Enter(Rollout {
+        Next::Enter(Rollout {
             step,
             since: Time(situation.now),
             ..rollout.clone()
@@ -76,80 +63,80 @@ pub(crate) fn next(situation: &Situation<'_>) -> Step {
     let is_old = pod.is_some_and(|pod| pod.uid == rollout.pod_uid);
     match rollout.step {
         RolloutStep::Quiescing => match pod {
-            // The change was taken back.
-            Some(pod) if is_old && pod.current => Step::Finish,
+            // The change of the template was reverted.
+            Some(pod) if is_old && pod.is_current => Next::Finish,
             Some(pod) if is_old => {
                 let limit = u64::try_from(situation.strategy.quiesce_timeout_seconds).unwrap_or(0);
                 let waited = situation.now.duration_since(rollout.since.0);
                 let is_over = waited >= SignedDuration::from_secs(limit.cast_signed());
                 let is_quiet = situation.quiet.is_some_and(|quiet| quiet >= QUIET);
-                if is_quiet || is_over || !pod.ready || !situation.others_serve {
+                if is_quiet || is_over || !pod.is_ready || !situation.others_serve {
                     enter(RolloutStep::Stopping)
                 } else {
-                    Step::Quiesce
+                    Next::Quiesce
                 }
             }
-            // Somebody else deleted it.
+            // The pod is gone already.
             _ => enter(RolloutStep::Starting),
         },
         RolloutStep::Stopping => match pod {
-            Some(pod) if is_old && !pod.terminating => Step::Delete {
+            Some(pod) if is_old && !pod.is_terminating => Next::Delete {
                 pod: pod.name.clone(),
                 uid: pod.uid.clone(),
             },
-            Some(pod) if is_old => Step::Await(format!("pod {} stops", pod.name)),
+            Some(pod) if is_old => Next::Await(format!("pod {} stops", pod.name)),
             _ => enter(RolloutStep::Starting),
         },
         RolloutStep::Starting => match pod {
-            // A corrected template gets through although the pod made of the wrong one never gets ready.
-            Some(pod) if !pod.ready && !pod.current && !pod.terminating => Step::Delete {
+            // The template was corrected: the pod of the wrong one would never get ready.
+            Some(pod) if !pod.is_ready && !pod.is_current && !pod.is_terminating => Next::Delete {
                 pod: pod.name.clone(),
                 uid: pod.uid.clone(),
             },
-            Some(pod) if pod.ready && situation.missing_at.is_empty() => Step::Finish,
-            Some(pod) if pod.ready => Step::Await(format!(
+            Some(pod) if pod.is_ready && situation.missing_at.is_empty() => Next::Finish,
+            Some(pod) if pod.is_ready => Next::Await(format!(
                 "pod {} is not yet shown by {}",
                 pod.name,
                 situation.missing_at.join(", ")
             )),
-            _ => Step::Await(format!("pod {} starts", rollout.pod)),
+            _ => Next::Await(format!("pod {} starts", rollout.pod)),
         },
     }
 }
 
-fn begin(situation: &Situation<'_>) -> Step {
-    // Broken ones first: they have nothing to lose.
-    let mut stale: Vec<&PodView> = situation
-        .pods
+fn begin(situation: &Situation<'_>) -> Next {
+    // Pods that are not ready come first: their brokers have nothing to lose.
+    let mut stale: Vec<&Member> = situation
+        .members
         .iter()
-        .filter(|pod| !pod.current && !pod.terminating)
+        .filter(|pod| !pod.is_current && !pod.is_terminating)
         .collect();
-    stale.sort_by_key(|pod| (pod.ready, std::cmp::Reverse(pod.name.clone())));
+    stale.sort_by_key(|pod| (pod.is_ready, std::cmp::Reverse(pod.name.clone())));
     let Some(pod) = stale.first() else {
-        return Step::Nothing;
+        return Next::Nothing;
     };
     if situation.strategy.type_ == UpdateType::OnDelete {
-        return Step::Wait(format!(
+        return Next::Wait(format!(
             "pod {} gets the change when it is deleted (updateStrategy OnDelete)",
             pod.name
         ));
     }
     let enter = |step| {
-        Step::Enter(Rollout {
+        Next::Enter(Rollout {
             pod: pod.name.clone(),
             pod_uid: pod.uid.clone(),
             step,
-            reason: pod.reason.to_owned(),
+            reason: pod.differs.to_owned(),
             since: Time(situation.now),
         })
     };
-    if !pod.ready {
+    if !pod.is_ready {
         return enter(RolloutStep::Stopping);
     }
     if let Some(other) = &situation.waits_for {
-        return Step::Wait(format!("pod {} is restarted after {other}", pod.name));
+        return Next::Wait(format!("pod {} is restarted after {other}", pod.name));
     }
-    // Alone, it would only be away for longer.
+    // Without another group, a broker out of the routes would only be away for longer.
     enter(if situation.others_serve {
         RolloutStep::Quiescing
     } else {
@@ -166,14 +153,14 @@ mod tests {
         quiesce_timeout_seconds: 30,
     };
 
-    fn pod(uid: &str, ready: bool, current: bool) -> PodView {
-        PodView {
+    fn pod(uid: &str, ready: bool, current: bool) -> Member {
+        Member {
             name: "a-broker-0".to_owned(),
             uid: uid.to_owned(),
-            ready,
-            terminating: false,
-            current,
-            reason: "ImageChanged",
+            is_ready: ready,
+            is_current: current,
+            differs: "ImageChanged",
+            ..Member::default()
         }
     }
 
@@ -191,10 +178,10 @@ mod tests {
         }
     }
 
-    fn situation<'a>(pods: &'a [PodView], rollout: Option<&'a Rollout>) -> Situation<'a> {
+    fn situation<'a>(members: &'a [Member], rollout: Option<&'a Rollout>) -> Situation<'a> {
         Situation {
             now: at(110),
-            pods,
+            members,
             strategy: &STRATEGY,
             rollout,
             waits_for: None,
@@ -204,9 +191,9 @@ mod tests {
         }
     }
 
-    fn entered(step: &Step) -> Option<RolloutStep> {
+    fn entered(step: &Next) -> Option<RolloutStep> {
         match step {
-            Step::Enter(rollout) => Some(rollout.step),
+            Next::Enter(rollout) => Some(rollout.step),
             _ => None,
         }
     }
@@ -215,7 +202,7 @@ mod tests {
     fn a_whole_restart() {
         assert_eq!(
             next(&situation(&[pod("old", true, true)], None)),
-            Step::Nothing
+            Next::Nothing
         );
         let old = [pod("old", true, false)];
         assert_eq!(
@@ -224,7 +211,7 @@ mod tests {
         );
         let quiescing = rollout(RolloutStep::Quiescing);
         let mut now = situation(&old, Some(&quiescing));
-        assert_eq!(next(&now), Step::Quiesce);
+        assert_eq!(next(&now), Next::Quiesce);
         now.quiet = Some(SignedDuration::from_secs(6));
         assert_eq!(entered(&next(&now)), Some(RolloutStep::Stopping));
         now.quiet = None;
@@ -237,19 +224,19 @@ mod tests {
         let stopping = rollout(RolloutStep::Stopping);
         assert_eq!(
             next(&situation(&old, Some(&stopping))),
-            Step::Delete {
+            Next::Delete {
                 pod: "a-broker-0".to_owned(),
                 uid: "old".to_owned()
             }
         );
-        let ends = [PodView {
-            terminating: true,
-            ready: false,
+        let ends = [Member {
+            is_terminating: true,
+            is_ready: false,
             ..old[0].clone()
         }];
         assert!(matches!(
             next(&situation(&ends, Some(&stopping))),
-            Step::Await(_)
+            Next::Await(_)
         ));
         assert_eq!(
             entered(&next(&situation(&[], Some(&stopping)))),
@@ -258,15 +245,15 @@ mod tests {
         let starting = rollout(RolloutStep::Starting);
         assert!(matches!(
             next(&situation(&[pod("new", false, true)], Some(&starting))),
-            Step::Await(_)
+            Next::Await(_)
         ));
         let new = [pod("new", true, true)];
         let missing = ["ns-1:9876".to_owned()];
         let mut now = situation(&new, Some(&starting));
         now.missing_at = &missing;
-        assert!(matches!(next(&now), Step::Await(text) if text.contains("ns-1")));
+        assert!(matches!(next(&now), Next::Await(text) if text.contains("ns-1")));
         now.missing_at = &[];
-        assert_eq!(next(&now), Step::Finish);
+        assert_eq!(next(&now), Next::Finish);
     }
 
     #[test]
@@ -274,10 +261,10 @@ mod tests {
         let old = [pod("old", true, false)];
         let mut now = situation(&old, None);
         now.waits_for = Some("broker group b".to_owned());
-        assert!(matches!(next(&now), Step::Wait(text) if text.contains("broker group b")));
-        // One that does not serve has nothing to lose.
+        assert!(matches!(next(&now), Next::Wait(text) if text.contains("broker group b")));
+        // A broker that does not serve has nothing to lose.
         let broken = [pod("old", false, false)];
-        now.pods = &broken;
+        now.members = &broken;
         assert_eq!(entered(&next(&now)), Some(RolloutStep::Stopping));
     }
 
@@ -290,11 +277,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_taken_back_ends_the_restart() {
+    fn a_change_that_is_reverted_ends_the_restart() {
         let quiescing = rollout(RolloutStep::Quiescing);
         assert_eq!(
             next(&situation(&[pod("old", true, true)], Some(&quiescing))),
-            Step::Finish
+            Next::Finish
         );
     }
 
@@ -303,7 +290,7 @@ mod tests {
         let starting = rollout(RolloutStep::Starting);
         let wrong = [pod("new", false, false)];
         assert!(
-            matches!(next(&situation(&wrong, Some(&starting))), Step::Delete { uid, .. } if uid == "new")
+            matches!(next(&situation(&wrong, Some(&starting))), Next::Delete { uid, .. } if uid == "new")
         );
     }
 
@@ -316,6 +303,6 @@ mod tests {
         let old = [pod("old", true, false)];
         let mut now = situation(&old, None);
         now.strategy = &strategy;
-        assert!(matches!(next(&now), Step::Wait(text) if text.contains("OnDelete")));
+        assert!(matches!(next(&now), Next::Wait(text) if text.contains("OnDelete")));
     }
 }

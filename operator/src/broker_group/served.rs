@@ -1,57 +1,54 @@
 //! Whether a group ever served. A group that never did holds no message, so its removal waits for nothing. Pure.
 //!
-//! `status.everServed` is `false` from the first look at a new object on, and `true` from the first pod on that was ready. A group for
-//! which neither is known counts as one that served: its volumes may be those of an earlier object, its object that of an earlier
-//! operator, or one that was restored from a copy.
+//! `status.everServed` is `false` from the first look at a new object on, and `true` from the first ready pod on. When it is absent, the
+//! group counts as one that served: its volumes may be those of an earlier object, and its object may be that of an earlier operator or a
+//! restored copy.
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use rmq_crds::{BrokerGroup, BrokerGroupStatus, DeletionPolicy};
+use rmq_crds::{BrokerGroup, DeletionPolicy};
 
-use crate::observe;
+use super::observed::Member;
 
-/// A pod's condition Ready and its start come from one look of the kubelet, and are written in whole seconds.
-const SAME_LOOK: SignedDuration = SignedDuration::from_secs(1);
-
-/// Writes what this look at the group's pods and claims adds.
-pub(super) fn note(
+/// `status.everServed` after this look.
+pub(super) fn ever_served(
     object: &BrokerGroup,
-    pods: &[Arc<Pod>],
+    members: &[Member],
     claims: &[Arc<PersistentVolumeClaim>],
-    status: &mut BrokerGroupStatus,
-) {
-    if pods.iter().any(|pod| was_ready(pod)) {
-        status.ever_served = Some(true);
-    } else if object.status.is_none() && !claims.iter().any(|claim| is_older(claim, object)) {
-        status.ever_served = Some(false);
+) -> Option<bool> {
+    match &object.status {
+        _ if members.iter().any(|member| member.was_ready) => Some(true),
+        Some(status) => status.ever_served,
+        None if claims.iter().any(|claim| is_older(claim, object)) => None,
+        None => Some(false),
     }
 }
 
 /// Whether it is certain that no broker of the group ever served.
 pub(super) fn never(
     object: &BrokerGroup,
-    pods: &[Arc<Pod>],
+    members: &[Member],
     claims: &[Arc<PersistentVolumeClaim>],
 ) -> bool {
-    let status = object.status.as_ref();
-    if status.and_then(|status| status.ever_served) != Some(false)
-        || pods.iter().any(|pod| was_ready(pod))
+    if may_have_served(object)
+        || members.iter().any(|member| member.was_ready)
         || claims.iter().any(|claim| is_older(claim, object))
     {
         return false;
     }
     let storage = &object.spec.storage;
-    // A volume that goes too must not have been in the hands of a broker that ran and was killed before anybody saw it ready.
+    // A broker that was killed may have served between two looks. It has left no message when it had no volume; and a volume that is kept
+    // keeps its messages.
     let is_kept = storage.deletion_policy == DeletionPolicy::Retain && !storage.ephemeral;
     let is_bound = |claim: &Arc<PersistentVolumeClaim>| {
         let spec = claim.spec.as_ref();
         spec.is_some_and(|spec| spec.volume_name.is_some())
     };
     let has_room = storage.ephemeral || claims.iter().any(is_bound);
-    is_kept || !has_room || !pods.iter().any(|pod| was_killed(pod))
+    is_kept || !has_room || !members.iter().any(|member| member.was_killed)
 }
 
 /// Whether a broker of the group may have served.
@@ -60,52 +57,15 @@ pub(crate) fn may_have_served(object: &BrokerGroup) -> bool {
     status.and_then(|status| status.ever_served) != Some(false)
 }
 
-/// Whether the pod is ready, or was: the condition has changed since the pod's start.
-fn was_ready(pod: &Pod) -> bool {
-    if observe::is_ready(pod) {
-        return true;
-    }
-    let Some(status) = &pod.status else {
-        return false;
-    };
-    let conditions = status.conditions.iter().flatten();
-    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
-    ready.any(|ready| {
-        let began = status.start_time.as_ref();
-        let changed = ready.last_transition_time.as_ref();
-        match (began, changed) {
-            (Some(began), Some(changed)) => changed.0.duration_since(began.0) > SAME_LOOK,
-            // Nobody can tell.
-            _ => ready.status == "True",
-        }
-    })
-}
-
-/// Whether a container was ended by a signal: a broker that cannot start ends by itself, with a small code.
-fn was_killed(pod: &Pod) -> bool {
-    let status = pod.status.as_ref();
-    let containers = status.and_then(|status| status.container_statuses.as_ref());
-    let states = containers
-        .into_iter()
-        .flatten()
-        .flat_map(|container| [&container.state, &container.last_state])
-        .flatten();
-    states.into_iter().any(|state| {
-        let ended = state.terminated.as_ref();
-        ended.is_some_and(|ended| ended.exit_code >= 128)
-    })
-}
-
-/// Whether something was there before the object.
+/// Whether the claim is older than the object.
 fn is_older(claim: &PersistentVolumeClaim, object: &BrokerGroup) -> bool {
-    let of = |meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-        meta.creation_timestamp.as_ref().map(|time| time.0)
-    };
+    let of = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map(|time| time.0);
     of(claim.meta()) < of(object.meta())
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
     use super::*;
@@ -121,9 +81,10 @@ mod tests {
         group
     }
 
-    fn pod(status: Value) -> Vec<Arc<Pod>> {
+    fn pod(status: Value) -> Vec<Member> {
         let pod = json!({"metadata": {"name": "a-broker-0", "uid": "1"}, "status": status});
-        vec![Arc::new(serde_json::from_value(pod).expect("a pod"))]
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        vec![Member::of(&pod, None)]
     }
 
     fn claim(made: &str, volume: Option<&str>) -> Vec<Arc<PersistentVolumeClaim>> {
@@ -135,7 +96,7 @@ mod tests {
     }
 
     /// A pod whose condition Ready has this status since this second.
-    fn since(ready: &str, second: u32, container: Value) -> Vec<Arc<Pod>> {
+    fn since(ready: &str, second: u32, container: Value) -> Vec<Member> {
         pod(json!({
             "startTime": "2026-01-01T00:00:20Z",
             "conditions": [{
@@ -188,7 +149,7 @@ mod tests {
             let older = claim("2026-01-01T00:00:05Z", None);
             assert!(!never(&group, &[], &older), "a claim of before");
         }
-        // Killed before anybody saw it ready: the volume stays, or it is looked at.
+        // Killed, and never seen ready: it may have stored messages, which a kept volume still holds.
         let killed = since("False", 20, crashed(137));
         assert!(never(
             &group(json!(false), "Retain"),
@@ -207,11 +168,7 @@ mod tests {
 
     #[test]
     fn only_the_first_look_at_a_new_object_says_never() {
-        let noted = |object: &BrokerGroup, pods: &[Arc<Pod>], claims: &[_]| {
-            let mut status = object.status.clone().unwrap_or_default();
-            note(object, pods, claims, &mut status);
-            status.ever_served
-        };
+        let noted = ever_served;
         let known = group(Value::Null, "Retain");
         assert_eq!(noted(&known, &[], &[]), None, "of an earlier operator");
         let mut new = known.clone();

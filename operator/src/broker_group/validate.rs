@@ -1,12 +1,12 @@
-//! What can be known to be wrong before anything is made. Pure.
+//! Mistakes of a BrokerGroup that are known before anything is made. Pure.
 
 use rmq_crds::{BrokerGroup, NameServer};
 
 use crate::conditions::Verdict;
+use crate::forms;
 use crate::keys;
-use crate::listeners;
 
-/// All problems at once, as one verdict.
+/// All problems at once, as one verdict. `same_name` is the older group that has the broker name.
 pub(crate) fn validate(
     object: &BrokerGroup,
     name_server: Option<&NameServer>,
@@ -21,9 +21,9 @@ pub(crate) fn validate(
             ),
         ));
     }
-    let mut problems = keys::BROKER.problems("spec.config.extra", &object.spec.config.extra);
-    let external = object.spec.listeners.external.as_ref();
-    problems.extend(listeners::problem("spec.listeners.external", external));
+    let mut problems =
+        keys::problems::<rmq_config::BrokerConfig>("spec.config.extra", &object.spec.config.extra);
+    problems.extend(forms::of_broker_group(object));
     if !problems.is_empty() {
         return Err(Verdict::stalled("InvalidSpec", problems.join("; ")));
     }

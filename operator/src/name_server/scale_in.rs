@@ -1,40 +1,46 @@
-//! Fewer name servers: those that go leave when those that stay know every broker.
+//! Fewer name servers: the last ones go when the others know every broker.
 
 use std::collections::BTreeSet;
 
 use rmq_crds::NameServer;
 
 use crate::annotations;
-use crate::build::names;
 use crate::context::Context;
+use crate::objects::names;
 
-/// Brokers that a name server shows; none when it does not answer.
-type Shown = Option<BTreeSet<String>>;
+/// Brokers that a name server shows. None when it does not answer.
+pub(super) type Shown = Option<BTreeSet<String>>;
 
-/// Why the first `has` name servers must all stay for now.
-pub(super) async fn held_by(object: &NameServer, has: i32, context: &Context) -> Option<String> {
-    let stay = object.spec.replicas;
-    if has <= stay || annotations::is(object, annotations::SKIP_DRAIN, "true") {
-        return None;
-    }
+/// Whether the first `has` name servers are asked before some of them go.
+pub(super) fn is_asked(object: &NameServer, has: i32) -> bool {
+    has > object.spec.replicas && !annotations::is(object, annotations::SKIP_DRAIN, "true")
+}
+
+/// What each of the first `has` name servers shows.
+pub(super) async fn ask(object: &NameServer, has: i32, context: &Context) -> Vec<(String, Shown)> {
     let addresses = names::addresses_of(object, has);
     let shown = addresses
         .iter()
         .map(|addr| context.clusters.brokers_at(addr));
     let shown = futures_util::future::join_all(shown).await;
-    let answers: Vec<(String, Shown)> = addresses.into_iter().zip(shown).collect();
-    let lacks = lacking(&answers, usize::try_from(stay).unwrap_or(0));
-    let lacks = (!lacks.is_empty()).then(|| lacks.join("; "));
-    lacks.map(|lacks| {
-        format!(
-            "{} name servers stay until the first {stay} know all brokers: {lacks}; annotation {}=\"true\" ends the wait",
-            has,
-            annotations::SKIP_DRAIN
-        )
-    })
+    addresses.into_iter().zip(shown).collect()
 }
 
-/// What the first `stay` lack of what all show.
+/// Why all of the first `has` name servers must stay for now. Pure.
+pub(super) fn held(object: &NameServer, has: i32, answers: &[(String, Shown)]) -> Option<String> {
+    if !is_asked(object, has) {
+        return None;
+    }
+    let stay = object.spec.replicas;
+    let lacks = lacking(answers, usize::try_from(stay).unwrap_or(0));
+    let lacks = (!lacks.is_empty()).then(|| lacks.join("; "))?;
+    Some(format!(
+        "{has} name servers stay until the first {stay} know all brokers: {lacks}; annotation {}=\"true\" ends the wait",
+        annotations::SKIP_DRAIN
+    ))
+}
+
+/// The brokers that any name server shows and one of the first `stay` does not, in words.
 fn lacking(answers: &[(String, Shown)], stay: usize) -> Vec<String> {
     let all: BTreeSet<&String> = answers
         .iter()
@@ -73,7 +79,7 @@ mod tests {
         assert_eq!(lacking(&new, 1), ["0 does not show b"]);
         let away = [answer("0", None), answer("1", both)];
         assert_eq!(lacking(&away, 1), ["0 does not answer"]);
-        // One that goes need not answer.
+        // A name server that goes need not answer.
         let gone = [answer("0", both), answer("1", None)];
         assert!(lacking(&gone, 1).is_empty());
     }

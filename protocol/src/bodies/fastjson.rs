@@ -122,8 +122,13 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
+    /// The bytes that are not read yet.
+    fn rest(&self) -> &[u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
     fn space(&mut self) {
-        let rest = &self.text.as_bytes()[self.at..];
+        let rest = self.rest();
         self.at += rest
             .iter()
             .take_while(|byte| byte.is_ascii_whitespace())
@@ -192,8 +197,8 @@ impl Rewriter<'_> {
             }
             _ => {
                 let start = self.at;
-                let rest = &self.text.as_bytes()[start..];
-                let length = rest
+                let length = self
+                    .rest()
                     .iter()
                     .take_while(|byte| !matches!(byte, b':' | b',' | b'{' | b'}' | b'"'))
                     .count();
@@ -238,8 +243,12 @@ impl Rewriter<'_> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
         let mut at = start;
-        while *bytes.get(at)? != quote {
-            at += if bytes[at] == b'\\' { 2 } else { 1 };
+        loop {
+            match *bytes.get(at)? {
+                byte if byte == quote => break,
+                b'\\' => at += 2,
+                _ => at += 1,
+            }
         }
         let inside = self.text.get(start..at)?;
         self.at = at + 1;
@@ -257,8 +266,8 @@ impl Rewriter<'_> {
     /// A number or one of the words; other bare words are refused.
     fn bare(&mut self) -> Option<()> {
         let start = self.at;
-        let rest = &self.text.as_bytes()[start..];
-        let length = rest
+        let length = self
+            .rest()
             .iter()
             .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.'))
             .count();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use super::{DataVersion, SubscriptionData, bodies, lenient};
 
@@ -29,7 +30,7 @@ pub struct SubscriptionGroupConfig {
     #[serde(deserialize_with = "lenient::or_null")]
     pub group_name: String,
     /// Delays between attempts, passed through: `{"type":"CUSTOMIZED"}` or `{"type":"EXPONENTIAL",...}`.
-    pub group_retry_policy: serde_json::Value,
+    pub group_retry_policy: RetryPolicy,
     /// System flag.
     pub group_sys_flag: i32,
     /// Whether members are told at once that others came or went.
@@ -46,6 +47,40 @@ pub struct SubscriptionGroupConfig {
     pub subscription_data_set: Option<Vec<SimpleSubscriptionData>>,
     /// Broker id to read from when far behind.
     pub which_broker_when_consume_slowly: i64,
+}
+
+/// Delays between attempts, as JSON that is passed through. Nearly every group has the default, `{"type":"CUSTOMIZED"}`, which takes no memory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RetryPolicy(Option<Box<Value>>);
+
+impl RetryPolicy {
+    /// The policy as JSON.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match &self.0 {
+            Some(policy) => (**policy).clone(),
+            None => serde_json::json!({"type": "CUSTOMIZED"}),
+        }
+    }
+}
+
+impl From<Value> for RetryPolicy {
+    fn from(policy: Value) -> Self {
+        let is_default = policy == Self::default().to_value();
+        Self((!is_default).then(|| Box::new(policy)))
+    }
+}
+
+impl Serialize for RetryPolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_value().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RetryPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
+    }
 }
 
 /// A declared subscription.
@@ -74,7 +109,7 @@ impl Default for SubscriptionGroupConfig {
             consume_message_orderly: false,
             consume_timeout_minute: 15,
             group_name: String::new(),
-            group_retry_policy: serde_json::json!({"type": "CUSTOMIZED"}),
+            group_retry_policy: RetryPolicy::default(),
             group_sys_flag: 0,
             notify_consumer_ids_changed_enable: true,
             retry_max_times: 16,

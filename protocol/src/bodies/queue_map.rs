@@ -152,27 +152,39 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for QueueMap<V> {
 pub(super) fn write_raw_keys<T: Serialize>(body: &T) -> Vec<u8> {
     let strict = serde_json::to_vec(body).expect("plain data always serialises");
     let mut out = Vec::with_capacity(strict.len());
-    let mut at = 0;
-    while at < strict.len() {
-        if strict[at] != b'"' {
-            out.push(strict[at]);
-            at += 1;
+    let mut rest = strict.as_slice();
+    while let Some((first, after)) = rest.split_first() {
+        if *first != b'"' {
+            out.push(*first);
+            rest = after;
             continue;
         }
-        let mut end = at + 1;
-        while strict[end] != b'"' {
-            end += if strict[end] == b'\\' { 2 } else { 1 };
-        }
-        let inside = &strict[at + 1..end];
-        let is_key = strict.get(end + 1) == Some(&b':');
+        let (inside, after) = after.split_at(string_length(after).min(after.len()));
+        let is_key = after.starts_with(b"\":");
         match std::str::from_utf8(inside) {
             Ok(inside) if is_key && inside.starts_with("{\\\"brokerName\\\":") => {
                 let inside = crate::header::Text::Escaped(inside);
                 out.extend_from_slice(inside.to_cow().as_bytes());
             }
-            _ => out.extend_from_slice(&strict[at..=end]),
+            _ => {
+                out.push(b'"');
+                out.extend_from_slice(inside);
+                out.push(b'"');
+            }
         }
-        at = end + 1;
+        rest = after.get(1..).unwrap_or_default();
     }
     out
+}
+
+/// Bytes up to the quote that ends a string.
+fn string_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        match bytes.get(at) {
+            None | Some(b'"') => return at,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! State of replication as tools ask for it (code 907).
+//! State of replication as tools ask for it (codes 907 and 1007).
 
 use serde::{Deserialize, Serialize};
 
@@ -57,4 +57,32 @@ pub struct HaRuntimeInfo {
     pub master_commit_log_max_offset: i64,
 }
 
-bodies! { HaRuntimeInfo: plain; }
+/// Which master wrote which part of the log (code 1007; apache/rocketmq `EpochEntryCache`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EpochCache {
+    /// The broker's id.
+    pub broker_id: i64,
+    /// The broker group.
+    pub broker_name: String,
+    /// Its cluster.
+    pub cluster_name: String,
+    /// The epochs, oldest first.
+    pub epoch_list: Vec<EpochEntry>,
+    /// End of the log.
+    pub max_offset: i64,
+}
+
+/// The part of the log that one master wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EpochEntry {
+    /// Its end; `i64::MAX` of the last one.
+    pub end_offset: i64,
+    /// Counts the masters.
+    pub epoch: i32,
+    /// Its beginning.
+    pub start_offset: i64,
+}
+
+bodies! { HaRuntimeInfo: plain; EpochCache: plain; }

@@ -1,10 +1,12 @@
-//! Request and response codes as closed enums: a number without a variant is a code that nobody here knows.
+//! Request and response codes as closed enums: a number without a variant is an unknown code. Beside them, the rights that requests need.
 
 mod request;
 mod response;
+mod right;
 
 pub use request::RequestCode;
 pub use response::ResponseCode;
+pub use right::{Action, Resource, Right};
 
 macro_rules! codes {
     ($(#[$meta:meta])* pub enum $name:ident; $($variant:ident = $code:literal, $text:literal;)*) => {

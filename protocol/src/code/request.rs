@@ -1,4 +1,4 @@
-//! Request codes (`apache/rocketmq remoting/.../protocol/RequestCode.java`, 5.5.0).
+//! Request codes (`apache/rocketmq remoting/.../protocol/RequestCode.java`, 5.5.0), and three of this project.
 
 use super::codes;
 
@@ -180,4 +180,8 @@ codes! {
     GetLiteGroupInfo = 200078, "GET_LITE_GROUP_INFO";
     TriggerLiteDispatch = 200079, "TRIGGER_LITE_DISPATCH";
     BatchAckMessage = 200151, "BATCH_ACK_MESSAGE";
+    // Of this project.
+    GetGroupStatus = 320001, "GET_GROUP_STATUS";
+    RequestGroupMaster = 320002, "REQUEST_GROUP_MASTER";
+    RaiseConsumerOffsets = 320003, "RAISE_CONSUMER_OFFSETS";
 }

@@ -75,12 +75,15 @@ impl<'a> Reader<'a> {
 
     /// Moves the known stretch to the current place. Looks at each byte at most twice in the whole header.
     fn know_more(&mut self, end: usize) {
-        let rest = &self.bytes[self.at..];
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
         self.known_at = self.at;
         self.known = match std::str::from_utf8(rest) {
             Ok(text) => text,
             Err(error) if self.at + error.valid_up_to() < end => "",
-            Err(error) => std::str::from_utf8(&rest[..error.valid_up_to()]).unwrap_or_default(),
+            Err(error) => {
+                let valid = rest.get(..error.valid_up_to()).unwrap_or_default();
+                std::str::from_utf8(valid).unwrap_or_default()
+            }
         };
     }
 }
@@ -121,15 +124,14 @@ pub(super) fn decode<'a>(
         });
     }
     let end = reader.at + fields as usize;
-    reader.bytes = &bytes[..end];
+    reader.bytes = bytes.get(..end).unwrap_or_default();
     while reader.at < end {
         let length = i16::from_be_bytes(reader.array("field name length")?);
-        let key = match (length, reader.bytes.get(reader.at)) {
-            // The one-letter names of sends.
-            (1, Some(letter @ b'a'..=b'z')) => {
+        let letter = reader.bytes.get(reader.at..reader.at + 1).and_then(letter);
+        let key = match (length, letter) {
+            (1, Some(letter)) => {
                 reader.at += 1;
-                let at = usize::from(letter - b'a');
-                &LETTERS[at..=at]
+                letter
             }
             _ => reader.text("field name", length.into(), 2)?,
         };
@@ -139,6 +141,18 @@ pub(super) fn decode<'a>(
         header.fields.push(key, value, false);
     }
     Ok(())
+}
+
+/// The one-letter names of sends.
+#[inline]
+pub(super) fn letter(name: &[u8]) -> Option<&'static str> {
+    match name {
+        [letter @ b'a'..=b'z'] => {
+            let at = usize::from(letter - b'a');
+            LETTERS.get(at..=at)
+        }
+        _ => None,
+    }
 }
 
 #[inline]
@@ -184,7 +198,9 @@ pub(super) fn encode(out: &mut BytesMut, head: &CommandHead, fields: &dyn FieldS
     out.put_u32(0);
     fields.visit(&mut Sink { out });
     let length = (out.len() - length_at - 4) as u32;
-    out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+    if let Some(place) = out.get_mut(length_at..length_at + 4) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
 }
 
 struct Sink<'a> {

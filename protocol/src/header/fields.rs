@@ -123,7 +123,9 @@ impl<'a> Fields<'a> {
         match self.spill.get(at) {
             Some(entry) => *entry,
             None => {
-                let (key, value) = &self.owned[at - self.spill.len()];
+                let owned = self.owned.get(at - self.spill.len());
+                let (key, value) =
+                    owned.map_or(("", ""), |(key, value)| (key.as_str(), value.as_str()));
                 Entry {
                     key,
                     value,

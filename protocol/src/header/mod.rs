@@ -19,7 +19,7 @@ use crate::limits::FrameLimits;
 
 pub use fields::Fields;
 pub use language::{Language, SERVER_LANGUAGE, SERVER_VERSION};
-pub use reader::HeaderReader;
+pub use reader::{HeaderReader, KnownHeader};
 pub use source::{FieldSink, FieldSource, NoFields};
 pub use text::{FromText, Text};
 

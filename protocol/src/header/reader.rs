@@ -15,10 +15,11 @@ use std::ops::Range;
 use arrayvec::ArrayVec;
 use memchr::memchr;
 
+use super::binary::letter;
 use super::json::special_bits;
 use super::run::{self, BLOCK};
 use super::text::parse_i64;
-use super::{Header, HeaderError, fields};
+use super::{Header, HeaderError, Text, fields};
 use crate::frame::HeaderEncoding;
 use crate::limits::FrameLimits;
 
@@ -39,10 +40,134 @@ pub struct HeaderReader<'a> {
     /// Only once a header of the same length came.
     layout: Option<Layout>,
     misses: u8,
+    /// `header` lies as the known one.
+    is_known: bool,
+}
+
+/// What a connection keeps of a header, for the first ones of later reads that are like it. It keeps one once two of the same length
+/// came one after the other.
+#[derive(Debug, Default)]
+pub struct KnownHeader {
+    known: Option<Box<Known>>,
+    /// Length of the first header of the last read.
+    last_bytes: usize,
+    misses: u8,
+}
+
+#[derive(Debug)]
+struct Known {
+    bytes: Box<[u8]>,
+    opaque: Range<usize>,
+    layout: Layout,
+    /// Of the names, in the order of the fields.
+    names: ArrayVec<Name, { fields::INLINE }>,
+    /// Without fields and opaque.
+    head: Header<'static>,
+    /// A bit for each field whose value is escaped.
+    escaped: u32,
+}
+
+/// The name of a field: one letter, or where it lies.
+#[derive(Debug)]
+enum Name {
+    Letter(&'static str),
+    At(Range<u16>),
+}
+
+impl KnownHeader {
+    /// None when the header is not like the known one; what `header` holds then is of no use.
+    fn read<'a>(
+        &mut self,
+        header: &mut Header<'a>,
+        encoding: HeaderEncoding,
+        bytes: &'a [u8],
+    ) -> Option<Range<usize>> {
+        let known = self.known.as_deref()?;
+        if known.head.encoding != encoding || known.bytes.len() != bytes.len() {
+            return None;
+        }
+        let layout = &known.layout;
+        layout.differences(encoding, &known.bytes, bytes)?;
+        *header = known.head.clone();
+        header.opaque = opaque_of(encoding, bytes, &known.opaque)?;
+        let text = |place: &Range<u16>| {
+            let place = usize::from(place.start)..usize::from(place.end);
+            std::str::from_utf8(bytes.get(place)?).ok()
+        };
+        let pairs = known.names.iter().zip(&layout.values);
+        for (index, (name, value)) in pairs.enumerate() {
+            let is_escaped = known.escaped & 1 << index != 0;
+            let name = match name {
+                Name::Letter(letter) => letter,
+                Name::At(place) => text(place)?,
+            };
+            header.fields.push(name, text(value)?, is_escaped);
+        }
+        self.misses = 0;
+        Some(known.opaque.clone())
+    }
+
+    /// A header was taken apart.
+    fn learn(&mut self, reader: &HeaderReader<'_>) {
+        let is_as_long = self.last_bytes == reader.bytes.len();
+        self.last_bytes = reader.bytes.len();
+        if is_as_long && self.last_bytes <= BYTES_MAX && self.misses < MISSES_MAX {
+            self.misses += 1;
+            self.known = Known::of(reader).map(Box::new);
+        }
+    }
+}
+
+impl Known {
+    /// None when the header is one that has to be read anew each time.
+    fn of(reader: &HeaderReader<'_>) -> Option<Self> {
+        let (header, bytes) = (&reader.header, reader.bytes);
+        let opaque = reader.opaque.clone()?;
+        let layout = Layout::of(header, bytes, &opaque)?;
+        let mut known = Self {
+            layout,
+            names: ArrayVec::new(),
+            head: Header {
+                code: header.code,
+                language: header.language,
+                version: header.version,
+                flag: header.flag,
+                ..Header::empty(header.encoding)
+            },
+            escaped: 0,
+            bytes: bytes.into(),
+            opaque,
+        };
+        for (index, (name, text)) in header.fields.iter().enumerate() {
+            let name = match letter(name.as_bytes()) {
+                Some(letter) => Name::Letter(letter),
+                None => Name::At(place_in(bytes, name)?),
+            };
+            known.names.try_push(name).ok()?;
+            known.escaped |= u32::from(matches!(text, Text::Escaped(_))) << index;
+        }
+        header.remark.is_none().then_some(known)
+    }
+}
+
+/// Where a part of `bytes` lies in it.
+fn place_in(bytes: &[u8], part: &str) -> Option<Range<u16>> {
+    let start = part.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+    Some(u16::try_from(start).ok()?..u16::try_from(start + part.len()).ok()?)
+}
+
+/// The correlation id of a header that is like one before.
+#[inline]
+fn opaque_of(encoding: HeaderEncoding, bytes: &[u8], place: &Range<usize>) -> Option<i32> {
+    let opaque = bytes.get(place.clone())?;
+    match encoding {
+        HeaderEncoding::Json => parse_opaque(opaque),
+        HeaderEncoding::Binary => Some(i32::from_be_bytes(*opaque.first_chunk()?)),
+    }
 }
 
 /// Where things lie in a header.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Layout {
     /// A bit for each byte that may be another one in a header that is alike.
     free: [u64; BLOCKS],
@@ -62,6 +187,7 @@ impl<'a> HeaderReader<'a> {
             opaque: None,
             layout: None,
             misses: 0,
+            is_known: false,
         }
     }
 
@@ -77,6 +203,35 @@ impl<'a> HeaderReader<'a> {
         limits: &FrameLimits,
     ) -> Result<&Header<'a>, HeaderError> {
         self.advance(encoding, bytes, limits)?;
+        Ok(&self.header)
+    }
+
+    /// As [`read`](Self::read); the first header may be like one of an earlier read, which `known` has.
+    ///
+    /// # Errors
+    /// Those of [`Header::decode`].
+    #[inline]
+    pub fn read_after(
+        &mut self,
+        known: &mut KnownHeader,
+        encoding: HeaderEncoding,
+        bytes: &'a [u8],
+        limits: &FrameLimits,
+    ) -> Result<&Header<'a>, HeaderError> {
+        let is_first = self.bytes.is_empty();
+        if is_first && let Some(opaque) = known.read(&mut self.header, encoding, bytes) {
+            self.opaque = Some(opaque);
+            self.bytes = bytes;
+            self.is_known = true;
+            return Ok(&self.header);
+        }
+        if self.is_known && self.layout.is_none() {
+            self.layout = known.known.as_ref().map(|known| known.layout.clone());
+        }
+        self.advance(encoding, bytes, limits)?;
+        if is_first {
+            known.learn(self);
+        }
         Ok(&self.header)
     }
 
@@ -105,6 +260,7 @@ impl<'a> HeaderReader<'a> {
     ) -> Result<(), HeaderError> {
         self.bytes = &[];
         self.layout = None;
+        self.is_known = false;
         self.header = Header::empty(encoding);
         self.opaque = self.header.fill(bytes, limits)?;
         Ok(())
@@ -122,12 +278,7 @@ impl<'a> HeaderReader<'a> {
         self.misses += 1;
         let layout = self.layout.as_ref()?;
         let differs = layout.differences(self.header.encoding, self.bytes, bytes)?;
-        self.header.opaque = match self.header.encoding {
-            HeaderEncoding::Json => parse_opaque(bytes.get(opaque.clone())?)?,
-            HeaderEncoding::Binary => {
-                i32::from_be_bytes(*bytes.get(opaque.clone())?.first_chunk()?)
-            }
-        };
+        self.header.opaque = opaque_of(self.header.encoding, bytes, &opaque)?;
         let mut values = layout.values.iter().enumerate();
         let mut done = 0usize;
         for (block, differs) in differs.iter().enumerate() {
@@ -174,12 +325,10 @@ impl Layout {
             layout.any = bits_from(opaque.start) & !bits_from(opaque.end);
         }
         for (value, escaped) in header.fields.in_frame()? {
-            let start = value.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
-            let place = start..start + value.len();
-            layout
-                .values
-                .try_push(u16::try_from(place.start).ok()?..u16::try_from(place.end).ok()?)
-                .ok()?;
+            let place = place_in(bytes, value)?;
+            layout.values.try_push(place.clone()).ok()?;
+            let start = usize::from(place.start);
+            let place = start..usize::from(place.end);
             // Numbers and the like without quotes are no texts.
             if is_json && bytes.get(start.checked_sub(1)?) != Some(&b'"') {
                 continue;
@@ -325,6 +474,38 @@ mod tests {
             );
             alike.push(is_alike == Ok(true));
         }
+        agree_over_reads(encoding, headers);
+        alike
+    }
+
+    /// The same for a header in each read, with one that was kept.
+    fn agree_over_reads(encoding: HeaderEncoding, headers: &[&[u8]]) -> Vec<bool> {
+        let limits = FrameLimits::default();
+        let mut known = KnownHeader::default();
+        let mut alike = Vec::new();
+        for bytes in headers {
+            let mut reader = HeaderReader::new();
+            let read = reader.read_after(&mut known, encoding, bytes, &limits);
+            let alone = Header::decode(encoding, bytes, &limits);
+            assert_eq!(
+                format!("{read:?}"),
+                format!("{:?}", alone.as_ref()),
+                "{}",
+                bytes.escape_ascii()
+            );
+            let mut other = Header::empty(encoding);
+            alike.push(known.read(&mut other, encoding, bytes).is_some());
+            if alike.last() == Some(&true) {
+                assert_eq!(format!("{other:?}"), format!("{:?}", alone.expect("read")));
+            }
+            // Behind one that is known.
+            let mut reader = HeaderReader::new();
+            for bytes in [headers[0], bytes] {
+                let read = reader.read_after(&mut known, encoding, bytes, &limits);
+                let alone = Header::decode(encoding, bytes, &limits);
+                assert_eq!(format!("{read:?}"), format!("{:?}", alone.as_ref()));
+            }
+        }
         alike
     }
 
@@ -341,6 +522,8 @@ mod tests {
             ];
             let headers: Vec<&[u8]> = headers.iter().map(Vec::as_slice).collect();
             assert_eq!(agree(encoding, &headers), [false, true, true, true]);
+            let over_reads = agree_over_reads(encoding, &headers);
+            assert_eq!(over_reads, [false, true, true, true]);
         }
     }
 

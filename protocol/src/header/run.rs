@@ -1,4 +1,8 @@
 //! Bytes that are looked at many at a time.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a rest is taken where it is known to be shorter than a block"
+)]
 
 use wide::u8x16;
 

@@ -60,16 +60,6 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The string when it needs no resolving.
-    #[must_use]
-    pub fn as_plain(&self) -> Option<&str> {
-        match self {
-            Self::Plain(text) => Some(text),
-            Self::Escaped(_) => None,
-            Self::Owned(text) => Some(text),
-        }
-    }
-
     /// The text as it lies in the frame, escapes unresolved.
     #[must_use]
     #[inline]
@@ -84,12 +74,6 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.raw().is_empty()
-    }
-
-    /// Upper bound of the resolved length in bytes; exact when there are no escapes.
-    #[must_use]
-    pub fn len_max(&self) -> usize {
-        self.raw().len()
     }
 
     /// Whether the resolved string is `other`.
@@ -115,16 +99,6 @@ impl<'a> Text<'a> {
     #[cold]
     fn parse_resolved<T: FromText>(&self) -> Option<T> {
         T::from_text(&self.to_cow())
-    }
-
-    /// A view that borrows from `self`.
-    #[must_use]
-    pub fn reborrow(&self) -> Text<'_> {
-        match self {
-            Self::Plain(text) => Text::Plain(text),
-            Self::Escaped(text) => Text::Escaped(text),
-            Self::Owned(text) => Text::Plain(text),
-        }
     }
 }
 
@@ -253,17 +227,16 @@ fn unescape_into(text: &str, out: &mut String) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len());
     let mut at = 0;
-    while at < bytes.len() {
-        let byte = bytes[at];
-        if byte != b'\\' {
-            let run = run_length(&bytes[at..]);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        if !rest.starts_with(b"\\") {
+            let run = run_length(rest);
             out.push_str(&text[at..at + run]);
             at += run;
             continue;
         }
-        let simple = match bytes.get(at + 1) {
+        let simple = match rest.get(1) {
             Some(b'u') => {
-                at += unescape_unicode(&bytes[at..], out);
+                at += unescape_unicode(rest, out);
                 continue;
             }
             Some(b'n') => '\n',

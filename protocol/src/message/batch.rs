@@ -40,7 +40,7 @@ impl<'a> Iterator for Iter<'a> {
         }
         let entry = parse(self.rest);
         self.rest = match &entry {
-            Ok((_, size)) => &self.rest[*size..],
+            Ok((_, size)) => self.rest.get(*size..).unwrap_or_default(),
             Err(_) => &[],
         };
         Some(entry.map(|(entry, _)| entry))
@@ -84,19 +84,23 @@ fn parse(bytes: &[u8]) -> Result<(BatchEntry<'_>, usize), RecordError> {
         .map(|length| 20 + length)
         .filter(|end| end + 2 <= total)
         .ok_or(bad("body length", body_len.into()))?;
-    let properties_len = i16::from_be_bytes([bytes[body_end], bytes[body_end + 1]]);
-    if usize::try_from(properties_len)
-        .ok()
-        .is_none_or(|length| body_end + 2 + length != total)
-    {
+    let (body, after) = bytes
+        .get(FIXED - 2..)
+        .and_then(|rest| rest.split_at_checked(body_end - (FIXED - 2)))
+        .ok_or(bad("body length", body_len.into()))?;
+    let (properties_len, properties) = after
+        .split_first_chunk()
+        .ok_or(bad("body length", body_len.into()))?;
+    let properties_len = i16::from_be_bytes(*properties_len);
+    if usize::try_from(properties_len) != Ok(properties.len()) {
         return Err(bad("properties length", properties_len.into()));
     }
-    let properties = std::str::from_utf8(&bytes[body_end + 2..])
-        .map_err(|_| RecordError::NotUtf8 { what: "properties" })?;
+    let properties =
+        std::str::from_utf8(properties).map_err(|_| RecordError::NotUtf8 { what: "properties" })?;
     Ok((
         BatchEntry {
             flag,
-            body: &bytes[20..body_end],
+            body,
             properties,
         },
         total,

@@ -32,6 +32,7 @@ pub struct IdError {
 }
 
 /// The two digits of each byte.
+#[allow(clippy::indexing_slicing, reason = "computed by the compiler")]
 const HEX: [[u8; 2]; 256] = {
     let digits = b"0123456789ABCDEF";
     let mut pairs = [[0; 2]; 256];
@@ -43,6 +44,7 @@ const HEX: [[u8; 2]; 256] = {
     pairs
 };
 
+#[allow(clippy::indexing_slicing, reason = "the table has every byte")]
 fn push_hex<const N: usize>(out: &mut Vec<u8>, bytes: [u8; N]) {
     let digits = bytes.map(|byte| HEX[usize::from(byte)]);
     out.extend_from_slice(digits.as_flattened());
@@ -81,26 +83,27 @@ impl FromStr for OffsetMessageId {
         if !matches!(text.len(), 32 | 56) {
             return Err(error("it must have 32 or 56 hex digits"));
         }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digit = |at: usize| {
-                (digits[at] as char)
+        let (digits, _) = text.as_bytes().as_chunks::<2>();
+        for (byte, [high, low]) in bytes.iter_mut().zip(digits) {
+            let digit = |digit: u8| {
+                char::from(digit)
                     .to_digit(16)
                     .ok_or(error("it has a character that is not a hex digit"))
             };
-            *byte = (digit(0)? << 4 | digit(1)?) as u8;
+            *byte = (digit(*high)? << 4 | digit(*low)?) as u8;
         }
-        let (host, rest) = bytes[..len].split_at(len - 12);
+        let (host, rest) = bytes.split_at(len - 12);
         let ip = match <[u8; 4]>::try_from(host) {
             Ok(v4) => IpAddr::from(v4),
             Err(_) => <[u8; 16]>::try_from(host)
                 .map(IpAddr::from)
                 .map_err(|_| error("its host is too short"))?,
         };
-        let port = u32::from_be_bytes([rest[0], rest[1], rest[2], rest[3]]);
+        let port = rest.first_chunk();
+        let port = port.map_or(0, |chunk| u32::from_be_bytes(*chunk));
         let port = u16::try_from(port).map_err(|_| error("its port is above 65,535"))?;
-        let position = rest[4..]
-            .first_chunk()
-            .map_or(0, |chunk| u64::from_be_bytes(*chunk));
+        let position = rest.get(4..).and_then(<[u8]>::first_chunk);
+        let position = position.map_or(0, |chunk| u64::from_be_bytes(*chunk));
         if position > i64::MAX as u64 {
             return Err(error("its position is negative"));
         }

@@ -26,7 +26,7 @@ pub struct QueueId(pub i32);
 pub struct QueueOffset(pub i64);
 
 /// Place of a record in the commit log, bytes from the log's beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogPosition(pub u64);
 
 impl fmt::Display for QueueId {

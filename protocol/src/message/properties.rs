@@ -183,7 +183,7 @@ impl<'a> Iterator for Iter<'a> {
                 self.rest = "";
                 return None;
             };
-            if bytes[name_end] == PROPERTY_SEPARATOR {
+            if bytes.get(name_end) == Some(&PROPERTY_SEPARATOR) {
                 self.rest = &self.rest[name_end + 1..];
                 continue;
             }
@@ -227,6 +227,14 @@ impl Builder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty string with room for so many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            out: Vec::with_capacity(bytes),
+        }
     }
 
     /// Appends one property. The caller keeps the separators out of both.

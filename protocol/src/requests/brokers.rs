@@ -1,4 +1,4 @@
-//! Running a broker or name server: codes 25 to 28, 43, 45, 205, 306, 315, 316, 318, 319, 327, 329, 354, 906 to 908 and key-value settings 100 to 102, 219.
+//! Running a broker or name server: codes 25 to 28, 43, 45, 205, 306, 315, 316, 318, 319, 327, 329, 354, 906 to 908, 1007 and key-value settings 100 to 102, 219.
 
 use std::borrow::Cow;
 
@@ -87,6 +87,12 @@ header_fields! {
     request GetBrokerHaStatus;
     /// Asks for the state of replication; body of the answer [`crate::bodies::HaRuntimeInfo`].
     pub struct GetBrokerHaStatus {}
+}
+
+header_fields! {
+    request GetBrokerEpochCache;
+    /// Asks which master wrote which part of the log; body of the answer [`crate::bodies::EpochCache`].
+    pub struct GetBrokerEpochCache {}
 }
 
 header_fields! {

@@ -135,6 +135,10 @@ pub const fn fields_of(code: RequestCode) -> Option<&'static [FieldShape]> {
             Notification => Notification<'static>,
             PollingInfo => PollingInfo<'static>,
             BatchAckMessage => BatchAckMessage,
+            GetBrokerEpochCache => GetBrokerEpochCache,
+            GetGroupStatus => GetGroupStatus,
+            RequestGroupMaster => RequestGroupMaster<'static>,
+            RaiseConsumerOffsets => RaiseConsumerOffsets,
         }
         sends {
             SendMessage => LONG_SHAPES,
@@ -173,7 +177,6 @@ pub const fn fields_of(code: RequestCode) -> Option<&'static [FieldShape]> {
             ControllerGetReplicaInfo,
             ControllerGetMetadataInfo,
             ControllerGetSyncStateData,
-            GetBrokerEpochCache,
             NotifyBrokerRoleChanged,
             UpdateControllerConfig,
             GetControllerConfig,

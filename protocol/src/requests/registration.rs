@@ -28,6 +28,8 @@ header_fields! {
         pub broker_name: Cow<'a, str> = "brokerName",
         /// The broker's zone.
         pub zone_name: Option<Cow<'a, str>> = "__ZONE_NAME",
+        /// Not the original's: the epoch of an elected master, from 1. Brokers that were not elected, and all of the original, send none.
+        pub master_epoch: Option<i64> = "masterEpoch",
     }
 }
 
@@ -45,6 +47,8 @@ header_fields! {
         pub master_addr: Option<String> = "masterAddr",
         /// Not the original's: the write permission had been wiped (205) before the broker left, and is given again by this registration.
         pub write_perm_given_again: Option<bool> = "writePermGivenAgain",
+        /// Not the original's: the group's highest epoch, with a refusal (2000) of a lower one.
+        pub master_epoch: Option<i64> = "masterEpoch",
     }
 }
 
@@ -60,6 +64,8 @@ header_fields! {
         pub broker_addr: Cow<'a, str> = "brokerAddr",
         /// The broker group's name.
         pub broker_name: Cow<'a, str> = "brokerName",
+        /// Not the original's: the epoch of an elected master, from 1.
+        pub master_epoch: Option<i64> = "masterEpoch",
     }
 }
 

@@ -7,6 +7,9 @@ use super::field::{FieldKind, FieldShape, FieldValue, header_fields};
 use crate::code::RequestCode;
 use crate::header::{FieldSink, FieldSource, Fields, Text};
 
+/// A field of refusals, `true`: the message had been appended before, and may be there later. Clients of Apache RocketMQ pass over it.
+pub const MAY_BE_STORED: &str = "mayBeStored";
+
 /// A message to store; its body is the frame's body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SendMessage<'a> {
@@ -81,6 +84,7 @@ const KINDS: [FieldKind; 14] = [
 const REQUIRED: usize = 8;
 
 /// The fields under the names that belong to a send code.
+#[allow(clippy::indexing_slicing, reason = "computed by the compiler")]
 const fn shapes(names: &[&'static str; 14]) -> [FieldShape; 14] {
     let mut shapes = [FieldShape {
         name: "",
@@ -187,7 +191,7 @@ impl<'a> SendMessage<'a> {
         if let Err((index, expected)) = invalid {
             return Err(FieldError::invalid(
                 "SendMessage",
-                names[index],
+                names.get(index).copied().unwrap_or_default(),
                 expected,
                 fields,
             ));
@@ -196,7 +200,10 @@ impl<'a> SendMessage<'a> {
         if missing != 0 {
             return Err(FieldError::missing(
                 "SendMessage",
-                names[missing.trailing_zeros() as usize],
+                names
+                    .get(missing.trailing_zeros() as usize)
+                    .copied()
+                    .unwrap_or_default(),
             ));
         }
         Ok(send)

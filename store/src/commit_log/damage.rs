@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::ranges::Ranges;
+use super::ranges::{DamagedRange, Ranges};
 use crate::fs::Fs;
 
 const FIRST_LINE: &str = "rmq-damage 2\n";
@@ -31,15 +31,6 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const RANGES_MAX: usize = 1_000;
 /// No record of the store is smaller: what stands around an empty body of a topic with a name of one letter.
 const RECORD_BYTES_MIN: u64 = 110;
-
-/// A stretch of the log below the durable watermark that cannot be read. What is around it is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DamagedRange {
-    /// Its first byte in the log.
-    pub from: u64,
-    /// The byte after its last.
-    pub to: u64,
-}
 
 /// What is known of the messages in a damaged stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +171,31 @@ impl Damage {
         self.state.lock().again.unindexed.list()
     }
 
+    /// A range was written again, but for what is `left`. Returns whether the index or the tables were built without some of it: the file keeps that
+    /// until the next start has taken it.
+    pub(super) fn mended(&self, range: DamagedRange, left: &[DamagedRange]) -> bool {
+        let mut state = self.state.lock();
+        let State { now, again } = &mut *state;
+        let unindexed: Vec<DamagedRange> = now.unindexed.within(range).collect();
+        let unseen: Vec<DamagedRange> = now.unseen.within(range).collect();
+        now.damaged.remove(range);
+        now.unindexed.remove(range);
+        for part in left {
+            now.add(part.from, part.to, Content::Indexed);
+            for part in unindexed.iter().filter_map(|known| common(*known, *part)) {
+                now.add(part.from, part.to, Content::Unindexed);
+            }
+        }
+        for part in &unindexed {
+            again.add(part.from, part.to, Content::Unindexed);
+        }
+        for part in &unseen {
+            again.add(part.from, part.to, Content::Unseen);
+        }
+        self.changed.store(true, Ordering::Release);
+        !unindexed.is_empty()
+    }
+
     /// The index and the tables on the disk have what can be read again.
     pub(super) fn taken_again(&self) {
         self.state.lock().again = Noted::default();
@@ -213,11 +229,20 @@ impl Damage {
 
     /// Forgets what lies below a position, which is gone.
     pub(super) fn forget_below(&self, position: u64) {
+        self.forget(|ranges| ranges.forget_below(position));
+    }
+
+    /// Forgets what lies at or above a position, which is cut off.
+    pub(super) fn forget_from(&self, position: u64) {
+        self.forget(|ranges| ranges.forget_from(position));
+    }
+
+    fn forget(&self, forget: impl Fn(&mut Ranges) -> bool) {
         let mut state = self.state.lock();
         let mut forgotten = false;
         let State { now, again } = &mut *state;
         for ranges in now.sets_mut().into_iter().chain(again.sets_mut()) {
-            forgotten |= ranges.forget_below(position);
+            forgotten |= forget(ranges);
         }
         if forgotten {
             self.changed.store(true, Ordering::Release);
@@ -270,6 +295,12 @@ impl Damage {
     pub(super) fn ranges(&self) -> Vec<DamagedRange> {
         self.state.lock().now.damaged.list()
     }
+}
+
+/// What two ranges have in common.
+fn common(one: DamagedRange, other: DamagedRange) -> Option<DamagedRange> {
+    let (from, to) = (one.from.max(other.from), one.to.min(other.to));
+    (from < to).then_some(DamagedRange { from, to })
 }
 
 #[cfg(test)]

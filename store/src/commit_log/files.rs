@@ -3,25 +3,28 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
 use rmq_protocol::message::RecordView;
-use tokio::sync::watch;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 
-use super::damage::{Content, Damage, DamagedRange};
-use super::prepare::{Pace, Spare};
-use super::scan::Window;
+use super::damage::{Content, Damage};
+use super::progress::Progress;
+use super::ranges::DamagedRange;
+use super::spare::{Pace, Spare};
+use super::window::Window;
 use crate::config::StoreConfig;
 use crate::disk_error::Effect;
-use crate::dispatch::LogReader;
 use crate::error::{AppendError, ReadError};
 use crate::fs::{Fs, Space};
 use crate::health::Health;
 use crate::layout;
+use crate::log_reader::LogReader;
 use crate::segment::Segment;
 use crate::sync_times::SyncTimes;
 
@@ -29,20 +32,6 @@ use crate::sync_times::SyncTimes;
 const REFUSAL_RETRY_MS: i64 = 1_000;
 /// Failed reads of pages after which a start takes the rest of what was damaged for damaged still.
 const RETRIED_READS_MAX: u32 = 1_024;
-
-/// How far the log has come. `flushed` may be ahead of or behind `confirmed`, depending on the flush mode.
-#[derive(Debug, Default)]
-pub(crate) struct Marks {
-    pub(crate) appended: AtomicU64,
-    /// Written, confirmed and dispatched.
-    pub(crate) written: AtomicU64,
-    pub(crate) confirmed: AtomicU64,
-    pub(crate) flushed: AtomicU64,
-    /// Records from here on were checked by this process: replayed, or written.
-    pub(crate) checked_from: AtomicU64,
-    /// Newest store time that recovery has found, Unix milliseconds.
-    pub(crate) newest_ms: AtomicI64,
-}
 
 /// Why a segment could not be made.
 pub(super) enum NoSegment {
@@ -56,7 +45,7 @@ pub(crate) struct Files {
     pub(crate) fs: Arc<dyn Fs>,
     pub(super) config: StoreConfig,
     pub(crate) health: Arc<Health>,
-    pub(crate) positions: Marks,
+    pub(crate) positions: Progress,
     /// Sorted by base, without gaps.
     pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
     /// Changes of the list, one at a time.
@@ -72,6 +61,10 @@ pub(crate) struct Files {
     refusing_until_ms: Mutex<i64>,
     damage: Damage,
     confirmed_watch: watch::Sender<u64>,
+    /// Whoever waits for progress was told of this much that is confirmed.
+    confirmed_told: AtomicU64,
+    /// Written, flushed or confirmed has moved.
+    progressed: Notify,
     pub(crate) sync_times: SyncTimes,
 }
 
@@ -79,9 +72,9 @@ impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>, config: StoreConfig, segments: Vec<Arc<Segment>>) -> Self {
         Self {
             fs,
+            positions: Progress::new(config.flush),
             config,
             health: Arc::default(),
-            positions: Marks::default(),
             segments: ArcSwap::from_pointee(segments),
             changing: Mutex::default(),
             syncing: Mutex::default(),
@@ -93,6 +86,8 @@ impl Files {
             refusing_until_ms: Mutex::new(0),
             damage: Damage::default(),
             confirmed_watch: watch::Sender::new(0),
+            confirmed_told: AtomicU64::new(0),
+            progressed: Notify::new(),
             sync_times: SyncTimes::default(),
         }
     }
@@ -199,7 +194,7 @@ impl Files {
         self.segments.store(Arc::new(segments));
     }
 
-    /// Takes the segments below `position` off the log. They are still readable by whoever holds them.
+    /// Takes the segments below `position` off the log. Readers that hold them can still read them.
     pub(crate) fn take_below(&self, position: u64) -> Vec<Arc<Segment>> {
         let _changing = self.changing.lock();
         let segments = self.segments.load();
@@ -216,6 +211,8 @@ impl Files {
         let _syncing = self.syncing.lock();
         let began = Instant::now();
         self.health.check_writable()?;
+        // A truncation may have come first.
+        let end = end.min(self.positions.written.load(Ordering::Acquire));
         let from = self.positions.flushed.load(Ordering::Acquire);
         for segment in self.segments.load().iter() {
             if segment.end() > from
@@ -231,20 +228,46 @@ impl Files {
         self.sync_times.add(began.elapsed());
         self.crash_point("log.synced");
         self.positions.flushed.fetch_max(end, Ordering::AcqRel);
+        self.progressed.notify_waiters();
         Ok(())
     }
 
-    pub(crate) fn announce_confirmed(&self, end: u64) {
+    /// The log is written up to `end`.
+    pub(super) fn written(&self, end: u64) {
+        self.positions.written.store(end, Ordering::Release);
+        self.progressed.notify_waiters();
+    }
+
+    /// Waits for the next progress of written, flushed or confirmed.
+    pub(crate) fn progressed(&self) -> Notified<'_> {
+        self.progressed.notified()
+    }
+
+    /// The log is cut at `position`.
+    pub(super) fn lower(&self, position: u64) {
+        let _syncing = self.syncing.lock();
+        self.positions.cut_at(position);
+    }
+
+    pub(crate) fn announce_confirmed(&self) {
+        let confirmed = self.positions.confirmed.load(Ordering::Acquire);
+        if self.confirmed_told.fetch_max(confirmed, Ordering::AcqRel) < confirmed {
+            self.progressed.notify_waiters();
+        }
         if self.confirmed_watch.receiver_count() > 0 {
-            self.confirmed_watch.send_replace(end);
+            let now = self.positions.confirmed.load(Ordering::Acquire);
+            self.confirmed_watch.send_if_modified(|last| {
+                let is_news = *last < now;
+                *last = now.max(*last);
+                is_news
+            });
         }
     }
 
     pub(crate) fn watch_confirmed(&self) -> watch::Receiver<u64> {
         let receiver = self.confirmed_watch.subscribe();
         // A receiver that was the first may have missed the last announcement.
-        self.confirmed_watch
-            .send_replace(self.positions.confirmed.load(Ordering::Acquire));
+        self.announce_confirmed();
         receiver
     }
 
@@ -352,6 +375,18 @@ impl Files {
         self.damage.forget_below(position);
         // What is gone is forgotten by the next start as well.
         let _ = self.store_damage();
+    }
+
+    /// What lies at or above `position` is cut off.
+    pub(super) fn forget_damage_from(&self, position: u64) {
+        self.damage.forget_from(position);
+        // What is read as zeros there would be taken for damage again, and is no part of the log.
+        let _ = self.store_damage();
+    }
+
+    /// A range was written again, but for what is `left`. Returns whether the next start has to take some of it into the index.
+    pub(super) fn damage_mended(&self, range: DamagedRange, left: &[DamagedRange]) -> bool {
+        self.damage.mended(range, left)
     }
 
     pub(crate) fn damage(&self) -> Vec<DamagedRange> {

@@ -18,26 +18,6 @@ const ZEROED_AHEAD: u64 = 32 << 20;
 /// Syncs of more than this gain less from zeros than writing them costs.
 const SMALL_SYNC_BYTES: u64 = 32 << 10;
 
-/// How much is written at once.
-#[derive(Default)]
-pub(super) struct Pace {
-    written: u64,
-    /// Sliding mean, bytes.
-    mean: u64,
-}
-
-#[derive(Default)]
-pub(super) struct Spare {
-    pub(super) segment: Option<Arc<Segment>>,
-    /// Base of the segment to prepare.
-    wanted: Option<u64>,
-    /// The records come close to where zeros were written.
-    zeros_wanted: bool,
-    /// Base of the segment that could not be prepared: left to the append that needs it.
-    failed: Option<u64>,
-    stop: bool,
-}
-
 /// What the thread does next.
 enum Task {
     Zeros,

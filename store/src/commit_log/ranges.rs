@@ -2,7 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::damage::DamagedRange;
+/// A stretch of the log below the durable watermark that cannot be read. What is around it is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// Its first byte in the log.
+    pub from: u64,
+    /// The byte after its last.
+    pub to: u64,
+}
 
 /// Stretches, ends by beginnings; no two of them touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +48,24 @@ impl Ranges {
         true
     }
 
+    /// Takes a stretch out.
+    pub(super) fn remove(&mut self, range: DamagedRange) {
+        let parts: Vec<DamagedRange> = self.within(range).collect();
+        for DamagedRange { from, to } in parts {
+            let before = self.0.range(..=from).next_back();
+            let Some((start, end)) = before.map(|(start, end)| (*start, *end)) else {
+                continue;
+            };
+            self.0.remove(&start);
+            if start < from {
+                self.0.insert(start, from);
+            }
+            if to < end {
+                self.0.insert(to, end);
+            }
+        }
+    }
+
     pub(super) fn add_all(&mut self, other: &Self) {
         for range in other.list() {
             self.add(range.from, range.to);
@@ -65,6 +90,19 @@ impl Ranges {
         let before = self.0.len();
         self.0.retain(|_, to| *to > position);
         self.0.len() < before
+    }
+
+    /// Forgets what lies at or above a position. Returns whether there was something.
+    pub(super) fn forget_from(&mut self, position: u64) -> bool {
+        let gone = self.0.split_off(&position);
+        let mut is_some = !gone.is_empty();
+        if let Some(mut last) = self.0.last_entry()
+            && *last.get() > position
+        {
+            last.insert(position);
+            is_some = true;
+        }
+        is_some
     }
 
     /// What of a stretch is in here.
@@ -116,12 +154,20 @@ mod tests {
         assert!(ranges.add(500, 600));
         assert!(ranges.add(250, 300), "it closes the gap");
         assert_eq!(ranges.list(), [range(100, 400), range(500, 600)]);
+        let mut without = ranges.clone();
+        without.remove(range(150, 520));
+        assert_eq!(without.list(), [range(100, 150), range(520, 600)]);
+        without.remove(range(110, 120));
+        without.remove(range(0, 110));
+        assert_eq!(without.list(), [range(120, 150), range(520, 600)]);
         let within: Vec<_> = ranges.within(range(50, 510)).collect();
         assert_eq!(within, [range(100, 400), range(500, 510)]);
         assert_eq!(ranges.within(range(400, 500)).count(), 0);
         assert!(ranges.add(0, 1_000));
         assert_eq!(ranges.list(), [range(0, 1_000)]);
-        assert!(!ranges.forget_below(999) && ranges.forget_below(1_000));
+        assert!(!ranges.forget_from(1_000) && ranges.forget_from(400));
+        assert_eq!(ranges.list(), [range(0, 400)]);
+        assert!(!ranges.forget_below(399) && ranges.forget_below(400));
     }
 
     #[test]

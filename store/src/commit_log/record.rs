@@ -11,11 +11,11 @@ use rmq_protocol::message::{
 };
 use smallvec::SmallVec;
 
-use super::NewMessage;
 use super::crc_shift::Shift;
 use crate::config::StoreConfig;
 use crate::error::AppendError;
 use crate::index::keys::{KeyHashes, key_hashes};
+use crate::queue::QueueRef;
 
 /// Everything before the body, with IPv6 hosts.
 const HEAD_MAX: usize = 112;
@@ -27,6 +27,37 @@ const TOPIC_MAX: usize = u16::MAX as usize;
 
 /// So many bytes of topic and lengths need no allocation.
 const SHORT: usize = 64;
+
+/// A message to append.
+#[derive(Debug, Clone, Copy)]
+pub struct NewMessage<'a> {
+    /// The queue it goes to.
+    pub queue: &'a QueueRef,
+    /// Its topic: that of the queue.
+    pub topic: &'a str,
+    /// The user's flag.
+    pub flag: i32,
+    /// System flags; the host bits are set here.
+    pub sys_flag: i32,
+    /// When the client made it, Unix milliseconds.
+    pub born_ms: i64,
+    /// The client's address.
+    pub born_host: SocketAddr,
+    /// How often it was consumed without success.
+    pub reconsume_times: i32,
+    /// Position of the half message, 0 for none.
+    pub prepared_position: i64,
+    /// The body.
+    pub body: &'a [u8],
+    /// The property string with its last separator, without a record CRC: the store adds that.
+    pub properties: &'a [u8],
+    /// Hash of the tag, 0 for none.
+    pub tag_hash: i64,
+    /// Business keys, separated by spaces.
+    pub keys: &'a str,
+    /// The client's message id.
+    pub unique_key: &'a str,
+}
 
 /// An encoded message without its place.
 pub(crate) struct Prepared<'a> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{File, Fs, Lock, Space};
+use super::disk::{File, Fs, Lock, Space};
 
 /// What fails. The first five stand for several calls of the seam, the others for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -308,6 +308,14 @@ impl Fs for FaultyFs {
         self.inner.lock(path, text)
     }
 
+    fn boot_id(&self) -> io::Result<String> {
+        self.inner.boot_id()
+    }
+
+    fn random(&self) -> io::Result<u128> {
+        self.inner.random()
+    }
+
     fn crash_point(&self, name: &'static str) {
         self.inner.crash_point(name);
     }
@@ -392,7 +400,7 @@ impl File for FaultyFile {
         self.inner.read_cached(offset, into)
     }
 
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
         self.inner.next_data(offset)
     }
 

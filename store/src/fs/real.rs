@@ -3,19 +3,26 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{File, Fs, Lock, Map, Space};
+use super::disk::{File, Fs, Lock, Space};
+use super::map::Map;
 
 /// Written at once where the file system cannot reserve room.
 const ZEROS: usize = 1 << 20;
 
 /// The page cache reads in units of up to this many bytes.
 const UNIT_MAX: u64 = 2 << 20;
+
+/// Where the kernel names its life since the boot (`Documentation/admin-guide/sysctl/kernel.rst`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Where the kernel gives random bytes (`random(4)`).
+const RANDOM: &str = "/dev/urandom";
 
 /// The real file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,6 +88,17 @@ impl Fs for RealFs {
             size: stat.f_blocks * stat.f_frsize,
             unused: stat.f_bfree * stat.f_frsize,
         })
+    }
+
+    fn boot_id(&self) -> io::Result<String> {
+        fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned())
+    }
+
+    fn random(&self) -> io::Result<u128> {
+        use std::io::Read;
+        let mut bytes = [0; 16];
+        fs::File::open(RANDOM)?.read_exact(&mut bytes)?;
+        Ok(u128::from_ne_bytes(bytes))
     }
 
     fn lock(&self, path: &Path, text: &str) -> io::Result<Box<dyn Lock>> {
@@ -171,10 +189,10 @@ impl File for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
         // It moves the file's own position, which nothing uses.
         match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
-            Ok(data) => Ok(Some(data)),
+            Ok(data) => Ok(Some(data..rustix::fs::seek(&self.0, SeekFrom::Hole(data))?)),
             Err(Errno::NXIO) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -9,12 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{File, Fs, Lock, Space};
+use super::disk::{File, Fs, Lock, Space};
 
 const SECTOR: usize = 512;
 
@@ -70,7 +71,7 @@ impl NameChange {
 /// What a crash leaves of what was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
-    /// Everything: the process is gone, the system goes on.
+    /// Everything: the process is gone, the system continues.
     Kill,
     /// Nothing: the power is gone and the disk had written nothing on its own.
     PowerLoss,
@@ -89,9 +90,12 @@ struct State {
     steps: Vec<Step>,
     locked: BTreeSet<PathBuf>,
     free: Option<u64>,
+    /// How often the power came back.
+    boots: u64,
+    random: u64,
 }
 
-/// The disk. Clones are the same disk.
+/// The disk. Clones are the same disk. Its random numbers are the same for the same seed.
 #[derive(Debug, Clone, Default)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
@@ -104,10 +108,29 @@ impl SimulatedDisk {
         Self::default()
     }
 
+    /// An empty disk whose random numbers are others than those of a disk with another seed.
+    #[must_use]
+    pub fn with_seed(seed: u64) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                random: seed,
+                ..State::default()
+            })),
+        }
+    }
+
     /// How many steps it has seen.
     #[must_use]
     pub fn steps(&self) -> usize {
         self.state.lock().steps.len()
+    }
+
+    /// Whether a step, by its number, made something durable: a power cut loses the same before and after any other.
+    #[must_use]
+    pub fn is_sync(&self, step: usize) -> bool {
+        let state = self.state.lock();
+        let step = state.steps.get(step);
+        matches!(step, Some(Step::Sync { .. } | Step::SyncDir { .. }))
     }
 
     /// The named points among the steps: number of steps before it, and its name.
@@ -185,10 +208,12 @@ impl SimulatedDisk {
             files,
             dirs: state.dirs.clone(),
             free: state.free,
+            boots: state.boots + u64::from(crash != Crash::Kill),
+            random: state.random,
             ..State::default()
         };
         if crash == Crash::Kill {
-            // The system goes on: what was not synced still is not.
+            // The system continues: what was not synced still is not.
             next.steps = state.steps[..steps.min(state.steps.len())].to_vec();
             return Self {
                 state: Arc::new(Mutex::new(next)),
@@ -412,6 +437,18 @@ impl Fs for SimulatedDisk {
         }))
     }
 
+    fn boot_id(&self) -> io::Result<String> {
+        Ok(format!("boot-{}", self.state.lock().boots))
+    }
+
+    fn random(&self) -> io::Result<u128> {
+        let mut state = self.state.lock();
+        let mut random = Random(state.random);
+        let (high, low) = (random.below(u64::MAX), random.below(u64::MAX));
+        state.random = random.0;
+        Ok((u128::from(high) << 64) | u128::from(low))
+    }
+
     fn crash_point(&self, name: &'static str) {
         self.state.lock().steps.push(Step::Point(name));
     }
@@ -492,6 +529,21 @@ impl File for SimulatedFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.state.lock().files[self.file].len() as u64)
+    }
+
+    /// What holds nothing but zeros counts as never written.
+    fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let state = self.disk.state.lock();
+        let bytes = &state.files[self.file];
+        let first = usize::try_from(offset).map_err(io::Error::other)? / SECTOR;
+        let mut sectors = (first..).zip(bytes.chunks(SECTOR).skip(first));
+        let is_written = |sector: &[u8]| sector.iter().any(|byte| *byte != 0);
+        let Some((start, _)) = sectors.find(|(_, sector)| is_written(sector)) else {
+            return Ok(None);
+        };
+        let end = sectors.find(|(_, sector)| !is_written(sector));
+        let end = end.map_or(bytes.len(), |(end, _)| end * SECTOR);
+        Ok(Some(offset.max((start * SECTOR) as u64)..end as u64))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

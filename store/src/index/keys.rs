@@ -1,6 +1,6 @@
 //! Hashes of message keys, and the keys of records that no run file holds yet.
 //!
-//! A key is found by a 64-bit hash of kind, topic and key. Two keys can share a hash, so whoever looks up compares the record itself.
+//! A key is found by a 64-bit hash of kind, topic and key. Two keys can share a hash, so a look-up compares the record itself.
 #![allow(
     clippy::indexing_slicing,
     reason = "parts of lengths that were just taken; no disk is read"

@@ -3,17 +3,12 @@
 //! The newest part is in memory ([`recent`], [`keys`]); what is older lies in run files ([`run`]) that the [`manifest`] names. All of
 //! it is derived: a file that is missing or damaged is dropped and written again from the log.
 
-pub(crate) mod by_key;
-pub(crate) mod by_time;
 pub(crate) mod keys;
-pub(crate) mod look_up;
 pub(crate) mod manifest;
 pub(crate) mod merge;
 pub(crate) mod rebuild;
 pub(crate) mod recent;
 pub(crate) mod run;
-pub(crate) mod seal;
-pub(crate) mod worker;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,8 +19,8 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{error, info, warn};
 
-use crate::dispatch::LogReader;
 use crate::fs::Fs;
+use crate::log_reader::LogReader;
 use manifest::{Manifest, ManifestError, RunName};
 use run::{Chunk, Run};
 
@@ -36,8 +31,8 @@ pub(crate) type Runs = Vec<Arc<Run>>;
 
 /// The run files.
 pub(crate) struct Index {
-    fs: Arc<dyn Fs>,
-    dir: PathBuf,
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: PathBuf,
     runs: ArcSwap<Runs>,
     /// The manifest's generation; also the lock for changes of the runs.
     changes: Mutex<u64>,
@@ -210,7 +205,7 @@ impl Index {
     }
 
     /// The name the next run file gets.
-    fn next_name(&self, generation: &mut u64, span: Span) -> RunName {
+    pub(crate) fn next_name(&self, generation: &mut u64, span: Span) -> RunName {
         *generation += 1;
         RunName {
             span,
@@ -255,14 +250,14 @@ impl Index {
     }
 
     /// Adds the next run.
-    fn append(&self, generation: &mut u64, run: Run) -> io::Result<()> {
+    pub(crate) fn append(&self, generation: &mut u64, run: Run) -> io::Result<()> {
         let mut runs = Runs::clone(&self.runs.load());
         runs.push(Arc::new(run));
         self.install(generation, runs)
     }
 
     /// Drops what lies below a position, all of it already out of reach.
-    fn drop_below(&self, position: u64) -> io::Result<()> {
+    pub(crate) fn drop_below(&self, position: u64) -> io::Result<()> {
         let mut generation = self.changes.lock();
         self.start.fetch_max(position, Ordering::AcqRel);
         let runs = self.runs.load();
@@ -306,7 +301,7 @@ impl Index {
 }
 
 /// How many entries of a chunk lie below a position.
-fn below(run: &Run, chunk: &Chunk, position: u64) -> Result<u32, RunDamaged> {
+pub(crate) fn below(run: &Run, chunk: &Chunk, position: u64) -> Result<u32, RunDamaged> {
     if run.span().from >= position {
         return Ok(0);
     }

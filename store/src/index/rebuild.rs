@@ -9,7 +9,7 @@ use super::keys::{KeyEntry, key_hashes};
 use super::manifest::RunName;
 use super::run::{Run, RunDamaged, RunEntry, RunWriter, Span, publish};
 use super::{Index, recent};
-use crate::dispatch::LogReader;
+use crate::log_reader::LogReader;
 
 /// Why a run could not be written again.
 #[derive(Debug, thiserror::Error)]

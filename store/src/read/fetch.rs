@@ -8,16 +8,25 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::Temperature;
 use super::buffer::Buffer;
 use super::resident::{BLOCK_BYTES, Resident};
-use crate::index::look_up::Located;
+use crate::derived::look_up::Located;
 use crate::segment::Segment;
 
 /// Bytes between two records that are read along: cheaper than a second call.
 const GAP_BYTES_MAX: u64 = 4 << 10;
-/// Bytes fetched at once for a read that waits for the disk: a reader that catches up goes on behind what it asked for.
+/// Bytes fetched at once for a read that waits for the disk: a reader that catches up continues behind the records that it asked for.
 const COLD_READ_BYTES: u64 = 1 << 20;
+
+/// Whether the caller can wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temperature {
+    /// It cannot: data that is not in memory ends the read, with [`ReadStatus::Cold`](crate::ReadStatus::Cold) if nothing was found before it. What it finds
+    /// lies in the page cache, which may need the room: it is to be used at once, and not kept.
+    HotOnly,
+    /// It runs on a thread that may wait, such as one of the [`ColdPool`](crate::ColdPool).
+    MayWait,
+}
 
 /// What became of one record.
 pub(super) enum Fetched {

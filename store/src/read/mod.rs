@@ -2,7 +2,7 @@
 
 mod buffer;
 mod fetch;
-mod resident;
+pub(crate) mod resident;
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,12 +13,12 @@ use rmq_protocol::message::RecordView;
 use smallvec::SmallVec;
 
 use crate::commit_log::{CommitLog, check};
-use crate::index::look_up::Located;
+use crate::derived::look_up::Located;
 use crate::queue::QueueRef;
 use crate::segment::Segment;
 use buffer::Buffer;
+pub use fetch::Temperature;
 use fetch::{Fetch, Fetched};
-pub(crate) use resident::Resident;
 
 /// How much one read may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,22 +57,12 @@ impl EntryFilter for AllMessages {
     }
 }
 
-/// Whether the caller can wait for the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Temperature {
-    /// It cannot: data that is not in memory ends the read, with [`ReadStatus::Cold`] if nothing was found before it. What it finds
-    /// lies in the page cache, which may need the room: it is to be used at once, and not kept.
-    HotOnly,
-    /// It runs on a thread that may wait, such as one of the [`ColdPool`](crate::ColdPool).
-    MayWait,
-}
-
 /// How a read ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadStatus {
     /// There are messages.
     Found,
-    /// There are messages, but the filter let none pass, or they are damaged; go on from the next offset.
+    /// There are messages, but the filter let none pass, or they are damaged; continue at the next offset.
     NoMatch,
     /// The queue has never had a message.
     NoMessageInQueue,
@@ -82,7 +72,7 @@ pub enum ReadStatus {
     AtEnd,
     /// The offset is beyond the next one to be written.
     OffsetTooBig,
-    /// The messages are being removed; go on from the next offset.
+    /// The messages are being removed; continue at the next offset.
     Removed,
     /// The data is not in memory; read again where waiting is allowed.
     Cold,

@@ -1,141 +1,63 @@
-//! Settings and progress: opaque keys and values that live in the log like every message.
+//! Settings and progress: keys and values that live in the log like every message.
 //!
-//! A change is appended as a record of the reserved topic [`SETTINGS_TOPIC`] ([`record`] draws its body); the current values are kept in memory for reads and
-//! written to the tables beside the message path. The log is the truth: the tables say up to which position they hold it, and the rest is replayed at the start.
+//! A change is appended as a record of the reserved topic [`SETTINGS_TOPIC`] ([`record`] draws its body). The log feeds the tables: a change counts when its
+//! record is confirmed, and its writer waits for that. The tables on disk say up to which position they hold the log, and the rest is replayed at the start.
 
+mod change;
 mod record;
-mod state;
+mod table;
+mod values;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rmq_protocol::message::LogPosition;
 
-use crate::commit_log::Purpose;
 use crate::error::{AppendError, ReadError};
+use crate::purpose::Purpose;
 
+pub use change::Change;
+pub(crate) use change::ChangeRef;
 pub(crate) use record::{decode, encode};
-pub(crate) use state::SettingsState;
+pub use table::{Applied, Apply, Table, TableId};
+pub(crate) use table::{Declared, QUEUE_HEADS, QueueLookUp, problems};
+pub(crate) use values::Values;
 
 /// The reserved topic of settings records. Clients can neither write nor read it.
 pub const SETTINGS_TOPIC: &str = "rmq_sys_SETTINGS";
 
-/// A named set of keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Table {
-    /// Topic configurations by topic name.
-    Topics = 1,
-    /// Subscription groups by group name.
-    Groups = 2,
-    /// How far groups have consumed.
-    ConsumerOffsets = 3,
-    /// How far delayed messages were delivered.
-    DelayProgress = 4,
-    /// Internal: the tail of each queue; a change of this table in a settings record deletes the queues of the topic that is its key.
-    QueueHeads = 5,
-    /// Changed configuration of the broker.
-    BrokerConfig = 6,
-    /// Anything else.
-    Kv = 7,
-}
-
-impl Table {
-    /// Every table.
-    pub const ALL: [Table; 7] = [
-        Self::Topics,
-        Self::Groups,
-        Self::ConsumerOffsets,
-        Self::DelayProgress,
-        Self::QueueHeads,
-        Self::BrokerConfig,
-        Self::Kv,
-    ];
-
-    /// The name of the table on disk.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Topics => "topics",
-            Self::Groups => "groups",
-            Self::ConsumerOffsets => "consumer_offsets",
-            Self::DelayProgress => "delay_progress",
-            Self::QueueHeads => "queue_heads",
-            Self::BrokerConfig => "broker_config",
-            Self::Kv => "kv",
-        }
-    }
-
-    pub(crate) fn from_u8(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|table| *table as u8 == code)
-    }
-
-    /// Whether it holds progress, which changes all the time and is kept on a full disk too.
-    pub(crate) fn is_progress(self) -> bool {
-        matches!(self, Self::ConsumerOffsets | Self::DelayProgress)
-    }
-
-    fn index(self) -> usize {
-        self as usize - 1
-    }
-}
-
-/// One key gets a value, or loses it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Which table.
-    pub table: Table,
-    /// 1 to 65,535 bytes.
-    pub key: String,
-    /// `None` removes the key. At most 1 MiB.
-    pub value: Option<Bytes>,
-}
-
-impl Change {
-    /// Sets a key.
-    pub fn set(table: Table, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        Self {
-            table,
-            key: key.into(),
-            value: Some(value.into()),
-        }
-    }
-
-    /// Removes a key.
-    pub fn remove(table: Table, key: impl Into<String>) -> Self {
-        Self {
-            table,
-            key: key.into(),
-            value: None,
-        }
-    }
-}
+/// A row of a table on disk: its key and its value.
+pub type Row = (Vec<u8>, Bytes);
 
 /// Why settings were not changed. Nothing was changed when it is returned, except where a `put` needs several records.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The key is empty or too long.
-    #[error("settings key of {len} bytes in table {table}: a key has 1 to 65535 bytes", table = table.name())]
+    /// The key is empty or too long, or not UTF-8 where the table is in memory.
+    #[error(
+        "settings key of {len} bytes in table {table}: a key has 1 to 65535 bytes, of UTF-8 in a table in memory"
+    )]
     Key {
         /// The table.
-        table: Table,
+        table: &'static str,
         /// Bytes of the key.
         len: usize,
     },
     /// The value is too large.
-    #[error("settings value of {len} bytes for {key} in table {table}: a value has at most {max} bytes", table = table.name(), max = record::VALUE_BYTES_MAX)]
+    #[error("settings value of {len} bytes for {key} in table {table}: a value has at most {max} bytes", max = record::VALUE_BYTES_MAX)]
     Value {
         /// The table.
-        table: Table,
+        table: &'static str,
         /// The key.
         key: String,
         /// Bytes of the value.
         len: usize,
     },
-    /// This table is kept by the store itself.
-    #[error("table {table} is kept by the store and cannot be changed by hand", table = table.name())]
+    /// The owner of the store has not declared this table.
+    #[error("table {table} was not declared when the store was opened, so it cannot be changed")]
     Internal {
         /// The table.
-        table: Table,
+        table: TableId,
     },
     /// What is to be changed cannot be looked up.
     #[error(transparent)]
@@ -151,49 +73,105 @@ pub(crate) trait SettingsLog: Send + Sync {
     fn append_settings(&self, body: &[u8], purpose: Purpose) -> Result<u64, AppendError>;
     /// Whether progress of so many bytes would be taken now.
     fn check_progress(&self, bytes: usize) -> Result<(), AppendError>;
-    /// Writes what was appended and calls `done` once it is acknowledged as the flush mode promises.
+    /// Writes what was appended and calls `done` once it is acknowledged as the flush mode promises. What is acknowledged is applied.
     fn settle(&self, up_to: u64, done: Box<dyn FnOnce(Result<(), AppendError>) + Send>);
+    /// Loads the queues of a topic that is about to be deleted, so that no disk is asked when the deletion is applied.
+    fn load_queues(&self, topic: &str) -> Result<(), ReadError>;
 }
 
 /// The settings of a store. Obtained from the store; cheap to clone.
 #[derive(Clone)]
 pub struct Settings {
-    state: Arc<SettingsState>,
+    declared: Arc<Declared>,
     log: Arc<dyn SettingsLog>,
 }
 
 impl Settings {
-    pub(crate) fn new(state: Arc<SettingsState>, log: Arc<dyn SettingsLog>) -> Self {
-        Self { state, log }
+    pub(crate) fn new(declared: Arc<Declared>, log: Arc<dyn SettingsLog>) -> Self {
+        Self { declared, log }
     }
 
-    /// Appends the changes and makes them the current values. Returns the log position after them; they are as durable as any
-    /// appended message: not before [`Store::write_out`](crate::Store::write_out) (and the flush, with sync flush) has passed that position.
+    /// Appends the changes. Returns the log position after them; they count, and are as durable as any appended message, when
+    /// [`Store::settle`](crate::Store::settle) says so of that position. Tables have them then.
     ///
-    /// Many changes go into one record of up to 1 MiB; only a larger set is split. Changes of consumer offsets and delay progress alone
-    /// are taken on a full disk as well, from a part of the log that is kept for them.
+    /// Many changes go into one record of up to 1 MiB, which counts as a whole or not at all; only a larger set is split. Changes of
+    /// progress alone are taken on a full disk as well, from a part of the log that is kept for them.
     ///
     /// # Errors
-    /// A key or value out of its limits, an internal table, or the log refuses writes.
+    /// A key or value out of its limits, a table that is not declared, or the log refuses writes.
     pub fn put(&self, changes: &[Change]) -> Result<LogPosition, SettingsError> {
-        if let Some(change) = changes
-            .iter()
-            .find(|change| change.table == Table::QueueHeads)
-        {
-            return Err(SettingsError::Internal {
-                table: change.table,
-            });
-        }
-        self.put_any(changes).map(LogPosition)
+        let mut end = LogPosition(0);
+        self.put_each(changes, &mut |_, record_end| end = record_end)?;
+        Ok(end)
     }
 
-    /// As [`put`](Self::put), and waits until the changes are acknowledged as the flush mode promises.
+    /// As [`put`](Self::put). Calls `appended` after each record that was appended, with the changes that it holds and the log position after it.
+    ///
+    /// # Errors
+    /// As `put`. The changes that `appended` was told of stay in the log.
+    pub fn put_each(
+        &self,
+        changes: &[Change],
+        appended: &mut dyn FnMut(Range<usize>, LogPosition),
+    ) -> Result<(), SettingsError> {
+        for change in changes {
+            self.check(change)?;
+        }
+        for change in changes.iter().filter(|change| change.table == QUEUE_HEADS) {
+            self.log.load_queues(&change.shown())?;
+        }
+        let is_progress = |change: &Change| {
+            let table = self.declared.get(change.table);
+            table.is_some_and(|table| table.is_progress)
+        };
+        let purpose = match changes.iter().all(is_progress) {
+            true => Purpose::Progress,
+            false => Purpose::Message,
+        };
+        for (body, part) in encode(changes) {
+            let end = self.log.append_settings(&body, purpose)?;
+            appended(part, LogPosition(end));
+        }
+        Ok(())
+    }
+
+    fn check(&self, change: &Change) -> Result<(), SettingsError> {
+        let table = self.declared.get(change.table);
+        let deletes = change.table == QUEUE_HEADS && change.value.is_none();
+        let (name, is_text) = match table {
+            Some(table) => (table.name, !table.is_on_disk()),
+            None if deletes => ("queue_heads", true),
+            None => {
+                return Err(SettingsError::Internal {
+                    table: change.table,
+                });
+            }
+        };
+        let is_wrong = is_text && std::str::from_utf8(&change.key).is_err();
+        if change.key.is_empty() || change.key.len() > usize::from(u16::MAX) || is_wrong {
+            return Err(SettingsError::Key {
+                table: name,
+                len: change.key.len(),
+            });
+        }
+        let len = change.value.as_ref().map_or(0, Bytes::len);
+        if len > record::VALUE_BYTES_MAX {
+            return Err(SettingsError::Value {
+                table: name,
+                key: change.shown(),
+                len,
+            });
+        }
+        Ok(())
+    }
+
+    /// As [`put`](Self::put), and waits until the changes are acknowledged as the flush mode promises. The tables have them then.
     ///
     /// # Errors
     /// As `put`, and when writing or flushing failed.
     pub async fn put_and_wait(&self, changes: &[Change]) -> Result<LogPosition, SettingsError> {
         let end = self.put(changes)?;
-        self.settled(end.0).await?;
+        self.wait(end).await?;
         Ok(end)
     }
 
@@ -206,18 +184,14 @@ impl Settings {
         self.log.check_progress(bytes)
     }
 
-    /// Waits until changes that were [`put`](Self::put) are acknowledged as the flush mode promises.
+    /// Waits until changes that were [`put`](Self::put) are acknowledged as the flush mode promises. The tables have them then.
     ///
     /// # Errors
     /// Writing or flushing failed.
     pub async fn wait(&self, end: LogPosition) -> Result<(), SettingsError> {
-        self.settled(end.0).await
-    }
-
-    pub(crate) async fn settled(&self, end: u64) -> Result<(), SettingsError> {
         let (done, acked) = tokio::sync::oneshot::channel();
         self.log.settle(
-            end,
+            end.0,
             Box::new(move |outcome| {
                 // The waiter may have gone away.
                 let _ = done.send(outcome);
@@ -225,36 +199,5 @@ impl Settings {
         );
         acked.await.unwrap_or(Err(AppendError::Closed))?;
         Ok(())
-    }
-
-    pub(crate) fn put_any(&self, changes: &[Change]) -> Result<u64, SettingsError> {
-        let bodies = encode(changes)?;
-        let purpose = match changes.iter().all(|change| change.table.is_progress()) {
-            true => Purpose::Progress,
-            false => Purpose::Message,
-        };
-        let mut end = 0;
-        // Held over append and update, so that the order of values is the order in the log.
-        let _order = self.state.order();
-        for (body, part) in bodies {
-            end = self.log.append_settings(&body, purpose)?;
-            self.state.update(changes.get(part).unwrap_or_default());
-        }
-        Ok(end)
-    }
-
-    /// The current value of a key.
-    pub fn get(&self, table: Table, key: &str) -> Option<Bytes> {
-        self.state.get(table, key)
-    }
-
-    /// Every key and value of a table, sorted by key.
-    pub fn scan(&self, table: Table) -> Vec<(String, Bytes)> {
-        self.state.scan(table)
-    }
-
-    /// How many keys a table has.
-    pub fn len(&self, table: Table) -> usize {
-        self.state.len(table)
     }
 }

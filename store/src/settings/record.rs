@@ -5,17 +5,18 @@
 //!  4  2  version = 1
 //!  6  4  number of changes
 //!        then each change:
-//!        1  table (Table as u8)
+//!        1  number of the table; 5 deletes the queues of the topic that is the key
 //!        2  bytes of the key
 //!        4  bytes of the value, 0xFFFF_FFFF = the key is removed
-//!           key, value
+//!           key (UTF-8 in tables in memory), value
 //! ```
 
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes};
 
-use super::{Change, SettingsError, Table};
+use super::change::{Change, ChangeRef};
+use super::table::{Declared, QUEUE_HEADS, TableId};
 
 /// Largest value of one key.
 pub(super) const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -48,24 +49,8 @@ pub(crate) enum RecordError {
 /// The body of one record, and which of the changes it holds.
 pub(crate) type Encoded = (Vec<u8>, Range<usize>);
 
-/// Encodes changes into as few records as the size limit allows.
-pub(crate) fn encode(changes: &[Change]) -> Result<Vec<Encoded>, SettingsError> {
-    for change in changes {
-        if change.key.is_empty() || change.key.len() > usize::from(u16::MAX) {
-            return Err(SettingsError::Key {
-                table: change.table,
-                len: change.key.len(),
-            });
-        }
-        let len = change.value.as_ref().map_or(0, Bytes::len);
-        if len > VALUE_BYTES_MAX {
-            return Err(SettingsError::Value {
-                table: change.table,
-                key: change.key.clone(),
-                len,
-            });
-        }
-    }
+/// Encodes changes into as few records as the size limit allows. Neighbours that fit one record together are in one.
+pub(crate) fn encode(changes: &[Change]) -> Vec<Encoded> {
     let mut bodies = Vec::new();
     let mut from = 0;
     while from < changes.len() {
@@ -83,7 +68,7 @@ pub(crate) fn encode(changes: &[Change]) -> Result<Vec<Encoded>, SettingsError> 
         bodies.push((encode_one(part, bytes), from..to));
         from = to;
     }
-    Ok(bodies)
+    bodies
 }
 
 fn encode_one(changes: &[Change], bytes: usize) -> Vec<u8> {
@@ -92,7 +77,7 @@ fn encode_one(changes: &[Change], bytes: usize) -> Vec<u8> {
     body.put_u16(VERSION);
     body.put_u32(changes.len() as u32);
     for change in changes {
-        body.put_u8(change.table as u8);
+        body.put_u8(change.table.number());
         body.put_u16(change.key.len() as u16);
         body.put_u32(
             change
@@ -100,7 +85,7 @@ fn encode_one(changes: &[Change], bytes: usize) -> Vec<u8> {
                 .as_ref()
                 .map_or(REMOVED, |value| value.len() as u32),
         );
-        body.put_slice(change.key.as_bytes());
+        body.put_slice(&change.key);
         if let Some(value) = &change.value {
             body.put_slice(value);
         }
@@ -108,8 +93,11 @@ fn encode_one(changes: &[Change], bytes: usize) -> Vec<u8> {
     body
 }
 
-/// Decodes a record's body.
-pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<Change>, RecordError> {
+/// Decodes a record's body, all of it or nothing.
+pub(crate) fn decode<'a>(
+    mut body: &'a [u8],
+    declared: &Declared,
+) -> Result<Vec<ChangeRef<'a>>, RecordError> {
     if body.len() < HEADER || !body.starts_with(MARK) {
         return Err(RecordError::Mark);
     }
@@ -125,15 +113,19 @@ pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<Change>, RecordError> {
         if body.len() < 7 {
             return Err(RecordError::Short);
         }
-        let code = body.get_u8();
-        let table = Table::from_u8(code).ok_or(RecordError::Table(code))?;
+        let table = TableId::new(body.get_u8());
+        let is_text = match declared.get(table) {
+            Some(table) => !table.is_on_disk(),
+            None if table == QUEUE_HEADS => true,
+            None => return Err(RecordError::Table(table.number())),
+        };
         let key_len = usize::from(body.get_u16());
         let value_len = body.get_u32();
-        let key = body.get(..key_len).ok_or(RecordError::Short)?;
-        let key = std::str::from_utf8(key)
-            .map_err(|_| RecordError::Key)?
-            .to_owned();
-        body.advance(key_len);
+        let (key, rest) = body.split_at_checked(key_len).ok_or(RecordError::Short)?;
+        if is_text && std::str::from_utf8(key).is_err() {
+            return Err(RecordError::Key);
+        }
+        body = rest;
         let value = if value_len == REMOVED {
             None
         } else {
@@ -141,10 +133,9 @@ pub(crate) fn decode(mut body: &[u8]) -> Result<Vec<Change>, RecordError> {
                 .split_at_checked(value_len as usize)
                 .ok_or(RecordError::Short)?;
             body = rest;
-            // An own copy: a slice would keep the whole record alive.
-            Some(Bytes::copy_from_slice(value))
+            Some(value)
         };
-        changes.push(Change { table, key, value });
+        changes.push(ChangeRef { table, key, value });
     }
     Ok(changes)
 }
@@ -154,12 +145,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::settings::Table;
+
+    const TEXT: TableId = TableId::new(1);
+    const BYTES: TableId = TableId::new(200);
+
+    fn declared() -> Declared {
+        Declared::new(&[Table::values(TEXT, "text"), Table::on_disk(BYTES, "bytes")])
+    }
 
     fn change() -> impl Strategy<Value = Change> {
         let value = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200));
-        (0..Table::ALL.len(), "[a-zA-Z%@_0-9é]{1,40}", value).prop_map(|(table, key, value)| {
+        let bytes = proptest::collection::vec(any::<u8>(), 1..40);
+        (0..3, "[a-zA-Z%@_0-9é]{1,40}", bytes, value).prop_map(|(table, text, bytes, value)| {
+            let (table, key) = match table {
+                0 => (TEXT, text.into_bytes()),
+                1 => (QUEUE_HEADS, text.into_bytes()),
+                _ => (BYTES, bytes),
+            };
             Change {
-                table: Table::ALL[table],
+                table,
                 key,
                 value: value.map(Bytes::from),
             }
@@ -169,12 +174,14 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(changes in proptest::collection::vec(change(), 0..50)) {
-            let mut back = Vec::new();
-            for (body, part) in encode(&changes).unwrap() {
-                prop_assert_eq!(part.start, back.len());
-                back.extend(decode(&body).unwrap());
-            }
-            prop_assert_eq!(back, changes);
+            let bodies = encode(&changes);
+            let declared = declared();
+            let back: Vec<_> = bodies.iter().flat_map(|(body, _)| decode(body, &declared).unwrap()).collect();
+            let wanted: Vec<_> = changes
+                .iter()
+                .map(|change| ChangeRef { table: change.table, key: &change.key, value: change.value.as_deref() })
+                .collect();
+            prop_assert_eq!(back, wanted);
         }
 
         #[test]
@@ -182,41 +189,48 @@ mod tests {
             if marked && body.len() >= 6 {
                 body[..6].copy_from_slice(b"RMQS\0\x01");
             }
-            let _ = decode(&body);
+            let _ = decode(&body, &declared());
         }
     }
 
     #[test]
-    fn splits_large_sets_and_refuses_bad_keys() {
+    fn splits_large_sets_only() {
         let changes: Vec<Change> = (0..5)
-            .map(|i| Change::set(Table::Kv, format!("k{i}"), vec![0u8; 600_000]))
+            .map(|i| Change::set(TEXT, format!("k{i}"), vec![0u8; 600_000]))
             .collect();
-        assert_eq!(encode(&changes).unwrap().len(), 5);
+        assert_eq!(encode(&changes).len(), 5);
         let small: Vec<Change> = (0..10_000)
-            .map(|i| Change::set(Table::ConsumerOffsets, format!("k{i}"), vec![0u8; 8]))
+            .map(|i| Change::set(TEXT, format!("k{i}"), vec![0u8; 8]))
             .collect();
-        assert_eq!(encode(&small).unwrap().len(), 1);
-        assert!(matches!(
-            encode(&[Change::remove(Table::Kv, "")]),
-            Err(SettingsError::Key { len: 0, .. })
-        ));
-        let large = Change::set(Table::Kv, "k", vec![0u8; VALUE_BYTES_MAX + 1]);
-        assert!(matches!(encode(&[large]), Err(SettingsError::Value { .. })));
+        assert_eq!(encode(&small).len(), 1);
+        // A deletion is never split: its key is the longest one that there is.
+        let longest = vec![b'x'; usize::from(u16::MAX)];
+        let deletion = [
+            Change::remove(TEXT, longest.clone()),
+            Change::delete_queues(longest),
+        ];
+        assert_eq!(encode(&deletion).len(), 1);
     }
 
     #[test]
     fn names_what_it_cannot_read() {
-        let mut body = encode(&[Change::remove(Table::Kv, "k")])
-            .unwrap()
-            .remove(0)
-            .0;
+        let declared = declared();
+        let mut body = encode(&[Change::remove(TEXT, "k")]).remove(0).0;
         body[5] = 2;
-        assert_eq!(decode(&body), Err(RecordError::Version(2)));
+        assert_eq!(decode(&body, &declared), Err(RecordError::Version(2)));
         body[5] = 1;
         body[10] = 99;
-        assert_eq!(decode(&body), Err(RecordError::Table(99)));
-        assert_eq!(decode(&body[..body.len() - 1]), Err(RecordError::Table(99)));
-        body[10] = 7;
-        assert_eq!(decode(&body[..body.len() - 1]), Err(RecordError::Short));
+        let short = body.len() - 1;
+        assert_eq!(decode(&body, &declared), Err(RecordError::Table(99)));
+        assert_eq!(
+            decode(&body[..short], &declared),
+            Err(RecordError::Table(99))
+        );
+        body[10] = 1;
+        assert_eq!(decode(&body[..short], &declared), Err(RecordError::Short));
+        body[short] = 0xFF;
+        assert_eq!(decode(&body, &declared), Err(RecordError::Key));
+        body[10] = 200;
+        assert!(decode(&body, &declared).is_ok());
     }
 }

@@ -48,6 +48,11 @@ impl Reports {
         self.distrusted.load(Ordering::Acquire)
     }
 
+    /// Nothing is written to the file any more: another may have it open.
+    pub(super) fn give_up(&self) {
+        self.distrusted.store(true, Ordering::Release);
+    }
+
     fn note(&self, backend: &Backend, call: Call, error: io::Error) -> io::Error {
         // One error for redb, one for the report.
         let copy = match error.raw_os_error() {

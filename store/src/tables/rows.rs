@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
 
-use super::FORMAT;
 use super::backend::Backend;
+use super::pending::Pending;
 use crate::disk_error::{Effect, meaning};
-use crate::dispatch::PendingChanges;
 use crate::queue::{QueueHead, QueueRef};
+use crate::settings::Declared;
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const HEADS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("queue_heads");
+/// The format of the file.
+pub(super) const FORMAT: u64 = 1;
 /// redb's cache. Reads of settings come from memory, and heads are read once, so little is enough.
 const CACHE_BYTES: usize = 4 << 20;
 const HEAD_BYTES: usize = 24;
@@ -78,21 +80,34 @@ pub(super) fn check(backend: Backend) -> Result<(Database, u64), LoadError> {
 
 pub(super) fn write(
     database: &Database,
-    changes: &PendingChanges,
+    declared: &Declared,
+    changes: &Pending,
     heads: &[(&QueueRef, QueueHead)],
     applied_to: u64,
 ) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
-        let mut sorted: Vec<_> = changes.iter().collect();
+        let name = |id| declared.get(id).map(|table| table.name);
+        let mut sorted: Vec<_> = changes.in_memory.iter().collect();
         sorted.sort_unstable_by(|a, b| a.0.cmp(b.0));
         for group in sorted.chunk_by(|a, b| a.0.0 == b.0.0) {
-            let Some(((table, _), _)) = group.first() else {
+            let Some(name) = group.first().and_then(|((table, _), _)| name(*table)) else {
                 continue;
             };
-            let mut rows =
-                transaction.open_table(TableDefinition::<&str, &[u8]>::new(table.name()))?;
+            let mut rows = transaction.open_table(in_memory(name))?;
             for ((_, key), value) in group {
+                match value {
+                    Some(value) => drop(rows.insert(&**key, &**value)?),
+                    None => drop(rows.remove(&**key)?),
+                }
+            }
+        }
+        for (table, changed) in &changes.on_disk {
+            let Some(name) = name(*table) else {
+                continue;
+            };
+            let mut rows = transaction.open_table(on_disk(name))?;
+            for (key, value) in changed {
                 match value {
                     Some(value) => drop(rows.insert(&**key, &**value)?),
                     None => drop(rows.remove(&**key)?),
@@ -114,6 +129,16 @@ pub(super) fn write(
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// Rows of a table in memory.
+pub(super) fn in_memory(name: &str) -> TableDefinition<'_, &'static str, &'static [u8]> {
+    TableDefinition::new(name)
+}
+
+/// Rows of a table on disk, ordered by the bytes of their keys.
+pub(super) fn on_disk(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
+    TableDefinition::new(name)
 }
 
 /// A table that was never written does not exist.

@@ -13,8 +13,8 @@ impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let pair = |input: ParseStream<'_>| {
             let name: Ident = input.parse()?;
-            if name != "brokers" && name != "name_servers" {
-                let known = "known arguments: brokers = N, name_servers = N";
+            if name != "brokers" && name != "name_servers" && name != "replicas" {
+                let known = "known arguments: brokers = N, name_servers = N, replicas = N";
                 return Err(syn::Error::new(name.span(), known));
             }
             input.parse::<Token![=]>()?;
@@ -25,7 +25,7 @@ impl Parse for Arguments {
     }
 }
 
-/// Makes a test of an async function that takes a `TestCluster`. Arguments: `brokers = N`, `name_servers = N`; one of each without.
+/// Makes a test of an async function that takes a `TestCluster`. Arguments: `brokers = N`, `name_servers = N`, `replicas = N`; one of each without, and no replica.
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let Arguments(arguments) = parse_macro_input!(arguments as Arguments);

@@ -4,6 +4,7 @@ mod memory;
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,8 +15,14 @@ use rmq_protocol::frame::HeaderEncoding;
 use rmq_protocol::header::{CommandHead, FLAG_ONE_WAY, FLAG_RESPONSE, Header, NoFields};
 use rmq_protocol::limits::{FRAME_BYTES_MAX, FrameLimits};
 
+use bytes::BytesMut;
+use rmq_protocol::frame::{self, Split};
+use tokio::io::ReadBuf;
+
 use super::*;
-use crate::ManualClock;
+use crate::exchange::Exchange;
+use crate::reply::Replies;
+use crate::{Busy, ManualClock, Reply, Ticket, scratch, spare};
 
 const ECHO: i32 = 10;
 const AT_BATCH_END: i32 = 11;
@@ -25,6 +32,13 @@ const LARGE: i32 = 14;
 const LARGE_BYTES: usize = 100_000;
 /// Answers with the largest body that fits a frame, and as many bytes more as the request's body says.
 const TOO_LARGE: i32 = 15;
+/// Answered by the test, after the end of the batch.
+const LATER: i32 = 16;
+/// Takes a ticket and drops it at once, or at the end of the batch.
+const DROP: i32 = 17;
+const DROP_AT_BATCH_END: i32 = 18;
+/// Answered in place, without a body.
+const OK: i32 = 19;
 
 /// Bytes of a frame's head in an answer with this correlation id.
 fn frame_head_bytes(opaque: i32) -> usize {
@@ -39,11 +53,19 @@ struct Echo {
     requests: AtomicUsize,
     batches: AtomicUsize,
     parked: Mutex<Vec<crate::PendingReply>>,
+    later: Mutex<Vec<(Vec<Ticket>, Busy)>>,
     gathers: AtomicBool,
 }
 
+#[derive(Default)]
+struct Tickets {
+    echoes: Vec<(Ticket, Vec<u8>)>,
+    later: Vec<Ticket>,
+    dropped: Vec<Ticket>,
+}
+
 impl Service for Echo {
-    type Batch = Vec<(Ticket, Vec<u8>)>;
+    type Batch = Tickets;
 
     fn request(&self, batch: &mut Self::Batch, exchange: &mut Exchange<'_>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -54,8 +76,12 @@ impl Service for Echo {
             }
             AT_BATCH_END => {
                 let ticket = exchange.ticket();
-                batch.push((ticket, exchange.body.to_vec()));
+                batch.echoes.push((ticket, exchange.body.to_vec()));
             }
+            LATER => batch.later.push(exchange.ticket()),
+            DROP => drop(exchange.ticket()),
+            DROP_AT_BATCH_END => batch.dropped.push(exchange.ticket()),
+            OK => exchange.ok(&()),
             PARK => self.parked.lock().push(exchange.park()),
             TOO_LARGE => {
                 let more = usize::from(exchange.body[0] - b'0');
@@ -68,13 +94,18 @@ impl Service for Echo {
     }
 
     fn gathers(&self, batch: &Self::Batch) -> bool {
-        self.gathers.load(Ordering::Relaxed) && !batch.is_empty()
+        self.gathers.load(Ordering::Relaxed) && !batch.echoes.is_empty()
     }
 
     fn batch_end(&self, batch: &mut Self::Batch, replies: &mut Replies<'_>) {
         self.batches.fetch_add(1, Ordering::Relaxed);
-        for (ticket, body) in batch.drain(..) {
-            replies.reply(&ticket, ResponseCode::Success, None, &(), &body);
+        batch.dropped.clear();
+        if !batch.later.is_empty() {
+            let later = std::mem::take(&mut batch.later);
+            self.later.lock().push((later, replies.busy()));
+        }
+        for (ticket, body) in batch.echoes.drain(..) {
+            replies.to(ticket).ok_body(&(), &body);
         }
     }
 }
@@ -93,6 +124,26 @@ struct ScriptState {
     /// Bytes that the peer still takes; `None` is no limit.
     takes: Option<usize>,
     writer: Option<std::task::Waker>,
+    /// What is written is kept back until it is flushed.
+    keeps_back: bool,
+    kept: Vec<u8>,
+    /// Flushing, or the goodbye, waits.
+    is_stuck: bool,
+    goodbyes: usize,
+}
+
+impl ScriptState {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_stuck {
+            self.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if !self.kept.is_empty() {
+            let kept = std::mem::take(&mut self.kept);
+            self.writes.push(kept);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Script {
@@ -122,6 +173,16 @@ impl Script {
         if let Some(writer) = state.writer.take() {
             writer.wake();
         }
+    }
+
+    /// The same, of a stream that keeps back what is not flushed.
+    fn keeping_back(self) -> Self {
+        self.0.lock().keeps_back = true;
+        self
+    }
+
+    fn get_stuck(&self, is_stuck: bool) {
+        self.0.lock().is_stuck = is_stuck;
     }
 
     fn written(&self) -> Vec<u8> {
@@ -174,16 +235,22 @@ impl AsyncWrite for Script {
         if let Some(takes) = &mut state.takes {
             *takes -= fits;
         }
-        state.writes.push(buf[..fits].to_vec());
+        if state.keeps_back {
+            state.kept.extend_from_slice(&buf[..fits]);
+        } else {
+            state.writes.push(buf[..fits].to_vec());
+        }
         Poll::Ready(Ok(fits))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        state.goodbyes += 1;
+        state.poll_flush(cx)
     }
 }
 
@@ -445,18 +512,126 @@ fn answers_from_elsewhere_are_collected() {
     let (bench, mut running) = start(Script::reading(reads), TransportLimits::default());
     assert!(poll(&mut running).is_pending());
     let waiting = std::mem::take(&mut *bench.service.parked.lock());
-    assert!(bench.peer.send_with(|replies| {
-        for pending in &waiting {
-            replies.reply(pending.ticket(), ResponseCode::Success, None, &(), b"");
-        }
-    }));
     for pending in waiting {
-        pending.forget();
+        pending.ok(&());
     }
     assert!(poll(&mut running).is_pending());
     assert_eq!(bench.script.0.lock().writes.len(), 1);
     assert_eq!(answers(&bench.script.written()).len(), 100);
     assert_eq!(bench.peer.parked(), 0);
+}
+
+#[test]
+fn answers_of_a_batch_may_leave_together_after_its_end() {
+    let all = (0..100).flat_map(|opaque| request(LATER, opaque, 0, b""));
+    let script = Script::reading([all.collect()]);
+    let (bench, mut running) = start(script, TransportLimits::default());
+    assert!(poll(&mut running).is_pending());
+    assert_eq!(bench.peer.parked(), 1, "one stands for all");
+    let (tickets, busy) = bench.service.later.lock().pop().unwrap();
+    assert_eq!(tickets.len(), 100);
+    assert!(bench.peer.send_with(|replies| {
+        for ticket in tickets {
+            replies.to(ticket).ok(&());
+        }
+    }));
+    drop(busy);
+    assert!(poll(&mut running).is_pending());
+    assert_eq!(bench.script.0.lock().writes.len(), 1);
+    assert_eq!(answers(&bench.script.written()).len(), 100);
+    assert_eq!(bench.peer.parked(), 0);
+}
+
+#[test]
+fn a_dropped_ticket_answers_wherever_it_is_dropped() {
+    let reads = [
+        request(DROP, 1, 0, b""),
+        request(DROP_AT_BATCH_END, 2, 0, b""),
+        request(DROP, 100, FLAG_ONE_WAY, b""),
+        [LATER; 3]
+            .into_iter()
+            .zip(3..)
+            .flat_map(|(code, opaque)| request(code, opaque, 0, b""))
+            .collect(),
+        request(LATER, 6, 0, b""),
+    ];
+    let (bench, mut running) = start(Script::reading(reads), TransportLimits::default());
+    assert!(poll(&mut running).is_pending());
+    let (_, last_busy) = bench.service.later.lock().remove(1);
+    let (mut tickets, busy) = bench.service.later.lock().remove(0);
+    let elsewhere = tickets.pop();
+    std::thread::spawn(move || drop(elsewhere)).join().unwrap();
+    // While the outbox is locked.
+    assert!(bench.peer.send_with(|replies| {
+        drop(tickets.pop());
+        if let Some(ticket) = tickets.pop() {
+            replies.to(ticket).ok(&());
+        }
+    }));
+    drop(busy);
+    assert!(poll(&mut running).is_pending());
+    let mut given: Vec<(i32, i32)> = answers(&bench.script.written())
+        .iter()
+        .map(|answer| (answer.1, answer.0))
+        .collect();
+    given.sort_unstable();
+    assert_eq!(given, [(1, 1), (2, 1), (3, 0), (4, 1), (5, 1), (6, 1)]);
+    // A drain ends with the last of them.
+    bench.peer.drain();
+    assert!(poll(&mut running).is_pending());
+    drop(last_busy);
+    assert_eq!(poll(&mut running), Poll::Ready(CloseReason::Stopping));
+}
+
+#[test]
+fn a_ticket_that_outlives_its_connection_is_dropped_in_silence() {
+    let reads = [request(LATER, 1, 0, b"")];
+    let (bench, mut running) = start(Script::ending(reads), TransportLimits::default());
+    assert_eq!(poll(&mut running), Poll::Ready(CloseReason::ByPeer));
+    drop(std::mem::take(&mut *bench.service.later.lock()));
+    assert!(bench.script.written().is_empty());
+    assert_eq!(bench.peer.parked(), 0);
+}
+
+#[test]
+fn a_thousand_requests_of_a_read_allocate_hardly_more_than_thirty() {
+    let read = |requests: i32| -> Vec<u8> {
+        let codes = [OK, OK, LATER].into_iter().cycle().zip(0..requests);
+        codes
+            .flat_map(|(code, opaque)| request(code, 2 * opaque, 0, b"body"))
+            .collect()
+    };
+    let (bench, mut running) = start(Script::default(), TransportLimits::default());
+    let mut tickets = Vec::with_capacity(1_000);
+    let mut allocations = |requests: i32| {
+        bench.script.push(read(requests));
+        bench.script.0.lock().writes = Vec::with_capacity(4);
+        bench.service.later.lock().reserve(1);
+        let counted = allocation_counter::measure(|| {
+            assert!(poll(&mut running).is_pending());
+            for (later, busy) in bench.service.later.lock().drain(..) {
+                tickets.extend(later);
+                drop(busy);
+            }
+            bench.peer.send_with(|replies| {
+                for ticket in tickets.drain(..) {
+                    replies.to(ticket).ok(&());
+                }
+            });
+            assert!(poll(&mut running).is_pending());
+        });
+        assert_eq!(
+            answers(&bench.script.written()).len(),
+            requests as usize,
+            "all are answered"
+        );
+        counted.count_total
+    };
+    // Buffers grow to their size first.
+    allocations(1_000);
+    let [few, many] = [30, 1_000].map(&mut allocations);
+    // Not one for each request: the outbox and the service's own list of tickets grow from nothing, by doubling.
+    assert!(many <= few + 20, "{few} for 30 requests, {many} for 1000");
 }
 
 #[test]
@@ -725,6 +900,76 @@ fn closing_sends_what_is_ready_first() {
     bench.peer.close(CloseReason::Local("test"));
     assert_eq!(poll(&mut running), Poll::Ready(CloseReason::Local("test")));
     assert_eq!(answers(&bench.script.written())[0].0, 2);
+}
+
+#[test]
+fn a_stream_that_keeps_data_back_is_flushed_once_for_each_write() {
+    let reads = [
+        [request(ECHO, 1, 0, b"a"), request(AT_BATCH_END, 2, 0, b"b")].concat(),
+        request(PARK, 3, 0, b""),
+    ];
+    let script = Script::reading(reads).keeping_back();
+    let (bench, mut running) = start(script, TransportLimits::default());
+    assert!(poll(&mut running).is_pending());
+    assert_eq!(answers(&bench.script.written()).len(), 2);
+    for pending in std::mem::take(&mut *bench.service.parked.lock()) {
+        pending.ok(&());
+    }
+    assert!(poll(&mut running).is_pending());
+    assert_eq!(answers(&bench.script.written()).len(), 3);
+    assert_eq!(bench.script.0.lock().writes.len(), 2);
+}
+
+#[test]
+fn a_flush_that_waits_holds_up_the_end_and_not_the_reading() {
+    let limits = TransportLimits {
+        write_stall_timeout: Duration::from_secs(25),
+        ..TransportLimits::default()
+    };
+    let stuck = |reads: Vec<Vec<u8>>| {
+        let script = Script::reading(reads).keeping_back();
+        script.get_stuck(true);
+        start(script, limits.clone())
+    };
+    let (bench, mut running) = stuck(vec![request(ECHO, 1, 0, b""), request(ECHO, 2, 0, b"")]);
+    assert!(poll(&mut running).is_pending());
+    assert_eq!(bench.service.requests.load(Ordering::Relaxed), 2);
+    bench.peer.drain();
+    assert!(poll(&mut running).is_pending(), "answers are kept back");
+    bench.script.get_stuck(false);
+    assert_eq!(poll(&mut running), Poll::Ready(CloseReason::Stopping));
+    assert_eq!(answers(&bench.script.written()).len(), 2);
+
+    let (bench, mut running) = stuck(vec![request(ECHO, 1, 0, b"")]);
+    assert!(poll(&mut running).is_pending());
+    bench.clock.advance(Duration::from_secs(30));
+    assert_eq!(
+        poll(&mut running),
+        Poll::Ready(CloseReason::WriteStall(limits.write_stall_timeout))
+    );
+}
+
+#[test]
+fn a_stream_may_say_goodbye_for_a_moment() {
+    let (bench, mut running) = start(Script::default(), TransportLimits::default());
+    assert!(poll(&mut running).is_pending());
+    bench.script.get_stuck(true);
+    bench.peer.close(CloseReason::Local("test"));
+    assert!(poll(&mut running).is_pending());
+    assert!(!bench.peer.send_with(|_| {}), "nothing follows the goodbye");
+    bench.script.push(request(ECHO, 1, 0, b"too late"));
+    assert!(poll(&mut running).is_pending());
+    assert_eq!(bench.service.requests.load(Ordering::Relaxed), 0);
+    bench.script.get_stuck(false);
+    assert_eq!(poll(&mut running), Poll::Ready(CloseReason::Local("test")));
+    assert_eq!(bench.script.0.lock().goodbyes, 3);
+
+    let (bench, mut running) = start(Script::default(), TransportLimits::default());
+    bench.script.get_stuck(true);
+    bench.peer.close(CloseReason::Local("test"));
+    assert!(poll(&mut running).is_pending());
+    bench.clock.advance(SHUTDOWN_TIMEOUT);
+    assert_eq!(poll(&mut running), Poll::Ready(CloseReason::Local("test")));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! Starting goes: data folder and its lock, servers, topics, self-check, then it says how to connect and stays until
 //! interrupted. Stopping leaves the routes, flushes and releases the folder.
 
-pub(super) mod connect_help;
 mod data_dir;
+mod place;
 mod plan;
+mod ready;
 mod self_check;
 mod servers;
 
@@ -13,14 +14,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use serde::Serialize;
 
 use self::data_dir::DataDir;
-use self::plan::{ClusterPlan, Plan};
-use self::servers::{Cluster, Ports, Servers};
+use self::plan::Plan;
+use self::ready::Ready;
+use self::self_check::prepare;
+use self::servers::{Ports, Servers};
 use crate::error::Failure;
-use crate::exit_code::Exit;
 use crate::output::Output;
+use crate::runtime::on_all_threads;
 use crate::stop;
 
 /// Options of `dev`.
@@ -31,17 +33,23 @@ Examples:
   rmq-ctl dev
   rmq-ctl dev --tmp --topics orders,payments
   rmq-ctl dev --tmp -f manifests/                           # what kubectl apply would make in Kubernetes
+  rmq-ctl dev --tmp --replicas 3                            # a broker group of three that elects its master
   rmq-ctl dev --tmp --management                            # with health and metrics of the servers
   rmq-ctl dev --tmp --port 0 --broker-port 0 --print-json   # for tests in other languages")]
 pub(crate) struct Options {
-    /// Manifests (files, folders, or - for stdin) with NameServer, BrokerGroup, Topic and SubscriptionGroup objects: so many servers,
-    /// with that configuration, and these topics and groups. What means nothing on a laptop is said and left out.
+    /// Manifests (files, folders, or - for stdin) with NameServer, BrokerGroup, Topic and SubscriptionGroup objects: dev starts these
+    /// servers with their configuration and makes these topics and groups. It leaves out what has no meaning on a laptop, and says so.
     #[arg(short, long = "filename", value_name = "FILE")]
     file: Vec<String>,
 
     /// Topics to create when they do not exist: names, comma separated.
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     topics: Vec<String>,
+
+    /// Members of each broker group, 1 to 16. Two and more elect their master and copy its log, acknowledgements wait for those in sync (ackMode
+    /// inSync), and consumers may read from replicas. Default: 1, or what the manifests say. Their data lies apart from that of a broker alone.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=rmq_election::place::MEMBERS_MAX as i64))]
+    replicas: Option<u8>,
 
     /// Where the messages are kept. Default: `rmq/dev` in the user's data folder ($XDG_DATA_HOME or ~/.local/share).
     #[arg(long, value_name = "DIR", conflicts_with = "tmp")]
@@ -51,11 +59,11 @@ pub(crate) struct Options {
     #[arg(long)]
     tmp: bool,
 
-    /// Port of the name server; 0 lets the system choose. Default: 9876, or a free one when it is taken. More get the next ones.
+    /// Port of the name server; 0 lets the system choose. Default: 9876, or a free port when it is taken. Further name servers get the next ports.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
 
-    /// Port of the broker; 0 lets the system choose. Default: 10911, or a free one when it is taken. More get every tenth.
+    /// Port of the broker; 0 lets the system choose. Default: 10911, or a free port when it is taken. Further brokers get every tenth port after it.
     #[arg(long, value_name = "PORT")]
     broker_port: Option<u16>,
 
@@ -71,66 +79,8 @@ pub(crate) struct Options {
     print_json: bool,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Ready<'a> {
-    #[serde(flatten)]
-    first: ReadyCluster<'a>,
-    /// All of them, where there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    clusters: Vec<ReadyCluster<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReadyCluster<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    name_server: &'a str,
-    name_servers: &'a [String],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    name_server_management: Vec<String>,
-    brokers: Vec<ReadyBroker<'a>>,
-}
-
-#[derive(Serialize)]
-struct ReadyBroker<'a> {
-    name: &'a str,
-    address: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    management: Option<String>,
-}
-
-impl<'a> Ready<'a> {
-    fn of(servers: &'a Servers) -> Self {
-        let ready = |cluster: &'a Cluster, name| ReadyCluster {
-            name,
-            name_server: &cluster.name_servers()[0],
-            name_servers: cluster.name_servers(),
-            name_server_management: cluster.name_server_management(),
-            brokers: cluster
-                .brokers()
-                .zip(cluster.broker_management())
-                .map(|((name, address), management)| ReadyBroker {
-                    name,
-                    address,
-                    management,
-                })
-                .collect(),
-        };
-        let all = servers.clusters();
-        let several = all.iter().filter(|_| all.len() > 1);
-        Self {
-            first: ready(&all[0], None),
-            clusters: several
-                .map(|cluster| ready(cluster, Some(cluster.name())))
-                .collect(),
-        }
-    }
-}
-
 pub(crate) fn run(options: Options, output: &Output) -> Result<(), Failure> {
-    crate::on_all_threads(cluster(options, output))
+    on_all_threads(cluster(options, output))
 }
 
 async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
@@ -143,9 +93,10 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
         broker: options.broker_port,
         management: options.management,
     };
+    let members = options.replicas.map(usize::from);
     let plan = match options.file.as_slice() {
-        [] => Plan::usual(),
-        files => Plan::of(crate::manifest::load(files, None)?)?,
+        [] => Plan::usual(members),
+        files => Plan::of(crate::manifest::load(files, None)?, members)?,
     };
     for note in &plan.notes {
         output.say(note);
@@ -153,13 +104,13 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
     let servers = Servers::start(data.path(), ports, &plan.clusters).await?;
     data.announce(&servers.name_servers(), &servers.brokers())?;
 
-    let ready = prepare(&options.topics, &plan.clusters, &servers);
+    let checking = prepare(&options.topics, &plan.clusters, &servers);
     let checked = tokio::select! {
-        checked = ready => checked,
+        checked = checking => checked,
         _ = stop.wait() => return servers.stop().await,
     };
-    let found = match checked {
-        Ok(found) => found,
+    let checked = match checked {
+        Ok(checked) => checked,
         Err(failure) => {
             servers.stop().await?;
             return Err(failure);
@@ -172,7 +123,7 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
                 .expect("a struct of strings is always valid JSON"),
         );
     } else {
-        connect_help::print(output, &servers, &data, &found, began.elapsed());
+        ready::print(output, &servers, &data, &checked, began.elapsed());
     }
 
     stop.wait().await;
@@ -180,43 +131,4 @@ async fn cluster(options: Options, output: &Output) -> Result<(), Failure> {
         output.say("stopping: leaving the routes, writing everything to disk (a second Ctrl-C ends at once; acknowledged messages are not lost)");
     }
     servers.stop().await
-}
-
-/// What is there in the end.
-pub(super) struct Prepared {
-    /// Topics that were asked for, of the first cluster.
-    topics: Vec<String>,
-    found: self_check::Found,
-}
-
-/// Makes topics and groups, and proves with a message to each cluster that it works.
-async fn prepare(
-    topics: &[String],
-    plans: &[ClusterPlan],
-    servers: &Servers,
-) -> Result<Prepared, Failure> {
-    let mut prepared = None;
-    for (cluster, plan) in servers.clusters().iter().zip(plans) {
-        let client = self_check::connect(cluster.name_servers()).await?;
-        let mut made: Vec<String> = match prepared {
-            None => topics.to_vec(),
-            Some(_) => Vec::new(),
-        };
-        for topic in &made {
-            self_check::create_topic(&client, topic).await?;
-        }
-        for settings in &plan.settings {
-            self_check::apply(&client, settings).await?;
-            if settings.noun() == "topic" {
-                made.push(settings.name().to_owned());
-            }
-        }
-        let found = self_check::round_trip(&client, cluster).await?;
-        client.shutdown().await;
-        prepared.get_or_insert(Prepared {
-            topics: made,
-            found,
-        });
-    }
-    prepared.ok_or_else(|| Failure::new(Exit::Usage, "there is no cluster to start"))
 }

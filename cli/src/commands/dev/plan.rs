@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use rmq_config::{BrokerConfig, Configuration as _, Kubernetes};
 use rmq_crds::{BrokerGroup, Flush, NameServer, NameServerRef};
+use rmq_plan::Resource;
 
 use crate::codes;
 use crate::error::Failure;
-use crate::manifest::{self, Manifest, Manifests};
+use crate::manifest::{self, Manifests};
 
-/// The broker that there is when nobody names one.
+/// The default broker.
 const BROKER: &str = "broker-a";
 /// The cluster that topics are of that name none.
 const CLUSTER: &str = "main";
@@ -26,19 +28,6 @@ const OF_PODS: &[&str] = &[
     "storage",
     "updateStrategy",
 ];
-/// Keys of a broker that are of its place, which is this process.
-const PLACE_KEYS: &[&str] = &[
-    "advertise",
-    "advertisePort",
-    "brokerId",
-    "brokerName",
-    "clusterName",
-    "dataDir",
-    "listen",
-    "lookUpNameServers",
-    "management",
-    "nameServers",
-];
 
 /// Clusters, one at least, and what was left out.
 #[derive(Debug)]
@@ -48,7 +37,7 @@ pub(crate) struct Plan {
     pub(crate) notes: Vec<String>,
 }
 
-/// Name servers, their brokers, and what these shall have.
+/// Name servers, their brokers, and the topics and groups that the brokers get.
 #[derive(Debug, Default)]
 pub(crate) struct ClusterPlan {
     /// The NameServer object's, with its namespace where there is one.
@@ -56,13 +45,15 @@ pub(crate) struct ClusterPlan {
     pub(crate) name_servers: usize,
     pub(crate) name_server_config: Vec<(String, String)>,
     pub(crate) brokers: Vec<BrokerPlan>,
-    pub(crate) settings: Vec<Manifest>,
+    pub(crate) resources: Vec<Resource>,
 }
 
-/// One broker.
+/// One broker group.
 #[derive(Debug)]
 pub(crate) struct BrokerPlan {
     pub(crate) name: String,
+    /// Brokers of the group; two and more elect their master.
+    pub(crate) members: usize,
     /// The cluster's name in RocketMQ.
     pub(crate) cluster: String,
     /// Below the data folder.
@@ -81,10 +72,11 @@ fn name_of((namespace, name): &Key) -> String {
 }
 
 impl Plan {
-    /// One name server, one broker, and topics appear when they are used.
-    pub(crate) fn usual() -> Self {
+    /// One name server, one broker group, and topics appear when they are used.
+    pub(crate) fn usual(members: Option<usize>) -> Self {
         let broker = BrokerPlan {
             name: BROKER.to_owned(),
+            members: members.unwrap_or(1),
             cluster: "DefaultCluster".to_owned(),
             folder: PathBuf::from("broker"),
             config: Vec::new(),
@@ -101,8 +93,8 @@ impl Plan {
         }
     }
 
-    /// As many servers as the manifests say.
-    pub(crate) fn of(manifests: Manifests) -> Result<Self, Failure> {
+    /// As many servers as the manifests say, but this number of members in each broker group where it is given.
+    pub(crate) fn of(manifests: Manifests, members: Option<usize>) -> Result<Self, Failure> {
         let mut notes = Vec::new();
         let mut clusters: BTreeMap<Key, ClusterPlan> = BTreeMap::new();
         let mut groups: Vec<(Key, BrokerGroup, String)> = Vec::new();
@@ -136,12 +128,6 @@ impl Plan {
                 let namespace = object.metadata.namespace.clone();
                 let name = object.metadata.name.clone().unwrap_or_default();
                 let key = (namespace, object.spec.name_server_ref.name.clone());
-                if object.spec.replicas > 1 {
-                    notes.push(format!(
-                        "BrokerGroup {name}: one broker instead of {}; replication does not exist yet",
-                        object.spec.replicas
-                    ));
-                }
                 groups.push((key, object, place.clone()));
                 name
             };
@@ -169,8 +155,8 @@ impl Plan {
         for (key, _, _) in &groups {
             cluster_of(key, &mut notes);
         }
-        for (settings, _) in &manifests.objects {
-            if let Some(key) = key_of(settings) {
+        for (resource, _) in &manifests.objects {
+            if let Some(key) = key_of(resource) {
                 cluster_of(&key, &mut notes);
             }
         }
@@ -196,24 +182,31 @@ impl Plan {
             1 => clusters.keys().next().cloned(),
             _ => None,
         };
-        manifests.refuse_rivals(|settings| {
-            let key = key_of(settings).or_else(|| only.clone());
+        manifests.refuse_rivals(|resource| {
+            let key = key_of(resource).or_else(|| only.clone());
             let plan = key.and_then(|key| clusters.get(&key));
             plan.map_or("", |plan| plan.name.as_str())
         })?;
-        for (settings, place) in manifests.objects {
-            let key = key_of(&settings).or_else(|| only.clone());
+        for (resource, place) in manifests.objects {
+            let key = key_of(&resource).or_else(|| only.clone());
             let plan = key.and_then(|key| clusters.get_mut(&key)).ok_or_else(|| {
                 Failure::coded(&codes::INVALID, format!("{place} names no cluster"))
                     .because("there are several, and it has no nameServerRef")
             })?;
-            plan.settings.push(settings);
+            plan.resources.push(resource);
         }
         for plan in clusters.values_mut() {
             plan.complete(&mut notes);
         }
-        let clusters: Vec<ClusterPlan> = clusters.into_values().collect();
-        let servers = |plan: &ClusterPlan| plan.name_servers + plan.brokers.len();
+        let mut clusters: Vec<ClusterPlan> = clusters.into_values().collect();
+        if let Some(members) = members {
+            let plans = clusters.iter_mut().flat_map(|plan| &mut plan.brokers);
+            plans.for_each(|plan| plan.members = members);
+        }
+        let servers = |plan: &ClusterPlan| {
+            let brokers = plan.brokers.iter().map(|plan| plan.members);
+            plan.name_servers + brokers.sum::<usize>()
+        };
         let all: usize = clusters.iter().map(servers).sum();
         if all > SERVERS_MAX {
             return Err(Failure::coded(
@@ -230,8 +223,8 @@ impl ClusterPlan {
     fn complete(&mut self, notes: &mut Vec<String>) {
         if self.brokers.is_empty() {
             let mut names: BTreeSet<&str> = BTreeSet::new();
-            for settings in &self.settings {
-                names.extend(brokers_of(settings).iter().map(String::as_str));
+            for resource in &self.resources {
+                names.extend(brokers_of(resource).iter().map(String::as_str));
             }
             if names.is_empty() {
                 names.insert(BROKER);
@@ -248,6 +241,7 @@ impl ClusterPlan {
                 .map(|name| BrokerPlan {
                     folder: folder(&self.name, &name),
                     name,
+                    members: 1,
                     cluster: cluster.clone(),
                     // As with the operator: topics are objects.
                     config: vec![("autoCreateTopic".to_owned(), "false".to_owned())],
@@ -259,11 +253,11 @@ impl ClusterPlan {
             .iter()
             .map(|broker| broker.name.clone())
             .collect();
-        self.settings.retain_mut(|settings| {
-            let (noun, name) = (settings.noun(), settings.name().to_owned());
-            let brokers = match settings {
-                Manifest::Topic(topic) => &mut topic.spec.broker_groups,
-                Manifest::Group(group) => &mut group.spec.broker_groups,
+        self.resources.retain_mut(|resource| {
+            let (noun, name) = (resource.noun(), resource.name().to_owned());
+            let brokers = match resource {
+                Resource::Topic(topic) => &mut topic.spec.broker_groups,
+                Resource::Group(group) => &mut group.spec.broker_groups,
             };
             if brokers.is_empty() {
                 return true;
@@ -294,18 +288,18 @@ fn twice(what: &str, name: &str, place: &str) -> Failure {
     Failure::coded(&codes::INVALID, format!("{what} {name} is there twice")).fact("again in", place)
 }
 
-fn key_of(settings: &Manifest) -> Option<Key> {
-    let (metadata, reference): (_, Option<&NameServerRef>) = match settings {
-        Manifest::Topic(topic) => (&topic.metadata, topic.spec.name_server_ref.as_ref()),
-        Manifest::Group(group) => (&group.metadata, group.spec.name_server_ref.as_ref()),
+fn key_of(resource: &Resource) -> Option<Key> {
+    let (metadata, reference): (_, Option<&NameServerRef>) = match resource {
+        Resource::Topic(topic) => (&topic.metadata, topic.spec.name_server_ref.as_ref()),
+        Resource::Group(group) => (&group.metadata, group.spec.name_server_ref.as_ref()),
     };
     Some((metadata.namespace.clone(), reference?.name.clone()))
 }
 
-fn brokers_of(settings: &Manifest) -> &[String] {
-    match settings {
-        Manifest::Topic(topic) => &topic.spec.broker_groups,
-        Manifest::Group(group) => &group.spec.broker_groups,
+fn brokers_of(resource: &Resource) -> &[String] {
+    match resource {
+        Resource::Topic(topic) => &topic.spec.broker_groups,
+        Resource::Group(group) => &group.spec.broker_groups,
     }
 }
 
@@ -322,14 +316,16 @@ fn folder(cluster: &str, broker: &str) -> PathBuf {
         .join(broker)
 }
 
+/// Whether users write this key below `config.extra`. A key that no broker knows is refused when the broker starts.
+fn is_for_users(key: &str) -> bool {
+    let setting = BrokerConfig::settings().find(|setting| setting.key == key);
+    setting.is_none_or(|setting| setting.kubernetes == Kubernetes::Open)
+}
+
 /// The same configuration that the operator gives to pods, without what is of their place.
 fn broker(cluster: &str, group: &BrokerGroup, place: &str) -> Result<BrokerPlan, Failure> {
     let typed = &group.spec.config;
-    if let Some(key) = typed
-        .extra
-        .keys()
-        .find(|key| PLACE_KEYS.contains(&key.as_str()))
-    {
+    if let Some(key) = typed.extra.keys().find(|key| !is_for_users(key)) {
         return Err(
             Failure::coded(&codes::INVALID, format!("{place} is not as it should be")).because(
                 format!("config.extra.{key} is not for users: the operator sets it"),
@@ -360,6 +356,7 @@ fn broker(cluster: &str, group: &BrokerGroup, place: &str) -> Result<BrokerPlan,
     }
     Ok(BrokerPlan {
         name: group.broker_name().to_owned(),
+        members: usize::try_from(group.spec.replicas).unwrap_or(1).max(1),
         cluster: group.cluster_name().to_owned(),
         folder: folder(cluster, group.broker_name()),
         config,

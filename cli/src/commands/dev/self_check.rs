@@ -3,15 +3,18 @@
 use std::time::{Duration, Instant};
 
 use rmq_client::{Client, Error, Message, PullOptions, TopicSpec};
+use rmq_plan::Resource;
 
-use super::servers::Cluster;
+use super::plan::ClusterPlan;
+use super::servers::{Cluster, Servers};
 use crate::error::Failure;
 use crate::exit_code::Exit;
-use crate::manifest::Manifest;
 
 const TOPIC: &str = "rmq-dev-self-check";
 /// The broker is in this process: a route takes milliseconds.
 const ROUTE_WITHIN: Duration = Duration::from_secs(10);
+/// Between looks for a master.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What the check found.
 #[derive(Debug)]
@@ -66,11 +69,11 @@ pub(crate) async fn create_topic(client: &Client, topic: &str) -> Result<(), Fai
 }
 
 /// Makes a topic or group as its manifest says.
-pub(crate) async fn apply(client: &Client, settings: &Manifest) -> Result<(), Failure> {
-    let what = || format!("cannot make the {} {}", settings.noun(), settings.name());
-    let change = rmq_plan::plan(client, settings).await;
+pub(crate) async fn apply(client: &Client, resource: &Resource) -> Result<(), Failure> {
+    let what = || format!("cannot make the {} {}", resource.noun(), resource.name());
+    let change = rmq_plan::plan(client, resource).await;
     let change = change.map_err(|error| failed(what(), &error))?;
-    let made = rmq_plan::carry_out(client, settings, &change).await;
+    let made = rmq_plan::carry_out(client, resource, &change).await;
     made.map_err(|error| failed(what(), &error))
 }
 
@@ -135,4 +138,79 @@ pub(crate) async fn round_trip(client: &Client, cluster: &Cluster) -> Result<Fou
         message_id: receipt.message_id().to_owned(),
         took,
     })
+}
+
+/// Clusters with their topics and groups, each checked with a message.
+pub(super) struct Checked {
+    /// Topics that were asked for, of the first cluster.
+    pub(super) topics: Vec<String>,
+    /// The check of the first cluster.
+    pub(super) found: Found,
+}
+
+/// Waits until every broker group has a master that takes messages: members elect it within moments.
+async fn masters(client: &Client, cluster: &Cluster) -> Result<(), Failure> {
+    let deadline = Instant::now() + ROUTE_WITHIN;
+    loop {
+        let info = client.cluster_info().await;
+        let info = info.map_err(|error| failed("cannot list the brokers".to_owned(), &error))?;
+        let mut waits = None;
+        for (name, _) in cluster.brokers() {
+            let group = info.broker_addr_table.get(name);
+            if !takes_messages(client, group.and_then(|group| group.master())).await {
+                waits = Some(name);
+                break;
+            }
+        }
+        let Some(name) = waits else { return Ok(()) };
+        if Instant::now() > deadline {
+            let what = format!(
+                "broker group \"{name}\" has no master that takes messages after {ROUTE_WITHIN:?}"
+            );
+            return Err(
+                Failure::new(Exit::Failed, what).try_this("-v shows the log of its members")
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Makes topics and groups, and proves with a message to each cluster that it works.
+pub(super) async fn prepare(
+    topics: &[String],
+    plans: &[ClusterPlan],
+    servers: &Servers,
+) -> Result<Checked, Failure> {
+    let mut checked = None;
+    for (cluster, plan) in servers.clusters().iter().zip(plans) {
+        let client = connect(cluster.name_servers()).await?;
+        masters(&client, cluster).await?;
+        let mut made: Vec<String> = match checked {
+            None => topics.to_vec(),
+            Some(_) => Vec::new(),
+        };
+        for topic in &made {
+            create_topic(&client, topic).await?;
+        }
+        for resource in &plan.resources {
+            apply(&client, resource).await?;
+            if resource.noun() == "topic" {
+                made.push(resource.name().to_owned());
+            }
+        }
+        let found = round_trip(&client, cluster).await?;
+        client.shutdown().await;
+        checked.get_or_insert(Checked {
+            topics: made,
+            found,
+        });
+    }
+    checked.ok_or_else(|| Failure::new(Exit::Usage, "there is no cluster to start"))
+}
+
+/// A master that is new takes nothing before enough members are in sync with it.
+async fn takes_messages(client: &Client, master: Option<&str>) -> bool {
+    let Some(master) = master else { return false };
+    let status = client.admin().group_status(master).await;
+    status.is_ok_and(|status| status.writes_closed.is_none())
 }

@@ -1,11 +1,15 @@
 //! The name servers and brokers of development clusters: the one place of this program that knows the servers.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rmq_broker::{BrokerConfig, BrokerServer, RunningBroker};
-use rmq_namesrv::{NameServer, NameServerConfig, RunningNameServer};
+use futures_util::future::join_all;
+use rmq_broker::{AckMode, BrokerConfig, BrokerServer, Listeners, RunningBroker};
+use rmq_config::Election;
+use rmq_namesrv::{Configuration as _, NameServer, NameServerConfig, RunningNameServer};
 
+use super::place::Kept;
 use super::plan::{BrokerPlan, ClusterPlan};
 use crate::codes;
 use crate::error::Failure;
@@ -100,14 +104,23 @@ impl Servers {
             }
             let addresses = cluster.addresses.join(";");
             for one in &plan.brokers {
-                let further = brokers * BROKER_STEP;
-                let managed = ports.management_addr(ports.broker, BROKER_MANAGEMENT_PORT, further);
-                let start = async |port| broker(data, port, &managed, one, &addresses).await;
-                let port = Port::new(ports.broker, BROKER_PORT, further);
-                let running = port.start(start).await?;
-                let addr = running.addr().to_string();
-                cluster.brokers.push((running, addr));
-                brokers += 1;
+                let mut bound = Vec::new();
+                for slot in 0..one.members.max(1) {
+                    let further = brokers * BROKER_STEP;
+                    let managed =
+                        ports.management_addr(ports.broker, BROKER_MANAGEMENT_PORT, further);
+                    let bind =
+                        async |port| bind(data, port, &managed, (one, slot), &addresses).await;
+                    let port = Port::new(ports.broker, BROKER_PORT, further);
+                    bound.push(port.start(bind).await?);
+                    brokers += 1;
+                }
+                let deps = elect(&mut bound, data, one).await?;
+                for (bound, deps) in bound.into_iter().zip(deps) {
+                    let running = broker(bound, deps).await?;
+                    let addr = running.addr().to_string();
+                    cluster.brokers.push((running, addr));
+                }
             }
         }
         for (broker, _) in self.clusters.iter().flat_map(|cluster| &cluster.brokers) {
@@ -146,9 +159,10 @@ impl Servers {
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         let mut stopped = Ok(());
         for cluster in self.clusters {
-            for (broker, _) in cluster.brokers {
-                stopped = stopped.and(broker.shutdown().await);
-            }
+            // At once: no member is elected because another one ends.
+            let brokers = cluster.brokers.into_iter();
+            let brokers = join_all(brokers.map(|(broker, _)| broker.shutdown())).await;
+            stopped = brokers.into_iter().fold(stopped, Result::and);
             for name_server in cluster.name_servers {
                 name_server.shutdown().await;
             }
@@ -194,6 +208,14 @@ impl Cluster {
         self.brokers
             .iter()
             .map(|(broker, addr)| (broker.config().broker_name.as_str(), addr.as_str()))
+    }
+
+    /// The slot of each in its group; `None` of those that are alone.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Option<i64>> {
+        self.brokers.iter().map(|(broker, _)| {
+            let config = broker.config();
+            config.is_elected().then_some(config.broker_id)
+        })
     }
 }
 
@@ -286,12 +308,8 @@ async fn name_server(
     plan: &ClusterPlan,
 ) -> Result<RunningNameServer, NotStarted> {
     let addr = format!("127.0.0.1:{port}");
-    let mut config = NameServerConfig::default();
-    for (key, value) in &plan.name_server_config {
-        config
-            .set("config", key, value)
-            .map_err(|error| misconfigured(&format!("NameServer {}", plan.name), &error))?;
-    }
+    let config = NameServerConfig::load(None, [], &plan.name_server_config)
+        .map_err(|error| misconfigured(&format!("NameServer {}", plan.name), &error))?;
     let config = NameServerConfig {
         listen: addr.clone(),
         management: management.to_owned(),
@@ -302,13 +320,69 @@ async fn name_server(
         .map_err(|error| taken("name server", &addr, "--port", &error))
 }
 
-async fn broker(
+/// A member whose ports are bound.
+struct Bound {
+    config: BrokerConfig,
+    listeners: Listeners,
+}
+
+/// Where the data of a member is. A broker that is alone keeps its data apart from those of groups.
+fn folder(plan: &BrokerPlan, slot: usize) -> PathBuf {
+    match plan.members {
+        0 | 1 => plan.folder.clone(),
+        _ => PathBuf::from(format!("{}.{slot}", plan.folder.display())),
+    }
+}
+
+/// Makes the brokers members of one group, and returns what each is given; a broker that is alone stays as it is.
+///
+/// # Errors
+/// What was kept of the group cannot be read.
+async fn elect(
+    bound: &mut [Bound],
+    data: &Path,
+    plan: &BrokerPlan,
+) -> Result<Vec<rmq_broker::Deps>, Failure> {
+    if bound.len() < 2 {
+        return Ok(bound.iter().map(|_| rmq_broker::Deps::default()).collect());
+    }
+    let members: Vec<String> = bound
+        .iter()
+        .map(|one| {
+            let replication = one.listeners.replication_addr();
+            let replication = replication.map(|addr| addr.to_string()).unwrap_or_default();
+            let (slot, client) = (one.config.broker_id, one.listeners.addr());
+            format!("{slot}={replication}/{client}")
+        })
+        .collect();
+    let is_set = |key: &str| plan.config.iter().any(|(name, _)| name == key);
+    for one in bound.iter_mut() {
+        one.config.election = Election::Memory;
+        one.config.members = members.join(",");
+        if !is_set("ackMode") {
+            one.config.ack_mode = AckMode::InSync;
+        }
+        if !is_set("slaveReadEnable") {
+            one.config.slave_read_enable = true;
+        }
+    }
+    let file = data.join(format!("{}.election", plan.folder.display()));
+    let kept = Kept::open(file).await?;
+    let deps = bound.iter().map(|one| rmq_broker::Deps {
+        place: Some(Arc::new(kept.way(one.config.broker_id))),
+        ..rmq_broker::Deps::default()
+    });
+    Ok(deps.collect())
+}
+
+/// The ports of a member, and its settings.
+async fn bind(
     data: &Path,
     port: u16,
     management: &str,
-    plan: &BrokerPlan,
+    (plan, slot): (&BrokerPlan, usize),
     name_servers: &str,
-) -> Result<RunningBroker, NotStarted> {
+) -> Result<Bound, NotStarted> {
     let addr = format!("127.0.0.1:{port}");
     let mut config = BrokerConfig::load(None, std::iter::empty(), &plan.config)
         .map_err(|error| misconfigured(&format!("broker {}", plan.name), &error))?;
@@ -321,14 +395,27 @@ async fn broker(
         name_servers: name_servers.to_owned(),
         cluster_name: plan.cluster.clone(),
         broker_name: plan.name.clone(),
-        data_dir: data.join(&plan.folder),
-        // Where old clients look for it, two ports below; with port 0 nobody could find it.
+        broker_id: i64::try_from(slot).unwrap_or(0),
+        data_dir: data.join(folder(plan, slot)),
+        // Old clients look for it two ports below; with port 0 they cannot find it.
         fast_port: port != 0,
         ..config
     };
-    BrokerServer::start(config, rmq_broker::Deps::default())
-        .await
-        .map_err(|error| taken("broker", &addr, "--broker-port", &error))
+    match Listeners::bind(&config).await {
+        Ok(listeners) => Ok(Bound { config, listeners }),
+        Err(error) => Err(taken("broker", &addr, "--broker-port", &error)),
+    }
+}
+
+async fn broker(bound: Bound, deps: rmq_broker::Deps) -> Result<RunningBroker, Failure> {
+    let Bound { config, listeners } = bound;
+    let what = format!("broker {}", config.broker_name);
+    config
+        .validate()
+        .map_err(|error| misconfigured(&what, &error).into_failure())?;
+    let addr = listeners.addr().to_string();
+    let started = BrokerServer::start_on(listeners, config, deps).await;
+    started.map_err(|error| taken("broker", &addr, "--broker-port", &error).into_failure())
 }
 
 fn misconfigured(what: &str, error: &(dyn std::error::Error + 'static)) -> NotStarted {
@@ -338,6 +425,6 @@ fn misconfigured(what: &str, error: &(dyn std::error::Error + 'static)) -> NotSt
             format!("the configuration of {what} cannot be used"),
         )
         // A configuration tells all of its problems, a line each.
-        .because(crate::error::chain(error).replace('\n', "; ")),
+        .because(crate::causes::chain(error).replace('\n', "; ")),
     )
 }

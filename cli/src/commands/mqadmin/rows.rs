@@ -47,14 +47,13 @@ macro_rules! rows {
 
 const STATIC: &str = "topics with fixed logical queues are not supported; the servers answer their codes with \"not supported\"";
 const SECURITY: &str = "the servers have no users and ACLs yet";
-const REPLICATION: &str =
-    "broker groups have one member yet; there is no replication to look at or to steer";
+const NO_CONTROLLER: &str = "there is no controller: the members of a broker group elect their master, and all of them are asked";
 const LITE: &str = "there are no lite topics";
 const ROCKSDB: &str = "the store is not RocksDB";
 const TRACE: &str =
     "the servers keep no message traces yet; rmq-ctl describe message ID shows who has consumed it";
 const NO_UNITS: &str = "there are no units";
-const NO_REPLICAS: &str = "members read from masters: broker groups have one member yet";
+const READS_FROM: &str = "which broker a group reads from when it is slow is not a setting here yet; slaveReadEnable and memoryReadRatio of the brokers decide";
 const ALL_CLUSTERS: &str = "the brokers of all clusters that the name servers know are asked";
 const ONE_BROKER: &str = "one broker at a time: -b BROKER";
 const NO_DIRECT: &str = "a member cannot be told to consume one message; rmq-ctl dlq resend sends dead letters to a group again";
@@ -87,8 +86,8 @@ rows! {
     ]);
     "updateSubGroup" "create or change a group" => Line("create group {g:GROUP} --or-change [--max-attempts {r}] [--retry-queues {q}] {s=false:--no-consume} {d~true:--no-broadcast} {m~true:--no-from-min} {o=true:--ordered} [--attributes {attributes}] [--broker {b}] [--broker-cluster {c}]", &[
         ("p", No("retry policies of groups are not supported; the broker's delayLevels say when a message comes again")),
-        ("i", Unless("0", NO_REPLICAS)),
-        ("w", Unless("1", NO_REPLICAS)),
+        ("i", Unless("0", READS_FROM)),
+        ("w", Unless("1", READS_FROM)),
         ("a", Unless("true", "members are told of each other in any case")),
     ]);
     "updateSubGroupList" "create or change groups from a file" => Out("its file is JSON; write manifests for rmq-ctl apply -f FILE (rmq-ctl export prints those of a cluster)");
@@ -202,7 +201,7 @@ rows! {
     "cleanUnusedTopic" "remove queues of deleted topics" => Line("broker clean {b:BROKER} --unused-topics", &[("c", No(ONE_BROKER))]);
     "deleteExpiredCommitLog" "remove expired segments" => Line("broker clean {b:BROKER} --expired-log", &[("c", No(ONE_BROKER))]);
     "setCommitLogReadAheadMode" "read-ahead of the log" => Out("the store reads ahead by what it sees");
-    "resetMasterFlushOffset" "repair a replica's mark" => Out(REPLICATION);
+    "resetMasterFlushOffset" "repair a replica's mark" => Out("a replica compares its log with its master's by itself");
     "getColdDataFlowCtrInfo" "limits of cold reads" => Out("there is no limit of cold reads");
     "updateColdDataFlowCtrGroupConfig" "limit a group's cold reads" => Out("there is no limit of cold reads");
     "removeColdDataFlowCtrGroupConfig" "lift that limit" => Out("there is no limit of cold reads");
@@ -212,13 +211,16 @@ rows! {
     "removeBroker" "remove a broker from a container" => Out("a process is one broker; the operator scales");
     "checkRocksdbCqWriteProgress" "compare RocksDB and files" => Out(ROCKSDB);
     "switchTimerEngine" "choose the timer" => Out("there is one timer");
-    "haStatus" "state of replication" => Out(REPLICATION);
-    "getSyncStateSet" "replicas in sync" => Out(REPLICATION);
-    "getBrokerEpoch" "epochs of a broker" => Out(REPLICATION);
-    "getControllerMetaData" "the controller" => Out("there is no controller: the operator decides");
-    "getControllerConfig" "the controller's settings" => Out("there is no controller: the operator decides");
-    "updateControllerConfig" "change them" => Out("there is no controller: the operator decides");
-    "electMaster" "choose a master" => Out(REPLICATION);
+    "haStatus" "state of replication" => Line("broker replication {b:GROUP} [-w={i}s]", &[("c", No(ONE_BROKER))]);
+    "getSyncStateSet" "replicas in sync" => Line("broker replication {b:GROUP} [-w={i}s]", &[
+        ("a", Same(NO_CONTROLLER)),
+        ("c", No(ONE_BROKER)),
+    ]);
+    "getBrokerEpoch" "epochs of a broker" => Line("broker replication {b:GROUP} --epochs [-w={i}s]", &[("c", No(ONE_BROKER))]);
+    "getControllerMetaData" "the controller" => Out(NO_CONTROLLER);
+    "getControllerConfig" "the controller's settings" => Out(NO_CONTROLLER);
+    "updateControllerConfig" "change them" => Out(NO_CONTROLLER);
+    "electMaster" "choose a master" => Out("the members elect their master; rmq-ctl broker switchover GROUP --to MEMBER hands over, and MEMBER is the slot that rmq-ctl broker replication GROUP shows");
     "cleanBrokerMetadata" "forget a dead broker" => Out("there is no controller; name servers forget a dead broker by themselves");
     "getNamesrvConfig" "settings of a name server" => Line("describe nameserver {n!one}", &[]);
     "updateNamesrvConfig" "change them" => Out("name servers take their settings from their file and command line");

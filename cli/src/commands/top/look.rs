@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::Options;
 use crate::cluster::Cluster;
+use crate::facts::limits::AT_ONCE;
+use crate::facts::{lag, queues, topics as topic_facts};
 use crate::numbers;
 use crate::plot::sparkline;
 
-/// Questions at once.
-const AT_ONCE: usize = 16;
 /// Points of a trend.
 const POINTS: usize = 32;
 
@@ -59,7 +58,7 @@ struct GroupAt {
 
 /// Asks brokers, topics and groups.
 pub(super) async fn look(
-    options: &Options,
+    all: bool,
     cluster: &Cluster,
     memory: &mut Memory,
 ) -> Result<[Vec<Item>; 3], rmq_client::Error> {
@@ -92,9 +91,7 @@ pub(super) async fn look(
             weight: into + out,
         });
     }
-    let names = crate::commands::get::topic_names(cluster, options.all)
-        .await
-        .unwrap_or_default();
+    let names = topic_facts::names(cluster, all).await.unwrap_or_default();
     let stats: Vec<_> = stream::iter(names)
         .map(|name| {
             let admin = cluster.client.admin();
@@ -115,7 +112,7 @@ pub(super) async fn look(
         let queues = &stats.offset_table.0;
         let messages = queues
             .iter()
-            .map(|(_, at)| crate::commands::get::messages(at))
+            .map(|(_, at)| queues::messages(at))
             .fold(0_i64, i64::saturating_add);
         let rates = queues.iter().map(|(queue, at)| {
             let queue = format!("topic/{name}/{}/{}", queue.broker_name, queue.queue_id);
@@ -136,8 +133,8 @@ pub(super) async fn look(
     }
     let groups: Vec<GroupAt> = stream::iter(admin.groups().await?)
         .map(|group| async move {
-            let queues = crate::commands::lag::of_group(cluster, &group).await?;
-            let lag = crate::commands::lag::total(&queues);
+            let queues = lag::of_group(cluster, &group).await?;
+            let lag = lag::total(&queues);
             let consumed = queues
                 .into_iter()
                 .map(|queue| {
@@ -156,7 +153,7 @@ pub(super) async fn look(
         .await?;
     let groups = groups
         .into_iter()
-        .filter(|group| options.all || !rmq_client::protocol::names::is_system_group(&group.name))
+        .filter(|group| all || !rmq_client::protocol::names::is_system_group(&group.name))
         .map(|group| {
             let GroupAt {
                 name,

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
-use super::describe;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
+use crate::facts::about::subject;
 use crate::output::Output;
 use crate::stop;
 use crate::when;
@@ -95,7 +95,7 @@ async fn draw(
             .map_err(failed)?;
         let act = tokio::select! {
             _ = ticks.tick() => {
-                match look(options, cluster, &mut memory).await {
+                match look(options.all, cluster, &mut memory).await {
                     Ok(tables) => {
                         view = View { tables, problem: None, taken: Some(Instant::now()) };
                     }
@@ -114,9 +114,9 @@ async fn draw(
             Act::End => return Ok(()),
             Act::Nothing => {}
             Act::Look => {
-                if let Some((subject, name)) = screen.wanted() {
+                if let Some((wanted, name)) = screen.wanted() {
                     let name = name.to_owned();
-                    let tables = describe::tables(subject, &name, cluster).await;
+                    let tables = subject::tables(wanted, &name, cluster).await;
                     screen.tell(tables.map_err(|failure| failure.what().to_owned()));
                 }
             }

@@ -10,7 +10,8 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Paragraph, Row, Table, TableState};
 
 use super::look::Item;
-use crate::commands::describe::{Subject, Tables};
+use crate::facts::about::description::Tables;
+use crate::facts::about::subject::Subject;
 use crate::render;
 
 const TITLES: [&str; 3] = ["Brokers", "Topics", "Groups"];

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::relay::{Addresses, relay};
-use crate::error::chain;
+use crate::causes::chain;
 
 /// Only programs of this machine get in.
 const LOOPBACK: &str = "127.0.0.1";
@@ -120,7 +120,7 @@ impl Tunnel {
             self.accept(fast, remote);
         }
         brokers.insert(remote.to_owned(), local.clone());
-        // Nobody listens any more when the tunnel ends.
+        // The receiver is gone when the tunnel ends.
         let _ = self.inner.news.send(News::Broker {
             remote: remote.to_owned(),
             local: local.clone(),

@@ -10,18 +10,19 @@ use clap::Args;
 use serde::Serialize;
 
 use self::listeners::{News, Tunnel};
-use super::dev::connect_help;
 use crate::cluster::{Cluster, ClusterOptions, resolve};
 use crate::codes;
+use crate::connect_help;
 use crate::error::Failure;
 use crate::exit_code::Exit;
 use crate::output::Output;
+use crate::runtime::on_all_threads;
 use crate::stop;
 
 /// Options of `tunnel`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes nothing itself; what goes through it may. Only programs of this machine can use it.
+    after_help = "Changes nothing itself; programs that use it may. Only programs of this machine can use it.
 
 Examples:
   rmq-ctl tunnel
@@ -29,11 +30,11 @@ Examples:
   rmq-ctl tunnel --print-json   # for tests in other languages"
 )]
 pub(crate) struct Options {
-    /// Port for the first name server; the others get the next ones. Default: free ports.
+    /// Port for the first name server; further name servers get the next ports. Default: free ports.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
 
-    /// Port for the first broker; the others get every tenth after it. Default: free ports.
+    /// Port for the first broker; further brokers get every tenth port after it. Default: free ports.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     broker_port: u16,
 
@@ -65,7 +66,7 @@ pub(crate) fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
-    crate::on_all_threads(tunnel(options, cluster, output))
+    on_all_threads(tunnel(options, cluster, output))
 }
 
 async fn tunnel(

@@ -1,4 +1,4 @@
-//! Two connections as one. Every byte goes on as it is, but for answers that carry addresses of brokers: there the addresses become
+//! Two connections as one. Every byte passes unchanged, except in answers that carry addresses of brokers: there the addresses become
 //! those of the tunnel.
 //!
 //! One frame at most is held, and only when it is changed; of all others the header is looked at and the body passes by. A side that
@@ -114,7 +114,7 @@ enum Next {
 #[derive(Default)]
 struct Pipe {
     buf: BytesMut,
-    /// Bytes at the start of `buf` that go on as they are.
+    /// Bytes at the start of `buf` that pass unchanged.
     passing: usize,
 }
 
@@ -214,7 +214,7 @@ impl Pipe {
         }
     }
 
-    /// Lets a frame of so many bytes go on as it is.
+    /// Lets a frame of this many bytes pass unchanged.
     async fn pass<R, W>(&mut self, bytes: usize, from: &mut R, to: &mut W) -> io::Result<()>
     where
         R: AsyncRead + Unpin,
@@ -425,7 +425,7 @@ mod tests {
         ]
         .concat();
         let answer = |opaque, body: &[u8]| frame(&CommandHead::response(0, opaque), body);
-        // Out of order; the second carries the same text, and nobody asked for a route there.
+        // Out of order; the second carries the same text, and no request asked for a route there.
         let answers = [
             answer(2, ROUTE.as_bytes()),
             answer(3, ROUTE.as_bytes()),

@@ -56,7 +56,7 @@ struct Span {
 impl<'a> Scanner<'a> {
     #[inline(always)]
     fn rest(&self) -> &'a [u8] {
-        &self.text.as_bytes()[self.at.min(self.text.len())..]
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
     /// The next byte that is no white space. Clients send none, so the first look nearly always finds it.
@@ -179,7 +179,7 @@ impl<'a> Scanner<'a> {
             at += 1;
         }
         // A number does not start with zero.
-        if bytes[self.at] == b'0' && at > self.at + 1 {
+        if bytes.get(self.at) == Some(&b'0') && at > self.at + 1 {
             return None;
         }
         let value = i32::try_from(value).ok()?;
@@ -215,7 +215,7 @@ impl<'a> Scanner<'a> {
 
     /// Looks at the block from `at` on.
     fn mark(&mut self, at: usize) {
-        let rest = &self.text.as_bytes()[at..];
+        let rest = self.text.as_bytes().get(at..).unwrap_or_default();
         self.block_at = at;
         self.marks = match rest.first_chunk::<BLOCK>() {
             Some(block) => special_bits(block),
@@ -330,8 +330,9 @@ impl<'a> Scanner<'a> {
 /// the general reader.
 fn integer_length(bytes: &[u8]) -> Option<usize> {
     let sign = usize::from(bytes.first() == Some(&b'-'));
-    let digits = bytes[sign..]
+    let digits = bytes
         .iter()
+        .skip(sign)
         .take_while(|byte| byte.is_ascii_digit())
         .count();
     let leading_zero = digits + sign > 1 && bytes.get(sign) == Some(&b'0');

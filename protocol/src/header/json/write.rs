@@ -102,6 +102,7 @@ fn put_escaped(out: &mut BytesMut, text: &str) {
             b'\r' => out.put_slice(b"\\r"),
             b'\t' => out.put_slice(b"\\t"),
             _ => {
+                #[allow(clippy::indexing_slicing, reason = "four bits each")]
                 let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
                 out.put_slice(b"\\u00");
                 out.put_slice(&digits);

@@ -119,25 +119,27 @@ impl<'a> RecordView<'a> {
             .and_then(|length| body_at.checked_add(length))
             .filter(|end| end + topic_len_bytes <= size)
             .ok_or(bad("body length", body_len.into()))?;
-        let topic_len = match topic_len_bytes {
-            1 => usize::from(bytes[body_end]),
-            _ => usize::from(u16::from_be_bytes([bytes[body_end], bytes[body_end + 1]])),
+        let after_body = bytes.get(body_end..).unwrap_or_default();
+        let topic_len = match (topic_len_bytes, after_body) {
+            (1, [length, ..]) => usize::from(*length),
+            (_, [high, low, ..]) => usize::from(u16::from_be_bytes([*high, *low])),
+            _ => return Err(bad("body length", body_len.into())),
         };
         let topic_at = body_end + topic_len_bytes;
         let topic_end = topic_at + topic_len;
-        if topic_end + 2 > size {
+        let (Some(topic), Some((properties_len, properties))) = (
+            bytes.get(topic_at..topic_end),
+            bytes.get(topic_end..).and_then(<[u8]>::split_first_chunk),
+        ) else {
             return Err(bad("topic length", topic_len as i64));
-        }
-        let properties_len = i16::from_be_bytes([bytes[topic_end], bytes[topic_end + 1]]);
-        if usize::try_from(properties_len)
-            .ok()
-            .is_none_or(|length| topic_end + 2 + length != size)
-        {
+        };
+        let properties_len = i16::from_be_bytes(*properties_len);
+        if usize::try_from(properties_len) != Ok(properties.len()) {
             return Err(bad("properties length", properties_len.into()));
         }
-        let topic = std::str::from_utf8(&bytes[topic_at..topic_end])
-            .map_err(|_| RecordError::NotUtf8 { what: "topic" })?;
-        let properties = std::str::from_utf8(&bytes[topic_end + 2..])
+        let topic =
+            std::str::from_utf8(topic).map_err(|_| RecordError::NotUtf8 { what: "topic" })?;
+        let properties = std::str::from_utf8(properties)
             .map_err(|_| RecordError::NotUtf8 { what: "properties" })?;
         Ok(Self {
             bytes,
@@ -157,7 +159,7 @@ impl<'a> RecordView<'a> {
                 return None;
             }
             let record = RecordView::parse(rest);
-            rest = record.as_ref().map_or(&[], |record| &rest[record.size()..]);
+            rest = record.as_ref().map_or(&[], |record| record.next(rest));
             Some(record)
         })
     }
@@ -259,7 +261,8 @@ impl<'a> RecordView<'a> {
     /// The body as stored, maybe compressed.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
-        &self.bytes[self.body_at..self.body_at + self.body_len]
+        let body = self.bytes.get(self.body_at..self.body_at + self.body_len);
+        body.unwrap_or_default()
     }
 
     /// The topic.
@@ -314,7 +317,9 @@ impl<'a> RecordView<'a> {
         let Some(covered) = self.size().checked_sub(RECORD_CRC_BYTES) else {
             return Ok(false);
         };
-        let tail = &self.bytes[covered..];
+        let Some((covered, tail)) = self.bytes.split_at_checked(covered) else {
+            return Ok(false);
+        };
         let Some(digits) = tail
             .strip_prefix(property::CRC32.as_bytes())
             .and_then(|rest| rest.strip_prefix(&[properties::NAME_VALUE_SEPARATOR]))
@@ -322,7 +327,7 @@ impl<'a> RecordView<'a> {
         else {
             return Ok(false);
         };
-        let computed = crc32fast::hash(&self.bytes[..covered]) & 0x7fff_ffff;
+        let computed = crc32fast::hash(covered) & 0x7fff_ffff;
         if digits == crc_digits(computed) {
             return Ok(true);
         }
@@ -377,7 +382,7 @@ const fn host_len(v6: bool) -> usize {
 }
 
 fn host_at(bytes: &[u8], at: usize, v6: bool) -> SocketAddr {
-    let rest = &bytes[at..];
+    let rest = bytes.get(at..).unwrap_or_default();
     let (ip, port_at) = if v6 {
         (
             rest.first_chunk::<16>()

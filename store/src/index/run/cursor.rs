@@ -1,16 +1,17 @@
 //! Going through everything a run holds, for merging and for retention.
 
 use super::directory::Directory;
-use super::read::{BLOCK_BYTES_MAX, u32_at, u64_at};
-use super::{Chunk, KEY, KEYS_PER_BLOCK, Run, RunDamaged};
+use super::file::RunFile;
+use super::format::{BLOCK_BYTES_MAX, Chunk, KEY, KEYS_PER_BLOCK, RunDamaged, u32_at, u64_at};
+use super::read::Run;
 use crate::index::keys::KeyEntry;
 
 impl Run {
     /// Every queue, sorted by topic and id.
     pub(crate) fn queues(&self) -> Result<QueueCursor<'_>, RunDamaged> {
         let mut cursor = QueueCursor {
-            run: self,
-            directory: Directory::load_whole(self)?,
+            run: &self.file,
+            directory: Directory::load_whole(&self.file)?,
             topic: 0,
             row: 0,
             rows_end: 0,
@@ -32,7 +33,7 @@ impl Run {
         Ok(rows
             .map(|row| KeyEntry {
                 hash: u64_at(row, 0),
-                position: self.span.from + u64::from(u32_at(row, 8)),
+                position: self.file.span.from + u64::from(u32_at(row, 8)),
             })
             .collect())
     }
@@ -40,7 +41,7 @@ impl Run {
 
 /// Goes through the queues of a run.
 pub(crate) struct QueueCursor<'a> {
-    run: &'a Run,
+    run: &'a RunFile,
     directory: Directory,
     topic: usize,
     row: usize,
@@ -52,7 +53,7 @@ pub(crate) struct QueueCursor<'a> {
 impl QueueCursor<'_> {
     /// The queue it stands at.
     pub(crate) fn current(&self) -> Result<Option<(&str, i32, Chunk)>, RunDamaged> {
-        if self.row == self.run.queues {
+        if self.row == self.run.layout.queues {
             return Ok(None);
         }
         let (id, chunk) = self.directory.chunk(self.run, self.row)?;

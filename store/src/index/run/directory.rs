@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::read::{u32_at, u64_at};
-use super::{Chunk, QUEUE, Run, RunDamaged, TIME_UNKNOWN, TOPIC};
+use super::file::RunFile;
+use super::format::{Chunk, QUEUE, RunDamaged, TIME_UNKNOWN, TOPIC, u32_at, u64_at};
 
 /// Larger directories (about 4,500 queues) do not stay in memory: there is one for each GiB of log.
 const KEPT_BYTES_MAX: usize = 128 << 10;
@@ -20,7 +20,7 @@ pub(super) enum Directory {
 
 impl Directory {
     /// Reads and checks it.
-    pub(super) fn load(run: &Run) -> Result<Self, RunDamaged> {
+    pub(super) fn load(run: &RunFile) -> Result<Self, RunDamaged> {
         let layout = &run.layout;
         if layout.end - layout.checks_at <= KEPT_BYTES_MAX {
             return Self::load_whole(run);
@@ -39,7 +39,7 @@ impl Directory {
     }
 
     /// As [`load`](Self::load), whatever the size: for a caller that reads the whole directory.
-    pub(super) fn load_whole(run: &Run) -> Result<Self, RunDamaged> {
+    pub(super) fn load_whole(run: &RunFile) -> Result<Self, RunDamaged> {
         let layout = &run.layout;
         let mut bytes = vec![0; layout.end - layout.checks_at];
         run.read(layout.checks_at, &mut bytes)?;
@@ -47,7 +47,7 @@ impl Directory {
         Self::Kept(bytes).checked(run, crc)
     }
 
-    fn checked(self, run: &Run, crc: u32) -> Result<Self, RunDamaged> {
+    fn checked(self, run: &RunFile, crc: u32) -> Result<Self, RunDamaged> {
         if crc == run.layout.crc {
             Ok(self)
         } else {
@@ -58,7 +58,7 @@ impl Directory {
     /// Shows `len` bytes at a place of the file to `show`.
     fn with<R>(
         &self,
-        run: &Run,
+        run: &RunFile,
         at: usize,
         len: usize,
         show: impl FnOnce(&[u8]) -> R,
@@ -83,7 +83,7 @@ impl Directory {
     }
 
     /// The checksum of a block, by its number.
-    pub(super) fn check(&self, run: &Run, number: usize) -> Result<u32, RunDamaged> {
+    pub(super) fn check(&self, run: &RunFile, number: usize) -> Result<u32, RunDamaged> {
         self.with(run, run.layout.checks_at + 4 * number, 4, |bytes| {
             u32_at(bytes, 0)
         })
@@ -92,7 +92,7 @@ impl Directory {
     /// Shows the name of a topic, by its number.
     pub(super) fn name<R>(
         &self,
-        run: &Run,
+        run: &RunFile,
         topic: usize,
         show: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, RunDamaged> {
@@ -101,7 +101,11 @@ impl Directory {
     }
 
     /// Numbers of the rows of a topic's queues.
-    pub(super) fn queue_rows(&self, run: &Run, topic: usize) -> Result<Range<usize>, RunDamaged> {
+    pub(super) fn queue_rows(
+        &self,
+        run: &RunFile,
+        topic: usize,
+    ) -> Result<Range<usize>, RunDamaged> {
         let first_of = |topic| self.topic(run, topic, |row| u32_at(row, 8) as usize);
         let end = if topic + 1 == run.layout.topics {
             run.layout.queues
@@ -113,7 +117,7 @@ impl Directory {
 
     fn topic<R>(
         &self,
-        run: &Run,
+        run: &RunFile,
         topic: usize,
         show: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, RunDamaged> {
@@ -121,7 +125,7 @@ impl Directory {
     }
 
     /// Id and entries of a queue, by the number of its row.
-    pub(super) fn chunk(&self, run: &Run, row: usize) -> Result<(i32, Chunk), RunDamaged> {
+    pub(super) fn chunk(&self, run: &RunFile, row: usize) -> Result<(i32, Chunk), RunDamaged> {
         self.with(run, run.layout.queues_at + row * QUEUE, QUEUE, |row| {
             let newest = u32_at(row, 24);
             let chunk = Chunk {

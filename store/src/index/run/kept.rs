@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use super::read::{BLOCK_BYTES_MAX, BlockBuffer};
-use super::{Run, RunDamaged};
+use super::format::{BLOCK_BYTES_MAX, BlockBuffer, RunDamaged};
+use super::read::Run;
 
 /// Blocks that a thread keeps.
 const SLOTS: usize = 8;
@@ -32,7 +32,7 @@ impl Run {
                 // Whoever is shown a block reads another one.
                 return self.entry_block(block, &mut [0; BLOCK_BYTES_MAX]).map(show);
             };
-            let wrong = || self.damage("it refers to what it does not have");
+            let wrong = || self.file.damage("it refers to what it does not have");
             let slot = (self.identity as usize).wrapping_add(block) % SLOTS;
             let kept = slots.get_mut(slot).ok_or_else(wrong)?;
             let kept = kept.get_or_insert_with(|| Kept {

@@ -1,7 +1,11 @@
 //! Looking up a key in a run.
 
-use super::read::{BLOCK_BYTES_MAX, Section, u32_at, u64_at};
-use super::{ENTRIES_PER_BLOCK, FILTER_PER_BLOCK, KEY, KEYS_PER_BLOCK, Run, RunDamaged, filter};
+use super::filter;
+use super::format::{
+    BLOCK_BYTES_MAX, ENTRIES_PER_BLOCK, FILTER_PER_BLOCK, KEY, KEYS_PER_BLOCK, RunDamaged, u32_at,
+    u64_at,
+};
+use super::read::{Run, Section};
 
 impl Run {
     /// Whether the filter lets a key through.
@@ -23,7 +27,7 @@ impl Run {
         let block = group
             .chunks_exact(filter::BLOCK)
             .nth(at % FILTER_PER_BLOCK)
-            .ok_or_else(|| self.damage("it refers to what it does not have"))?;
+            .ok_or_else(|| self.file.damage("it refers to what it does not have"))?;
         Ok(filter::may_contain(block, hash))
     }
 
@@ -33,8 +37,11 @@ impl Run {
             .key_block(index / KEYS_PER_BLOCK, &mut buffer)?
             .chunks_exact(KEY)
             .nth(index % KEYS_PER_BLOCK)
-            .ok_or_else(|| self.damage("it refers to what it does not have"))?;
-        Ok((u64_at(row, 0), self.span.from + u64::from(u32_at(row, 8))))
+            .ok_or_else(|| self.file.damage("it refers to what it does not have"))?;
+        Ok((
+            u64_at(row, 0),
+            self.file.span.from + u64::from(u32_at(row, 8)),
+        ))
     }
 
     /// Shows the positions of a key's records, newest first, until `visit` says false. Returns whether it never did.

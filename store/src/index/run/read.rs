@@ -1,39 +1,27 @@
 //! Reading a run file. Every block is read when it is needed and checked then; a small directory stays in memory.
 
 use std::cmp::Ordering;
-use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{self, AtomicBool, AtomicU64};
+use std::sync::atomic::{self, AtomicU64};
 
 use super::directory::Directory;
-use super::{
-    ENTRIES_PER_BLOCK, ENTRY, FILTER_PER_BLOCK, HEADER, KEY, KEYS_PER_BLOCK, MARK, QUEUE,
-    RunDamaged, RunEntry, Span, TIME_UNKNOWN, TOPIC, VERSION, filter,
+use super::file::{Layout, RunFile};
+use super::filter;
+use super::format::{
+    BlockBuffer, Chunk, ENTRIES_PER_BLOCK, ENTRY, FILTER_PER_BLOCK, HEADER, KEY, KEYS_PER_BLOCK,
+    MARK, QUEUE, RunDamaged, RunEntry, Span, TIME_UNKNOWN, TOPIC, VERSION, u32_at, u64_at,
 };
-use crate::fs::{File, Fs};
-
-/// Large enough for every block of a run.
-pub(super) const BLOCK_BYTES_MAX: usize = 4_096;
-const _: () = assert!(
-    ENTRIES_PER_BLOCK * ENTRY <= BLOCK_BYTES_MAX
-        && KEYS_PER_BLOCK * KEY <= BLOCK_BYTES_MAX
-        && FILTER_PER_BLOCK * filter::BLOCK <= BLOCK_BYTES_MAX
-);
-
-/// Where a block is read into.
-pub(super) type BlockBuffer = [u8; BLOCK_BYTES_MAX];
+use crate::fs::Fs;
 
 /// The next [`Run::identity`].
 static IDENTITIES: AtomicU64 = AtomicU64::new(1);
 
 /// An open run file.
 pub(crate) struct Run {
-    pub(super) file: Box<dyn File>,
+    pub(super) file: RunFile,
     bytes: u64,
-    pub(super) span: Span,
     number: u64,
-    pub(super) base_ms: i64,
     newest_ms: i64,
     pub(super) queues: usize,
     pub(super) entries: usize,
@@ -41,52 +29,9 @@ pub(crate) struct Run {
     pub(super) filter_blocks: usize,
     keys_at: usize,
     pub(super) filter_at: usize,
-    pub(super) layout: Layout,
     directory: OnceLock<Directory>,
-    damaged: AtomicBool,
     /// Tells the runs of this process apart.
     pub(super) identity: u64,
-}
-
-/// Where the parts of the directory lie in the file.
-#[derive(Clone, Copy)]
-pub(super) struct Layout {
-    pub(super) topics: usize,
-    pub(super) queues: usize,
-    pub(super) checks_at: usize,
-    pub(super) queues_at: usize,
-    pub(super) topics_at: usize,
-    pub(super) names_at: usize,
-    pub(super) end: usize,
-    pub(super) crc: u32,
-}
-
-/// The entries of one queue in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
-    pub(crate) first_offset: i64,
-    pub(crate) count: u32,
-    pub(super) first_entry: u32,
-    /// Largest store time of the chunk, ms since 1970, if known.
-    pub(crate) newest_ms: Option<i64>,
-}
-
-impl Chunk {
-    /// Offset after the last entry.
-    pub(crate) fn end_offset(&self) -> i64 {
-        self.first_offset + i64::from(self.count)
-    }
-}
-
-/// Little-endian numbers of a row or header. A row that is too short reads as zeros: rows are cut from checked bytes.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    word.map_or(0, |word| u32::from_le_bytes(*word))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    word.map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 impl Run {
@@ -129,12 +74,20 @@ impl Run {
         if end as u64 != bytes || u64_at(&header, 76) != bytes {
             return Err(damaged("it is shorter or longer than its header says"));
         }
+        let layout = Layout {
+            topics,
+            queues,
+            checks_at,
+            queues_at,
+            topics_at,
+            names_at,
+            end,
+            crc: u32_at(&header, 72),
+        };
         Ok(Self {
-            file,
+            file: RunFile::new(file, span, u64_at(&header, 32) as i64, layout),
             bytes,
-            span,
             number: u64_at(&header, 84),
-            base_ms: u64_at(&header, 32) as i64,
             newest_ms: u64_at(&header, 40) as i64,
             queues,
             entries,
@@ -142,25 +95,14 @@ impl Run {
             filter_blocks: blocks,
             keys_at,
             filter_at,
-            layout: Layout {
-                topics,
-                queues,
-                checks_at,
-                queues_at,
-                topics_at,
-                names_at,
-                end,
-                crc: u32_at(&header, 72),
-            },
             directory: OnceLock::new(),
-            damaged: AtomicBool::new(false),
             identity: IDENTITIES.fetch_add(1, atomic::Ordering::Relaxed),
         })
     }
 
     /// The stretch of the log it covers.
     pub(crate) fn span(&self) -> Span {
-        self.span
+        self.file.span
     }
 
     /// The number in its file name.
@@ -174,7 +116,7 @@ impl Run {
 
     /// Smallest store time, ms since 1970.
     pub(crate) fn oldest_ms(&self) -> i64 {
-        self.base_ms
+        self.file.base_ms
     }
 
     /// Largest store time, ms since 1970.
@@ -192,27 +134,7 @@ impl Run {
 
     /// A look-up has found it damaged.
     pub(crate) fn is_damaged(&self) -> bool {
-        self.damaged.load(atomic::Ordering::Acquire)
-    }
-
-    pub(super) fn damage(&self, what: &'static str) -> RunDamaged {
-        self.damaged.store(true, atomic::Ordering::Release);
-        RunDamaged {
-            log: self.span,
-            what,
-        }
-    }
-
-    /// Fills `into` from a place of the file.
-    pub(super) fn read(&self, at: usize, into: &mut [u8]) -> Result<(), RunDamaged> {
-        self.file.read_at(at as u64, into).map_err(|error| {
-            tracing::warn!(log = %self.span, at, %error, "an index run cannot be read");
-            self.damage(if error.kind() == io::ErrorKind::UnexpectedEof {
-                "it is shorter than it says"
-            } else {
-                "it cannot be read"
-            })
-        })
+        self.file.is_damaged()
     }
 
     /// The directory, known to be intact.
@@ -220,7 +142,7 @@ impl Run {
         if let Some(directory) = self.directory.get() {
             return Ok(directory);
         }
-        let loaded = Directory::load(self)?;
+        let loaded = Directory::load(&self.file)?;
         Ok(self.directory.get_or_init(|| loaded))
     }
 
@@ -233,17 +155,21 @@ impl Run {
     ) -> Result<&'b [u8], RunDamaged> {
         let first = block * section.per_block;
         let items = section.count.saturating_sub(first).min(section.per_block);
-        let wrong = || self.damage("it refers to what it does not have");
+        let wrong = || self.file.damage("it refers to what it does not have");
         let bytes = buffer
             .get_mut(..items * section.item)
             .filter(|bytes| !bytes.is_empty())
             .ok_or_else(wrong)?;
-        self.read(section.at + first * section.item, bytes)?;
-        let check = self.directory()?.check(self, section.first_check + block)?;
+        self.file.read(section.at + first * section.item, bytes)?;
+        let check = self
+            .directory()?
+            .check(&self.file, section.first_check + block)?;
         if crc32fast::hash(bytes) == check {
             Ok(bytes)
         } else {
-            Err(self.damage("the checksum of one of its blocks is wrong"))
+            Err(self
+                .file
+                .damage("the checksum of one of its blocks is wrong"))
         }
     }
 
@@ -280,18 +206,18 @@ impl Run {
     /// The entries of a queue.
     pub(crate) fn find(&self, topic: &str, queue_id: i32) -> Result<Option<Chunk>, RunDamaged> {
         let directory = self.directory()?;
-        let (mut low, mut high) = (0, self.layout.topics);
+        let (mut low, mut high) = (0, self.file.layout.topics);
         while low < high {
             let middle = usize::midpoint(low, high);
-            let order = directory.name(self, middle, |name| name.cmp(topic.as_bytes()))?;
+            let order = directory.name(&self.file, middle, |name| name.cmp(topic.as_bytes()))?;
             match order {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
                 Ordering::Equal => {
-                    let mut rows = directory.queue_rows(self, middle)?;
+                    let mut rows = directory.queue_rows(&self.file, middle)?;
                     while rows.start < rows.end {
                         let row = usize::midpoint(rows.start, rows.end);
-                        let (id, chunk) = directory.chunk(self, row)?;
+                        let (id, chunk) = directory.chunk(&self.file, row)?;
                         match id.cmp(&queue_id) {
                             Ordering::Less => rows.start = row + 1,
                             Ordering::Greater => rows.end = row,
@@ -338,16 +264,16 @@ impl Run {
             let row = bytes.chunks_exact(ENTRY).nth(at % ENTRIES_PER_BLOCK);
             row.map(|row| self.decode(row))
         })?
-        .ok_or_else(|| self.damage("it refers to what it does not have"))
+        .ok_or_else(|| self.file.damage("it refers to what it does not have"))
     }
 
     fn decode(&self, row: &[u8]) -> RunEntry {
         let time = u32_at(row, 16);
         RunEntry {
-            position: self.span.from + u64::from(u32_at(row, 0)),
+            position: self.file.span.from + u64::from(u32_at(row, 0)),
             size: u32_at(row, 4),
             tag_hash: u64_at(row, 8) as i64,
-            store_ms: (time != TIME_UNKNOWN).then(|| self.base_ms + i64::from(time)),
+            store_ms: (time != TIME_UNKNOWN).then(|| self.file.base_ms + i64::from(time)),
         }
     }
 }

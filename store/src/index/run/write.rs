@@ -6,10 +6,12 @@ use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::path::Path;
 
-use super::{
-    ENTRIES_PER_BLOCK, FILTER_PER_BLOCK, HEADER, KEYS_PER_BLOCK, MARK, Run, RunDamaged, RunEntry,
-    Span, TIME_UNKNOWN, VERSION, filter,
+use super::filter;
+use super::format::{
+    ENTRIES_PER_BLOCK, FILTER_PER_BLOCK, HEADER, KEYS_PER_BLOCK, MARK, RunDamaged, RunEntry, Span,
+    TIME_UNKNOWN, VERSION,
 };
+use super::read::Run;
 use crate::fs::{File, Fs};
 use crate::index::keys::KeyEntry;
 
@@ -139,7 +141,7 @@ impl<'a> RunWriter<'a> {
         if let Some(ms) = entry.store_ms {
             self.newest_ms = self.newest_ms.max(ms);
         }
-        let mut row = [0; super::ENTRY];
+        let mut row = [0; super::format::ENTRY];
         row[..4].copy_from_slice(&position.to_le_bytes());
         row[4..8].copy_from_slice(&entry.size.to_le_bytes());
         row[8..16].copy_from_slice(&entry.tag_hash.to_le_bytes());
@@ -199,7 +201,7 @@ impl RunKeys<'_> {
         let writer = &mut self.0;
         let position = u32::try_from(position - writer.span.from)
             .map_err(|_| io::Error::other("a key outside of its run"))?;
-        let mut row = [0; super::KEY];
+        let mut row = [0; super::format::KEY];
         row[..8].copy_from_slice(&hash.to_le_bytes());
         row[8..].copy_from_slice(&position.to_le_bytes());
         filter::insert(&mut writer.filter, hash);
@@ -221,7 +223,9 @@ impl RunKeys<'_> {
         writer.file.write_at(writer.written, &writer.filter)?;
         writer.written += writer.filter.len() as u64;
         let mut meta = Vec::with_capacity(
-            writer.checks.len() * 4 + writer.queues.len() * super::QUEUE + writer.names.len(),
+            writer.checks.len() * 4
+                + writer.queues.len() * super::format::QUEUE
+                + writer.names.len(),
         );
         for check in &writer.checks {
             meta.extend_from_slice(&check.to_le_bytes());

@@ -3,6 +3,8 @@
 use std::task::Wake;
 
 use super::*;
+use crate::reading::{CHARGED_FROM, PARKED_BYTES, SHORT_TIMEOUT};
+use crate::writing::SHORT_READ_TIMEOUT;
 use crate::{MemoryBudget, MemoryUse};
 
 /// Remembers that somebody was woken: these tests poll nobody else, so that a lost wake hangs them.

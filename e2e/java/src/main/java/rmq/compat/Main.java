@@ -49,6 +49,11 @@ public final class Main {
             out.flush();
             System.exit(0);
         }
+        if (arguments[0].equals("chaos")) {
+            Chaos.run(arguments[1], out);
+            out.flush();
+            System.exit(0);
+        }
         List<String> chosen = new ArrayList<>(List.of(arguments).subList(1, arguments.length));
         if (chosen.isEmpty()) {
             chosen.addAll(scenarios.keySet());

@@ -18,6 +18,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -37,6 +38,7 @@ final class Push {
         scenarios.put("push_shared_with_rust", Push::sharedWithRust);
         scenarios.put("push_delay_levels", Push::delayLevels);
         scenarios.put("push_rebalance", Push::rebalance);
+        scenarios.put("push_topic_made_again", Push::topicMadeAgain);
     }
 
     static void concurrent(Cluster cluster) throws Exception {
@@ -348,6 +350,40 @@ final class Push {
             Check.eventually("messages of the consumer that is left", expected, () -> new TreeSet<>(ofSecond.bodies));
         } finally {
             second.shutdown();
+        }
+    }
+
+    /** A topic that is deleted and made again has new messages only: for the consumer that runs, and for a new one with the client's defaults. */
+    static void topicMadeAgain(Cluster cluster) throws Exception {
+        String topic = cluster.topic("push_topic_made_again", 2);
+        DefaultMQPushConsumer consumer = cluster.pushConsumer(cluster.group("push_topic_made_again"));
+        Received received = new Received();
+        received.listen(consumer);
+        consumer.subscribe(topic, "*");
+        consumer.start();
+        try {
+            Set<String> expected = send(cluster, topic, "", "first ", 5);
+            received.exactly(expected);
+            cluster.admin.deleteTopicInBroker(Set.of(cluster.broker), topic);
+            cluster.admin.deleteTopicInNameServer(Set.of(cluster.nameServer), topic);
+            cluster.topic("push_topic_made_again", 2);
+            Set<String> second = send(cluster, topic, "", "second ", 3);
+            expected.addAll(second);
+            received.exactly(expected);
+
+            DefaultMQPushConsumer late = cluster.pushConsumer(cluster.group("push_topic_made_again_late"));
+            late.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_LAST_OFFSET);
+            Received ofLate = new Received();
+            ofLate.listen(late);
+            late.subscribe(topic, "*");
+            late.start();
+            try {
+                ofLate.exactly(second);
+            } finally {
+                late.shutdown();
+            }
+        } finally {
+            consumer.shutdown();
         }
     }
 

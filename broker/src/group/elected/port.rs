@@ -1,0 +1,75 @@
+//! The replication port, which is served for as long as the process runs: a member answers questions also while its store is opened again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_replication::{ReplicationConfig, Source};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::tasks;
+
+/// Pause before a port that failed is served again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The port.
+pub(super) struct Port {
+    listener: Arc<std::net::TcpListener>,
+    serving: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
+}
+
+impl Port {
+    pub(super) fn new(listener: std::net::TcpListener) -> Self {
+        Self {
+            listener: Arc::new(listener),
+            serving: Mutex::default(),
+        }
+    }
+
+    /// Serves this from now on, and nothing that was served before: those connections are closed.
+    pub(super) async fn serve(&self, source: Source) {
+        let mut serving = self.serving.lock().await;
+        end(serving.take()).await;
+        let stop = CancellationToken::new();
+        let task = tasks::serve(serve(Arc::clone(&self.listener), source, stop.clone()));
+        *serving = Some((stop, task));
+    }
+
+    /// Serves nothing any more.
+    pub(super) async fn stop(&self) {
+        end(self.serving.lock().await.take()).await;
+    }
+}
+
+async fn end(serving: Option<(CancellationToken, JoinHandle<()>)>) {
+    if let Some((stop, task)) = serving {
+        stop.cancel();
+        // A panic in there is reported by the runtime.
+        let _ = task.await;
+    }
+}
+
+async fn serve(listener: Arc<std::net::TcpListener>, source: Source, stop: CancellationToken) {
+    loop {
+        let copy = listener.try_clone().and_then(TcpListener::from_std);
+        let ended = match copy {
+            Ok(listener) => {
+                let config = ReplicationConfig::default();
+                rmq_replication::serve(listener, source.clone(), config, stop.clone()).await
+            }
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) => return,
+            Err(error) => tracing::error!(
+                "the other members cannot reach this one, its replication port is not served: {error}; trying on"
+            ),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Starts the election's part of a member, and stops it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_election::driver::{Driver, Handle, Wish};
+use rmq_election::machine::{Machine, Question, State};
+use rmq_replication::{Asked, MasterEvent};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::hands::{AGAIN, MemberHands};
+use super::port::Port;
+use super::state::Elected;
+use crate::group::lead;
+use crate::lives::{Ending, Lives};
+use crate::start::StartError;
+use crate::tasks;
+
+/// A master that stops hands over to a replica within this time, or else the others notice that it is gone.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// How often the end of a hand-over is looked for.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
+
+/// Takes part in the election from now on, with the first life begun, until [`Lives::ends`].
+///
+/// # Errors
+/// The replication port cannot be served.
+pub(crate) async fn start(
+    lives: &Arc<Lives>,
+    elected: &Arc<Elected>,
+) -> Result<JoinHandle<()>, StartError> {
+    let listener = lives.listeners.replication.as_ref();
+    let listener = listener.map(std::net::TcpListener::try_clone).transpose();
+    let listener = listener.map_err(|source| StartError::Listen {
+        addr: lives.replication_addr(),
+        key: "replicationListen",
+        source,
+    })?;
+    let Some(listener) = listener else {
+        return Err(StartError::Election(
+            "the other members need a replication port of this one".to_owned(),
+        ));
+    };
+    let port = Arc::new(Port::new(listener));
+    let (events, told) = mpsc::unbounded_channel();
+    let (questions, asked) = mpsc::unbounded_channel();
+    let (needs_snapshot, wanted) = mpsc::channel(1);
+    let hands = MemberHands::new(
+        Arc::clone(lives),
+        Arc::clone(elected),
+        port,
+        events,
+        questions,
+        needs_snapshot,
+    );
+    hands.serve_no_master().await;
+    tracing::info!(
+        group = lives.config.broker_name,
+        member = %elected.me,
+        election = elected.election(),
+        place = elected.place(),
+        "this member takes part in the election of its group's master"
+    );
+    tell_of_place(elected).await;
+    let member = Member {
+        lives: Arc::clone(lives),
+        elected: Arc::clone(elected),
+        hands,
+    };
+    let (handle, driving) = member.drive()?;
+    Ok(tasks::serve(
+        member.run(handle, driving, told, asked, wanted),
+    ))
+}
+
+/// Says at the start what people are likely to have set up wrongly. Nothing depends on it.
+async fn tell_of_place(elected: &Elected) {
+    match elected.place.read().await {
+        Err(error) => tracing::warn!(
+            place = elected.place_text,
+            "the place that holds who is master cannot be read: {error}; trying on. Meanwhile this member follows the master that it followed before, if any"
+        ),
+        Ok(None) => {}
+        Ok(Some(record)) => {
+            let Some(group) = &elected.config.group else {
+                return;
+            };
+            let record = record.value;
+            if record.members != group.members {
+                tracing::warn!(
+                    place = elected.place_text,
+                    recorded = ?record.members,
+                    configured = ?group.members,
+                    "members of the record are others than those of this member's configuration; the next master writes its own there. When nobody has changed members, another group has the same clusterName and brokerName there"
+                );
+            }
+            if record.policy != group.policy {
+                tracing::warn!(
+                    place = elected.place_text,
+                    recorded = ?record.policy,
+                    configured = ?group.policy,
+                    "ackMode or minInSync of the record is another than that of this member's configuration; the next master writes its own there. Give all members the same"
+                );
+            }
+        }
+    }
+}
+
+struct Member {
+    lives: Arc<Lives>,
+    elected: Arc<Elected>,
+    hands: MemberHands,
+}
+
+impl Member {
+    /// A driver for the data that the member has now.
+    fn drive(&self) -> Result<(Handle, JoinHandle<()>), StartError> {
+        let elected = &self.elected;
+        let Some(durable) = elected.durable() else {
+            return Err(StartError::Election(
+                "the store was never opened".to_owned(),
+            ));
+        };
+        let machine = Machine::new(elected.me, elected.config.clone(), durable);
+        let (driver, handle) = Driver::new(
+            machine,
+            Arc::clone(&elected.place),
+            Arc::new(self.hands.clone()),
+            Arc::clone(&elected.clock),
+        );
+        *elected.handle.write() = Some(handle.clone());
+        // Without a snapshot's history this would be true; nobody asks for such a member yet.
+        Ok((handle, tasks::serve(driver.run(false))))
+    }
+
+    async fn run(
+        self,
+        mut handle: Handle,
+        mut driving: JoinHandle<()>,
+        mut told: mpsc::UnboundedReceiver<MasterEvent>,
+        mut asked: mpsc::UnboundedReceiver<Asked>,
+        mut wanted: mpsc::Receiver<String>,
+    ) {
+        let mut facts = handle.watch();
+        let mut stopping = std::pin::pin!(self.stop());
+        let ending = loop {
+            tokio::select! {
+                ending = &mut stopping => break ending,
+                Some(event) = told.recv() => {
+                    if let MasterEvent::Superseded { by, epoch } = event {
+                        tracing::info!(member = %by.member, epoch, "a member knows a newer master of this group");
+                        handle.epoch_seen(epoch).await;
+                    } else {
+                        handle.progress_changed();
+                        lead::note(event);
+                    }
+                }
+                Some(asked) = asked.recv() => answer(&handle, asked).await,
+                Ok(()) = facts.changed() => {
+                    let now = facts.borrow_and_update().clone();
+                    self.hands.note_facts(&now);
+                }
+                Some(master) = wanted.recv() => {
+                    handle.stop().await;
+                    // Nobody asks it any more.
+                    let _ = driving.await;
+                    self.take_snapshot(&master).await;
+                    match self.drive() {
+                        Ok(drives) => (handle, driving) = drives,
+                        Err(error) => {
+                            tracing::error!("this member takes no part in the election any more: {error}");
+                            return;
+                        }
+                    }
+                    facts = handle.watch();
+                }
+            }
+        };
+        if ending == Ending::Kill {
+            driving.abort();
+        }
+        // Aborted or at its end.
+        let _ = driving.await;
+        self.hands.stop().await;
+    }
+
+    /// Waits until the broker is to end, and takes no further part in the election then; a killed one does nothing more.
+    async fn stop(&self) -> Ending {
+        let ending = self.lives.ends().await;
+        if ending != Ending::Kill
+            && let Some(handle) = self.elected.handle()
+        {
+            self.hand_over(&handle).await;
+            handle.stop().await;
+        }
+        ending
+    }
+
+    /// A master that stops asks a replica that has everything to take over: that is quicker than to be missed.
+    async fn hand_over(&self, handle: &Handle) {
+        let facts = handle.facts();
+        let ready = facts
+            .members
+            .iter()
+            .filter(|member| member.in_sync && member.connected && !member.partial);
+        let to = ready.min_by_key(|member| (member.lag_bytes, member.seat.member));
+        let (State::Active, Some(to)) = (facts.state, to) else {
+            return;
+        };
+        let wish = Wish::Switchover { to: to.seat.member };
+        let number = format!("stop-{}-{}", self.elected.me, self.elected.clock.now().0);
+        let hands_over = async {
+            if let Err(error) = self.elected.request(wish, &number).await {
+                tracing::warn!("no replica is asked to take over: {error}");
+                return;
+            }
+            let is_open = |number: &str| {
+                let facts = handle.facts();
+                let record = facts.record.as_ref();
+                let outcome = record.and_then(|record| record.outcome.as_ref());
+                facts.state == State::Active
+                    && outcome.is_none_or(|outcome| outcome.request != number)
+            };
+            while is_open(&number) {
+                tokio::time::sleep(HAND_OVER_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(HAND_OVER_MAX, hands_over)
+            .await
+            .is_err()
+        {
+            tracing::warn!(to = %to.seat.member, "the replica did not take over in time");
+        }
+    }
+
+    /// Replaces the store by a snapshot of the master's, and begins a life with it. Where the snapshot does not come, the life has what the folder
+    /// has, follows whoever is master then, and finds again that it needs one.
+    async fn take_snapshot(&self, master: &str) {
+        if let Err(error) = self.lives.end(Ending::Change).await {
+            tracing::warn!("the store did not close well before a snapshot replaces it: {error}");
+        }
+        let installed = tokio::select! {
+            _ = self.lives.ends() => return,
+            installed = self.hands.install(master) => installed,
+        };
+        self.hands.begin_follower().await;
+        if let Err(reason) = installed {
+            tracing::error!("no snapshot was taken: {reason}; trying on");
+            tokio::select! {
+                _ = self.lives.ends() => {}
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+    }
+}
+
+/// Answers a question of another member.
+async fn answer(handle: &Handle, asked: Asked) {
+    let question: Question = match serde_json::from_slice(&asked.question) {
+        Ok(question) => question,
+        Err(error) => {
+            tracing::warn!(from = %asked.from.member, "a question of another member is not understood: {error}");
+            return;
+        }
+    };
+    let (Question::Standing { from } | Question::Promise { from, .. }) = question;
+    if from.member != asked.from.member {
+        tracing::warn!(from = %asked.from.member, says = %from.member, "a member asks in another one's name");
+        return;
+    }
+    if let Some(standing) = handle.question(question).await
+        && let Ok(answer) = serde_json::to_vec(&standing)
+    {
+        // Who asked may have gone.
+        let _ = asked.answer.send(answer);
+    }
+}

@@ -1,0 +1,99 @@
+//! A replica passes on to the master what consumers told it: the offsets that they commit here while they cannot reach the master, or read
+//! from the replica.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_protocol::bodies::ConsumerOffsetTable;
+use rmq_protocol::code::{RequestCode, ResponseCode};
+use rmq_transport::{Caller, CallerConfig, RefuseIncoming, TcpConnector};
+
+use crate::broker::Broker;
+use crate::role::Role;
+
+/// Offsets are gathered for so long, milliseconds; a master that comes back is told at once.
+const GATHER_MS: i64 = 1_000;
+/// Offsets in one request.
+const OFFSETS_MAX: usize = 10_000;
+/// Time for one request.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Passes offsets on, for ever.
+pub(crate) async fn offsets(broker: &Broker) {
+    let mut role = broker.role.watch();
+    loop {
+        let master = master_of(broker, &role.borrow_and_update());
+        let changed = async {
+            // The sender lives as long as the broker.
+            let _ = role.changed().await;
+        };
+        match master {
+            None => changed.await,
+            Some(addr) => tokio::select! {
+                () = changed => {}
+                () = pass_to(broker, addr) => {}
+            },
+        }
+    }
+}
+
+/// Where clients reach the master.
+fn master_of(broker: &Broker, role: &Role) -> Option<String> {
+    match role {
+        // Without a name server only the replication port is known.
+        Role::Replica { of: Some(addr) } if *addr != broker.config.replication_master => {
+            Some(addr.clone())
+        }
+        Role::Replica { .. } | Role::Master { .. } | Role::Closed { .. } => None,
+    }
+}
+
+async fn pass_to(broker: &Broker, addr: String) {
+    broker.offsets.pass_again();
+    let config = CallerConfig::default();
+    let caller = Caller::new(
+        addr,
+        Arc::new(TcpConnector),
+        config,
+        Arc::new(RefuseIncoming),
+    );
+    let mut is_told = false;
+    loop {
+        let table = broker.offsets.to_pass(OFFSETS_MAX).await;
+        let passed = pass(&caller, &table).await;
+        match &passed {
+            Ok(()) => broker.offsets.passed(&table),
+            Err(error) if !is_told => tracing::warn!(
+                master = caller.addr(),
+                "what consumers commit at this replica is not passed on to the master: {error}; trying on"
+            ),
+            Err(_) => {}
+        }
+        is_told = passed.is_err();
+        broker.clock.sleep_ms(GATHER_MS).await;
+    }
+}
+
+async fn pass(caller: &Caller, table: &BTreeMap<String, BTreeMap<i32, i64>>) -> Result<(), String> {
+    let body = ConsumerOffsetTable {
+        data_version: None,
+        offset_table: table.clone(),
+    };
+    let code = RequestCode::RaiseConsumerOffsets.as_i32();
+    let answer = caller.call(code, &(), &body.to_json(), CALL_TIMEOUT).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    if answer.code() == ResponseCode::Success.as_i32() {
+        return Ok(());
+    }
+    let header = answer.header();
+    let remark = header
+        .remark
+        .as_ref()
+        .map(|remark| remark.to_cow().into_owned());
+    Err(format!(
+        "code {}: {}",
+        answer.code(),
+        remark.unwrap_or_default()
+    ))
+}

@@ -1,0 +1,204 @@
+//! A message that is sent, and its properties: read, understood or refused, never guessed, and completed.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use rmq_protocol::message::{RECORD_CRC_BYTES, properties, property};
+
+use super::copy;
+use super::refusal::{Feature, PropertyRefusal};
+use crate::broker::Broker;
+use crate::limits::{LATER_BYTES_MAX, SENT_BYTES_MAX};
+
+/// A message, or a batch, as a client sends it. Its properties are in [`SendBatch::properties`](super::send::SendBatch::properties).
+pub(crate) struct Incoming<'a> {
+    pub(crate) topic: &'a str,
+    /// The topic whose settings an unknown topic inherits.
+    pub(crate) template: &'a str,
+    /// Queues that an unknown topic gets at most.
+    pub(crate) template_queues: i32,
+    /// Negative: the broker picks one.
+    pub(crate) queue_id: i32,
+    pub(crate) flag: i32,
+    pub(crate) sys_flag: i32,
+    /// When the client made the message, Unix milliseconds.
+    pub(crate) born_ms: i64,
+    pub(crate) born_host: SocketAddr,
+    pub(crate) reconsume_times: i32,
+    /// The last try of a retry; absent: the group's setting counts.
+    pub(crate) max_reconsume_times: Option<i32>,
+    pub(crate) body: &'a [u8],
+}
+
+/// Everything of a record that is neither body, topic nor properties, at most, and the filler after it.
+const RECORD_HEAD_BYTES: usize = 128;
+
+/// What the properties of a message say, as ranges of the text.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) tags: Option<Range<usize>>,
+    pub(crate) keys: Option<Range<usize>>,
+    pub(crate) unique_key: Range<usize>,
+    /// Positive: the message is to wait.
+    pub(crate) delay_level: i32,
+    /// What the message asks for and this version does not do.
+    missing: Option<Feature>,
+}
+
+#[cold]
+fn not_understood(name: &str, value: &str, expected: &'static str) -> PropertyRefusal {
+    PropertyRefusal::NotUnderstood {
+        name: name.to_owned(),
+        value: value.chars().take(64).collect(),
+        expected,
+    }
+}
+
+/// The delay level, as upstream's `Integer.parseInt`; 0 and below: no delay. Dead letters carry such ones.
+fn level(value: &str) -> Result<i32, PropertyRefusal> {
+    value
+        .parse()
+        .map_err(|_| not_understood(property::DELAY, value, "a 32-bit integer"))
+}
+
+/// As upstream's `Boolean.parseBoolean`, except that other texts are not taken for `false`.
+fn is_true(name: &str, value: &str) -> Result<bool, PropertyRefusal> {
+    if value.eq_ignore_ascii_case("true") {
+        Ok(true)
+    } else if value.eq_ignore_ascii_case("false") {
+        Ok(false)
+    } else {
+        Err(not_understood(name, value, "true or false"))
+    }
+}
+
+impl Found {
+    /// Takes one property, in case the broker acts on it.
+    #[inline]
+    fn take(&mut self, name: &str, value: &str) -> Result<(), PropertyRefusal> {
+        // All that are compared below begin with one of these letters: most properties are done after one look.
+        if !matches!(name.as_bytes(), [b'D' | b'I' | b'R' | b'T' | b'_', ..]) {
+            return Ok(());
+        }
+        match name {
+            property::DELAY => self.delay_level = level(value)?,
+            property::TRAN_MSG if is_true(name, value)? => {
+                self.missing = Some(Feature::Transactions);
+            }
+            property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
+                self.missing = Some(Feature::Timers);
+            }
+            property::REPLY_TO_CLIENT => {
+                self.missing.get_or_insert(Feature::Requests);
+            }
+            property::PRIORITY => self.missing = Some(Feature::Priorities),
+            property::LITE_TOPIC => self.missing = Some(Feature::LiteTopics),
+            property::INNER_MULTI_DISPATCH | property::INNER_MULTI_QUEUE_OFFSET => {
+                self.missing = Some(Feature::FurtherQueues);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Reads the properties and adds what the broker adds to every message. A retry that a consumer sends itself (`is_retry`) was stored
+/// once, with whatever it asks for.
+pub(crate) fn complete(
+    broker: &Broker,
+    text: &mut String,
+    is_retry: bool,
+) -> Result<Found, PropertyRefusal> {
+    let separator = char::from(properties::PROPERTY_SEPARATOR);
+    if !text.is_empty() && !text.ends_with(separator) {
+        text.push(separator);
+    }
+    let mut found = Found::default();
+    let mut stray = false;
+    {
+        let base = text.as_ptr() as usize;
+        let range = |value: &str| {
+            let start = value.as_ptr() as usize - base;
+            start..start + value.len()
+        };
+        for (name, value) in properties::iter(text) {
+            match name {
+                property::TAGS => found.tags = Some(range(value)),
+                property::KEYS => found.keys = Some(range(value)),
+                property::UNIQ_KEY => found.unique_key = range(value),
+                property::CLUSTER
+                | property::MSG_REGION
+                | property::TRACE_ON
+                | property::POP_CK
+                | property::DELAY_STAMP
+                | property::CRC32 => stray = true,
+                _ => found.take(name, value)?,
+            }
+        }
+    }
+    if let Some(feature) = found.missing
+        && !(is_retry && feature == Feature::Requests)
+    {
+        return Err(PropertyRefusal::NotThere(feature));
+    }
+    if stray {
+        // A message that was received and is sent again brings the broker's own properties along.
+        *text = copy::with(
+            text,
+            &[
+                (property::CLUSTER, None),
+                (property::MSG_REGION, None),
+                (property::TRACE_ON, None),
+                (property::POP_CK, None),
+                (property::DELAY_STAMP, None),
+                (property::CRC32, None),
+            ],
+        );
+        return complete(broker, text, is_retry);
+    }
+    if found.unique_key.is_empty() {
+        text.push_str(property::UNIQ_KEY);
+        text.push(char::from(properties::NAME_VALUE_SEPARATOR));
+        let start = text.len();
+        text.push_str(&broker.unique_ids.next(broker.now_ms()));
+        found.unique_key = start..text.len();
+        text.push(separator);
+    }
+    text.push_str(&broker.property_suffix);
+    Ok(found)
+}
+
+/// Reads the properties of a batch's member, which may ask for nothing.
+pub(crate) fn check_member(text: &str) -> Result<(), PropertyRefusal> {
+    let mut found = Found::default();
+    for (name, value) in properties::iter(text) {
+        found.take(name, value)?;
+    }
+    if found.missing == Some(Feature::Transactions) || found.delay_level > 0 {
+        return Err(PropertyRefusal::InBatch);
+    }
+    found
+        .missing
+        .map_or(Ok(()), |feature| Err(PropertyRefusal::NotThere(feature)))
+}
+
+/// Whether every later copy of a message fits: delayed, given back, dead letter.
+pub(crate) fn check_room(
+    broker: &Broker,
+    topic: &str,
+    body: &[u8],
+    text: &str,
+) -> Result<(), PropertyRefusal> {
+    if text.len() > SENT_BYTES_MAX {
+        return Err(PropertyRefusal::TooLong(text.len()));
+    }
+    let bytes = body.len() + text.len() + topic.len() + RECORD_HEAD_BYTES + RECORD_CRC_BYTES;
+    let segment_bytes = broker.config.segment_bytes;
+    if (bytes + LATER_BYTES_MAX) as u64 > segment_bytes {
+        return Err(PropertyRefusal::NoRoom {
+            bytes,
+            segment_bytes,
+        });
+    }
+    Ok(())
+}

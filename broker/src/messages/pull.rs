@@ -1,0 +1,230 @@
+//! Asking for messages: what a group may read of a queue, and how much. [`super::deliver`] reads and gives. Order of the checks:
+//! apache/rocketmq `PullMessageProcessor`.
+
+use std::sync::Arc;
+
+use rmq_protocol::bodies::MessageModel;
+use rmq_protocol::route::perm;
+use rmq_store::{QueueRef, ReadLimits};
+
+use super::refusal::PullRefusal;
+use crate::audit::{self, Origin};
+use crate::broker::Broker;
+use crate::filter::Filter;
+use crate::groups::{GivenCounters, Group};
+use crate::limits;
+use crate::topics::Topic;
+
+/// What a client asks for.
+pub(crate) struct Pull<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) queue_id: i32,
+    /// The next offset.
+    pub(crate) offset: i64,
+    pub(crate) wanted: Wanted<'a>,
+    /// The group has consumed up to this offset.
+    pub(crate) commit: Option<i64>,
+    /// At least one message is given.
+    pub(crate) messages_max: i32,
+    /// Bytes; absent or not positive: the broker's default.
+    pub(crate) bytes_max: Option<i32>,
+    /// How long to wait for a message, milliseconds; 0: not at all.
+    pub(crate) suspend_ms: i64,
+}
+
+/// Which messages a client wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// Those of this expression; the kind is absent for tags.
+    Expression {
+        text: &'a str,
+        kind: Option<&'a str>,
+    },
+    /// Those of the group's subscription, whose version the client names.
+    Subscription { version: i64 },
+}
+
+/// A pull that passed all checks: what to read, for whom.
+#[derive(Debug)]
+pub(crate) struct PullPlan {
+    pub(super) limits: ReadLimits,
+    pub(super) given: Arc<GivenCounters>,
+    pub(super) filter: Filter,
+    /// How long to wait for a message, milliseconds; 0 answers at once.
+    pub(super) suspend_ms: i64,
+    pub(crate) queue: QueueRef,
+    pub(crate) offset: i64,
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) group: Arc<Group>,
+    /// An administrator has set the offset: the client is told to go there.
+    pub(crate) moved_to: Option<i64>,
+    /// The version of the subscription that the client knew, when the filter is not the request's own.
+    subscribed: Option<i64>,
+}
+
+/// Checks a pull, and commits the offset that it brings.
+///
+/// # Errors
+/// The group may not read the queue, or what it wants is not understood.
+pub(crate) fn plan(
+    broker: &Broker,
+    origin: &dyn Origin,
+    pull: &Pull<'_>,
+) -> Result<PullPlan, PullRefusal> {
+    check_broker(broker)?;
+    let (name, topic_name) = (pull.group, pull.topic);
+    let group = audit::group_of(broker, origin, name).map_err(|error| PullRefusal::NoGroup {
+        group: name.to_owned(),
+        error: Box::new(error),
+    })?;
+    check_group(&group)?;
+    let topic = check_topic(broker, topic_name)?;
+    let queue = check_queue(&topic, pull.queue_id, group.name())?;
+    check_pair(&group, topic_name)?;
+    let (filter, known_version) = match pull.wanted {
+        Wanted::Expression { text, kind } => {
+            let filter = Filter::parse(topic_name, text, kind, &broker.limits)?;
+            (filter, None)
+        }
+        Wanted::Subscription { version } => {
+            let filter = subscribed(broker, &group, topic_name, version)?;
+            (filter, Some(version))
+        }
+    };
+    if let Some(offset) = pull.commit.filter(|offset| *offset >= 0) {
+        broker
+            .offsets
+            .commit_anyway(topic_name, name, pull.queue_id, offset);
+    }
+    let moved_to = broker
+        .offsets
+        .take_reset(topic_name, name, pull.queue_id)
+        .filter(|reset| *reset != pull.offset);
+    let bytes_max = match pull.bytes_max {
+        Some(bytes) if bytes > 0 => (bytes as usize).min(broker.limits.pull_bytes),
+        _ => limits::PULL_BYTES_DEFAULT.min(broker.limits.pull_bytes),
+    };
+    let messages_max = usize::try_from(pull.messages_max)
+        .unwrap_or(0)
+        .clamp(1, broker.limits.pull_messages);
+    Ok(PullPlan {
+        queue,
+        offset: pull.offset,
+        moved_to,
+        subscribed: known_version,
+        filter,
+        limits: ReadLimits {
+            messages_max,
+            bytes_max,
+            scan_entries_max: limits::PULL_SCAN_MAX,
+        },
+        given: group.counters().given(topic_name),
+        topic,
+        group,
+        suspend_ms: pull.suspend_ms.clamp(0, limits::SUSPEND_MS_MAX),
+    })
+}
+
+/// Checks again what may have changed while a pull waited.
+pub(super) fn check_again(broker: &Broker, plan: &mut PullPlan) -> Result<(), PullRefusal> {
+    let (name, topic_name) = (plan.group.name(), plan.topic.name());
+    check_broker(broker)?;
+    let group = broker
+        .groups
+        .get(name)
+        .ok_or_else(|| PullRefusal::GroupDeleted(name.to_owned()))?;
+    check_group(&group)?;
+    let topic = check_topic(broker, topic_name)?;
+    check_queue(&topic, plan.queue.queue_id(), name)?;
+    check_pair(&group, topic_name)?;
+    if let Some(version) = plan.subscribed {
+        plan.filter = subscribed(broker, &group, topic_name, version)?;
+    }
+    (plan.group, plan.topic) = (group, topic);
+    Ok(())
+}
+
+fn check_broker(broker: &Broker) -> Result<(), PullRefusal> {
+    if !broker.config.slave_read_enable && !broker.role.leads() {
+        return Err(PullRefusal::AtReplica);
+    }
+    if perm::is_readable(broker.permission()) {
+        return Ok(());
+    }
+    Err(PullRefusal::Broker(broker.identity.addr.clone()))
+}
+
+fn check_group(group: &Group) -> Result<(), PullRefusal> {
+    if group.config.consume_enable {
+        return Ok(());
+    }
+    Err(PullRefusal::Group(group.name().to_owned()))
+}
+
+/// The topic, when it may be read.
+fn check_topic(broker: &Broker, name: &str) -> Result<Arc<Topic>, PullRefusal> {
+    let topic = broker
+        .topics
+        .get(name)
+        .ok_or_else(|| PullRefusal::NoTopic(name.to_owned()))?;
+    if perm::is_readable(topic.config.perm) {
+        return Ok(topic);
+    }
+    Err(PullRefusal::Topic(name.to_owned()))
+}
+
+fn check_queue(topic: &Topic, queue_id: i32, group: &str) -> Result<QueueRef, PullRefusal> {
+    let queues = topic.config.read_queue_nums;
+    topic
+        .queue(queue_id)
+        .filter(|_| queue_id < queues)
+        .cloned()
+        .ok_or_else(|| PullRefusal::NoQueue {
+            topic: topic.name().to_owned(),
+            queue_id,
+            queues,
+            group: group.to_owned(),
+        })
+}
+
+/// Whether the group may read the topic (code 353 forbids that).
+fn check_pair(group: &Group, topic: &str) -> Result<(), PullRefusal> {
+    if group.may_read(topic) {
+        return Ok(());
+    }
+    Err(PullRefusal::Subscription {
+        group: group.name().to_owned(),
+        topic: topic.to_owned(),
+    })
+}
+
+/// The filter of the group's subscription, as its heartbeats told it.
+fn subscribed(
+    broker: &Broker,
+    group: &Group,
+    topic: &str,
+    known_version: i64,
+) -> Result<Filter, PullRefusal> {
+    let name = group.name();
+    let online = broker
+        .sessions
+        .consumer(name)
+        .ok_or_else(|| PullRefusal::NoClient(name.to_owned()))?;
+    if online.model() == MessageModel::Broadcasting && !group.config.consume_broadcast_enable {
+        return Err(PullRefusal::Broadcast(name.to_owned()));
+    }
+    let subscription = online
+        .subscription(topic)
+        .ok_or_else(|| PullRefusal::NoSubscription {
+            group: name.to_owned(),
+            topic: topic.to_owned(),
+        })?;
+    let filter = subscription.filter.clone()?;
+    if subscription.data.sub_version < known_version {
+        // The heartbeat with the newer subscription is still to come. Sending everything is safe: the client compares
+        // the tags itself. Refusing (code 25) would only cost the client 30 seconds.
+        return Ok(Filter::All);
+    }
+    Ok(filter)
+}

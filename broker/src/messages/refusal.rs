@@ -1,0 +1,239 @@
+//! Why an operation on messages is refused: a struct for each fact that several operations know, an enum for each operation. Each front has
+//! its own table from these to its codes; the texts are those that users of Apache RocketMQ know.
+
+use rmq_protocol::message::RecordError;
+use rmq_protocol::names::NameError;
+use rmq_store::{AppendError, ColdPoolFull, ReadError};
+use thiserror::Error;
+
+use crate::filter::FilterError;
+use crate::group::member::TooFewInSync;
+use crate::groups::GroupError;
+use crate::limits::{BODY_BYTES_MAX, LATER_BYTES_MAX, SENT_BYTES_MAX};
+use crate::topics::TopicError;
+
+/// The broker takes no messages.
+#[derive(Debug, Error)]
+#[error(
+    "the broker[{addr}] sending message is forbidden: its permission (brokerPermission) is {permission}, without 2 (write)"
+)]
+pub(crate) struct SendingForbidden {
+    pub(crate) addr: String,
+    pub(crate) permission: i32,
+}
+
+/// The group of a retry is not there and cannot be made.
+#[derive(Debug, Error)]
+#[error("subscription group not exist, {group}: {error}")]
+pub(crate) struct NoGroup {
+    pub(crate) group: String,
+    pub(crate) error: Box<GroupError>,
+}
+
+/// A topic that the broker made by itself lacks the queue that a message needs.
+#[derive(Debug, Error)]
+#[error("topic {0} has no queue")]
+pub(crate) struct TopicWithoutQueue(pub(crate) String);
+
+/// What a message may ask for and this version does not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Feature {
+    Transactions,
+    Timers,
+    Requests,
+    Priorities,
+    LiteTopics,
+    FurtherQueues,
+}
+
+impl Feature {
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Transactions => "transactional messages (TRAN_MSG)",
+            Self::Timers => {
+                "messages with an arbitrary delay (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS)"
+            }
+            Self::Requests => "requests that wait for a reply (REPLY_TO_CLIENT)",
+            Self::Priorities => "messages with a priority (_SYS_MSG_PRIORITY_)",
+            Self::LiteTopics => "messages of lite topics (__LITE_TOPIC)",
+            Self::FurtherQueues => "messages for several queues (INNER_MULTI_DISPATCH)",
+        }
+    }
+
+    pub(crate) const fn instead(self) -> &'static str {
+        match self {
+            Self::Transactions => "send after the transaction has ended",
+            Self::Timers => "use a delay level (DELAY)",
+            Self::Requests => "send the reply to a topic that the requester consumes",
+            Self::Priorities => "use a topic for each priority",
+            Self::LiteTopics => "use ordinary topics, or tags",
+            Self::FurtherQueues => "send to each topic by itself",
+        }
+    }
+}
+
+/// The properties of a message.
+#[derive(Debug, Error)]
+pub(crate) enum PropertyRefusal {
+    #[error("property {name} is not {expected}: {value:?}")]
+    NotUnderstood {
+        name: String,
+        value: String,
+        expected: &'static str,
+    },
+    #[error(
+        "{} are not supported by rmq-broker {}, and will be by a later version; {}",
+        .0.text(), env!("CARGO_PKG_VERSION"), .0.instead()
+    )]
+    NotThere(Feature),
+    #[error("a batch cannot contain delayed or transactional messages")]
+    InBatch,
+    #[error(
+        "the properties have {0} bytes with those that the broker adds; at most {SENT_BYTES_MAX} are allowed, so that the message can be given back later"
+    )]
+    TooLong(usize),
+    #[error(
+        "the message takes {bytes} bytes; with {LATER_BYTES_MAX} for later copies that is more than a segment of {segment_bytes} bytes (segmentBytes) takes"
+    )]
+    NoRoom { bytes: usize, segment_bytes: u64 },
+}
+
+/// A message that is sent.
+#[derive(Debug, Error)]
+pub(crate) enum SendRefusal {
+    #[error("the broker is stopping; send to another one")]
+    Stopping,
+    #[error(transparent)]
+    Forbidden(#[from] SendingForbidden),
+    #[error(transparent)]
+    TooFew(#[from] TooFewInSync),
+    #[error(
+        "the body has {0} bytes; beyond {BODY_BYTES_MAX} no frame has room for it and its properties, and nobody could pull it"
+    )]
+    BodyTooLarge(usize),
+    #[error(
+        "request queueId[{queue_id}] is illegal, topic {topic} has {queues} queues (0 to {last}). Producer: {producer}",
+        last = .queues - 1
+    )]
+    NoQueue {
+        topic: String,
+        queue_id: i32,
+        queues: i32,
+        producer: std::net::SocketAddr,
+    },
+    #[error(transparent)]
+    Property(#[from] PropertyRefusal),
+    #[error("field reconsumeTimes is negative: {0}")]
+    ReconsumeTimes(i32),
+
+    #[error("a batch cannot be sent to a retry topic")]
+    BatchOfRetries,
+    #[error("the batch is damaged at message {index}: {error}")]
+    BatchDamaged { index: usize, error: RecordError },
+    #[error("the batch has no messages")]
+    BatchEmpty,
+
+    #[error("Sending message to topic[{0}] is forbidden.")]
+    TopicForbidden(String),
+    #[error(transparent)]
+    TopicName(NameError),
+    #[error(
+        "topic[{topic}] not exist, apply first please! (auto-creation after {template} is not enabled on this broker; create it: mqadmin updateTopic, rmq-ctl create topic)"
+    )]
+    NoTopic { topic: String, template: String },
+    #[error(transparent)]
+    Topic(Box<TopicError>),
+    #[error(transparent)]
+    Group(#[from] NoGroup),
+    #[error(transparent)]
+    WithoutQueue(#[from] TopicWithoutQueue),
+    #[error("the topic of delayed messages is missing")]
+    NoDelayTopic,
+    #[error(transparent)]
+    Store(#[from] AppendError),
+    #[error("{0}; this is a defect of the broker")]
+    Defect(&'static str),
+}
+
+/// A message that a consumer gives back.
+#[derive(Debug, Error)]
+pub(crate) enum SendBackRefusal {
+    #[error(transparent)]
+    Forbidden(#[from] SendingForbidden),
+    #[error(transparent)]
+    TooFew(#[from] TooFewInSync),
+    #[error(transparent)]
+    Group(#[from] NoGroup),
+    #[error("look message by offset failed, {position}: {error}")]
+    Read { position: i64, error: ReadError },
+    #[error("look message by offset failed, {0}: it is negative")]
+    Negative(i64),
+    #[error("look message by offset failed, {0}")]
+    Damaged(i64),
+    #[error(transparent)]
+    Topic(Box<TopicError>),
+    #[error(transparent)]
+    WithoutQueue(#[from] TopicWithoutQueue),
+    /// The copy is not stored, or not as safely as the flush mode promises.
+    #[error(transparent)]
+    Store(#[from] AppendError),
+}
+
+/// Messages that a group asks for.
+#[derive(Debug, Error)]
+pub(crate) enum PullRefusal {
+    #[error(
+        "this broker is a replica, and consumers may not read from it (slaveReadEnable); the master of its group serves them"
+    )]
+    AtReplica,
+    #[error("the broker[{0}] pulling message is forbidden")]
+    Broker(String),
+    #[error("subscription group no permission, {0}")]
+    Group(String),
+    #[error("the topic[{0}] pulling message is forbidden")]
+    Topic(String),
+    #[error("the consumer group[{0}] can not consume by broadcast way")]
+    Broadcast(String),
+    #[error("the consumer group[{group}] is forbidden for topic[{topic}]")]
+    Subscription { group: String, topic: String },
+
+    #[error("subscription group [{group}] does not exist: {error}")]
+    NoGroup {
+        group: String,
+        error: Box<GroupError>,
+    },
+    #[error("subscription group [{0}] does not exist: it was deleted")]
+    GroupDeleted(String),
+    #[error("topic[{0}] not exist, apply first please!")]
+    NoTopic(String),
+    #[error(
+        "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}] consumer:[{group}]"
+    )]
+    NoQueue {
+        topic: String,
+        queue_id: i32,
+        queues: i32,
+        group: String,
+    },
+    #[error(
+        "the consumer's group info not exist: group {0} has no client here; it must send a heartbeat first"
+    )]
+    NoClient(String),
+    #[error("the consumer's subscription not exist: group {group}, topic {topic}")]
+    NoSubscription { group: String, topic: String },
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(transparent)]
+    Busy(#[from] ColdPoolFull),
+}
+
+/// Messages that are looked up by key or position.
+#[derive(Debug, Error)]
+pub(crate) enum LookUpRefusal {
+    #[error("can not find message, maybe time range not correct")]
+    NothingFound,
+    #[error("can not find message by the offset, {0}: {1}")]
+    Read(i64, ReadError),
+    #[error("can not find message by the offset, {0}: it is negative")]
+    Negative(i64),
+}

@@ -1,0 +1,454 @@
+//! Sending: messages are appended one by one or as a batch, and are acknowledged together at the end of a [`SendBatch`]. Order of the
+//! checks: apache/rocketmq `AbstractSendMessageProcessor.msgCheck`, `SendMessageProcessor.sendMessage`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rmq_protocol::message::batch::BatchEntry;
+use rmq_protocol::message::{LogPosition, RecordError, properties, property, tag_hash};
+use rmq_protocol::names;
+use rmq_protocol::route::perm;
+use rmq_store::{Appended, NewMessage, QueueRef};
+use smallvec::SmallVec;
+
+use super::copy;
+use super::incoming::{self, Incoming};
+use super::put::Put;
+use super::refusal::{NoGroup, SendRefusal, SendingForbidden, TopicWithoutQueue};
+use super::way::{self, Retry, Way};
+use crate::audit::{self, Origin};
+use crate::broker::Broker;
+use crate::groups::Group;
+use crate::limits;
+use crate::topics::Topic;
+
+/// A message, or a batch, that is appended and not acknowledged yet.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// The end of its last record.
+    pub(crate) end: LogPosition,
+    pub(crate) queue_id: i32,
+    /// Of a batch that of its first message.
+    pub(crate) queue_offset: i64,
+    /// The log position of each message.
+    pub(crate) positions: SmallVec<[u64; 1]>,
+    pub(crate) unique_key: SmallVec<[u8; 40]>,
+}
+
+/// What was appended to the topics of a batch of sends.
+pub(crate) type Puts = SmallVec<[Put; 1]>;
+
+/// Sends that are acknowledged together.
+#[derive(Debug, Default)]
+pub(crate) struct SendBatch {
+    /// The properties of the next message.
+    properties: String,
+    /// What was appended to the topic of the last send: most sends of a batch go to the same.
+    recent: Option<Put>,
+    /// What was appended to other topics.
+    puts: Puts,
+    /// When the first send of the batch was looked at, Unix milliseconds.
+    now_ms: Option<i64>,
+}
+
+/// What the steps of one send share.
+struct Sending<'a> {
+    broker: &'a Broker,
+    origin: &'a dyn Origin,
+    incoming: &'a Incoming<'a>,
+    now_ms: i64,
+    /// For messages that go to another topic than the one they were sent to.
+    elsewhere: &'a mut Puts,
+}
+
+impl SendBatch {
+    /// Where the properties of the next message go: empty, with the room of those before.
+    pub(crate) fn properties(&mut self) -> &mut String {
+        self.properties.clear();
+        &mut self.properties
+    }
+
+    /// Appends a message, whose properties are in [`SendBatch::properties`].
+    ///
+    /// # Errors
+    /// Nothing is appended.
+    pub(crate) fn send(
+        &mut self,
+        broker: &Broker,
+        origin: &dyn Origin,
+        incoming: &Incoming<'_>,
+    ) -> Result<Sent, SendRefusal> {
+        let now_ms = *self.now_ms.get_or_insert_with(|| broker.now_ms());
+        let recent = recent_topic(broker, origin, &mut self.recent, &mut self.puts, incoming)?;
+        let mut sending = Sending {
+            broker,
+            origin,
+            incoming,
+            now_ms,
+            elsewhere: &mut self.puts,
+        };
+        let queue_id = sending.check(&recent.topic)?;
+        sending.append(recent, queue_id, &mut self.properties)
+    }
+
+    /// Appends a batch of messages for one queue, all or none. The properties of the batch as a whole are in [`SendBatch::properties`].
+    ///
+    /// # Errors
+    /// Nothing is appended.
+    pub(crate) fn send_many<'m>(
+        &mut self,
+        broker: &Broker,
+        origin: &dyn Origin,
+        incoming: &Incoming<'_>,
+        members: impl Iterator<Item = Result<BatchEntry<'m>, RecordError>>,
+    ) -> Result<Sent, SendRefusal> {
+        let now_ms = *self.now_ms.get_or_insert_with(|| broker.now_ms());
+        let recent = recent_topic(broker, origin, &mut self.recent, &mut self.puts, incoming)?;
+        let sending = Sending {
+            broker,
+            origin,
+            incoming,
+            now_ms,
+            elsewhere: &mut self.puts,
+        };
+        let queue_id = sending.check(&recent.topic)?;
+        let unique_key = properties::get(&self.properties, property::UNIQ_KEY).unwrap_or_default();
+        let (sent, bytes) = sending.append_many(&recent.topic, queue_id, unique_key, members)?;
+        recent.appended(queue_id, sent.positions.len() as u64, bytes);
+        Ok(sent)
+    }
+
+    /// Ends the batch: what it appended, to be counted when it is acknowledged.
+    pub(crate) fn take_puts(&mut self) -> Puts {
+        self.now_ms = None;
+        let mut puts = std::mem::take(&mut self.puts);
+        if let Some(recent) = self.recent.take().filter(|put| put.requests > 0) {
+            puts.push(recent);
+        }
+        puts
+    }
+}
+
+/// The topic of this send. Most sends of a batch go to one topic, which is then looked up once: as the whole batch had been received
+/// before that, no send of it came after a change that this look did not see.
+fn recent_topic<'a>(
+    broker: &Broker,
+    origin: &dyn Origin,
+    recent: &'a mut Option<Put>,
+    puts: &mut Puts,
+    incoming: &Incoming<'_>,
+) -> Result<&'a mut Put, SendRefusal> {
+    if broker.is_stopping() {
+        return Err(SendRefusal::Stopping);
+    }
+    let is_same = |put: &Put| put.topic.name() == incoming.topic;
+    if !recent.as_ref().is_some_and(is_same) {
+        let topic = topic_for(broker, origin, incoming)?;
+        if let Some(put) = recent.take().filter(|put| put.requests > 0) {
+            puts.push(put);
+        }
+        *recent = Some(Put::to(topic));
+    }
+    recent
+        .as_mut()
+        .ok_or(SendRefusal::Defect("the topic of this send was not kept"))
+}
+
+/// Whether the broker takes messages.
+pub(crate) fn check_permission(broker: &Broker) -> Result<(), SendingForbidden> {
+    let permission = broker.permission();
+    if perm::is_writable(permission) {
+        return Ok(());
+    }
+    Err(SendingForbidden {
+        addr: broker.identity.addr.clone(),
+        permission,
+    })
+}
+
+/// The group of a retry topic, made when that is allowed.
+pub(crate) fn group_for(
+    broker: &Broker,
+    origin: &dyn Origin,
+    group: &str,
+) -> Result<Arc<Group>, NoGroup> {
+    audit::group_of(broker, origin, group).map_err(|error| NoGroup {
+        group: group.to_owned(),
+        error: Box::new(error),
+    })
+}
+
+fn topic_for(
+    broker: &Broker,
+    origin: &dyn Origin,
+    incoming: &Incoming<'_>,
+) -> Result<Arc<Topic>, SendRefusal> {
+    let name = incoming.topic;
+    if let Some(topic) = broker.topics.get(name) {
+        if topic.is_send_forbidden() {
+            return Err(SendRefusal::TopicForbidden(name.to_owned()));
+        }
+        return Ok(topic);
+    }
+    names::validate_topic(name).map_err(SendRefusal::TopicName)?;
+    if names::is_send_forbidden(name) || names::is_system_topic(name) {
+        return Err(SendRefusal::TopicForbidden(name.to_owned()));
+    }
+    let created = match names::group_of_retry_topic(name) {
+        Some(group) => {
+            let settings = group_for(broker, origin, group)?;
+            let queues = settings.config.retry_queue_nums.max(1);
+            broker.retry_topic(group, queues).map(Some)
+        }
+        None => broker
+            .topics
+            .auto_create(name, incoming.template, incoming.template_queues),
+    };
+    let created = created.map_err(|error| SendRefusal::Topic(Box::new(error)))?;
+    let topic = created.ok_or_else(|| SendRefusal::NoTopic {
+        topic: name.to_owned(),
+        template: incoming.template.to_owned(),
+    })?;
+    if topic.retry_group().is_none() {
+        let (what, name) = ("topic created by its first message", topic.name());
+        origin
+            .asker()
+            .changed(what, name, None, audit::text(&topic.config));
+    }
+    Ok(topic)
+}
+
+impl Sending<'_> {
+    /// What messages and batches are checked for alike; the queue.
+    fn check(&self, topic: &Topic) -> Result<i32, SendRefusal> {
+        let (broker, incoming) = (self.broker, self.incoming);
+        check_permission(broker)?;
+        broker.member.check_writes()?;
+        if incoming.body.len() > limits::BODY_BYTES_MAX {
+            return Err(SendRefusal::BodyTooLarge(incoming.body.len()));
+        }
+        let queue_id = if incoming.queue_id < 0 {
+            broker.random_queue(topic.config.write_queue_nums)
+        } else {
+            incoming.queue_id
+        };
+        self.queue(topic, queue_id)?;
+        Ok(queue_id)
+    }
+
+    fn queue<'t>(&self, topic: &'t Topic, queue_id: i32) -> Result<&'t QueueRef, SendRefusal> {
+        let config = &topic.config;
+        topic.queue(queue_id).ok_or_else(|| SendRefusal::NoQueue {
+            topic: topic.name().to_owned(),
+            queue_id,
+            queues: config.write_queue_nums.max(config.read_queue_nums),
+            producer: self.incoming.born_host,
+        })
+    }
+
+    fn append(
+        &mut self,
+        recent: &mut Put,
+        queue_id: i32,
+        properties: &mut String,
+    ) -> Result<Sent, SendRefusal> {
+        let (broker, incoming) = (self.broker, self.incoming);
+        let topic = Arc::as_ref(&recent.topic);
+        let is_retry = topic.retry_group().is_some();
+        let found = incoming::complete(broker, properties, is_retry)?;
+        let text = properties.as_str();
+        // Room for a retry was left when the message was sent first.
+        if !is_retry {
+            incoming::check_room(broker, topic.name(), incoming.body, text)?;
+        }
+        if incoming.reconsume_times < 0 {
+            return Err(SendRefusal::ReconsumeTimes(incoming.reconsume_times));
+        }
+        let message = NewMessage {
+            queue: self.queue(topic, queue_id)?,
+            topic: topic.name(),
+            flag: incoming.flag,
+            sys_flag: incoming.sys_flag,
+            born_ms: incoming.born_ms,
+            born_host: incoming.born_host,
+            reconsume_times: incoming.reconsume_times,
+            prepared_position: 0,
+            body: incoming.body,
+            properties: text.as_bytes(),
+            tag_hash: found.tags.clone().map_or(0, |range| tag_hash(&text[range])),
+            keys: found.keys.clone().map_or("", |range| &text[range]),
+            unique_key: &text[found.unique_key.clone()],
+        };
+        let way = match topic.retry_group() {
+            None => way::of_sent(found.delay_level),
+            Some(group) => self.way_of_retry(group, found.delay_level)?,
+        };
+        match way {
+            Way::Queue => {
+                let (sent, size) = self.store(&message, queue_id)?;
+                recent.appended(queue_id, 1, size);
+                Ok(sent)
+            }
+            Way::Delay(level) => self.append_delayed(&message, text, queue_id, level),
+            Way::DeadLetter => self.append_dead_letter(&message, text),
+        }
+    }
+
+    fn way_of_retry(&self, group: &str, delay_level: i32) -> Result<Way, SendRefusal> {
+        let (broker, incoming) = (self.broker, self.incoming);
+        let settings = group_for(broker, self.origin, group)?;
+        let retry = Retry {
+            tries: incoming.reconsume_times,
+            tries_max: incoming
+                .max_reconsume_times
+                .unwrap_or(settings.config.retry_max_times),
+            delay_level,
+        };
+        let in_order = broker.locks.is_any_held(group, broker.connection_now_ms());
+        let way = way::of_sent_retry(retry, in_order);
+        if way == Way::DeadLetter {
+            let counters = settings.counters();
+            counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(way)
+    }
+
+    /// A message of a retry topic goes to the dead letters of the topic's group.
+    fn append_dead_letter(
+        &mut self,
+        message: &NewMessage<'_>,
+        text: &str,
+    ) -> Result<Sent, SendRefusal> {
+        let group = names::group_of_retry_topic(message.topic).unwrap_or(message.topic);
+        let topic = self
+            .broker
+            .dead_letter_topic(group)
+            .map_err(|error| SendRefusal::Topic(Box::new(error)))?;
+        let queue = topic.queue(0);
+        let kept = copy::with(text, &[(property::DELAY, Some("-1"))]);
+        let dead = NewMessage {
+            queue: queue.ok_or_else(|| TopicWithoutQueue(topic.name().to_owned()))?,
+            topic: topic.name(),
+            properties: kept.as_bytes(),
+            ..*message
+        };
+        let (sent, size) = self.store(&dead, 0)?;
+        let mut put = Put::to(Arc::clone(&topic));
+        put.appended(0, 1, size);
+        self.elsewhere.push(put);
+        Ok(sent)
+    }
+
+    /// Parks the message under its delay level.
+    fn append_delayed(
+        &mut self,
+        message: &NewMessage<'_>,
+        text: &str,
+        queue_id: i32,
+        level: i32,
+    ) -> Result<Sent, SendRefusal> {
+        let broker = self.broker;
+        let now = broker.clock_watch.look_to_store(&broker.store);
+        let delayed = broker.delay.park(now, text, message.topic, queue_id, level);
+        let parked = NewMessage {
+            queue: &delayed.queue,
+            topic: names::SCHEDULE_TOPIC,
+            properties: delayed.properties.as_bytes(),
+            ..*message
+        };
+        let Some(topic) = broker.topics.get(names::SCHEDULE_TOPIC) else {
+            return Err(SendRefusal::NoDelayTopic);
+        };
+        let level_queue = delayed.queue.queue_id();
+        let (sent, size) = self.store(&parked, level_queue)?;
+        let mut put = Put::to(topic);
+        // How long it took is shown by the queue that it was sent to, as upstream does.
+        put.appended(queue_id, 1, size);
+        self.elsewhere.push(put);
+        let stats = &broker.stats;
+        stats.delayed.add(stats, level_queue, [1, size, 1]);
+        Ok(sent)
+    }
+
+    /// Appends; the bytes of the record beside what was sent.
+    fn store(&self, message: &NewMessage<'_>, queue_id: i32) -> Result<(Sent, u64), SendRefusal> {
+        let appended = self
+            .broker
+            .store
+            .master()?
+            .append_at(message, self.now_ms)?;
+        let sent = Sent {
+            end: appended.end,
+            queue_id,
+            queue_offset: appended.queue_offset.0,
+            positions: smallvec::smallvec![appended.position.0],
+            unique_key: SmallVec::from_slice(message.unique_key.as_bytes()),
+        };
+        Ok((sent, appended.size.into()))
+    }
+
+    /// Members keep the properties that the client gave them (rocketmq 5.5.0 adds none). The bytes of their records beside what was sent.
+    fn append_many<'m>(
+        &self,
+        topic: &Topic,
+        queue_id: i32,
+        unique_key: &str,
+        members: impl Iterator<Item = Result<BatchEntry<'m>, RecordError>>,
+    ) -> Result<(Sent, u64), SendRefusal> {
+        let (broker, incoming) = (self.broker, self.incoming);
+        if topic.retry_group().is_some() {
+            return Err(SendRefusal::BatchOfRetries);
+        }
+        let queue = self.queue(topic, queue_id)?;
+        let mut owned: Vec<Option<String>> = Vec::new();
+        let mut entries = Vec::new();
+        for entry in members {
+            let entry = entry.map_err(|error| SendRefusal::BatchDamaged {
+                index: entries.len(),
+                error,
+            })?;
+            incoming::check_member(entry.properties)?;
+            incoming::check_room(broker, topic.name(), entry.body, entry.properties)?;
+            let ends = entry.properties.is_empty() || entry.properties.ends_with('\u{2}');
+            owned.push((!ends).then(|| [entry.properties, "\u{2}"].concat()));
+            entries.push(entry);
+        }
+        if entries.is_empty() {
+            return Err(SendRefusal::BatchEmpty);
+        }
+        let messages: Vec<NewMessage<'_>> = entries
+            .iter()
+            .zip(&owned)
+            .map(|(entry, owned)| {
+                let text = owned.as_deref().unwrap_or(entry.properties);
+                NewMessage {
+                    queue,
+                    topic: topic.name(),
+                    flag: entry.flag,
+                    sys_flag: incoming.sys_flag,
+                    born_ms: incoming.born_ms,
+                    born_host: incoming.born_host,
+                    reconsume_times: incoming.reconsume_times,
+                    prepared_position: 0,
+                    body: entry.body,
+                    properties: text.as_bytes(),
+                    tag_hash: properties::get(text, property::TAGS).map_or(0, tag_hash),
+                    keys: properties::get(text, property::KEYS).unwrap_or_default(),
+                    unique_key: properties::get(text, property::UNIQ_KEY).unwrap_or_default(),
+                }
+            })
+            .collect();
+        let appended: SmallVec<[Appended; 8]> = broker.store.master()?.append_batch(&messages)?;
+        let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
+            return Err(SendRefusal::Defect("the batch was not stored"));
+        };
+        let sent = Sent {
+            end: last.end,
+            queue_id,
+            queue_offset: first.queue_offset.0,
+            positions: appended.iter().map(|one| one.position.0).collect(),
+            unique_key: SmallVec::from_slice(unique_key.as_bytes()),
+        };
+        Ok((sent, last.end.0 - first.position.0))
+    }
+}

@@ -1,0 +1,13 @@
+//! The numbers of the tables: a part of the disk format.
+
+use rmq_store::TableId;
+
+pub(crate) const TOPICS: TableId = TableId::new(1);
+pub(crate) const GROUPS: TableId = TableId::new(2);
+pub(crate) const CONSUMER_OFFSETS: TableId = TableId::new(3);
+pub(crate) const DELAY_PROGRESS: TableId = TableId::new(4);
+// 5 is the store's own.
+/// Configuration that was changed while the broker ran, by its key; few values, which the store holds as bytes.
+pub(crate) const BROKER_CONFIG: TableId = TableId::new(6);
+/// Was never used; a store may name it.
+pub(crate) const KV: TableId = TableId::new(7);

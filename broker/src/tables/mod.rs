@@ -1,0 +1,47 @@
+//! The tables of a broker: what it keeps in its log besides the messages. One file each, all of one form: key, value, codec, and `apply`,
+//! which takes a change that the log says. The log feeds the tables, with own and copied records alike; what changes a table
+//! appends a record and waits until it comes back.
+//!
+//! A table's number and name are a part of the disk format.
+
+pub(crate) mod delay;
+pub(crate) mod groups;
+pub(crate) mod ids;
+pub(crate) mod offsets;
+pub(crate) mod rows;
+pub(crate) mod topics;
+
+use std::sync::Arc;
+
+use rmq_store::Table;
+
+use self::delay::DelayTable;
+use self::groups::GroupTable;
+use self::ids::{BROKER_CONFIG, CONSUMER_OFFSETS, DELAY_PROGRESS, GROUPS, KV, TOPICS};
+use self::offsets::OffsetTable;
+use self::topics::TopicTable;
+
+/// The tables that follow the log in memory.
+pub(crate) struct Tables {
+    pub(crate) topics: Arc<TopicTable>,
+    pub(crate) groups: Arc<GroupTable>,
+    pub(crate) offsets: Arc<OffsetTable>,
+    pub(crate) delay: Arc<DelayTable>,
+}
+
+impl Tables {
+    /// The tables as a store is opened with them.
+    pub(crate) fn declared(&self) -> Vec<Table> {
+        vec![
+            Table::applied(TOPICS, "topics", self.topics.clone()),
+            Table::applied(GROUPS, "groups", self.groups.clone()),
+            Table::applied(CONSUMER_OFFSETS, "consumer_offsets", self.offsets.clone()).progress(),
+            Table::applied(DELAY_PROGRESS, "delay_progress", self.delay.clone()).progress(),
+            Table::values(BROKER_CONFIG, "broker_config"),
+            Table::values(KV, "kv"),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! The master is gone, and another member takes its place.
+
+use std::time::Instant;
+
+use crate::rig::{Group, eventually, messages, try_send};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_is_killed_is_followed_by_another_one_and_no_acknowledged_message_is_lost() {
+    let mut group = Group::start(3, |_| {}).await;
+    let mut acknowledged = Vec::new();
+    for round in 0..3 {
+        for message in 0..20 {
+            let body = format!("{round}-{message}");
+            group.send(&body).await;
+            acknowledged.push(body);
+        }
+        let (master, before) = (group.master().await, group.record().await.expect("there"));
+        group.members[master].kill().await;
+        let began = Instant::now();
+        let body = format!("{round}-after");
+        group.send(&body).await;
+        acknowledged.push(body);
+        tracing::info!(
+            "kill to first acknowledged message: {} ms",
+            began.elapsed().as_millis()
+        );
+        let after = group.record().await.expect("there");
+        assert!(after.epoch > before.epoch && after.master != before.master);
+        // The one that was killed comes back as a replica.
+        group.members[master].start().await;
+        group.in_sync(3).await;
+        let now = group.master().await;
+        let replicas: Vec<usize> = (0..3).filter(|id| *id != now).collect();
+        group.routed(now, &replicas).await;
+    }
+    let now = group.master().await;
+    let found = group.messages(now).await;
+    for body in &acknowledged {
+        assert_eq!(found.iter().filter(|one| *one == body).count(), 1, "{body}");
+    }
+    assert!(found.len() >= acknowledged.len());
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_master_acknowledges_nothing_when_it_continues() {
+    let group = Group::start(2, |_| {}).await;
+    let master = group.master().await;
+    group.send("before").await;
+    let client = group.members[master].client();
+    try_send(&client, "still").await.expect("acknowledged");
+    let boot = &group.members[master].boot;
+    boot.jump(std::time::Duration::from_secs(60));
+    let refused = try_send(&client, "late")
+        .await
+        .expect_err("its time is over");
+    tracing::info!("{refused}");
+    // Its lease was not taken, so it may be the master again, in another epoch.
+    group.send("after").await;
+    let now = group.master().await;
+    let found = messages(&group.members[now].client()).await;
+    assert!(found.contains(&"before".to_owned()) && found.contains(&"after".to_owned()));
+    eventually("both are in sync", async || {
+        let record = group.record().await.expect("there");
+        record.in_sync.len() == 2
+    })
+    .await;
+    group.stop().await;
+}

@@ -1,0 +1,5 @@
+//! Names that a shell completes.
+
+mod candidates;
+pub(crate) mod contexts;
+pub(crate) mod names;

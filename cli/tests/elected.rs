@@ -1,0 +1,355 @@
+//! Broker groups that elect their master: another master by a person, and what `health` says of members that are away.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::Dev;
+use common::servers::{findings, name_server, run};
+use rmq_broker::{AckMode, BrokerConfig, BrokerServer, Deps, Listeners, RunningBroker};
+use rmq_client::{Client, Message, TopicSpec};
+use rmq_config::Election;
+use rmq_election::place::Place;
+use rmq_election::place::memory::{Memory, MemoryPlace};
+use rmq_namesrv::RunningNameServer;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Short, so that the test is; not shorter than a busy machine needs.
+const LEASE_MS: u64 = 1_500;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Member {
+    config: BrokerConfig,
+    way: Arc<MemoryPlace>,
+    broker: Option<RunningBroker>,
+    _folder: TempDir,
+}
+
+impl Member {
+    async fn start(&mut self) {
+        let deps = Deps {
+            place: Some(Arc::clone(&self.way) as Arc<dyn Place>),
+            ..Deps::default()
+        };
+        let broker = BrokerServer::start(self.config.clone(), deps).await;
+        self.broker = Some(broker.unwrap());
+    }
+
+    async fn kill(&mut self) {
+        self.broker.take().unwrap().kill().await;
+    }
+}
+
+/// Three members that elect their master.
+struct Group {
+    name_server: RunningNameServer,
+    members: Vec<Member>,
+}
+
+impl Group {
+    async fn start() -> Self {
+        let name_server = name_server().await;
+        let memory = Memory::new();
+        let mut members = Vec::new();
+        // All hold their ports until all are known; each member gets its own back.
+        let mut held = Vec::new();
+        for slot in 0..3 {
+            let folder = tempfile::tempdir().unwrap();
+            let mut config = BrokerConfig {
+                broker_name: "broker-a".to_owned(),
+                broker_id: slot,
+                election: Election::Memory,
+                lease_ms: LEASE_MS,
+                ack_mode: AckMode::InSync,
+                listen: "127.0.0.1:0".to_owned(),
+                fast_port: false,
+                management: String::new(),
+                name_servers: name_server.local_addr().to_string(),
+                data_dir: folder.path().to_owned(),
+                segment_bytes: 16 << 20,
+                ..BrokerConfig::default()
+            };
+            let listeners = Listeners::bind(&config).await.unwrap();
+            config.listen = listeners.addr().to_string();
+            config.replication_listen = listeners.replication_addr().unwrap().to_string();
+            held.push(listeners);
+            members.push(Member {
+                config,
+                way: Arc::new(memory.way(format!("member {slot}"))),
+                broker: None,
+                _folder: folder,
+            });
+        }
+        drop(held);
+        let list: Vec<String> = members
+            .iter()
+            .map(|Member { config, .. }| {
+                let (slot, at) = (config.broker_id, &config.replication_listen);
+                format!("{slot}={at}/{}", config.listen)
+            })
+            .collect();
+        for member in &mut members {
+            member.config.members = list.join(",");
+            member.start().await;
+        }
+        let group = Self {
+            name_server,
+            members,
+        };
+        group.well().await;
+        group
+    }
+
+    fn list(&self) -> String {
+        self.name_server.local_addr().to_string()
+    }
+
+    async fn well(&self) {
+        run(&self.list(), &["health", "--wait=60s"]).await.ok();
+    }
+
+    async fn about(&self) -> Value {
+        let line = ["broker", "replication", "broker-a", "-o", "json"];
+        serde_json::from_str(&run(&self.list(), &line).await.ok()).unwrap()
+    }
+
+    /// The slots of the master and of the others.
+    async fn roles(&self) -> (usize, Vec<usize>) {
+        let about = self.about().await;
+        let master = about["master"].as_u64();
+        let master = usize::try_from(master.unwrap_or_else(|| panic!("{about}"))).unwrap();
+        (master, (0..3).filter(|slot| *slot != master).collect())
+    }
+
+    /// Looks until a finding is there; it says all of this.
+    async fn finds(&self, id: &str, says: &[&str]) {
+        let mut last = None;
+        let looks = async {
+            loop {
+                let found = findings(&self.list(), &["health"]).await;
+                last = found.into_iter().find(|(found, _)| found == id);
+                if let Some((_, found)) = &last
+                    && says.iter().all(|says| found.contains(says))
+                {
+                    return;
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, looks).await.is_ok();
+        assert!(found, "{id} does not say all of {says:?}: {last:?}");
+    }
+
+    async fn send(&self, client: &Client, text: &str) {
+        let message = || Message::new("orders", text.to_owned());
+        let sends = async { while client.producer().send(message()).await.is_err() {} };
+        tokio::time::timeout(PATIENCE, sends).await.unwrap();
+    }
+
+    async fn stop(self) {
+        for member in self.members {
+            if let Some(broker) = member.broker {
+                broker.kill().await;
+            }
+        }
+        self.name_server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_master_is_asked_for() {
+    let mut group = Group::start().await;
+    let list = group.list();
+    let about = group.about().await;
+    assert_eq!(about["election"], "memory", "{about}");
+    assert_eq!(about["phase"], "Stable", "{about}");
+    let brokers = run(&list, &["get", "brokers", "-o", "json"]).await.ok();
+    let brokers: Value = serde_json::from_str(&brokers).unwrap();
+    let items = brokers["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3, "{brokers}");
+    assert!(items.iter().all(|item| item["inSync"] == true), "{brokers}");
+
+    let (master, others) = group.roles().await;
+    let (to, third) = (others[0].to_string(), others[1]);
+    let line = ["broker", "switchover", "broker-a", "--to", &to];
+    // Nobody agrees without a terminal, and a dry run does nothing.
+    run(&list, &line)
+        .await
+        .fails(2, &["RMQ-E002", "writes stop for less than a second"]);
+    let dry = run(&list, &[&line[..], &["--dry-run"]].concat()).await.ok();
+    assert!(dry.contains(&format!("make member {to}")), "{dry}");
+    assert_eq!(group.roles().await.0, master);
+    let done = run(&list, &[&line[..], &["--yes"]].concat()).await.ok();
+    let says = format!("broker/broker-a switched over: member {to} is the master of epoch");
+    assert!(
+        done.contains(&says) && done.contains("no messages were taken for"),
+        "{done}"
+    );
+    assert_eq!(group.roles().await.0.to_string(), to);
+    let again = run(&list, &[&line[..], &["--yes"]].concat()).await.ok();
+    assert!(again.contains("unchanged"), "{again}");
+    group.well().await;
+
+    // Who is named by an address, and who is none.
+    let address = group.members[master].config.listen.clone();
+    let back = ["broker", "switchover", &address, "--to", &address, "--yes"];
+    run(&list, &back).await.ok();
+    assert_eq!(group.roles().await.0, master);
+    let line = ["broker", "switchover", "broker-a", "--to", "7", "--yes"];
+    run(&list, &line)
+        .await
+        .fails(3, &["has no member \"7\"", &address]);
+    let promote = [
+        "broker",
+        "promote",
+        "broker-a",
+        &to,
+        "--accept-loss",
+        "--yes",
+    ];
+    run(&list, &promote)
+        .await
+        .fails(6, &["RMQ-E023", "nothing needs to be lost", "switchover"]);
+
+    // A member that is away cannot take over, and who can is named.
+    group.well().await;
+    group.members[third].kill().await;
+    group
+        .finds("member-answers", &["not in the in-sync set"])
+        .await;
+    let line = [
+        "broker",
+        "switchover",
+        "broker-a",
+        "--to",
+        &third.to_string(),
+        "--yes",
+    ];
+    let says = [
+        "RMQ-E023",
+        "is not in sync",
+        &format!("in sync: member {to}"),
+    ];
+    run(&list, &line).await.fails(6, &says);
+    group.members[third].start().await;
+    group.well().await;
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_everything_is_promoted_by_a_person() {
+    let mut group = Group::start().await;
+    let list = group.list();
+    let client = Client::connect(format!("rmq://{list}")).await.unwrap();
+    let topic = TopicSpec::new("orders").queues(1);
+    client.admin().create_topic(&topic).await.unwrap();
+    group.send(&client, "everybody has it").await;
+    let (master, others) = group.roles().await;
+    let (second, left) = (others[0], others[1]);
+    let name = left.to_string();
+    // It leaves the set, and lacks the next message.
+    group.members[left].kill().await;
+    group
+        .finds("member-answers", &["not in the in-sync set"])
+        .await;
+    group.send(&client, "two have it").await;
+    group.members[second].kill().await;
+    group.members[master].kill().await;
+    group.members[left].start().await;
+    group
+        .finds(
+            "broker-has-master",
+            &["not in the in-sync set", "--accept-loss"],
+        )
+        .await;
+
+    let line = ["broker", "promote", "broker-a", &name];
+    let says = [
+        "RMQ-E002",
+        "ends at position",
+        "does not answer, and may have more",
+        "--accept-loss",
+    ];
+    run(&list, &line).await.fails(2, &says);
+    // Nobody types the name without a terminal.
+    let line = [&line[..], &["--accept-loss"]].concat();
+    run(&list, &line)
+        .await
+        .fails(2, &["RMQ-E002", "Acknowledged messages may be lost"]);
+    let done = run(&list, &[&line[..], &["--yes"]].concat()).await.ok();
+    let says = format!("broker/broker-a promoted: member {name} is the master of epoch");
+    assert!(done.contains(&says), "{done}");
+    assert!(
+        done.contains("messages may be lost from position"),
+        "{done}"
+    );
+    // With minInSync 2 it takes nothing before another member is in sync; what that one had more is cut off.
+    group.finds("broker-minimum", &["minInSync is 2"]).await;
+    group.members[second].start().await;
+    group.members[master].start().await;
+    group.well().await;
+    group.send(&client, "after").await;
+    let left = client.reader("orders").open().await.unwrap().all().await;
+    let left: Vec<String> = left
+        .unwrap()
+        .iter()
+        .map(|message| String::from_utf8_lossy(message.body()).into_owned())
+        .collect();
+    assert_eq!(left, ["everybody has it", "after"]);
+    let shown = run(&list, &["broker", "replication", "broker-a"])
+        .await
+        .ok();
+    assert!(shown.contains("may be lost"), "{shown}");
+    client.shutdown().await;
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_is_away() {
+    let group = Group::start().await;
+    let (master, others) = group.roles().await;
+    group.members[others[0]].way.cut_off(true);
+    group.finds("broker-place", &["neither be elected"]).await;
+    group.members[others[0]].way.cut_off(false);
+    group.well().await;
+    for member in &group.members {
+        member.way.cut_off(true);
+    }
+    group
+        .finds("broker-place", &["failsafe", "this process"])
+        .await;
+    assert_eq!(group.roles().await.0, master);
+    for member in &group.members {
+        member.way.cut_off(false);
+    }
+    group.well().await;
+    group.stop().await;
+}
+
+#[test]
+fn a_group_with_replicas_is_there_again_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().display().to_string();
+    for (start, body) in ["first", "second"].into_iter().enumerate() {
+        let dev = Dev::start_with(&["--data", &folder, "--replicas", "3"]);
+        dev.run(&["health", "--wait=60s"]).ok();
+        let brokers = dev.run(&["get", "brokers", "-o", "json"]).ok();
+        let brokers: Value = serde_json::from_str(&brokers).expect("JSON");
+        let items = brokers["items"].as_array().expect("a list");
+        let masters = items.iter().filter(|item| item["role"] == "master");
+        assert_eq!((items.len(), masters.count()), (3, 1), "{brokers}");
+        let line = [
+            "create",
+            "topic",
+            "orders",
+            "--queues",
+            "1",
+            "--if-not-exists",
+        ];
+        dev.run(&line).ok();
+        dev.run(&["send", "orders", body]).ok();
+        let kept = dev.run(&["tail", "orders", "-o", "body"]).ok();
+        assert_eq!(kept.lines().count(), start + 1, "{kept}");
+    }
+}

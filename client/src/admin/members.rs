@@ -1,0 +1,61 @@
+//! The members of a broker group, and who of them is the master.
+
+use rmq_protocol::bodies::GroupStatus;
+use rmq_protocol::requests::{GetGroupStatus, RequestGroupMaster};
+
+use super::Admin;
+use crate::error::Error;
+
+impl Admin {
+    /// The state of a broker group as the member at `addr` (`host:port`) knows it. A replica knows less than the master does.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// let status = client.admin().group_status("10.0.0.1:10911").await?;
+    /// println!("epoch {}, master {:?}", status.epoch, status.master);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the member does not answer, or is a broker of another kind, which does not know the request.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
+    pub async fn group_status(&self, addr: &str) -> Result<GroupStatus, Error> {
+        let answer = self.client.remote(addr);
+        let answer = answer.call(&GetGroupStatus {}, b"").await?;
+        Ok(GroupStatus::from_json(answer.body())?)
+    }
+
+    /// Asks for another master through the member at `addr` (`host:port`). `Ok` means that the request is written down; the end of it is
+    /// [`GroupStatus::outcome`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// use rmq_client::protocol::requests::{GroupWish, RequestGroupMaster};
+    ///
+    /// let request = RequestGroupMaster {
+    ///     kind: GroupWish::Switchover,
+    ///     member: 1,
+    ///     accept_loss: false,
+    ///     request: "maintenance-7".into(),
+    /// };
+    /// client.admin().request_group_master("10.0.0.1:10911", &request).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the member does not answer, or the group refuses: the roles are fixed, there is no such member, the member is not in sync, nobody
+    /// can hand over, or another request is not answered yet.
+    ///
+    /// # Cancel safety
+    /// The request of a dropped call may be written down or not. The same call with the same number makes no second request.
+    pub async fn request_group_master(
+        &self,
+        addr: &str,
+        request: &RequestGroupMaster<'_>,
+    ) -> Result<(), Error> {
+        let member = self.client.remote(addr);
+        member.call(request, b"").await.map(drop)
+    }
+}

@@ -1,0 +1,81 @@
+//! The settings of a name server.
+
+use crate::forms;
+use crate::problem::Problem;
+use crate::row::settings;
+use crate::setting::{flag, number, text};
+
+settings! {
+    /// Settings of a name server. `docs/reference/configuration.md` has them as a table.
+    NameServerConfig of "rmq-namesrv", variables "RMQ_NAMESRV_", together together;
+
+    /// Where clients and brokers connect, host:port; port 0 lets the system choose.
+    "listen" listen: String = "0.0.0.0:9876".to_owned() =>
+        text(forms::NAMED_ADDRESS).operator("the port is fixed");
+    /// Where /livez, /readyz, /metrics and /version are served, host:port; empty: nowhere. Every client that reaches this address reads what the server knows: 0.0.0.0:9878 is for networks where all may.
+    "management" management: String = "127.0.0.1:9878".to_owned() =>
+        text(forms::NAMED_ADDRESS_OR_NONE).operator("the port is fixed");
+    /// File that keeps key-value settings; empty: they are lost when it stops.
+    "kvConfigPath" kv_config_path: String = String::new() =>
+        text(forms::ANY).upstream_too().operator("name servers keep no data");
+    /// Routes carry the fixed queues of order topics.
+    "orderMessageEnable" order_message_enable: bool = false =>
+        flag().upstream_too().live();
+    /// Members of a broker group are told when another member has the lowest id.
+    "notifyMinBrokerIdChanged" notify_min_broker_id_changed: bool = false =>
+        flag().upstream_too().live();
+    /// A topic that a broker no longer registers is dropped at once. Only for brokers that always register all their topics.
+    "deleteTopicWithBrokerRegistration" delete_topic_with_broker_registration: bool = false =>
+        flag().upstream_too().live();
+    /// A broker group without its master shows its lowest replica in the master's place, for reading, where its brokers allow that.
+    "supportActingMaster" support_acting_master: bool = false =>
+        flag().upstream_too().live();
+    /// The list of all topics may be asked for.
+    "enableAllTopicList" enable_all_topic_list: bool = true =>
+        flag().upstream_too().live();
+    /// Lists of the topics of one cluster and of system topics may be asked for.
+    "enableTopicList" enable_topic_list: bool = true =>
+        flag().upstream_too().live();
+    /// After a start, routes are refused until brokers had time to register.
+    "needWaitForService" need_wait_for_service: bool = false =>
+        flag().upstream_too();
+    /// How long routes are refused then.
+    "waitSecondsForService" wait_seconds_for_service: i64 = 45 =>
+        number(&[(0, 3_600)]).unit("seconds").upstream_too();
+    /// Time between looks for silent brokers.
+    "scanNotActiveBrokerInterval" scan_interval_ms: i64 = 5_000 =>
+        number(&[(100, 600_000)]).unit("milliseconds").upstream_too();
+    /// Silence after which a broker is dropped that registers without a time of its own.
+    "brokerTimeoutMillis" broker_timeout_ms: i64 = 120_000 =>
+        number(&[(1_000, 3_600_000)]).unit("milliseconds").live();
+    /// Registered broker addresses.
+    "brokersMax" brokers_max: i64 = 10_000 =>
+        number(&[(1, 1_000_000)]).live();
+    /// Registered topics.
+    "topicsMax" topics_max: i64 = 1_000_000 =>
+        number(&[(1, 10_000_000)]).live();
+    /// Pairs of a topic and a broker group.
+    "routeEntriesMax" route_entries_max: i64 = 5_000_000 =>
+        number(&[(1, 100_000_000)]).live();
+    /// Bytes of all key-value settings.
+    "kvBytesMax" kv_bytes_max: i64 = 16 * 1024 * 1024 =>
+        number(&[(0, 1 << 30)]).unit("bytes").live();
+    /// Open connections.
+    "connectionsMax" connections_max: i64 = 20_000 =>
+        number(&[(1, 1_000_000)]);
+    /// Open connections of one address other than loopback.
+    "connectionsPerSourceMax" connections_per_source_max: i64 = 1_000 =>
+        number(&[(1, 1_000_000)]);
+    /// Bytes that all connections hold together, of what was received in part and of what waits to be sent; 0: a quarter of what the control group or the machine has.
+    "memoryBytes" memory_bytes: i64 = 0 =>
+        number(&[(0, 0), (64 << 20, 1 << 40)]).unit("bytes");
+    /// How long requests may take that are being answered when it stops.
+    "drainTimeoutMillis" drain_timeout_ms: i64 = 5_000 =>
+        number(&[(0, 600_000)]).unit("milliseconds");
+}
+
+fn together(config: &NameServerConfig) -> Vec<Problem> {
+    forms::two_addresses(&config.listen, &config.management)
+        .into_iter()
+        .collect()
+}

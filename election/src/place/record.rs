@@ -1,0 +1,202 @@
+//! What a place holds of a group: the record.
+
+use serde::{Deserialize, Serialize};
+
+use rmq_protocol::member::{MemberId, Seat};
+
+/// How many terms a record keeps.
+pub const TERMS_MAX: usize = 10;
+/// How many members a group may have.
+pub const MEMBERS_MAX: usize = 16;
+/// How long the number of a request may be, bytes.
+pub const REQUEST_BYTES_MAX: usize = 128;
+
+/// Everything that decides who is master of a group. Every change is one compare-and-swap of the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Grows by one with each claim and is never used again. 0: there was no master yet.
+    pub epoch: u64,
+    /// Where the group is between two masters.
+    pub phase: Phase,
+    /// Who has claimed `epoch`.
+    pub master: Option<Seat>,
+    /// The members that have every acknowledged message, in the order of their slots. Only the master of `epoch` changes them.
+    pub in_sync: Vec<Seat>,
+    /// Grows by one with each change of `in_sync`.
+    pub in_sync_version: u64,
+    /// The last [`TERMS_MAX`] terms, oldest first.
+    #[serde(default)]
+    pub history: Vec<Term>,
+    /// A planned move that somebody asked for and that is not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<Switchover>,
+    /// An election that may lose messages, asked for by a person and not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unclean: Option<UncleanElection>,
+    /// How the last request of the two kinds ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Who may take part, in the order of the slots.
+    pub members: Vec<Member>,
+    /// What an acknowledgement promises.
+    pub policy: Policy,
+}
+
+impl Record {
+    /// The record of a group that had no master yet.
+    #[must_use]
+    pub fn vacant(members: Vec<Member>, policy: Policy) -> Self {
+        Self {
+            epoch: 0,
+            phase: Phase::Vacant,
+            master: None,
+            in_sync: Vec::new(),
+            in_sync_version: 0,
+            history: Vec::new(),
+            switchover: None,
+            unclean: None,
+            outcome: None,
+            members,
+            policy,
+        }
+    }
+
+    /// Whether a member with this data is in the in-sync set.
+    #[must_use]
+    pub fn has_in_sync(&self, seat: Seat) -> bool {
+        self.in_sync.contains(&seat)
+    }
+
+    /// The member with this slot, if it may take part.
+    #[must_use]
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+}
+
+/// Where a group is between two masters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// There was no master yet.
+    Vacant,
+    /// A member has claimed the epoch and gets ready.
+    Electing,
+    /// The master serves.
+    Stable,
+    /// The master has closed the writes and waits for the target of a switchover.
+    Transferring,
+}
+
+/// A member that may take part.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Its slot.
+    pub id: MemberId,
+    /// Where other members reach it, `host:port`.
+    pub replication: String,
+    /// Where clients reach it, `host:port`.
+    pub client: String,
+}
+
+/// One master's time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Term {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The master.
+    pub master: Seat,
+    /// Where the log ended when the master began, position in bytes; `None` until it has recovered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
+    /// Why it began.
+    pub reason: Reason,
+}
+
+/// Why a term began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// The group had no master before.
+    First,
+    /// The master before was gone.
+    Failure,
+    /// The master before had handed over.
+    Switchover,
+    /// All members of the set had lost what was not on their disks; the one with the longest log was taken.
+    AllUnclean,
+    /// A person accepted a loss.
+    Unclean,
+}
+
+/// A planned move of the master.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Switchover {
+    /// Who becomes the master.
+    pub to: MemberId,
+    /// The request, by which its [`Outcome`] is found.
+    pub request: String,
+}
+
+/// An election that may lose messages.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UncleanElection {
+    /// Who becomes the master, whatever it lacks.
+    pub to: MemberId,
+    /// The request, by which its [`Outcome`] is found.
+    pub request: String,
+    /// Whether the person has accepted that messages may be lost; without that the request is refused.
+    pub accept_loss: bool,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Which one.
+    pub request: String,
+    /// Why it was refused or taken back; `None` when it was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Who must have a message before its sender is told.
+    pub ack_mode: AckMode,
+    /// Writes are refused while fewer members, the master among them, are in the in-sync set. From 1.
+    pub min_in_sync: u32,
+}
+
+/// Who must have a message before its sender is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AckMode {
+    /// The master, in memory.
+    Memory,
+    /// The master, on its disk.
+    Flushed,
+    /// Every member of the in-sync set, in memory.
+    InSync,
+    /// Every member of the in-sync set, on its disk.
+    InSyncFlushed,
+}
+
+impl AckMode {
+    /// Whether every member of the in-sync set must have a message. Otherwise the set only says who may become master.
+    #[must_use]
+    pub fn needs_set(self) -> bool {
+        matches!(self, Self::InSync | Self::InSyncFlushed)
+    }
+
+    /// Whether an acknowledged message is on disk wherever the mode promises it, so a power cut loses none.
+    #[must_use]
+    pub fn is_flushed(self) -> bool {
+        matches!(self, Self::Flushed | Self::InSyncFlushed)
+    }
+}

@@ -1,0 +1,129 @@
+//! The children of a NameServer object. Pure.
+
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+use rmq_crds::{ExternalType, NameServer};
+
+use crate::annotations;
+use crate::objects::names::{self, Labels};
+use crate::objects::{Children, external, hash, headless, metadata, one_at_a_time, pod};
+use crate::yaml;
+
+/// Seconds between the start of a name server and the restart of the next: brokers find it within five.
+const MIN_READY_SECONDS: i32 = 10;
+
+/// The children as they must be. `default_image` is for an object that names none.
+pub(crate) fn build(object: &NameServer, default_image: &str) -> Children {
+    let name = object.name_any();
+    let workload = names::name_servers(&name);
+    let labels = names::labels(names::NAME_SERVER, &name, &name);
+    let selector = names::selector(names::NAME_SERVER, &name);
+    let meta = |name: String| metadata(object, name, &labels);
+    let spec = &object.spec;
+
+    let config = yaml::write(&spec.config);
+    let config = if spec.config.is_empty() {
+        String::new()
+    } else {
+        config
+    };
+    let mut children = Children::default();
+    let mut annotations = Labels::from([(annotations::CONFIG_HASH.to_owned(), hash(&config))]);
+    if let Some(restart) = object.annotations().get(annotations::RESTART) {
+        annotations.insert(annotations::RESTART.to_owned(), restart.clone());
+    }
+    children.config_maps.push(ConfigMap {
+        metadata: meta(workload.clone()),
+        data: Some([("namesrv.yaml".to_owned(), config)].into()),
+        ..ConfigMap::default()
+    });
+    let port = ("remoting", names::NAME_SERVER_PORT);
+    let management = ("management", names::NAME_SERVER_MANAGEMENT_PORT);
+    children.services.push(headless(
+        meta(workload.clone()),
+        &selector,
+        &[port, management],
+    ));
+    let mut listen = pod::port(port.0, port.1);
+    if let Some(listener) = &spec.external_listener {
+        if listener.type_ == ExternalType::HostPort {
+            listen.host_port = listener.host_port;
+        }
+        let service = external(meta(names::external(&workload)), &selector, listener, port);
+        children.services.extend(service);
+    }
+    children
+        .disruption_budgets
+        .push(one_at_a_time(meta(workload.clone()), &selector));
+    // One budget for the brokers of all groups: a drain of nodes evicts one broker of the cluster at a time.
+    children.disruption_budgets.push(one_at_a_time(
+        meta(names::brokers_of(&name)),
+        &names::brokers_selector(&name),
+    ));
+    let resources = spec.resources.clone().unwrap_or_else(|| {
+        pod::resources(
+            &[("cpu", "50m"), ("memory", "64Mi")],
+            &[("memory", "256Mi")],
+        )
+    });
+    let template = pod::template(pod::Server {
+        name: "namesrv",
+        command: [
+            "rmq-namesrv",
+            "--config",
+            "/etc/rmq/namesrv.yaml",
+            "--listen",
+            "0.0.0.0:9876",
+            "--management",
+            "0.0.0.0:9878",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        image: &spec.image,
+        default_image,
+        ports: vec![listen, pod::port(management.0, management.1)],
+        management_port: management.1,
+        env: Vec::new(),
+        resources,
+        config_map: workload.clone(),
+        volumes: Vec::new(),
+        mounts: Vec::new(),
+        overrides: &spec.pod,
+        labels: labels.clone(),
+        annotations,
+        apart: selector.clone(),
+        grace_seconds: 30,
+    });
+    children.stateful_sets.push(StatefulSet {
+        metadata: meta(workload.clone()),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(spec.replicas),
+            service_name: Some(workload),
+            pod_management_policy: Some("Parallel".to_owned()),
+            min_ready_seconds: Some(MIN_READY_SECONDS),
+            selector: LabelSelector {
+                match_labels: Some(selector),
+                ..LabelSelector::default()
+            },
+            template,
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    });
+    children
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_a_name_server() {
+        for case in ["name-server-small", "name-server-full"] {
+            let object: NameServer = crate::yaml::case(case);
+            insta::assert_snapshot!(case, yaml::write(&build(&object, "rmq:test")));
+        }
+    }
+}

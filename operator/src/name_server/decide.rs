@@ -1,0 +1,178 @@
+//! Decides what one look at a NameServer object does. Pure.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use rmq_crds::{ExternalType, NameServer, NameServerStatus};
+
+use crate::conditions::Verdict;
+use crate::forms;
+use crate::keys;
+use crate::objects::{Children, advertised, names};
+use crate::observe;
+use crate::requeue;
+
+use super::look::Observed;
+use super::{children, scale_in};
+
+/// Between two looks at name servers that wait to go.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// What a look does, in this order: the children, then the status.
+pub(super) struct Decision {
+    /// The children as they must be. None: they stay as they are.
+    pub(super) children: Option<Children>,
+    /// The new status, and the verdict that becomes its conditions. None: the status stays as it is.
+    pub(super) status: Option<(NameServerStatus, Verdict)>,
+    pub(super) requeue: Action,
+}
+
+/// The decision on what was seen.
+pub(super) fn decide(observed: &Observed<'_>) -> Decision {
+    let object = observed.object;
+    if object.metadata.deletion_timestamp.is_some() {
+        return Decision {
+            children: None,
+            status: None,
+            requeue: Action::await_change(),
+        };
+    }
+    let status = object.status.clone().unwrap_or_default();
+    if observed.is_paused() {
+        return say(observed, None, status, Verdict::paused());
+    }
+    let mut problems =
+        keys::problems::<rmq_config::NameServerConfig>("spec.config", &object.spec.config);
+    problems.extend(forms::of_name_server(object));
+    if !problems.is_empty() {
+        let verdict = Verdict::stalled("InvalidSpec", problems.join("; "));
+        return say(observed, None, status, verdict);
+    }
+    let has = observed.has();
+    let held = scale_in::held(object, has, &observed.shown);
+    let mut wanted = children::build(object, observed.default_image);
+    if held.is_some() {
+        for set in &mut wanted.stateful_sets {
+            set.spec.get_or_insert_default().replicas = Some(has);
+        }
+    }
+    let status = filled(observed, status);
+    let pods = observed.pods.iter().map(|pod| &**pod);
+    let problem = observe::problems(pods, []).into_iter().next();
+    let problem = problem.or_else(|| observed.missing.clone());
+    let verdict = judge(object, observed.set.as_deref(), problem);
+    match held {
+        // A problem comes first: it may be the reason.
+        Some(why) if !verdict.stalled => {
+            let verdict = Verdict {
+                ready: (status.ready_replicas >= object.spec.replicas).into(),
+                ..Verdict::progressing("ScaleInPending", why)
+            };
+            Decision {
+                children: Some(wanted),
+                status: Some((status, verdict)),
+                requeue: Action::requeue(LOOK),
+            }
+        }
+        _ => say(observed, Some(wanted), status, verdict),
+    }
+}
+
+/// A look whose verdict says when to look again.
+fn say(
+    observed: &Observed<'_>,
+    children: Option<Children>,
+    status: NameServerStatus,
+    verdict: Verdict,
+) -> Decision {
+    let seed = observed.object.uid().unwrap_or_default();
+    let (servers, now) = (requeue::SERVERS, observed.now);
+    Decision {
+        requeue: requeue::next(observed.object, &verdict, servers, &seed, now),
+        children,
+        status: Some((status, verdict)),
+    }
+}
+
+/// The status with the fields that do not depend on the verdict.
+fn filled(observed: &Observed<'_>, status: NameServerStatus) -> NameServerStatus {
+    let object = observed.object;
+    let selector = names::selector(names::NAME_SERVER, &object.name_any());
+    let set = observed.set.as_ref();
+    let seen = set.and_then(|set| set.status.as_ref());
+    let pods: Vec<&Pod> = observed.pods.iter().map(|pod| &**pod).collect();
+    NameServerStatus {
+        selector: Some(names::as_text(&selector)),
+        addresses: Some(names::name_server_addresses(object).join(";")),
+        external_addresses: external_addresses(object, observed.service.as_deref(), &pods),
+        replicas: seen.map_or(0, |seen| seen.replicas),
+        ready_replicas: seen.and_then(|seen| seen.ready_replicas).unwrap_or(0),
+        ..status
+    }
+}
+
+/// The verdict on what was seen.
+fn judge(
+    object: &NameServer,
+    set: Option<&StatefulSet>,
+    problem: Option<observe::Problem>,
+) -> Verdict {
+    let wanted = object.spec.replicas;
+    if let Some(problem) = problem {
+        return Verdict::stalled(problem.reason, problem.message);
+    }
+    let Some((set, seen)) = set.and_then(|set| Some((set, set.status.as_ref()?))) else {
+        return Verdict::progressing("Creating", "the StatefulSet has no status yet");
+    };
+    if !observe::is_observed(set) {
+        return Verdict::progressing("Updating", "the StatefulSet has not seen the change yet");
+    }
+    let ready = seen.ready_replicas.unwrap_or(0);
+    if ready < wanted || seen.replicas != wanted {
+        let message = format!("{ready} of {wanted} name servers are ready");
+        return Verdict::progressing("Starting", message);
+    }
+    let updated = seen.updated_replicas.unwrap_or(0);
+    if updated < wanted {
+        let message = format!("{updated} of {wanted} name servers are up to date");
+        return Verdict {
+            ready: true.into(),
+            ..Verdict::progressing("Rolling", message)
+        };
+    }
+    Verdict::ready(format!("{wanted} name servers serve"))
+}
+
+/// The addresses that clients outside of the cluster use.
+fn external_addresses(
+    object: &NameServer,
+    service: Option<&Service>,
+    pods: &[&Pod],
+) -> Option<String> {
+    let listener = object.spec.external_listener.as_ref()?;
+    let node_of = |pod: &&Pod| pod.status.as_ref()?.host_ip.clone();
+    let nodes = pods.iter().filter_map(node_of);
+    match listener.type_ {
+        ExternalType::HostPort => {
+            let port = listener.host_port?;
+            let mut nodes: Vec<String> = nodes.collect();
+            nodes.sort();
+            nodes.dedup();
+            Some(
+                nodes
+                    .iter()
+                    .map(|node| format!("{node}:{port}"))
+                    .collect::<Vec<_>>()
+                    .join(";"),
+            )
+        }
+        ExternalType::NodePort | ExternalType::LoadBalancer => {
+            let found = advertised(listener, service)?;
+            let host = found.host.or_else(|| nodes.min())?;
+            Some(format!("{host}:{}", found.port))
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Looks at a NameServer object: reads the watches, and asks only what the decision depends on. Nothing is changed here.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use rmq_crds::NameServer;
+
+use crate::annotations;
+use crate::context::Context;
+use crate::fetch;
+use crate::objects::names;
+use crate::observe;
+use crate::time;
+
+use super::scale_in::{self, Shown};
+
+/// All that a decision takes.
+pub(super) struct Observed<'a> {
+    pub(super) object: &'a NameServer,
+    /// The image for an object that names none.
+    pub(super) default_image: &'a str,
+    pub(super) now: Timestamp,
+    pub(super) set: Option<Arc<StatefulSet>>,
+    pub(super) pods: Vec<Arc<Pod>>,
+    /// The service for clients outside of the cluster.
+    pub(super) service: Option<Arc<Service>>,
+    /// Why a pod is missing.
+    pub(super) missing: Option<observe::Problem>,
+    /// What each name server shows, while fewer are wanted.
+    pub(super) shown: Vec<(String, Shown)>,
+}
+
+impl Observed<'_> {
+    /// How many name servers the StatefulSet is to have now.
+    pub(super) fn has(&self) -> i32 {
+        let set = self.set.as_ref();
+        let replicas = set.and_then(|set| set.spec.as_ref()?.replicas);
+        replicas.unwrap_or(0)
+    }
+
+    /// Whether people want nothing to be done.
+    pub(super) fn is_paused(&self) -> bool {
+        annotations::is(self.object, annotations::PAUSED, "true")
+    }
+}
+
+/// One look.
+pub(super) async fn look<'a>(object: &'a NameServer, context: &'a Context) -> Observed<'a> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let workload = names::name_servers(&name);
+    let stores = &context.stores;
+    let term = names::term(names::NAME_SERVER, &namespace, &name);
+    let external = names::external(&workload);
+    let mut observed = Observed {
+        object,
+        default_image: &context.image,
+        now: time::now(),
+        set: stores.stateful_sets.get(&namespace, &workload),
+        pods: stores.pods.of(&term),
+        service: stores.services.get(&namespace, &external),
+        missing: None,
+        shown: Vec::new(),
+    };
+    if object.metadata.deletion_timestamp.is_some() || observed.is_paused() {
+        return observed;
+    }
+    if observe::missing_pods(observed.set.as_deref(), object.spec.replicas) {
+        observed.missing = fetch::why_missing(context, &namespace, &workload, &[]).await;
+    }
+    let has = observed.has();
+    if scale_in::is_asked(object, has) {
+        observed.shown = scale_in::ask(object, has, context).await;
+    }
+    observed
+}

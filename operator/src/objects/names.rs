@@ -1,0 +1,157 @@
+//! Names, labels, ports and addresses. No other file makes names.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use rmq_crds::NameServer;
+
+/// Labels of an object.
+pub(crate) type Labels = BTreeMap<String, String>;
+
+/// The manager of the fields of children (server-side apply).
+pub(crate) const FIELD_MANAGER: &str = "rmq-operator";
+/// Keeps a BrokerGroup until its messages were consumed, and a Topic or SubscriptionGroup until it is deleted at the brokers.
+pub(crate) const FINALIZER: &str = "rmq.rs/cleanup";
+
+/// Label with the name of the NameServer object: on everything of a cluster.
+pub(crate) const CLUSTER: &str = "rmq.rs/cluster";
+/// Label with the name of the BrokerGroup object: on everything of a group.
+pub(crate) const BROKER_GROUP: &str = "rmq.rs/broker-group";
+/// Label with the kind of server.
+pub(crate) const COMPONENT: &str = "app.kubernetes.io/component";
+/// Value of [`COMPONENT`].
+pub(crate) const NAME_SERVER: &str = "name-server";
+/// Value of [`COMPONENT`].
+pub(crate) const BROKER: &str = "broker";
+
+/// Where name servers listen.
+pub(crate) const NAME_SERVER_PORT: i32 = 9876;
+/// Where brokers listen.
+pub(crate) const BROKER_PORT: i32 = 10911;
+/// Where brokers listen for old clients.
+pub(crate) const BROKER_FAST_PORT: i32 = 10909;
+/// Health and metrics of name servers.
+pub(crate) const NAME_SERVER_MANAGEMENT_PORT: i32 = 9878;
+/// Health and metrics of brokers.
+pub(crate) const BROKER_MANAGEMENT_PORT: i32 = 10999;
+
+/// The StatefulSet, headless Service, ConfigMap and disruption budget of a NameServer object.
+pub(crate) fn name_servers(object: &str) -> String {
+    format!("{object}-namesrv")
+}
+
+/// The disruption budget of all brokers of a cluster.
+pub(crate) fn brokers_of(name_server: &str) -> String {
+    format!("{name_server}-brokers")
+}
+
+/// The StatefulSet, headless Service and ConfigMap of a BrokerGroup object.
+pub(crate) fn brokers(object: &str) -> String {
+    format!("{object}-broker")
+}
+
+/// The Service of the external listener.
+pub(crate) fn external(workload: &str) -> String {
+    format!("{workload}-external")
+}
+
+/// The pod of a StatefulSet.
+pub(crate) fn pod(workload: &str, index: i32) -> String {
+    format!("{workload}-{index}")
+}
+
+/// Host of a pod, for all pods of the Kubernetes cluster. Their resolvers add the cluster's domain.
+pub(crate) fn host(pod: &str, service: &str, namespace: &str) -> String {
+    format!("{pod}.{service}.{namespace}.svc")
+}
+
+/// The one name of all name servers. Brokers look it up again and again.
+pub(crate) fn name_servers_host(object: &str, namespace: &str) -> String {
+    format!("{}.{namespace}.svc", name_servers(object))
+}
+
+/// Each name server with its port, as clients take it.
+pub(crate) fn name_server_addresses(object: &NameServer) -> Vec<String> {
+    addresses_of(object, object.spec.replicas)
+}
+
+/// The first name servers, each with its port.
+pub(crate) fn addresses_of(object: &NameServer, count: i32) -> Vec<String> {
+    let workload = name_servers(&object.name_any());
+    let namespace = object.namespace().unwrap_or_default();
+    let host_of = |index| host(&pod(&workload, index), &workload, &namespace);
+    (0..count)
+        .map(|index| format!("{}:{NAME_SERVER_PORT}", host_of(index)))
+        .collect()
+}
+
+/// The labels that select the pods of a workload; they never change.
+pub(crate) fn selector(component: &str, object: &str) -> Labels {
+    let of = match component {
+        NAME_SERVER => CLUSTER,
+        _ => BROKER_GROUP,
+    };
+    Labels::from([
+        (COMPONENT.to_owned(), component.to_owned()),
+        (of.to_owned(), object.to_owned()),
+    ])
+}
+
+/// All brokers of a cluster.
+pub(crate) fn brokers_selector(name_server: &str) -> Labels {
+    Labels::from([
+        (COMPONENT.to_owned(), BROKER.to_owned()),
+        (CLUSTER.to_owned(), name_server.to_owned()),
+    ])
+}
+
+/// Labels of everything of one object.
+pub(crate) fn labels(component: &str, object: &str, name_server: &str) -> Labels {
+    let mut labels = selector(component, object);
+    let mut set = |name: &str, value: &str| labels.insert(name.to_owned(), value.to_owned());
+    set("app.kubernetes.io/name", "rmq");
+    set("app.kubernetes.io/instance", object);
+    set("app.kubernetes.io/managed-by", FIELD_MANAGER);
+    set(CLUSTER, name_server);
+    labels
+}
+
+/// Component, namespace and name of the object that a child belongs to, by its labels.
+pub(crate) fn owner(child: &impl ResourceExt) -> Option<(String, String, String)> {
+    let labels = child.labels();
+    // Claims have only these two labels.
+    let component = labels.get(COMPONENT)?;
+    let of = match component.as_str() {
+        NAME_SERVER => CLUSTER,
+        _ => BROKER_GROUP,
+    };
+    Some((
+        component.clone(),
+        child.namespace()?,
+        labels.get(of)?.clone(),
+    ))
+}
+
+/// The term of all children of an object.
+pub(crate) fn term(component: &str, namespace: &str, object: &str) -> String {
+    format!("{component}/{namespace}/{object}")
+}
+
+/// The term of a child.
+pub(crate) fn owner_term(child: &impl ResourceExt) -> Option<String> {
+    owner(child).map(|(component, namespace, object)| term(&component, &namespace, &object))
+}
+
+/// The term of all objects that name this NameServer object.
+pub(crate) fn cluster_term(namespace: &str, name_server: &str) -> String {
+    format!("cluster/{namespace}/{name_server}")
+}
+
+/// A selector as text, for the scale subresource.
+pub(crate) fn as_text(selector: &Labels) -> String {
+    let pairs: Vec<String> = selector
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join(",")
+}

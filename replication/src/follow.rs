@@ -1,0 +1,283 @@
+//! A replica's way to its master.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rmq_protocol::message::LogPosition;
+use rmq_protocol::{MemberId, Seat};
+use rmq_store::Follower;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ReplicationConfig;
+use crate::event::{End, ReplicaEvent};
+use crate::greeting::Identity;
+use crate::outbox::{Outbox, may_block};
+use crate::reason::{Reason, ReasonKind};
+use crate::session::{Ended, ReplicaSession};
+use crate::wire::{Decoder, Frame, Marks, encode};
+
+/// Batches of this size are copied where blocking harms nobody else.
+const LARGE_BYTES: usize = 128 << 10;
+
+/// Where events of a replica go. They are rare: a few for each connection.
+pub type ReplicaEvents = UnboundedSender<ReplicaEvent>;
+
+/// The master to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Host and replication port, resolved again for each connection.
+    pub address: String,
+    /// Which member it has to be; `None`: whoever is master there, as with fixed roles.
+    pub member: Option<MemberId>,
+    /// The epoch that it must have at least.
+    pub epoch: u64,
+}
+
+/// What a replica follows, and with what.
+pub struct Following {
+    /// Whom.
+    pub target: Target,
+    /// The store that is copied into. It is dropped when following ends.
+    pub store: Arc<Follower>,
+    /// Who this member is.
+    pub identity: Identity,
+    /// Limits and times.
+    pub config: ReplicationConfig,
+    /// Who is told.
+    pub events: ReplicaEvents,
+    /// Where the figures are kept.
+    pub followed: Arc<Followed>,
+}
+
+/// How far a replica is behind its master, for figures, and for retention: nothing above the master's [begin](Self::master_begin) is
+/// to be removed.
+#[derive(Debug, Default)]
+pub struct Followed {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct State {
+    master: Option<Seat>,
+    epoch: u64,
+    begin: Option<LogPosition>,
+    end: LogPosition,
+    confirmed: LogPosition,
+}
+
+impl Followed {
+    /// The master, while there is a connection that was greeted.
+    #[must_use]
+    pub fn master(&self) -> Option<Seat> {
+        self.state.lock().master
+    }
+
+    /// The epoch of the master that was followed last; 0 before the first.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.state.lock().epoch
+    }
+
+    /// Where the log of the master begins, as it said last. `None` before the first connection.
+    #[must_use]
+    pub fn master_begin(&self) -> Option<LogPosition> {
+        self.state.lock().begin
+    }
+
+    /// Where the log of the master ended, as it said last.
+    #[must_use]
+    pub fn master_end(&self) -> LogPosition {
+        self.state.lock().end
+    }
+
+    /// What the master has confirmed, as it said last.
+    #[must_use]
+    pub fn confirmed(&self) -> LogPosition {
+        self.state.lock().confirmed
+    }
+
+    pub(crate) fn connected(&self, master: Seat, epoch: u64, end: LogPosition) {
+        let mut state = self.state.lock();
+        state.master = Some(master);
+        state.epoch = epoch;
+        state.end = end;
+    }
+
+    pub(crate) fn marked(&self, marks: Marks, end: LogPosition) {
+        let mut state = self.state.lock();
+        state.begin = Some(marks.begin);
+        state.confirmed = state.confirmed.max(marks.confirmed);
+        state.end = state.end.max(end);
+    }
+
+    fn lost(&self) {
+        self.state.lock().master = None;
+    }
+}
+
+/// Follows until `stop`, or until the store cannot continue: connects, compares the logs, cuts off what the master does not have, copies,
+/// reports, and connects again when the connection ends.
+pub async fn follow(following: Following, stop: CancellationToken) -> End {
+    let (first, longest) = following.config.back_off;
+    let mut pause = first;
+    let mut last_told: Option<Reason> = None;
+    loop {
+        let attempt = async {
+            match TcpStream::connect(&following.target.address).await {
+                Ok(stream) => {
+                    // Reports are small and must not wait for each other.
+                    let _ = stream.set_nodelay(true);
+                    follow_stream(stream, &following).await
+                }
+                Err(error) => (unreachable_master(&following, &error), false),
+            }
+        };
+        let (ended, has_worked) = tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                following.followed.lost();
+                return End::Stopped;
+            }
+            ended = attempt => ended,
+        };
+        following.followed.lost();
+        let reason = match ended {
+            Ended::Store(reason) => return End::Store { reason },
+            Ended::Diverged(reason) => return End::Diverged { reason },
+            Ended::Expired(reason) => return End::NeedsSnapshot { reason },
+            Ended::Again(reason) => reason,
+        };
+        if has_worked {
+            pause = first;
+            last_told = None;
+        }
+        if last_told.as_ref() != Some(&reason) {
+            let event = match reason.kind.is_refusal() {
+                true => ReplicaEvent::Refused {
+                    reason: reason.clone(),
+                },
+                false => ReplicaEvent::Lost {
+                    reason: reason.clone(),
+                },
+            };
+            // Whoever drives the replica may have ended.
+            let _ = following.events.send(event);
+            last_told = Some(reason);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return End::Stopped,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(longest);
+    }
+}
+
+fn unreachable_master(following: &Following, error: &io::Error) -> Ended {
+    let kind = match error.kind() {
+        io::ErrorKind::ConnectionRefused => ReasonKind::Gone,
+        _ => ReasonKind::Silence,
+    };
+    Ended::Again(Reason::new(
+        kind,
+        format!(
+            "the master at {} cannot be reached: {error}",
+            following.target.address
+        ),
+    ))
+}
+
+/// Follows over one connection, of any kind: why it ended, and whether the two have understood each other.
+pub async fn follow_stream<S>(stream: S, following: &Following) -> (Ended, bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut outbox = Outbox::default();
+    let origin = Instant::now();
+    let mut session = ReplicaSession::new(following, Duration::ZERO, outbox.frames());
+    let ended = run(
+        &mut reader,
+        &mut writer,
+        &mut outbox,
+        &mut session,
+        following,
+        origin,
+    )
+    .await;
+    let ended = match ended {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    };
+    outbox
+        .frames()
+        .push(encode(&Frame::Close(ended.reason().clone())));
+    outbox.send_last(&mut writer).await;
+    (ended, session.is_following())
+}
+
+async fn run<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    outbox: &mut Outbox,
+    session: &mut ReplicaSession,
+    following: &Following,
+    origin: Instant,
+) -> Result<std::convert::Infallible, Ended>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let lost = |error: io::Error| {
+        Ended::Again(Reason::new(
+            ReasonKind::Silence,
+            format!("the connection to the master broke: {error}"),
+        ))
+    };
+    let mut decoder = Decoder::new();
+    let mut alarm = pin!(tokio::time::sleep_until(origin));
+    loop {
+        if outbox.is_empty() {
+            session.confirm(following)?;
+        }
+        let received = {
+            let mut progressed = pin!(following.store.progressed());
+            progressed.as_mut().enable();
+            session.tick(following, origin.elapsed(), outbox.frames())?;
+            let due = origin + session.due();
+            if alarm.is_elapsed() || due < alarm.deadline() {
+                alarm.as_mut().reset(due);
+            }
+            tokio::select! {
+                biased;
+                sent = outbox.send(writer), if !outbox.is_empty() => {
+                    sent.map_err(lost)?;
+                    None
+                }
+                read = reader.read_buf(decoder.buffer()) => Some(read.map_err(lost)?),
+                () = &mut progressed => None,
+                () = &mut alarm => None,
+            }
+        };
+        // Nothing is waited for here: what is stored would wake this task itself, and another thread with it.
+        let bytes = match received {
+            None => continue,
+            Some(0) => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+            Some(bytes) => bytes,
+        };
+        may_block(bytes >= LARGE_BYTES, || {
+            let now = origin.elapsed();
+            while let Some(frame) = decoder.frame().map_err(Reason::from)? {
+                session.receive(frame, following, now, outbox.frames())?;
+            }
+            session.store(following, now, outbox.frames())
+        })?;
+    }
+}

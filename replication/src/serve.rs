@@ -1,0 +1,308 @@
+//! The port of a member: its log for those who copy, if it is the master, and answers to the questions of the election.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmq_store::{LogPiece, ReadError, Store};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ReplicationConfig;
+use crate::event::{Asked, MasterEvent};
+use crate::greeting::Identity;
+use crate::members::Members;
+use crate::outbox::Outbox;
+use crate::reason::{Reason, ReasonKind};
+use crate::session::{MasterSession, Want};
+use crate::snapshot::send_snapshot;
+use crate::wire::{Decoder, Frame, encode};
+
+/// What lies this close to the end of the log is in memory, and is read on the thread that sends it, bytes.
+const HOT_BYTES: u64 = 64 << 20;
+/// Nothing more is read while this much waits to be sent, bytes.
+const UNSENT_BYTES_MAX: usize = 1 << 20;
+/// Pause after the system had no more sockets.
+const NO_SOCKET_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where events of a master go. They are rare: a few for each connection.
+pub type MasterEvents = UnboundedSender<MasterEvent>;
+
+/// Where questions of other members go: one for each connection.
+pub type Questions = UnboundedSender<Asked>;
+
+/// What a member has at its port, during one epoch. One that is no master has [members of no master](Members::of_no_master): it answers
+/// questions, and copies to nobody.
+#[derive(Clone)]
+pub struct Source {
+    /// Who the master is.
+    pub identity: Identity,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its store.
+    pub store: Store,
+    /// The members of its group.
+    pub members: Arc<Members>,
+    /// Who is told.
+    pub events: MasterEvents,
+    /// Who answers the questions of the election.
+    pub questions: Questions,
+}
+
+impl Source {
+    pub(crate) fn tell(&self, event: MasterEvent) {
+        // Whoever drives the master may have ended.
+        let _ = self.events.send(event);
+    }
+}
+
+/// Copies the log to everybody of the group who connects, until `stop`. Then all connections are closed.
+///
+/// # Errors
+/// The listener does not accept any more.
+pub async fn serve(
+    listener: TcpListener,
+    source: Source,
+    config: ReplicationConfig,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(%error, "a replication connection cannot be accepted; it is tried again");
+                tokio::time::sleep(NO_SOCKET_PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        // The smallest piece is one message, and the acknowledgement waits for it.
+        let _ = stream.set_nodelay(true);
+        let (source, config) = (source.clone(), config.clone());
+        let is_one_too_many = connections.len() >= config.connections_max;
+        connections.spawn(async move {
+            if is_one_too_many {
+                refuse(stream, peer, &source, config.connections_max).await;
+            } else {
+                serve_stream(stream, Some(peer), &source, config).await;
+            }
+        });
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+/// Whether a failed accept says nothing about the listener.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    // No more files: 24 for this process, 23 for the system.
+    matches!(error.raw_os_error(), Some(23 | 24))
+        || matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | Interrupted | WouldBlock
+        )
+}
+
+async fn refuse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    source: &Source,
+    connections_max: usize,
+) {
+    let reason = Reason::new(
+        ReasonKind::Busy,
+        format!("the master has {connections_max} replication connections already"),
+    );
+    let (_, mut writer) = tokio::io::split(stream);
+    let mut outbox = Outbox::default();
+    outbox.frames().push(encode(&Frame::Close(reason.clone())));
+    outbox.send_last(&mut writer).await;
+    source.tell(MasterEvent::Refused {
+        peer: Some(peer),
+        reason,
+    });
+}
+
+/// Ends the session, also when the task is dropped.
+struct Serving<'a> {
+    session: MasterSession,
+    source: &'a Source,
+    reason: Reason,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.session.end(self.source, &self.reason);
+    }
+}
+
+/// Copies the log over one connection, of any kind, until it ends.
+pub async fn serve_stream<S>(
+    stream: S,
+    peer: Option<SocketAddr>,
+    source: &Source,
+    config: ReplicationConfig,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut outbox = Outbox::default();
+    let mut serving = Serving {
+        session: MasterSession::new(config, Duration::ZERO),
+        source,
+        reason: Reason::new(ReasonKind::Stopping, "the master stops"),
+    };
+    let ended = run(
+        &mut reader,
+        &mut writer,
+        &mut outbox,
+        &mut serving.session,
+        source,
+    )
+    .await;
+    let reason = match ended {
+        Ok(never) => match never {},
+        Err(reason) => reason,
+    };
+    if !serving.session.is_welcome() && reason.kind != ReasonKind::Answered {
+        source.tell(MasterEvent::Refused {
+            peer,
+            reason: reason.clone(),
+        });
+    }
+    serving.reason = reason.clone();
+    drop(serving);
+    outbox.frames().push(encode(&Frame::Close(reason)));
+    outbox.send_last(&mut writer).await;
+}
+
+async fn run<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    outbox: &mut Outbox,
+    session: &mut MasterSession,
+    source: &Source,
+) -> Result<std::convert::Infallible, Reason>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let lost = |error: io::Error| {
+        Reason::new(
+            ReasonKind::Silence,
+            format!("the connection to the replica broke: {error}"),
+        )
+    };
+    let origin = Instant::now();
+    let mut decoder = Decoder::new();
+    let mut alarm = pin!(tokio::time::sleep_until(origin));
+    let mut reading: Option<Reading> = None;
+    loop {
+        let received = {
+            let mut progressed = pin!(source.store.progressed());
+            progressed.as_mut().enable();
+            let mut changed = pin!(source.members.changed());
+            changed.as_mut().enable();
+            while reading.is_none() && outbox.bytes() < UNSENT_BYTES_MAX {
+                let Some(want) = session.wants(source) else {
+                    break;
+                };
+                if source.store.positions().written - want.from.0 <= HOT_BYTES {
+                    let piece = read(&source.store, want)?;
+                    session.send(piece, source, origin.elapsed(), outbox.frames());
+                } else {
+                    let store = source.store.clone();
+                    reading = Some(tokio::task::spawn_blocking(move || read(&store, want)));
+                }
+            }
+            session.tick(source, origin.elapsed(), outbox.frames())?;
+            let due = origin + session.due();
+            if alarm.is_elapsed() || due < alarm.deadline() {
+                alarm.as_mut().reset(due);
+            }
+            tokio::select! {
+                biased;
+                read = reader.read_buf(decoder.buffer()) => Some(read.map_err(lost)?),
+                sent = outbox.send(writer), if !outbox.is_empty() => {
+                    sent.map_err(lost)?;
+                    None
+                }
+                answer = session.answered() => {
+                    session.answer(answer, outbox.frames())?;
+                    None
+                }
+                piece = read_behind(&mut reading) => {
+                    reading = None;
+                    session.send(piece?, source, origin.elapsed(), outbox.frames());
+                    None
+                }
+                () = &mut progressed => None,
+                () = &mut changed => None,
+                () = &mut alarm => None,
+            }
+        };
+        // Nothing is waited for here: what a report brings on would wake this task itself, and another thread with it.
+        match received {
+            None => continue,
+            Some(0) => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+            Some(_) => {}
+        }
+        let now = origin.elapsed();
+        while let Some(frame) = decoder.frame()? {
+            session.receive(frame, source, now, outbox.frames())?;
+        }
+        if session.wants_snapshot() {
+            return Err(send_snapshot(writer, outbox, source).await);
+        }
+    }
+}
+
+/// A piece that is read from the disk on another thread.
+type Reading = tokio::task::JoinHandle<Result<LogPiece, Reason>>;
+
+async fn read_behind(reading: &mut Option<Reading>) -> Result<LogPiece, Reason> {
+    match reading {
+        Some(reading) => reading.await.unwrap_or_else(|error| {
+            Err(Reason::new(
+                ReasonKind::Store,
+                format!("the thread that read the log ended: {error}"),
+            ))
+        }),
+        None => std::future::pending().await,
+    }
+}
+
+fn read(store: &Store, want: Want) -> Result<LogPiece, Reason> {
+    let cannot = |error: &ReadError| {
+        let is_gone = want.from.0 < store.positions().min;
+        let kind = match is_gone {
+            true => ReasonKind::Expired,
+            false => ReasonKind::Store,
+        };
+        Reason::new(
+            kind,
+            format!("the log cannot be read from {}: {error}", want.from),
+        )
+    };
+    match store.log_piece(want.from, want.bytes_max) {
+        Ok(Some(piece)) => Ok(piece),
+        Ok(None) => Err(Reason::new(
+            ReasonKind::Store,
+            format!("the log ends at {}", want.from),
+        )),
+        Err(error) => Err(cannot(&error)),
+    }
+}

@@ -1,0 +1,507 @@
+//! What a member says that cannot be: nothing of it counts, and the connection ends with the reason.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{ASYNC, append, config, follower, identity, master, seat};
+use rmq_protocol::MemberId;
+use rmq_protocol::message::LogPosition;
+use rmq_replication::session::{Ended, MasterSession, ReplicaSession};
+use rmq_replication::wire::{Decoder, Frame, Marks, Outgoing};
+use rmq_replication::{
+    Counts, Followed, Following, Greeting, MasterEvent, Members, Reason, ReasonKind,
+    ReplicationConfig, Report, Source, Target,
+};
+use rmq_store::fs::SimulatedDisk;
+use rmq_store::{Epoch, Master};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+const NOW: Duration = Duration::from_secs(1);
+
+fn at(received: u64, flushed: u64) -> Report {
+    Report {
+        received: LogPosition(received),
+        flushed: LogPosition(flushed),
+    }
+}
+
+fn limits() -> ReplicationConfig {
+    ReplicationConfig {
+        piece_bytes: 4_096,
+        in_flight_bytes_max: 10_000,
+        ..ReplicationConfig::default()
+    }
+}
+
+/// A master with some log, and one session that has greeted.
+struct Served {
+    master: Master,
+    source: Source,
+    session: MasterSession,
+    events: UnboundedReceiver<MasterEvent>,
+    theirs: Greeting,
+}
+
+impl Served {
+    fn greeted() -> Self {
+        let master = master(config("m", ASYNC), SimulatedDisk::new());
+        let (tell, events) = unbounded_channel();
+        let replicated = master.clone();
+        let members = Members::new(
+            MemberId(0),
+            Counts::Received,
+            Arc::new(|| NOW),
+            Box::new(move |position| replicated.replicated(position)),
+        );
+        members.require(&[seat(1)]);
+        for number in 0..40 {
+            append(&master, "t", &[number; 500]);
+        }
+        master.write_out().expect("written");
+        let source = Source {
+            identity: identity(0),
+            epoch: 1,
+            store: (*master).clone(),
+            members: Arc::new(members),
+            events: tell,
+            questions: unbounded_channel().0,
+        };
+        let theirs = Greeting {
+            version: rmq_replication::VERSION,
+            identity: identity(1),
+            epoch: 1,
+            leads: false,
+            epochs: vec![Epoch {
+                number: 1,
+                first: LogPosition(0),
+            }],
+            begin: LogPosition(0),
+            end: LogPosition(0),
+            confirmed: LogPosition(0),
+        };
+        let mut session = MasterSession::new(limits(), NOW);
+        let mut out = Vec::new();
+        session
+            .receive(Frame::Greeting(theirs.clone()), &source, NOW, &mut out)
+            .expect("welcome");
+        assert_eq!(out.len(), 1);
+        Self {
+            master,
+            source,
+            session,
+            events,
+            theirs,
+        }
+    }
+
+    fn receive(&mut self, frame: Frame<'_>) -> Result<(), Reason> {
+        self.session
+            .receive(frame, &self.source, NOW, &mut Vec::new())
+    }
+
+    fn begun() -> Self {
+        let mut served = Self::greeted();
+        served
+            .receive(Frame::Begin {
+                position: LogPosition(0),
+                report: at(0, 0),
+            })
+            .expect("begun");
+        served
+    }
+
+    /// Sends as much as may be on the way. Returns where pieces ended.
+    fn send(&mut self) -> Vec<u64> {
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        while let Some(want) = self.session.wants(&self.source) {
+            let piece = self.master.log_piece(want.from, want.bytes_max);
+            let piece = piece.expect("readable").expect("written");
+            ends.push(piece.end.0);
+            self.session.send(piece, &self.source, NOW, &mut out);
+        }
+        assert_eq!(out.len(), ends.len());
+        ends
+    }
+}
+
+#[test]
+fn a_replica_that_says_what_cannot_be_moves_nothing() {
+    let ends = Served::begun().send();
+    // As far as bytes in flight allow, with whole pieces.
+    assert!(
+        ends.len() >= 2 && *ends.last().expect("sent") < 20_000,
+        "{ends:?}"
+    );
+    let (one, all) = (ends[0], ends[ends.len() - 1]);
+    let wrong = [
+        ("more than was sent", vec![at(all + 1, 0)]),
+        ("all there can be", vec![at(u64::MAX, 0)]),
+        ("not where a piece ended", vec![at(one + 1, 0)]),
+        ("inside of the first piece", vec![at(one - 1, 0)]),
+        ("more on the disk than received", vec![at(one, all)]),
+        ("received less than before", vec![at(all, 0), at(one, 0)]),
+        ("flushed less than before", vec![at(all, one), at(all, 0)]),
+    ];
+    for (what, reports) in wrong {
+        let mut served = Served::begun();
+        served.send();
+        let (last, before) = reports.split_last().expect("a report");
+        for report in before {
+            served.receive(Frame::Report(*report)).expect(what);
+        }
+        let confirmed = served.master.positions().confirmed;
+        let missing = served.source.members.missing(LogPosition(all));
+        let refused = served.receive(Frame::Report(*last)).expect_err(what);
+        assert_eq!(refused.kind, ReasonKind::Position, "{what}");
+        assert!(refused.text.contains("nothing of it counts"), "{refused}");
+        assert_eq!(served.master.positions().confirmed, confirmed, "{what}");
+        assert_eq!(
+            served.source.members.missing(LogPosition(all)),
+            missing,
+            "{what}"
+        );
+        served.master.abandon();
+    }
+}
+
+#[test]
+fn what_was_sent_and_reported_counts_and_makes_room() {
+    let mut served = Served::begun();
+    let ends = served.send();
+    assert_eq!(served.master.positions().confirmed, 0);
+    for end in &ends {
+        served
+            .receive(Frame::Report(at(*end, 0)))
+            .expect("a report");
+        assert_eq!(served.master.positions().confirmed, *end);
+    }
+    // The same again is a heartbeat.
+    let last = *ends.last().expect("sent");
+    served
+        .receive(Frame::Report(at(last, 0)))
+        .expect("a report");
+    assert!(!served.send().is_empty(), "there is room again");
+    served.master.abandon();
+}
+
+#[test]
+fn a_replica_begins_where_the_logs_are_the_same() {
+    let written = Served::greeted().master.positions().written;
+    let wrong = [
+        ("beyond its own end", LogPosition(1), at(1, 0)),
+        ("beyond the master's", LogPosition(written + 1), at(0, 0)),
+        ("with more than that", LogPosition(0), at(1, 0)),
+        ("with more on the disk", LogPosition(0), at(0, 1)),
+    ];
+    for (what, position, report) in wrong {
+        let mut served = Served::greeted();
+        let refused = served.receive(Frame::Begin { position, report });
+        assert_eq!(
+            refused.expect_err(what).kind,
+            ReasonKind::Position,
+            "{what}"
+        );
+        assert_eq!(served.source.members.progress(LogPosition(0)).len(), 1);
+        assert!(served.events.try_recv().is_err(), "nobody has joined");
+        served.master.abandon();
+    }
+}
+
+#[test]
+fn a_frame_out_of_turn_ends_the_connection() {
+    let greeting = Served::greeted().theirs;
+    let marks = Marks {
+        confirmed: LogPosition(5),
+        begin: LogPosition(0),
+    };
+    let begin = Frame::Begin {
+        position: LogPosition(0),
+        report: at(0, 0),
+    };
+    let progress = Frame::Progress {
+        marks,
+        end: LogPosition(5),
+    };
+    let piece = Frame::Piece {
+        position: LogPosition(0),
+        epoch: 1,
+        marks,
+        bytes: b"x",
+    };
+    let report = Frame::Report(at(0, 0));
+    let frames = [
+        &begin,
+        &progress,
+        &piece,
+        &report,
+        &Frame::Greeting(greeting),
+    ];
+    for (turn, served) in [
+        ("greeted", Served::greeted as fn() -> Served),
+        ("begun", Served::begun),
+    ] {
+        for frame in frames {
+            let is_due = matches!(
+                (turn, frame),
+                ("greeted", Frame::Begin { .. }) | ("begun", Frame::Report(_))
+            );
+            let mut served = served();
+            assert_eq!(
+                served.receive(frame.clone()).is_ok(),
+                is_due,
+                "{turn}: {frame:?}"
+            );
+            served.master.abandon();
+        }
+    }
+    let mut session = MasterSession::new(limits(), NOW);
+    let served = Served::greeted();
+    for frame in [&begin, &report] {
+        let refused = session.receive(frame.clone(), &served.source, NOW, &mut Vec::new());
+        assert_eq!(refused.expect_err("not greeted").kind, ReasonKind::Protocol);
+    }
+    served.master.abandon();
+}
+
+/// Nobody greets, nobody speaks: the connection does not stay.
+#[test]
+fn silence_ends_a_connection() {
+    let limits = limits();
+    let mut served = Served::greeted();
+    let mut out = Vec::new();
+    assert_eq!(served.session.due(), NOW + limits.greeting_max);
+    let refused = served
+        .session
+        .tick(&served.source, NOW + limits.greeting_max, &mut out);
+    assert_eq!(refused.expect_err("too late").kind, ReasonKind::Silence);
+    served.master.abandon();
+    let mut served = Served::begun();
+    let heartbeat = served.session.due();
+    assert_eq!(heartbeat, NOW + limits.heartbeat);
+    served
+        .session
+        .tick(&served.source, heartbeat, &mut out)
+        .expect("fine");
+    assert_eq!(out.len(), 1, "a heartbeat");
+    assert_eq!(served.session.due(), heartbeat + limits.heartbeat);
+    let refused = served
+        .session
+        .tick(&served.source, NOW + limits.silence_max, &mut out);
+    assert_eq!(refused.expect_err("silent").kind, ReasonKind::Silence);
+    let reason = Reason::new(ReasonKind::Silence, "silent");
+    served.session.end(&served.source, &reason);
+    assert!(matches!(
+        served.events.try_recv(),
+        Ok(MasterEvent::Joined { .. })
+    ));
+    assert!(matches!(
+        served.events.try_recv(),
+        Ok(MasterEvent::Left { .. })
+    ));
+    served.master.abandon();
+}
+
+/// A replica that has greeted and begun, with nothing in its log.
+fn following() -> (Following, ReplicaSession, Master) {
+    let master = master(config("m", ASYNC), SimulatedDisk::new());
+    for number in 0..5 {
+        append(&master, "t", &[number; 300]);
+    }
+    master.write_out().expect("written");
+    let following = Following {
+        target: Target {
+            address: "nowhere:1".to_owned(),
+            member: Some(MemberId(0)),
+            epoch: 0,
+        },
+        store: Arc::new(follower(config("r", ASYNC), SimulatedDisk::new())),
+        identity: identity(1),
+        config: limits(),
+        events: unbounded_channel().0,
+        followed: Arc::<Followed>::default(),
+    };
+    let mut out = Vec::new();
+    let mut session = ReplicaSession::new(&following, NOW, &mut out);
+    let greeting = Greeting {
+        leads: true,
+        ..Greeting::of(&identity(0), 1, &master)
+    };
+    session
+        .receive(Frame::Greeting(greeting), &following, NOW, &mut out)
+        .expect("welcome");
+    assert!(matches!(frame(&out[1]), Some(Kind::Begin)));
+    (following, session, master)
+}
+
+enum Kind {
+    Begin,
+    Report(Report),
+}
+
+fn frame(outgoing: &Outgoing) -> Option<Kind> {
+    let mut decoder = Decoder::new();
+    let greeting = Greeting::of(
+        &identity(0),
+        1,
+        &follower(config("g", ASYNC), SimulatedDisk::new()),
+    );
+    let greeting = rmq_replication::wire::encode(&Frame::Greeting(greeting));
+    decoder.push(&greeting.head);
+    decoder.frame().expect("a greeting");
+    decoder.push(&outgoing.head);
+    match decoder.frame() {
+        Ok(Some(Frame::Begin { .. })) => Some(Kind::Begin),
+        Ok(Some(Frame::Report(report))) => Some(Kind::Report(report)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_master_that_sends_what_cannot_be_changes_nothing() {
+    let marks = Marks {
+        confirmed: LogPosition(u64::MAX),
+        begin: LogPosition(0),
+    };
+    let (first, _, master) = following();
+    first.store.abandon();
+    let piece = master
+        .log_piece(LogPosition(0), 1 << 20)
+        .expect("readable")
+        .expect("written");
+    let second = master
+        .log_piece(LogPosition(0), 1)
+        .expect("readable")
+        .expect("written")
+        .end;
+    let mut damaged = piece.bytes.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    let cut = &piece.bytes[..piece.bytes.len() - 1];
+    let later = &piece.bytes[second.0 as usize..];
+    let wrong: [(&str, u64, u64, &[u8]); 6] = [
+        ("from further on", second.0, 1, later),
+        ("from anywhere", 1 << 40, 1, &piece.bytes),
+        ("of another epoch", 0, 2, &piece.bytes),
+        ("damaged", 0, 1, &damaged),
+        ("cut off", 0, 1, cut),
+        ("from elsewhere in the log", 0, 1, later),
+    ];
+    for (what, position, epoch, bytes) in wrong {
+        let (following, mut session, other) = following();
+        let mut out = Vec::new();
+        let frame = Frame::Piece {
+            position: LogPosition(position),
+            epoch,
+            marks,
+            bytes,
+        };
+        match session.receive(frame, &following, NOW, &mut out) {
+            Err(Ended::Again(reason)) => {
+                assert_eq!(reason.kind, ReasonKind::Position, "{what}: {reason}")
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+        session
+            .store(&following, NOW, &mut out)
+            .expect("nothing to store");
+        session.confirm(&following).expect("nothing to confirm");
+        let positions = following.store.positions();
+        assert_eq!((positions.appended, positions.confirmed), (0, 0), "{what}");
+        assert!(out.is_empty(), "{what}: nothing is reported");
+        following.store.abandon();
+        other.abandon();
+    }
+    // The piece as it is: copied, reported, and confirmed as far as it is here.
+    let (following, mut session, other) = following();
+    let mut out = Vec::new();
+    let frame_of_piece = Frame::Piece {
+        position: LogPosition(0),
+        epoch: 1,
+        marks,
+        bytes: &piece.bytes,
+    };
+    session
+        .receive(frame_of_piece, &following, NOW, &mut out)
+        .expect("a piece");
+    session.store(&following, NOW, &mut out).expect("stored");
+    match frame(&out[0]) {
+        Some(Kind::Report(report)) => assert_eq!(report, at(piece.end.0, 0)),
+        _ => panic!("{out:?}"),
+    }
+    session.confirm(&following).expect("confirmed");
+    assert_eq!(following.store.positions().confirmed, piece.end.0);
+    following.store.abandon();
+    other.abandon();
+    master.abandon();
+}
+
+/// Neither side takes a greeting that contradicts itself.
+#[test]
+fn epochs_in_no_order_are_refused() {
+    let epoch = |number, first| Epoch {
+        number,
+        first: LogPosition(first),
+    };
+    for epochs in [
+        vec![],
+        vec![epoch(2, 0), epoch(1, 5)],
+        vec![epoch(1, 5), epoch(2, 5)],
+        vec![epoch(1, 0), epoch(9, 5)],
+    ] {
+        let served = Served::greeted();
+        let wrong = Greeting {
+            epochs,
+            ..served.theirs.clone()
+        };
+        let mut session = MasterSession::new(limits(), NOW);
+        let refused = session.receive(Frame::Greeting(wrong), &served.source, NOW, &mut Vec::new());
+        assert_eq!(refused.expect_err("no order").kind, ReasonKind::Protocol);
+        served.master.abandon();
+    }
+}
+
+/// A member that is no master has a log, and nobody compares with it: nothing is cut because of it, and nobody takes the logs for parted.
+#[test]
+fn the_log_of_a_member_that_is_no_master_says_nothing() {
+    let other = follower(config("m", ASYNC), SimulatedDisk::new());
+    let lone = master(config("r", ASYNC), SimulatedDisk::new());
+    append(&lone, "t", &[1; 300]);
+    lone.write_out().expect("written");
+    let disk = SimulatedDisk::new();
+    let store = follower(config("f", ASYNC), disk);
+    let piece = lone
+        .log_piece(LogPosition(0), 1 << 20)
+        .expect("readable")
+        .expect("written");
+    store.copy(LogPosition(0), &piece.bytes).expect("copied");
+    assert!(
+        store
+            .try_store(piece.end)
+            .is_some_and(|stored| stored.is_ok())
+    );
+    let following = Following {
+        target: Target {
+            address: "nowhere:1".to_owned(),
+            member: Some(MemberId(0)),
+            epoch: 0,
+        },
+        store: Arc::new(store),
+        identity: identity(1),
+        config: limits(),
+        events: unbounded_channel().0,
+        followed: Arc::<Followed>::default(),
+    };
+    let mut out = Vec::new();
+    let mut session = ReplicaSession::new(&following, NOW, &mut out);
+    let greeting = Frame::Greeting(Greeting::of(&identity(0), 1, &other));
+    match session.receive(greeting, &following, NOW, &mut out) {
+        Err(Ended::Again(reason)) => assert_eq!(reason.kind, ReasonKind::NotMaster),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(following.store.positions().written, piece.end.0);
+    following.store.abandon();
+    lone.abandon();
+    other.abandon();
+}

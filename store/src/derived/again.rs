@@ -1,0 +1,154 @@
+//! What a disk did not give when index and tables were written, and gives now. The index writes its runs again
+//! ([`LogReader::readable_again`](super::LogReader::readable_again)); here the heads of queues and the settings follow.
+
+use rmq_protocol::message::{LogPosition, RecordView};
+use smallvec::SmallVec;
+
+use super::error::DispatchError;
+use super::shared::Shared;
+use crate::derived::look_up::Located;
+use crate::error::ReadError;
+use crate::index::RunDamaged;
+use crate::queue::QueueRef;
+use crate::settings::{QUEUE_HEADS, SETTINGS_TOPIC, decode};
+
+/// Entries of the queue of settings that are looked up at once.
+const LOOK_UP: usize = 32;
+
+impl Shared {
+    /// Finds the records that can be read again and that the tables do not know: the replay has passed them over. Heads of queues
+    /// count them afterwards. Returns the position of the first one.
+    pub(super) fn find_again(&self) -> Result<Option<u64>, DispatchError> {
+        let mut first = None;
+        let mut state = self.state.lock();
+        let tables_from = state.tables_from;
+        for range in self.log.readable_again() {
+            let mut outcome: Result<(), ReadError> = Ok(());
+            let mut visit = |position: u64, bytes: &[u8]| {
+                let Ok(record) = RecordView::parse(bytes) else {
+                    return;
+                };
+                if position >= tables_from || outcome.is_err() {
+                    return;
+                }
+                let (topic, id) = (record.topic(), record.queue_id().0);
+                let queue = match self.queues.get_or_create(topic, id, self) {
+                    Ok(queue) => queue,
+                    Err(error) => {
+                        outcome = Err(error);
+                        return;
+                    }
+                };
+                let offset = record.queue_offset().0;
+                queue.set_max(queue.max_offset().max(offset + 1));
+                if queue.head().last <= position {
+                    queue.set_last(position);
+                }
+                first.get_or_insert(position);
+                if queue.touch() {
+                    state.touched.push(queue);
+                }
+            };
+            self.log
+                .scan(range.from, range.to, &mut visit)
+                .map_err(|error| DispatchError::Again {
+                    problem: error.to_string(),
+                })?;
+            outcome?;
+        }
+        Ok(first)
+    }
+
+    /// Applies the settings from a log position on again, in order: the last change of a key counts, and a deletion hides what lies
+    /// before it, also what was not known when it was applied first. Bounds of queues are settled.
+    pub(super) fn take_settings_again(&self, from: u64) -> Result<(), DispatchError> {
+        let queue = self.queues.get_or_create(SETTINGS_TOPIC, 0, self)?;
+        let mut deletions: Vec<(String, u64)> = Vec::new();
+        let mut next = self.first_behind(&queue, from)?;
+        let mut located: SmallVec<[Located; 32]> = SmallVec::new();
+        while next < queue.max_offset() {
+            located.clear();
+            let after = self
+                .locate(&queue, next, LOOK_UP, &mut located)
+                .map_err(not_found)?;
+            for entry in &located {
+                self.changes_again(entry, &mut deletions)?;
+            }
+            if after <= next {
+                return Err(DispatchError::Again {
+                    problem: format!("settings cannot be found from offset {next} on"),
+                });
+            }
+            next = after;
+        }
+        for (topic, position) in deletions {
+            for queue in self.queues.of_topic(&topic, self)? {
+                let floor = self.first_behind(&queue, position)?;
+                queue.raise_floor(floor);
+                if queue.touch() {
+                    self.state.lock().touched.push(queue);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the changes of a settings record; none when it cannot be read, which is reported as damage.
+    fn changes_again(
+        &self,
+        entry: &Located,
+        deletions: &mut Vec<(String, u64)>,
+    ) -> Result<(), DispatchError> {
+        let position = entry.position;
+        let mut outcome = Ok(());
+        self.log.visit(position, &mut |bytes| {
+            let Ok(record) = RecordView::parse(bytes) else {
+                return;
+            };
+            outcome = decode(record.body(), &self.declared)
+                .map_err(|error| error.to_string())
+                .and_then(|changes| {
+                    let mut state = self.state.lock();
+                    for change in changes {
+                        if change.table == QUEUE_HEADS {
+                            deletions.push((change.text().to_owned(), position));
+                            continue;
+                        }
+                        self.take_change(
+                            &mut state,
+                            &change,
+                            LogPosition(entry.end()),
+                            record.store_ms(),
+                            None,
+                        )
+                        .map_err(|error| error.to_string())?;
+                    }
+                    Ok(())
+                });
+        });
+        outcome.map_err(|problem| DispatchError::Settings { position, problem })
+    }
+
+    /// The offset of the first message of a queue that lies at a log position or behind it.
+    fn first_behind(&self, queue: &QueueRef, position: u64) -> Result<i64, DispatchError> {
+        let (mut low, mut high) = (queue.min_offset(), queue.max_offset());
+        let mut located: SmallVec<[Located; 32]> = SmallVec::new();
+        while low < high {
+            let middle = low + (high - low) / 2;
+            located.clear();
+            self.locate(queue, middle, 1, &mut located)
+                .map_err(not_found)?;
+            match located.first() {
+                Some(entry) if entry.position < position => low = entry.offset + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+}
+
+fn not_found(damage: RunDamaged) -> DispatchError {
+    DispatchError::Again {
+        problem: damage.to_string(),
+    }
+}

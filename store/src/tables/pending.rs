@@ -1,0 +1,70 @@
+//! Changes that the tables on disk do not hold yet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+
+use crate::settings::TableId;
+
+/// Changes of one table on disk, in order.
+type Ordered = BTreeMap<Box<[u8]>, Option<Bytes>>;
+
+/// Changes by key; the last one of a key counts.
+#[derive(Clone, Default)]
+pub(crate) struct Pending {
+    /// Of tables in memory.
+    pub(super) in_memory: HashMap<(TableId, Box<str>), Option<Bytes>, RandomState>,
+    /// Of tables on disk, which are read in order.
+    pub(super) on_disk: HashMap<TableId, Ordered, RandomState>,
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_memory.is_empty() && self.on_disk.is_empty()
+    }
+
+    pub(crate) fn put(&mut self, table: TableId, key: &str, value: Option<&[u8]>) {
+        let value = value.map(Bytes::copy_from_slice);
+        self.in_memory.insert((table, key.into()), value);
+    }
+
+    pub(crate) fn put_on_disk(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
+        let value = value.map(Bytes::copy_from_slice);
+        let rows = self.on_disk.entry(table).or_default();
+        rows.insert(key.into(), value);
+    }
+
+    /// Takes what came before this back; what came later counts.
+    pub(crate) fn put_before(&mut self, earlier: Self) {
+        for (key, value) in earlier.in_memory {
+            self.in_memory.entry(key).or_insert(value);
+        }
+        for (table, rows) in earlier.on_disk {
+            let later = self.on_disk.entry(table).or_default();
+            for (key, value) in rows {
+                later.entry(key).or_insert(value);
+            }
+        }
+    }
+
+    /// Changes of a table on disk, from a key on and below another one, in order.
+    pub(crate) fn range(
+        &self,
+        table: TableId,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
+        let bounds = (
+            Bound::Included(from),
+            to.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        // A range that ends before it begins is empty.
+        let is_empty = to.is_some_and(|to| to <= from);
+        let rows = self.on_disk.get(&table).filter(|_| !is_empty);
+        rows.into_iter()
+            .flat_map(move |rows| rows.range::<[u8], _>(bounds))
+            .map(|(key, value)| (&**key, value.as_ref()))
+    }
+}
