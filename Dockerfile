@@ -1,7 +1,7 @@
 # The same image as `cargo xtask images` writes, for people with a Docker engine: docker build -t rmq:0.1.0 .
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
-RUN apt-get update && apt-get install -y --no-install-recommends protobuf-compiler && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends protobuf-compiler libprotobuf-dev && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cargo build --release -p rmq-broker -p rmq-namesrv -p rmq-operator -p rmq-ctl \
  && mkdir -p /out/usr/bin /out/etc/ssl/certs /out/tmp /out/data \

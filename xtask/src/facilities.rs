@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 /// A program that the tests use and the Debian packages that bring it.
 struct Tool {
     program: &'static str,
-    version_args: &'static [&'static str],
+    /// Arguments with which the program succeeds when it is whole.
+    probe: &'static [&'static str],
     packages: &'static [&'static str],
     for_what: &'static str,
 }
@@ -14,55 +15,56 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool {
         program: "protoc",
-        version_args: &["--version"],
-        packages: &["protobuf-compiler"],
-        for_what: "the client of etcd, which does not build without it",
+        // Debian's compiler comes without the files that the others import.
+        probe: &["-o", "/dev/null", "google/protobuf/descriptor.proto"],
+        packages: &["protobuf-compiler", "libprotobuf-dev"],
+        for_what: "the client of etcd, which does not build without it and its google/protobuf files",
     },
     Tool {
         program: "etcd",
-        version_args: &["--version"],
+        probe: &["--version"],
         packages: &["etcd-server"],
         for_what: "elections in a real etcd",
     },
     Tool {
         program: "javac",
-        version_args: &["-version"],
+        probe: &["-version"],
         packages: &["openjdk-17-jdk-headless"],
         for_what: "the Java client",
     },
     Tool {
         program: "mvn",
-        version_args: &["-version"],
+        probe: &["-version"],
         packages: &["maven"],
         for_what: "the Java client",
     },
     Tool {
         program: "go",
-        version_args: &["version"],
+        probe: &["version"],
         packages: &["golang-go"],
         for_what: "the Go client",
     },
     Tool {
         program: "python3",
-        version_args: &["--version"],
+        probe: &["--version"],
         packages: &["python3", "python3-venv"],
         for_what: "the C++ client (in a Python package)",
     },
     Tool {
         program: "ip",
-        version_args: &["-V"],
+        probe: &["-V"],
         packages: &["iproute2"],
         for_what: "machines with networks of their own",
     },
     Tool {
         program: "nft",
-        version_args: &["--version"],
+        probe: &["--version"],
         packages: &["nftables"],
         for_what: "networks that are cut",
     },
     Tool {
         program: "faketime",
-        version_args: &["--version"],
+        probe: &["--version"],
         packages: &["faketime"],
         for_what: "processes whose clock jumps",
     },
@@ -100,7 +102,7 @@ fn ensure_go() {
 pub(crate) fn ensure(install: bool) {
     let missing: Vec<&Tool> = TOOLS
         .iter()
-        .filter(|tool| !runs(tool.program, tool.version_args))
+        .filter(|tool| !runs(tool.program, tool.probe))
         .collect();
     let of_kubernetes = rmq_lab::missing_packages();
     if missing.is_empty() && of_kubernetes.is_empty() {
