@@ -17,6 +17,9 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// How long the new master may take to take messages before the gap counts as unknown.
 const SERVES_WITHIN: Duration = Duration::from_secs(10);
 
+/// The phase of a group whose master is ready.
+const STABLE: &str = "Stable";
+
 /// The end of a request.
 pub(super) struct Ended {
     pub(super) ok: bool,
@@ -93,10 +96,7 @@ pub(super) async fn watch(
 
 impl Watch<'_> {
     fn saw(&mut self, status: GroupStatus, began: Instant, ended: Instant) {
-        let own = status.member(status.me).map(|own| own.role);
-        let takes = own == Some(MemberRole::Master)
-            && status.phase == "Stable"
-            && status.writes_closed.is_none();
+        let takes = takes_messages(&status);
         if takes && status.epoch > self.before {
             self.open_from.get_or_insert(ended);
         } else if takes {
@@ -107,9 +107,11 @@ impl Watch<'_> {
         if let (Some(outcome), None) = (outcome, &self.ended) {
             self.ended = Some((outcome.clone(), ended));
         }
-        let is_newer = |latest: &GroupStatus| {
-            (status.epoch, takes) >= (latest.epoch, latest.writes_closed.is_none())
+        let stage = |status: &GroupStatus| {
+            let is_stable = status.phase == STABLE;
+            (status.epoch, is_stable, takes_messages(status))
         };
+        let is_newer = |latest: &GroupStatus| stage(&status) >= stage(latest);
         if self.latest.as_ref().is_none_or(is_newer) {
             self.latest = Some(status);
         }
@@ -118,7 +120,7 @@ impl Watch<'_> {
     /// Whether nothing more is to be seen.
     fn is_over(&self) -> bool {
         let is_there = |latest: &GroupStatus| {
-            latest.epoch > self.before && latest.phase == "Stable" && !self.until_open
+            latest.epoch > self.before && latest.phase == STABLE && !self.until_open
         };
         match &self.ended {
             Some((outcome, _)) => {
@@ -141,6 +143,12 @@ impl Watch<'_> {
                 .map(|from| from.saturating_duration_since(self.open_until)),
         })
     }
+}
+
+/// Whether who says this is a master that takes messages.
+fn takes_messages(status: &GroupStatus) -> bool {
+    let own = status.member(status.me).map(|own| own.role);
+    own == Some(MemberRole::Master) && status.phase == STABLE && status.writes_closed.is_none()
 }
 
 #[cfg(test)]
@@ -188,16 +196,25 @@ mod tests {
         let ended = seen.result().unwrap();
         assert!(ended.ok && ended.status.epoch == 8);
         assert_eq!(ended.gap, Some(Duration::from_millis(110)));
-        // A promoted master may wait for other members.
+        // A promoted master may wait for other members. Where it begins is known when it is ready, and not before.
+        let begins = GroupStatus {
+            phase: "Electing".to_owned(),
+            ..after.clone()
+        };
         let waits = GroupStatus {
             writes_closed: Some("too few".to_owned()),
             ..after.clone()
         };
         let mut promoted = watch();
-        promoted.saw(waits, at(0), at(1));
-        assert!(!promoted.is_over());
+        promoted.saw(begins.clone(), at(0), at(1));
         promoted.until_open = false;
+        assert!(!promoted.is_over());
+        promoted.saw(waits.clone(), at(2), at(3));
+        promoted.saw(begins, at(2), at(4));
         assert!(promoted.is_over());
+        assert_eq!(promoted.latest, Some(waits.clone()));
+        promoted.until_open = true;
+        assert!(!promoted.is_over());
         // The outcome of another request is none, and a refusal needs no new master.
         let mut other = watch();
         other.number = "2";

@@ -249,7 +249,7 @@ pub(super) fn range(lost: &LostRange) -> String {
             numbers::bytes(to.saturating_sub(from))
         ),
         (Some(from), None) => format!("from position {from} on"),
-        (None, _) => "where it begins is not known yet".to_owned(),
+        (None, _) => "from a position on that is not known yet".to_owned(),
     }
 }
 
