@@ -148,6 +148,7 @@ pub fn recoveries(command: &str, work_dir: &Path, gib: u64, count: usize) -> io:
     };
     let store = Load::Send(Send {
         requests_max: Some((gib << 30) / (shape.body_bytes as u64 + 200)),
+        ends: None,
         shape,
         connections: 4,
         depth: 16,

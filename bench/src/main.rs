@@ -136,6 +136,9 @@ enum Command {
         /// Log that an empty replica copies, MiB; 0 leaves that out.
         #[arg(long, default_value_t = 8_192)]
         mib: u64,
+        /// Messages a second that producers send while a replica copies.
+        #[arg(long, default_value_t = 5_000.0)]
+        rate: f64,
     },
     /// Measure synced writes of the device.
     Fsync {
@@ -290,6 +293,7 @@ impl LoadArgs {
                 batch: *batch,
                 rate: *rate,
                 requests_max: None,
+                ends: None,
             }),
             Self::Pull {
                 shape,
@@ -432,12 +436,14 @@ fn run(cli: &Cli) -> io::Result<()> {
             rounds,
             duration,
             mib,
+            rate,
         } => {
             let plan = replication::Plan {
                 server: server.clone(),
                 rounds: *rounds,
                 seconds: duration.max(0.01),
                 mib: *mib,
+                rate: rate.max(1.0),
                 work_dir: work_dir.clone(),
             };
             show(cli.json, &plan.run()?)

@@ -1,14 +1,15 @@
-//! What a replica costs: the latency of an acknowledgement that waits for it, throughput and processor time of both members, and how fast
-//! an empty replica catches up.
+//! What a replica costs: the latency of an acknowledgement that waits for it, throughput and processor time of both members, how fast an
+//! empty replica catches up, and what the producers feel of that.
+
+mod catch_up;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rmq_protocol::bodies::HaRuntimeInfo;
+use rmq_protocol::bodies::{GroupStatus, MemberStatus};
 use rmq_protocol::code::RequestCode;
 use serde::Serialize;
 
@@ -20,12 +21,8 @@ use crate::wire::Desk;
 
 /// A replica joins within this.
 const JOINS_WITHIN: Duration = Duration::from_secs(30);
-/// An empty replica catches up within this.
-const CATCHES_UP_WITHIN: Duration = Duration::from_secs(1_800);
 /// Between two looks at a replica.
 const LOOK: Duration = Duration::from_millis(5);
-/// The device is written in pieces of this size, bytes.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -38,6 +35,8 @@ pub struct Plan {
     pub seconds: f64,
     /// Log that an empty replica copies, MiB; 0 leaves that out.
     pub mib: u64,
+    /// Messages a second that producers send while a replica copies.
+    pub rate: f64,
     /// Where directories are made.
     pub work_dir: PathBuf,
 }
@@ -71,6 +70,8 @@ struct Found {
     per_second: f64,
     /// Processor time a message of each member, microseconds; the master first.
     cpu_us: [f64; 2],
+    /// Context switches a message of each member.
+    switches: [f64; 2],
 }
 
 /// A master, and perhaps a replica that is in sync.
@@ -101,6 +102,13 @@ impl Plan {
                 "added p50 / reference",
                 (group.p50_us - lone.p50_us) / reference.p50_us,
             );
+            note("1x1 reference switches/msg", reference.switches[0]);
+            note("1x1 alone switches/msg", lone.switches[0]);
+            note("1x1 master switches/msg", group.switches[0]);
+            note("1x1 replica switches/msg", group.switches[1]);
+            note("1x1 alone cpu us/msg", lone.cpu_us[0]);
+            note("1x1 master cpu us/msg", group.cpu_us[0]);
+            note("1x1 replica cpu us/msg", group.cpu_us[1]);
             let lone = self.on(8, 32, || self.lone(&self.server))?;
             let group = self.on(8, 32, || self.group("inSync"))?;
             note("8x32 alone msg/s", lone.per_second);
@@ -114,12 +122,9 @@ impl Plan {
             note("cpu replica / alone", group.cpu_us[1] / lone.cpu_us[0]);
         }
         if self.mib > 0 {
-            let device = self.device_mb()?;
-            let (copied, sent) = self.catch_up()?;
-            note("device MB/s", device);
-            note("log of the load MB/s", sent);
-            note("catch-up MB/s", copied);
-            note("catch-up / device", copied / device);
+            for (name, value) in self.catch_up()? {
+                note(name, value);
+            }
         }
         let figures = rows.into_iter().map(|(name, values)| Figure {
             name,
@@ -153,6 +158,7 @@ impl Plan {
                 batch: 1,
                 rate: None,
                 requests_max: None,
+                ends: None,
             })
         };
         let target = group.master.target();
@@ -167,10 +173,15 @@ impl Plan {
         let cpu = |member: usize| {
             (after[member].cpu_seconds - before[member].cpu_seconds) * 1e6 / report.messages as f64
         };
+        let switches = |member: usize| {
+            let [before, after] = [&before, &after].map(|usage| usage[member].context_switches);
+            after.saturating_sub(before) as f64 / report.messages as f64
+        };
         Ok(Found {
             p50_us: report.p50_us,
             per_second: report.per_second,
             cpu_us: [cpu(0), cpu(1)],
+            switches: [switches(0), switches(1)],
         })
     }
 
@@ -195,7 +206,9 @@ impl Plan {
             master,
             replica: Some(replica),
         };
-        group.wait(JOINS_WITHIN, |state| state.in_sync_slave_nums > 0)?;
+        group.wait(JOINS_WITHIN, |state| {
+            replicas(state).any(|replica| replica.in_sync)
+        })?;
         Ok(group)
     }
 
@@ -215,71 +228,6 @@ impl Plan {
         );
         Server::start(&command, &self.dir("replica"), Ready::Route)
     }
-
-    /// Fills a master, then starts an empty replica: 10^6 bytes of log a second that the replica copies, from the start of its process, and
-    /// that the master took.
-    fn catch_up(&self) -> io::Result<(f64, f64)> {
-        let port = free_port()?;
-        let master = self.master(port, "memory")?;
-        let shape = Shape {
-            body_bytes: 4_096,
-            warm_up: Duration::ZERO,
-            duration: Duration::from_secs(3_600),
-            ..Shape::default()
-        };
-        let load = Load::Send(Send {
-            requests_max: Some((self.mib << 20) / (shape.body_bytes as u64 + 200)),
-            shape,
-            connections: 4,
-            depth: 16,
-            batch: 1,
-            rate: None,
-        });
-        let report = load.run(&master.target())?;
-        if report.errors > 0 {
-            return Err(io::Error::other(format!("storing failed:\n{report}")));
-        }
-        rustix::fs::sync();
-        let began = Instant::now();
-        let replica = self.replica(port, "memory")?;
-        let group = Group {
-            master,
-            replica: Some(replica),
-        };
-        let state = group.wait(CATCHES_UP_WITHIN, |state| {
-            let mut replicas = state.ha_connection_info.iter();
-            replicas.any(|replica| {
-                replica.slave_ack_offset >= state.master_commit_log_max_offset && replica.diff == 0
-            })
-        })?;
-        let took = began.elapsed().as_secs_f64();
-        group.stop()?;
-        let bytes = state.master_commit_log_max_offset as f64;
-        Ok((bytes / took / 1e6, bytes / report.seconds / 1e6))
-    }
-
-    /// 10^6 bytes a second that a file takes, synced at the end: as many bytes as the replica copies.
-    fn device_mb(&self) -> io::Result<f64> {
-        let path = self.dir("device");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&path)?;
-        let written = write_all(&mut file, self.mib << 20);
-        std::fs::remove_file(&path)?;
-        written.map(|took| (self.mib << 20) as f64 / took.as_secs_f64() / 1e6)
-    }
-}
-
-fn write_all(file: &mut File, bytes: u64) -> io::Result<Duration> {
-    let piece = vec![b'x'; PIECE_BYTES];
-    let began = Instant::now();
-    for _ in 0..bytes / PIECE_BYTES as u64 {
-        file.write_all(&piece)?;
-    }
-    file.sync_data()?;
-    Ok(began.elapsed())
 }
 
 impl Group {
@@ -295,13 +243,12 @@ impl Group {
     fn wait(
         &self,
         within: Duration,
-        is_reached: impl Fn(&HaRuntimeInfo) -> bool,
-    ) -> io::Result<HaRuntimeInfo> {
+        is_reached: impl Fn(&GroupStatus) -> bool,
+    ) -> io::Result<GroupStatus> {
         let mut desk = Desk::connect(&self.master.target().addr)?;
         let began = Instant::now();
         loop {
-            let said = desk.ask(RequestCode::GetBrokerHaStatus.as_i32(), &(), &[])?;
-            let state = HaRuntimeInfo::from_json(&said.body).map_err(io::Error::other)?;
+            let state = status(&mut desk)?;
             if is_reached(&state) {
                 return Ok(state);
             }
@@ -317,15 +264,34 @@ impl Group {
     /// Stops the members and removes their directories.
     fn stop(self) -> io::Result<()> {
         for server in self.replica.into_iter().chain([self.master]) {
-            let dir = server.target().dir;
-            server.stop()?;
-            if let Some(dir) = dir {
-                remove(&dir)?;
-            }
+            stop(server)?;
         }
         rustix::fs::sync();
         Ok(())
     }
+}
+
+/// Stops a server and removes its directory.
+fn stop(server: Server) -> io::Result<()> {
+    let dir = server.target().dir;
+    server.stop()?;
+    match dir {
+        Some(dir) => remove(&dir),
+        None => Ok(()),
+    }
+}
+
+/// What a master says of its group.
+fn status(desk: &mut Desk) -> io::Result<GroupStatus> {
+    let said = desk.ask(RequestCode::GetGroupStatus.as_i32(), &(), &[])?;
+    GroupStatus::from_json(&said.body).map_err(io::Error::other)
+}
+
+fn replicas(state: &GroupStatus) -> impl Iterator<Item = &MemberStatus> {
+    state
+        .members
+        .iter()
+        .filter(|member| member.slot != state.me)
 }
 
 fn remove(dir: &Path) -> io::Result<()> {

@@ -66,6 +66,7 @@ fn send(encoding: HeaderEncoding, batch: usize, rate: Option<f64>) -> Load {
         batch,
         rate,
         requests_max: Some(300),
+        ends: None,
     })
 }
 

@@ -24,7 +24,10 @@ fn what_a_replica_costs_is_measured() {
         "added p50 / reference",
         "8x32 msg/s inSync / alone",
         "cpu replica / alone",
-        "catch-up / device",
+        "1x1 replica switches/msg",
+        "catch-up / slower",
+        "beside load / slower",
+        "producers p99 beside / alone",
     ] {
         assert!(said.contains(figure), "{figure} in {said}");
     }

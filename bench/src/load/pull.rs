@@ -57,6 +57,7 @@ impl Pull {
             batch: 1,
             rate: None,
             requests_max: Some(self.messages),
+            ends: None,
         };
         let stored = store.run(target)?;
         if stored.errors > 0 {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
@@ -32,6 +34,8 @@ pub struct Send {
     pub rate: Option<f64>,
     /// Ends after so many requests, whatever the time.
     pub requests_max: Option<u64>,
+    /// Ends when this is set, whatever the time.
+    pub ends: Option<Arc<AtomicBool>>,
 }
 
 impl Send {
@@ -264,9 +268,12 @@ impl<'a> Run<'a> {
     }
 
     fn is_enough(&self) -> bool {
-        self.plan
-            .requests_max
-            .is_some_and(|max| self.sequence >= max)
+        let plan = self.plan;
+        plan.requests_max.is_some_and(|max| self.sequence >= max)
+            || plan
+                .ends
+                .as_ref()
+                .is_some_and(|ends| ends.load(Ordering::Relaxed))
     }
 
     fn receive(&mut self, number: usize) -> io::Result<()> {
