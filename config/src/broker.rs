@@ -138,6 +138,9 @@ settings! {
     /// With an election: a master that has not renewed its lease for this long counts as gone, and another member takes its place. All times of the election follow it.
     "leaseMs" lease_ms: u64 = 5_000 =>
         number(&[(1_000, 120_000)]).unit("milliseconds");
+    /// With an election: a replica in sync whose connection was closed, as when its process ends, leaves the in-sync set after this time unless it has connected again; acknowledgements wait until then. One that is only silent has 3/5 of leaseMs, and so has every one without which fewer than minInSync would be left.
+    "replicaReconnectMs" replica_reconnect_ms: u64 = 300 =>
+        number(&[(0, 60_000)]).unit("milliseconds");
     /// With election etcd: the etcd's members, http://HOST:PORT or https://HOST:PORT with commas.
     "etcdEndpoints" etcd_endpoints: String = String::new() =>
         text(election::ENDPOINTS).operator("in Kubernetes no etcd is needed");

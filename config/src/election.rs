@@ -251,7 +251,7 @@ const TLS: [&str; 4] = [
 const KEYS: [(&[Election], &[&str]); 6] = [
     (
         &[Election::Etcd, Election::Kubernetes, Election::Memory],
-        &["leaseMs"],
+        &["leaseMs", "replicaReconnectMs"],
     ),
     (&[Election::Etcd, Election::Memory], &["members"]),
     (

@@ -40,6 +40,8 @@ pub struct MemberProgress {
     pub is_required: bool,
     /// It has a connection.
     pub is_connected: bool,
+    /// It has none, and its side has closed the last one: as a rule its process has ended.
+    pub has_closed: bool,
     /// Where its log begins, as it said when it connected last. Above where the master's begins it lacks history.
     pub begin: LogPosition,
     /// End of what it has received and written.
@@ -94,6 +96,8 @@ struct At {
     /// When it last had all that there was.
     caught_up: Duration,
     heard: Duration,
+    /// Its side has closed the last connection.
+    has_closed: bool,
 }
 
 impl At {
@@ -104,6 +108,7 @@ impl At {
             flushed: LogPosition(0),
             caught_up: now,
             heard: now,
+            has_closed: false,
         }
     }
 }
@@ -227,10 +232,12 @@ impl Members {
         let state = self.state.lock();
         let progress = state.seats.iter().map(|(seat, at)| {
             let lag_bytes = end.0.saturating_sub(at.received.0);
+            let is_connected = state.is_connected(*seat);
             MemberProgress {
                 seat: *seat,
                 is_required: state.required.contains(seat),
-                is_connected: state.is_connected(*seat),
+                is_connected,
+                has_closed: at.has_closed && !is_connected,
                 begin: at.begin,
                 received: at.received,
                 flushed: at.flushed,
@@ -313,6 +320,7 @@ impl Members {
             at.received = report.received;
             at.flushed = report.flushed;
             at.heard = now;
+            at.has_closed = false;
             connection
         };
         self.tell_news();
@@ -347,13 +355,17 @@ impl Members {
         self.state.lock().is_current(connection)
     }
 
-    /// The connection has ended. What its member had stays known, where somebody may ask for it.
-    pub(crate) fn disconnect(&self, connection: Connection) {
+    /// The connection has ended; `has_closed`: its member's side has closed it. What its member had stays known, where somebody may ask for
+    /// it.
+    pub(crate) fn disconnect(&self, connection: Connection, has_closed: bool) {
         {
             let mut state = self.state.lock();
             let current = state.connections.get(&connection.seat.member);
             if current == Some(&connection) {
                 state.connections.remove(&connection.seat.member);
+                if let Some(at) = state.seats.get_mut(&connection.seat) {
+                    at.has_closed = has_closed;
+                }
             }
             let State {
                 seats,
@@ -529,10 +541,13 @@ mod tests {
         assert!(members.report(new, at(30, 0), None));
         assert_eq!(told.lock().last(), Some(&Some(30)));
         // The end of the old one ends nothing.
-        members.disconnect(old);
+        members.disconnect(old, true);
         assert!(members.report(new, at(40, 0), None));
         // What a member had stays counted, and is what it has when it comes back with less.
-        members.disconnect(new);
+        let has_closed = |members: &Members| members.progress(LogPosition(200))[0].has_closed;
+        assert!(!has_closed(&members));
+        members.disconnect(new, true);
+        assert!(has_closed(&members));
         assert!(members.report(b, at(200, 0), None));
         assert_eq!(told.lock().last(), Some(&Some(40)));
         members.connect(A, LogPosition(0), at(35, 35));
@@ -540,6 +555,7 @@ mod tests {
         let progress = members.progress(LogPosition(200));
         assert_eq!(progress.len(), 2);
         assert_eq!(progress[0].lag_bytes, 165);
+        assert!(!has_closed(&members), "it is back");
     }
 
     #[test]
@@ -590,7 +606,7 @@ mod tests {
                 ..A
             };
             let connection = members.connect(seat, LogPosition(0), at(0, 0));
-            members.disconnect(connection);
+            members.disconnect(connection, false);
         }
         assert!(members.progress(LogPosition(0)).is_empty());
     }

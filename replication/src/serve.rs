@@ -105,6 +105,15 @@ pub async fn serve(
     Ok(())
 }
 
+/// Whether a connection has broken because the other side has closed it: its system says so, as when the process ends.
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
 /// Whether a failed accept says nothing about the listener.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
@@ -200,7 +209,10 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let lost = |error: io::Error| {
+    let lost = |session: &mut MasterSession, error: io::Error| {
+        if is_closed(&error) {
+            session.closed();
+        }
         Reason::new(
             ReasonKind::Silence,
             format!("the connection to the replica broke: {error}"),
@@ -235,9 +247,11 @@ where
             }
             tokio::select! {
                 biased;
-                read = reader.read_buf(decoder.buffer()) => Some(read.map_err(lost)?),
+                read = reader.read_buf(decoder.buffer()) => {
+                    Some(read.map_err(|error| lost(session, error))?)
+                }
                 sent = outbox.send(writer), if !outbox.is_empty() => {
-                    sent.map_err(lost)?;
+                    sent.map_err(|error| lost(session, error))?;
                     None
                 }
                 answer = session.answered() => {
@@ -257,7 +271,7 @@ where
         // Nothing is waited for here: what a report brings on would wake this task itself, and another thread with it.
         match received {
             None => continue,
-            Some(0) => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+            Some(0) => return Err(lost(session, io::ErrorKind::UnexpectedEof.into())),
             Some(_) => {}
         }
         let now = origin.elapsed();

@@ -1,8 +1,11 @@
 //! The master is gone, and another member takes its place.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::rig::{Group, eventually, messages, try_send};
+
+/// A lease of which a silent replica has so long that nobody takes it for a quick answer.
+const LONG_LEASE_MS: u64 = 25_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_is_killed_is_followed_by_another_one_and_no_acknowledged_message_is_lost() {
@@ -39,6 +42,37 @@ async fn a_master_that_is_killed_is_followed_by_another_one_and_no_acknowledged_
         assert_eq!(found.iter().filter(|one| *one == body).count(), 1, "{body}");
     }
     assert!(found.len() >= acknowledged.len());
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_process_ends_is_not_waited_for() {
+    let mut group = Group::start(3, |config| {
+        config.lease_ms = LONG_LEASE_MS;
+        config.ack_timeout_ms = 60_000;
+    })
+    .await;
+    group.send("before").await;
+    let (master, replica) = (group.master().await, group.replica().await);
+    group.members[replica].kill().await;
+    let took = group.send("after").await;
+    assert!(
+        took < Duration::from_millis(LONG_LEASE_MS / 5 * 3),
+        "{took:?}: it was waited for as one that is silent"
+    );
+    let record = group.record().await.expect("there");
+    assert_eq!((group.master().await, record.in_sync.len()), (master, 2));
+    // With the other one the minimum would be gone: it is back before it counts as away.
+    let other = (0..3)
+        .find(|id| ![master, replica].contains(id))
+        .expect("three members");
+    group.members[other].kill().await;
+    group.members[other].start().await;
+    group.send("again").await;
+    group.members[replica].start().await;
+    group.in_sync(3).await;
+    let found = group.messages(master).await;
+    assert_eq!(found, ["before", "after", "again"]);
     group.stop().await;
 }
 

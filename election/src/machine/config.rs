@@ -34,6 +34,9 @@ pub struct Timings {
     pub lag_limit_ms: u64,
     /// How long a member of the in-sync set may be without a connection. From `retry_ms` to `lag_limit_ms`.
     pub silent_limit_ms: u64,
+    /// How long a member of the in-sync set that has closed its connection may take to connect again, where enough others are in the
+    /// set. At most `silent_limit_ms`.
+    pub reconnect_limit_ms: u64,
     /// How long a new master waits for the members of the in-sync set before it takes those that did not come out of the set.
     /// At most 60,000.
     pub recover_limit_ms: u64,
@@ -56,6 +59,7 @@ impl Timings {
             retry_ms: lease_ms / 15 * 2,
             lag_limit_ms: lease_ms.max(5_000),
             silent_limit_ms: lease_ms / 5 * 3,
+            reconnect_limit_ms: 300,
             recover_limit_ms: 1_000,
             transfer_limit_ms: 5_000,
             ask_ms: 300,
@@ -84,6 +88,12 @@ impl Timings {
                 self.silent_limit_ms,
                 self.retry_ms,
                 self.lag_limit_ms,
+            ),
+            (
+                "reconnect limit",
+                self.reconnect_limit_ms,
+                0,
+                self.silent_limit_ms,
             ),
             ("recover limit", self.recover_limit_ms, 0, 60_000),
             ("transfer limit", self.transfer_limit_ms, 500, 60_000),

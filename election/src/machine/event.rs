@@ -162,6 +162,8 @@ pub struct MemberProgress {
     pub stored: u64,
     /// Whether the member is connected and follows this epoch.
     pub connected: bool,
+    /// The member's side has closed the connection, and the member is not back: as a rule its process has ended.
+    pub closed: bool,
     /// As in [`Standing::partial`].
     pub partial: bool,
 }

@@ -23,7 +23,9 @@ impl Mastership {
                     stored: 0,
                     connected: false,
                     partial: false,
+                    closed: false,
                     silent_at: now.after(timings.silent_limit_ms),
+                    gone_at: now.after(timings.reconnect_limit_ms),
                 };
                 self.peers.insert(at, peer);
                 at
@@ -44,14 +46,17 @@ impl Mastership {
                 seat,
                 stored,
                 connected,
+                closed,
                 partial,
             } = *member;
             let peer = self.peer(seat, timings, now);
             let was_connected = std::mem::replace(&mut peer.connected, connected);
             peer.stored = stored;
+            peer.closed = closed && !connected;
             peer.partial = partial;
             if connected || was_connected {
                 peer.silent_at = now.after(timings.silent_limit_ms);
+                peer.gone_at = now.after(timings.reconnect_limit_ms);
             }
         }
         for peer in &mut self.peers {
@@ -102,6 +107,12 @@ impl Mastership {
     /// Whether a member is connected and not behind.
     pub(super) fn keeps_up(&self, peer: &Peer, now: BootMs) -> bool {
         peer.connected && !self.is_behind(peer, now)
+    }
+
+    /// Whether a member has closed its connection and has not come back in time.
+    fn is_gone(&self, seat: Seat, now: BootMs) -> bool {
+        self.known(seat)
+            .is_some_and(|peer| peer.closed && peer.gone_at <= now)
     }
 
     fn is_connected(&self, seat: Seat) -> bool {
@@ -225,7 +236,13 @@ impl Machine {
         }
         set.sort_unstable();
         set.dedup();
-        set
+        // Where writes would end with it, a member has the longer time: it may only have been started again.
+        let without_gone = set.iter().filter(|seat| !master.is_gone(**seat, now));
+        let without_gone: Vec<Seat> = without_gone.copied().collect();
+        match without_gone.len() >= record.policy.min_in_sync as usize {
+            true => without_gone,
+            false => set,
+        }
     }
 
     /// Whether the record may say that the master serves.
@@ -283,6 +300,7 @@ mod tests {
                     seat: MEMBER,
                     stored: stored(*now),
                     connected: true,
+                    closed: false,
                     partial: false,
                 }],
             };

@@ -206,8 +206,12 @@ pub(super) struct Peer {
     pub(super) stored: u64,
     pub(super) connected: bool,
     pub(super) partial: bool,
+    /// It has closed its connection itself, and has no other.
+    pub(super) closed: bool,
     /// When it counts as silent, unless it connects before.
     pub(super) silent_at: BootMs,
+    /// When it counts as gone if it has closed its connection itself, unless it connects before.
+    pub(super) gone_at: BootMs,
 }
 
 /// Where the log ended at a moment.

@@ -58,6 +58,7 @@ impl Machine {
                 }
                 for peer in &mut master.peers {
                     each(&mut peer.silent_at, !peer.connected);
+                    each(&mut peer.gone_at, peer.closed);
                 }
                 each(&mut master.serve_until, true);
                 each(&mut master.renew_at, true);

@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) told: Vec<Finding>,
     /// The others do not reach it.
     pub(crate) is_cut: bool,
+    /// It has closed its connection.
+    pub(crate) is_closed: bool,
     /// It copies nothing, as a process that hangs.
     pub(crate) is_stuck: bool,
     /// How many milliseconds its clock is ahead: it was stopped that long.
@@ -57,6 +59,7 @@ pub(crate) struct Group {
     pub(crate) ways: Vec<Arc<MemoryPlace>>,
     pub(crate) timings: Timings,
     ack_mode: AckMode,
+    min_in_sync: u32,
     began: Instant,
 }
 
@@ -76,6 +79,11 @@ impl Clock for TestClock {
 
 impl Group {
     pub(crate) fn new(members: u64, ack_mode: AckMode) -> Arc<Self> {
+        Self::with_minimum(members, ack_mode, 1)
+    }
+
+    /// A group that takes writes while so many members are in sync.
+    pub(crate) fn with_minimum(members: u64, ack_mode: AckMode, min_in_sync: u32) -> Arc<Self> {
         let memory = Memory::new();
         let ways = (0..members).map(|id| Arc::new(memory.way(format!("member {id}"))));
         Arc::new(Self {
@@ -83,6 +91,7 @@ impl Group {
             ways: ways.collect(),
             timings: Timings::default(),
             ack_mode,
+            min_in_sync,
             began: Instant::now(),
         })
     }
@@ -109,7 +118,7 @@ impl Group {
                 members: members.collect(),
                 policy: Policy {
                     ack_mode: self.ack_mode,
-                    min_in_sync: 1,
+                    min_in_sync: self.min_in_sync,
                 },
             }),
         };
@@ -387,6 +396,7 @@ impl Hands for TestHands {
                 seat: node.seat(*id)?,
                 stored: node.log.len() as u64,
                 connected: is_connected(master, node, self.id, epoch),
+                closed: node.handle.is_none() || node.is_closed,
                 partial: false,
             })
         });

@@ -5,7 +5,7 @@ mod group;
 use std::time::Duration;
 
 use group::{Group, LAST};
-use rmq_election::driver::{Wish, outcome, request};
+use rmq_election::driver::{Handle, Wish, outcome, request};
 use rmq_election::machine::{FenceReason, Finding, State};
 use rmq_election::place::{AckMode, MemberId, Phase, Reason};
 
@@ -201,21 +201,74 @@ async fn a_process_that_was_stopped_acknowledges_nothing_when_it_continues() {
     );
 }
 
+/// How long it takes until the set has so many members, milliseconds.
+async fn until_in_set(group: &Group, master: u64, members: usize) -> u64 {
+    let is_so = |group: &Group| {
+        let record = group.record(master);
+        record.is_some_and(|record| record.in_sync.len() == members)
+    };
+    group.until(5_000, "the set changes", is_so).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_process_has_ended_leaves_the_set_soon() {
+    let group = Group::with_minimum(3, AckMode::InSync, 2);
+    let timings = group.timings;
+    let master = group.start_all().await;
+    let (gone, other) = ((master + 1) % 3, (master + 2) % 3);
+    group.kill(gone);
+    assert!(!group.send(master, 1), "it is in the set");
+    pass(timings.reconnect_limit_ms / 2).await;
+    let in_sync = group.record(master).map(|record| record.in_sync.len());
+    assert_eq!(in_sync, Some(3), "it may connect again");
+    // Nobody tells this master: it sees it with its next look.
+    let took = until_in_set(&group, master, 2).await;
+    let limit = timings.retry_ms + timings.reconnect_limit_ms;
+    assert!(took <= limit, "{took} ms");
+    assert!(group.send(master, 2));
+    // Without the other one writes end, so it has the longer time.
+    group.kill(other);
+    let took = until_in_set(&group, master, 1).await;
+    assert!(took >= timings.silent_limit_ms, "{took} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_connects_again_in_time_stays_in_the_set() {
+    let group = Group::new(2, AckMode::InSync);
+    let master = group.start_all().await;
+    let replica = 1 - master;
+    let before = group.record(master).map(|record| record.in_sync);
+    // A blip: the connection is closed, and the process lives.
+    let follows = group.with(replica, |node| {
+        node.is_closed = true;
+        node.follows.take()
+    });
+    group
+        .until(2_000, "the master sees it", |group| {
+            let facts = group.with(master, |node| node.handle.as_ref().map(Handle::facts));
+            facts.is_some_and(|facts| facts.members.iter().all(|member| !member.connected))
+        })
+        .await;
+    pass(group.timings.reconnect_limit_ms / 2).await;
+    group.with(replica, |node| {
+        node.is_closed = false;
+        node.follows = follows;
+    });
+    pass(5_000).await;
+    assert_eq!(group.record(master).map(|record| record.in_sync), before);
+    assert!(group.send(master, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_replica_leaves_the_set_and_comes_back() {
     let group = Group::new(2, AckMode::InSync);
     let master = group.start_all().await;
-    group.kill(1);
+    group.with(1, |node| node.is_cut = true);
     assert!(!group.send(master, 1), "it is in the set");
-    group
-        .until(5_000, "out of the set", |group| {
-            group
-                .record(master)
-                .is_some_and(|record| record.in_sync.len() == 1)
-        })
-        .await;
+    let took = until_in_set(&group, master, 1).await;
+    assert!(took >= group.timings.silent_limit_ms, "{took} ms");
     assert!(group.send(master, 2));
-    group.start(1, false);
+    group.with(1, |node| node.is_cut = false);
     group
         .until(3_000, "in the set", |group| {
             group.state(1) == Some(State::InSync)

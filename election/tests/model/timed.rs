@@ -73,6 +73,7 @@ const TIMINGS: Timings = Timings {
     retry_ms: 1,
     lag_limit_ms: 1_000,
     silent_limit_ms: 1_000,
+    reconnect_limit_ms: 1_000,
     recover_limit_ms: 0,
     transfer_limit_ms: 1_000,
     ask_ms: 0,
@@ -186,6 +187,7 @@ impl World {
             stored: 0,
             connected: self.nodes[other].follows == Some((MemberId(id as u64), epoch))
                 && self.is_reached(id, other),
+            closed: false,
             partial: false,
         });
         let progress = Progress {

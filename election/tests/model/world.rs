@@ -186,6 +186,8 @@ pub(crate) fn timings() -> Timings {
         retry_ms: 1,
         lag_limit_ms: 1,
         silent_limit_ms: 1,
+        // Who has closed its connection leaves the set as soon as that is seen.
+        reconnect_limit_ms: 0,
         recover_limit_ms: 1,
         transfer_limit_ms: 1,
         ask_ms: 0,
@@ -399,6 +401,7 @@ impl World {
                     && other.seat() == *seat
                     && other.link == node.appends.map(|epoch| (id, epoch))
                     && self.is_reached(id, other.id),
+                closed: self.is_reached(id, other.id),
                 partial: false,
             }
         });

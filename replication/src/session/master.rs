@@ -36,6 +36,8 @@ pub struct MasterSession {
     heard: Duration,
     spoken: Duration,
     state: State,
+    /// The replica's side has closed the connection.
+    is_closed: bool,
 }
 
 enum State {
@@ -81,7 +83,14 @@ impl MasterSession {
             heard: now,
             spoken: now,
             state: State::Waiting,
+            is_closed: false,
         }
+    }
+
+    /// The replica's side has closed the connection: it has said so, or its system has, as when its process ends. To be called before
+    /// [`end`](Self::end).
+    pub fn closed(&mut self) {
+        self.is_closed = true;
     }
 
     /// The member, once its place is known.
@@ -130,7 +139,10 @@ impl MasterSession {
         out: &mut Vec<Outgoing>,
     ) -> Result<(), Reason> {
         let next = match (&mut self.state, frame) {
-            (_, Frame::Close(reason)) => return Err(reason),
+            (_, Frame::Close(reason)) => {
+                self.is_closed = true;
+                return Err(reason);
+            }
             (State::Waiting, Frame::Greeting(theirs)) => {
                 let own = Greeting {
                     leads: !source.members.is_closed(),
@@ -346,7 +358,9 @@ impl MasterSession {
     /// The connection has ended.
     pub fn end(&mut self, source: &Source, reason: &Reason) {
         if let State::Copying(copying) = std::mem::replace(&mut self.state, State::Waiting) {
-            source.members.disconnect(copying.connection);
+            source
+                .members
+                .disconnect(copying.connection, self.is_closed);
             source.tell(MasterEvent::Left {
                 seat: copying.connection.seat(),
                 reason: reason.clone(),

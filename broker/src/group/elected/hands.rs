@@ -581,6 +581,7 @@ impl Hands for MemberHands {
                 false => member.received.0,
             },
             connected: member.is_connected,
+            closed: member.has_closed,
             partial: member.is_connected && member.begin.0 > positions.min,
         });
         Some(Progress {

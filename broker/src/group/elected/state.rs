@@ -44,6 +44,11 @@ impl Elected {
             return Ok(None);
         }
         let timings = Timings::of_lease(config.lease_ms);
+        let reconnect_limit_ms = config.replica_reconnect_ms.min(timings.silent_limit_ms);
+        let timings = Timings {
+            reconnect_limit_ms,
+            ..timings
+        };
         timings
             .check()
             .map_err(|error| StartError::Election(error.to_string()))?;

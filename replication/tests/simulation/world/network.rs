@@ -197,6 +197,11 @@ impl World {
         self.connections.remove(&connection);
         self.at_installing(member, connection, None);
         let reason = Reason::new(ReasonKind::Silence, "the connection broke");
+        if let Some(life) = &mut self.nodes[member].life
+            && let Some(served) = life.served.get_mut(&connection)
+        {
+            served.session.closed();
+        }
         match at_master {
             true => self.end_served(member, connection, &reason, false),
             false => self.end_followed(member, connection, &reason, false),
