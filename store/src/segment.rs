@@ -184,9 +184,17 @@ impl Segment {
         Ok(())
     }
 
-    /// Whether records are still appended to it.
-    pub(crate) fn set_growing(&self, growing: bool) {
-        self.file.read_ahead(!growing);
+    /// Records are appended from `position` on. What was read ahead of it, as by recovery, lies in memory in large units, and the system
+    /// goes through all of such a unit with each small write into it (ext4: 8 µs instead of 1). A read of the end of the log would go on
+    /// reading ahead from there, whatever it is advised.
+    pub(crate) fn grows_from(&self, position: u64) {
+        self.file.read_ahead(false);
+        self.file.forget(position.saturating_sub(self.base));
+    }
+
+    /// Nothing is appended any more.
+    pub(crate) fn is_full(&self) {
+        self.file.read_ahead(true);
     }
 
     /// Starts reading from the disk.

@@ -55,7 +55,7 @@ impl Staging {
     pub(super) fn new(files: &Files) -> Self {
         let next = files.positions.written.load(Ordering::Acquire);
         let segment_end = files.segment(next).map_or(next, |segment| {
-            segment.set_growing(true);
+            segment.grows_from(next);
             segment.end()
         });
         Self {
@@ -157,9 +157,9 @@ impl Staging {
     fn roll(&mut self, files: &Files) -> Result<(), AppendError> {
         let base = self.segment_end;
         let segment = files.next_segment(base)?;
-        segment.set_growing(true);
+        segment.grows_from(base);
         if let Some(full) = files.segment(base - 1) {
-            full.set_growing(false);
+            full.is_full();
         }
         let left = base - self.next;
         if left > 0 {

@@ -252,4 +252,10 @@ impl File for RealFile {
         };
         self.advise(0, 0, advice);
     }
+
+    fn forget(&self, offset: u64) {
+        // A unit that begins before is let go as a whole or not at all.
+        let from = (offset / UNIT_MAX * UNIT_MAX).saturating_sub(UNIT_MAX);
+        self.advise(from, 0, Advice::DontNeed);
+    }
 }
