@@ -26,6 +26,9 @@ use crate::wire::{Decoder, Frame, Marks, encode};
 /// Batches of this size are copied where blocking harms nobody else.
 const LARGE_BYTES: usize = 128 << 10;
 
+/// What was confirmed is shown together, at most once in this time: that reads the log again.
+const SHOW_PAUSE: Duration = Duration::from_millis(1);
+
 /// Where events of a replica go. They are rare: a few for each connection.
 pub type ReplicaEvents = UnboundedSender<ReplicaEvent>;
 
@@ -243,15 +246,26 @@ where
     };
     let mut decoder = Decoder::new();
     let mut alarm = pin!(tokio::time::sleep_until(origin));
+    let mut next_show = Duration::ZERO;
     loop {
-        if outbox.is_empty() {
+        outbox.send_now(writer).await.map_err(lost)?;
+        let now = origin.elapsed();
+        // After the reports have left: the master waits for them, and nobody for this.
+        let shows = outbox.is_empty() && session.has_to_show();
+        if shows && now >= next_show {
             session.confirm(following)?;
+            next_show = now + SHOW_PAUSE;
         }
         let received = {
             let mut progressed = pin!(following.store.progressed());
             progressed.as_mut().enable();
-            session.tick(following, origin.elapsed(), outbox.frames())?;
-            let due = origin + session.due();
+            session.tick(following, now, outbox.frames())?;
+            // Not before the reports have left, and that wakes this task anyway.
+            let due = match outbox.is_empty() && session.has_to_show() {
+                true => session.due().min(next_show),
+                false => session.due(),
+            };
+            let due = origin + due;
             if alarm.is_elapsed() || due < alarm.deadline() {
                 alarm.as_mut().reset(due);
             }

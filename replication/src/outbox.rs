@@ -1,7 +1,10 @@
 //! Frames on their way to a socket.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -10,6 +13,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::wire::Outgoing;
 
+/// Bytes of the log that are copied behind their frame, at most.
+const COPIED_BYTES: usize = 4 << 10;
+/// Parts that one call writes.
+const SLICES_MAX: usize = 64;
 /// How long the last frame of a connection may take to leave.
 const LAST_FRAME_MAX: Duration = Duration::from_secs(1);
 
@@ -19,6 +26,8 @@ pub(crate) struct Outbox {
     /// What sessions have added and was not looked at yet.
     added: Vec<Outgoing>,
     parts: VecDeque<Bytes>,
+    /// The stream may keep something back.
+    is_unflushed: bool,
 }
 
 impl Outbox {
@@ -28,7 +37,7 @@ impl Outbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.parts.is_empty()
+        self.added.is_empty() && self.parts.is_empty() && !self.is_unflushed
     }
 
     /// Bytes that were not sent yet.
@@ -42,18 +51,60 @@ impl Outbox {
 
     /// Sends everything. It may be dropped at any time, and continues where it was.
     pub(crate) async fn send(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        for frame in self.added.drain(..) {
+        poll_fn(|cx| self.poll_send(writer, cx)).await
+    }
+
+    /// Sends what the stream takes without waiting. A turn of the scheduler, and a look at everything else that may happen, costs as much as
+    /// a small message.
+    pub(crate) async fn send_now(
+        &mut self,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        poll_fn(|cx| match self.poll_send(writer, cx) {
+            Poll::Ready(sent) => Poll::Ready(sent),
+            Poll::Pending => Poll::Ready(Ok(())),
+        })
+        .await
+    }
+
+    fn poll_send(
+        &mut self,
+        writer: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        for mut frame in self.added.drain(..) {
+            // One part costs the system less than two.
+            if frame.bytes.len() <= COPIED_BYTES {
+                frame.head.append(&mut frame.bytes);
+            }
             let parts = [Bytes::from(frame.head), Bytes::from(frame.bytes)];
             let parts = parts.into_iter().filter(|part| !part.is_empty());
             self.parts.extend(parts);
         }
         while !self.parts.is_empty() {
-            let sent = writer.write_buf(&mut Parts(&mut self.parts)).await?;
+            let mut parts = Parts(&mut self.parts);
+            let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
+            let count = parts.chunks_vectored(&mut slices);
+            let writer = Pin::new(&mut *writer);
+            let sent = match slices.get(..count) {
+                Some([one]) => writer.poll_write(cx, one),
+                many => writer.poll_write_vectored(cx, many.unwrap_or_default()),
+            };
+            let sent = ready!(sent)?;
             if sent == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            parts.advance(sent);
+            self.is_unflushed = true;
         }
-        writer.flush().await
+        if self.is_unflushed {
+            ready!(Pin::new(writer).poll_flush(cx))?;
+            self.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends the last frames, if the other side still takes them, and closes.

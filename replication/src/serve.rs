@@ -222,25 +222,28 @@ where
     let mut decoder = Decoder::new();
     let mut alarm = pin!(tokio::time::sleep_until(origin));
     let mut reading: Option<Reading> = None;
+    let mut changed = pin!(source.members.changed());
+    changed.as_mut().enable();
     loop {
         let received = {
             let mut progressed = pin!(source.store.progressed());
             progressed.as_mut().enable();
-            let mut changed = pin!(source.members.changed());
-            changed.as_mut().enable();
+            let now = origin.elapsed();
             while reading.is_none() && outbox.bytes() < UNSENT_BYTES_MAX {
                 let Some(want) = session.wants(source) else {
                     break;
                 };
                 if source.store.positions().written - want.from.0 <= HOT_BYTES {
                     let piece = read(&source.store, want)?;
-                    session.send(piece, source, origin.elapsed(), outbox.frames());
+                    session.send(piece, source, now, outbox.frames());
                 } else {
                     let store = source.store.clone();
                     reading = Some(tokio::task::spawn_blocking(move || read(&store, want)));
                 }
             }
-            session.tick(source, origin.elapsed(), outbox.frames())?;
+            session.tick(source, now, outbox.frames())?;
+            let sent = outbox.send_now(writer).await;
+            sent.map_err(|error| lost(session, error))?;
             let due = origin + session.due();
             if alarm.is_elapsed() || due < alarm.deadline() {
                 alarm.as_mut().reset(due);
@@ -264,7 +267,11 @@ where
                     None
                 }
                 () = &mut progressed => None,
-                () = &mut changed => None,
+                () = &mut changed => {
+                    changed.set(source.members.changed());
+                    changed.as_mut().enable();
+                    None
+                }
                 () = &mut alarm => None,
             }
         };

@@ -262,6 +262,14 @@ impl ReplicaSession {
         Ok(())
     }
 
+    /// Whether something is confirmed and not shown yet.
+    #[must_use]
+    pub fn has_to_show(&self) -> bool {
+        self.master
+            .as_deref()
+            .is_some_and(|copying| copying.confirmed.min(copying.end) > copying.told)
+    }
+
     /// Shows what is confirmed. Best after the reports have left, as it reads the log again.
     ///
     /// # Errors
