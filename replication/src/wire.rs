@@ -1,7 +1,7 @@
 //! The frames between two members, version 1. All numbers are big endian.
 //!
 //! ```text
-//! frame     length u32 │ kind u8 │ 0 u8 │ 0 u16 │ CRC-32 u32 of all other bytes │ body of that length
+//! frame     length u32 │ kind u8 │ 0 u8 │ 0 u16 │ CRC-32 u32 of all other bytes, but for those of the log │ body of that length
 //!
 //! 1 greeting   both      "RMQR" │ version u16 │ cluster │ group │ member u64 │ incarnation u128 │ segment size u64
 //!                        │ epoch u64 │ 1 for the master of this epoch, else 0 u8 │ log begin u64 │ log end u64 │ confirmed u64 │ n u16 × (epoch u64, first u64) │ more
@@ -18,7 +18,8 @@
 //! text, cluster, group: length u16 │ UTF-8
 //! more: to the end of the body; a version 1 that knows more puts it there, and others skip it
 //! ```
-//! Magic, version and the head of a frame stay as they are in every version, so that two releases can tell each other what differs. The
+//! Each record of the log has a checksum of all its bytes, and says where it lies: whoever takes it checks that, so the checksum of a piece
+//! leaves the log out. Magic, version and the head of a frame stay as they are in every version, so that two releases can tell each other what differs. The
 //! first frame of each side is a greeting. Memory follows the bytes that have come, never a length that was announced.
 
 use bytes::{Buf, BytesMut};
@@ -327,7 +328,10 @@ impl Writer {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&front[..8]);
         crc.update(head.get(HEAD_BYTES..).unwrap_or_default());
-        crc.update(&bytes);
+        // Those of the log check themselves.
+        if kind != PIECE {
+            crc.update(&bytes);
+        }
         front[8..].copy_from_slice(&crc.finalize().to_be_bytes());
         if let Some(place) = head.first_chunk_mut::<HEAD_BYTES>() {
             *place = front;
@@ -414,7 +418,11 @@ impl Decoder {
         };
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(head.get(..8).unwrap_or_default());
-        hasher.update(body);
+        let checked = match kind {
+            PIECE => body.get(..PIECE_HEAD_BYTES).unwrap_or(body),
+            _ => body,
+        };
+        hasher.update(checked);
         if hasher.finalize() != crc {
             return Err(WireError::Checksum { kind });
         }

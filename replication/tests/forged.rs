@@ -416,6 +416,19 @@ fn a_master_that_sends_what_cannot_be_changes_nothing() {
     // The piece as it is: copied, reported, and confirmed as far as it is here.
     let (following, mut session, other) = following();
     let mut out = Vec::new();
+    // Frames leave these bytes to the store.
+    for at in 0..piece.bytes.len() {
+        let mut bytes = piece.bytes.clone();
+        bytes[at] ^= 0x10;
+        let frame = Frame::Piece {
+            position: LogPosition(0),
+            epoch: 1,
+            marks,
+            bytes: &bytes,
+        };
+        let taken = session.receive(frame, &following, NOW, &mut out);
+        assert!(taken.is_err(), "byte {at} is changed");
+    }
     let frame_of_piece = Frame::Piece {
         position: LogPosition(0),
         epoch: 1,
