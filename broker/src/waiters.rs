@@ -1,11 +1,15 @@
 //! Pulls that found nothing and wait: answered when a matching message arrives, when their time is up, or when the broker stops.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use rmq_store::{EntryFilter, QueueRef};
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::Notify;
 
 use crate::filter::Filter;
@@ -56,12 +60,16 @@ impl std::fmt::Debug for Waiter {
     }
 }
 
-type Shard = HashMap<QueueRef, Vec<(u64, Waiter)>, foldhash::fast::RandomState>;
+/// Those of one queue, with their ids. Most queues have one.
+type Waiting = SmallVec<[(u64, Waiter); 1]>;
+type Shard = HashMap<QueueRef, Waiting, RandomState>;
 
 /// All waiting pulls, by queue.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     shards: [Mutex<Shard>; SHARDS],
+    /// Chooses the shard of a queue.
+    hasher: RandomState,
     deadlines: Mutex<BTreeMap<(i64, u64), QueueRef>>,
     next_id: AtomicU64,
     count: AtomicUsize,
@@ -71,9 +79,7 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     fn shard(&self, queue: &QueueRef) -> &Mutex<Shard> {
-        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(queue);
-        &self.shards[hash as usize % SHARDS]
+        &self.shards[self.hasher.hash_one(queue) as usize % SHARDS]
     }
 
     /// Lets a pull wait, unless its queue has grown meanwhile: then gives it back.
@@ -126,43 +132,46 @@ impl Waiters {
         self.deadlines.lock().remove(&(waiter.deadline_ms, id));
     }
 
-    fn all_gone(&self, taken: Vec<(u64, Waiter)>) -> Vec<Waiter> {
-        taken
-            .into_iter()
-            .map(|(id, waiter)| {
-                self.gone(id, &waiter);
-                waiter
-            })
-            .collect()
+    fn all_gone(&self, taken: &[(u64, Waiter)]) {
+        self.count.fetch_sub(taken.len(), Ordering::Relaxed);
+        let mut deadlines = self.deadlines.lock();
+        for (id, waiter) in taken {
+            deadlines.remove(&(waiter.deadline_ms, *id));
+        }
     }
 
     /// Takes those of a queue that want one of the messages with these tags.
-    pub(crate) fn take_matching(&self, queue: &QueueRef, tags: &[i64]) -> Vec<Waiter> {
+    pub(crate) fn take_matching(&self, queue: &QueueRef, tags: &[i64]) -> Taken {
         self.take_where(queue, |waiter| {
             tags.iter().any(|tag| waiter.filter.by_tag(*tag))
         })
     }
 
-    fn take_where(&self, queue: &QueueRef, is_wanted: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
-        let taken: Vec<(u64, Waiter)> = {
+    fn take_where(&self, queue: &QueueRef, is_wanted: impl Fn(&Waiter) -> bool) -> Taken {
+        let taken = {
             let mut shard = self.shard(queue).lock();
-            let Some(waiting) = shard.get_mut(queue) else {
-                return Vec::new();
+            let Entry::Occupied(mut waiting) = shard.entry(queue.clone()) else {
+                return Taken(Waiting::new().into_iter());
             };
-            let taken = waiting
-                .extract_if(.., |(_, waiter)| is_wanted(waiter))
-                .collect();
-            if waiting.is_empty() {
-                shard.remove(queue);
+            let is_wanted = |(_, waiter): &(u64, Waiter)| is_wanted(waiter);
+            if waiting.get().iter().all(is_wanted) {
                 end_wanting(queue);
+                waiting.remove()
+            } else {
+                let all = std::mem::take(waiting.get_mut());
+                let (taken, left) = all.into_iter().partition(is_wanted);
+                *waiting.get_mut() = left;
+                taken
             }
-            taken
         };
-        self.all_gone(taken)
+        if !taken.is_empty() {
+            self.all_gone(&taken);
+        }
+        Taken(taken.into_iter())
     }
 
     /// Takes those of a queue that wait for a group.
-    pub(crate) fn take_of_group(&self, queue: &QueueRef, group: &str) -> Vec<Waiter> {
+    pub(crate) fn take_of_group(&self, queue: &QueueRef, group: &str) -> Taken {
         self.take_where(queue, |waiter| waiter.group.name() == group)
     }
 
@@ -182,21 +191,27 @@ impl Waiters {
     }
 
     /// Takes those of a connection, or all.
-    pub(crate) fn take_of(&self, owner: Option<u64>) -> Vec<Waiter> {
-        let mut taken = Vec::new();
+    pub(crate) fn take_of(&self, owner: Option<u64>) -> Taken {
+        let is_wanted =
+            |(_, waiter): &(u64, Waiter)| owner.is_none_or(|owner| waiter.owner == owner);
+        let mut taken = Waiting::new();
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.retain(|queue, waiting| {
-                taken.extend(waiting.extract_if(.., |(_, waiter)| {
-                    owner.is_none_or(|owner| waiter.owner == owner)
-                }));
+            shard.lock().retain(|queue, waiting| {
+                if !waiting.iter().any(is_wanted) {
+                    return true;
+                }
+                let (wanted, left): (Waiting, Waiting) =
+                    std::mem::take(waiting).into_iter().partition(is_wanted);
+                taken.extend(wanted);
+                *waiting = left;
                 if waiting.is_empty() {
                     end_wanting(queue);
                 }
                 !waiting.is_empty()
             });
         }
-        self.all_gone(taken)
+        self.all_gone(&taken);
+        Taken(taken.into_iter())
     }
 
     /// The next deadline.
@@ -217,9 +232,23 @@ impl Waiters {
     }
 }
 
+/// Waiters that were taken.
+pub(crate) struct Taken(smallvec::IntoIter<[(u64, Waiter); 1]>);
+
+impl Iterator for Taken {
+    type Item = Waiter;
+
+    fn next(&mut self) -> Option<Waiter> {
+        self.0.next().map(|(_, waiter)| waiter)
+    }
+}
+
+/// Queues with the tags that arrived in each. Most calls bring one message.
+pub(crate) type ByQueue = SmallVec<[(QueueRef, SmallVec<[i64; 2]>); 2]>;
+
 /// Tags of arrivals by queue, in order.
-pub(crate) fn by_queue(arrivals: &[rmq_store::Arrival]) -> Vec<(QueueRef, Vec<i64>)> {
-    let mut queues: Vec<(QueueRef, Vec<i64>)> = Vec::new();
+pub(crate) fn by_queue(arrivals: &[rmq_store::Arrival]) -> ByQueue {
+    let mut queues = ByQueue::new();
     for arrival in arrivals {
         match queues
             .iter_mut()
@@ -232,7 +261,7 @@ pub(crate) fn by_queue(arrivals: &[rmq_store::Arrival]) -> Vec<(QueueRef, Vec<i6
                     tags.push(arrival.tag_hash);
                 }
             }
-            None => queues.push((arrival.queue.clone(), vec![arrival.tag_hash])),
+            None => queues.push((arrival.queue.clone(), smallvec![arrival.tag_hash])),
         }
     }
     queues

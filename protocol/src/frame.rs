@@ -10,10 +10,12 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::header::{self, CommandHead, FieldSource};
-use crate::limits::FrameLimits;
+use crate::limits::{FRAME_BYTES_MAX, FrameLimits};
 
 /// Bytes before the header: length and mark.
 pub const PREFIX_BYTES: usize = 8;
+/// Most headers are shorter.
+const HEADER_BYTES_USUAL: usize = 384;
 
 /// How a header is written. Each frame says it of itself; the two directions of a connection may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,6 +186,8 @@ pub fn encode_frame_head(
         HeaderEncoding::Json
     };
     let start = out.len();
+    // Once for all of the frame: each growth copies what is there.
+    out.reserve(PREFIX_BYTES + HEADER_BYTES_USUAL + body_len.min(FRAME_BYTES_MAX));
     out.put_u64(0);
     header::encode(out, encoding, head, fields);
     let header_len = out.len() - start - PREFIX_BYTES;

@@ -16,6 +16,7 @@ pub mod message;
 pub mod names;
 pub mod requests;
 pub mod route;
+mod run;
 #[cfg(feature = "signature")]
 pub mod signature;
 

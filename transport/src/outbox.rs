@@ -10,10 +10,8 @@ use parking_lot::Mutex;
 
 use crate::budget::MemoryBudget;
 use crate::reply::encode_unanswered;
+use crate::spare;
 use crate::ticket::Address;
-
-/// A buffer up to this size is kept for the next answers.
-const KEPT_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -52,6 +50,10 @@ impl Outbox {
                 return None;
             }
             let was_empty = state.bytes.is_empty();
+            if state.bytes.capacity() == 0 {
+                // The connection gives it back when it is sent.
+                state.bytes = spare::take();
+            }
             let result = write(&mut state.bytes);
             let held = state.bytes.capacity();
             let charge = held.saturating_sub(self.budget.allowance());
@@ -98,14 +100,11 @@ impl Outbox {
         }
         if out.is_empty() {
             std::mem::swap(out, &mut state.bytes);
-            state.bytes.clear();
         } else {
             out.extend_from_slice(&state.bytes);
-            state.bytes.clear();
         }
-        if state.bytes.capacity() > self.budget.allowance().min(KEPT_BYTES) {
-            state.bytes = BytesMut::new();
-        }
+        let free = std::mem::take(&mut state.bytes);
+        spare::give(free, self.budget.spare_bytes_max());
         std::mem::take(&mut state.charged)
     }
 

@@ -188,14 +188,11 @@ struct SentFields<'a> {
 impl FieldSource for SentFields<'_> {
     fn visit(&self, sink: &mut dyn FieldSink) {
         sink.int("queueId", self.sent.queue_id.into());
-        if let Ok(key) = std::str::from_utf8(&self.sent.unique_key)
-            && !key.is_empty()
-        {
+        let key = self.sent.unique_key.as_str();
+        if !key.is_empty() {
             sink.str("transactionId", key);
         }
-        if let Ok(id) = std::str::from_utf8(self.id) {
-            sink.str("msgId", id);
-        }
+        sink.plain("msgId", self.id);
         sink.bool("TRACE_ON", true);
         sink.str("MSG_REGION", self.region);
         sink.int("queueOffset", self.sent.queue_offset);

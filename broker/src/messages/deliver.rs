@@ -115,7 +115,7 @@ pub(crate) fn give_later<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller
             wait(broker, plan, puller, deadline_ms);
         }
         Later::Disk => read_cold(broker, plan, puller),
-        Later::Room { bytes } => give_when_room(broker, plan, bytes, puller),
+        Later::Room { bytes } => read_when_room(broker, plan, bytes, puller),
     }
 }
 
@@ -181,7 +181,8 @@ fn again<P: Puller>(broker: &Arc<Broker>, mut plan: PullPlan, puller: P, deadlin
         }
         ReadStatus::Cold => read_cold(broker, plan, puller),
         // More than one read may scan lies between what it waited for and what came: the client asks again from there.
-        _ => give(broker, plan, outcome, puller, began_ms),
+        _ if fits(broker, &outcome) => give_now(broker, &plan, &outcome, puller, began_ms),
+        _ => give_when_room(broker, plan, outcome, puller),
     }
 }
 
@@ -194,8 +195,10 @@ fn end<P: Puller>(broker: &Arc<Broker>, mut plan: PullPlan, puller: P) {
     let outcome = read(broker, &plan, Temperature::HotOnly);
     if outcome.status == ReadStatus::Cold {
         read_cold(broker, plan, puller);
+    } else if fits(broker, &outcome) {
+        give_now(broker, &plan, &outcome, puller, began_ms);
     } else {
-        give(broker, plan, outcome, puller, began_ms);
+        give_when_room(broker, plan, outcome, puller);
     }
 }
 
@@ -223,7 +226,11 @@ fn read_in<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P, room: Roo
             } else {
                 // The first message is given whatever its size.
                 drop(room);
-                give(&then, plan, outcome, puller, began_ms);
+                if fits(&then, &outcome) {
+                    give_now(&then, &plan, &outcome, puller, began_ms);
+                } else {
+                    give_when_room(&then, plan, outcome, puller);
+                }
             }
         }
     });
@@ -234,8 +241,25 @@ fn read_in<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P, room: Roo
     }
 }
 
+/// Whether connections leave room for the answer.
+fn fits(broker: &Broker, outcome: &ReadOutcome) -> bool {
+    broker.memory.has_room(outcome.total_bytes)
+}
+
 /// Answers when other connections hold less; what was read is given back until then.
-fn give_when_room<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, bytes: usize, puller: P) {
+fn give_when_room<P: Puller>(
+    broker: &Arc<Broker>,
+    plan: PullPlan,
+    outcome: ReadOutcome,
+    puller: P,
+) {
+    let bytes = outcome.total_bytes;
+    drop(outcome);
+    read_when_room(broker, plan, bytes, puller);
+}
+
+/// Reads, and answers, when there is room for so many bytes.
+fn read_when_room<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, bytes: usize, puller: P) {
     let then = Arc::clone(broker);
     broker.memory.when_room(bytes, move |room| {
         let broker = Arc::clone(&then);
@@ -250,22 +274,6 @@ fn give_when_room<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, bytes: usize,
             }
         });
     });
-}
-
-fn give<P: Puller>(
-    broker: &Arc<Broker>,
-    plan: PullPlan,
-    outcome: ReadOutcome,
-    puller: P,
-    began_ms: i64,
-) {
-    if broker.memory.has_room(outcome.total_bytes) {
-        give_now(broker, &plan, &outcome, puller, began_ms);
-    } else {
-        let bytes = outcome.total_bytes;
-        drop(outcome);
-        give_when_room(broker, plan, bytes, puller);
-    }
 }
 
 fn give_now<P: Puller>(

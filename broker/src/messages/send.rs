@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrayvec::ArrayString;
 use rmq_protocol::message::batch::BatchEntry;
 use rmq_protocol::message::{LogPosition, RecordError, properties, property, tag_hash};
 use rmq_protocol::names;
@@ -32,7 +33,27 @@ pub(crate) struct Sent {
     pub(crate) queue_offset: i64,
     /// The log position of each message.
     pub(crate) positions: SmallVec<[u64; 1]>,
-    pub(crate) unique_key: SmallVec<[u8; 40]>,
+    pub(crate) unique_key: UniqueKey,
+}
+
+/// The client's id of a message. Those of all clients are short.
+#[derive(Debug)]
+pub(crate) enum UniqueKey {
+    Short(ArrayString<40>),
+    Long(Box<str>),
+}
+
+impl UniqueKey {
+    fn of(key: &str) -> Self {
+        ArrayString::from(key).map_or_else(|_| Self::Long(key.into()), Self::Short)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Short(key) => key,
+            Self::Long(key) => key,
+        }
+    }
 }
 
 /// What was appended to the topics of a batch of sends.
@@ -254,7 +275,8 @@ impl Sending<'_> {
     ) -> Result<Sent, SendRefusal> {
         let (broker, incoming) = (self.broker, self.incoming);
         let topic = Arc::as_ref(&recent.topic);
-        let is_retry = topic.retry_group().is_some();
+        let retry_group = topic.retry_group();
+        let is_retry = retry_group.is_some();
         let found = incoming::complete(broker, properties, is_retry)?;
         let text = properties.as_str();
         // Room for a retry was left when the message was sent first.
@@ -279,7 +301,7 @@ impl Sending<'_> {
             keys: found.keys.clone().map_or("", |range| &text[range]),
             unique_key: &text[found.unique_key.clone()],
         };
-        let way = match topic.retry_group() {
+        let way = match retry_group {
             None => way::of_sent(found.delay_level),
             Some(group) => self.way_of_retry(group, found.delay_level)?,
         };
@@ -382,7 +404,7 @@ impl Sending<'_> {
             queue_id,
             queue_offset: appended.queue_offset.0,
             positions: smallvec::smallvec![appended.position.0],
-            unique_key: SmallVec::from_slice(message.unique_key.as_bytes()),
+            unique_key: UniqueKey::of(message.unique_key),
         };
         Ok((sent, appended.size.into()))
     }
@@ -447,7 +469,7 @@ impl Sending<'_> {
             queue_id,
             queue_offset: first.queue_offset.0,
             positions: appended.iter().map(|one| one.position.0).collect(),
-            unique_key: SmallVec::from_slice(unique_key.as_bytes()),
+            unique_key: UniqueKey::of(unique_key),
         };
         Ok((sent, last.end.0 - first.position.0))
     }

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use bytes::{BufMut, BytesMut};
 
+use super::stretches::Stretches;
 use super::{CommandHead, FieldSink, FieldSource, Header, HeaderError, Language, Text};
 use crate::limits::FrameLimits;
 
@@ -17,9 +18,7 @@ const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// A stretch of the header that is known to be UTF-8. Small lengths are ASCII, so one check covers many texts.
-    known: &'a str,
-    known_at: usize,
+    texts: Stretches<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -60,31 +59,13 @@ impl<'a> Reader<'a> {
                 });
             }
         };
-        if end > self.known_at + self.known.len() {
-            self.know_more(end);
-        }
-        // A text that starts or ends inside a character is not UTF-8 either.
-        match self.known.get(at - self.known_at..end - self.known_at) {
+        match self.texts.get(at..end) {
             Some(text) => {
                 self.at = end;
                 Ok(text)
             }
             None => Err(HeaderError::NotUtf8 { what, at }),
         }
-    }
-
-    /// Moves the known stretch to the current place. Looks at each byte at most twice in the whole header.
-    fn know_more(&mut self, end: usize) {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        self.known_at = self.at;
-        self.known = match std::str::from_utf8(rest) {
-            Ok(text) => text,
-            Err(error) if self.at + error.valid_up_to() < end => "",
-            Err(error) => {
-                let valid = rest.get(..error.valid_up_to()).unwrap_or_default();
-                std::str::from_utf8(valid).unwrap_or_default()
-            }
-        };
     }
 }
 
@@ -99,8 +80,7 @@ pub(super) fn decode<'a>(
     let mut reader = Reader {
         bytes,
         at: 0,
-        known: "",
-        known_at: 0,
+        texts: Stretches::new(bytes),
     };
     header.code = i32::from(i16::from_be_bytes(reader.array("code")?));
     header.language = Language::from_u8(reader.array::<1>("language")?[0]);
@@ -216,16 +196,27 @@ impl FieldSink for Sink<'_> {
         self.pair(key, itoa::Buffer::new().format(value));
     }
 
+    fn plain(&mut self, key: &'static str, text: &[u8]) {
+        self.bytes(key, text);
+    }
+
     fn bool(&mut self, key: &'static str, value: bool) {
         self.pair(key, if value { "true" } else { "false" });
     }
 
     #[inline]
     fn pair(&mut self, key: &str, value: &str) {
+        self.bytes(key, value.as_bytes());
+    }
+}
+
+impl Sink<'_> {
+    #[inline]
+    fn bytes(&mut self, key: &str, value: &[u8]) {
         self.out.reserve(6 + key.len() + value.len());
         self.out.put_i16(key.len() as i16);
         self.out.put_slice(key.as_bytes());
         self.out.put_u32(value.len() as u32);
-        self.out.put_slice(value.as_bytes());
+        self.out.put_slice(value);
     }
 }

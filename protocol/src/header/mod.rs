@@ -5,8 +5,8 @@ mod fields;
 mod json;
 mod language;
 mod reader;
-mod run;
 mod source;
+mod stretches;
 mod text;
 
 use std::borrow::Cow;

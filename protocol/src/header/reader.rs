@@ -17,11 +17,12 @@ use memchr::memchr;
 
 use super::binary::letter;
 use super::json::special_bits;
-use super::run::{self, BLOCK};
+use super::stretches::Stretches;
 use super::text::parse_i64;
-use super::{Header, HeaderError, Text, fields};
+use super::{Header, HeaderError, Language, Text, fields};
 use crate::frame::HeaderEncoding;
 use crate::limits::FrameLimits;
+use crate::run::{self, BLOCK};
 
 const BLOCKS: usize = 8;
 /// Longer headers are read anew each time.
@@ -61,8 +62,11 @@ struct Known {
     layout: Layout,
     /// Of the names, in the order of the fields.
     names: ArrayVec<Name, { fields::INLINE }>,
-    /// Without fields and opaque.
-    head: Header<'static>,
+    encoding: HeaderEncoding,
+    code: i32,
+    language: Language,
+    version: i32,
+    flag: i32,
     /// A bit for each field whose value is escaped.
     escaped: u32,
 }
@@ -75,7 +79,7 @@ enum Name {
 }
 
 impl KnownHeader {
-    /// None when the header is not like the known one; what `header` holds then is of no use.
+    /// None when the header is not like the known one; what `header`, which is empty before, holds then is of no use.
     fn read<'a>(
         &mut self,
         header: &mut Header<'a>,
@@ -83,25 +87,28 @@ impl KnownHeader {
         bytes: &'a [u8],
     ) -> Option<Range<usize>> {
         let known = self.known.as_deref()?;
-        if known.head.encoding != encoding || known.bytes.len() != bytes.len() {
+        if known.encoding != encoding || known.bytes.len() != bytes.len() {
             return None;
         }
         let layout = &known.layout;
         layout.differences(encoding, &known.bytes, bytes)?;
-        *header = known.head.clone();
+        header.encoding = encoding;
+        header.code = known.code;
+        header.language = known.language;
+        header.version = known.version;
+        header.flag = known.flag;
         header.opaque = opaque_of(encoding, bytes, &known.opaque)?;
-        let text = |place: &Range<u16>| {
-            let place = usize::from(place.start)..usize::from(place.end);
-            std::str::from_utf8(bytes.get(place)?).ok()
-        };
+        let mut texts = Stretches::new(bytes);
         let pairs = known.names.iter().zip(&layout.values);
         for (index, (name, value)) in pairs.enumerate() {
             let is_escaped = known.escaped & 1 << index != 0;
             let name = match name {
                 Name::Letter(letter) => letter,
-                Name::At(place) => text(place)?,
+                Name::At(place) => texts.get(wide(place))?,
             };
-            header.fields.push(name, text(value)?, is_escaped);
+            header
+                .fields
+                .push(name, texts.get(wide(value))?, is_escaped);
         }
         self.misses = 0;
         Some(known.opaque.clone())
@@ -127,13 +134,11 @@ impl Known {
         let mut known = Self {
             layout,
             names: ArrayVec::new(),
-            head: Header {
-                code: header.code,
-                language: header.language,
-                version: header.version,
-                flag: header.flag,
-                ..Header::empty(header.encoding)
-            },
+            encoding: header.encoding,
+            code: header.code,
+            language: header.language,
+            version: header.version,
+            flag: header.flag,
             escaped: 0,
             bytes: bytes.into(),
             opaque,
@@ -154,6 +159,12 @@ impl Known {
 fn place_in(bytes: &[u8], part: &str) -> Option<Range<u16>> {
     let start = part.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
     Some(u16::try_from(start).ok()?..u16::try_from(start + part.len()).ok()?)
+}
+
+/// A place that is kept in less room.
+#[inline]
+fn wide(place: &Range<u16>) -> Range<usize> {
+    usize::from(place.start)..usize::from(place.end)
 }
 
 /// The correlation id of a header that is like one before.
@@ -290,7 +301,7 @@ impl<'a> HeaderReader<'a> {
                     opaque.end
                 } else {
                     let (index, value) = values.find(|(_, value)| usize::from(value.end) > at)?;
-                    let value = usize::from(value.start)..usize::from(value.end);
+                    let value = wide(value);
                     let text = std::str::from_utf8(bytes.get(value.clone())?).ok()?;
                     self.header.fields.replace(index, text)?;
                     value.end
@@ -428,7 +439,8 @@ fn bits_from(at: usize) -> u64 {
 #[inline]
 fn parse_opaque(digits: &[u8]) -> Option<i32> {
     match digits {
-        [b'0'] | [b'1'..=b'9', ..] => parse_i64(digits)?.try_into().ok(),
+        [b'0'] => Some(0),
+        [b'1'..=b'9', ..] => parse_i64(digits)?.try_into().ok(),
         _ => None,
     }
 }

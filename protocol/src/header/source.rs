@@ -17,6 +17,12 @@ pub trait FieldSink {
     fn str(&mut self, key: &'static str, value: &str);
     /// A number, written as decimal text.
     fn int(&mut self, key: &'static str, value: i64);
+    /// A text of ASCII letters, digits and commas: no encoding escapes any of them.
+    fn plain(&mut self, key: &'static str, text: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(text) {
+            self.str(key, text);
+        }
+    }
     /// A boolean, written as `true` or `false`.
     fn bool(&mut self, key: &'static str, value: bool);
     /// A text whose name is not known to the program.

@@ -5,6 +5,7 @@
 )]
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 
 use rmq_protocol::message::{
     MAGIC_V1, MAGIC_V2, RECORD_CRC_BYTES, crc_digits, flags, properties, property,
@@ -24,6 +25,9 @@ const POSITION_AT: usize = 28;
 /// Longest property string of a record, upstream's i16.
 const PROPERTIES_MAX: usize = i16::MAX as usize;
 const TOPIC_MAX: usize = u16::MAX as usize;
+
+/// The CRC before the first byte. A new one asks each time what the processor can do.
+static NO_BYTES: LazyLock<crc32fast::Hasher> = LazyLock::new(crc32fast::Hasher::new);
 
 /// So many bytes of topic and lengths need no allocation.
 const SHORT: usize = 64;
@@ -103,7 +107,7 @@ impl<'a> Prepared<'a> {
         }
         let long_topic = topic.len() > 127;
 
-        let mut hasher = crc32fast::Hasher::new();
+        let mut hasher = NO_BYTES.clone();
         hasher.update(body);
         let body_crc = if body.is_empty() {
             0
@@ -178,17 +182,16 @@ impl<'a> Prepared<'a> {
         self.patch(POSITION_AT, position.to_be_bytes());
         self.patch(self.store_ms_at, store_ms.to_be_bytes());
         let head = &self.head[..self.head_len];
-        let crc = self.shift.combine(crc32fast::hash(head), self.tail_crc) & 0x7fff_ffff;
+        let mut hasher = NO_BYTES.clone();
+        hasher.update(head);
+        let crc = self.shift.combine(hasher.finalize(), self.tail_crc) & 0x7fff_ffff;
         let message = self.message;
         out.reserve(self.size);
         out.extend_from_slice(head);
         out.extend_from_slice(message.body);
         out.extend_from_slice(&self.middle);
         out.extend_from_slice(message.properties);
-        out.extend_from_slice(property::CRC32.as_bytes());
-        out.push(properties::NAME_VALUE_SEPARATOR);
-        out.extend_from_slice(&crc_digits(crc));
-        out.push(properties::PROPERTY_SEPARATOR);
+        out.extend_from_slice(&crc_property(crc));
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -207,6 +210,17 @@ impl<'a> Prepared<'a> {
     fn patch(&mut self, at: usize, bytes: [u8; 8]) {
         self.head[at..at + 8].copy_from_slice(&bytes);
     }
+}
+
+/// The property that a record ends with.
+fn crc_property(crc: u32) -> [u8; RECORD_CRC_BYTES] {
+    let mut text = [0; RECORD_CRC_BYTES];
+    let (name, rest) = text.split_at_mut(property::CRC32.len());
+    name.copy_from_slice(property::CRC32.as_bytes());
+    rest[0] = properties::NAME_VALUE_SEPARATOR;
+    rest[1..11].copy_from_slice(&crc_digits(crc));
+    rest[11] = properties::PROPERTY_SEPARATOR;
+    text
 }
 
 /// Parts one after the other. Short ones are copied where they stay: to grow a vector three times costs more than the bytes.

@@ -46,6 +46,9 @@ pub(crate) fn key_hashes(topic: &str, keys: &str, unique_key: &str) -> KeyHashes
     if !unique_key.is_empty() {
         hashes.push(key_hash(KeyKind::UniqueKey, topic, unique_key));
     }
+    if keys.is_empty() {
+        return hashes;
+    }
     let unique = hashes.len();
     for key in keys.split(' ').filter(|key| !key.is_empty()) {
         let hash = key_hash(KeyKind::Key, topic, key);

@@ -73,31 +73,33 @@ impl Span<'_> {
 }
 
 impl<'a> Fetch<'a> {
-    /// Reads the wanted records, in order; after the first cold one the others are not tried. There is no buffer where none was needed.
-    pub(super) fn records(&self, wanted: &[Located]) -> (Option<Buffer>, SmallVec<[Fetched; 32]>) {
-        if self.temperature == Temperature::HotOnly
-            && let Some(fetched) = self.in_memory(wanted)
-        {
-            return (None, fetched);
+    /// Reads the wanted records, in order, and says in the empty `fetched` what became of each; after the first cold one the others are not
+    /// tried. There is no buffer where none was needed.
+    pub(super) fn records(
+        &self,
+        wanted: &[Located],
+        fetched: &mut SmallVec<[Fetched; 32]>,
+    ) -> Option<Buffer> {
+        if self.temperature == Temperature::HotOnly && self.in_memory(wanted, fetched).is_some() {
+            return None;
         }
+        fetched.clear();
         let (spans, bytes) = self.spans(wanted);
         let mut buffer = Buffer::of(bytes);
-        let mut fetched: SmallVec<[Fetched; 32]> = SmallVec::with_capacity(wanted.len());
         for span in &spans {
             fetched.resize_with(span.entries.start, || Fetched::Removed);
             let entries = wanted.get(span.entries.clone()).unwrap_or_default();
-            self.read(span, entries, &mut buffer, &mut fetched);
+            self.read(span, entries, &mut buffer, fetched);
             if matches!(fetched.last(), Some(Fetched::Cold)) {
-                return (Some(buffer), fetched);
+                return Some(buffer);
             }
         }
         fetched.resize_with(wanted.len(), || Fetched::Removed);
-        (Some(buffer), fetched)
+        Some(buffer)
     }
 
     /// Which of the wanted records are in memory, up to the first that is not; `None` where the system does not say it for a map.
-    fn in_memory(&self, wanted: &[Located]) -> Option<SmallVec<[Fetched; 32]>> {
-        let mut fetched: SmallVec<[Fetched; 32]> = SmallVec::with_capacity(wanted.len());
+    fn in_memory(&self, wanted: &[Located], fetched: &mut SmallVec<[Fetched; 32]>) -> Option<()> {
         let mut rest = wanted;
         let now_ms = self.resident.now_ms();
         while let Some(first) = rest.first() {
@@ -124,11 +126,11 @@ impl<'a> Fetch<'a> {
             fetched.extend((0..found).map(|_| Fetched::Mapped(Arc::clone(segment))));
             if found < group.len() {
                 fetched.push(Fetched::Cold);
-                return Some(fetched);
+                return Some(());
             }
             rest = after;
         }
-        Some(fetched)
+        Some(())
     }
 
     /// Asks the system how many of these records of a segment are in memory, up to the first that is not. It is asked for whole

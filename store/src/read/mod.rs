@@ -158,6 +158,7 @@ pub(crate) fn read(
     temperature: Temperature,
 ) -> ReadOutcome {
     let (min, max) = (queue.min_offset(), queue.max_offset());
+    // It is large, and so are the lists of a look-up: they are filled where they lie.
     let mut outcome = ReadOutcome {
         status: ReadStatus::NoMatch,
         records: SmallVec::new(),
@@ -178,12 +179,21 @@ pub(crate) fn read(
     } else {
         None
     };
-    if let Some((status, next)) = bound {
-        outcome.status = status;
-        outcome.next_offset = next;
-        return outcome;
+    match bound {
+        Some((status, next)) => (outcome.status, outcome.next_offset) = (status, next),
+        None => read_into(&mut outcome, log, queue, limits, filter, temperature),
     }
+    outcome
+}
 
+fn read_into(
+    outcome: &mut ReadOutcome,
+    log: &CommitLog,
+    queue: &QueueRef,
+    limits: ReadLimits,
+    filter: &dyn EntryFilter,
+    temperature: Temperature,
+) {
     let segments = log.files.segments();
     let confirmed = log.files.positions.confirmed.load(Ordering::Acquire);
     let fetch = Fetch {
@@ -193,7 +203,9 @@ pub(crate) fn read(
         confirmed,
         resident: &log.resident,
     };
+    let max = outcome.max_offset;
     let mut located = SmallVec::new();
+    let mut chosen = Chosen::default();
     let mut scanned = 0;
     while outcome.records.len() < limits.messages_max
         && scanned < limits.scan_entries_max
@@ -209,9 +221,9 @@ pub(crate) fn read(
                 break;
             }
         };
-        let chosen = choose(&located, &outcome, &limits, filter);
+        choose(&mut chosen, &located, outcome, &limits, filter);
         scanned += chosen.scanned;
-        let complete = take(log, &fetch, &chosen.entries, &mut outcome, filter);
+        let complete = take(log, &fetch, &chosen.entries, outcome, filter);
         if !complete {
             break;
         }
@@ -227,10 +239,10 @@ pub(crate) fn read(
     if !outcome.records.is_empty() {
         outcome.status = ReadStatus::Found;
     }
-    outcome
 }
 
 /// Which of the located entries to read.
+#[derive(Default)]
 struct Chosen {
     entries: SmallVec<[Located; 32]>,
     scanned: usize,
@@ -239,16 +251,14 @@ struct Chosen {
 }
 
 fn choose(
+    chosen: &mut Chosen,
     located: &[Located],
     so_far: &ReadOutcome,
     limits: &ReadLimits,
     filter: &dyn EntryFilter,
-) -> Chosen {
-    let mut chosen = Chosen {
-        entries: SmallVec::new(),
-        scanned: 0,
-        stopped_at: None,
-    };
+) {
+    chosen.entries.clear();
+    (chosen.scanned, chosen.stopped_at) = (0, None);
     let mut bytes = so_far.total_bytes;
     for entry in located {
         let messages = so_far.records.len() + chosen.entries.len();
@@ -267,7 +277,6 @@ fn choose(
         }
         chosen.scanned += 1;
     }
-    chosen
 }
 
 /// Reads the chosen entries into the outcome. False when the read ends here: the next one is not in memory.
@@ -281,11 +290,11 @@ fn take(
     if entries.is_empty() {
         return true;
     }
-    let (buffer, fetched) = fetch.records(entries);
-    let buffer = buffer.map(Arc::new);
+    let mut fetched = SmallVec::new();
+    let buffer = fetch.records(entries, &mut fetched).map(Arc::new);
     let checked_from = log.files.positions.checked_from.load(Ordering::Relaxed);
     let checked_from = fetch.hot_from.max(checked_from);
-    for (entry, fetched) in entries.iter().zip(fetched) {
+    for (entry, fetched) in entries.iter().zip(fetched.drain(..)) {
         let end = entry.end();
         let source = match fetched {
             Fetched::Mapped(segment) => Source::Mapped(segment, entry.position),

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::special::special_bits;
 use crate::header::binary::check_field;
-use crate::header::run::{self, BLOCK};
 use crate::header::text::hex4;
 use crate::header::{Header, HeaderError, Language, Text};
 use crate::limits::FrameLimits;
+use crate::run::{self, BLOCK};
 
 /// Why the scanner stopped.
 pub(super) enum Stop {

@@ -2,7 +2,7 @@
 
 use wide::u8x16;
 
-use crate::header::run::{self, BLOCK};
+use crate::run::{self, BLOCK};
 
 /// One bit for each byte that is one of them, the lowest for the first.
 #[inline]

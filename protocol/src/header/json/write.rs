@@ -61,6 +61,13 @@ impl FieldSink for Sink<'_> {
         self.out.put_slice(b"\"");
     }
 
+    fn plain(&mut self, key: &'static str, text: &[u8]) {
+        debug_assert!(is_plain(text), "{}", text.escape_ascii());
+        self.known_key(key);
+        self.out.put_slice(text);
+        self.out.put_slice(b"\"");
+    }
+
     fn bool(&mut self, key: &'static str, value: bool) {
         self.known_key(key);
         self.out
@@ -74,6 +81,12 @@ impl FieldSink for Sink<'_> {
         self.out.put_slice(b":");
         put_string(self.out, value);
     }
+}
+
+/// Whether a text is one for [`FieldSink::plain`].
+fn is_plain(text: &[u8]) -> bool {
+    text.iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || *byte == b',')
 }
 
 fn put_string(out: &mut BytesMut, text: &str) {
