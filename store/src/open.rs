@@ -29,7 +29,11 @@ pub(crate) fn open(
     fs.create_dir_all(&dir)
         .map_err(OpenError::io("create the folder", &dir))?;
     let lock = recovery::lock(&*fs, &dir)?;
-    recovery::settle_names(&*fs, &dir)?;
+    // Ready before anything is removed or changed that rests on a name; the tables are opened meanwhile, which syncs their file often.
+    let mut names = recovery::Names::begin(&*fs, &dir);
+    if recovery::is_changed_by_start(&*fs, &dir)? {
+        names.settle()?;
+    }
     let tables_at = recovery::installed(&*fs, &dir, role)?;
     recovery::check_format(&*fs, &dir)?;
     let epochs = Epochs::open(Arc::clone(&fs), &dir)?;
@@ -45,6 +49,9 @@ pub(crate) fn open(
         Watermark::open(&*fs, &mark_path).map_err(OpenError::io("open", &mark_path))?;
     let files = Arc::new(Files::new(Arc::clone(&fs), config.clone(), segments));
     files.load_damage();
+    if epochs.unfinished_cut().is_some() {
+        names.settle()?;
+    }
     files.complete_cut(&mut watermark, &epochs)?;
     let durable = watermark.position();
     let closed_at = if new {
@@ -72,6 +79,7 @@ pub(crate) fn open(
         reader,
         derived,
         Arc::clone(&files.health),
+        || names.settle(),
     )?;
     // The derived files follow the durable log, and may know of more than the watermark, which is raised now and then.
     let durable = durable.max(dispatcher.durable_log());

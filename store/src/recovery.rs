@@ -7,7 +7,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::commit_log::{Content, DamagedRange, Files, Found, Role, Window};
 use crate::config::StoreConfig;
 use crate::derived::{Dispatcher, Entry};
 use crate::epochs::Epochs;
-use crate::fs::{Fs, Lock};
+use crate::fs::{FoldersSynced, Fs, Lock};
 use crate::incarnation;
 use crate::install_mark::{self, InstallMark};
 use crate::layout;
@@ -28,6 +28,8 @@ use crate::segment::Segment;
 
 /// Entries are dispatched in batches of this size while replaying.
 const REPLAY_BATCH: usize = 4_096;
+/// Folders of a store: log, index, and the one that has both.
+const OWN_FOLDERS: usize = 3;
 /// So much of a damaged format line is shown, characters.
 const FORMAT_SHOWN_MAX: usize = 64;
 /// A format line is shorter.
@@ -80,21 +82,62 @@ pub(crate) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>, OpenError> 
     })
 }
 
-/// Makes every name that this life finds durable. The life before may have ended between a rename and the sync of its folder, and what
-/// this life acknowledges must not rest on a name that a power cut takes back.
-pub(crate) fn settle_names(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    for folder in [layout::log(dir), layout::index(dir), dir.to_owned()] {
-        fs.sync_dir(&folder)
-            .map_err(OpenError::io("sync the folder", &folder))?;
+/// The names that this life finds, on their way to the disk. The life before may have ended between a rename and the sync of its folder,
+/// and what this life acknowledges or removes must not rest on a name that a power cut takes back.
+pub(crate) struct Names {
+    /// None when they are durable.
+    synced: Option<FoldersSynced>,
+    /// The last one is the folder that has the data folder's own name.
+    folders: Vec<PathBuf>,
+}
+
+impl Names {
+    /// Begins to make them durable.
+    pub(crate) fn begin(fs: &dyn Fs, dir: &Path) -> Self {
+        let mut folders = vec![layout::log(dir), layout::index(dir), dir.to_owned()];
+        folders.extend(above(dir).map(Path::to_owned));
+        Self {
+            synced: Some(fs.sync_dirs(&folders)),
+            folders,
+        }
     }
-    // The folder's own name. Above it may lie what this process has no right to open.
-    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
-    if let Some(above) = above
-        && let Err(error) = fs.sync_dir(above)
-    {
-        tracing::warn!(folder = %above.display(), %error, "the folder that holds the data folder cannot be synced");
+
+    /// Waits until they are durable.
+    pub(crate) fn settle(&mut self) -> Result<(), OpenError> {
+        let Some(synced) = self.synced.take() else {
+            return Ok(());
+        };
+        let mut outcomes = synced().into_iter().zip(&self.folders);
+        for (outcome, folder) in outcomes.by_ref().take(OWN_FOLDERS) {
+            outcome.map_err(OpenError::io("sync the folder", folder))?;
+        }
+        // Above it may lie what this process has no right to open.
+        for (outcome, folder) in outcomes {
+            if let Err(error) = outcome {
+                tracing::warn!(folder = %folder.display(), %error, "the folder that holds the data folder cannot be synced");
+            }
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+fn above(dir: &Path) -> Option<&Path> {
+    dir.parent().filter(|above| !above.as_os_str().is_empty())
+}
+
+/// Whether the start makes the store, or makes another one of it: its first files are not all there, or of an older format.
+pub(crate) fn is_changed_by_start(fs: &dyn Fs, dir: &Path) -> Result<bool, OpenError> {
+    let path = layout::install(dir);
+    if fs.exists(&path).map_err(OpenError::io("look for", &path))? {
+        return Ok(true);
+    }
+    let path = layout::format(dir);
+    if !fs.exists(&path).map_err(OpenError::io("look for", &path))? {
+        return Ok(true);
+    }
+    let bytes = fs.read(&path, FORMAT_BYTES_MAX);
+    let bytes = bytes.map_err(OpenError::io("read", &path))?;
+    Ok(String::from_utf8_lossy(&bytes).trim() != layout::FORMAT)
 }
 
 /// Finds what is left of making the store from a snapshot: nothing that counts is removed; or the tables are ahead of the log, as those at

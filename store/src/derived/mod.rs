@@ -68,21 +68,25 @@ pub(crate) struct Dispatcher {
 impl Dispatcher {
     /// Opens what was derived from the log so far. Afterwards the log is to be replayed from [`replay_from`](Self::replay_from), and
     /// [`finish_replay`](Self::finish_replay) called.
-    pub(crate) fn open(
+    /// `settled` is called before a file is removed.
+    pub(crate) fn open<E: From<DispatchError>>(
         dir: &Path,
         fs: Arc<dyn Fs>,
         log: Arc<dyn LogReader>,
         config: DispatchConfig,
         health: Arc<Health>,
-    ) -> Result<Self, DispatchError> {
+        settled: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Self, E> {
         let accept_lost = config.accept_lost_tables;
         let declared = Arc::new(Declared::new(&config.tables));
-        let tables = Tables::open(dir, &fs, log.as_ref(), accept_lost, &declared, &health)?;
+        let tables = Tables::open(dir, &fs, log.as_ref(), accept_lost, &declared, &health)
+            .map_err(DispatchError::from)?;
+        settled()?;
         let index = Index::open(dir, fs, log.as_ref()).map_err(|problem| DispatchError::Index {
             dir: dir.to_owned(),
             problem,
         })?;
-        tables.load()?;
+        tables.load().map_err(DispatchError::from)?;
         let state = State {
             touched: Vec::new(),
             keys: RecentKeys::default(),

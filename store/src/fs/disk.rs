@@ -2,9 +2,12 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::map::Map;
+
+/// Waits for folders that are being synced. An outcome for each, in their order.
+pub type FoldersSynced = Box<dyn FnOnce() -> Vec<io::Result<()>> + Send>;
 
 /// Operations on names. Paths are absolute or relative to the working directory, as given in the configuration.
 pub trait Fs: Send + Sync + 'static {
@@ -22,6 +25,11 @@ pub trait Fs: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes names created, changed and removed in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Begins to do [`sync_dir`](Self::sync_dir) to each of these folders, in no order; it is done when the result has been called.
+    fn sync_dirs(&self, folders: &[PathBuf]) -> FoldersSynced {
+        let outcomes: Vec<_> = folders.iter().map(|path| self.sync_dir(path)).collect();
+        Box::new(|| outcomes)
+    }
     /// Names of the files in a folder, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Room on the file system of a folder.

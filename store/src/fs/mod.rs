@@ -7,7 +7,7 @@ mod map;
 mod real;
 mod simulated;
 
-pub use disk::{File, Fs, Lock, Space};
+pub use disk::{File, FoldersSynced, Fs, Lock, Space};
 pub use faulty::{Call, Fault, FaultyFs, Operation};
 pub use map::{Map, Residency};
 pub use real::RealFs;

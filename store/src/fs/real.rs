@@ -5,12 +5,13 @@ use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::disk::{File, Fs, Lock, Space};
+use super::disk::{File, FoldersSynced, Fs, Lock, Space};
 use super::map::Map;
 
 /// Written at once where the file system cannot reserve room.
@@ -63,6 +64,26 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()
+    }
+
+    fn sync_dirs(&self, folders: &[PathBuf]) -> FoldersSynced {
+        // Side by side: the device flushes once for all who wait for that.
+        let running: Vec<_> = folders
+            .iter()
+            .map(|folder| {
+                let path = folder.clone();
+                let sync = move || Self.sync_dir(&path);
+                let thread = thread::Builder::new().name("rmq-sync-names".to_owned());
+                thread.spawn(sync).map_err(|_| Self.sync_dir(folder))
+            })
+            .collect();
+        Box::new(|| {
+            let outcome = |thread| match thread {
+                Ok(thread) => join(thread),
+                Err(outcome) => outcome,
+            };
+            running.into_iter().map(outcome).collect()
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -130,6 +151,11 @@ impl Fs for RealFs {
 struct RealLock(#[expect(dead_code, reason = "held for its lock")] fs::File);
 
 impl Lock for RealLock {}
+
+fn join(thread: thread::JoinHandle<io::Result<()>>) -> io::Result<()> {
+    let panicked = |_| Err(io::Error::other("the thread that syncs a folder panicked"));
+    thread.join().unwrap_or_else(panicked)
+}
 
 #[derive(Debug)]
 struct RealFile(fs::File);

@@ -160,7 +160,7 @@ impl Installer {
         fs.create_dir_all(&dir)
             .map_err(OpenError::io("create the folder", &dir))?;
         let lock = recovery::lock(&*fs, &dir)?;
-        recovery::settle_names(&*fs, &dir)?;
+        recovery::Names::begin(&*fs, &dir).settle()?;
         Ok(Self {
             config,
             fs,

@@ -542,6 +542,7 @@ fn open(
         Arc::clone(log) as Arc<dyn LogReader>,
         config.clone(),
         Arc::default(),
+        || Ok::<(), DispatchError>(()),
     )?;
     let mut entries = Vec::new();
     log.scan(dispatcher.replay_from(), u64::MAX, &mut |_, bytes| {
