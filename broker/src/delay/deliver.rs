@@ -66,19 +66,17 @@ async fn sleep_until(broker: &Broker, at_ms: Option<i64>) {
 async fn deliver_due(broker: &Broker, level: &Level) -> Result<Option<i64>, AppendError> {
     loop {
         let from = level.next.load(Ordering::Acquire);
-        // Reads of what waited for hours may wait for the disk.
-        let store = broker.store.clone();
-        let queue = level.queue.clone();
-        let outcome = work::blocking(move || {
-            store.read(
-                &queue,
-                QueueOffset(from),
-                READ,
-                &AllMessages,
-                Temperature::MayWait,
-            )
-        })
-        .await;
+        let (store, queue) = (broker.store.clone(), level.queue.clone());
+        let has_more = queue.max_offset() > from;
+        let read = move || {
+            let from = QueueOffset(from);
+            store.read(&queue, from, READ, &AllMessages, Temperature::MayWait)
+        };
+        // Reads of what waited for hours may wait for the disk. Most levels have nothing, and need no thread for that.
+        let outcome = match has_more {
+            true => work::blocking(read).await,
+            false => Ok(read()),
+        };
         let Ok(outcome) = outcome else {
             return Ok(Some(broker.monotonic_ms() + RETRY_MS));
         };
