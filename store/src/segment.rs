@@ -12,6 +12,7 @@ use crate::fs::{File, Fs, Map, Residency};
 
 /// Zeros are written from the next boundary of this size on.
 const PAGE: u64 = 4096;
+static ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
 /// Zeros that are synced together: the sync of a record waits for at most this much of them.
 const ZEROS_AT_ONCE: u64 = 1 << 20;
 /// A file with more stretches that were written counts as written.
@@ -143,8 +144,7 @@ impl Segment {
                 return Ok(false);
             }
             // Page by page: larger writes make larger units in the page cache, and those make the syncs of small records slower.
-            let zeros = [0; PAGE as usize];
-            let page = zeros.get(..(self.bytes - start) as usize).unwrap_or(&zeros);
+            let page = ZEROS.get(..(self.bytes - start) as usize).unwrap_or(&ZEROS);
             file.write_at(start, page)?;
             room.zeroed = start + PAGE;
         }
