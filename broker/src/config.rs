@@ -59,7 +59,7 @@ mod tests {
                 let arguments = [(setting.key.to_owned(), text.clone())];
                 let Ok(config) = BrokerConfig::load(None, [], &arguments) else {
                     // A value that needs another setting beside it.
-                    let beside = ["election", "leaseMs", "minInSync"];
+                    let beside = ["election", "leaseMs", "minInSync", "replicaReconnectMs"];
                     assert!(beside.contains(&setting.key), "{} {text}", setting.key);
                     continue;
                 };
