@@ -12,6 +12,7 @@ use rmq_store::{OpenError, SettingsError};
 use rmq_transport::{Clock, MemoryBudget, memory_bytes};
 use tokio::runtime::Handle;
 
+use crate::backups::Backups;
 use crate::clock_watch::ClockWatch;
 use crate::data::Data;
 use crate::delay::levels::DelayLevels;
@@ -55,6 +56,7 @@ pub(crate) struct Broker {
     pub(crate) delay: DelayLevels,
     pub(crate) clock_watch: ClockWatch,
     pub(crate) retention: Retention,
+    pub(crate) backups: Backups,
     pub(crate) waiters: Waiters,
     pub(crate) stats: Stats,
     pub(crate) requests: Arc<Requests>,
@@ -136,6 +138,10 @@ impl Broker {
             clock_watch: ClockWatch::load(&store, &tables.delay, Arc::clone(&deps.clock)),
             delay: DelayLevels::load(&store, tables.delay, &delays).map_err(unreadable)?,
             retention: Retention::new(config.clock_settle_minutes),
+            backups: Backups::new(
+                config.backups_max,
+                i64::try_from(config.backup_idle_ms).unwrap_or(i64::MAX),
+            ),
             waiters: Waiters::default(),
             stats: Stats::new(deps.clock.monotonic_ms(), now),
             requests: Arc::new(Requests::new(Arc::clone(&deps.clock))),
@@ -186,6 +192,7 @@ impl Broker {
             store: &self.store,
             clock: &self.clock_watch,
             delayed: &self.delay,
+            copied_from: self.backups.needed_from(self.connection_now_ms()),
         }
     }
 

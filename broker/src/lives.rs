@@ -358,6 +358,7 @@ impl Life {
             }
         }
         self.tasks.stop().await;
+        broker.backups.end_all();
         if broker.role.is_master()
             && let Err(error) = broker.save_progress(true)
         {
@@ -372,6 +373,7 @@ impl Life {
     async fn kill(self) {
         self.broker.stops();
         self.broker.registrations.forsake();
+        self.broker.backups.end_all();
         let store = self.broker.store.clone();
         // A panic in there is reported by the runtime.
         let _ = tasks::blocking(move || store.abandon()).await;

@@ -12,6 +12,7 @@ use rmq_store::{AppendError, ReadError, SettingsError};
 use rmq_transport::{Exchange, OwnedFrame, PendingReply, Reply};
 
 use crate::admin::refusal::{ConfigRefusal, GroupMasterRefusal, GroupRefusal, TopicRefusal};
+use crate::backups::BackupRefusal;
 use crate::clients::refusal::ClientRefusal;
 use crate::filter::FilterError;
 use crate::groups::GroupError;
@@ -191,6 +192,7 @@ fn code_of(refusal: &Refusal) -> ResponseCode {
         Refusal::GroupMaster(refusal) => of_group_master(refusal),
         Refusal::Config(refusal) => of_config(refusal),
         Refusal::Relay(refusal) => of_relay(refusal),
+        Refusal::Backup(refusal) => of_backup(refusal),
         Refusal::Statistics(_) | Refusal::Retention(_) => ResponseCode::SystemError,
     }
 }
@@ -215,6 +217,19 @@ fn of_relay(refusal: &RelayRefusal) -> ResponseCode {
         | RelayRefusal::Interrupted(_)
         | RelayRefusal::OtherProtocol(_)
         | RelayRefusal::NotAsked { .. } => ResponseCode::SystemError,
+    }
+}
+
+fn of_backup(refusal: &BackupRefusal) -> ResponseCode {
+    match refusal {
+        BackupRefusal::Off => ResponseCode::NoPermission,
+        BackupRefusal::Busy(_) => ResponseCode::SystemBusy,
+        BackupRefusal::Gone { .. } => ResponseCode::QueryNotFound,
+        BackupRefusal::Order { .. } | BackupRefusal::Outside { .. } => {
+            ResponseCode::InvalidParameter
+        }
+        BackupRefusal::Snapshot(_) => ResponseCode::SystemError,
+        BackupRefusal::Read(error) => of_read(error),
     }
 }
 

@@ -8,7 +8,7 @@ use rmq_transport::Exchange;
 
 use crate::broker::Broker;
 use crate::handlers::admin::{
-    broker as itself, connections, consumption, groups, offsets as admin_offsets, relay,
+    backup, broker as itself, connections, consumption, groups, offsets as admin_offsets, relay,
     replication, topics,
 };
 use crate::handlers::batch::Batch;
@@ -248,6 +248,12 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::NotifyBrokerRoleChanged | Code::NotifyMinBrokerIdChange => {
             not_yet(UPDATE_CLUSTER, Any)
         }
+
+        // Copies of the data: whoever takes one reads every message.
+        Code::BeginBackup => one(backup::begin, UPDATE_CLUSTER, Any),
+        Code::ReadBackupTables => one(backup::tables, UPDATE_CLUSTER, Any),
+        Code::ReadBackupLog => one(backup::log, UPDATE_CLUSTER, Any),
+        Code::EndBackup => one(backup::end, UPDATE_CLUSTER, Any),
 
         // Users and their rights.
         Code::AuthCreateUser

@@ -16,7 +16,7 @@ const MINUTE_MS: i64 = 60_000;
 pub(crate) struct Retention {
     /// For how long the clocks must have agreed before messages are removed by age.
     settle_ms: i64,
-    /// Bytes of segments that stay only for delayed messages in them.
+    /// Bytes of segments that stay only for delayed messages in them, or because they are being copied.
     pub(crate) held_bytes: AtomicU64,
     rounds: AtomicU64,
 }
@@ -28,6 +28,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) clock: &'a ClockWatch,
     /// Messages of these stay until they are delivered.
     pub(crate) delayed: &'a DelayLevels,
+    /// What copies that are being taken need stays, from here on.
+    pub(crate) copied_from: Option<u64>,
 }
 
 /// Why an administrator's wish to remove expired messages is refused.
@@ -93,21 +95,20 @@ impl Retention {
     }
 
     fn round(&self, parts: Parts<'_>, now_ms: Option<i64>) -> Result<(), RetentionError> {
+        let needed = [parts.delayed.needed_from(), parts.copied_from];
         let removed = parts.store.run_retention(RetentionRound {
             now_ms,
-            needed_from: parts.delayed.needed_from(),
+            needed_from: needed.into_iter().flatten().min(),
         })?;
         let before = self.held_bytes.swap(removed.held_bytes, Ordering::Relaxed);
         if before == 0 && removed.held_bytes > 0 {
             tracing::warn!(
                 bytes = removed.held_bytes,
-                "messages stay beyond their time: a delayed message among them is not delivered yet"
+                "messages stay beyond their time: a delayed message among them is not delivered yet, or they are being copied"
             );
         }
         if before > 0 && removed.held_bytes == 0 {
-            tracing::info!(
-                "no message stays beyond its time any more for the sake of delayed ones"
-            );
+            tracing::info!("no message stays beyond its time any more");
         }
         self.rounds.fetch_add(1, Ordering::Release);
         Ok(())

@@ -213,6 +213,12 @@ settings! {
     /// Messages are kept this long.
     "retentionHours" retention_hours: u32 = 72 =>
         number(&[(1, 4_294_967_295)]).unit("hours").upstream("fileReservedTime").live().field("spec.config.retentionHours");
+    /// Copies of the data that may be taken at once (rmq-ctl backup). 0: none.
+    "backupsMax" backups_max: usize = 2 =>
+        number(&[(0, 16)]).unit("backups");
+    /// A copy of the data that nobody asks for any more for this long has ended: until then it holds the log that it still needs, also beyond its time.
+    "backupIdleMs" backup_idle_ms: u64 = 60_000 =>
+        number(&[(1_000, 3_600_000)]).unit("milliseconds");
     /// Messages are removed by age only when the wall clock has agreed with the monotonic clock for this long, since the start and since its last jump.
     "clockSettleMinutes" clock_settle_minutes: u32 = 60 =>
         number(&[(0, 10_080)]).unit("minutes");

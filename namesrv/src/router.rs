@@ -174,6 +174,10 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         | Code::GetGroupStatus
         | Code::RequestGroupMaster
         | Code::RaiseConsumerOffsets
+        | Code::BeginBackup
+        | Code::ReadBackupTables
+        | Code::ReadBackupLog
+        | Code::EndBackup
         | Code::ResetMasterFlushOffset
         | Code::ControllerAlterSyncStateSet
         | Code::ControllerElectMaster

@@ -62,7 +62,8 @@ mod watermark;
 
 pub use cold::{ColdPool, ColdPoolFull};
 pub use commit_log::{
-    Appended, CopyError, DamagedRange, Done, LogPiece, MendError, Mended, NewMessage, TruncateError,
+    Appended, CheckedLog, CopyError, DamagedRange, Done, LogPiece, MendError, Mended, NewMessage,
+    TruncateError, check_log,
 };
 pub use config::{ConfigProblems, FlushMode, NowMs, STAGED_BYTES_MAX, StoreConfig};
 pub use derived::by_time::Boundary;
@@ -86,7 +87,8 @@ pub use settings::{
     Applied, Apply, Change, Row, SETTINGS_TOPIC, Settings, SettingsError, Table, TableId,
 };
 pub use snapshot::{
-    History, InstallError, Installed, Installer, Snapshot, SnapshotError, SnapshotHeader,
+    History, InstallError, Installed, Installer, Snapshot, SnapshotCheck, SnapshotError,
+    SnapshotHeader,
 };
 pub use store::Store;
 pub use sync_times::{SYNC_BOUNDS_US, Syncs};

@@ -161,4 +161,20 @@ impl Store {
     ) -> Result<Option<LogPiece>, ReadError> {
         self.log().files.piece(from.0, bytes_max)
     }
+
+    /// As [`log_piece`](Self::log_piece), of what is confirmed below `end`, for a copy that is kept elsewhere: what the disk gave for it is not kept
+    /// in memory, where it would take the place of what consumers read.
+    ///
+    /// # Errors
+    /// As [`log_piece`](Self::log_piece).
+    pub fn log_piece_aside(
+        &self,
+        end: LogPosition,
+        from: LogPosition,
+        bytes_max: usize,
+    ) -> Result<Option<LogPiece>, ReadError> {
+        let files = &self.log().files;
+        let confirmed = files.positions.confirmed.load(Ordering::Acquire);
+        files.piece_aside(end.0.min(confirmed), from.0, bytes_max)
+    }
 }

@@ -15,6 +15,8 @@ const PAGE: u64 = 4096;
 static ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
 /// Zeros that are synced together: the sync of a record waits for at most this much of them.
 const ZEROS_AT_ONCE: u64 = 1 << 20;
+/// What a reader that nobody follows gives up together: as much as a consumer reads at once. Where all of it was in memory, it stays.
+const ASIDE: u64 = 64 << 10;
 /// A file with more stretches that were written counts as written.
 const STRETCHES_MAX: usize = 1_024;
 
@@ -212,6 +214,32 @@ impl Segment {
     /// Fills `into` from a log position inside this segment. May wait for the disk.
     pub(crate) fn read(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
         self.file.read_at(self.offset(position)?, into)
+    }
+
+    /// As [`read`](Self::read), for a reader that nobody follows: by a handle of its own on the file `path`, without reading ahead, and what was
+    /// not in memory before is given up again.
+    pub(crate) fn read_aside(
+        &self,
+        fs: &dyn Fs,
+        path: &Path,
+        position: u64,
+        into: &mut [u8],
+    ) -> io::Result<()> {
+        let offset = self.offset(position)?;
+        let end = offset + into.len() as u64;
+        let residency = self.residency(position, position + into.len() as u64);
+        let file = fs.open(path)?;
+        file.read_ahead(false);
+        file.read_at(offset, into)?;
+        let mut from = offset;
+        while let Some(residency) = residency.as_ref().filter(|_| from < end) {
+            let to = end.min((from + 1).next_multiple_of(ASIDE));
+            if !residency.covers(from as usize, (to - from) as usize) {
+                file.wont_need(from, to - from);
+            }
+            from = to;
+        }
+        Ok(())
     }
 
     /// As [`read`](Self::read), as far as the bytes are in memory. Returns the number of bytes.

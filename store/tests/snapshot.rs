@@ -161,9 +161,11 @@ fn history(seed: u64) {
         more(&mut random);
     }
     drop(snapshot);
-    let history = match random.chance(2) {
-        true => History::All,
-        false => History::Newest,
+    let history = match random.below(3) {
+        0 => History::All,
+        1 => History::Newest,
+        // Not below what the other store has.
+        _ => History::From(LogPosition(header.begins.0.saturating_sub(1))),
     };
     let disk = SimulatedDisk::with_seed(seed);
     if random.chance(2) {
@@ -175,7 +177,7 @@ fn history(seed: u64) {
     let installed = install(config(), disk.clone(), history, &parts).expect("made");
     assert_eq!(installed.position, header.position, "seed {seed}");
     let begins = match history {
-        History::All => header.begins,
+        History::All | History::From(_) => header.begins,
         History::Newest => header.segment,
     };
     assert_eq!(installed.begins, begins, "seed {seed}");

@@ -1,6 +1,7 @@
 //! What administrators and tools ask of a broker: settings of topics and groups, its configuration, statistics. Shapes and texts as Apache
 //! RocketMQ 5.5.0 answers. An operation here knows no frame, no response code and no connection.
 
+pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod group_status;
 pub(crate) mod groups;

@@ -10,6 +10,7 @@ use rmq_transport::PeerCallError;
 use crate::admin::refusal::{
     ConfigRefusal, GroupMasterRefusal, GroupRefusal, NoStatistics, TopicRefusal,
 };
+use crate::backups::BackupRefusal;
 use crate::clients::refusal::ClientRefusal;
 use crate::group::member::TooFewInSync;
 use crate::group::term::OVER;
@@ -101,6 +102,8 @@ pub(crate) enum Refusal {
     Statistics(#[from] NoStatistics),
     #[error(transparent)]
     Retention(#[from] ByHandError),
+    #[error(transparent)]
+    Backup(#[from] BackupRefusal),
     #[error(transparent)]
     Relay(#[from] RelayRefusal),
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod assignment;
+mod backup;
 mod config;
 mod connection;
 mod consume_queue;
@@ -21,6 +22,7 @@ mod topic;
 
 pub use access::*;
 pub use assignment::*;
+pub use backup::*;
 pub use config::*;
 pub use connection::*;
 pub use consume_queue::*;

@@ -184,4 +184,8 @@ codes! {
     GetGroupStatus = 320001, "GET_GROUP_STATUS";
     RequestGroupMaster = 320002, "REQUEST_GROUP_MASTER";
     RaiseConsumerOffsets = 320003, "RAISE_CONSUMER_OFFSETS";
+    BeginBackup = 320010, "BEGIN_BACKUP";
+    ReadBackupTables = 320011, "READ_BACKUP_TABLES";
+    ReadBackupLog = 320012, "READ_BACKUP_LOG";
+    EndBackup = 320013, "END_BACKUP";
 }

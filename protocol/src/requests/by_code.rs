@@ -139,6 +139,10 @@ pub const fn fields_of(code: RequestCode) -> Option<&'static [FieldShape]> {
             GetGroupStatus => GetGroupStatus,
             RequestGroupMaster => RequestGroupMaster<'static>,
             RaiseConsumerOffsets => RaiseConsumerOffsets,
+            BeginBackup => BeginBackup,
+            ReadBackupTables => ReadBackupTables<'static>,
+            ReadBackupLog => ReadBackupLog<'static>,
+            EndBackup => EndBackup<'static>,
         }
         sends {
             SendMessage => LONG_SHAPES,

@@ -1,6 +1,7 @@
 //! Typed requests and replies, by family. The fields of a request are the header's; bodies are in [`crate::bodies`].
 
 mod access;
+mod backup;
 mod brokers;
 mod by_code;
 mod clients;
@@ -20,6 +21,7 @@ mod topics;
 mod transactions;
 
 pub use access::*;
+pub use backup::*;
 pub use brokers::*;
 pub use by_code::fields_of;
 pub use clients::*;

@@ -54,7 +54,7 @@ pub(crate) use flush::Flush;
 pub(crate) use follow::Copier;
 pub(crate) use log::{CommitLog, Role};
 pub use mend::{MendError, Mended};
-pub use pieces::{CopyError, LogPiece};
+pub use pieces::{CheckedLog, CopyError, LogPiece, check_log};
 pub use place::Appended;
 pub(crate) use place::Appender;
 pub use ranges::DamagedRange;

@@ -3,6 +3,7 @@
 //! A piece has whole records of one segment, and at the end of the segment the 8 bytes of the filler. Nothing of it is trusted by the
 //! store that takes it: each record must have its checksum, carry its position, and begin where the one before it ends.
 
+use std::io;
 use std::sync::atomic::Ordering;
 
 use rmq_protocol::message::{BLANK_MAGIC, LogPosition};
@@ -10,6 +11,7 @@ use rmq_protocol::message::{BLANK_MAGIC, LogPosition};
 use super::files::Files;
 use super::window::{FILLER_BYTES, HEAD_BYTES, check, size_of};
 use crate::error::{AppendError, ReadError};
+use crate::segment::Segment;
 
 /// Some of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +119,62 @@ pub(super) fn checked(
     })
 }
 
+/// What was found in a stretch of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedLog {
+    /// The position of what follows.
+    pub end: LogPosition,
+    /// Intact records.
+    pub records: u64,
+    /// The position and the size of the last of them.
+    pub last: Option<(LogPosition, usize)>,
+    /// It has the end of its segment.
+    pub ends_segment: bool,
+}
+
+/// Checks a stretch of a log that was kept elsewhere: [pieces](LogPiece) of one segment, which follow each other from `position` on. Each record is intact
+/// and at its place.
+///
+/// # Errors
+/// [`CopyError::Damaged`].
+pub fn check_log(position: LogPosition, bytes: &[u8]) -> Result<CheckedLog, CopyError> {
+    let damaged = |position: u64, reason: &str| CopyError::Damaged {
+        position,
+        reason: reason.to_owned(),
+    };
+    let mut found = CheckedLog {
+        end: position,
+        records: 0,
+        last: None,
+        ends_segment: false,
+    };
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let here = position.0 + at as u64;
+        if let Some(left) = filler(rest) {
+            if rest.len() as u64 != FILLER_BYTES || left < FILLER_BYTES {
+                return Err(damaged(here, "something follows the end of the segment"));
+            }
+            found.end = LogPosition(here + left);
+            found.ends_segment = true;
+            return Ok(found);
+        }
+        let size = rest
+            .get(..HEAD_BYTES)
+            .and_then(|head| size_of(head, here, u64::MAX))
+            .ok_or_else(|| damaged(here, "no record begins there"))?;
+        let record = rest
+            .get(..size as usize)
+            .ok_or_else(|| damaged(here, "it is cut off"))?;
+        check(record, here).map_err(|error| damaged(here, &error.to_string()))?;
+        at += record.len();
+        found.records += 1;
+        found.last = Some((LogPosition(here), record.len()));
+        found.end = LogPosition(here + size);
+    }
+    Ok(found)
+}
+
 /// The bytes that a filler says are left in its segment.
 fn filler(bytes: &[u8]) -> Option<u64> {
     let (left, after) = bytes.split_first_chunk::<4>()?;
@@ -131,6 +189,31 @@ impl Files {
     /// What was written from `from` on: whole records of at most `bytes_max` bytes, or one that is larger. `None` at the end.
     pub(crate) fn piece(&self, from: u64, bytes_max: usize) -> Result<Option<LogPiece>, ReadError> {
         let written = self.positions.written.load(Ordering::Acquire);
+        self.piece_below(written, from, bytes_max, Segment::read)
+    }
+
+    /// As [`piece`](Self::piece), of what lies below `end`, and for a reader that nobody follows: what was not in memory before is not there
+    /// afterwards.
+    pub(crate) fn piece_aside(
+        &self,
+        end: u64,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<Option<LogPiece>, ReadError> {
+        let end = end.min(self.positions.written.load(Ordering::Acquire));
+        self.piece_below(end, from, bytes_max, |segment, position, into| {
+            let path = self.segment_path(segment.base());
+            segment.read_aside(&*self.fs, &path, position, into)
+        })
+    }
+
+    fn piece_below(
+        &self,
+        written: u64,
+        from: u64,
+        bytes_max: usize,
+        read: impl Fn(&Segment, u64, &mut [u8]) -> io::Result<()>,
+    ) -> Result<Option<LogPiece>, ReadError> {
         if from == written {
             return Ok(None);
         }
@@ -145,8 +228,7 @@ impl Files {
         let to = written.min(segment.end());
         let wanted = (to - from).min((bytes_max as u64).max(HEAD_BYTES as u64));
         let mut bytes = vec![0; wanted as usize];
-        segment
-            .read(from, &mut bytes)
+        read(&segment, from, &mut bytes)
             .map_err(|error| no_record(from, format!("it cannot be read: {error}")))?;
         let mut at = 0;
         loop {
@@ -172,8 +254,7 @@ impl Files {
                     break;
                 }
                 bytes.resize(end, 0);
-                segment
-                    .read(from, &mut bytes)
+                read(&segment, from, &mut bytes)
                     .map_err(|error| no_record(from, format!("it cannot be read: {error}")))?;
             }
             at = end;

@@ -79,6 +79,8 @@ pub trait File: Send + Sync {
     }
     /// Asks the system to read a range into memory soon. A hint.
     fn will_need(&self, _offset: u64, _len: u64) {}
+    /// Tells the system that a range is not read again soon: it need not be kept in memory. A hint.
+    fn wont_need(&self, _offset: u64, _len: u64) {}
     /// Whether the system reads ahead of a read, which it does by default. A file that grows must not be read ahead: what comes next is
     /// not written yet. A hint.
     fn read_ahead(&self, _wanted: bool) {}

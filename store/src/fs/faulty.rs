@@ -408,6 +408,10 @@ impl File for FaultyFile {
         self.inner.will_need(offset, len);
     }
 
+    fn wont_need(&self, offset: u64, len: u64) {
+        self.inner.wont_need(offset, len);
+    }
+
     fn read_ahead(&self, wanted: bool) {
         self.inner.read_ahead(wanted);
     }

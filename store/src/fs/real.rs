@@ -270,6 +270,10 @@ impl File for RealFile {
         self.advise(offset, len, Advice::WillNeed);
     }
 
+    fn wont_need(&self, offset: u64, len: u64) {
+        self.advise(offset, len, Advice::DontNeed);
+    }
+
     fn read_ahead(&self, wanted: bool) {
         let advice = if wanted {
             Advice::Normal

@@ -36,6 +36,8 @@ pub enum History {
     All,
     /// The segment that the snapshot's position lies in.
     Newest,
+    /// What lies from here on, where a segment begins, not below what the other member has.
+    From(LogPosition),
 }
 
 /// Where a store stands that was made from a snapshot.
@@ -286,6 +288,7 @@ impl Installer {
         let begins = match self.history {
             History::All => header.begins,
             History::Newest => header.segment,
+            History::From(begins) => begins.clamp(header.begins, header.segment),
         };
         let position = header.position;
         tables.finish(position.0)?;

@@ -30,10 +30,12 @@
 //! 4 end     rows in all u64
 //! ```
 
+mod check;
 mod format;
 mod install;
 mod take;
 
+pub use check::SnapshotCheck;
 pub use format::SnapshotHeader;
 pub use install::{History, InstallError, Installed, Installer};
 pub use take::{Snapshot, SnapshotError};

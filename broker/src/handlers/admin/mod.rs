@@ -1,5 +1,6 @@
 //! What administrators and tools ask: mqadmin, dashboards, exporters. Shapes and remarks as Apache RocketMQ 5.5.0 answers.
 
+pub(crate) mod backup;
 pub(crate) mod broker;
 pub(crate) mod connections;
 pub(crate) mod consumption;
