@@ -4,9 +4,9 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::cluster::ClusterOptions;
 use crate::commands::{
-    apply, bench, broker, cheat, cluster, completion, config, consume, create, delete, describe,
-    dev, dlq, doctor, explain, export, find, get, health, lag, mqadmin, offsets, send, set, tail,
-    top, tunnel, version, wait,
+    apply, backup, bench, broker, cheat, cluster, completion, config, consume, create, delete,
+    describe, dev, dlq, doctor, explain, export, find, get, health, lag, mqadmin, offsets, restore,
+    send, set, tail, top, tunnel, version, wait,
 };
 use crate::output::Color;
 
@@ -51,6 +51,8 @@ pub(crate) struct OptionsOptions {}
 pub(crate) enum Command {
     /// Create and change topics and groups from manifests: the same YAML that the operator takes.
     Apply(apply::ApplyOptions),
+    /// Copy the data of a broker group to a folder or bucket; list, check and remove such backups.
+    Backup(Box<backup::Options>),
     /// Measure how fast a cluster is.
     Bench(bench::Options),
     /// Tasks with a broker group: replication, switchover, promote, drain, undrain, clean.
@@ -113,6 +115,8 @@ Examples:
   rmq-ctl get topics --nameserver ns-0:9876 --timeout 10s"
     )]
     Options(OptionsOptions),
+    /// Make the data of a broker from a backup.
+    Restore(restore::Options),
     /// Send messages.
     #[command(visible_alias = "produce")]
     Send(send::Options),

@@ -63,6 +63,9 @@ codes! {
     MASTER "RMQ-E023" Conflict: "the master of a broker group was not changed";
         "The roles of the group are fixed, the member is not in sync, nobody can hand over, or the group has taken the change back; the cause says which.";
         "`rmq-ctl broker replication GROUP` shows the members, who is in sync, and what is wrong. The page docs/operate/failover.md has the rest.";
+    IN_USE "RMQ-E024" Conflict: "backups are taken or removed there now";
+        "A backup that is being taken counts on parts of older ones, so backups are not removed meanwhile, and the other way round.";
+        "Wait until the other command has ended. When it was killed, wait for an hour, or remove the note that the cause names.";
     SERVER "RMQ-E030" Failed: "the server refused the request";
         "The server answered with an error of its own; the cause quotes its code and text.";
         "Read the cause; the server's log says more.";
@@ -75,6 +78,9 @@ codes! {
     CHECK "RMQ-E050" CheckFailed: "a check found a problem";
         "The command found something that needs attention.";
         "Read what the command printed: each line names what is wrong and where.";
+    BACKUP "RMQ-E051" CheckFailed: "a backup is damaged";
+        "A file of the backup is missing, or is not what it was when it was written.";
+        "`rmq-ctl backup verify PLACE` names all files that are damaged. Remove a damaged part and take another backup, which copies the part again, as long as the broker still has that log; restore an older backup with --backup ID.";
 }
 
 /// The code with this id, however it is written.

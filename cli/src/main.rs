@@ -107,6 +107,7 @@ fn with_short_help(mut command: clap::Command) -> clap::Command {
 fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Apply(options) => on_cluster(commands::apply::apply(options, cluster, output)),
+        Command::Backup(options) => on_cluster(commands::backup::run(options, cluster, output)),
         Command::Bench(options) => on_cluster(commands::bench::run(options, cluster, output)),
         Command::Broker(options) => on_cluster(commands::broker::broker(options, cluster, output)),
         Command::Cheat(options) => commands::cheat::run(options, output),
@@ -133,6 +134,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Mqadmin(options) => commands::mqadmin::run(options, output),
         Command::Options(_) => commands::options(Args::command(), output),
         Command::Offsets(options) => on_cluster(commands::offsets::run(options, cluster, output)),
+        Command::Restore(options) => on_cluster(commands::restore::run(options, output)),
         Command::Send(options) => on_cluster(commands::send::run(options, cluster, output)),
         Command::Set(options) => on_cluster(commands::set::run(options, cluster, output)),
         Command::Tail(options) => on_cluster(commands::tail::run(options, cluster, output)),

@@ -35,6 +35,27 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Reads a number of bytes: `500`, `64KiB`, `1.5GiB`.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{text}\" is no number of bytes; write 65536, 512KiB, 64MiB or 2GiB");
+    let at = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    let (number, unit) = text.split_at(at.unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.trim() {
+        "" | "B" => 1.0,
+        "KiB" => 1_024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "TiB" => 1_099_511_627_776.0,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * factor;
+    match bytes.is_finite() && (1.0..9e18).contains(&bytes) {
+        true => Ok(bytes as u64),
+        false => Err(wrong()),
+    }
+}
+
 /// A share of one, such as 0.19, in percent. A broker that cannot tell says -1.
 pub(crate) fn percent(ratio: f64) -> String {
     if ratio.is_finite() && (0.0..=1e6).contains(&ratio) {
@@ -132,6 +153,32 @@ mod tests {
         }
         assert_eq!(about(99_999), "99999");
         assert_eq!(about(-1_500_000), "-1.5M");
+    }
+
+    #[test]
+    fn bytes_are_read_as_they_are_shown() {
+        for (text, value) in [
+            ("1", 1),
+            ("500B", 500),
+            ("64KiB", 64 << 10),
+            ("1.5 GiB", 3 << 29),
+            ("2TiB", 2 << 40),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(value), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "-1",
+            "64kb",
+            "MiB",
+            "1.2.3",
+            "1e9",
+            "inf",
+            "9999999TiB",
+        ] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,12 @@ use rmq_e2e::page::{Block, blocks, text_of};
 use rmq_e2e::process::binary;
 
 /// Pages whose commands run, each on a cluster of its own.
-const PAGES: &[&str] = &["start/laptop.md", "start/java.md", "start/go.md"];
+const PAGES: &[&str] = &[
+    "start/laptop.md",
+    "start/java.md",
+    "start/go.md",
+    "operate/backup.md",
+];
 /// Its files configure real servers, on which its commands run.
 const PRODUCTION: &str = "operate/production.md";
 /// Checks of all pages together.

@@ -1,6 +1,7 @@
 //! One module per verb: its options beside what it does.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod cheat;
@@ -22,6 +23,7 @@ pub(crate) mod health;
 pub(crate) mod lag;
 pub(crate) mod mqadmin;
 pub(crate) mod offsets;
+pub(crate) mod restore;
 pub(crate) mod send;
 pub(crate) mod set;
 pub(crate) mod tail;

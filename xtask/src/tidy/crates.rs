@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rmq-transport", &["rmq-protocol"]),
     ("rmq-store", &["rmq-protocol"]),
     ("rmq-replication", &["rmq-protocol", "rmq-store"]),
+    ("rmq-backup", &["rmq-protocol", "rmq-store"]),
     ("rmq-election", &["rmq-crds", "rmq-protocol"]),
     (
         "rmq-namesrv",
@@ -53,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "rmq-ctl",
         &[
+            "rmq-backup",
             "rmq-client",
             "rmq-config",
             "rmq-crds",

@@ -8,7 +8,7 @@ mod place;
 mod plan;
 mod ready;
 mod self_check;
-mod servers;
+pub(crate) mod servers;
 
 use std::path::PathBuf;
 use std::time::Instant;

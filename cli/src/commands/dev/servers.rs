@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use rmq_backup::StoreConfig;
 use rmq_broker::{AckMode, BrokerConfig, BrokerServer, Listeners, RunningBroker};
 use rmq_config::Election;
 use rmq_namesrv::{Configuration as _, NameServer, NameServerConfig, RunningNameServer};
@@ -14,6 +15,7 @@ use super::plan::{BrokerPlan, ClusterPlan};
 use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
+use crate::when;
 
 const NAME_SERVER_PORT: u16 = 9876;
 const BROKER_PORT: u16 = 10911;
@@ -23,6 +25,17 @@ const NAME_SERVER_MANAGEMENT_PORT: u16 = 9878;
 const BROKER_MANAGEMENT_PORT: u16 = 10999;
 /// Small next to a server's: a laptop should not give away a gigabyte for the first message.
 const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// With what the broker of a group opens the store in `folder`.
+pub(crate) fn store_config(cluster: &str, group: &str, folder: &Path) -> StoreConfig {
+    let config = BrokerConfig {
+        cluster_name: cluster.to_owned(),
+        broker_name: group.to_owned(),
+        data_dir: folder.to_owned(),
+        ..BrokerConfig::default()
+    };
+    rmq_broker::store_config(&config, when::now_ms())
+}
 
 /// Ports that were asked for; `None`: the usual one, or a free one when that is taken.
 #[derive(Debug, Clone, Copy)]
