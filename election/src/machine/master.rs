@@ -205,7 +205,15 @@ impl Machine {
             return;
         };
         let required: Vec<Seat> = match record.policy.ack_mode.needs_set() {
-            true => self.waited(master, record).into_iter().collect(),
+            true => {
+                let mut waited = self.waited(master, record);
+                // Too few are left to acknowledge what was stored with more: it waits for those who were there, or for enough others.
+                let is_short = waited.len() + 1 < record.policy.min_in_sync as usize;
+                if is_short && master.writes != Writes::NotYet {
+                    waited.extend(&master.required);
+                }
+                waited.into_iter().collect()
+            }
             false => Vec::new(),
         };
         if master.number > 0 && required == master.required {

@@ -188,6 +188,14 @@ impl Group {
         confirmed == node.log.len() && self.now(node) < node.serve_until
     }
 
+    /// Whether a master has confirmed all that it has.
+    pub(crate) fn has_confirmed_all(&self, id: u64) -> bool {
+        let nodes = self.nodes();
+        let node = nodes.get(&id);
+        let epoch_and_end = node.and_then(|node| Some((node.epoch?, node.log.len())));
+        epoch_and_end.is_some_and(|(epoch, end)| self.confirmed(&nodes, id, epoch) == end)
+    }
+
     fn confirmed(&self, nodes: &BTreeMap<u64, Node>, id: u64, epoch: u64) -> usize {
         let Some(master) = nodes.get(&id) else {
             return 0;

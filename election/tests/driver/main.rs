@@ -277,6 +277,31 @@ async fn a_silent_replica_leaves_the_set_and_comes_back() {
     assert_eq!(group.with(1, |node| node.log.clone()), [1, 2]);
 }
 
+/// What was stored with enough members in the set is acknowledged when enough have it, and not by the master alone.
+#[tokio::test(start_paused = true)]
+async fn below_the_minimum_the_master_alone_confirms_nothing() {
+    let group = Group::with_minimum(3, AckMode::InSync, 2);
+    let master = group.start_all().await;
+    let others = [(master + 1) % 3, (master + 2) % 3];
+    for other in others {
+        group.with(other, |node| node.is_cut = true);
+    }
+    assert!(!group.send(master, 1), "they are in the set");
+    until_in_set(&group, master, 1).await;
+    pass(5_000).await;
+    assert_eq!(group.master(), None, "writes are closed");
+    assert!(!group.has_confirmed_all(master));
+    group.with(others[1], |node| node.is_cut = false);
+    until_in_set(&group, master, 2).await;
+    group
+        .until(1_000, "writes are open", |group| {
+            group.master() == Some(master)
+        })
+        .await;
+    assert!(group.has_confirmed_all(master));
+    assert!(group.send(master, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_member_that_lost_its_end_is_no_master_unless_all_have() {
     let group = Group::new(2, AckMode::InSync);
