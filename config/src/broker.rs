@@ -176,10 +176,10 @@ settings! {
         choice(&["async", "sync"]).upstream_as("flushDiskType", flush_disk_type).field("spec.config.flush");
     /// What an acknowledgement promises: memory (the master's system has the message), flushed (its disk has it; the same as flush: sync), inSync (every member of the in-sync set has it), inSyncFlushed (on their disks).
     "ackMode" ack_mode: AckMode = AckMode::Memory =>
-        choice(&["memory", "flushed", "inSync", "inSyncFlushed"]);
+        choice(&["memory", "flushed", "inSync", "inSyncFlushed"]).field("spec.replication.ackMode");
     /// With ackMode inSync or inSyncFlushed: while fewer members than this are in sync, the master counted, writes are refused. 0: 2 with these modes and 1 with the others. 1 acknowledges what the master alone has.
     "minInSync" min_in_sync: u32 = 0 =>
-        number(&[(0, 16)]).upstream("minInSyncReplicas");
+        number(&[(0, 16)]).upstream("minInSyncReplicas").field("spec.replication.minInSync");
     /// A message that is stored and not confirmed as ackMode promises after this time is answered with the code for that (10, 11 or 12).
     "ackTimeoutMs" ack_timeout_ms: u64 = 3_000 =>
         number(&[(1, 60_000)]).unit("milliseconds").upstream("slaveTimeout");

@@ -14,10 +14,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::election::{ElectionAckMode, ElectionRequest};
 use crate::name_server::{Scalar, without_nulls};
 use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, PodOverrides};
 
-/// A broker group: one master, and later its replicas, under one broker name.
+/// A broker group: one master, and its replicas, under one broker name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "rmq.rs",
@@ -39,6 +40,9 @@ use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, P
     printcolumn(name = "Broker", type_ = "string", json_path = ".status.brokerName"),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".status.clusterName"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Master", type_ = "string", json_path = ".status.master"),
+    printcolumn(name = "In-Sync", type_ = "integer", json_path = ".status.inSyncReplicas"),
+    printcolumn(name = "Epoch", type_ = "integer", json_path = ".status.epoch"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.rollout.step"),
     printcolumn(
         name = "Reason",
@@ -56,7 +60,11 @@ use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, P
 #[x_kube(
     validation = ("self.nameServerRef == oldSelf.nameServerRef", "nameServerRef cannot be changed: make another BrokerGroup"),
     validation = ("has(self.clusterName) == has(oldSelf.clusterName) && (!has(self.clusterName) || self.clusterName == oldSelf.clusterName)", "clusterName cannot be changed: make another BrokerGroup"),
-    validation = ("has(self.brokerName) == has(oldSelf.brokerName) && (!has(self.brokerName) || self.brokerName == oldSelf.brokerName)", "brokerName cannot be changed: make another BrokerGroup")
+    validation = ("has(self.brokerName) == has(oldSelf.brokerName) && (!has(self.brokerName) || self.brokerName == oldSelf.brokerName)", "brokerName cannot be changed: make another BrokerGroup"),
+    validation = ("self.replicas != 2 || (has(self.replication) && has(self.replication.ackMode) && (self.replication.ackMode in ['memory', 'flushed'] || has(self.replication.minInSync)))", "two brokers need your choice in replication: ackMode inSync with minInSync 1 (a broker that is alone takes messages) or 2 (it does not), or ackMode memory or flushed; three brokers have safe defaults"),
+    validation = ("!has(self.replication) || !has(self.replication.minInSync) || self.replication.minInSync <= self.replicas", "replication.minInSync is more than replicas: no message would ever be taken"),
+    validation = ("self.replicas == 1 || oldSelf.replicas == 1 || (has(self.replication) && has(self.replication.ackMode) ? self.replication.ackMode : 'inSync') == (has(oldSelf.replication) && has(oldSelf.replication.ackMode) ? oldSelf.replication.ackMode : 'inSync')", "replication.ackMode cannot be changed while the group has replicas: make another BrokerGroup and drain this one"),
+    validation = ("self.replicas == 1 || !has(self.listeners.external) || self.listeners.external.type == 'NodePort' || !has(self.listeners.external.advertisedHost)", "one advertisedHost with type LoadBalancer or HostPort would be the address of all brokers of the group: leave advertisedHost out, or use type NodePort")
 )]
 pub struct BrokerGroupSpec {
     /// The NameServer object whose servers the brokers register with.
@@ -72,10 +80,14 @@ pub struct BrokerGroupSpec {
     #[schemars(length(min = 1, max = 127), regex(pattern = r"^[a-zA-Z0-9_-]+$"))]
     pub broker_name: Option<String>,
 
-    /// Brokers of the group: 1 is the master alone. More need replication, which this version does not have: it is refused with the condition Stalled.
+    /// Brokers of the group: 1 is a master alone. More elect their master among themselves, and the others copy its messages: 3 survive the loss of one broker.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 9))]
+    #[schemars(range(min = 1, max = 5))]
     pub replicas: i32,
+
+    /// What an acknowledgement promises in a group with replicas. Needed for 2 replicas; it has no effect for 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Replication>,
 
     /// The image of the brokers.
     #[serde(default)]
@@ -112,6 +124,22 @@ pub struct BrokerGroupSpec {
 
 fn one() -> i32 {
     1
+}
+
+/// What an acknowledgement promises in a group with replicas.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.minInSync) || self.minInSync == 1 || !has(self.ackMode) || self.ackMode in ['inSync', 'inSyncFlushed']", "minInSync above 1 promises nothing with ackMode memory or flushed, which wait for no replica: use inSync or inSyncFlushed")
+)]
+pub struct Replication {
+    /// Who must have a message before its sender is told. It cannot be changed while the group has replicas. Default: inSync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_mode: Option<ElectionAckMode>,
+    /// Messages are refused while fewer brokers, the master counted, have everything. With as many as replicas, each restart of a broker stops the group for its time. Default: 2 with ackMode inSync and inSyncFlushed, otherwise 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5))]
+    pub min_in_sync: Option<i32>,
 }
 
 /// Where messages are kept.
@@ -271,6 +299,24 @@ impl BrokerGroup {
         let name = self.spec.cluster_name.as_deref();
         name.unwrap_or(&self.spec.name_server_ref.name)
     }
+
+    /// Who must have a message before its sender is told, in a group with replicas.
+    #[must_use]
+    pub fn ack_mode(&self) -> ElectionAckMode {
+        let chosen = self.spec.replication.as_ref();
+        chosen
+            .and_then(|chosen| chosen.ack_mode)
+            .unwrap_or(ElectionAckMode::InSync)
+    }
+
+    /// Brokers that must have everything for messages to be taken, the master counted; at most `spec.replicas`.
+    #[must_use]
+    pub fn min_in_sync(&self) -> i32 {
+        let chosen = self.spec.replication.as_ref();
+        let chosen = chosen.and_then(|chosen| chosen.min_in_sync);
+        let usual = if self.ack_mode().is_in_sync() { 2 } else { 1 };
+        chosen.unwrap_or(usual).min(self.spec.replicas).max(1)
+    }
 }
 
 /// What the operator saw.
@@ -298,16 +344,61 @@ pub struct BrokerGroupStatus {
     /// The address that clients are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The pod of the master, in a group with replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
+    /// Counts the masters of a group with replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// Brokers that have every acknowledged message, the master counted, in a group with replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_sync_replicas: Option<i32>,
+    /// The brokers of a group with replicas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["slot"]))]
+    pub members: Vec<MemberStatus>,
+    /// With ackMode memory and flushed: what a failover now would lose, bytes of the log, as the master last told; rounded up to MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_bound: Option<i64>,
     /// The restart that is going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
     /// What the deletion waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// Ready, Progressing, Stalled, Paused, ConfigSynced, StorageResizing, OutOfMemory.
+    /// Ready, Progressing, Stalled, Paused, ConfigSynced, StorageResizing, OutOfMemory; with replicas also MasterElected, ReplicasInSync, ReplicaOnLostNode, DataLossPossible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A broker of a group with replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Its slot, for life: the number of its pod.
+    pub slot: i64,
+    /// Its pod.
+    pub pod: String,
+    /// What it is now.
+    pub role: MemberRole,
+    /// Whether it has every acknowledged message.
+    pub in_sync: bool,
+    /// The address that clients are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Bytes of the master's log that it lacks, as the master last told; only of one that is not in sync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_bytes: Option<i64>,
+}
+
+/// What a broker of a group with replicas is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MemberRole {
+    /// It takes messages.
+    Master,
+    /// It copies them.
+    Replica,
 }
 
 /// A restart of one broker. Each step is written here before it begins, so that another process can continue it.
@@ -322,6 +413,9 @@ pub struct Rollout {
     pub step: RolloutStep,
     /// Why it is restarted.
     pub reason: String,
+    /// SwitchingOver: who becomes the master. It is asked for in the BrokerGroupElection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switchover: Option<ElectionRequest>,
     /// Since when this step is going on.
     pub since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
 }
@@ -331,6 +425,8 @@ pub struct Rollout {
 pub enum RolloutStep {
     /// The broker is read-only; producers move to others.
     Quiescing,
+    /// The broker is the master of its group; a replica takes over.
+    SwitchingOver,
     /// The pod is deleted.
     Stopping,
     /// The new pod starts.

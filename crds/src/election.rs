@@ -87,6 +87,25 @@ pub enum ElectionAckMode {
     InSyncFlushed,
 }
 
+impl ElectionAckMode {
+    /// As the settings of brokers say it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Flushed => "flushed",
+            Self::InSync => "inSync",
+            Self::InSyncFlushed => "inSyncFlushed",
+        }
+    }
+
+    /// Whether an acknowledgement waits for the in-sync set.
+    #[must_use]
+    pub const fn is_in_sync(self) -> bool {
+        matches!(self, Self::InSync | Self::InSyncFlushed)
+    }
+}
+
 /// A request for a new master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

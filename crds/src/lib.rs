@@ -14,7 +14,8 @@ mod topic;
 
 pub use broker_group::{
     BrokerGroup, BrokerGroupConfig, BrokerGroupSpec, BrokerGroupStatus, Drain, DrainStatus, Flush,
-    Listeners, Rollout, RolloutStep, Storage, UpdateStrategy, UpdateType,
+    Listeners, MemberRole, MemberStatus, Replication, Rollout, RolloutStep, Storage,
+    UpdateStrategy, UpdateType,
 };
 pub use conditions::{Condition, ConditionStatus, Conditions};
 pub use election::{

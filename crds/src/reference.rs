@@ -100,14 +100,14 @@ pub struct PodOverrides {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub tolerations: Vec<Toleration>,
-    /// Spread over zones or nodes. Default: over nodes, as far as it can be done.
+    /// Spread over zones or nodes. Default: over nodes, as far as it can be done; brokers of a group with replicas over nodes in any case, and over zones as far as it can be done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["topologyKey", "whenUnsatisfiable"]))]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
-    /// Service account of the pods. Default: the namespace's `default`; its token is not mounted.
+    /// Service account of the pods. Default: the namespace's `default`, and its token is not mounted. Brokers of a group with replicas have an account of their own by default, and its token; another account gets the same role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
     /// Environment variables of the server's container, after the operator's own. Keys of the configuration belong into `config`.
@@ -172,7 +172,7 @@ pub struct ExternalListener {
     /// How: a port of every node, a load balancer, or a port of the node that the pod runs on.
     #[serde(rename = "type")]
     pub type_: ExternalType,
-    /// NodePort: which port. Default: Kubernetes chooses one, and it stays.
+    /// NodePort: which port; brokers of a group with replicas have it and the ports after it. Default: Kubernetes chooses, and they stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub node_port: Option<i32>,

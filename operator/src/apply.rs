@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use crate::annotations::APPLIED;
 use crate::context::Context;
+use crate::elections;
 use crate::error::Error;
 use crate::objects::names::{self, FIELD_MANAGER, FINALIZER};
-use crate::objects::{Children, hash};
+use crate::objects::{Children, hash, is_owned_by};
 use crate::watch::Watch;
 
 /// Applies all children in their order.
@@ -29,12 +30,32 @@ where
 {
     // Without `..`: a new kind of child that is not applied here does not compile.
     let Children {
+        accounts,
+        roles,
+        role_bindings,
+        leases,
+        elections,
         config_maps,
         services,
         disruption_budgets,
         stateful_sets,
     } = wanted;
     let stores = &context.stores;
+    for object in accounts {
+        apply(context, owner, &stores.accounts, object).await?;
+    }
+    for object in roles {
+        apply(context, owner, &stores.roles, object).await?;
+    }
+    for object in role_bindings {
+        apply(context, owner, &stores.role_bindings, object).await?;
+    }
+    for object in leases {
+        elections::lease(context, object).await?;
+    }
+    for object in elections {
+        elections::apply(context, owner, object).await?;
+    }
     for object in config_maps {
         apply(context, owner, &stores.config_maps, object).await?;
     }
@@ -58,13 +79,6 @@ where
         }
     }
     Ok(())
-}
-
-fn is_owned_by(object: &impl ResourceExt, uid: &str) -> bool {
-    object
-        .owner_references()
-        .iter()
-        .any(|owner| owner.uid == uid)
 }
 
 /// Deletes exactly this object, not another one of the same name.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use rmq_crds::{BrokerGroup, NameServer, SubscriptionGroup, Topic};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer, SubscriptionGroup, Topic};
 
 use crate::objects::names;
 use crate::watch::Watch;
@@ -16,6 +17,10 @@ pub(crate) struct Stores {
     pub(crate) broker_groups: Watch<BrokerGroup>,
     pub(crate) topics: Watch<Topic>,
     pub(crate) subscription_groups: Watch<SubscriptionGroup>,
+    pub(crate) elections: Watch<BrokerGroupElection>,
+    pub(crate) accounts: Watch<ServiceAccount>,
+    pub(crate) roles: Watch<Role>,
+    pub(crate) role_bindings: Watch<RoleBinding>,
     pub(crate) stateful_sets: Watch<StatefulSet>,
     pub(crate) services: Watch<Service>,
     pub(crate) config_maps: Watch<ConfigMap>,
@@ -32,6 +37,10 @@ impl Stores {
             broker_groups,
             topics,
             subscription_groups,
+            elections,
+            accounts,
+            roles,
+            role_bindings,
             stateful_sets,
             services,
             config_maps,
@@ -43,6 +52,10 @@ impl Stores {
         broker_groups.ready().await;
         topics.ready().await;
         subscription_groups.ready().await;
+        elections.ready().await;
+        accounts.ready().await;
+        roles.ready().await;
+        role_bindings.ready().await;
         stateful_sets.ready().await;
         services.ready().await;
         config_maps.ready().await;

@@ -43,6 +43,10 @@ pub(crate) async fn act(context: Arc<Context>, receivers: Receivers) {
 
 fn wire(context: &Arc<Context>, controllers: &Controllers) {
     let stores = &context.stores;
+    children_wake_their_owners(&stores.elections, context);
+    children_wake_their_owners(&stores.accounts, context);
+    children_wake_their_owners(&stores.roles, context);
+    children_wake_their_owners(&stores.role_bindings, context);
     children_wake_their_owners(&stores.stateful_sets, context);
     children_wake_their_owners(&stores.services, context);
     children_wake_their_owners(&stores.config_maps, context);

@@ -53,10 +53,28 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
-# Which pods serve. Delete: the restart of a broker. No exec, no logs.
+# Which pods serve. Delete: the restart of a broker. Patch: the label that says which broker is the master. No exec, no logs.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch, patch, delete]
+# Groups with replicas: who may become the master, and what an acknowledgement promises. Delete: what is left of a group whose volumes are gone.
+- apiGroups: [rmq.rs]
+  resources: [brokergroupelections]
+  verbs: [get, list, watch, create, patch, delete]
+# The account of the brokers of a group, with a role for its two objects by name: its election and its Lease ...
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch]
+# ... and the rights in this role: nobody gives what he does not have. The operator itself only makes the Leases.
+- apiGroups: [rmq.rs]
+  resources: [brokergroupelections/status]
+  verbs: [patch]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, watch, create, patch]
 # Volumes that grow.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

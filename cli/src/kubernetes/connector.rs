@@ -125,16 +125,24 @@ impl PodConnector {
         let fast = format!("{host}:{}", u32::from(port) + u32::from(FAST));
         // Without these objects, or the right to see them, the address may still be a pod's.
         for group in groups.list(&listed).await.into_iter().flatten() {
-            let told = group
-                .status
-                .as_ref()
-                .and_then(|status| status.address.as_deref());
-            let pod = || format!("{}-broker-0", group.name_any());
-            if told == Some(addr) {
-                return Ok(Some((pod(), BROKER_PORT)));
+            let Some(status) = &group.status else {
+                continue;
+            };
+            let members = status.members.iter();
+            let mut told: Vec<(i64, Option<&str>)> = members
+                .map(|member| (member.slot, member.address.as_deref()))
+                .collect();
+            if told.is_empty() {
+                told.push((0, status.address.as_deref()));
             }
-            if told == Some(&fast) {
-                return Ok(Some((pod(), BROKER_PORT - FAST)));
+            for (slot, told) in told {
+                let pod = || format!("{}-broker-{slot}", group.name_any());
+                if told == Some(addr) {
+                    return Ok(Some((pod(), BROKER_PORT)));
+                }
+                if told == Some(&fast) {
+                    return Ok(Some((pod(), BROKER_PORT - FAST)));
+                }
             }
         }
         let servers: Api<NameServer> = Api::namespaced(self.client.clone(), &self.namespace);

@@ -152,8 +152,10 @@ pub(crate) fn refused(world: &World) -> Outcome {
                 },
             )
             .await?;
-        let replicas = json!({"spec": {"replicas": 3}});
-        world.merge::<BrokerGroup>(namespace, "a", replicas).await?;
+        let elsewhere = json!({"spec": {"config": {"extra": {"ackMode": "inSync"}}}});
+        world
+            .merge::<BrokerGroup>(namespace, "a", elsewhere)
+            .await?;
         world
             .wait_condition::<BrokerGroup>(
                 namespace,
@@ -161,12 +163,12 @@ pub(crate) fn refused(world: &World) -> Outcome {
                 [
                     "Stalled",
                     "True",
-                    "ReplicationNotSupported",
-                    "spec.replicas: 3",
+                    "InvalidSpec",
+                    "use spec.replication.ackMode",
                 ],
             )
             .await?;
-        let misspelt = json!({"spec": {"replicas": 1, "config": {"extra": {"flushByte": 4096}}}});
+        let misspelt = json!({"spec": {"config": {"extra": {"ackMode": null, "flushByte": 4096}}}});
         world.merge::<BrokerGroup>(namespace, "a", misspelt).await?;
         world
             .wait_condition::<BrokerGroup>(

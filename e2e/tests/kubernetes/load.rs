@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rmq_client::{Client, Consumer, Message, Position, StartFrom};
 use tokio::task::JoinHandle;
@@ -20,9 +20,32 @@ type Body = String;
 #[derive(Default)]
 struct Notes {
     stop: AtomicBool,
+    gap: Mutex<Gap>,
     acked: Mutex<BTreeSet<Body>>,
     arrived: Mutex<BTreeSet<Body>>,
     errors: Mutex<Vec<String>>,
+}
+
+/// The longest time without an acknowledgement.
+struct Gap {
+    last: Instant,
+    longest: Duration,
+}
+
+impl Default for Gap {
+    fn default() -> Self {
+        Self {
+            last: Instant::now(),
+            longest: Duration::ZERO,
+        }
+    }
+}
+
+impl Gap {
+    fn acked(&mut self) {
+        self.longest = self.longest.max(self.last.elapsed());
+        self.last = Instant::now();
+    }
 }
 
 /// Senders and one consumer that go on until [`Load::finish`].
@@ -94,6 +117,17 @@ impl Load {
                 ))
             }
         })
+    }
+
+    /// Begins to look for the longest time without an acknowledgement.
+    pub(crate) fn watch_gap(&self) {
+        *self.notes.gap.lock().unwrap() = Gap::default();
+    }
+
+    /// The longest time without an acknowledgement since [`watch_gap`](Self::watch_gap).
+    pub(crate) fn longest_gap(&self) -> Duration {
+        let gap = self.notes.gap.lock().unwrap();
+        gap.longest.max(gap.last.elapsed())
     }
 
     /// Ends it. Nothing acknowledged may be missing at the consumer.
@@ -180,6 +214,7 @@ async fn send(client: Client, sender: String, notes: Arc<Notes>) {
         let body = format!("{sender} {number}");
         match producer.send(Message::new("orders", body.clone())).await {
             Ok(_) => {
+                notes.gap.lock().unwrap().acked();
                 notes.acked.lock().unwrap().insert(body);
             }
             Err(error) => notes.errors.lock().unwrap().push(error.to_string()),

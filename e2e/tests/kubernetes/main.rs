@@ -10,6 +10,7 @@ mod load;
 mod nodes;
 mod objects;
 mod pages;
+mod replicas;
 mod rolls;
 mod settings;
 mod sizes;
@@ -45,6 +46,11 @@ const ALL: &[(&str, Scenario)] = &[
     ("nodes_drained", nodes::drained),
     ("a_node_off_and_on", nodes::off_and_on),
     ("a_node_lost_for_good", nodes::lost),
+    ("replicas_in_sync", replicas::of_three),
+    ("replicas_lose_their_master", replicas::master_killed),
+    ("replicas_lose_the_masters_node", replicas::masters_node_off),
+    ("replicas_rolled", replicas::rolled),
+    ("replicas_come_and_go", replicas::scaled),
     ("name_servers_scaled", sizes::name_servers),
     ("topics_drift_conflict_and_deletion", settings::topics),
     (

@@ -86,7 +86,10 @@ pub(crate) fn out_of_memory(world: &World) -> Result<(), String> {
 pub(crate) fn drained(world: &World) -> Result<(), String> {
     start_synchronous(world)?;
     let load = Load::start(world, NAMESPACE)?;
-    let mut nodes = vec![node_of(world, "a-broker-0")?, node_of(world, "b-broker-0")?];
+    let mut nodes = vec![
+        node_of(world, NAMESPACE, "a-broker-0")?,
+        node_of(world, NAMESPACE, "b-broker-0")?,
+    ];
     nodes.dedup();
     let drain = |node: &str| {
         world.lab.kubectl(&[
@@ -143,11 +146,11 @@ pub(crate) fn drained(world: &World) -> Result<(), String> {
 pub(crate) fn off_and_on(world: &World) -> Result<(), String> {
     start_synchronous(world)?;
     let load = Load::start(world, NAMESPACE)?;
-    let node = node_of(world, "a-broker-0")?;
+    let node = node_of(world, NAMESPACE, "a-broker-0")?;
     power_off(world, &node)?;
     load.goes_on(50)?;
     power_on(world, &node)?;
-    let now = node_of(world, "a-broker-0")?;
+    let now = node_of(world, NAMESPACE, "a-broker-0")?;
     demand(now == node, format!("the broker moved to node {now}"))?;
     load.goes_on(100)?;
     load.finish(world)?.expect_readable(world, NAMESPACE)
@@ -157,7 +160,7 @@ pub(crate) fn off_and_on(world: &World) -> Result<(), String> {
 pub(crate) fn lost(world: &World) -> Result<(), String> {
     start_synchronous(world)?;
     let load = Load::start(world, NAMESPACE)?;
-    let node = node_of(world, "a-broker-0")?;
+    let node = node_of(world, NAMESPACE, "a-broker-0")?;
     power_off(world, &node)?;
     world.lab.kubectl(&[
         "taint",
@@ -194,8 +197,8 @@ fn start_synchronous(world: &World) -> Result<(), String> {
             "nameserver/main",
         ),
     ] {
-        let node = node_of(world, one)?;
-        if node_of(world, other)? != node {
+        let node = node_of(world, NAMESPACE, one)?;
+        if node_of(world, NAMESPACE, other)? != node {
             continue;
         }
         world.lab.kubectl(&["cordon", &node])?;
@@ -219,8 +222,8 @@ fn may_be_evicted(world: &World, budget: &str) -> Result<(), String> {
         .map(drop)
 }
 
-fn node_of(world: &World, pod: &str) -> Result<String, String> {
-    world.wait_for(NAMESPACE, &format!("pod/{pod}"), ".spec.nodeName", |node| {
+pub(crate) fn node_of(world: &World, namespace: &str, pod: &str) -> Result<String, String> {
+    world.wait_for(namespace, &format!("pod/{pod}"), ".spec.nodeName", |node| {
         !node.is_empty()
     })
 }
@@ -232,9 +235,14 @@ fn number(node: &str) -> Result<u8, String> {
         .map_err(|_| format!("no node number: {node}"))
 }
 
+/// At once, and nobody has seen it yet.
+pub(crate) fn power_off_now(world: &World, node: &str) -> Result<(), String> {
+    world.lab.kill_node(number(node)?)
+}
+
 /// Until Kubernetes has seen it too.
 fn power_off(world: &World, node: &str) -> Result<(), String> {
-    world.lab.kill_node(number(node)?)?;
+    power_off_now(world, node)?;
     until(Duration::from_secs(90), || {
         let ready = world.lab.kubectl(&[
             "get",
@@ -247,7 +255,7 @@ fn power_off(world: &World, node: &str) -> Result<(), String> {
     })
 }
 
-fn power_on_node(world: &World, node: &str) -> Result<(), String> {
+pub(crate) fn power_on_node(world: &World, node: &str) -> Result<(), String> {
     world.lab.start_node(number(node)?)?;
     let node = format!("node/{node}");
     let ready = ["wait", "--for=condition=Ready", &node, "--timeout=120s"];
@@ -260,9 +268,14 @@ fn power_on(world: &World, node: &str) -> Result<(), String> {
     world.wait_settled(NAMESPACE, "brokergroup/b")
 }
 
-/// Kills the broker's process in a pod: no time to say anything to anybody.
 fn kill_container(world: &World, pod: &str) -> Result<(), String> {
-    let (killed, said) = at_broker(world, pod, "kill -KILL ${p#/proc/} && exit 0")?;
+    kill_broker(world, NAMESPACE, pod)
+}
+
+/// Kills the broker's process in a pod: no time to say anything to anybody.
+pub(crate) fn kill_broker(world: &World, namespace: &str, pod: &str) -> Result<(), String> {
+    let kill = "kill -KILL ${p#/proc/} && exit 0";
+    let (killed, said) = at_broker(world, namespace, pod, kill)?;
     demand(
         killed.status.success(),
         format!("the broker of {pod} was not killed: {said}"),
@@ -284,7 +297,7 @@ fn use_up_memory(world: &World, pod: &str) -> Result<(), String> {
         exit";
     // The limit is not taken while more than that is waiting for the disk.
     until(Duration::from_secs(30), || {
-        let (ended, said) = at_broker(world, pod, script)?;
+        let (ended, said) = at_broker(world, NAMESPACE, pod, script)?;
         let joined = String::from_utf8_lossy(&ended.stdout).contains("joined");
         demand(
             joined,
@@ -294,9 +307,14 @@ fn use_up_memory(world: &World, pod: &str) -> Result<(), String> {
 }
 
 /// Runs a script on the pod's node with `$p` as the broker's folder in `/proc`; how it ended, and its complaints.
-fn at_broker(world: &World, pod: &str, script: &str) -> Result<(Output, String), String> {
-    let node = number(&node_of(world, pod)?)?;
-    let uid = world.get(NAMESPACE, &format!("pod/{pod}"), ".metadata.uid")?;
+fn at_broker(
+    world: &World,
+    namespace: &str,
+    pod: &str,
+    script: &str,
+) -> Result<(Output, String), String> {
+    let node = number(&node_of(world, namespace, pod)?)?;
+    let uid = world.get(namespace, &format!("pod/{pod}"), ".metadata.uid")?;
     let script = format!(
         "set -e; for p in /proc/[0-9]*; do if grep -qs 'pod{uid}' $p/cgroup && grep -qs '^rmq-broker' $p/comm; then {script}; fi; done; exit 1"
     );

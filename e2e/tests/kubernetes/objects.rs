@@ -18,7 +18,7 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         with("start", "spec:\n", UNKNOWN_FORM),
         with("class", "{size: 1Gi,", "{size: 1Gi, storageClassName: nowhere,"),
         with("large", "cpu: 50m", "cpu: \"500\""),
-        with("many", "spec:\n", "spec:\n  replicas: 3\n"),
+        with("many", "segmentBytes: 67108864", "segmentBytes: 67108864, ackMode: inSync"),
         with("lost", "nameServerRef: {name: main}", "nameServerRef: {name: other}"),
         group("bad", "fine", ""),
         "---\napiVersion: rmq.rs/v1alpha1\nkind: NameServer\nmetadata: {name: main, namespace: bad}\nspec: {replicas: 1}\n".to_owned(),
@@ -34,7 +34,7 @@ pub(crate) fn bad(world: &World) -> Result<(), String> {
         ("start", "invalid value 'yaml' for '--log"),
         ("class", "nowhere"),
         ("large", "has no node"),
-        ("many", "ReplicationNotSupported"),
+        ("many", "use spec.replication.ackMode"),
         ("lost", "there is no NameServer other"),
     ] {
         world.wait_condition(

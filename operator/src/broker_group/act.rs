@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use rmq_crds::{BrokerGroup, NameServer};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer};
+use serde_json::json;
 
 use crate::apply;
 use crate::context::Context;
@@ -15,17 +17,42 @@ use crate::status;
 use super::decision::{Decision, Step};
 use super::look::READ;
 use super::memory::Memory;
+use super::observed::Member;
 use super::quiet::Purpose;
 
-/// Applies the children.
+/// Applies the children, and labels the pods.
 pub(super) async fn apply(
     object: &BrokerGroup,
     decision: &Decision,
     context: &Context,
 ) -> Result<(), Error> {
-    match &decision.children {
-        Some(children) => apply::children(context, object, children).await,
-        None => Ok(()),
+    if let Some(children) = &decision.children {
+        apply::children(context, object, children).await?;
+    }
+    for (member, role) in &decision.labels {
+        label(object, member, role, context).await?;
+    }
+    Ok(())
+}
+
+/// Writes into the label of a pod what its broker is.
+async fn label(
+    object: &BrokerGroup,
+    member: &Member,
+    role: &str,
+    context: &Context,
+) -> Result<(), Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let patch = json!({"metadata": {"uid": member.uid, "labels": {names::ROLE: role}}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    match api.patch_metadata(&member.name, &params, &patch).await {
+        Ok(_) => Ok(()),
+        // The pod is gone, or another one has its name.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(Error::doing(format!("labelling pod \"{}\"", member.name))(
+            error,
+        )),
     }
 }
 
@@ -62,7 +89,18 @@ pub(super) async fn carry_out(
                 tracing::warn!(broker, "cannot take the broker out of the routes: {error}");
             }
         }
-        Step::Delete { pod, uid } => delete(object, pod, uid, context).await?,
+        Step::Delete { pod, uid, election } => {
+            if is_as_seen(object, election.as_deref(), context).await? {
+                delete(object, pod, uid, context).await?;
+            }
+        }
+        Step::ForgetElection => {
+            let namespace = object.namespace().unwrap_or_default();
+            let name = names::brokers(&object.name_any());
+            if let Some(election) = context.stores.elections.get(&namespace, &name) {
+                apply::delete(context, &*election).await?;
+            }
+        }
         Step::Finish { pod_uid } => {
             let client = context.clusters.client(&cluster.addresses).await?;
             client.admin().allow_writes(object.broker_name()).await?;
@@ -98,6 +136,23 @@ async fn tell(object: &BrokerGroup, decision: &Decision, context: &Context) {
     for news in &decision.events {
         context.events.tell(object, news).await;
     }
+}
+
+/// Whether the election has this version still: what a deletion was decided of holds then. The next look decides again otherwise.
+async fn is_as_seen(
+    object: &BrokerGroup,
+    version: Option<&str>,
+    context: &Context,
+) -> Result<bool, Error> {
+    let Some(version) = version else {
+        return Ok(true);
+    };
+    let namespace = object.namespace().unwrap_or_default();
+    let name = names::brokers(&object.name_any());
+    let api: Api<BrokerGroupElection> = Api::namespaced(context.client.clone(), &namespace);
+    let now = api.get_metadata_opt(&name).await;
+    let now = now.map_err(Error::doing(format!("reading the election \"{name}\"")))?;
+    Ok(now.and_then(|now| now.resource_version()).as_deref() == Some(version))
 }
 
 /// Deletes this pod, and no later pod of its name.

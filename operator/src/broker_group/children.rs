@@ -7,26 +7,38 @@ use k8s_openapi::api::apps::v1::{
     StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+    ConfigMap, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::ResourceExt;
-use rmq_crds::{BrokerGroup, DeletionPolicy, ExternalType, Flush, Scalar};
+use rmq_crds::{
+    BrokerGroup, DeletionPolicy, ElectionAckMode, ExternalListener, ExternalType, Flush, Scalar,
+};
 
 use crate::annotations;
 use crate::objects::names::{self, Labels};
 use crate::objects::{Advertised, Children, external, hash, headless, metadata, pod};
 use crate::yaml;
 
-use super::live;
+use super::membership::Membership;
+use super::{electing, live};
 
-/// The children as they must be. `default_image` is for an object that names none. `advertised` is the address of the external listener;
-/// as long as a group with such a listener lacks it, only the Services are made.
-pub(crate) fn build(
-    object: &BrokerGroup,
-    default_image: &str,
-    advertised: Option<&Advertised>,
-) -> Children {
+/// The variable with the host that clients are told.
+const ADVERTISE: &str = "RMQ_BROKER_ADVERTISE";
+
+/// What the children depend on besides the object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// The image of an object that names none.
+    pub(super) default_image: &'a str,
+    /// The address of the external listener of each broker, by slot.
+    pub(super) advertised: &'a [Option<Advertised>],
+    /// The election of a group with replicas.
+    pub(super) membership: Option<&'a Membership>,
+}
+
+/// The children as they must be. As long as a group with an external listener lacks an address of it, only what the listener needs is made.
+pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     let spec = &object.spec;
@@ -37,75 +49,100 @@ pub(crate) fn build(
     let port = ("remoting", names::BROKER_PORT);
     let fast = ("fast", names::BROKER_FAST_PORT);
     let management = ("management", names::BROKER_MANAGEMENT_PORT);
+    let replication = ("replication", names::BROKER_REPLICATION_PORT);
+    let membership = given.membership;
+    let pods = membership.map_or(1, |membership| membership.pods);
 
     let mut children = Children::default();
-    let service = headless(meta(workload.clone()), &selector, &[port, fast, management]);
+    let mut ports = vec![port, fast, management];
+    ports.extend(membership.map(|_| replication));
+    let service = headless(meta(workload.clone()), &selector, &ports);
     children.services.push(service);
     let mut listen = pod::port(port.0, port.1);
     if let Some(listener) = &spec.listeners.external {
         if listener.type_ == ExternalType::HostPort {
             listen.host_port = listener.host_port;
         }
-        let mut service = external(meta(names::external(&workload)), &selector, listener, port);
-        // A broker that no name server shows is not ready. Clients that have its address reach it anyway.
-        if let Some(spec) = service.as_mut().and_then(|service| service.spec.as_mut()) {
-            spec.publish_not_ready_addresses = Some(true);
-        }
-        children.services.extend(service);
-        if advertised.is_none() {
-            return children;
+        for slot in 0..pods {
+            let of_slot = ExternalListener {
+                node_port: listener.node_port.map(|port| port + slot),
+                ..listener.clone()
+            };
+            let selector = match membership {
+                None => selector.clone(),
+                Some(_) => names::member_selector(&name, slot),
+            };
+            let meta = meta(names::external_of(&workload, slot));
+            let mut service = external(meta, &selector, &of_slot, port);
+            // A broker that no name server shows is not ready. Clients that have its address reach it anyway.
+            if let Some(spec) = service.as_mut().and_then(|service| service.spec.as_mut()) {
+                spec.publish_not_ready_addresses = Some(true);
+            }
+            children.services.extend(service);
         }
     }
-    let mut settings = configuration(object, &namespace);
-    let config = yaml::write(&settings);
-    // A running broker takes these settings, so they do not restart it.
-    settings.retain(|key, _| !live::is_live(key));
-    let mut annotations = Labels::from([(
-        annotations::CONFIG_HASH.to_owned(),
-        hash(&yaml::write(&settings)),
-    )]);
-    if let Some(restart) = object.annotations().get(annotations::RESTART) {
-        annotations.insert(annotations::RESTART.to_owned(), restart.clone());
+    if lacks_address(object, given) {
+        return children;
     }
+    if let Some(membership) = membership {
+        electing::add(&mut children, object, membership, &labels);
+    }
+    let settings = configuration(object, &namespace, membership);
+    let mut env = Vec::new();
+    let (files, command) = match membership {
+        None => {
+            env.push(pod::field("POD_NAME", "metadata.name"));
+            env.extend(advertise(given.advertised.first(), &workload, &namespace));
+            let file = ("broker.yaml".to_owned(), yaml::write(&settings));
+            (BTreeMap::from([file]), "/etc/rmq/broker.yaml")
+        }
+        Some(_) => {
+            let index = format!("metadata.labels['{}']", names::POD_INDEX);
+            env.push(pod::field("POD_INDEX", &index));
+            let own = given.advertised.iter().flatten().next();
+            if own.is_some_and(|advertised| advertised.host.is_none()) {
+                env.push(pod::field(ADVERTISE, "status.hostIP"));
+            }
+            let file = |slot| {
+                let advertised = given.advertised.get(usize::try_from(slot).unwrap_or(0));
+                let own = of_member(slot, advertised, &workload, &namespace);
+                let all: BTreeMap<_, _> = settings.clone().into_iter().chain(own).collect();
+                (format!("broker-{slot}.yaml"), yaml::write(&all))
+            };
+            (
+                (0..pods).map(file).collect(),
+                "/etc/rmq/broker-$(POD_INDEX).yaml",
+            )
+        }
+    };
     children.config_maps.push(ConfigMap {
         metadata: meta(workload.clone()),
-        data: Some([("broker.yaml".to_owned(), config)].into()),
+        data: Some(files),
         ..ConfigMap::default()
     });
-    let mut env = vec![pod::field("POD_NAME", "metadata.name")];
-    match advertised {
-        None => env.push(pod::text(
-            "RMQ_BROKER_ADVERTISE",
-            names::host("$(POD_NAME)", &workload, &namespace),
-        )),
-        Some(advertised) => {
-            env.push(match &advertised.host {
-                Some(host) => pod::text("RMQ_BROKER_ADVERTISE", host),
-                None => pod::field("RMQ_BROKER_ADVERTISE", "status.hostIP"),
-            });
-            env.push(pod::text(
-                "RMQ_BROKER_ADVERTISE_PORT",
-                advertised.port.to_string(),
-            ));
-        }
+    let mut pod_labels = labels.clone();
+    if membership.is_some() {
+        pod_labels.insert(names::ELECTED.to_owned(), "true".to_owned());
     }
     let volumes = if spec.storage.ephemeral {
         vec![pod::ephemeral("data")]
     } else {
         Vec::new()
     };
+    let mut ports = vec![
+        listen,
+        pod::port(fast.0, fast.1),
+        pod::port(management.0, management.1),
+    ];
+    ports.extend(membership.map(|_| pod::port(replication.0, replication.1)));
     let template = pod::template(pod::Server {
         name: "broker",
-        command: ["rmq-broker", "--config", "/etc/rmq/broker.yaml"]
+        command: ["rmq-broker", "--config", command]
             .map(str::to_owned)
             .to_vec(),
         image: &spec.image,
-        default_image,
-        ports: vec![
-            listen,
-            pod::port(fast.0, fast.1),
-            pod::port(management.0, management.1),
-        ],
+        default_image: given.default_image,
+        ports,
         management_port: management.1,
         env,
         resources: spec
@@ -116,9 +153,13 @@ pub(crate) fn build(
         volumes,
         mounts: vec![pod::data_mount()],
         overrides: &spec.pod,
-        labels: labels.clone(),
-        annotations,
+        labels: pod_labels,
+        annotations: annotations(object, settings, given),
         apart: names::brokers_selector(&spec.name_server_ref.name),
+        elected: membership.map(|_| pod::Elected {
+            account: electing::account(object),
+            group: selector.clone(),
+        }),
         grace_seconds: 120,
     });
     let retention = match spec.storage.deletion_policy {
@@ -128,7 +169,7 @@ pub(crate) fn build(
     children.stateful_sets.push(StatefulSet {
         metadata: meta(workload.clone()),
         spec: Some(StatefulSetSpec {
-            replicas: Some(spec.replicas),
+            replicas: Some(pods),
             service_name: Some(workload),
             pod_management_policy: Some("Parallel".to_owned()),
             // The operator deletes the pods itself, one by one, when their brokers are out of the routes.
@@ -155,6 +196,91 @@ pub(crate) fn build(
     children
 }
 
+/// Whether the address of a broker for clients is not known yet.
+pub(super) fn lacks_address(object: &BrokerGroup, given: Given<'_>) -> bool {
+    let pods = given.membership.map_or(1, |membership| membership.pods);
+    let known = given.advertised.iter().take_while(|one| one.is_some());
+    let pods = usize::try_from(pods).unwrap_or(usize::MAX);
+    object.spec.listeners.external.is_some() && known.count() < pods
+}
+
+/// The annotations of pods: another hash restarts them.
+fn annotations(
+    object: &BrokerGroup,
+    mut settings: BTreeMap<String, Scalar>,
+    given: Given<'_>,
+) -> Labels {
+    // A running broker takes these settings, so they do not restart it.
+    settings.retain(|key, _| !live::is_live(key));
+    let text = yaml::write(&settings);
+    let listener = object.spec.listeners.external.as_ref();
+    let hash = match (given.membership, listener) {
+        // The address of a broker alone is in the template.
+        (None, _) | (_, None) => hash(&text),
+        // Kubernetes keeps the ports that it has chosen.
+        (Some(_), Some(listener)) => {
+            let balanced = match listener.type_ {
+                ExternalType::LoadBalancer => given.advertised,
+                ExternalType::NodePort | ExternalType::HostPort => &[],
+            };
+            let hosts: Vec<_> = balanced.iter().flatten().map(|one| &one.host).collect();
+            let port = (listener.node_port, listener.host_port);
+            hash(&(text, &listener.advertised_host, port, hosts))
+        }
+    };
+    let mut annotations = Labels::from([(annotations::CONFIG_HASH.to_owned(), hash)]);
+    if let Some(restart) = object.annotations().get(annotations::RESTART) {
+        annotations.insert(annotations::RESTART.to_owned(), restart.clone());
+    }
+    annotations
+}
+
+/// What clients are told of a broker that is alone.
+fn advertise(
+    advertised: Option<&Option<Advertised>>,
+    workload: &str,
+    namespace: &str,
+) -> Vec<EnvVar> {
+    match advertised.and_then(Option::as_ref) {
+        None => vec![pod::text(
+            ADVERTISE,
+            names::host("$(POD_NAME)", workload, namespace),
+        )],
+        Some(advertised) => vec![
+            match &advertised.host {
+                Some(host) => pod::text(ADVERTISE, host),
+                None => pod::field(ADVERTISE, "status.hostIP"),
+            },
+            pod::text("RMQ_BROKER_ADVERTISE_PORT", advertised.port.to_string()),
+        ],
+    }
+}
+
+/// The settings that only this member has.
+fn of_member(
+    slot: i32,
+    advertised: Option<&Option<Advertised>>,
+    workload: &str,
+    namespace: &str,
+) -> BTreeMap<String, Scalar> {
+    let mut own = BTreeMap::from([("brokerId".to_owned(), Scalar::Integer(slot.into()))]);
+    let host = match advertised.and_then(Option::as_ref) {
+        None => Some(names::host(
+            &names::pod(workload, slot),
+            workload,
+            namespace,
+        )),
+        Some(advertised) => {
+            let port = Scalar::Integer(advertised.port.into());
+            own.insert("advertisePort".to_owned(), port);
+            advertised.host.clone()
+        }
+    };
+    // Without a host, that of the node is in a variable.
+    own.extend(host.map(|host| ("advertise".to_owned(), Scalar::Text(host))));
+    own
+}
+
 fn claim(object: &BrokerGroup, labels: Labels) -> Option<PersistentVolumeClaim> {
     let storage = &object.spec.storage;
     let size = storage.size.clone()?;
@@ -177,8 +303,12 @@ fn claim(object: &BrokerGroup, labels: Labels) -> Option<PersistentVolumeClaim> 
     })
 }
 
-/// The broker's configuration file.
-fn configuration(object: &BrokerGroup, namespace: &str) -> BTreeMap<String, Scalar> {
+/// What all brokers of the group have in their configuration files.
+fn configuration(
+    object: &BrokerGroup,
+    namespace: &str,
+    membership: Option<&Membership>,
+) -> BTreeMap<String, Scalar> {
     let spec = &object.spec;
     let mut config = spec.config.extra.clone();
     let mut set = |key: &str, value: Scalar| config.insert(key.to_owned(), value);
@@ -197,6 +327,21 @@ fn configuration(object: &BrokerGroup, namespace: &str) -> BTreeMap<String, Scal
     );
     set("lookUpNameServers", Scalar::Bool(true));
     set("dataDir", text("/data"));
+    match membership {
+        Some(membership) => {
+            set("election", text("kubernetes"));
+            set("electionNamespace", text(namespace));
+            set("electionName", text(&names::brokers(&object.name_any())));
+            set("ackMode", text(membership.ack_mode.as_str()));
+        }
+        None => {
+            let chosen = spec.replication.as_ref().and_then(|of| of.ack_mode);
+            // A broker alone waits for no other.
+            if let Some(ElectionAckMode::Flushed | ElectionAckMode::InSyncFlushed) = chosen {
+                set("ackMode", text(ElectionAckMode::Flushed.as_str()));
+            }
+        }
+    }
     let typed = &spec.config;
     set(
         "autoCreateTopic",
@@ -228,6 +373,14 @@ mod tests {
     use super::*;
     use crate::objects;
 
+    fn given(advertised: &[Option<Advertised>]) -> Given<'_> {
+        Given {
+            default_image: "rmq:test",
+            advertised,
+            membership: None,
+        }
+    }
+
     #[test]
     fn objects_of_a_broker_group() {
         for case in [
@@ -242,7 +395,7 @@ mod tests {
             .expect("a service");
             let listener = object.spec.listeners.external.as_ref();
             let told = listener.and_then(|listener| objects::advertised(listener, Some(&service)));
-            let children = build(&object, "rmq:test", told.as_ref());
+            let children = build(&object, given(&[told]));
             insta::assert_snapshot!(case, yaml::write(&children));
         }
     }
@@ -250,7 +403,7 @@ mod tests {
     #[test]
     fn a_listener_without_its_address_makes_the_services_alone() {
         let object: BrokerGroup = yaml::case("broker-group-node-port");
-        let children = build(&object, "rmq:test", None);
+        let children = build(&object, given(&[]));
         assert_eq!(children.services.len(), 2);
         assert!(children.stateful_sets.is_empty() && children.config_maps.is_empty());
     }
@@ -259,7 +412,7 @@ mod tests {
     fn what_a_broker_takes_while_it_runs_restarts_nothing() {
         let mut object: BrokerGroup = yaml::case("broker-group-small");
         let hash_of = |object: &BrokerGroup| {
-            let children = build(object, "rmq:test", None);
+            let children = build(object, given(&[]));
             let spec = children.stateful_sets[0].spec.as_ref();
             let template = spec.map(|spec| &spec.template);
             (hash(&template), children.config_maps[0].data.clone())

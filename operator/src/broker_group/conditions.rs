@@ -8,6 +8,8 @@ use crate::events::News;
 use crate::observe::Problem;
 
 use super::observed::Observed;
+use super::said::Said;
+use super::standing;
 
 /// What a look comes to about restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,40 +20,6 @@ pub(super) enum Restart {
     Waits(String),
     /// A restart is under way; this is done now.
     Runs(String),
-}
-
-/// One condition as it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Said {
-    type_: &'static str,
-    holds: bool,
-    reason: &'static str,
-    message: String,
-}
-
-impl Said {
-    /// A condition that held before and does not hold now.
-    fn done(type_: &'static str) -> Self {
-        Self {
-            type_,
-            holds: false,
-            reason: "Done",
-            message: String::new(),
-        }
-    }
-
-    /// Sets the condition in a status.
-    pub(super) fn set(self, status: &mut BrokerGroupStatus, observed: &Observed<'_>) {
-        let generation = observed.object.metadata.generation;
-        status.conditions.set(
-            self.type_,
-            self.holds.into(),
-            self.reason,
-            self.message,
-            generation,
-            observed.time(),
-        );
-    }
 }
 
 /// Whether volumes grow. None: they never did.
@@ -71,12 +39,7 @@ pub(super) fn resizing(observed: &Observed<'_>, status: &BrokerGroupStatus) -> O
         })
     });
     match smaller {
-        Some(message) => Some(Said {
-            type_: TYPE,
-            holds: true,
-            reason: "Resizing",
-            message,
-        }),
+        Some(message) => Some(Said::new(TYPE, true, "Resizing", message)),
         None => status
             .conditions
             .of(TYPE)
@@ -111,13 +74,7 @@ pub(super) fn out_of_memory(
     // The rest of the message changes with the limit.
     let is_known = known.is_some_and(|known| known.message.starts_with(&killed));
     let news = (!is_known).then(|| News::warning("BrokerOutOfMemory", &*message));
-    let said = Said {
-        type_: TYPE,
-        holds: true,
-        reason: "OOMKilled",
-        message,
-    };
-    Some((said, news))
+    Some((Said::new(TYPE, true, "OOMKilled", message), news))
 }
 
 /// Whether the brokers have the configuration of the object. None: the condition stays as it is.
@@ -132,8 +89,7 @@ pub(super) fn synced(
         .conditions
         .of(TYPE)
         .is_some_and(|known| known.observed_generation == generation && known.reason == "Synced");
-    let mut members = observed.members.iter();
-    let master = members.find(|member| member.is_ready);
+    let master = observed.master();
     let (holds, reason, message) = match (restart, master.and_then(|of| of.settings.as_ref())) {
         (Restart::No, Some(Ok(()))) => (true, "Synced", ""),
         // The broker has the settings. It is asked again from time to time, and may not answer once.
@@ -150,12 +106,7 @@ pub(super) fn synced(
             "a pod has not been started with the new template yet",
         ),
     };
-    Some(Said {
-        type_: TYPE,
-        holds,
-        reason,
-        message: message.to_owned(),
-    })
+    Some(Said::new(TYPE, holds, reason, message))
 }
 
 /// What a running broker still has to take, as its condition says.
@@ -177,7 +128,12 @@ pub(super) fn judge(
         return Verdict::stalled(reason, message);
     }
     let wanted = observed.object.spec.replicas;
-    let serves = status.ready_replicas >= wanted;
+    let view = observed.view.as_ref();
+    let is_up = status.ready_replicas >= wanted;
+    // A group with replicas serves without one of them.
+    let serves = view.map_or(is_up, standing::takes_messages);
+    let lacks = view.and_then(|view| standing::lacks(observed, view));
+    let broker = observed.object.broker_name();
     let progressing = |ready: bool, reason, message: &str| Verdict {
         ready: ready.into(),
         ..Verdict::progressing(reason, message)
@@ -185,14 +141,21 @@ pub(super) fn judge(
     match (restart, pending) {
         (Restart::Runs(what), _) => progressing(serves, "Restarting", what),
         (Restart::Waits(what), _) => progressing(serves, "RestartPending", what),
-        (Restart::No, _) if !serves => {
+        (Restart::No, _) if !is_up => {
             let message = format!("{} of {wanted} brokers are ready", status.ready_replicas);
-            progressing(false, "Starting", &message)
+            progressing(serves && view.is_some(), "Starting", &message)
+        }
+        (Restart::No, _) if lacks.is_some() => {
+            progressing(serves, "ReplicasNotInSync", &lacks.unwrap_or_default())
         }
         (Restart::No, Some(pending)) => progressing(true, "ApplyingConfiguration", &pending),
-        (Restart::No, None) => {
-            Verdict::ready(format!("broker {} serves", observed.object.broker_name()))
-        }
+        (Restart::No, None) => Verdict::ready(match &status.master {
+            Some(master) => format!(
+                "broker {broker} serves: pod {master} is the master, {} of {wanted} are in sync",
+                status.in_sync_replicas.unwrap_or(0)
+            ),
+            None => format!("broker {broker} serves"),
+        }),
     }
 }
 

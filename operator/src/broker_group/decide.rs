@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use rmq_crds::{BrokerGroup, BrokerGroupStatus, Rollout, RolloutStep};
+use rmq_crds::{BrokerGroup, BrokerGroupStatus, DeletionPolicy, Rollout, RolloutStep};
 
 use crate::annotations;
 use crate::apply;
@@ -16,11 +16,14 @@ use crate::objects::{Children, names};
 use crate::observe;
 use crate::requeue;
 
+use super::children::{self, Given};
 use super::conditions::{self, Restart};
 use super::decision::{Decision, Step};
-use super::observed::{Observed, Other};
+use super::member_rolls::{self, Group};
+use super::observed::{LeaseSeen, Observed, Other};
 use super::rollout::{self, Next, Situation};
-use super::{children, drain, served, validate};
+use super::view::View;
+use super::{drain, membership, served, standing, validate};
 
 /// Between two looks while a restart is under way.
 const SOON: Duration = Duration::from_secs(1);
@@ -51,9 +54,26 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
         };
         return Decision::finalizer(step, Vec::new());
     }
-    let advertised = observed.advertised.as_ref();
-    let children = children::build(object, observed.default_image, advertised);
-    let decision = if object.spec.listeners.external.is_some() && advertised.is_none() {
+    if let Some(verdict) = left_over(observed) {
+        let decision = told(observed, status, verdict);
+        let is_going = observed.lease == LeaseSeen::Going;
+        return Decision {
+            step: match is_going {
+                true => Step::Nothing,
+                false => Step::ForgetElection,
+            },
+            requeue: Action::requeue(SOON),
+            ..decision
+        };
+    }
+    let membership = membership::of(observed);
+    let given = Given {
+        default_image: observed.default_image,
+        advertised: &observed.advertised,
+        membership: membership.as_ref(),
+    };
+    let children = children::build(object, given);
+    let decision = if children::lacks_address(object, given) {
         let service = names::external(&names::brokers(&observed.name()));
         let message = format!("Service {service} has no port or address yet");
         let verdict = Verdict::progressing("WaitingForExternalAddress", message);
@@ -63,8 +83,29 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
     };
     Decision {
         children: Some(children),
+        labels: standing::labels(observed),
         ..decision
     }
+}
+
+/// What is left of an earlier object of this name and says who has messages that are no more.
+fn left_over(observed: &Observed<'_>) -> Option<Verdict> {
+    let storage = &observed.object.spec.storage;
+    let stays = !storage.ephemeral && storage.deletion_policy == DeletionPolicy::Retain;
+    let has_volumes = observed.set.is_some() || !observed.claims.is_empty();
+    let is_left = observed.election.is_some()
+        && match stays {
+            true => !has_volumes,
+            false => !observed.owns_election(),
+        };
+    let what = match observed.lease {
+        LeaseSeen::Going => "Lease",
+        _ if is_left => "BrokerGroupElection",
+        _ => return None,
+    };
+    let name = names::brokers(&observed.name());
+    let message = format!("{what} {name} of an earlier BrokerGroup of this name goes first");
+    Some(Verdict::progressing("CleaningUp", message))
 }
 
 /// Decides about the brokers, whose children are known.
@@ -77,11 +118,12 @@ fn brokers(
     let ready = members.iter().filter(|member| member.is_ready);
     status.replicas = i32::try_from(members.len()).unwrap_or(i32::MAX);
     status.ready_replicas = i32::try_from(ready.count()).unwrap_or(i32::MAX);
-    status.address = address(observed);
+    status.address = standing::address(observed);
+    let mut events = standing::write(observed, &mut status);
 
     let roll = roll(observed, children);
     status.rollout = roll.rollout;
-    let mut events: Vec<News> = roll.news.into_iter().collect();
+    events.extend(roll.news);
     let resizing = conditions::resizing(observed, &status);
     let (killed, news) = conditions::out_of_memory(observed, &status).unzip();
     events.extend(news.flatten());
@@ -92,7 +134,8 @@ fn brokers(
     }
     let verdict = conditions::judge(observed, &status, &roll.restart, pending);
     let mut decision = told(observed, status, verdict);
-    if matches!(roll.restart, Restart::Runs(_)) {
+    // A Lease that was made is to be seen soon, so that the brokers have it.
+    if matches!(roll.restart, Restart::Runs(_)) || observed.lease == LeaseSeen::Missing {
         decision.requeue = Action::requeue(SOON);
     }
     decision.step = roll.step;
@@ -118,23 +161,6 @@ fn same_name(observed: &Observed<'_>) -> Option<String> {
     };
     let rival = observed.others.iter().find(is_rival);
     rival.map(|other| other.group.name_any())
-}
-
-/// The address that clients are told.
-fn address(observed: &Observed<'_>) -> Option<String> {
-    let workload = names::brokers(&observed.name());
-    match &observed.advertised {
-        None => {
-            let pod = names::pod(&workload, 0);
-            let host = names::host(&pod, &workload, &observed.namespace());
-            Some(format!("{host}:{}", names::BROKER_PORT))
-        }
-        Some(advertised) => {
-            let node = || observed.members.first()?.node.clone();
-            let host = advertised.host.clone().or_else(node)?;
-            Some(format!("{host}:{}", advertised.port))
-        }
-    }
 }
 
 /// What a look does about restarts.
@@ -168,7 +194,7 @@ fn roll(observed: &Observed<'_>, children: &Children) -> Roll {
         };
         return plain(restart, Step::Nothing);
     }
-    let next = rollout::next(&Situation {
+    let situation = Situation {
         now: observed.now,
         members: &observed.members,
         strategy: &observed.object.spec.update_strategy,
@@ -177,7 +203,8 @@ fn roll(observed: &Observed<'_>, children: &Children) -> Roll {
         others_serve: observed.others.iter().any(|other| other.is_up),
         quiet: observed.quiet,
         missing_at: &observed.missing_at,
-    });
+    };
+    let next = next(observed, &situation);
     let doing = Restart::Runs(rollout.as_ref().map(doing).unwrap_or_default());
     let (pod, pod_uid) = match &rollout {
         Some(rollout) => (rollout.pod.clone(), rollout.pod_uid.clone()),
@@ -188,7 +215,11 @@ fn roll(observed: &Observed<'_>, children: &Children) -> Roll {
         Next::Wait(why) => plain(Restart::Waits(why), Step::Nothing),
         Next::Await(what) => plain(Restart::Runs(what), Step::Nothing),
         Next::Quiesce => plain(doing, Step::Quiesce { pod_uid }),
-        Next::Delete { pod, uid } => plain(doing, Step::Delete { pod, uid }),
+        Next::Delete { pod, uid } => {
+            let election = observed.election.as_ref();
+            let election = election.and_then(|election| election.resource_version());
+            plain(doing, Step::Delete { pod, uid, election })
+        }
         Next::Enter(entered) => {
             let what = self::doing(&entered);
             Roll {
@@ -211,6 +242,19 @@ fn roll(observed: &Observed<'_>, children: &Children) -> Roll {
     }
 }
 
+/// The safe next step: of a group with replicas that has a master, or of a broker that is alone.
+fn next(observed: &Observed<'_>, situation: &Situation<'_>) -> Next {
+    let step = situation.rollout.map(|rollout| rollout.step);
+    let is_group = |view: &&View| view.epoch > 0 && view.members.len() > 1;
+    match observed.view.as_ref().filter(is_group) {
+        Some(view) if step != Some(RolloutStep::Quiescing) => {
+            let wanted = observed.object.spec.replicas.into();
+            member_rolls::next(situation, Group { view, wanted })
+        }
+        _ => rollout::next(situation),
+    }
+}
+
 /// What is done in a step of a restart, in words.
 fn doing(rollout: &Rollout) -> String {
     let Rollout { pod, reason, .. } = rollout;
@@ -218,6 +262,10 @@ fn doing(rollout: &Rollout) -> String {
         RolloutStep::Quiescing => {
             format!("producers leave pod {pod} before its restart ({reason})")
         }
+        RolloutStep::SwitchingOver => match &rollout.switchover {
+            Some(asked) => format!("member {} takes over from pod {pod} ({reason})", asked.to),
+            None => format!("a replica takes over from pod {pod} ({reason})"),
+        },
         RolloutStep::Stopping => format!("pod {pod} is stopped ({reason})"),
         RolloutStep::Starting => format!("pod {pod} starts again ({reason})"),
     }
@@ -225,8 +273,7 @@ fn doing(rollout: &Rollout) -> String {
 
 /// Settings are given to a broker that serves.
 fn give(observed: &Observed<'_>) -> Step {
-    let mut members = observed.members.iter();
-    match members.find(|member| member.is_ready) {
+    match observed.master() {
         Some(member) => Step::Give {
             pod_uid: member.uid.clone(),
         },

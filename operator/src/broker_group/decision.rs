@@ -7,11 +7,15 @@ use crate::conditions::Verdict;
 use crate::events::News;
 use crate::objects::Children;
 
-/// What a look does, in this order: the children, the step, the events, the status.
+use super::observed::Member;
+
+/// What a look does, in this order: the children, the labels, the step, the events, the status.
 #[derive(Debug)]
 pub(super) struct Decision {
     /// The children as they must be. None: they stay as they are.
     pub(super) children: Option<Children>,
+    /// Pods whose label says something else than what they are.
+    pub(super) labels: Vec<(Member, &'static str)>,
     pub(super) step: Step,
     pub(super) events: Vec<News>,
     /// The new status, and the verdict that becomes its conditions. None: the status stays as it is.
@@ -27,6 +31,8 @@ pub(super) enum Step {
     Hold,
     /// Remove the finalizer: the object goes.
     Release,
+    /// Delete the election of an earlier object of this name, whose volumes are gone.
+    ForgetElection,
     /// Give the broker in this pod the settings that need no restart, when that is due.
     Give {
         pod_uid: String,
@@ -35,10 +41,11 @@ pub(super) enum Step {
     Quiesce {
         pod_uid: String,
     },
-    /// Delete this pod.
+    /// Delete this pod. With an election, only while that has the version that was seen.
     Delete {
         pod: String,
         uid: String,
+        election: Option<String>,
     },
     /// Let producers return to the broker: the restart of the pod that had this uid is over.
     Finish {
@@ -55,6 +62,7 @@ impl Decision {
     pub(super) fn rest() -> Self {
         Self {
             children: None,
+            labels: Vec::new(),
             step: Step::Nothing,
             events: Vec::new(),
             status: None,

@@ -1,7 +1,8 @@
 //! Looks at a broker group: reads the watches, and asks only what the next step depends on. Nothing is changed here.
 
 use kube::ResourceExt;
-use rmq_crds::{BrokerGroup, NameServer, RolloutStep};
+use rmq_client::protocol::bodies::GroupStatus;
+use rmq_crds::{BrokerGroup, ElectionAckMode, NameServer, RolloutStep};
 
 use crate::annotations;
 use crate::apply;
@@ -13,12 +14,16 @@ use crate::observe;
 use crate::time;
 
 use super::memory::Memory;
-use super::observed::{Closing, End, Member, Observed, Other};
+use super::observed::{Closing, End, LeaseSeen, Member, Observed, Other};
 use super::quiet::Purpose;
-use super::{backlog, drain, served};
+use super::view::View;
+use super::{backlog, drain, leases, served};
 
 /// `brokerPermission` of a broker that refuses messages.
 pub(super) const READ: &str = "4";
+
+/// Slots that a group may have.
+const SLOTS: i32 = 16;
 
 /// One look.
 pub(super) async fn look<'a>(
@@ -34,6 +39,10 @@ pub(super) async fn look<'a>(
         end(&mut observed, &name_server, context, memory).await;
     } else if !annotations::is(object, annotations::PAUSED, "true") {
         observed.missing = missing(&observed, context).await;
+        if observed.object.spec.replicas > 1 || observed.election.is_some() {
+            observed.lease = leases::look(&observed, context, &memory.leases).await;
+        }
+        observed.told = told(&observed, &name_server, context).await;
         restarting(&mut observed, &name_server, context, memory).await;
     }
     observed
@@ -45,8 +54,13 @@ fn watched<'a>(object: &'a BrokerGroup, context: &'a Context, memory: &Memory) -
     let cluster = &object.spec.name_server_ref.name;
     let stores = &context.stores;
     let workload = names::brokers(&name);
-    let service = stores.services.get(&namespace, &names::external(&workload));
     let listener = object.spec.listeners.external.as_ref();
+    let of_slot = |slot| {
+        let service = names::external_of(&workload, slot);
+        let service = stores.services.get(&namespace, &service);
+        listener.and_then(|listener| advertised(listener, service.as_deref()))
+    };
+    let election = stores.elections.get(&namespace, &workload);
     let set = stores.stateful_sets.get(&namespace, &workload);
     let others = stores.groups_of(&namespace, cluster).into_iter();
     let others = others.filter(|group| group.name_any() != name);
@@ -67,7 +81,11 @@ fn watched<'a>(object: &'a BrokerGroup, context: &'a Context, memory: &Memory) -
         now: time::now(),
         name_server: stores.name_servers.get(&namespace, cluster),
         others: others.collect(),
-        advertised: listener.and_then(|listener| advertised(listener, service.as_deref())),
+        advertised: (0..SLOTS).map(of_slot).collect(),
+        view: election.as_deref().map(View::of),
+        election,
+        lease: LeaseSeen::There,
+        told: None,
         members: members.collect(),
         set,
         claims: stores.claims_of(&namespace, &name),
@@ -90,6 +108,27 @@ async fn missing(observed: &Observed<'_>, context: &Context) -> Option<observe::
     }
     let workload = names::brokers(&observed.name());
     fetch::why_missing(context, &observed.namespace(), &workload, &claims).await
+}
+
+/// Asks the master how far the others are, where that is not what it was: while one of them is not in sync, and where acknowledgements do not
+/// wait for them.
+async fn told(
+    observed: &Observed<'_>,
+    name_server: &NameServer,
+    context: &Context,
+) -> Option<GroupStatus> {
+    let view = observed.view.as_ref()?;
+    let is_whole = view.members.is_subset(&view.in_sync);
+    let waits_for_set = view.ack_mode.is_none_or(ElectionAckMode::is_in_sync);
+    if is_whole && waits_for_set {
+        return None;
+    }
+    let master = view.serving()?;
+    let members = &observed.election.as_ref()?.spec.members;
+    let master = members.iter().find(|member| member.slot == master)?;
+    let addresses = names::name_server_addresses(name_server);
+    let client = context.clusters.client(&addresses).await.ok()?;
+    client.admin().group_status(&master.client).await.ok()
 }
 
 /// Asks what the restart waits for.
@@ -120,7 +159,7 @@ async fn restarting(
             };
             observed.quiet = asked.await.ok().flatten();
         }
-        RolloutStep::Stopping => {}
+        RolloutStep::SwitchingOver | RolloutStep::Stopping => {}
         RolloutStep::Starting => {
             observed.missing_at = context.clusters.missing_at(&addresses, broker).await;
         }

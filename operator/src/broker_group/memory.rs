@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::leases::Leases;
 use super::live::Live;
 use super::quiet::Quiet;
 use super::turns::Turns;
@@ -13,6 +14,8 @@ pub(crate) struct Memory {
     pub(super) turns: Turns,
     /// How long brokers have stored no message.
     pub(super) quiet: Quiet,
+    /// The Leases that are there.
+    pub(super) leases: Leases,
     /// The settings that running brokers were given.
     pub(super) live: Arc<Live>,
 }
@@ -22,5 +25,6 @@ impl Memory {
     pub(super) fn forget(&self, uid: &str) {
         self.quiet.forget(uid);
         self.live.forget(uid);
+        self.leases.forget(uid);
     }
 }

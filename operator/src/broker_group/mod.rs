@@ -10,15 +10,22 @@ mod conditions;
 mod decide;
 mod decision;
 mod drain;
+mod electing;
+mod leases;
 mod live;
 mod look;
+mod member_rolls;
+mod membership;
 mod memory;
 mod observed;
 mod quiet;
 mod rollout;
+mod said;
 mod served;
+mod standing;
 mod turns;
 mod validate;
+mod view;
 
 use std::sync::Arc;
 

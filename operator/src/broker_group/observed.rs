@@ -7,13 +7,15 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use rmq_crds::{BrokerGroup, NameServer};
+use rmq_client::protocol::bodies::GroupStatus;
+use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer};
 
 use crate::annotations;
-use crate::objects::Advertised;
+use crate::objects::{Advertised, is_owned_by, names};
 use crate::observe::{self, Problem};
 
 use super::backlog::Backlog;
+use super::view::View;
 
 /// What one look has seen.
 #[derive(Debug)]
@@ -26,8 +28,14 @@ pub(super) struct Observed<'a> {
     pub(super) name_server: Option<Arc<NameServer>>,
     /// The other groups of the cluster.
     pub(super) others: Vec<Other>,
-    /// The address that clients are told, when the group has an external listener and the address is known.
-    pub(super) advertised: Option<Advertised>,
+    /// The addresses that clients are told, by slot, when the group has an external listener and they are known.
+    pub(super) advertised: Vec<Option<Advertised>>,
+    /// The election of a group with replicas, and what it says.
+    pub(super) election: Option<Arc<BrokerGroupElection>>,
+    pub(super) view: Option<View>,
+    pub(super) lease: LeaseSeen,
+    /// What the master says of the others. None: not known, or not asked.
+    pub(super) told: Option<GroupStatus>,
     pub(super) set: Option<Arc<StatefulSet>>,
     /// The brokers of the group that have a pod, by name of the pod.
     pub(super) members: Vec<Member>,
@@ -42,6 +50,18 @@ pub(super) struct Observed<'a> {
     pub(super) missing_at: Vec<String>,
     /// What only the removal of the group depends on.
     pub(super) end: Option<End>,
+}
+
+/// The Lease of a group with replicas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum LeaseSeen {
+    /// It is there, or it does not matter.
+    #[default]
+    There,
+    /// There is none.
+    Missing,
+    /// That of an earlier object of this name, which is about to go.
+    Going,
 }
 
 /// Another group of the cluster.
@@ -66,6 +86,12 @@ pub(super) struct Member {
     pub(super) name: String,
     /// Uid of the pod.
     pub(super) uid: String,
+    /// Number of the pod.
+    pub(super) slot: i64,
+    /// What its label says that it is, in a group with replicas.
+    pub(super) role: Option<String>,
+    /// When it has to be gone, if it is being deleted.
+    pub(super) gone_at: Option<Timestamp>,
     pub(super) is_ready: bool,
     pub(super) is_terminating: bool,
     /// Whether the pod is made of the current template.
@@ -92,8 +118,13 @@ impl Member {
         let wanted = set.and_then(|set| set.status.as_ref()?.update_revision.as_deref());
         let labels = pod.labels();
         let has = labels.get("controller-revision-hash").map(String::as_str);
+        let name = pod.name_any();
+        let deletion = pod.metadata.deletion_timestamp.as_ref();
         Self {
-            name: pod.name_any(),
+            slot: names::slot(&name).unwrap_or(0),
+            role: labels.get(names::ROLE).cloned(),
+            gone_at: deletion.map(|time| time.0),
+            name,
             uid: pod.uid().unwrap_or_default(),
             is_ready: observe::is_ready(pod),
             is_terminating: pod.metadata.deletion_timestamp.is_some(),
@@ -193,6 +224,25 @@ impl Observed<'_> {
         of_pods.next().or_else(of_claims)
     }
 
+    /// The broker that takes the messages: the master, where one is elected.
+    pub(super) fn master(&self) -> Option<&Member> {
+        let mut members = self.members.iter();
+        match &self.view {
+            None => members.find(|member| member.is_ready),
+            Some(view) => {
+                let master = view.serving()?;
+                members.find(|member| member.slot == master && member.is_ready)
+            }
+        }
+    }
+
+    /// Whether the election belongs to this object, and not to an earlier one of its name.
+    pub(super) fn owns_election(&self) -> bool {
+        let uid = self.object.uid().unwrap_or_default();
+        let election = self.election.as_deref();
+        election.is_some_and(|election| is_owned_by(election, &uid))
+    }
+
     /// The time of this look, for statuses.
     pub(super) fn time(&self) -> Time {
         Time(self.now)
@@ -214,7 +264,11 @@ impl<'a> Observed<'a> {
             now,
             name_server: None,
             others: Vec::new(),
-            advertised: None,
+            advertised: Vec::new(),
+            election: None,
+            view: None,
+            lease: LeaseSeen::There,
+            told: None,
             set: None,
             members: Vec::new(),
             claims: Vec::new(),

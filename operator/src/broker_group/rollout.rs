@@ -1,4 +1,4 @@
-//! The one safe next step of a restart. Pure.
+//! The one safe next step of a restart of a broker that is alone in its group. Pure.
 //!
 //! One broker of a cluster restarts at a time, and only while the others serve. Quiescing: the broker is out of the routes until producers
 //! have left. Stopping: its pod is deleted. Starting: the new pod starts, until every name server shows it. Each step is written into the
@@ -62,6 +62,8 @@ pub(super) fn next(situation: &Situation<'_>) -> Next {
     };
     let is_old = pod.is_some_and(|pod| pod.uid == rollout.pod_uid);
     match rollout.step {
+        // The group had replicas when this began.
+        RolloutStep::SwitchingOver => Next::Finish,
         RolloutStep::Quiescing => match pod {
             // The change of the template was reverted.
             Some(pod) if is_old && pod.is_current => Next::Finish,
@@ -127,6 +129,7 @@ fn begin(situation: &Situation<'_>) -> Next {
             pod_uid: pod.uid.clone(),
             step,
             reason: pod.differs.to_owned(),
+            switchover: None,
             since: Time(situation.now),
         })
     };
@@ -174,6 +177,7 @@ mod tests {
             pod_uid: "old".to_owned(),
             step,
             reason: "ImageChanged".to_owned(),
+            switchover: None,
             since: Time(at(100)),
         }
     }

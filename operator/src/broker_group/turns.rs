@@ -90,6 +90,7 @@ mod tests {
                     pod_uid: "old".to_owned(),
                     step: RolloutStep::Quiescing,
                     reason: "ImageChanged".to_owned(),
+                    switchover: None,
                     since: Time(observed.now),
                 }),
                 ..BrokerGroupStatus::default()

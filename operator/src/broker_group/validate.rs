@@ -12,15 +12,6 @@ pub(crate) fn validate(
     name_server: Option<&NameServer>,
     same_name: Option<&str>,
 ) -> Result<(), Verdict> {
-    if object.spec.replicas > 1 {
-        return Err(Verdict::stalled(
-            "ReplicationNotSupported",
-            format!(
-                "spec.replicas: {} is more than the master, and this version does not replicate; use 1, and more broker groups for more throughput",
-                object.spec.replicas
-            ),
-        ));
-    }
     let mut problems =
         keys::problems::<rmq_config::BrokerConfig>("spec.config.extra", &object.spec.config.extra);
     problems.extend(forms::of_broker_group(object));

@@ -56,11 +56,12 @@ pub(crate) fn build(object: &NameServer, default_image: &str) -> Children {
     }
     children
         .disruption_budgets
-        .push(one_at_a_time(meta(workload.clone()), &selector));
-    // One budget for the brokers of all groups: a drain of nodes evicts one broker of the cluster at a time.
+        .push(one_at_a_time(meta(workload.clone()), &selector, None));
+    // One budget for the brokers of all groups without replicas: a drain of nodes evicts one of them at a time.
     children.disruption_budgets.push(one_at_a_time(
         meta(names::brokers_of(&name)),
         &names::brokers_selector(&name),
+        Some(names::ELECTED),
     ));
     let resources = spec.resources.clone().unwrap_or_else(|| {
         pod::resources(
@@ -94,6 +95,7 @@ pub(crate) fn build(object: &NameServer, default_image: &str) -> Children {
         labels: labels.clone(),
         annotations,
         apart: selector.clone(),
+        elected: None,
         grace_seconds: 30,
     });
     children.stateful_sets.push(StatefulSet {

@@ -1,15 +1,20 @@
 //! The objects of Kubernetes that servers are made of. Pure: the same in, the same out.
 
+pub(crate) mod access;
 pub(crate) mod names;
 pub(crate) mod pod;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount, ServicePort, ServiceSpec};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
-use rmq_crds::{ExternalListener, ExternalType};
+use rmq_crds::{BrokerGroupElection, ExternalListener, ExternalType};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +24,17 @@ use names::Labels;
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Children {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) accounts: Vec<ServiceAccount>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) roles: Vec<Role>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) role_bindings: Vec<RoleBinding>,
+    /// Leases that are missing: brokers may hold them and not make them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) leases: Vec<Lease>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) elections: Vec<BrokerGroupElection>,
     pub(crate) config_maps: Vec<ConfigMap>,
     pub(crate) services: Vec<Service>,
     pub(crate) disruption_budgets: Vec<PodDisruptionBudget>,
@@ -47,6 +63,14 @@ where
     owner.controller_owner_ref(&())
 }
 
+/// Whether the object with this uid owns a child.
+pub(crate) fn is_owned_by(object: &impl ResourceExt, uid: &str) -> bool {
+    object
+        .owner_references()
+        .iter()
+        .any(|owner| owner.uid == uid)
+}
+
 /// First 16 digits of the SHA-256 of the value as JSON.
 pub(crate) fn hash(value: &impl Serialize) -> String {
     let json = serde_json::to_vec(value).unwrap_or_default();
@@ -72,6 +96,19 @@ pub(crate) fn headless(metadata: ObjectMeta, selector: &Labels, ports: &[(&str, 
                     .map(|(name, port)| service_port(name, *port))
                     .collect(),
             ),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// A Service inside of the cluster for the pods with these labels.
+pub(crate) fn internal(metadata: ObjectMeta, selector: Labels, port: (&str, i32)) -> Service {
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            selector: Some(selector),
+            ports: Some(vec![service_port(port.0, port.1)]),
             ..ServiceSpec::default()
         }),
         status: None,
@@ -159,12 +196,31 @@ pub(crate) fn advertised(
     }
 }
 
-/// A drain of nodes evicts at most one of these pods at a time.
-pub(crate) fn one_at_a_time(metadata: ObjectMeta, selector: &Labels) -> PodDisruptionBudget {
+/// A drain of nodes evicts at most one of these pods at a time. Pods with the label `but` have another budget: a pod has one at most.
+pub(crate) fn one_at_a_time(
+    metadata: ObjectMeta,
+    selector: &Labels,
+    but: Option<&str>,
+) -> PodDisruptionBudget {
+    let mut budget = budget(metadata, selector, 1);
+    if let (Some(but), Some(spec)) = (but, &mut budget.spec)
+        && let Some(selector) = &mut spec.selector
+    {
+        selector.match_expressions = Some(vec![LabelSelectorRequirement {
+            key: but.to_owned(),
+            operator: "DoesNotExist".to_owned(),
+            values: None,
+        }]);
+    }
+    budget
+}
+
+/// A drain of nodes makes so many of these pods unavailable at the same time at most.
+pub(crate) fn budget(metadata: ObjectMeta, selector: &Labels, max: i32) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata,
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(max)),
             selector: Some(LabelSelector {
                 match_labels: Some(selector.clone()),
                 ..LabelSelector::default()

@@ -24,10 +24,25 @@ pub(crate) const NAME_SERVER: &str = "name-server";
 /// Value of [`COMPONENT`].
 pub(crate) const BROKER: &str = "broker";
 
+/// Label of pods of groups with replicas: such a group has a disruption budget of its own.
+pub(crate) const ELECTED: &str = "rmq.rs/elected";
+/// Label of pods of groups with replicas: what the broker is now. It follows the election, and clients use name servers instead.
+pub(crate) const ROLE: &str = "rmq.rs/role";
+/// Value of [`ROLE`].
+pub(crate) const MASTER: &str = "master";
+/// Value of [`ROLE`].
+pub(crate) const REPLICA: &str = "replica";
+/// Label of Kubernetes with the name of a StatefulSet's pod.
+pub(crate) const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
+/// Label of Kubernetes with the number of a StatefulSet's pod.
+pub(crate) const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+
 /// Where name servers listen.
 pub(crate) const NAME_SERVER_PORT: i32 = 9876;
 /// Where brokers listen.
 pub(crate) const BROKER_PORT: i32 = 10911;
+/// Where members of a group copy the log.
+pub(crate) const BROKER_REPLICATION_PORT: i32 = 10912;
 /// Where brokers listen for old clients.
 pub(crate) const BROKER_FAST_PORT: i32 = 10909;
 /// Health and metrics of name servers.
@@ -45,7 +60,8 @@ pub(crate) fn brokers_of(name_server: &str) -> String {
     format!("{name_server}-brokers")
 }
 
-/// The StatefulSet, headless Service and ConfigMap of a BrokerGroup object.
+/// The StatefulSet, headless Service and ConfigMap of a BrokerGroup object; of a group with replicas also the election, its Lease, the
+/// account with its role, and the disruption budget.
 pub(crate) fn brokers(object: &str) -> String {
     format!("{object}-broker")
 }
@@ -53,6 +69,24 @@ pub(crate) fn brokers(object: &str) -> String {
 /// The Service of the external listener.
 pub(crate) fn external(workload: &str) -> String {
     format!("{workload}-external")
+}
+
+/// The Service of the external listener of one member. The first has that of a broker alone, so it keeps its port.
+pub(crate) fn external_of(workload: &str, slot: i32) -> String {
+    match slot {
+        0 => external(workload),
+        slot => format!("{}-{slot}", external(workload)),
+    }
+}
+
+/// The Service of the pods with this role.
+pub(crate) fn role_service(workload: &str, role: &str) -> String {
+    format!("{workload}-{role}")
+}
+
+/// The number of a StatefulSet's pod.
+pub(crate) fn slot(pod: &str) -> Option<i64> {
+    pod.rsplit_once('-')?.1.parse().ok()
 }
 
 /// The pod of a StatefulSet.
@@ -103,6 +137,20 @@ pub(crate) fn brokers_selector(name_server: &str) -> Labels {
         (COMPONENT.to_owned(), BROKER.to_owned()),
         (CLUSTER.to_owned(), name_server.to_owned()),
     ])
+}
+
+/// One broker of a group.
+pub(crate) fn member_selector(object: &str, slot: i32) -> Labels {
+    let mut labels = selector(BROKER, object);
+    labels.insert(POD_NAME.to_owned(), pod(&brokers(object), slot));
+    labels
+}
+
+/// The brokers of a group that have this role.
+pub(crate) fn role_selector(object: &str, role: &str) -> Labels {
+    let mut labels = selector(BROKER, object);
+    labels.insert(ROLE.to_owned(), role.to_owned());
+    labels
 }
 
 /// Labels of everything of one object.

@@ -20,6 +20,11 @@ const USER: i64 = 10_001;
 /// The variable with the form of a server's log lines.
 const LOG_FORMAT: &str = "RMQ_LOG_FORMAT";
 
+/// Label of a node's name.
+const NODE: &str = "kubernetes.io/hostname";
+/// Label of a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// What differs between the servers.
 pub(crate) struct Server<'a> {
     /// Name of the container.
@@ -40,7 +45,17 @@ pub(crate) struct Server<'a> {
     pub(crate) annotations: Labels,
     /// Pods that should run on different nodes.
     pub(crate) apart: Labels,
+    /// What members of a group with replicas have besides.
+    pub(crate) elected: Option<Elected>,
     pub(crate) grace_seconds: i64,
+}
+
+/// What members of a group with replicas have besides.
+pub(crate) struct Elected {
+    /// Their account, whose token they need.
+    pub(crate) account: String,
+    /// All members of the group: no node may have two of them while another has none.
+    pub(crate) group: Labels,
 }
 
 pub(crate) fn port(name: &str, port: i32) -> ContainerPort {
@@ -154,24 +169,40 @@ pub(crate) fn template(server: Server<'_>) -> PodTemplateSpec {
         match_labels: Some(server.apart.clone()),
         ..LabelSelector::default()
     };
-    let spread = if overrides.topology_spread_constraints.is_empty() {
-        vec![TopologySpreadConstraint {
-            max_skew: 1,
-            topology_key: "topology.kubernetes.io/zone".to_owned(),
-            when_unsatisfiable: "ScheduleAnyway".to_owned(),
-            label_selector: Some(apart.clone()),
-            ..TopologySpreadConstraint::default()
-        }]
-    } else {
-        overrides.topology_spread_constraints.clone()
+    let over = |key: &str, otherwise: &str, pods: &LabelSelector| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: otherwise.to_owned(),
+        label_selector: Some(pods.clone()),
+        ..TopologySpreadConstraint::default()
     };
+    let spread = match &server.elected {
+        _ if !overrides.topology_spread_constraints.is_empty() => {
+            overrides.topology_spread_constraints.clone()
+        }
+        None => vec![over(ZONE, "ScheduleAnyway", &apart)],
+        Some(elected) => {
+            let group = LabelSelector {
+                match_labels: Some(elected.group.clone()),
+                ..LabelSelector::default()
+            };
+            vec![
+                over(NODE, "DoNotSchedule", &group),
+                over(ZONE, "ScheduleAnyway", &group),
+            ]
+        }
+    };
+    let account = overrides
+        .service_account_name
+        .clone()
+        .or_else(|| server.elected.as_ref().map(|of| of.account.clone()));
     let affinity = overrides.affinity.clone().unwrap_or_else(|| Affinity {
         pod_anti_affinity: Some(PodAntiAffinity {
             preferred_during_scheduling_ignored_during_execution: Some(vec![
                 WeightedPodAffinityTerm {
                     weight: 100,
                     pod_affinity_term: PodAffinityTerm {
-                        topology_key: "kubernetes.io/hostname".to_owned(),
+                        topology_key: NODE.to_owned(),
                         label_selector: Some(apart),
                         ..PodAffinityTerm::default()
                     },
@@ -228,7 +259,7 @@ pub(crate) fn template(server: Server<'_>) -> PodTemplateSpec {
                 ..Container::default()
             }],
             affinity: Some(affinity),
-            automount_service_account_token: Some(overrides.service_account_name.is_some()),
+            automount_service_account_token: Some(account.is_some()),
             enable_service_links: Some(false),
             image_pull_secrets: (!server.image.pull_secrets.is_empty()).then(|| {
                 let names = server.image.pull_secrets.iter();
@@ -250,7 +281,7 @@ pub(crate) fn template(server: Server<'_>) -> PodTemplateSpec {
                 }),
                 ..PodSecurityContext::default()
             }),
-            service_account_name: overrides.service_account_name.clone(),
+            service_account_name: account,
             termination_grace_period_seconds: Some(
                 overrides
                     .termination_grace_period_seconds

@@ -89,6 +89,7 @@ fn how_a_restart_continues() {
             step: Step::Delete {
                 pod: "a-broker-0".to_owned(),
                 uid: "old".to_owned(),
+                election: None,
             },
             reason: "Restarting",
             rollout: Some(RolloutStep::Stopping),
