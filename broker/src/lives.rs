@@ -27,6 +27,7 @@ use crate::config;
 use crate::data::Data;
 use crate::group::Member;
 use crate::group::elected::state::Elected;
+use crate::group::repairs::Repairs;
 use crate::identity::Identity;
 use crate::listeners::{self, Listeners};
 use crate::recovery;
@@ -66,6 +67,8 @@ pub(crate) struct Lives {
     pub(crate) listeners: Listeners,
     /// The election of the group, if it has one.
     pub(crate) elected: Option<Arc<Elected>>,
+    /// What was repaired in the log, in all lives.
+    pub(crate) repairs: Arc<Repairs>,
     life: Mutex<Option<Life>>,
     current: watch::Sender<Option<Arc<Broker>>>,
     ends: watch::Sender<Option<Ending>>,
@@ -96,6 +99,7 @@ impl Lives {
             config,
             deps,
             listeners,
+            repairs: Arc::default(),
             life: Mutex::default(),
             current: watch::Sender::new(None),
             ends: watch::Sender::new(None),
@@ -273,7 +277,8 @@ impl Life {
                 Some((Arc::clone(elected), seat))
             }
         };
-        let settings = (&config, Arc::clone(&lives.deps.boot_clock));
+        let boot_clock = Arc::clone(&lives.deps.boot_clock);
+        let settings = (&config, boot_clock, Arc::clone(&lives.repairs));
         let copied_at = lives.replication_addr();
         let member = Member::new(
             settings,

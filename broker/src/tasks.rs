@@ -21,7 +21,7 @@ use crate::clock_watch;
 use crate::delay::deliver;
 use crate::group::follow::{self, Follow};
 use crate::group::lead::{self, Lead};
-use crate::group::pass;
+use crate::group::{mend, pass};
 use crate::registration::keep;
 use crate::role::Role;
 use crate::waiters::Woken;
@@ -64,6 +64,8 @@ pub(crate) enum Task {
     Follow,
     /// Passes on to the master what consumers tell a replica.
     PassOffsets,
+    /// Mends what of the log is damaged with what another member has.
+    Mend,
     /// Answers the acknowledgements that replicas have not confirmed in time.
     EndLateAcks,
     /// Keeps every name server told of this broker's topics.
@@ -83,6 +85,7 @@ impl Task {
             Self::Lead,
             Self::Follow,
             Self::PassOffsets,
+            Self::Mend,
             Self::EndLateAcks,
             Self::DeliverLeftover,
         ];
@@ -109,6 +112,7 @@ impl Task {
             | Self::RemoveExpired
             | Self::Sample
             | Self::WatchClock
+            | Self::Mend
             | Self::Register => true,
         }
     }
@@ -128,6 +132,7 @@ impl Task {
             Self::Lead => "replicas copy nothing, and what waits for them is not confirmed",
             Self::Follow => "this replica copies nothing",
             Self::PassOffsets => "the master does not know what consumers commit at this replica",
+            Self::Mend => "damaged parts of the log stay damaged",
             Self::EndLateAcks => {
                 "producers whose messages replicas do not confirm wait until they give up"
             }
@@ -171,6 +176,7 @@ impl Task {
                     Box::pin(follow::run(follow, stop)).await;
                 }
                 Self::PassOffsets => Box::pin(pass::offsets(&broker)).await,
+                Self::Mend => Box::pin(mend::run(&broker)).await,
                 Self::EndLateAcks => {
                     let why = |end| broker.member.why_late(end);
                     broker.member.acks.end_late(&*broker.clock, why).await;

@@ -11,14 +11,18 @@ use rmq_protocol::{MemberId, Seat};
 use rmq_store::Follower;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::futures::Notified;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ReplicationConfig;
 use crate::event::{End, ReplicaEvent};
+use crate::fetch::{Fetched, Wanted};
 use crate::greeting::Identity;
 use crate::outbox::{Outbox, may_block};
+use crate::reading::Reading;
 use crate::reason::{Reason, ReasonKind};
 use crate::session::{Ended, ReplicaSession};
 use crate::wire::{Decoder, Frame, Marks, encode};
@@ -64,6 +68,9 @@ pub struct Following {
 #[derive(Debug, Default)]
 pub struct Followed {
     state: Mutex<State>,
+    /// A stretch of the log that the master is to be asked for.
+    wanted: Mutex<Option<Wanted>>,
+    asks: Notify,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -106,6 +113,28 @@ impl Followed {
         self.state.lock().confirmed
     }
 
+    /// Asks the master for a stretch of its log that this member has received: what is damaged here. Dropped without an answer, there is no
+    /// connection, or it has ended. One question at a time: a newer one takes the place of one that was not sent yet.
+    pub fn fetch(&self, from: LogPosition, to: LogPosition) -> oneshot::Receiver<Fetched> {
+        let (wanted, answer) = Wanted::new(from, to);
+        // Held until it is there: the end of the connection takes it away.
+        let state = self.state.lock();
+        if state.master.is_some() {
+            *self.wanted.lock() = Some(wanted);
+        }
+        drop(state);
+        self.asks.notify_waiters();
+        answer
+    }
+
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        self.wanted.lock().take()
+    }
+
+    fn asks(&self) -> Notified<'_> {
+        self.asks.notified()
+    }
+
     pub(crate) fn connected(&self, master: Seat, epoch: u64, end: LogPosition) {
         let mut state = self.state.lock();
         state.master = Some(master);
@@ -121,7 +150,9 @@ impl Followed {
     }
 
     fn lost(&self) {
-        self.state.lock().master = None;
+        let mut state = self.state.lock();
+        state.master = None;
+        *self.wanted.lock() = None;
     }
 }
 
@@ -245,6 +276,7 @@ where
         ))
     };
     let mut decoder = Decoder::new();
+    let mut fetching = Reading::default();
     let mut alarm = pin!(tokio::time::sleep_until(origin));
     let mut next_show = Duration::ZERO;
     loop {
@@ -259,6 +291,13 @@ where
         let received = {
             let mut progressed = pin!(following.store.progressed());
             progressed.as_mut().enable();
+            let mut asks = pin!(following.followed.asks());
+            asks.as_mut().enable();
+            if fetching.is_idle()
+                && let Some(want) = session.fetches()
+            {
+                fetching.begin(&following.store, want);
+            }
             session.tick(following, now, outbox.frames())?;
             // Not before the reports have left, and that wakes this task anyway.
             let due = match outbox.is_empty() && session.has_to_show() {
@@ -276,7 +315,12 @@ where
                     None
                 }
                 read = reader.read_buf(decoder.buffer()) => Some(read.map_err(lost)?),
+                read = fetching.done() => {
+                    session.fetched(read, outbox.frames());
+                    None
+                }
                 () = &mut progressed => None,
+                () = &mut asks => None,
                 () = &mut alarm => None,
             }
         };

@@ -45,6 +45,8 @@ pub struct Greeting {
     pub end: LogPosition,
     /// Up to where nothing of its log may be cut.
     pub confirmed: LogPosition,
+    /// It may be asked for stretches of its log.
+    pub fetches: bool,
 }
 
 impl Greeting {
@@ -65,6 +67,7 @@ impl Greeting {
             begin: LogPosition(positions.min),
             end: LogPosition(positions.appended),
             confirmed: LogPosition(positions.confirmed),
+            fetches: true,
         }
     }
 
@@ -87,6 +90,7 @@ impl Greeting {
             begin: LogPosition(0),
             end: LogPosition(0),
             confirmed: LogPosition(0),
+            fetches: false,
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `members.rs` | which members a message waits for, and where each is |
 //! | `session/` | the two ends of a connection, without sockets, threads or a clock |
 //! | `serve.rs`, `follow.rs` | the same over any stream, on tokio |
+//! | `fetch.rs`, `reading.rs` | a stretch of the log that is damaged at one end of a connection, read at the other |
 //! | `ask.rs` | a question of the election to another member |
 //! | `snapshot.rs` | a snapshot of the master for a replica whose log ends before the master's begins |
 //! | `event.rs`, `config.rs` | what the driver is told; limits and times |
@@ -30,10 +31,12 @@
 mod ask;
 mod config;
 mod event;
+mod fetch;
 mod follow;
 mod greeting;
 mod members;
 mod outbox;
+mod reading;
 mod reason;
 mod serve;
 pub mod session;
@@ -43,6 +46,7 @@ pub mod wire;
 pub use ask::{ask, ask_stream};
 pub use config::{PIECE_BYTES_MAX, ReplicationConfig};
 pub use event::{Asked, End, MasterEvent, ReplicaEvent};
+pub use fetch::Fetched;
 pub use follow::{Followed, Following, ReplicaEvents, Target, follow, follow_stream};
 pub use greeting::{EPOCHS_MAX, Greeting, Identity, NAME_BYTES_MAX, VERSION};
 pub use members::{Clock, Connection, Counts, MemberProgress, Members, Replicated, Report};

@@ -18,6 +18,9 @@ use rmq_protocol::message::LogPosition;
 use rmq_protocol::{Incarnation, MemberId, Seat};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::oneshot;
+
+use crate::fetch::{Fetched, Wanted};
 
 /// Snapshots whose log is kept, at most.
 const HELD_MAX: usize = 64;
@@ -84,6 +87,8 @@ struct State {
     next_connection: u64,
     /// The log from here on is needed until that time, by replicas that take a snapshot.
     held: Vec<(LogPosition, Duration)>,
+    /// Stretches of the log that members are to be asked for.
+    wanted: BTreeMap<Seat, Wanted>,
     /// The master serves no more.
     closed: bool,
 }
@@ -273,6 +278,35 @@ impl Members {
         held.push((from, until));
     }
 
+    /// Asks a member that is connected for a stretch of its log that ends at or below what it has [received](MemberProgress::received): what
+    /// is damaged here. Dropped without an answer, the connection has ended. One question at a time to a member: a newer one takes the place
+    /// of one that was not sent yet.
+    pub fn fetch(
+        &self,
+        seat: Seat,
+        from: LogPosition,
+        to: LogPosition,
+    ) -> oneshot::Receiver<Fetched> {
+        let (wanted, answer) = Wanted::new(from, to);
+        {
+            let mut state = self.state.lock();
+            if !state.closed && state.is_connected(seat) {
+                state.wanted.insert(seat, wanted);
+            }
+        }
+        self.changed.notify_waiters();
+        answer
+    }
+
+    /// What the member of a connection is to be asked for.
+    pub(crate) fn wanted(&self, connection: Connection) -> Option<Wanted> {
+        let mut state = self.state.lock();
+        match state.wanted.is_empty() || !state.is_current(connection) {
+            true => None,
+            false => state.wanted.remove(&connection.seat),
+        }
+    }
+
     /// Those of a member that is no master: nobody is copied to.
     #[must_use]
     pub fn of_no_master(me: MemberId) -> Self {
@@ -288,7 +322,10 @@ impl Members {
 
     /// Ends all connections that are copied to: the master is none any more. Nothing is reported afterwards.
     pub fn close(&self) {
-        self.state.lock().closed = true;
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.wanted.clear();
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -366,6 +403,7 @@ impl Members {
                 if let Some(at) = state.seats.get_mut(&connection.seat) {
                     at.has_closed = has_closed;
                 }
+                state.wanted.remove(&connection.seat);
             }
             let State {
                 seats,

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_store::{LogPiece, ReadError, Store};
+use rmq_store::Store;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,8 +19,9 @@ use crate::event::{Asked, MasterEvent};
 use crate::greeting::Identity;
 use crate::members::Members;
 use crate::outbox::Outbox;
+use crate::reading::{Reading, read};
 use crate::reason::{Reason, ReasonKind};
-use crate::session::{MasterSession, Want};
+use crate::session::MasterSession;
 use crate::snapshot::send_snapshot;
 use crate::wire::{Decoder, Frame, encode};
 
@@ -221,7 +222,8 @@ where
     let origin = Instant::now();
     let mut decoder = Decoder::new();
     let mut alarm = pin!(tokio::time::sleep_until(origin));
-    let mut reading: Option<Reading> = None;
+    let mut reading = Reading::default();
+    let mut fetching = Reading::default();
     let mut changed = pin!(source.members.changed());
     changed.as_mut().enable();
     loop {
@@ -229,7 +231,7 @@ where
             let mut progressed = pin!(source.store.progressed());
             progressed.as_mut().enable();
             let now = origin.elapsed();
-            while reading.is_none() && outbox.bytes() < UNSENT_BYTES_MAX {
+            while reading.is_idle() && outbox.bytes() < UNSENT_BYTES_MAX {
                 let Some(want) = session.wants(source) else {
                     break;
                 };
@@ -237,9 +239,13 @@ where
                     let piece = read(&source.store, want)?;
                     session.send(piece, source, now, outbox.frames());
                 } else {
-                    let store = source.store.clone();
-                    reading = Some(tokio::task::spawn_blocking(move || read(&store, want)));
+                    reading.begin(&source.store, want);
                 }
+            }
+            if fetching.is_idle()
+                && let Some(want) = session.fetches()
+            {
+                fetching.begin(&source.store, want);
             }
             session.tick(source, now, outbox.frames())?;
             let sent = outbox.send_now(writer).await;
@@ -261,9 +267,12 @@ where
                     session.answer(answer, outbox.frames())?;
                     None
                 }
-                piece = read_behind(&mut reading) => {
-                    reading = None;
+                piece = reading.done() => {
                     session.send(piece?, source, origin.elapsed(), outbox.frames());
+                    None
+                }
+                read = fetching.done() => {
+                    session.fetched(read, outbox.frames());
                     None
                 }
                 () = &mut progressed => None,
@@ -288,42 +297,5 @@ where
         if session.wants_snapshot() {
             return Err(send_snapshot(writer, outbox, source).await);
         }
-    }
-}
-
-/// A piece that is read from the disk on another thread.
-type Reading = tokio::task::JoinHandle<Result<LogPiece, Reason>>;
-
-async fn read_behind(reading: &mut Option<Reading>) -> Result<LogPiece, Reason> {
-    match reading {
-        Some(reading) => reading.await.unwrap_or_else(|error| {
-            Err(Reason::new(
-                ReasonKind::Store,
-                format!("the thread that read the log ended: {error}"),
-            ))
-        }),
-        None => std::future::pending().await,
-    }
-}
-
-fn read(store: &Store, want: Want) -> Result<LogPiece, Reason> {
-    let cannot = |error: &ReadError| {
-        let is_gone = want.from.0 < store.positions().min;
-        let kind = match is_gone {
-            true => ReasonKind::Expired,
-            false => ReasonKind::Store,
-        };
-        Reason::new(
-            kind,
-            format!("the log cannot be read from {}: {error}", want.from),
-        )
-    };
-    match store.log_piece(want.from, want.bytes_max) {
-        Ok(Some(piece)) => Ok(piece),
-        Ok(None) => Err(Reason::new(
-            ReasonKind::Store,
-            format!("the log ends at {}", want.from),
-        )),
-        Err(error) => Err(cannot(&error)),
     }
 }

@@ -14,9 +14,13 @@
 //! 8 answer     any       number u64 │ bytes of the election
 //! 9 snapshot   replica   nothing                                               instead of begin
 //! 10 chunk     master    a chunk of the store's snapshot; empty: there is no other
+//! 11 fetch     both      number u64 │ position u64 │ end u64 │ epoch u64            the sender's log is damaged there; after begin
+//! 12 fetched   both      number u64 │ position u64 │ end u64 │ bytes of the log to the end
+//! 13 missing   both      number u64 │ text                                     why there are no such bytes
 //!
 //! text, cluster, group: length u16 │ UTF-8
-//! more: to the end of the body; a version 1 that knows more puts it there, and others skip it
+//! more: features u32 (bit 0: answers a fetch; nothing: none) │ to the end of the body; a version 1 that knows more puts it there, and
+//! others skip it
 //! ```
 //! Each record of the log has a checksum of all its bytes, and says where it lies: whoever takes it checks that, so the checksum of a piece
 //! leaves the log out. Magic, version and the head of a frame stay as they are in every version, so that two releases can tell each other what differs. The
@@ -39,6 +43,8 @@ const GREETING_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + 16 * EPOCHS_MAX + 4_096;
 const SMALL_BYTES_MAX: usize = 2_048;
 /// Head of a piece.
 const PIECE_HEAD_BYTES: usize = 32;
+/// Head of what was fetched.
+const FETCHED_HEAD_BYTES: usize = 24;
 /// Largest piece: a record with the largest body that a store takes, and its properties.
 const PIECE_BYTES_MAX: usize = PIECE_HEAD_BYTES + (66 << 20);
 /// Longest question and answer of the election, bytes.
@@ -102,6 +108,35 @@ pub enum Frame<'a> {
     Snapshot,
     /// A chunk of it; empty: there is no other.
     Chunk(&'a [u8]),
+    /// The sender wants a stretch of the log that it has and cannot read.
+    Fetch {
+        /// Which question.
+        number: u64,
+        /// Where the stretch begins.
+        position: LogPosition,
+        /// Where it ends.
+        end: LogPosition,
+        /// The epoch that the position is of.
+        epoch: u64,
+    },
+    /// The beginning of that stretch.
+    Fetched {
+        /// To which question.
+        number: u64,
+        /// Where the bytes begin.
+        position: LogPosition,
+        /// Where the log goes on behind them.
+        end: LogPosition,
+        /// Whole records, and the filler where they end a segment.
+        bytes: &'a [u8],
+    },
+    /// There is nothing to fetch.
+    Missing {
+        /// To which question.
+        number: u64,
+        /// Why.
+        text: String,
+    },
 }
 
 /// What a master says with each frame.
@@ -182,6 +217,12 @@ const QUESTION: u8 = 7;
 const ANSWER: u8 = 8;
 const SNAPSHOT: u8 = 9;
 const CHUNK: u8 = 10;
+const FETCH: u8 = 11;
+const FETCHED: u8 = 12;
+const MISSING: u8 = 13;
+
+/// The feature of a member that answers a fetch.
+const FETCHES: u32 = 1;
 
 fn body_bytes_max(kind: u8) -> Option<usize> {
     match kind {
@@ -189,7 +230,8 @@ fn body_bytes_max(kind: u8) -> Option<usize> {
         PIECE => Some(PIECE_BYTES_MAX),
         QUESTION | ANSWER => Some(8 + QUESTION_BYTES_MAX),
         CHUNK => Some(CHUNK_BYTES_MAX),
-        CLOSE | BEGIN | PROGRESS | REPORT | SNAPSHOT => Some(SMALL_BYTES_MAX),
+        FETCHED => Some(FETCHED_HEAD_BYTES + PIECE_BYTES_MAX),
+        CLOSE | BEGIN | PROGRESS | REPORT | SNAPSHOT | FETCH | MISSING => Some(SMALL_BYTES_MAX),
         _ => None,
     }
 }
@@ -205,6 +247,15 @@ pub fn encode(frame: &Frame<'_>) -> Outgoing {
     } = frame
     {
         return encode_piece(*position, *epoch, *marks, bytes.to_vec());
+    }
+    if let Frame::Fetched {
+        number,
+        position,
+        end,
+        bytes,
+    } = frame
+    {
+        return encode_fetched(*number, *position, *end, bytes.to_vec());
     }
     let mut out = Writer::new();
     let kind = match frame {
@@ -248,9 +299,42 @@ pub fn encode(frame: &Frame<'_>) -> Outgoing {
             out.0.extend_from_slice(bytes);
             CHUNK
         }
+        Frame::Fetch {
+            number,
+            position,
+            end,
+            epoch,
+        } => {
+            out.u64(*number);
+            out.u64(position.0);
+            out.u64(end.0);
+            out.u64(*epoch);
+            FETCH
+        }
+        Frame::Missing { number, text } => {
+            out.u64(*number);
+            out.text(text, TEXT_BYTES_MAX);
+            MISSING
+        }
         Frame::Piece { .. } => PIECE,
+        Frame::Fetched { .. } => FETCHED,
     };
     out.finish(kind, Vec::new())
+}
+
+/// Encodes what another member has asked for. The bytes are not copied.
+#[must_use]
+pub fn encode_fetched(
+    number: u64,
+    position: LogPosition,
+    end: LogPosition,
+    bytes: Vec<u8>,
+) -> Outgoing {
+    let mut out = Writer::new();
+    out.u64(number);
+    out.u64(position.0);
+    out.u64(end.0);
+    out.finish(FETCHED, bytes)
 }
 
 /// Encodes some of the log. The bytes are not copied.
@@ -317,6 +401,8 @@ impl Writer {
             self.u64(epoch.number);
             self.u64(epoch.first.0);
         }
+        let features = if greeting.fetches { FETCHES } else { 0 };
+        self.0.extend_from_slice(&features.to_be_bytes());
     }
 
     fn finish(self, kind: u8, bytes: Vec<u8>) -> Outgoing {
@@ -446,6 +532,9 @@ fn decode(kind: u8, body: &[u8]) -> Result<Frame<'_>, WireError> {
         ANSWER => body.answer(),
         SNAPSHOT => Some(Frame::Snapshot),
         CHUNK => Some(Frame::Chunk(std::mem::take(&mut body.0))),
+        FETCH => body.fetch(),
+        FETCHED => body.fetched(),
+        MISSING => body.missing(),
         _ => return Err(WireError::NoFrame),
     };
     match frame {
@@ -544,6 +633,31 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn fetch(&mut self) -> Option<Frame<'a>> {
+        Some(Frame::Fetch {
+            number: self.u64()?,
+            position: self.position()?,
+            end: self.position()?,
+            epoch: self.u64()?,
+        })
+    }
+
+    fn fetched(&mut self) -> Option<Frame<'a>> {
+        Some(Frame::Fetched {
+            number: self.u64()?,
+            position: self.position()?,
+            end: self.position()?,
+            bytes: std::mem::take(&mut self.0),
+        })
+    }
+
+    fn missing(&mut self) -> Option<Frame<'a>> {
+        Some(Frame::Missing {
+            number: self.u64()?,
+            text: self.text(TEXT_BYTES_MAX)?,
+        })
+    }
+
     fn greeting(&mut self) -> Result<Greeting, &'static str> {
         const CUT: &str = "it is cut off";
         if self.bytes().ok_or(CUT)? != MAGIC {
@@ -582,6 +696,11 @@ impl<'a> Reader<'a> {
                 first: self.position()?,
             });
         }
+        // A release before this one says nothing here.
+        let features = match self.0 {
+            [] => 0,
+            _ => self.bytes().map(u32::from_be_bytes)?,
+        };
         Some(Greeting {
             version,
             identity,
@@ -591,6 +710,7 @@ impl<'a> Reader<'a> {
             begin,
             end,
             confirmed,
+            fetches: features & FETCHES != 0,
         })
     }
 }

@@ -15,7 +15,7 @@ use rmq_replication::{
     ReplicationConfig, Report, Source, Target,
 };
 use rmq_store::fs::SimulatedDisk;
-use rmq_store::{Epoch, Master};
+use rmq_store::{Epoch, LogPiece, Master};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const NOW: Duration = Duration::from_secs(1);
@@ -80,6 +80,7 @@ impl Served {
             begin: LogPosition(0),
             end: LogPosition(0),
             confirmed: LogPosition(0),
+            fetches: true,
         };
         let mut session = MasterSession::new(limits(), NOW);
         let mut out = Vec::new();
@@ -356,6 +357,313 @@ fn frame(outgoing: &Outgoing) -> Option<Kind> {
         Ok(Some(Frame::Report(report))) => Some(Kind::Report(report)),
         _ => None,
     }
+}
+
+/// The frames that a member has sent, as the other side sees them: what it fetches, what it gives, and what it does not have.
+fn fetching(out: &[Outgoing]) -> Vec<String> {
+    let mut decoder = Decoder::new();
+    let store = follower(config("g", ASYNC), SimulatedDisk::new());
+    let greeting = Greeting::of(&identity(0), 1, &store);
+    store.abandon();
+    decoder.push(&rmq_replication::wire::encode(&Frame::Greeting(greeting)).head);
+    decoder.frame().expect("a greeting");
+    let mut found = Vec::new();
+    for outgoing in out {
+        decoder.push(&outgoing.head);
+        decoder.push(&outgoing.bytes);
+        found.extend(match decoder.frame().expect("a frame").expect("whole") {
+            Frame::Fetch {
+                number,
+                position,
+                end,
+                epoch,
+            } => Some(format!("{number}: fetch {position}..{end} of {epoch}")),
+            Frame::Fetched {
+                number,
+                position,
+                end,
+                bytes,
+            } => Some(format!(
+                "{number}: {} bytes at {position}..{end}",
+                bytes.len()
+            )),
+            Frame::Missing { number, text } => Some(format!("{number}: {text}")),
+            _ => None,
+        });
+    }
+    found
+}
+
+fn fetch(number: u64, from: u64, to: u64, epoch: u64) -> Frame<'static> {
+    Frame::Fetch {
+        number,
+        position: LogPosition(from),
+        end: LogPosition(to),
+        epoch,
+    }
+}
+
+/// An answer of 100 bytes to the first question.
+fn fetched(number: u64, from: u64, to: u64, bytes: &[u8]) -> Frame<'_> {
+    Frame::Fetched {
+        number,
+        position: LogPosition(from),
+        end: LogPosition(to),
+        bytes,
+    }
+}
+
+fn piece(from: u64, to: u64) -> LogPiece {
+    LogPiece {
+        position: LogPosition(from),
+        end: LogPosition(to),
+        bytes: vec![7; 100],
+    }
+}
+
+/// What may be asked of the log up to a position that both have, and what not.
+fn wrong_fetches(common: u64) -> Vec<(&'static str, ReasonKind, Vec<Frame<'static>>)> {
+    let position = ReasonKind::Position;
+    vec![
+        ("nothing", position, vec![fetch(1, 0, 0, 1)]),
+        ("backwards", position, vec![fetch(1, 5, 4, 1)]),
+        (
+            "more than both have",
+            position,
+            vec![fetch(1, 0, common + 1, 1)],
+        ),
+        ("anything", position, vec![fetch(1, 0, u64::MAX, 1)]),
+        (
+            "from further on",
+            position,
+            vec![fetch(1, u64::MAX - 1, u64::MAX, 1)],
+        ),
+        ("of another epoch", position, vec![fetch(1, 0, common, 2)]),
+        (
+            "two at once",
+            ReasonKind::Protocol,
+            vec![fetch(1, 0, common, 1), fetch(2, 0, common, 1)],
+        ),
+        (
+            "an answer that nobody waits for",
+            ReasonKind::Protocol,
+            vec![fetched(1, 0, 100, &[7; 100])],
+        ),
+        (
+            "a refusal of nothing",
+            ReasonKind::Protocol,
+            vec![Frame::Missing {
+                number: 1,
+                text: "none".to_owned(),
+            }],
+        ),
+    ]
+}
+
+/// Answers that are none to the question for the log from 0 on.
+fn wrong_answers() -> [(&'static str, ReasonKind, Frame<'static>); 4] {
+    const BYTES: [u8; 100] = [7; 100];
+    [
+        (
+            "another question",
+            ReasonKind::Protocol,
+            fetched(2, 0, 100, &BYTES),
+        ),
+        (
+            "another place",
+            ReasonKind::Position,
+            fetched(1, 1, 101, &BYTES),
+        ),
+        ("no bytes", ReasonKind::Position, fetched(1, 0, 100, &[])),
+        (
+            "an end in the middle",
+            ReasonKind::Position,
+            fetched(1, 0, 99, &BYTES),
+        ),
+    ]
+}
+
+#[test]
+fn a_master_gives_and_asks_for_what_both_have_and_nothing_else() {
+    let copied = || {
+        let mut served = Served::begun();
+        let end = served.send().pop().expect("sent");
+        served.receive(Frame::Report(at(end, 0))).expect("counts");
+        (served, end)
+    };
+    let (mut served, end) = copied();
+    let mut out = Vec::new();
+    assert_eq!(served.session.fetches(), None);
+    served.receive(fetch(1, 0, end, 1)).expect("both have it");
+    let want = served.session.fetches().expect("to be read");
+    assert_eq!((want.from, want.bytes_max as u64), (LogPosition(0), end));
+    assert_eq!(served.session.fetches(), None, "it is read once");
+    served.session.fetched(Ok(piece(0, 100)), &mut out);
+    served.receive(fetch(2, 0, end, 1)).expect("the next one");
+    served.session.fetches().expect("to be read");
+    let reason = Reason::new(ReasonKind::Store, "the disk is broken");
+    served.session.fetched(Err(reason), &mut out);
+    assert_eq!(
+        fetching(&out),
+        ["1: 100 bytes at 0..100", "2: the disk is broken"]
+    );
+    served.master.abandon();
+
+    for (what, kind, frames) in wrong_fetches(end) {
+        let (mut served, _) = copied();
+        let mut outcomes = frames.into_iter().map(|frame| served.receive(frame));
+        let refused = outcomes.find_map(Result::err).expect(what);
+        assert_eq!(refused.kind, kind, "{what}: {refused}");
+        served.master.abandon();
+    }
+    let mut early = Served::greeted();
+    let refused = early.receive(fetch(1, 0, 1, 1)).expect_err("not begun");
+    assert_eq!(refused.kind, ReasonKind::Protocol);
+    early.master.abandon();
+
+    let asks = |served: &mut Served, end: u64| {
+        let mut out = Vec::new();
+        let answer = served
+            .source
+            .members
+            .fetch(seat(1), LogPosition(0), LogPosition(end));
+        served
+            .session
+            .tick(&served.source, NOW, &mut out)
+            .expect("fine");
+        (answer, fetching(&out))
+    };
+    let (mut served, end) = copied();
+    let (mut answer, out) = asks(&mut served, end);
+    assert_eq!(out, [format!("1: fetch 0..{end} of 1")]);
+    served
+        .receive(fetched(1, 0, 100, &[7; 100]))
+        .expect("an answer");
+    let found = answer.try_recv().expect("told").expect("a piece");
+    assert_eq!(found, piece(0, 100));
+    let (mut answer, _) = asks(&mut served, end);
+    let missing = Frame::Missing {
+        number: 2,
+        text: "it is damaged".to_owned(),
+    };
+    served.receive(missing).expect("an answer");
+    let reason = answer.try_recv().expect("told").expect_err("no piece");
+    assert_eq!(reason.text, "it is damaged");
+    // The connection ends before the answer comes.
+    let (mut answer, _) = asks(&mut served, end);
+    let over = Reason::new(ReasonKind::Silence, "over");
+    served.session.end(&served.source, &over);
+    assert!(answer.try_recv().is_err());
+    served.master.abandon();
+
+    for (what, kind, frame) in wrong_answers() {
+        let (mut served, end) = copied();
+        let (mut answer, _) = asks(&mut served, end);
+        let refused = served.receive(frame).expect_err(what);
+        assert_eq!(refused.kind, kind, "{what}: {refused}");
+        let over = Reason::new(ReasonKind::Position, "over");
+        served.session.end(&served.source, &over);
+        assert!(answer.try_recv().is_err(), "{what}: nothing was given");
+        served.master.abandon();
+    }
+}
+
+#[test]
+fn a_replica_gives_and_asks_for_what_both_have_and_nothing_else() {
+    let copied = || {
+        let (following, mut session, master) = following();
+        let piece = master
+            .log_piece(LogPosition(0), 1 << 20)
+            .expect("readable")
+            .expect("written");
+        let marks = Marks {
+            confirmed: piece.end,
+            begin: LogPosition(0),
+        };
+        let mut out = Vec::new();
+        let all = Frame::Piece {
+            position: LogPosition(0),
+            epoch: 1,
+            marks,
+            bytes: &piece.bytes,
+        };
+        session
+            .receive(all, &following, NOW, &mut out)
+            .expect("a piece");
+        session.store(&following, NOW, &mut out).expect("stored");
+        master.abandon();
+        (following, session, piece.end.0)
+    };
+    let (following, mut session, end) = copied();
+    let mut out = Vec::new();
+    let ask = fetch(1, 0, end, 1);
+    session
+        .receive(ask, &following, NOW, &mut out)
+        .expect("both have it");
+    let want = session.fetches().expect("to be read");
+    assert_eq!((want.from, want.bytes_max as u64), (LogPosition(0), end));
+    session.fetched(Ok(piece(0, 100)), &mut out);
+    let mut answer = following.followed.fetch(LogPosition(0), LogPosition(end));
+    session.tick(&following, NOW, &mut out).expect("fine");
+    let wanted = [
+        "1: 100 bytes at 0..100".to_owned(),
+        format!("1: fetch 0..{end} of 1"),
+    ];
+    assert_eq!(fetching(&out), wanted);
+    session
+        .receive(fetched(1, 0, 100, &[7; 100]), &following, NOW, &mut out)
+        .expect("an answer");
+    let found = answer.try_recv().expect("told").expect("a piece");
+    assert_eq!(found, piece(0, 100));
+    following.store.abandon();
+
+    for (what, kind, frames) in wrong_fetches(end) {
+        let (following, mut session, _) = copied();
+        let mut outcomes = frames
+            .into_iter()
+            .map(|frame| session.receive(frame, &following, NOW, &mut Vec::new()));
+        let refused = outcomes.find_map(Result::err).expect(what);
+        assert_eq!(refused.reason().kind, kind, "{what}: {refused:?}");
+        following.store.abandon();
+    }
+    for (what, kind, frame) in wrong_answers() {
+        let (following, mut session, end) = copied();
+        let mut answer = following.followed.fetch(LogPosition(0), LogPosition(end));
+        session
+            .tick(&following, NOW, &mut Vec::new())
+            .expect("fine");
+        let refused = session
+            .receive(frame, &following, NOW, &mut Vec::new())
+            .expect_err(what);
+        assert_eq!(refused.reason().kind, kind, "{what}: {refused:?}");
+        drop(session);
+        assert!(answer.try_recv().is_err(), "{what}: nothing was given");
+        following.store.abandon();
+    }
+}
+
+/// A master of a release before this one is not asked: it would end the connection.
+#[test]
+fn a_member_that_gives_nothing_is_not_asked() {
+    let (following, _, master) = following();
+    let mut out = Vec::new();
+    let mut session = ReplicaSession::new(&following, NOW, &mut out);
+    let greeting = Greeting {
+        leads: true,
+        fetches: false,
+        ..Greeting::of(&identity(0), 1, &master)
+    };
+    session
+        .receive(Frame::Greeting(greeting), &following, NOW, &mut out)
+        .expect("welcome");
+    out.clear();
+    let mut answer = following.followed.fetch(LogPosition(0), LogPosition(1));
+    session.tick(&following, NOW, &mut out).expect("fine");
+    assert_eq!(fetching(&out), Vec::<String>::new());
+    let reason = answer.try_recv().expect("told").expect_err("no piece");
+    assert_eq!(reason.kind, ReasonKind::Version);
+    following.store.abandon();
+    master.abandon();
 }
 
 #[test]

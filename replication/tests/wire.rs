@@ -35,6 +35,7 @@ fn greeting() -> Greeting {
         begin: LogPosition(0),
         end: LogPosition(1_000),
         confirmed: LogPosition(990),
+        fetches: true,
     }
 }
 
@@ -75,6 +76,22 @@ fn frames(log: &[u8]) -> Vec<Frame<'_>> {
         },
         Frame::Snapshot,
         Frame::Chunk(log),
+        Frame::Fetch {
+            number: 4,
+            position: LogPosition(100),
+            end: LogPosition(900),
+            epoch: 1,
+        },
+        Frame::Fetched {
+            number: 4,
+            position: LogPosition(100),
+            end: LogPosition(200),
+            bytes: log,
+        },
+        Frame::Missing {
+            number: 5,
+            text: "it cannot be read here either".to_owned(),
+        },
         Frame::Close(Reason::new(
             ReasonKind::Replaced,
             "member 2 has connected again",
@@ -179,7 +196,11 @@ fn a_body_that_says_nothing_is_refused() {
     for frame in frames(&log) {
         let has_content = matches!(
             frame,
-            Frame::Piece { .. } | Frame::Question { .. } | Frame::Answer { .. } | Frame::Chunk(_)
+            Frame::Piece { .. }
+                | Frame::Question { .. }
+                | Frame::Answer { .. }
+                | Frame::Chunk(_)
+                | Frame::Fetched { .. }
         );
         let bytes = bytes_of(&frame);
         let body = &bytes[12..];
@@ -247,6 +268,29 @@ fn the_first_frame_is_a_greeting_or_a_refusal_and_no_later_one_is_a_greeting() {
     let mut decoder = greeted();
     decoder.push(&bytes_of(&Frame::Greeting(greeting())));
     assert_eq!(decoder.frame(), Err(WireError::Kind { kind: 1 }));
+}
+
+/// A release that knows of no features says nothing behind its epochs, and a later one says more than this one knows.
+#[test]
+fn a_greeting_without_features_and_one_with_more_are_understood() {
+    let bytes = bytes_of(&Frame::Greeting(greeting()));
+    let body = &bytes[12..];
+    let without = Greeting {
+        fetches: false,
+        ..greeting()
+    };
+    let mut more = body.to_vec();
+    let features = more.len() - 4;
+    more[features] |= 0x80;
+    more.extend(b"a challenge");
+    for (body, wanted) in [
+        (&body[..body.len() - 4], without),
+        (more.as_slice(), greeting()),
+    ] {
+        let mut decoder = Decoder::new();
+        decoder.push(&frame_of(1, body));
+        assert_eq!(decoder.frame(), Ok(Some(Frame::Greeting(wanted))));
+    }
 }
 
 /// Another release says its version, whatever its greeting has behind that.

@@ -248,6 +248,11 @@ impl Store {
         self.0.log.files.damage()
     }
 
+    /// Waits until more of the log is found damaged, from this call on: look at [`damage`](Self::damage) after the call and before waiting.
+    pub fn damage_found(&self) -> Notified<'_> {
+        self.0.log.files.damage_found()
+    }
+
     /// Writes what lies in a damaged `range` again: `bytes` are whole records from `position` on, of a member whose log is the same up to there and
     /// beyond. [`mended`](Self::mended) is to follow, once for any number of pieces. Blocks.
     ///

@@ -29,9 +29,36 @@ pub(crate) fn group_status(broker: &Broker) -> GroupStatus {
         let found = finding(FindingSeverity::Error, stuck.code(), stuck.to_string());
         status.findings.push(found);
     }
+    status
+        .findings
+        .extend(damage(broker, status.members.len() > 1));
     status.findings.sort_by_key(|found| Reverse(found.severity));
     status.members.sort_by_key(|member| member.slot);
     status
+}
+
+/// What of the log cannot be read, and why no other member has helped yet.
+fn damage(broker: &Broker, has_others: bool) -> Option<GroupFinding> {
+    let ranges = broker.store.damage();
+    let first = ranges.first()?;
+    let why = broker.member.repairs.failure();
+    let why = why.unwrap_or_else(|| "it is about to ask another member".to_owned());
+    let text = format!(
+        "member {} cannot read {} of its log, the first from position {} to {}: {why}",
+        broker.member.identity.seat.member,
+        match ranges.len() {
+            1 => "a range".to_owned(),
+            count => format!("{count} ranges"),
+        },
+        first.from,
+        first.to
+    );
+    // A broker without a group serves what it can read, and nothing more is to be had.
+    let severity = match has_others {
+        true => FindingSeverity::Warning,
+        false => FindingSeverity::Note,
+    };
+    Some(finding(severity, "damaged", text))
 }
 
 /// What connections and the configuration say: with fixed roles all that is known.

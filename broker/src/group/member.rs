@@ -9,12 +9,13 @@ use rmq_config::{AckMode, BrokerConfig};
 use rmq_election::driver::Clock;
 use rmq_protocol::message::LogPosition;
 use rmq_protocol::{MemberId, Seat};
-use rmq_replication::{Followed, Greeting, Identity, MemberProgress, Members, Reason};
+use rmq_replication::{Fetched, Followed, Greeting, Identity, MemberProgress, Members, Reason};
 use rmq_store::{AppendError, Follower, Store};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::acks::Acks;
 use super::elected::state::Elected;
+use super::repairs::Repairs;
 use super::term::Term;
 use crate::listeners;
 
@@ -93,6 +94,8 @@ pub(crate) struct Member {
     needs_snapshot: watch::Sender<Option<NeedsSnapshot>>,
     /// Why this replica copies no more; `None` while it copies, or tries to.
     pub(crate) stuck: Mutex<Option<Stuck>>,
+    /// What was repaired in the log.
+    pub(crate) repairs: Arc<Repairs>,
     members: RwLock<Option<Arc<Members>>>,
     /// Writes are refused. For the message path.
     is_below_min: AtomicBool,
@@ -104,7 +107,7 @@ impl Member {
     /// The member that has `store`; `follower` when it is a replica. `listener` is the replication port, to be served by a master with fixed
     /// roles, and `replication_addr` where others reach it. `elected`: the election, and who this member is there.
     pub(crate) fn new(
-        (config, clock): (&BrokerConfig, Arc<dyn Clock>),
+        (config, clock, repairs): (&BrokerConfig, Arc<dyn Clock>, Arc<Repairs>),
         store: &Store,
         elected: Option<(Arc<Elected>, Seat)>,
         follower: Option<Arc<Follower>>,
@@ -143,6 +146,7 @@ impl Member {
             master_at: watch::Sender::new(None),
             needs_snapshot: watch::Sender::new(None),
             stuck: Mutex::default(),
+            repairs,
             members: RwLock::new(None),
             is_below_min: AtomicBool::new(counts_itself && in_sync_min > 1),
             in_sync: AtomicUsize::new(1),
@@ -237,6 +241,32 @@ impl Member {
         let members = self.members.read();
         let progress = members.as_ref().map(|members| members.progress(end));
         progress.unwrap_or_default()
+    }
+
+    /// Who can be asked for the log from one position to another: the master, or the replicas of this master that are in sync.
+    pub(super) fn holders(&self, from: LogPosition, to: LogPosition) -> Vec<Seat> {
+        let members = self.members.read();
+        let Some(members) = &*members else {
+            return self.followed.master().into_iter().collect();
+        };
+        let progress = members.progress(to).into_iter();
+        let has = |one: &MemberProgress| {
+            one.is_connected && one.begin <= from && one.received >= to && self.is_in_sync(one.seat)
+        };
+        progress.filter(has).map(|one| one.seat).collect()
+    }
+
+    /// Asks one of them.
+    pub(super) fn fetch(
+        &self,
+        seat: Seat,
+        from: LogPosition,
+        to: LogPosition,
+    ) -> oneshot::Receiver<Fetched> {
+        match &*self.members.read() {
+            Some(members) => members.fetch(seat, from, to),
+            None => self.followed.fetch(from, to),
+        }
     }
 
     /// Why what ends at `end` is not confirmed.

@@ -7,6 +7,8 @@
 //! | `term.rs` | until when an elected master may answer as one |
 //! | `elected/` | an election decides who is master |
 //! | `lead.rs` | a master: serves the replication port, knows who is in sync |
+//! | `mend.rs` | what is damaged here comes from another member |
+//! | `repairs.rs` | what was repaired in the log |
 //! | `pass.rs` | a replica: passes on to the master what consumers tell it |
 //! | `follow.rs` | a replica: finds its master and copies |
 //! | `fixed.rs` | the lives of such a replica: one before, and one after a snapshot |
@@ -17,7 +19,9 @@ pub(crate) mod fixed;
 pub(crate) mod follow;
 pub(crate) mod lead;
 pub(crate) mod member;
+pub(crate) mod mend;
 pub(crate) mod pass;
+pub(crate) mod repairs;
 pub(crate) mod term;
 
 pub(crate) use member::Member;

@@ -224,6 +224,10 @@ metrics! {
         "Parts of the log whose checksums are wrong",
         "Is the disk damaged?",
         |broker, out| out.one(broker.store.damage().len() as f64);
+    counter "rocketmq_store_mended_ranges", "ranges", [],
+        "Damaged parts of the log that were written again, in part at least, with what another member of the group has",
+        "Does the group repair what the disk damages? A disk that needs it again and again is to be replaced.",
+        |broker, out| out.one(load(&broker.member.repairs.mended_ranges));
     gauge "rocketmq_disk_free_ratio", "0 to 1", [],
         "Free share of the disk, 0 to 1",
         "When is the disk full? Messages are refused above diskFullRatio.",

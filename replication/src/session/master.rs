@@ -8,6 +8,7 @@ use rmq_protocol::message::LogPosition;
 use rmq_store::{LogPiece, Snapshot};
 use tokio::sync::oneshot;
 
+use super::fetching::Fetching;
 use crate::config::ReplicationConfig;
 use crate::event::{Asked, MasterEvent};
 use crate::greeting::{Greeting, Identity};
@@ -65,6 +66,9 @@ struct Copying {
     told: Marks,
     /// When the confirmed position is told if nothing else is sent.
     confirm_due: Option<Duration>,
+    fetching: Fetching,
+    /// The replica may be asked for stretches of its log.
+    may_fetch: bool,
 }
 
 struct Sent {
@@ -166,6 +170,14 @@ impl MasterSession {
                 copying.report(source, report)?;
                 None
             }
+            (
+                State::Copying(copying),
+                frame @ (Frame::Fetch { .. } | Frame::Fetched { .. } | Frame::Missing { .. }),
+            ) => {
+                let common = copying.reported.received;
+                copying.fetching.receive(frame, &copying.own, common)?;
+                None
+            }
             (State::Greeted(greetings), Frame::Question { number, content }) => {
                 let [_, theirs] = &**greetings;
                 let (answer, receiver) = oneshot::channel();
@@ -248,6 +260,21 @@ impl MasterSession {
         out.push(encode_piece(piece.position, epoch, marks, piece.bytes));
     }
 
+    /// What the replica cannot read of its own log, to be read here, once. [`fetched`](Self::fetched) is to follow.
+    pub fn fetches(&mut self) -> Option<Want> {
+        match &mut self.state {
+            State::Copying(copying) => copying.fetching.wants(),
+            _ => None,
+        }
+    }
+
+    /// Sends what the replica [fetches](Self::fetches), or why there is none.
+    pub fn fetched(&mut self, read: Result<LogPiece, Reason>, out: &mut Vec<Outgoing>) {
+        if let State::Copying(copying) = &mut self.state {
+            copying.fetching.answer(read, out);
+        }
+    }
+
     /// Looks at the time, the marks and the questions. To be called when [`due`](Self::due) has come, and when the store has progressed or
     /// the members have changed.
     ///
@@ -278,6 +305,12 @@ impl MasterSession {
             return silence("nothing was heard of the replica", self.config.silence_max);
         }
         copying.check_place(source)?;
+        if copying.fetching.is_free()
+            && let Some(wanted) = source.members.wanted(copying.connection)
+        {
+            let (own, may_fetch) = (&copying.own, copying.may_fetch);
+            copying.fetching.ask(wanted, own, may_fetch, out);
+        }
         let positions = source.store.positions();
         let confirmed = LogPosition(positions.confirmed);
         if confirmed > copying.told.confirmed && copying.confirm_due.is_none() {
@@ -497,6 +530,8 @@ impl Copying {
                 begin: LogPosition(0),
             },
             confirm_due: None,
+            fetching: Fetching::default(),
+            may_fetch: theirs.fetches,
         })
     }
 

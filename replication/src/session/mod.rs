@@ -9,8 +9,10 @@
 //!     │ begin(position) ──────────────────► │ checked: is there, is common; the member counts from here on
 //!     │ ◄──────────── pieces, marks ─────── │ as far as bytes in flight allow
 //!     │ report(received, flushed) ────────► │ checked: was sent, is where a piece ends, goes not back
+//!     │ ◄─── fetch, fetched or missing ───► │ checked: both have it; by whoever has damage
 //! ```
 
+mod fetching;
 mod master;
 mod replica;
 

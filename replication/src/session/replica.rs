@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rmq_protocol::message::LogPosition;
-use rmq_store::{AppendError, CopyError, EpochError, Follower, StoreHealth, TruncateError};
+use rmq_store::{
+    AppendError, CopyError, EpochError, Follower, LogPiece, StoreHealth, TruncateError,
+};
 
+use super::Want;
+use super::fetching::Fetching;
 use crate::config::ReplicationConfig;
 use crate::event::ReplicaEvent;
 use crate::follow::{Following, ReplicaEvents};
@@ -73,6 +77,7 @@ struct Copying {
     /// What of that the store was told.
     told: LogPosition,
     is_caught_up: bool,
+    fetching: Fetching,
 }
 
 impl ReplicaSession {
@@ -131,6 +136,13 @@ impl ReplicaSession {
             }
             (Some(copying), Frame::Progress { marks, end }) => {
                 copying.marked(marks, end, following);
+            }
+            (
+                Some(copying),
+                frame @ (Frame::Fetch { .. } | Frame::Fetched { .. } | Frame::Missing { .. }),
+            ) => {
+                let common = copying.reported.received;
+                copying.fetching.receive(frame, &copying.greeting, common)?;
             }
             _ => {
                 return Err(Reason::new(
@@ -292,6 +304,18 @@ impl ReplicaSession {
         Ok(())
     }
 
+    /// What the master cannot read of its own log, to be read here, once. [`fetched`](Self::fetched) is to follow.
+    pub fn fetches(&mut self) -> Option<Want> {
+        self.master.as_deref_mut()?.fetching.wants()
+    }
+
+    /// Sends what the master [fetches](Self::fetches), or why there is none.
+    pub fn fetched(&mut self, read: Result<LogPiece, Reason>, out: &mut Vec<Outgoing>) {
+        if let Some(copying) = self.master.as_deref_mut() {
+            copying.fetching.answer(read, out);
+        }
+    }
+
     /// Looks at the time and at the store. To be called when [`due`](Self::due) has come and when the store has progressed.
     ///
     /// # Errors
@@ -321,11 +345,19 @@ impl ReplicaSession {
             return Err(Ended::Store(Reason::new(ReasonKind::Store, &*reason)));
         }
         self.store(following, now, out)?;
-        if let Some(copying) = &self.master
-            && now >= self.spoken + self.config.heartbeat
-        {
+        let Some(copying) = self.master.as_deref_mut() else {
+            return Ok(());
+        };
+        if now >= self.spoken + self.config.heartbeat {
             self.spoken = now;
             out.push(encode(&Frame::Report(copying.reported)));
+        }
+        if copying.fetching.is_free()
+            && let Some(wanted) = following.followed.wanted()
+        {
+            let may_fetch = copying.greeting.fetches;
+            let master = &copying.greeting;
+            copying.fetching.ask(wanted, master, may_fetch, out);
         }
         Ok(())
     }
@@ -442,6 +474,7 @@ impl Copying {
             confirmed: LogPosition(0),
             told: LogPosition(0),
             is_caught_up: false,
+            fetching: Fetching::default(),
             greeting: theirs,
         };
         copying.begin_epoch(store)?;

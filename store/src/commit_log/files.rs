@@ -65,6 +65,8 @@ pub(crate) struct Files {
     confirmed_told: AtomicU64,
     /// Written, flushed or confirmed has moved.
     progressed: Notify,
+    /// Something was found damaged that was not known to be.
+    damage_found: Notify,
     pub(crate) sync_times: SyncTimes,
 }
 
@@ -88,6 +90,7 @@ impl Files {
             confirmed_watch: watch::Sender::new(0),
             confirmed_told: AtomicU64::new(0),
             progressed: Notify::new(),
+            damage_found: Notify::new(),
             sync_times: SyncTimes::default(),
         }
     }
@@ -288,6 +291,7 @@ impl Files {
                 to,
                 "the log is damaged: {why}; its other messages are served"
             );
+            self.damage_found.notify_waiters();
         }
     }
 
@@ -387,6 +391,11 @@ impl Files {
     /// A range was written again, but for what is `left`. Returns whether the next start has to take some of it into the index.
     pub(super) fn damage_mended(&self, range: DamagedRange, left: &[DamagedRange]) -> bool {
         self.damage.mended(range, left)
+    }
+
+    /// Waits for damage that is not known yet.
+    pub(crate) fn damage_found(&self) -> Notified<'_> {
+        self.damage_found.notified()
     }
 
     pub(crate) fn damage(&self) -> Vec<DamagedRange> {

@@ -49,6 +49,7 @@ pub(crate) const IDS: &[&str] = &[
     "member-answers",
     "member-copies",
     "member-crashed",
+    "member-damage",
     "member-data",
     "member-finding",
     "member-in-sync",
@@ -88,6 +89,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "member-crashed",
         "rmq-ctl broker replication {} --watch",
     ),
+    ("damaged", "member-damage", "rmq-ctl broker replication {}"),
     ("diskFailed", "member-state", "rmq-ctl describe broker {}"),
     (
         "notAMember",

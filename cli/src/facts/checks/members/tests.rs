@@ -262,6 +262,7 @@ fn the_place_and_clocks() {
 fn what_members_say_besides_is_said_once() {
     for (code, id) in [
         ("otherIncarnation", "member-data"),
+        ("damaged", "member-damage"),
         ("dirty", "member-crashed"),
         ("diskFailed", "member-state"),
         ("notAMember", "member-known"),
