@@ -2,12 +2,13 @@
 //! [`Followed`](crate::Followed).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use rmq_protocol::Seat;
 use rmq_protocol::message::LogPosition;
+use rmq_store::PutAside;
 use tokio::sync::oneshot;
 
+use crate::greeting::Greeting;
 use crate::reason::Reason;
 
 /// What a master tells.
@@ -66,8 +67,8 @@ pub enum ReplicaEvent {
         position: LogPosition,
         /// Where it ended.
         end: LogPosition,
-        /// The file that has what was cut.
-        kept_in: Option<PathBuf>,
+        /// What was cut, and the file that has it; `None`: no message was in it.
+        kept: Option<PutAside>,
     },
     /// The master has no log any more from where this one ends. Following ends with [`End::NeedsSnapshot`].
     NeedsSnapshot {
@@ -117,9 +118,20 @@ pub enum End {
         /// Both positions, and what to do.
         reason: Reason,
     },
-    /// The master's log is another below what is confirmed here. Nothing was cut; a person has to decide.
-    Diverged {
-        /// What differs, and what to do.
-        reason: Reason,
-    },
+    /// The master's log is another below what is confirmed here. Nothing was cut. Whoever drives the replica decides whether the group has given
+    /// up what is confirmed here, or asks a person.
+    Diverged(Box<Parting>),
+}
+
+/// Two logs that part below what is confirmed at the replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parting {
+    /// What differs, and what to do.
+    pub reason: Reason,
+    /// Up to where both logs are the same.
+    pub common: LogPosition,
+    /// Where the replica's log ends.
+    pub end: LogPosition,
+    /// What the master says of its log.
+    pub master: Greeting,
 }

@@ -184,7 +184,7 @@ pub async fn follow(following: Following, stop: CancellationToken) -> End {
         following.followed.lost();
         let reason = match ended {
             Ended::Store(reason) => return End::Store { reason },
-            Ended::Diverged(reason) => return End::Diverged { reason },
+            Ended::Diverged(parting) => return End::Diverged(parting),
             Ended::Expired(reason) => return End::NeedsSnapshot { reason },
             Ended::Again(reason) => reason,
         };

@@ -472,7 +472,10 @@ async fn what_is_confirmed_is_not_cut() {
     let replica = Replica::start(store, identity(1), &serving.address, 0);
     let ended = tokio::time::timeout(PATIENCE, replica.task).await;
     match ended.expect("in time").expect("no panic") {
-        End::Diverged { reason } => assert!(reason.text.contains("nothing was cut"), "{reason}"),
+        End::Diverged(parting) => {
+            let reason = parting.reason;
+            assert!(reason.text.contains("nothing was cut"), "{reason}");
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(replica.store.positions().written, appended.end.0);

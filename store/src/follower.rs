@@ -8,7 +8,6 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rmq_protocol::message::LogPosition;
@@ -20,6 +19,7 @@ use crate::fs::Fs;
 use crate::master::Master;
 use crate::open::open;
 use crate::open_error::OpenError;
+use crate::quarantine::PutAside;
 use crate::recovery::RecoveryReport;
 use crate::store::Store;
 
@@ -143,14 +143,25 @@ impl Follower {
     /// Cuts off the end of the log, which its master does not have, and epochs that have no bytes then. Afterwards everything is as if the log had never been longer. Nothing
     /// is copied meanwhile. A process that ends in the middle has begun it or not: the next start completes it.
     ///
-    /// What is cut is kept in a file of the folder `quarantine`, durably, before it is cut: the path is returned. It has the records of the
+    /// What is cut is kept in a file of the folder `quarantine`, durably, before it is cut: the file is returned. It has the records of the
     /// stretch, at most 1 GiB of them; the newest 16 files stay. `None`: there was nothing to cut.
     ///
     /// # Errors
     /// See [`TruncateError`]: what is confirmed is never cut.
-    pub fn truncate_to(&self, position: LogPosition) -> Result<Option<PathBuf>, TruncateError> {
+    pub fn truncate_to(&self, position: LogPosition) -> Result<Option<PutAside>, TruncateError> {
         let cut = self.while_open(|| self.copier.truncate_to(position.0, self.epochs_file()));
         cut.unwrap_or_else(|| Err(AppendError::Closed.into()))
+    }
+
+    /// Keeps the end of the log in the quarantine as [`truncate_to`](Self::truncate_to) does, and cuts nothing: for a store whose end is
+    /// confirmed, is no part of the history of its group any more, and is about to be replaced by a [snapshot](crate::Installer) of the master. The
+    /// installation leaves the folder alone. `None`: there was nothing.
+    ///
+    /// # Errors
+    /// See [`TruncateError`]: the file was not written.
+    pub fn put_aside(&self, position: LogPosition) -> Result<Option<PutAside>, TruncateError> {
+        let kept = self.while_open(|| self.copier.put_aside(position.0, self.epochs_file()));
+        kept.unwrap_or_else(|| Err(AppendError::Closed.into()))
     }
 
     /// Becomes the master. The epoch begins, durably, where the log ends. What is not confirmed yet waits for

@@ -77,6 +77,7 @@ pub use index::keys::KeyKind;
 pub use life::LastEnd;
 pub use master::Master;
 pub use open_error::OpenError;
+pub use quarantine::PutAside;
 pub use queue::QueueRef;
 pub use read::{
     AllMessages, EntryFilter, ReadLimits, ReadOutcome, ReadStatus, RecordSlice, Temperature,

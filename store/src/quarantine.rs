@@ -1,4 +1,4 @@
-//! What a truncation cuts off is kept, in files of the folder `quarantine`: nobody has confirmed it, and somebody may still miss it.
+//! What a truncation cuts off is kept, in files of the folder `quarantine`: somebody may still miss it.
 //!
 //! A file has the intact records of a stretch of the log, one after the other, each with its position and its checksum. Its name is
 //! `<epoch>-<from>-<to>.log`: the epoch that the first byte belonged to and the log positions, 20 digits each. There are at most 16 files
@@ -7,9 +7,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rmq_protocol::message::{LogPosition, RecordView};
+
 use crate::disk_error::DiskError;
 use crate::fs::{File, Fs};
 use crate::layout;
+use crate::settings::SETTINGS_TOPIC;
 
 /// So many files are kept.
 const QUARANTINE_FILES_MAX: usize = 16;
@@ -17,6 +20,19 @@ const QUARANTINE_FILES_MAX: usize = 16;
 const QUARANTINE_BYTES_MAX: u64 = 1 << 30;
 /// Written at once.
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// The end of a log that was put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutAside {
+    /// The file that has it.
+    pub path: PathBuf,
+    /// Where it began in the log.
+    pub from: LogPosition,
+    /// Where the log ended.
+    pub to: LogPosition,
+    /// How many messages are in it; what the broker itself writes is none.
+    pub messages: u64,
+}
 
 /// A stretch of the log that is being put aside.
 pub(crate) struct Quarantine<'a> {
@@ -28,6 +44,9 @@ pub(crate) struct Quarantine<'a> {
     from: u64,
     /// Where the last record ends.
     to: u64,
+    /// Where the log ends.
+    end: u64,
+    messages: u64,
     written: u64,
     buffer: Vec<u8>,
     /// A record was left out.
@@ -44,6 +63,7 @@ impl<'a> Quarantine<'a> {
         from: u64,
         bytes: u64,
     ) -> Result<Self, DiskError> {
+        let end = from + bytes;
         let folder = layout::quarantine(dir);
         fs.create_dir_all(&folder)
             .and_then(|()| fs.sync_dir(dir))
@@ -61,6 +81,8 @@ impl<'a> Quarantine<'a> {
             epoch,
             from,
             to: from,
+            end,
+            messages: 0,
             written: 0,
             buffer: Vec::new(),
             is_full: false,
@@ -70,6 +92,8 @@ impl<'a> Quarantine<'a> {
 
     /// Keeps the next record, which lies at `position`.
     pub(crate) fn keep(&mut self, position: u64, record: &[u8]) {
+        let is_own = RecordView::parse(record).is_ok_and(|view| view.topic() == SETTINGS_TOPIC);
+        self.messages += u64::from(!is_own);
         let bytes = self.written + (self.buffer.len() + record.len()) as u64;
         self.is_full |= bytes > QUARANTINE_BYTES_MAX;
         if self.is_full || self.failed.is_some() {
@@ -90,8 +114,8 @@ impl<'a> Quarantine<'a> {
         self.buffer.clear();
     }
 
-    /// Makes it durable. Returns the file; `None`: there was no record.
-    pub(crate) fn finish(mut self) -> Result<Option<PathBuf>, DiskError> {
+    /// Makes it durable. `None`: there was no record.
+    pub(crate) fn finish(mut self) -> Result<Option<PutAside>, DiskError> {
         if !self.buffer.is_empty() {
             self.write();
         }
@@ -124,7 +148,12 @@ impl<'a> Quarantine<'a> {
                 "what follows this position is cut off and not kept: there is too much of it"
             );
         }
-        Ok(Some(path))
+        Ok(Some(PutAside {
+            path,
+            from: LogPosition(from),
+            to: LogPosition(self.end),
+            messages: self.messages,
+        }))
     }
 }
 
@@ -168,8 +197,9 @@ mod tests {
         };
         assert_eq!(keep(1, 0, 0), None, "there is nothing");
         for epoch in 1..=20 {
-            let path = keep(epoch, 100 * epoch, 3).expect("a file");
-            assert_eq!(disk.read(&path, 10).expect("there"), [7; 3]);
+            let kept = keep(epoch, 100 * epoch, 3).expect("a file");
+            assert_eq!((kept.from.0, kept.to.0), (100 * epoch, 100 * epoch + 3));
+            assert_eq!(disk.read(&kept.path, 10).expect("there"), [7; 3]);
         }
         let mut names = disk.list(&dir.join("quarantine")).expect("listed");
         names.sort();

@@ -12,6 +12,7 @@ use rmq_store::fs::{Crash, Fs, SimulatedDisk};
 use rmq_store::{
     FlushMode, Follower, History, InstallError, Installed, Installer, Master, OpenError,
     PromoteError, RetentionRound, Snapshot, SnapshotError, Store, StoreConfig, Table, TableId,
+    TruncateError,
 };
 
 fn cases(default: u64) -> std::ops::Range<u64> {
@@ -435,4 +436,73 @@ fn a_snapshot_that_does_not_fit_removes_nothing() {
     assert_eq!(old.positions().written, master.positions().written);
     old.abandon();
     master.abandon();
+}
+
+/// A member has confirmed an end that is no part of the history of its group any more. With a crash after every step it has its log, or what it
+/// gave up is in the quarantine.
+#[test]
+fn a_confirmed_end_is_kept_before_a_snapshot_takes_its_place() {
+    for seed in cases(3) {
+        let mut random = Random(seed);
+        let clock = Clock::at(1_000_000);
+        let config = || settings(&clock, FlushMode::Sync);
+        let disk = SimulatedDisk::new();
+        let old = open(config(), disk.clone()).expect("opens");
+        for _ in 0..20 {
+            act(&mut random, &old, &clock);
+        }
+        let next = follow(config(), SimulatedDisk::new());
+        follow_to_end(&old, &next);
+        let common = LogPosition(old.positions().appended);
+        for _ in 0..20 {
+            act(&mut random, &old, &clock);
+        }
+        let end = old.positions().appended;
+        old.close().expect("closed");
+        let next = next.promote(2).expect("promoted");
+        next.replicated(None);
+        for _ in 0..20 {
+            act(&mut random, &next, &clock);
+        }
+
+        let parted = follow(config(), disk.clone());
+        let cut = parted.truncate_to(common).expect_err("it is confirmed");
+        assert!(matches!(cut, TruncateError::Confirmed { .. }), "{cut}");
+        let data = parted.incarnation();
+        let begun = disk.steps();
+        let kept = parted.put_aside(common).expect("kept").expect("messages");
+        assert_eq!((kept.from, kept.to.0), (common, end));
+        assert!(kept.messages > 0);
+        assert_eq!(parted.positions().appended, end, "nothing is cut");
+        let content = disk.read(&kept.path, 1 << 20).expect("readable");
+        parted.close().expect("closed");
+        let chunks = chunks(next.snapshot().expect("a snapshot"));
+        install(config(), disk.clone(), History::All, &chunks).expect("installed");
+        for steps in begun..=disk.steps() {
+            let crashes = [
+                Crash::PowerLoss,
+                Crash::Kill,
+                Crash::Torn { seed: steps as u64 },
+            ];
+            let crash = crashes[(steps + seed as usize) % crashes.len()];
+            let what = format!("seed {seed}: {crash:?} after step {steps}");
+            let left = disk.after_crash(steps, crash);
+            let (follower, report) = Follower::open(config(), Arc::new(left.clone()))
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            match follower.incarnation() == data {
+                true => assert_eq!(report.end, end, "{what}"),
+                false => {
+                    let found = left.read(&kept.path, 1 << 20).expect("it is there");
+                    assert!(found == content, "{what}");
+                }
+            }
+            follower.abandon();
+        }
+        let member = follow(config(), disk.clone());
+        follow_to_end(&next, &member);
+        assert_same(whole(&next), &whole(&member), &format!("seed {seed}"));
+        assert!(disk.read(&kept.path, 1 << 20).expect("there") == content);
+        member.abandon();
+        next.abandon();
+    }
 }

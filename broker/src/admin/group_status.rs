@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use rmq_election::machine::{Facts, Finding, Severity};
-use rmq_election::place::{AckMode, Phase, Reason, Record};
+use rmq_election::place::{Phase, Reason, Record};
 use rmq_protocol::bodies::{
     FindingSeverity, GroupFinding, GroupOutcome, GroupRequest, GroupStatus, LostRange, MemberRole,
     MemberStatus,
@@ -29,12 +29,27 @@ pub(crate) fn group_status(broker: &Broker) -> GroupStatus {
         let found = finding(FindingSeverity::Error, stuck.code(), stuck.to_string());
         status.findings.push(found);
     }
+    status.findings.extend(parted(broker));
     status
         .findings
         .extend(damage(broker, status.members.len() > 1));
     status.findings.sort_by_key(|found| Reverse(found.severity));
     status.members.sort_by_key(|member| member.slot);
     status
+}
+
+/// What this member had confirmed and its group has given up, since the start of the process.
+fn parted(broker: &Broker) -> Option<GroupFinding> {
+    let kept = broker.member.repairs.last_parted()?;
+    let text = format!(
+        "member {} had {} acknowledged messages from position {} to {} of its log that the new master does not have; they are kept in {}, and the member copies from the master",
+        broker.member.identity.seat.member,
+        kept.messages,
+        kept.from,
+        kept.to,
+        kept.path.display()
+    );
+    Some(finding(FindingSeverity::Note, "parted", text))
 }
 
 /// What of the log cannot be read, and why no other member has helped yet.
@@ -163,13 +178,7 @@ fn with_facts(broker: &Broker, status: &mut GroupStatus, facts: &Facts) {
     };
     status.epoch = record.epoch;
     status.phase = phase(record.phase);
-    status.ack_mode = match record.policy.ack_mode {
-        AckMode::Memory => "memory",
-        AckMode::Flushed => "flushed",
-        AckMode::InSync => "inSync",
-        AckMode::InSyncFlushed => "inSyncFlushed",
-    }
-    .to_owned();
+    status.ack_mode = record.policy.ack_mode.to_string();
     status.min_in_sync = record.policy.min_in_sync;
     let master = record
         .master

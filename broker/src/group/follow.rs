@@ -110,12 +110,12 @@ impl Follow<'_> {
         let end = loop {
             tokio::select! {
                 end = &mut following => break end,
-                Some(event) = told.recv() => note(self.role, event, at, &mut progress),
+                Some(event) = told.recv() => self.note(event, at, &mut progress),
                 () = self.clock.sleep_ms(TELL_MS), if progress.is_copying => self.tell_progress(),
             }
         };
         while let Ok(event) = told.try_recv() {
-            note(self.role, event, at, &mut progress);
+            self.note(event, at, &mut progress);
         }
         let greeting = Greeting::of(&self.member.identity, self.store.epoch(), self.store);
         if ended(self.member, end, progress.may_replace(greeting.end)) {
@@ -125,6 +125,10 @@ impl Follow<'_> {
             });
         }
         stop.cancelled().await;
+    }
+
+    fn note(&self, event: ReplicaEvent, at: &MasterAt, progress: &mut Progress) {
+        note((self.member, self.role), event, at, progress);
     }
 
     fn tell_progress(&self) {
@@ -169,7 +173,8 @@ pub(super) fn ended(member: &Member, end: End, may_replace: bool) -> bool {
     let stuck = match end {
         End::Stopped => return false,
         End::NeedsSnapshot { reason } if may_replace => Stuck::NeedsSnapshot(reason),
-        End::Diverged { reason } | End::NeedsSnapshot { reason } => Stuck::Diverged(reason),
+        End::NeedsSnapshot { reason } => Stuck::Diverged(reason),
+        End::Diverged(parting) => Stuck::Diverged(parting.reason),
         End::Store { reason } => {
             tracing::error!("this replica copies no more: {reason}");
             return false;
@@ -190,7 +195,7 @@ pub(super) fn ended(member: &Member, end: End, may_replace: bool) -> bool {
 
 /// Tells people what happened to a replica of the master at `at`, and its role.
 pub(super) fn note(
-    role: &CurrentRole,
+    (member, role): (&Member, &CurrentRole),
     event: ReplicaEvent,
     at: &MasterAt,
     progress: &mut Progress,
@@ -218,13 +223,19 @@ pub(super) fn note(
         ReplicaEvent::Cut {
             position,
             end,
-            kept_in,
-        } => tracing::warn!(
-            position = position.0,
-            end = end.0,
-            kept_in = kept_in.map(|file| file.display().to_string()),
-            "the end of the log was cut off: the master does not have it, and it was not confirmed"
-        ),
+            kept,
+        } => {
+            if let Some(kept) = &kept {
+                member.repairs.cut(kept);
+            }
+            tracing::warn!(
+                position = position.0,
+                end = end.0,
+                messages = kept.as_ref().map_or(0, |kept| kept.messages),
+                kept_in = kept.map(|kept| kept.path.display().to_string()),
+                "the end of the log was cut off: the master does not have it, and it was not confirmed"
+            );
+        }
         ReplicaEvent::NeedsSnapshot { master_begin, .. } => {
             progress.master_begin = Some(master_begin);
         }

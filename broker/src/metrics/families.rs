@@ -228,6 +228,10 @@ metrics! {
         "Damaged parts of the log that were written again, in part at least, with what another member of the group has",
         "Does the group repair what the disk damages? A disk that needs it again and again is to be replaced.",
         |broker, out| out.one(load(&broker.member.repairs.mended_ranges));
+    counter "rocketmq_store_cut_messages", "messages", [],
+        "Messages that this member had at the end of its log and the new master of the group has not: they were cut off, and are kept in the folder quarantine",
+        "Which messages were lost in a failover? With ackMode memory and flushed they had been acknowledged.",
+        |broker, out| out.one(load(&broker.member.repairs.cut_messages));
     gauge "rocketmq_disk_free_ratio", "0 to 1", [],
         "Free share of the disk, 0 to 1",
         "When is the disk full? Messages are refused above diskFullRatio.",

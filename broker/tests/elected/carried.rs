@@ -1,5 +1,7 @@
 //! What a new master has of the one before.
 
+use rmq_broker::AckMode;
+use rmq_protocol::bodies::{FindingSeverity, GroupStatus};
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::{OffsetReply, QueryConsumerOffset, Reply, UpdateConsumerOffset};
 
@@ -109,4 +111,68 @@ async fn the_end_that_only_a_former_master_has_is_cut_and_kept() {
     let kept = std::fs::read_dir(kept).expect("a folder").count();
     assert_eq!(kept, 1, "what was cut is kept");
     group.stop().await;
+}
+
+/// With acknowledgements of the master alone, the next master may lack some: the old one keeps them in a file and follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_master_that_alone_had_acknowledged_messages_keeps_them_and_joins_again() {
+    for mode in [AckMode::Memory, AckMode::Flushed] {
+        let mut group = Group::start(2, |config| {
+            config.ack_mode = mode;
+            // The replica stays in the set while it is away.
+            config.lease_ms = 20_000;
+            config.replica_reconnect_ms = 60_000;
+            config.slave_read_enable = true;
+        })
+        .await;
+        group.send("everywhere").await;
+        let (master, replica) = (group.master().await, group.replica().await);
+        eventually("the replica shows it", async || {
+            group.messages(replica).await == ["everywhere"]
+        })
+        .await;
+        group.members[replica].kill().await;
+        let client = group.members[master].client();
+        for body in ["alone", "alone too"] {
+            try_send(&client, body).await.expect("acknowledged");
+        }
+        // It lets its lease go, so nobody waits for that.
+        group.members[master].stop().await;
+        group.members[replica].start().await;
+        group.send("after").await;
+        assert_eq!(group.master().await, replica);
+
+        group.members[master].start().await;
+        group.in_sync(2).await;
+        group.send("together").await;
+        let wanted = ["everywhere", "after", "together"];
+        assert_eq!(group.messages(replica).await, wanted);
+        eventually("the old master shows the same", async || {
+            group.messages(master).await == wanted
+        })
+        .await;
+        let kept = group.members[master].config.data_dir.join("quarantine");
+        let kept: Vec<_> = std::fs::read_dir(kept).expect("a folder").collect();
+        let [Ok(kept)] = kept.as_slice() else {
+            panic!("{kept:?}");
+        };
+        let content = std::fs::read(kept.path()).expect("what was cut");
+        for body in ["alone", "alone too"] {
+            let mut parts = content.windows(body.len());
+            assert!(parts.any(|part| part == body.as_bytes()), "{body}");
+        }
+        let client = group.members[master].client();
+        let answer = client.call(RequestCode::GetGroupStatus, &(), &[]).await;
+        let status = GroupStatus::from_json(answer.body()).expect("the state of the group");
+        let note = status.findings.iter().find(|found| found.code == "parted");
+        let note = note.expect("it is told");
+        assert_eq!(note.severity, FindingSeverity::Note);
+        let name = kept.file_name();
+        assert!(
+            note.text.contains(&*name.to_string_lossy()),
+            "{}",
+            note.text
+        );
+        group.stop().await;
+    }
 }

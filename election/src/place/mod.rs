@@ -23,7 +23,7 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 
 pub use record::{
-    AckMode, MEMBERS_MAX, Member, Outcome, Phase, Policy, REQUEST_BYTES_MAX, Reason, Record,
+    AckMode, Keeps, MEMBERS_MAX, Member, Outcome, Phase, Policy, REQUEST_BYTES_MAX, Reason, Record,
     Switchover, TERMS_MAX, Term, UncleanElection,
 };
 pub use rmq_protocol::member::{Incarnation, MemberId, Seat};

@@ -75,6 +75,79 @@ impl Record {
     }
 }
 
+/// Why a group has not given up what one member has and its master does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Keeps {
+    /// It may be what the members of the set have acknowledged together.
+    #[error(
+        "with ackMode {0} of the group, what is confirmed is at every member of the in-sync set: no election gives it up"
+    )]
+    Acknowledged(AckMode),
+    /// The record names another master.
+    #[error("the record has another master, or the same one in another epoch")]
+    OtherMaster,
+    /// The master has not written yet where its epoch begins.
+    #[error("the record does not say yet where epoch {epoch} of the master begins")]
+    NotRecovered {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The master's log is not the one of the record.
+    #[error(
+        "the record has epoch {epoch} of the log from position {recorded} on, and the master from {found}"
+    )]
+    OtherHistory {
+        /// The epoch.
+        epoch: u64,
+        /// Where it begins by the record.
+        recorded: u64,
+        /// Where it begins by the master.
+        found: u64,
+    },
+}
+
+impl Record {
+    /// Whether the log of the master in this epoch is the group's, so that what another member has and the master does not is given up: the record
+    /// names the master, the epochs of its log (number and first position) are those of the record, and acknowledgements wait for the master
+    /// alone, so that each election may give up some.
+    ///
+    /// # Errors
+    /// See [`Keeps`]. Only [`Keeps::Acknowledged`] stays true as the record changes.
+    pub fn gives_up(
+        &self,
+        master: Seat,
+        epoch: u64,
+        epochs: impl IntoIterator<Item = (u64, u64)>,
+    ) -> Result<(), Keeps> {
+        let mode = self.policy.ack_mode;
+        if mode.needs_set() {
+            return Err(Keeps::Acknowledged(mode));
+        }
+        if self.epoch != epoch || self.master != Some(master) {
+            return Err(Keeps::OtherMaster);
+        }
+        let mut has_begun = false;
+        for (number, found) in epochs {
+            let term = self.history.iter().find(|term| term.epoch == number);
+            let Some(recorded) = term.and_then(|term| term.start) else {
+                continue;
+            };
+            if recorded != found {
+                return Err(Keeps::OtherHistory {
+                    epoch: number,
+                    recorded,
+                    found,
+                });
+            }
+            has_begun |= number == epoch;
+        }
+        match has_begun {
+            true => Ok(()),
+            false => Err(Keeps::NotRecovered { epoch }),
+        }
+    }
+}
+
 /// Where a group is between two masters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Phase {
@@ -187,6 +260,18 @@ pub enum AckMode {
     InSyncFlushed,
 }
 
+impl std::fmt::Display for AckMode {
+    /// As the setting `ackMode` has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Flushed => "flushed",
+            Self::InSync => "inSync",
+            Self::InSyncFlushed => "inSyncFlushed",
+        })
+    }
+}
+
 impl AckMode {
     /// Whether every member of the in-sync set must have a message. Otherwise the set only says who may become master.
     #[must_use]
@@ -198,5 +283,105 @@ impl AckMode {
     #[must_use]
     pub fn is_flushed(self) -> bool {
         matches!(self, Self::Flushed | Self::InSyncFlushed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rmq_protocol::Incarnation;
+
+    use super::*;
+
+    fn seat(member: u64) -> Seat {
+        Seat {
+            member: MemberId(member),
+            incarnation: Incarnation(u128::from(member)),
+        }
+    }
+
+    fn term(epoch: u64, master: u64, start: Option<u64>) -> Term {
+        Term {
+            epoch,
+            master: seat(master),
+            start,
+            reason: Reason::Failure,
+        }
+    }
+
+    /// Member 1 is the master of epoch 4; epoch 3 came to nothing.
+    fn record(ack_mode: AckMode) -> Record {
+        let policy = Policy {
+            ack_mode,
+            min_in_sync: 1,
+        };
+        Record {
+            epoch: 4,
+            phase: Phase::Stable,
+            master: Some(seat(1)),
+            history: vec![
+                term(2, 0, Some(100)),
+                term(3, 2, None),
+                term(4, 1, Some(300)),
+            ],
+            ..Record::vacant(Vec::new(), policy)
+        }
+    }
+
+    #[test]
+    fn what_the_master_alone_has_acknowledged_is_given_up_by_the_next_one() {
+        // Epoch 1 is older than the record.
+        let log = [(1, 0), (2, 100), (4, 300)];
+        for mode in [AckMode::Memory, AckMode::Flushed] {
+            let record = record(mode);
+            assert_eq!(record.gives_up(seat(1), 4, log), Ok(()));
+            assert_eq!(
+                record.gives_up(seat(0), 4, log),
+                Err(Keeps::OtherMaster),
+                "it is another member"
+            );
+            let mut other_data = seat(1);
+            other_data.incarnation = Incarnation(77);
+            assert_eq!(
+                record.gives_up(other_data, 4, log),
+                Err(Keeps::OtherMaster),
+                "it has other data"
+            );
+            for epoch in [2, 3, 5] {
+                assert_eq!(
+                    record.gives_up(seat(1), epoch, log),
+                    Err(Keeps::OtherMaster),
+                    "of epoch {epoch}"
+                );
+            }
+            for (epoch, wrong) in [
+                (2, [(1, 0), (2, 101), (4, 300)]),
+                (4, [(1, 0), (2, 100), (4, 200)]),
+            ] {
+                let kept = record.gives_up(seat(1), 4, wrong).expect_err("another log");
+                assert!(
+                    matches!(kept, Keeps::OtherHistory { epoch: found, .. } if found == epoch),
+                    "{kept}"
+                );
+            }
+            let mut electing = record.clone();
+            electing.history[2].start = None;
+            assert_eq!(
+                electing.gives_up(seat(1), 4, log),
+                Err(Keeps::NotRecovered { epoch: 4 })
+            );
+            assert_eq!(
+                record.gives_up(seat(1), 4, [(1, 0), (2, 100)]),
+                Err(Keeps::NotRecovered { epoch: 4 }),
+                "its log does not have the epoch"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_set_has_confirmed_is_never_given_up() {
+        for mode in [AckMode::InSync, AckMode::InSyncFlushed] {
+            let kept = record(mode).gives_up(seat(1), 4, [(2, 100), (4, 300)]);
+            assert_eq!(kept, Err(Keeps::Acknowledged(mode)));
+        }
     }
 }

@@ -12,7 +12,7 @@ use rmq_store::{
 use super::Want;
 use super::fetching::Fetching;
 use crate::config::ReplicationConfig;
-use crate::event::ReplicaEvent;
+use crate::event::{Parting, ReplicaEvent};
 use crate::follow::{Following, ReplicaEvents};
 use crate::greeting::Greeting;
 use crate::members::Report;
@@ -27,7 +27,7 @@ pub enum Ended {
     /// The store cannot continue.
     Store(Reason),
     /// The logs part below what is confirmed.
-    Diverged(Reason),
+    Diverged(Box<Parting>),
     /// The master has no log any more from where this one ends.
     Expired(Reason),
 }
@@ -37,10 +37,8 @@ impl Ended {
     #[must_use]
     pub fn reason(&self) -> &Reason {
         match self {
-            Self::Again(reason)
-            | Self::Store(reason)
-            | Self::Diverged(reason)
-            | Self::Expired(reason) => reason,
+            Self::Again(reason) | Self::Store(reason) | Self::Expired(reason) => reason,
+            Self::Diverged(parting) => &parting.reason,
         }
     }
 }
@@ -425,14 +423,20 @@ impl Copying {
         };
         let confirmed = LogPosition(store.positions().confirmed);
         if common < confirmed {
-            return Err(Ended::Diverged(Reason::new(
+            let reason = Reason::new(
                 ReasonKind::Diverged,
                 format!(
                     "the log of member {} is confirmed up to {confirmed} and is the same as that of master {} only up to {common}: nothing was cut; \
                      if the master is right, give the member an empty disk, and if not, promote the member",
                     own.identity.seat.member, theirs.identity.seat.member
                 ),
-            )));
+            );
+            return Err(Ended::Diverged(Box::new(Parting {
+                reason,
+                common,
+                end: own.end,
+                master: theirs,
+            })));
         }
         // An epoch without bytes, after a power cut or a promotion that came to nothing, ends here too.
         let newest = own.epochs.last();
@@ -443,13 +447,18 @@ impl Copying {
             true => Ok(None),
             false => store.truncate_to(common),
         };
-        let kept_in = cut.map_err(|error| {
+        let kept = cut.map_err(|error| {
             let reason = Reason::new(
                 ReasonKind::Store,
                 format!("the log cannot be cut where the master's parts from it: {error}"),
             );
             match error {
-                TruncateError::Confirmed { .. } => Ended::Diverged(reason),
+                TruncateError::Confirmed { .. } => Ended::Diverged(Box::new(Parting {
+                    reason,
+                    common,
+                    end: own.end,
+                    master: theirs.clone(),
+                })),
                 _ => Ended::Store(reason),
             }
         })?;
@@ -459,7 +468,7 @@ impl Copying {
                 ReplicaEvent::Cut {
                     position: common,
                     end: own.end,
-                    kept_in,
+                    kept,
                 },
             );
         }

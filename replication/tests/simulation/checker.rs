@@ -1,6 +1,6 @@
 //! What clients and consumers saw, and what must hold of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a group must never do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +33,24 @@ pub(crate) struct Checker {
     seen: BTreeMap<(u64, i64), Stored>,
     /// Who has acknowledged in an epoch.
     masters: BTreeMap<u64, usize>,
+    /// A master acknowledges alone, so an election may lose what was acknowledged and seen.
+    may_lose: bool,
+    /// Messages that were acknowledged, wherever they are now.
+    acked_messages: BTreeSet<u64>,
     /// Masters have removed what lies below, because it was too old.
     expired_below: u64,
     violation: Option<Violation>,
 }
 
 impl Checker {
+    /// For a group whose master waits for the set, or for one whose master may lose what it has acknowledged.
+    pub(crate) fn new(may_lose: bool) -> Self {
+        Self {
+            may_lose,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn fails(&mut self, text: String) {
         self.violation.get_or_insert(Violation(text));
     }
@@ -48,7 +60,12 @@ impl Checker {
     }
 
     pub(crate) fn acked_count(&self) -> usize {
-        self.acked.len()
+        self.acked_messages.len()
+    }
+
+    /// All that was acknowledged.
+    pub(crate) fn acked_messages(&self) -> &BTreeSet<u64> {
+        &self.acked_messages
     }
 
     pub(crate) fn acked_end(&self) -> u64 {
@@ -79,6 +96,10 @@ impl Checker {
                 "members {master} and {by} both acknowledged in epoch {epoch}"
             ));
         }
+        self.acked_messages.insert(message);
+        if self.may_lose {
+            return;
+        }
         self.acked_end = self.acked_end.max(end);
         if let Some(other) = self.acked.insert(stored.at(), stored) {
             self.fails(format!(
@@ -90,6 +111,9 @@ impl Checker {
 
     /// A consumer saw a message.
     pub(crate) fn saw(&mut self, stored: Stored, by: usize) {
+        if self.may_lose {
+            return;
+        }
         let first = *self.seen.entry(stored.at()).or_insert(stored);
         if first != stored {
             self.fails(format!("{first:?} is {stored:?} at member {by}"));

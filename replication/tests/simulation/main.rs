@@ -5,7 +5,7 @@
 //! afterwards; at every moment the set has what was acknowledged, and its master waits for it (`world/invariants.rs`); and when the faults
 //! end the group is whole again. Mistakes that members make on purpose are found (`mistakes.rs`).
 //!
-//! `RMQ_SEEDS=10000 cargo test -p rmq-replication --test simulation groups` runs more histories; `RMQ_SEED=7` one, with its trace;
+//! `RMQ_SEEDS=10000 cargo test -p rmq-replication --test simulation groups` runs more histories (`alone`: of groups whose masters acknowledge alone); `RMQ_SEED=7` one, with its trace;
 //! `RMQ_MISTAKE="a claim without the marker" cargo test -p rmq-replication --test simulation planted` one with that mistake. Budget: 90 s.
 
 #![expect(clippy::print_stderr, reason = "a failing history is shown")]
@@ -27,6 +27,8 @@ use rmq_election::place::AckMode;
 use world::{Outcome, World};
 
 const SEEDS: u64 = 200;
+/// The same, of groups whose masters acknowledge alone.
+const SEEDS_ALONE: u64 = 128;
 
 fn mode(seed: u64) -> AckMode {
     // Each flush is done by the store's own thread, which has to be waited for.
@@ -49,11 +51,23 @@ fn of_environment(name: &str) -> Option<u64> {
     )
 }
 
+/// The same, with masters that acknowledge alone.
+fn run_alone(seed: u64) -> Outcome {
+    let mode = match seed % 4 {
+        3 => AckMode::Flushed,
+        _ => AckMode::Memory,
+    };
+    World::new(seed, mode, Rules::ALL, Mistake::None).run()
+}
+
+/// What histories have: acknowledged messages, masters, members that gave up what they had confirmed.
+type Counts = (usize, usize, usize);
+
 /// What a history of many has, or what is wrong with it.
-type Found = Result<(usize, usize), (u64, Outcome)>;
+type Found = Result<Counts, (u64, Outcome)>;
 
 /// Runs histories on two threads until one is wrong.
-fn run_all(seeds: std::ops::Range<u64>) -> Vec<Found> {
+fn run_all(run: fn(u64) -> Outcome, seeds: std::ops::Range<u64>) -> Vec<Found> {
     let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
     let work = || {
         let mut found = Vec::new();
@@ -68,7 +82,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Vec<Found> {
                     end.store(0, Ordering::Relaxed);
                     Err((seed, outcome))
                 }
-                None => Ok((outcome.acked, outcome.masters)),
+                None => Ok((outcome.acked, outcome.masters, outcome.parted)),
             });
         }
     };
@@ -86,27 +100,28 @@ fn show(trace: &str, lines_max: usize) {
     }
 }
 
-#[test]
-fn groups_keep_their_promises() {
+/// Runs as many histories as the environment says, or `seeds`. `test` runs one again. `None`: it was one.
+fn run_many(run: fn(u64) -> Outcome, seeds: u64, test: &str) -> Option<(usize, Counts)> {
     if let Some(seed) = of_environment("RMQ_SEED") {
         let outcome = run(seed);
         show(&outcome.trace, usize::MAX);
         assert_eq!(outcome.violation, None);
-        return;
+        return None;
     }
-    let seeds = of_environment("RMQ_SEEDS").unwrap_or(SEEDS);
+    let seeds = of_environment("RMQ_SEEDS").unwrap_or(seeds);
     let from = of_environment("RMQ_FROM").unwrap_or(0);
-    let (mut acked, mut masters) = (0, 0);
-    for found in run_all(from..from + seeds) {
+    let (mut acked, mut masters, mut parted) = (0, 0, 0);
+    for found in run_all(run, from..from + seeds) {
         match found {
             Ok(counts) => {
                 acked += counts.0;
                 masters += counts.1;
+                parted += counts.2;
             }
             Err((seed, outcome)) => {
                 show(&outcome.trace, 120);
                 panic!(
-                    "seed {seed}: {:?}\nagain, with the whole trace: RMQ_SEED={seed} cargo test -p rmq-replication --test simulation groups",
+                    "seed {seed}: {:?}\nagain, with the whole trace: RMQ_SEED={seed} cargo test -p rmq-replication --test simulation {test}",
                     outcome.violation
                 );
             }
@@ -119,6 +134,23 @@ fn groups_keep_their_promises() {
         masters >= 2 * count,
         "{masters} masters in {count} histories"
     );
+    Some((count, (acked, masters, parted)))
+}
+
+#[test]
+fn groups_keep_their_promises() {
+    if let Some((_, (_, _, parted))) = run_many(run, SEEDS, "groups") {
+        assert_eq!(parted, 0, "nothing that is confirmed is given up");
+    }
+}
+
+/// Where masters acknowledge alone an election may lose messages: they are in a quarantine, and every member follows again.
+#[test]
+fn masters_that_acknowledge_alone_leave_a_whole_group() {
+    if let Some((count, (_, _, parted))) = run_many(run_alone, SEEDS_ALONE, "alone") {
+        eprintln!("members gave up what they had confirmed {parted} times");
+        assert!(40 * parted >= count, "{parted} times in {count} histories");
+    }
 }
 
 #[test]

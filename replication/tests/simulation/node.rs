@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,13 +11,13 @@ use parking_lot::Mutex;
 use rmq_election::machine::{BootMs, Durable, Machine, MemberProgress, Position, Progress};
 use rmq_election::place::{Seat, Version};
 use rmq_protocol::MemberId;
-use rmq_protocol::message::{LogPosition, QueueOffset};
+use rmq_protocol::message::{LogPosition, QueueOffset, RecordView};
 use rmq_replication::session::{MasterSession, ReplicaSession};
 use rmq_replication::wire::Decoder;
 use rmq_replication::{
     Counts, Followed, Following, MasterEvent, Members, ReplicaEvent, Source, Target,
 };
-use rmq_store::fs::SimulatedDisk;
+use rmq_store::fs::{Fs, SimulatedDisk};
 use rmq_store::{
     AllMessages, Follower, LastEnd, Master, NewMessage, ReadLimits, Snapshot, Store, Temperature,
 };
@@ -50,6 +51,30 @@ pub(crate) struct Node {
     pub(crate) open_claim: Option<Version>,
     /// The highest epoch whose master it has followed, with the data that it has.
     pub(crate) accepted: u64,
+}
+
+impl Node {
+    /// Messages in the files of what was cut off.
+    pub(crate) fn quarantined(&self) -> Vec<u64> {
+        let folder = Path::new("store/quarantine");
+        // The folder is made with the first file.
+        let names = self.disk.list(folder).unwrap_or_default();
+        let mut found = Vec::new();
+        for name in names.iter().filter(|name| name.ends_with(".log")) {
+            let content = self.disk.read(&folder.join(name), 1 << 30);
+            let content = content.expect("readable");
+            for record in RecordView::iter(&content) {
+                let record = record.expect("a whole record");
+                let message = record.body().first_chunk::<8>();
+                if record.topic() == "t"
+                    && let Some(message) = message
+                {
+                    found.push(u64::from_be_bytes(*message));
+                }
+            }
+        }
+        found
+    }
 }
 
 pub(crate) struct Served {

@@ -7,7 +7,6 @@
 //! A follower dispatches by reading the log again from where it stopped, up to confirmed. So what is not confirmed is in the log alone,
 //! whatever its length, and cutting it off undoes nothing.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,6 +24,7 @@ use crate::epochs::Epochs;
 use crate::error::{AppendError, ReadError};
 use crate::install_mark::InstallMark;
 use crate::log_reader::LogReader;
+use crate::quarantine::PutAside;
 
 /// Entries are dispatched in batches of this size.
 const BATCH: usize = 4_096;
@@ -91,8 +91,17 @@ impl Copier {
         &self,
         position: u64,
         epochs: &Epochs,
-    ) -> Result<Option<PathBuf>, TruncateError> {
+    ) -> Result<Option<PutAside>, TruncateError> {
         self.log.truncate_to(position, epochs)
+    }
+
+    /// See [`Follower::put_aside`](crate::Follower::put_aside).
+    pub(crate) fn put_aside(
+        &self,
+        position: u64,
+        epochs: &Epochs,
+    ) -> Result<Option<PutAside>, TruncateError> {
+        self.log.put_aside(position, epochs)
     }
 
     /// See [`Follower::master_begins`](crate::Follower::master_begins).

@@ -10,8 +10,9 @@
 //! 4 known damage behind P is forgotten
 //! 5 the line is removed
 //! ```
+//! What is confirmed is never cut. Where another history has taken its place, the end of the log is kept in the same way (step 0), and the
+//! store is made again from a snapshot: that removes what is derived from the end as well.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,7 +22,7 @@ use super::staging::Staging;
 use crate::disk_error::{DiskError, Effect};
 use crate::epochs::Epochs;
 use crate::error::AppendError;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{PutAside, Quarantine};
 use crate::watermark::Watermark;
 
 /// Why a log was not truncated.
@@ -68,7 +69,7 @@ impl CommitLog {
         &self,
         position: u64,
         epochs: &Epochs,
-    ) -> Result<Option<PathBuf>, TruncateError> {
+    ) -> Result<Option<PutAside>, TruncateError> {
         // Nothing is left in the staging buffer.
         self.write_and_sync()?;
         let writer = self.write.lock();
@@ -145,8 +146,8 @@ impl CommitLog {
             reason: format!("the log was cut at position {position}").into(),
         });
         match &kept {
-            Some(path) => {
-                tracing::warn!(position, end, kept_in = %path.display(), "the end of the log, which the master does not have, was cut off");
+            Some(kept) => {
+                tracing::warn!(position, end, messages = kept.messages, kept_in = %kept.path.display(), "the end of the log, which the master does not have, was cut off");
             }
             None => tracing::info!(
                 position,
@@ -154,6 +155,27 @@ impl CommitLog {
                 "the end of the log was cut off; no message was in it"
             ),
         }
+        Ok(kept)
+    }
+
+    /// See [`Follower::put_aside`](crate::Follower::put_aside).
+    pub(super) fn put_aside(
+        &self,
+        position: u64,
+        epochs: &Epochs,
+    ) -> Result<Option<PutAside>, TruncateError> {
+        let end = self.write_and_sync()?;
+        // Nothing is copied meanwhile.
+        let _writer = self.write.lock();
+        if position >= end {
+            return Ok(None);
+        }
+        let kept = self.files.keep_aside(position, end, epochs);
+        let kept = kept.map_err(|error| TruncateError::NotBegun {
+            position,
+            reason: error.text(),
+        })?;
+        self.files.crash_point("aside.kept");
         Ok(kept)
     }
 
@@ -186,7 +208,7 @@ impl Files {
         position: u64,
         end: u64,
         epochs: &Epochs,
-    ) -> Result<Option<PathBuf>, DiskError> {
+    ) -> Result<Option<PutAside>, DiskError> {
         let (fs, dir) = (&*self.fs, &self.config.dir);
         let epoch = epochs.at(position);
         let mut quarantine = Quarantine::begin(fs, dir, epoch, position, end - position)?;

@@ -10,6 +10,7 @@
 //! | `copy A B [to P] [bytes N]` | copies A's log into B, which stores it |
 //! | `install A B [newest]` | makes B from a snapshot of A and opens it as a follower; with the newest segment only, or all that A has |
 //! | `confirm B P`, `cut B P` | says what is confirmed, or cuts the log; P is a number, `end`, or the name of a `mark` |
+//! | `aside B P` | keeps the end of the log, and cuts nothing |
 //! | `replicated A P\|nobody` | what the replicas of a master have |
 //! | `mark NAME A` | names the end of a log |
 //! | `common A B` | up to where both logs are the same |
@@ -187,8 +188,13 @@ impl Members {
                 let position = self.position(name, position);
                 let outcome = self.follower(name).truncate_to(LogPosition(position));
                 let kept = outcome.map_err(|error| error.to_string())?;
-                let kept = kept.map(|path| format!("kept in {}\n", path.display()));
-                Ok(kept.unwrap_or_default() + &self.state(name)?)
+                Ok(say::kept(kept) + &self.state(name)?)
+            }
+            ["aside", name, position] => {
+                let position = self.position(name, position);
+                let outcome = self.follower(name).put_aside(LogPosition(position));
+                let kept = outcome.map_err(|error| error.to_string())?;
+                Ok(say::kept(kept) + &self.state(name)?)
             }
             ["replicated", name, position] => {
                 let position = (*position != "nobody").then(|| self.position(name, position));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rmq_protocol::message::QueueOffset;
-use rmq_store::{AllMessages, RecoveryReport, Temperature};
+use rmq_store::{AllMessages, PutAside, RecoveryReport, Temperature};
 
 use super::{KEYS, Members, QUEUES, Role, Said, body, queue_of, shown};
 use crate::common::{self, state};
@@ -106,6 +106,14 @@ impl Members {
             format!("differ: {}\n", differ.join(", "))
         }
     }
+}
+
+/// What was put aside of a log.
+pub(super) fn kept(kept: Option<PutAside>) -> String {
+    kept.map_or_else(String::new, |kept| {
+        let messages = kept.messages;
+        format!("{messages} messages are kept in {}\n", kept.path.display())
+    })
 }
 
 /// What a start has found that is worth a word.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rmq_election::driver::Handle;
 use rmq_election::machine::Master;
 use rmq_protocol::message::LogPosition;
-use rmq_replication::{ReasonKind, ReplicaEvent, Target};
+use rmq_replication::{End, ReasonKind, ReplicaEvent, Target};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::parted;
 use crate::broker::Broker;
 use crate::group::follow::{self, Progress};
 use crate::group::member::MasterAt;
@@ -101,16 +102,20 @@ async fn copy(
                     () = stop.cancelled() => {}
                     () = told => {}
                 }
-                follow::note(&broker.role, event, &at, &mut progress);
+                follow::note((&broker.member, &broker.role), event, &at, &mut progress);
             }
         }
     };
     while let Ok(event) = told.try_recv() {
-        follow::note(&broker.role, event, &at, &mut progress);
+        follow::note((&broker.member, &broker.role), event, &at, &mut progress);
     }
     broker.role.set(Role::Replica { of: None });
     let may_replace = progress.may_replace(LogPosition(broker.store.positions().appended));
-    if follow::ended(&broker.member, end, may_replace) {
+    let needs_one = match end {
+        End::Diverged(parting) => parted::give_up(&broker, &handle, *parting, &stop).await,
+        end => follow::ended(&broker.member, end, may_replace),
+    };
+    if needs_one {
         // Whoever drives the member may have ended.
         let _ = needs_snapshot.send(at.replication).await;
     }

@@ -21,6 +21,7 @@ use rmq_store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::AGAIN;
 use super::copying::Copying;
 use super::port::Port;
 use super::state::Elected;
@@ -29,9 +30,6 @@ use crate::lives::{Ending, Lives, OpenAs};
 use crate::registration::{Standing as Registered, Superseded};
 use crate::role::Role;
 use crate::tasks;
-
-/// Pause before a store that did not open, or a snapshot that did not come, is tried again.
-pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 /// The hands of a member. Cheap to clone.
 #[derive(Clone)]

@@ -12,13 +12,20 @@
 //! | `place.rs` | the place that the configuration names |
 //! | `port.rs` | the replication port, for as long as the process runs |
 //! | `copying.rs` | a replica copies |
+//! | `parted.rs` | a member that has confirmed what its group has given up |
 //! | `hands.rs` | what the machine wants done |
 //! | `run.rs` | starts and stops all of it |
 
 mod copying;
 mod file;
 mod hands;
+mod parted;
 mod place;
 mod port;
 pub(crate) mod run;
 pub(crate) mod state;
+
+use std::time::Duration;
+
+/// Pause before a store that did not open, a file that was not written, or a snapshot that did not come, is tried again.
+const AGAIN: Duration = Duration::from_secs(5);

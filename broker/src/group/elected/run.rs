@@ -9,7 +9,8 @@ use rmq_replication::{Asked, MasterEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::hands::{AGAIN, MemberHands};
+use super::AGAIN;
+use super::hands::MemberHands;
 use super::port::Port;
 use super::state::Elected;
 use crate::group::lead;

@@ -54,6 +54,7 @@ pub(crate) const IDS: &[&str] = &[
     "member-finding",
     "member-in-sync",
     "member-known",
+    "member-parted",
     "member-registered",
     "member-state",
 ];
@@ -90,6 +91,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "rmq-ctl broker replication {} --watch",
     ),
     ("damaged", "member-damage", "rmq-ctl broker replication {}"),
+    ("parted", "member-parted", "rmq-ctl broker replication {}"),
     ("diskFailed", "member-state", "rmq-ctl describe broker {}"),
     (
         "notAMember",

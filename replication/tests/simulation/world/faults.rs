@@ -1,5 +1,6 @@
 //! What goes wrong, and how the world ends.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use rmq_election::machine::Durable;
@@ -8,6 +9,7 @@ use rmq_store::fs::{Crash, SimulatedDisk};
 
 use super::network::Part;
 use super::{Happening, MEMBERS, World};
+use crate::checker::Stored;
 use crate::mistakes::Mistake;
 use crate::node::Role;
 
@@ -187,6 +189,7 @@ impl World {
     }
 
     pub(super) fn end_life(&mut self, member: usize, crash: Crash) {
+        self.has_lost_disks |= crash != Crash::Kill;
         self.nodes[member].has_lost |= crash != Crash::Kill && !self.setting.mode.is_flushed();
         self.nodes[member].installing = None;
         let Some(mut life) = self.nodes[member].life.take() else {
@@ -254,6 +257,24 @@ impl World {
         })
     }
 
+    /// What a master has acknowledged and the last one does not have is in the quarantine of some member.
+    fn lost_are_kept(&mut self, messages: &BTreeMap<(u64, i64), Stored>) {
+        // What was too old may be anywhere, and power takes what no disk had.
+        if self.setting.retention_ms.is_some() || self.has_lost_disks {
+            return;
+        }
+        let mut found: BTreeSet<u64> = messages.values().map(|stored| stored.message).collect();
+        for node in &self.nodes {
+            found.extend(node.quarantined());
+        }
+        let lost = self.checker.acked_messages().difference(&found).next();
+        if let Some(lost) = lost.copied() {
+            self.checker.fails(format!(
+                "message {lost} was acknowledged, and neither the last master nor any quarantine has it"
+            ));
+        }
+    }
+
     /// What the last master has.
     pub(super) fn compare(&mut self) {
         let master = self.nodes.iter().enumerate().find_map(|(member, node)| {
@@ -264,6 +285,7 @@ impl World {
             return;
         };
         self.checker.serves(member, epoch, &messages);
+        self.lost_are_kept(&messages);
         for (other, node) in self.nodes.iter().enumerate() {
             let Some(life) = &node.life else {
                 continue;

@@ -115,6 +115,10 @@ pub(crate) struct World {
     /// A boot clock has jumped: two may think for a while that they are the master.
     has_jumped: bool,
     checker: Checker,
+    /// How many times a member has given up what it had confirmed.
+    parted: usize,
+    /// Power was cut, or a disk is gone: messages may be nowhere.
+    has_lost_disks: bool,
     trace: String,
     /// Over the whole trace.
     hash: u64,
@@ -127,6 +131,7 @@ pub(crate) struct Outcome {
     pub(crate) trace: String,
     pub(crate) acked: usize,
     pub(crate) masters: usize,
+    pub(crate) parted: usize,
 }
 
 impl World {
@@ -186,7 +191,9 @@ impl World {
             faults: true,
             clocks_jump: seed % 4 > 1,
             has_jumped: false,
-            checker: Checker::default(),
+            checker: Checker::new(!mode.needs_set()),
+            parted: 0,
+            has_lost_disks: false,
             trace: String::new(),
             hash: 0xcbf2_9ce4_8422_2325,
         };
@@ -257,6 +264,7 @@ impl World {
             hash: self.hash,
             acked: self.checker.acked_count(),
             masters: self.checker.masters_count(),
+            parted: self.parted,
             trace: std::mem::take(&mut self.trace),
         };
         for node in &mut self.nodes {

@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rmq_election::machine::Event;
+use rmq_election::machine::{BootMs, Event};
+use rmq_election::place::Keeps;
 use rmq_protocol::message::LogPosition;
 use rmq_replication::session::{Ended, ReplicaSession};
 use rmq_replication::wire::{Decoder, Frame, Outgoing, encode};
-use rmq_replication::{MasterEvent, Reason, ReasonKind, Report};
+use rmq_replication::{MasterEvent, Parting, Reason, ReasonKind, Report};
 
 use super::wrong::counted;
 use super::{Happening, World};
 use crate::mistakes::Mistake;
-use crate::node::{Served, flush};
+use crate::node::{Role, Served, flush};
 
 /// A connection of a replica: two streams of bytes in order.
 pub(super) struct Connection {
@@ -360,21 +361,58 @@ impl World {
                     self.note(&format!("member {member}: {reason}"));
                 }
             }
-            Ended::Store(reason) | Ended::Diverged(reason) => {
+            Ended::Store(reason) => {
                 self.checker
                     .fails(format!("member {member} cannot follow: {reason}"));
             }
+            Ended::Diverged(parting) => return self.parted(member, connection, parting),
             Ended::Expired(_) => {}
         }
         self.end_followed(member, connection, ended.reason(), true);
         if let Ended::Expired(reason) = ended {
             self.note(&format!("member {member}: {reason}"));
-            let life = self.nodes[member].life.as_ref();
-            let to = life.and_then(|life| life.follow.as_ref().map(|follow| follow.to));
-            if let Some(to) = to {
-                self.begin_snapshot(member, to);
+            self.begin_snapshot_of_master(member);
+        }
+    }
+
+    fn begin_snapshot_of_master(&mut self, member: usize) {
+        let life = self.nodes[member].life.as_ref();
+        let to = life.and_then(|life| life.follow.as_ref().map(|follow| follow.to));
+        if let Some(to) = to {
+            self.begin_snapshot(member, to);
+        }
+    }
+
+    /// A member has confirmed what its master does not have. It gives that up when the record proves that the group has, and tries again later
+    /// when the record is not known yet.
+    fn parted(&mut self, member: usize, connection: u64, parting: &Parting) {
+        self.note(&format!("member {member}: {}", parting.reason));
+        self.end_followed(member, connection, &parting.reason, true);
+        let Some(life) = &self.nodes[member].life else {
+            return;
+        };
+        let (master, record) = (&parting.master, life.machine.facts(BootMs(0)).record);
+        let epochs = master.epochs.iter();
+        let epochs = epochs.map(|epoch| (epoch.number, epoch.first.0));
+        let given_up = match record {
+            Some(record) => record.gives_up(master.identity.seat, master.epoch, epochs),
+            None => Err(Keeps::OtherMaster),
+        };
+        match given_up {
+            Ok(()) => {}
+            Err(Keeps::OtherMaster | Keeps::NotRecovered { .. }) => return,
+            Err(keeps) => {
+                return self
+                    .checker
+                    .fails(format!("member {member} cannot follow: {keeps}"));
             }
         }
+        if let Role::Follower(store) = &life.role {
+            let kept = store.put_aside(parting.common).expect("kept");
+            self.parted += 1;
+            self.note(&format!("member {member} gives up {kept:?}"));
+        }
+        self.begin_snapshot_of_master(member);
     }
 
     pub(super) fn pump_replica(&mut self, member: usize) {

@@ -263,6 +263,7 @@ fn what_members_say_besides_is_said_once() {
     for (code, id) in [
         ("otherIncarnation", "member-data"),
         ("damaged", "member-damage"),
+        ("parted", "member-parted"),
         ("dirty", "member-crashed"),
         ("diskFailed", "member-state"),
         ("notAMember", "member-known"),
