@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rmq_protocol::code::RequestCode;
 use rmq_protocol::header::Language;
 use rmq_transport::{CallerConfig, Clock, Connector, SystemClock, TcpConnector};
 
@@ -81,6 +82,7 @@ impl ClientBuilder {
             clock: Arc::new(SystemClock),
             caller: CallerConfig {
                 language: Language::Rust,
+                probe: Some(RequestCode::GetBrokerRuntimeInfo.as_i32()),
                 ..CallerConfig::default()
             },
             credentials: None,

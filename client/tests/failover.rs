@@ -251,3 +251,35 @@ async fn locks_are_given_again(cluster: TestCluster) {
     .await;
     client.shutdown().await;
 }
+
+/// A firewall forgets connections without a word: what is sent on them is gone, and nothing ends them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_network_has_forgotten_is_replaced() {
+    let cluster = TestCluster::start().await;
+    cluster.topic("t").create().await;
+    let client = Client::builder(cluster.url())
+        .request_timeout(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap();
+    send(&client, 0..3).await;
+    let mut deliveries = consume(&client, "g").await;
+    let mut seen = BTreeMap::new();
+    take(&mut deliveries, 3, &mut seen).await;
+    cluster.broker(0).forget_connections();
+    // Whether the first ones are stored nobody knows: a producer tells.
+    eventually("a message is acknowledged", async || {
+        let message = Message::new("t", "again");
+        client.producer().send(message).await.is_ok()
+    })
+    .await;
+    // What waited for messages on the old connection waits on the new one.
+    within("it is consumed", async {
+        while !seen.contains_key("again") {
+            take(&mut deliveries, 1, &mut seen).await;
+        }
+    })
+    .await;
+    client.shutdown().await;
+    cluster.shutdown().await;
+}

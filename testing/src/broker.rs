@@ -36,6 +36,7 @@ pub(crate) struct Broker {
     slot: usize,
     data: PathBuf,
     common: Common,
+    clock: TestClock,
     between: Arc<Between>,
     disk: FaultyFs,
     running: Mutex<Option<RunningBroker>>,
@@ -53,6 +54,7 @@ impl Broker {
             group: group.to_owned(),
             slot,
             data,
+            clock: common.clock.of_server(),
             common,
             between,
             disk: FaultyFs::new(Arc::new(RealFs)),
@@ -93,7 +95,7 @@ impl Broker {
             change(&mut config);
         }
         let deps = rmq_broker::Deps {
-            clock: Arc::new(self.common.clock.clone()),
+            clock: Arc::new(self.clock.clone()),
             fs: Arc::new(self.disk.clone()),
             place: self.between.place(self.slot),
             ..rmq_broker::Deps::default()
@@ -209,6 +211,22 @@ impl<'c> BrokerHandle<'c> {
         self.0.between.set_paused(self.0.slot, false);
     }
 
+    /// Cuts it off from what holds who is master of its group; clients and the other members reach it. [`BrokerHandle::heal_place`] ends it. A
+    /// group without an election has no such thing.
+    pub fn cut_place(&self) {
+        self.0.between.set_place_cut(self.0.slot, true);
+    }
+
+    /// Ends [`BrokerHandle::cut_place`].
+    pub fn heal_place(&self) {
+        self.0.between.set_place_cut(self.0.slot, false);
+    }
+
+    /// Sets its wall clock by `by_ms`, ahead or back, and nobody else's: the clocks of a cluster differ then. No time passes.
+    pub fn jump_clock_ms(&self, by_ms: i64) {
+        self.0.clock.set_own(by_ms);
+    }
+
     /// How many requests of this kind clients have sent it so far, those that were failed or lost among them.
     #[must_use]
     pub fn requests(&self, request: RequestCode) -> usize {
@@ -224,6 +242,12 @@ impl<'c> BrokerHandle<'c> {
     /// Mends what [`BrokerHandle::cut`] cut; what waited passes now.
     pub async fn heal(&self) {
         self.0.relay().set_cut(false);
+    }
+
+    /// Lets the connections of clients that are there now pass nothing any more, and new ones everything: as a firewall that has forgotten
+    /// them. They do not end.
+    pub fn forget_connections(&self) {
+        self.0.relay().forget();
     }
 
     /// Lets everything between it and the clients take so much longer, each way.

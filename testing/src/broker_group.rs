@@ -150,6 +150,12 @@ impl Between {
         }
     }
 
+    pub(crate) fn set_place_cut(&self, slot: usize, is_cut: bool) {
+        if let Some(place) = self.places.get(slot) {
+            place.cut_off(is_cut);
+        }
+    }
+
     pub(crate) fn set_partition(&self, a: usize, b: usize, is_cut: bool) {
         self.set_cut(a, b, is_cut);
         self.set_cut(b, a, is_cut);

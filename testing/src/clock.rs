@@ -1,6 +1,7 @@
 //! Clocks that run, and that a test can move ahead or set.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rmq_transport::{Clock, SleepFuture, SystemClock};
@@ -10,6 +11,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct TestClock {
     added: Arc<watch::Sender<Added>>,
+    /// By how much the wall clock of one server was set, milliseconds.
+    own_ms: Arc<AtomicI64>,
 }
 
 /// What a test added, milliseconds.
@@ -25,6 +28,7 @@ impl Default for TestClock {
     fn default() -> Self {
         Self {
             added: Arc::new(watch::Sender::new(Added::default())),
+            own_ms: Arc::default(),
         }
     }
 }
@@ -42,12 +46,26 @@ impl TestClock {
         self.added
             .send_modify(|added| added.set_ms = added.set_ms.saturating_add(by_ms));
     }
+
+    /// The clock of one server: it goes with this one, and can be set by itself.
+    pub(crate) fn of_server(&self) -> Self {
+        Self {
+            added: Arc::clone(&self.added),
+            own_ms: Arc::default(),
+        }
+    }
+
+    /// Sets the wall clock of this server alone.
+    pub(crate) fn set_own(&self, by_ms: i64) {
+        self.own_ms.fetch_add(by_ms, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {
     fn now_ms(&self) -> i64 {
         let added = *self.added.borrow();
-        SystemClock.now_ms() + added.passed_ms + added.set_ms
+        let own_ms = self.own_ms.load(Ordering::SeqCst);
+        SystemClock.now_ms() + added.passed_ms + added.set_ms + own_ms
     }
 
     fn monotonic_ms(&self) -> i64 {

@@ -87,6 +87,8 @@ pub(crate) struct Relay {
     cut_off: watch::Sender<BTreeSet<u64>>,
     weather: Arc<Weather>,
     cut: watch::Sender<bool>,
+    /// How often connections were forgotten.
+    forgotten: watch::Sender<u64>,
     up: Mutex<Option<Up>>,
 }
 
@@ -107,6 +109,7 @@ impl Relay {
             cut_off: watch::Sender::default(),
             weather: Arc::default(),
             cut: watch::Sender::new(false),
+            forgotten: watch::Sender::new(0),
             up: Mutex::new(None),
         }
     }
@@ -132,7 +135,7 @@ impl Relay {
             tasks: TaskTracker::new(),
         };
         let (weather, cut) = (Arc::clone(&self.weather), self.cut.subscribe());
-        let cut_off = self.cut_off.subscribe();
+        let (cut_off, forgotten) = (self.cut_off.subscribe(), self.forgotten.subscribe());
         let (stop, tasks, has_requests) = (up.stop.clone(), up.tasks.clone(), self.has_requests);
         up.tasks.spawn(async move {
             loop {
@@ -149,6 +152,8 @@ impl Relay {
                     cut_off: cut_off.clone(),
                     weather: Arc::clone(&weather),
                     cut: cut.clone(),
+                    born: *forgotten.borrow(),
+                    forgotten: forgotten.clone(),
                     stop: stop.clone(),
                 };
                 tasks.spawn(link.run(client, upstream));
@@ -168,6 +173,11 @@ impl Relay {
 
     pub(crate) fn set_cut(&self, cut: bool) {
         self.cut.send_replace(cut);
+    }
+
+    /// Connections that are there pass nothing any more.
+    pub(crate) fn forget(&self) {
+        self.forgotten.send_modify(|times| *times += 1);
     }
 
     /// Lets nothing pass for a member, or everything again.
@@ -227,6 +237,9 @@ struct Link {
     cut_off: watch::Receiver<BTreeSet<u64>>,
     weather: Arc<Weather>,
     cut: watch::Receiver<bool>,
+    /// How often connections had been forgotten when this one began.
+    born: u64,
+    forgotten: watch::Receiver<u64>,
     stop: CancellationToken,
 }
 
@@ -258,6 +271,9 @@ impl Link {
 
     /// Ready when the network is not cut.
     async fn passable(&mut self) {
+        if *self.forgotten.borrow() > self.born {
+            return std::future::pending().await;
+        }
         // The sender lives as long as the cluster.
         let _ = self.cut.wait_for(|cut| !*cut).await;
         if let Some(member) = self.member.get() {

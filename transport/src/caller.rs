@@ -1,5 +1,7 @@
 //! Calls to one address: connects when it is needed, pipelines, matches answers, and reconnects with growing, jittered pauses.
 
+mod silent;
+
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -18,7 +20,7 @@ use crate::call_error::CallError;
 use crate::clock::SystemClock;
 use crate::close_reason::CloseReason;
 use crate::connection::Connection;
-use crate::connector::Connector;
+use crate::connector::{Connector, Stream};
 use crate::exchange::{Exchange, Service};
 use crate::incoming::IncomingRequests;
 use crate::limits::TransportLimits;
@@ -41,6 +43,9 @@ pub struct CallerConfig {
     pub limits: TransportLimits,
     /// What requests say that their sender is written in.
     pub language: Language,
+    /// A request that any server answers at once, if with a refusal: with it a connection is tried on which an answer did not come in time,
+    /// and another one takes its place when the server answers there alone. `None`: a connection stays until the system ends it.
+    pub probe: Option<i32>,
 }
 
 impl Default for CallerConfig {
@@ -52,6 +57,7 @@ impl Default for CallerConfig {
             backoff_max: Duration::from_secs(2),
             limits: TransportLimits::default(),
             language: SERVER_LANGUAGE,
+            probe: None,
         }
     }
 }
@@ -91,6 +97,8 @@ struct State {
     peer: Option<Arc<Peer>>,
     connections: u64,
     closed: bool,
+    /// The connection that is being tried.
+    tried: Option<u64>,
 }
 
 #[derive(Default)]
@@ -179,6 +187,9 @@ impl Caller {
             match peer.start_call(code, fields, body) {
                 Ok(waiting) => {
                     let answered = waiting.wait(&peer, deadline).await;
+                    if matches!(answered, Err(Missing::Late)) {
+                        self.inner.try_silent(&peer);
+                    }
                     return answered.map_err(|missing| match missing {
                         Missing::Late => CallError::Timeout {
                             addr: self.inner.addr.clone(),
@@ -373,44 +384,12 @@ impl Caller {
             }
         };
         *backoff = Backoff::default();
-        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let remote = self.inner.addr.parse().unwrap_or(unknown);
-        let peer = Peer::new(
-            next_peer_id(),
-            remote,
-            unknown,
-            config.limits.parked_requests_max,
-            Arc::clone(&self.inner.budget),
-        );
-        let peer = Arc::new(peer.speaking(config.language));
-        let connection = Connection::new(
-            stream,
-            Arc::clone(&self.inner.incoming),
-            Arc::clone(&peer),
-            Arc::new(config.limits.clone()),
-            Arc::clone(&self.inner.budget),
-            Arc::new(SystemClock),
-        );
-        {
-            let mut state = self.inner.state.lock();
-            if state.closed {
-                return Err(self.closed());
-            }
-            state.connections += 1;
-            state.peer = Some(Arc::clone(&peer));
-            self.inner
-                .events
-                .send_replace(CallerEvent::Connected(state.connections));
+        let peer = self.inner.run(stream);
+        if self.inner.take(&peer, None) {
+            return Ok(peer);
         }
-        let running = Running {
-            inner: Arc::downgrade(&self.inner),
-            peer: Arc::clone(&peer),
-        };
-        tokio::spawn(async move {
-            let reason = connection.run().await;
-            tracing::debug!(addr = running.addr(), "connection ended: {reason}");
-        });
-        Ok(peer)
+        peer.cut();
+        Err(self.closed())
     }
 }
 
@@ -437,6 +416,54 @@ impl Drop for Running {
 }
 
 impl Inner {
+    /// Runs a connection that was made.
+    fn run(self: &Arc<Self>, stream: Box<dyn Stream>) -> Arc<Peer> {
+        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let peer = Peer::new(
+            next_peer_id(),
+            self.addr.parse().unwrap_or(unknown),
+            unknown,
+            self.config.limits.parked_requests_max,
+            Arc::clone(&self.budget),
+        );
+        let peer = Arc::new(peer.speaking(self.config.language));
+        let connection = Connection::new(
+            stream,
+            Arc::clone(&self.incoming),
+            Arc::clone(&peer),
+            Arc::new(self.config.limits.clone()),
+            Arc::clone(&self.budget),
+            Arc::new(SystemClock),
+        );
+        let running = Running {
+            inner: Arc::downgrade(self),
+            peer: Arc::clone(&peer),
+        };
+        tokio::spawn(async move {
+            let reason = tokio::select! {
+                reason = connection.run() => reason,
+                () = running.peer.was_cut() => CloseReason::Local("nothing was heard of the server"),
+            };
+            tracing::debug!(addr = running.addr(), "connection ended: {reason}");
+        });
+        peer
+    }
+
+    /// Calls go over this connection from now on, where they went over `instead_of` or over none. `false`: they do not.
+    fn take(&self, peer: &Arc<Peer>, instead_of: Option<&Arc<Peer>>) -> bool {
+        let mut state = self.state.lock();
+        let is_as_before =
+            state.peer.as_ref().map(|peer| peer.id()) == instead_of.map(|peer| peer.id());
+        if state.closed || !is_as_before {
+            return false;
+        }
+        state.connections += 1;
+        state.peer = Some(Arc::clone(peer));
+        let event = CallerEvent::Connected(state.connections);
+        self.events.send_replace(event);
+        true
+    }
+
     fn forget(&self, peer: &Arc<Peer>) {
         let mut state = self.state.lock();
         if state

@@ -374,3 +374,82 @@ async fn tcp_refusal_is_a_connect_error() {
     assert!(matches!(error, CallError::Connect { .. }), "{error}");
     assert!(error.to_string().contains("cannot connect to 127.0.0.1:"));
 }
+
+/// What the silent connection of a bench is asked with.
+const PROBE: i32 = 28;
+
+fn probing() -> Bench {
+    let config = CallerConfig {
+        probe: Some(PROBE),
+        ..CallerConfig::default()
+    };
+    bench(config, Arc::new(RefuseIncoming))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_left_when_the_server_answers_on_another_one() {
+    let mut bench = probing();
+    let late = bench.call(b"first", Duration::from_secs(3));
+    let waits = bench.call(b"waits", LONG);
+    let mut hole = bench.server().await;
+    for _ in 0..2 {
+        hole.next().await.unwrap();
+    }
+    let late = late.await.unwrap().unwrap_err();
+    assert!(matches!(late, CallError::Timeout { .. }), "{late}");
+    let mut other = bench.server().await;
+    let (code, opaque, _) = other.next().await.unwrap();
+    assert_eq!(code, PROBE);
+    // A refusal is an answer.
+    other.send(&CommandHead::response(3, opaque), b"").await;
+    // What waits on the silent one does not wait for long.
+    let lost = waits.await.unwrap().unwrap_err();
+    assert!(matches!(lost, CallError::Lost { .. }), "{lost}");
+    let call = bench.call(b"second", LONG);
+    let (_, opaque, body) = other.next().await.unwrap();
+    assert_eq!(body, b"second");
+    other.send(&CommandHead::response(0, opaque), b"").await;
+    assert_eq!(call.await.unwrap().unwrap().code(), 0);
+    assert_eq!(bench.caller.connections(), 2);
+    assert_eq!(hole.next().await.map(|(code, ..)| code), Some(PROBE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_keeps_its_connection() {
+    let mut bench = probing();
+    let late = bench.call(b"slow", Duration::from_secs(3));
+    let waits = bench.call(b"waits", LONG);
+    let mut server = bench.server().await;
+    server.next().await.unwrap();
+    let (_, waiting, _) = server.next().await.unwrap();
+    late.await.unwrap().unwrap_err();
+    let (code, opaque, _) = server.next().await.unwrap();
+    assert_eq!(code, PROBE);
+    server.send(&CommandHead::response(0, opaque), b"").await;
+    server.send(&CommandHead::response(0, waiting), b"").await;
+    assert_eq!(waits.await.unwrap().unwrap().code(), 0);
+    assert_eq!(bench.pipes.attempts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_nobody_reaches_is_tried_until_it_answers_somewhere() {
+    let mut bench = probing();
+    let late = bench.call(b"first", Duration::from_secs(3));
+    let mut hole = bench.server().await;
+    hole.next().await.unwrap();
+    *bench.pipes.refusing.lock() = true;
+    late.await.unwrap().unwrap_err();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(bench.caller.is_connected(), "nothing is better");
+    assert!(bench.pipes.attempts.load(Ordering::SeqCst) > 5);
+    *bench.pipes.refusing.lock() = false;
+    let mut other = bench.server().await;
+    let (code, opaque, _) = other.next().await.unwrap();
+    assert_eq!(code, PROBE);
+    other.send(&CommandHead::response(0, opaque), b"").await;
+    let is_new = |event: &CallerEvent| *event == CallerEvent::Connected(2);
+    bench.caller.events().wait_for(is_new).await.unwrap();
+    let call = bench.call(b"second", LONG);
+    assert_eq!(other.next().await.unwrap().2, b"second");
+    call.abort();
+}
