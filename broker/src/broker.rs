@@ -17,6 +17,7 @@ use crate::clock_watch::ClockWatch;
 use crate::data::Data;
 use crate::delay::levels::DelayLevels;
 use crate::group::Member;
+use crate::group::pass::ToMaster;
 use crate::groups::Groups;
 use crate::identity::Identity;
 use crate::kept;
@@ -48,6 +49,8 @@ pub(crate) struct Broker {
     pub(crate) store: Data,
     /// The broker as a member of its group.
     pub(crate) member: Member,
+    /// A replica's, to its master.
+    pub(crate) to_master: ToMaster,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
     pub(crate) sessions: Sessions,
@@ -146,6 +149,7 @@ impl Broker {
             stats: Stats::new(deps.clock.monotonic_ms(), now),
             requests: Arc::new(Requests::new(Arc::clone(&deps.clock))),
             open: [AtomicU64::new(0), AtomicU64::new(0)],
+            to_master: ToMaster::default(),
             registrations: Registrations::new(
                 config.name_server_list(),
                 config.look_up_name_servers,

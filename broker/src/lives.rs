@@ -4,12 +4,13 @@
 //! ```text
 //!  Lives: ports, settings, identity ──► begin(OpenAs) ──► Life: a store, an Arc<Broker>, servers, tasks ──► end(Ending) ──► begin …
 //! ```
-//! While there is no life, clients that connect wait in the queues of the ports. One driver begins and ends lives, one after the other: with fixed
-//! roles [`fixed`](crate::group::fixed), with an election its hands. The driver watches [`Lives::ends`]; [`RunningBroker`](crate::RunningBroker) ends
-//! the life that the driver leaves.
+//! Between two lives, clients that connect wait in the queues of the ports; where that takes long they are told why ([`Lives::away`]). One
+//! driver begins and ends lives, one after the other: with fixed roles [`fixed`](crate::group::fixed), with an election its hands. The driver
+//! watches [`Lives::ends`]; [`RunningBroker`](crate::RunningBroker) ends the life that the driver leaves.
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,7 +18,9 @@ use rmq_config::{BrokerConfig, Configuration as _};
 use rmq_protocol::message::LogPosition;
 use rmq_replication::{Greeting, Reason, ReplicationConfig};
 use rmq_store::{AppendError, Follower, History, Installed, Master, RecoveryReport, StoreConfig};
-use rmq_transport::{ServeReport, ServerConfig, TransportLimits, memory_bytes};
+use rmq_transport::{
+    Clock, MemoryBudget, ServeReport, ServerConfig, TransportLimits, memory_bytes,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,11 +35,16 @@ use crate::identity::Identity;
 use crate::listeners::{self, Listeners};
 use crate::recovery;
 use crate::registration::keep;
-use crate::service::{Answering, BrokerService};
+use crate::service::{Answering, Away, BrokerService};
 use crate::start::{Deps, StartError};
 use crate::tables::Tables;
 use crate::tasks::{self, Tasks};
 use crate::waiters::Woken;
+
+/// Why a replica serves nothing while it takes a snapshot.
+pub(crate) const TAKES_SNAPSHOT: &str = "this replica takes a snapshot of its master, because its log ends before the master's begins; ask another member of the group, or ask again later";
+/// Why a member serves nothing whose store does not open.
+pub(crate) const NO_STORE: &str = "the store of this member does not open, and is tried again: its log says why; ask another member of the group";
 
 /// As what the store of a life is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +78,8 @@ pub(crate) struct Lives {
     /// What was repaired in the log, in all lives.
     pub(crate) repairs: Arc<Repairs>,
     life: Mutex<Option<Life>>,
+    /// A life has ended, and another one was to follow.
+    has_changed: AtomicBool,
     current: watch::Sender<Option<Arc<Broker>>>,
     ends: watch::Sender<Option<Ending>>,
 }
@@ -101,6 +111,7 @@ impl Lives {
             listeners,
             repairs: Arc::default(),
             life: Mutex::default(),
+            has_changed: AtomicBool::new(false),
             current: watch::Sender::new(None),
             ends: watch::Sender::new(None),
         }))
@@ -130,6 +141,9 @@ impl Lives {
         let Some(life) = self.life.lock().take() else {
             return Ok(());
         };
+        if ending == Ending::Change {
+            self.has_changed.store(true, Ordering::Relaxed);
+        }
         let ended = life.end(ending).await;
         self.current.send_replace(None);
         ended
@@ -143,6 +157,39 @@ impl Lives {
     /// The broker of the current life.
     pub(crate) fn broker(&self) -> Option<Arc<Broker>> {
         self.current.borrow().clone()
+    }
+
+    /// Does work that takes long between two lives. Meanwhile each request is refused with `why`, so that clients ask another member, or
+    /// this one later.
+    pub(crate) async fn away<T>(&self, why: &str, work: impl Future<Output = T>) -> T {
+        let stop = CancellationToken::new();
+        let mut servers = Vec::new();
+        for listener in [Some(&self.listeners.main), self.listeners.fast.as_ref()] {
+            let Some(port) = listener.map(listeners::copy) else {
+                continue;
+            };
+            let port = match port {
+                Ok(port) => port,
+                Err(error) => {
+                    tracing::warn!("clients wait, and are not told that {why}: {error}");
+                    continue;
+                }
+            };
+            let service = Arc::new(Away(why.to_owned()));
+            let budget = memory_bytes(self.config.memory_bytes);
+            let memory = MemoryBudget::new(budget, self.config.connections_max);
+            let clock = Arc::clone(&self.deps.connection_clock);
+            let server = server_config(&self.config, memory, clock);
+            let served = rmq_transport::serve(port, service, server, stop.clone());
+            servers.push(tasks::serve(served));
+        }
+        let done = work.await;
+        stop.cancel();
+        for server in servers {
+            // A panic in there is reported by the runtime.
+            let _ = server.await;
+        }
+        done
     }
 
     /// Waits until the broker is to end for good, and says how. The driver of the lives begins no other one then, and returns.
@@ -267,7 +314,7 @@ impl Life {
         let tables = Broker::tables(&config, lives.deps.clock.now_ms());
         let opened = lives.open_store(open_as, &tables).await?;
         let (store, recovery) = (opened.data, opened.recovery);
-        recovery::tell(&recovery);
+        recovery::tell(&recovery, lives.has_changed.load(Ordering::Relaxed));
         let elected = match &lives.elected {
             None => None,
             Some(elected) => {
@@ -308,7 +355,9 @@ impl Life {
             .set_arrivals(Arc::new(Answering(Arc::downgrade(&broker))));
 
         let stop_serving = CancellationToken::new();
-        let server = server_config(&broker);
+        let memory = Arc::clone(&broker.memory);
+        let clock = Arc::clone(&broker.connection_clock);
+        let server = server_config(&broker.config, memory, clock);
         let ports = ports.into_iter().enumerate();
         let servers = ports.map(|(listener, port)| {
             let service = Arc::new(BrokerService {
@@ -395,17 +444,21 @@ impl Life {
     }
 }
 
-fn server_config(broker: &Broker) -> ServerConfig {
+fn server_config(
+    config: &BrokerConfig,
+    memory: Arc<MemoryBudget>,
+    clock: Arc<dyn Clock>,
+) -> ServerConfig {
     let mut limits = TransportLimits {
-        connections_max: broker.config.connections_max,
+        connections_max: config.connections_max,
         ..Default::default()
     };
     limits.connections_per_source_max = limits.connections_max;
     ServerConfig {
         name: "broker",
-        memory: Arc::clone(&broker.memory),
+        memory,
         limits,
-        clock: Arc::clone(&broker.connection_clock),
-        drain_timeout: Duration::from_millis(broker.config.drain_timeout_ms),
+        clock,
+        drain_timeout: Duration::from_millis(config.drain_timeout_ms),
     }
 }

@@ -6,7 +6,8 @@ use rmq_store::{DamagedRange, RecoveryReport};
 const NAMED: usize = 8;
 
 /// Says what opening the data had to mend, if anything: after a clean stop there is nothing to read again.
-pub(crate) fn tell(report: &RecoveryReport) {
+/// `is_again`: this process has had it open before, and closed it as a master that another member has followed, or for a snapshot.
+pub(crate) fn tell(report: &RecoveryReport, is_again: bool) {
     if !report.read_again.is_empty() {
         tracing::warn!(
             read_again_ranges = report.read_again.len(),
@@ -20,6 +21,18 @@ pub(crate) fn tell(report: &RecoveryReport) {
         && report.damaged.is_empty()
         && report.rebuilt.is_empty();
     if is_clean {
+        return;
+    }
+    // What a master of the past had in memory is read again, as it may not go on where it was.
+    if is_again && report.damaged.is_empty() {
+        tracing::info!(
+            replayed_records = report.replayed_records,
+            replayed_bytes = report.replayed_bytes,
+            cut_bytes = report.cut_bytes,
+            rebuilt = report.rebuilt.join("; "),
+            took_ms = report.took.as_millis() as u64,
+            "the store is opened again: the end of the log was read again"
+        );
         return;
     }
     tracing::warn!(
@@ -78,6 +91,10 @@ mod tests {
     }
 
     fn told(report: &RecoveryReport) -> Vec<Value> {
+        told_at(report, false)
+    }
+
+    fn told_at(report: &RecoveryReport, is_again: bool) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
         let log = tracing_subscriber::fmt()
@@ -85,7 +102,7 @@ mod tests {
             .flatten_event(true)
             .with_writer(move || writer.clone())
             .finish();
-        tracing::subscriber::with_default(log, || tell(report));
+        tracing::subscriber::with_default(log, || tell(report, is_again));
         let text = String::from_utf8(lines.0.lock().expect("whole").clone()).expect("UTF-8");
         let lines = text.lines().map(serde_json::from_str);
         lines.collect::<Result<_, _>>().expect("JSON")
@@ -134,5 +151,20 @@ mod tests {
         assert!(damaged.starts_with("0..10, 100..110, "), "{damaged}");
         assert!(damaged.ends_with("700..710 and 2 more"), "{damaged}");
         assert_eq!(lines[1]["damaged_bytes"], 100);
+    }
+
+    #[test]
+    fn a_store_that_is_opened_again_in_another_role_is_no_warning_unless_it_is_damaged() {
+        let replayed = RecoveryReport {
+            replayed_records: 3,
+            ..clean()
+        };
+        assert_eq!(told(&replayed)[0]["level"], "WARN");
+        assert_eq!(told_at(&replayed, true)[0]["level"], "INFO");
+        let damaged = RecoveryReport {
+            damaged: vec![range(100)],
+            ..replayed
+        };
+        assert_eq!(told_at(&damaged, true)[0]["level"], "WARN");
     }
 }

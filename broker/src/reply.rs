@@ -151,7 +151,7 @@ pub(crate) fn later<F: FieldSource, B: Deref<Target = [u8]>>(
     }
 }
 
-/// Answers a parked request with the answer of the client that it was passed on to.
+/// Answers a parked request with the answer of whom it was passed on to.
 pub(crate) fn relayed(reply: PendingReply, asked: Result<OwnedFrame, Refusal>) {
     match asked {
         Ok(frame) => {
@@ -173,9 +173,10 @@ fn code_of(refusal: &Refusal) -> ResponseCode {
         Refusal::UnknownCode(_) | Refusal::NotServed(_) | Refusal::Elsewhere(..) => {
             ResponseCode::RequestCodeNotSupported
         }
-        Refusal::NotMaster(code, _) | Refusal::Closed(code, _) | Refusal::TermIsOver(code) => {
-            at_replica(*code)
-        }
+        Refusal::NotMaster(code, _)
+        | Refusal::Closed(code, _)
+        | Refusal::TermIsOver(code)
+        | Refusal::NotPassedOn { code, .. } => at_replica(*code),
         Refusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
         Refusal::Late(error) => of_append(error),
         Refusal::Incomplete(_) | Refusal::Fields(_) => ResponseCode::SystemError,
@@ -393,7 +394,9 @@ fn of_group_master(refusal: &GroupMasterRefusal) -> ResponseCode {
         GroupMasterRefusal::FixedRoles => ResponseCode::NoPermission,
         GroupMasterRefusal::Election(error) => match error {
             RequestError::Place(_) => ResponseCode::ServiceNotAvailable,
-            RequestError::NoRecord | RequestError::NoMaster(_) => ResponseCode::SystemError,
+            RequestError::NoRecord | RequestError::AskMember(_) | RequestError::NoMaster(_) => {
+                ResponseCode::SystemError
+            }
             RequestError::Busy(_) | RequestError::Contended => ResponseCode::SystemBusy,
             RequestError::NoMember(..)
             | RequestError::NotInSync(..)

@@ -40,6 +40,8 @@ pub(crate) enum Serving {
 pub enum Roles {
     /// Only the master: the request changes something, or needs the newest state.
     Master,
+    /// Only the master: a replica passes the request on to it, and its answer back.
+    PassedOn,
     /// The master and its replicas.
     Any,
 }
@@ -136,14 +138,14 @@ const DELETE_GROUP: &[Right] = &[Right::new(&[Action::Delete], Resource::Group)]
 /// The row of a code.
 pub(crate) const fn row(code: RequestCode) -> Row {
     use RequestCode as Code;
-    use Roles::{Any, Master};
+    use Roles::{Any, Master, PassedOn};
     match code {
         // The message path. A send to a retry topic needs SUB of its group instead.
         Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage => {
             batched(send::handle, PUB_TOPIC, Master)
         }
         Code::PullMessage | Code::LitePullMessage => one(pull::handle, SUB, Any),
-        Code::ConsumerSendMsgBack => one(send_back::handle, SUB_GROUP, Master),
+        Code::ConsumerSendMsgBack => one(send_back::handle, SUB_GROUP, PassedOn),
         Code::EndTransaction => not_yet(PUB_TOPIC, Master),
         Code::SendReplyMessage | Code::SendReplyMessageV2 => not_yet(PUB_TOPIC, Master),
         Code::RecallMessage => not_yet(PUB_TOPIC, Master),
@@ -164,8 +166,8 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::GetConsumerListByGroup => one(clients::consumer_list, SUB_OR_GET_GROUP, Any),
         Code::CheckClientConfig => one(clients::check_config, SUB, Any),
         Code::QueryAssignment => not_yet(SUB, Any),
-        Code::LockBatchMq => one(locks::lock, SUB, Master),
-        Code::UnlockBatchMq => one(locks::unlock, SUB, Master),
+        Code::LockBatchMq => one(locks::lock, SUB, PassedOn),
+        Code::UnlockBatchMq => one(locks::unlock, SUB, PassedOn),
         Code::QueryConsumerOffset => one(offsets::query, SUB_OR_GET, Any),
         Code::RaiseConsumerOffsets => one(offsets::raise, UPDATE_CLUSTER, Master),
         Code::UpdateConsumerOffset => one(offsets::update, SUB_OR_UPDATE, Any),

@@ -6,7 +6,9 @@ use rmq_protocol::code::RequestCode;
 use rmq_transport::Exchange;
 
 use crate::broker::Broker;
+use crate::group::pass;
 use crate::handlers::batch::Batch;
+use crate::handlers::pass_on;
 use crate::handlers::refusal::{Handled, Refusal};
 use crate::reply;
 use crate::requests::{Roles, Serving, reads_log, row};
@@ -29,10 +31,16 @@ fn handle(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exchange<'_>) 
     let row = row(code);
     let is_served = match row.roles {
         Roles::Any => true,
-        Roles::Master => broker.role.is_master(),
+        Roles::Master | Roles::PassedOn => broker.role.is_master(),
     };
-    if is_served && row.roles == Roles::Master && broker.member.term.is_over() {
+    if is_served && row.roles != Roles::Any && broker.member.term.is_over() {
         return Err(Refusal::TermIsOver(code));
+    }
+    if !is_served
+        && row.roles == Roles::PassedOn
+        && let Some(master) = pass::master(broker)
+    {
+        return pass_on::handle(broker, exchange, code, master);
     }
     match row.serving {
         Serving::One(_) | Serving::Batched(_) if !is_served => match broker.role.get() {

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use rmq_protocol::code::ResponseCode;
 use rmq_protocol::names;
 use rmq_store::{Arrival, Arrivals};
-use rmq_transport::{Answered, Exchange, Peer, Replies, Service};
+use rmq_transport::{Answered, Exchange, Peer, Replies, Reply as _, Service};
 
 use crate::broker::Broker;
 use crate::clients::members;
@@ -49,6 +50,18 @@ impl Service for BrokerService {
         let stats = &self.broker.stats;
         stats.closed.add(&stats.sampler, [1, 1]);
         members::closed(&self.broker, peer.id());
+    }
+}
+
+/// The network's view of a broker that has no store for now, and why.
+pub(crate) struct Away(pub(crate) String);
+
+impl Service for Away {
+    type Batch = ();
+
+    fn request(&self, (): &mut (), exchange: &mut Exchange<'_>) {
+        // Producers and consumers try this code again.
+        exchange.fail(ResponseCode::SystemBusy, self.0.clone());
     }
 }
 

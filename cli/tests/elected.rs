@@ -2,108 +2,32 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::Dev;
-use common::servers::{findings, name_server, run};
-use rmq_broker::{AckMode, BrokerConfig, BrokerServer, Deps, Listeners, RunningBroker};
-use rmq_client::{Client, Message, TopicSpec};
-use rmq_config::Election;
-use rmq_election::place::Place;
-use rmq_election::place::memory::{Memory, MemoryPlace};
-use rmq_namesrv::RunningNameServer;
+use common::servers::{findings, run};
+use rmq_testing::client::{Client, Message, TopicSpec};
+use rmq_testing::{BrokerHandle, TestCluster};
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// Short, so that the test is; not shorter than a busy machine needs.
-const LEASE_MS: u64 = 1_500;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Member {
-    config: BrokerConfig,
-    way: Arc<MemoryPlace>,
-    broker: Option<RunningBroker>,
-    _folder: TempDir,
-}
-
-impl Member {
-    async fn start(&mut self) {
-        let deps = Deps {
-            place: Some(Arc::clone(&self.way) as Arc<dyn Place>),
-            ..Deps::default()
-        };
-        let broker = BrokerServer::start(self.config.clone(), deps).await;
-        self.broker = Some(broker.unwrap());
-    }
-
-    async fn kill(&mut self) {
-        self.broker.take().unwrap().kill().await;
-    }
-}
-
 /// Three members that elect their master.
-struct Group {
-    name_server: RunningNameServer,
-    members: Vec<Member>,
-}
+struct Group(TestCluster);
 
 impl Group {
     async fn start() -> Self {
-        let name_server = name_server().await;
-        let memory = Memory::new();
-        let mut members = Vec::new();
-        // All hold their ports until all are known; each member gets its own back.
-        let mut held = Vec::new();
-        for slot in 0..3 {
-            let folder = tempfile::tempdir().unwrap();
-            let mut config = BrokerConfig {
-                broker_name: "broker-a".to_owned(),
-                broker_id: slot,
-                election: Election::Memory,
-                lease_ms: LEASE_MS,
-                ack_mode: AckMode::InSync,
-                listen: "127.0.0.1:0".to_owned(),
-                fast_port: false,
-                management: String::new(),
-                name_servers: name_server.local_addr().to_string(),
-                data_dir: folder.path().to_owned(),
-                segment_bytes: 16 << 20,
-                ..BrokerConfig::default()
-            };
-            let listeners = Listeners::bind(&config).await.unwrap();
-            config.listen = listeners.addr().to_string();
-            config.replication_listen = listeners.replication_addr().unwrap().to_string();
-            held.push(listeners);
-            members.push(Member {
-                config,
-                way: Arc::new(memory.way(format!("member {slot}"))),
-                broker: None,
-                _folder: folder,
-            });
-        }
-        drop(held);
-        let list: Vec<String> = members
-            .iter()
-            .map(|Member { config, .. }| {
-                let (slot, at) = (config.broker_id, &config.replication_listen);
-                format!("{slot}={at}/{}", config.listen)
-            })
-            .collect();
-        for member in &mut members {
-            member.config.members = list.join(",");
-            member.start().await;
-        }
-        let group = Self {
-            name_server,
-            members,
-        };
+        let group = Self(TestCluster::builder().replicas(2).start().await);
         group.well().await;
         group
     }
 
     fn list(&self) -> String {
-        self.name_server.local_addr().to_string()
+        self.0.name_server_list()
+    }
+
+    fn member(&self, slot: usize) -> BrokerHandle<'_> {
+        self.0.member(0, slot)
     }
 
     async fn well(&self) {
@@ -111,7 +35,7 @@ impl Group {
     }
 
     async fn about(&self) -> Value {
-        let line = ["broker", "replication", "broker-a", "-o", "json"];
+        let line = ["broker", "replication", "broker-0", "-o", "json"];
         serde_json::from_str(&run(&self.list(), &line).await.ok()).unwrap()
     }
 
@@ -146,20 +70,11 @@ impl Group {
         let sends = async { while client.producer().send(message()).await.is_err() {} };
         tokio::time::timeout(PATIENCE, sends).await.unwrap();
     }
-
-    async fn stop(self) {
-        for member in self.members {
-            if let Some(broker) = member.broker {
-                broker.kill().await;
-            }
-        }
-        self.name_server.shutdown().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_master_is_asked_for() {
-    let mut group = Group::start().await;
+    let group = Group::start().await;
     let list = group.list();
     let about = group.about().await;
     assert_eq!(about["election"], "memory", "{about}");
@@ -172,7 +87,7 @@ async fn another_master_is_asked_for() {
 
     let (master, others) = group.roles().await;
     let (to, third) = (others[0].to_string(), others[1]);
-    let line = ["broker", "switchover", "broker-a", "--to", &to];
+    let line = ["broker", "switchover", "broker-0", "--to", &to];
     // Nobody agrees without a terminal, and a dry run does nothing.
     run(&list, &line)
         .await
@@ -181,7 +96,7 @@ async fn another_master_is_asked_for() {
     assert!(dry.contains(&format!("make member {to}")), "{dry}");
     assert_eq!(group.roles().await.0, master);
     let done = run(&list, &[&line[..], &["--yes"]].concat()).await.ok();
-    let says = format!("broker/broker-a switched over: member {to} is the master of epoch");
+    let says = format!("broker/broker-0 switched over: member {to} is the master of epoch");
     assert!(
         done.contains(&says) && done.contains("no messages were taken for"),
         "{done}"
@@ -192,18 +107,18 @@ async fn another_master_is_asked_for() {
     group.well().await;
 
     // Who is named by an address, and who is none.
-    let address = group.members[master].config.listen.clone();
+    let address = group.member(master).address();
     let back = ["broker", "switchover", &address, "--to", &address, "--yes"];
     run(&list, &back).await.ok();
     assert_eq!(group.roles().await.0, master);
-    let line = ["broker", "switchover", "broker-a", "--to", "7", "--yes"];
+    let line = ["broker", "switchover", "broker-0", "--to", "7", "--yes"];
     run(&list, &line)
         .await
         .fails(3, &["has no member \"7\"", &address]);
     let promote = [
         "broker",
         "promote",
-        "broker-a",
+        "broker-0",
         &to,
         "--accept-loss",
         "--yes",
@@ -214,14 +129,14 @@ async fn another_master_is_asked_for() {
 
     // A member that is away cannot take over, and who can is named.
     group.well().await;
-    group.members[third].kill().await;
+    group.member(third).kill().await;
     group
         .finds("member-answers", &["not in the in-sync set"])
         .await;
     let line = [
         "broker",
         "switchover",
-        "broker-a",
+        "broker-0",
         "--to",
         &third.to_string(),
         "--yes",
@@ -232,16 +147,16 @@ async fn another_master_is_asked_for() {
         &format!("in sync: member {to}"),
     ];
     run(&list, &line).await.fails(6, &says);
-    group.members[third].start().await;
+    group.member(third).start().await;
     group.well().await;
-    group.stop().await;
+    group.0.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_without_everything_is_promoted_by_a_person() {
-    let mut group = Group::start().await;
+    let group = Group::start().await;
     let list = group.list();
-    let client = Client::connect(format!("rmq://{list}")).await.unwrap();
+    let client = group.0.client().await;
     let topic = TopicSpec::new("orders").queues(1);
     client.admin().create_topic(&topic).await.unwrap();
     group.send(&client, "everybody has it").await;
@@ -249,14 +164,14 @@ async fn a_member_without_everything_is_promoted_by_a_person() {
     let (second, left) = (others[0], others[1]);
     let name = left.to_string();
     // It leaves the set, and lacks the next message.
-    group.members[left].kill().await;
+    group.member(left).kill().await;
     group
         .finds("member-answers", &["not in the in-sync set"])
         .await;
     group.send(&client, "two have it").await;
-    group.members[second].kill().await;
-    group.members[master].kill().await;
-    group.members[left].start().await;
+    group.member(second).kill().await;
+    group.member(master).kill().await;
+    group.member(left).start().await;
     group
         .finds(
             "broker-has-master",
@@ -264,7 +179,7 @@ async fn a_member_without_everything_is_promoted_by_a_person() {
         )
         .await;
 
-    let line = ["broker", "promote", "broker-a", &name];
+    let line = ["broker", "promote", "broker-0", &name];
     let says = [
         "RMQ-E002",
         "ends at position",
@@ -278,7 +193,7 @@ async fn a_member_without_everything_is_promoted_by_a_person() {
         .await
         .fails(2, &["RMQ-E002", "Acknowledged messages may be lost"]);
     let done = run(&list, &[&line[..], &["--yes"]].concat()).await.ok();
-    let says = format!("broker/broker-a promoted: member {name} is the master of epoch");
+    let says = format!("broker/broker-0 promoted: member {name} is the master of epoch");
     assert!(done.contains(&says), "{done}");
     assert!(
         done.contains("messages may be lost from position"),
@@ -286,8 +201,8 @@ async fn a_member_without_everything_is_promoted_by_a_person() {
     );
     // With minInSync 2 it takes nothing before another member is in sync; what that one had more is cut off.
     group.finds("broker-minimum", &["minInSync is 2"]).await;
-    group.members[second].start().await;
-    group.members[master].start().await;
+    group.member(second).start().await;
+    group.member(master).start().await;
     group.well().await;
     group.send(&client, "after").await;
     let left = client.reader("orders").open().await.unwrap().all().await;
@@ -297,34 +212,33 @@ async fn a_member_without_everything_is_promoted_by_a_person() {
         .map(|message| String::from_utf8_lossy(message.body()).into_owned())
         .collect();
     assert_eq!(left, ["everybody has it", "after"]);
-    let shown = run(&list, &["broker", "replication", "broker-a"])
+    let shown = run(&list, &["broker", "replication", "broker-0"])
         .await
         .ok();
     assert!(shown.contains("may be lost"), "{shown}");
-    client.shutdown().await;
-    group.stop().await;
+    group.0.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_is_away() {
     let group = Group::start().await;
     let (master, others) = group.roles().await;
-    group.members[others[0]].way.cut_off(true);
+    group.member(others[0]).cut_place();
     group.finds("broker-place", &["neither be elected"]).await;
-    group.members[others[0]].way.cut_off(false);
+    group.member(others[0]).heal_place();
     group.well().await;
-    for member in &group.members {
-        member.way.cut_off(true);
+    for slot in 0..3 {
+        group.member(slot).cut_place();
     }
     group
         .finds("broker-place", &["failsafe", "this process"])
         .await;
     assert_eq!(group.roles().await.0, master);
-    for member in &group.members {
-        member.way.cut_off(false);
+    for slot in 0..3 {
+        group.member(slot).heal_place();
     }
     group.well().await;
-    group.stop().await;
+    group.0.shutdown().await;
 }
 
 #[test]
@@ -352,4 +266,43 @@ fn a_group_with_replicas_is_there_again_at_the_next_start() {
         let kept = dev.run(&["tail", "orders", "-o", "body"]).ok();
         assert_eq!(kept.lines().count(), start + 1, "{kept}");
     }
+}
+
+/// Nobody is woken up by what is as it should be.
+#[test]
+fn a_start_of_a_group_and_a_planned_switchover_warn_of_nothing() {
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let writer = log.reopen().expect("the file");
+    let dev = Dev::start_logged(&["--tmp", "--replicas", "3"], writer.into());
+    dev.run(&["health", "--wait=60s"]).ok();
+    let brokers = dev.run(&["get", "brokers", "-o", "json"]).ok();
+    let brokers: Value = serde_json::from_str(&brokers).expect("JSON");
+    let name = brokers["items"][0]["name"].as_str().expect("a name");
+    dev.run(&["create", "topic", "orders"]).ok();
+    // A consumer sends its heartbeats to all members.
+    let consumes = [
+        "consume",
+        "orders",
+        "-g",
+        "billing",
+        "--from=first",
+        "--max=1",
+    ];
+    for _ in 0..2 {
+        dev.run(&["send", "orders", "the order"]).ok();
+        dev.run(&consumes).ok();
+        let about = dev.run(&["broker", "replication", name, "-o", "json"]).ok();
+        let about: Value = serde_json::from_str(&about).expect("JSON");
+        let master = about["master"].as_u64().expect("a master");
+        let to = ((master + 1) % 3).to_string();
+        let line = ["broker", "switchover", name, "--to", &to, "--yes"];
+        dev.run(&line).ok();
+        dev.run(&["health", "--wait=60s"]).ok();
+    }
+    let lines = std::fs::read_to_string(log.path()).expect("text");
+    let warnings: Vec<&str> = lines
+        .lines()
+        .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+        .collect();
+    assert!(warnings.is_empty(), "{warnings:#?}");
 }

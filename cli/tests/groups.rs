@@ -2,70 +2,25 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::servers::{findings, name_server, only, registered, run};
-use rmq_broker::{AckMode, BrokerConfig, BrokerServer, Deps, RunningBroker};
-use rmq_namesrv::RunningNameServer;
-use rmq_testing::TestClock;
+use rmq_testing::TestCluster;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// A master and a replica with fixed roles, and their name server.
-struct Group {
-    name_server: RunningNameServer,
-    master: RunningBroker,
-    replica: Option<RunningBroker>,
-    clock: TestClock,
-    _folders: [TempDir; 2],
-}
-
-async fn broker(folder: &TempDir, id: i64, name_servers: &str, clock: &TestClock) -> RunningBroker {
-    let config = BrokerConfig {
-        broker_name: "broker-a".to_owned(),
-        broker_id: id,
-        ack_mode: AckMode::InSync,
-        listen: "127.0.0.1:0".to_owned(),
-        replication_listen: "127.0.0.1:0".to_owned(),
-        advertise: "127.0.0.1".to_owned(),
-        fast_port: false,
-        management: String::new(),
-        name_servers: name_servers.to_owned(),
-        data_dir: folder.path().to_owned(),
-        segment_bytes: 16 << 20,
-        ..BrokerConfig::default()
-    };
-    let deps = Deps {
-        clock: Arc::new(clock.clone()),
-        ..Deps::default()
-    };
-    let broker = BrokerServer::start(config, deps).await.unwrap();
-    broker.registered().await;
-    broker
-}
+struct Group(TestCluster);
 
 impl Group {
     async fn start() -> Self {
-        let name_server = name_server().await;
-        let list = name_server.local_addr().to_string();
-        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let clock = TestClock::default();
-        let master = broker(&folders[0], 0, &list, &TestClock::default()).await;
-        let replica = broker(&folders[1], 1, &list, &clock).await;
-        let group = Self {
-            name_server,
-            master,
-            replica: Some(replica),
-            clock,
-            _folders: folders,
-        };
+        let cluster = TestCluster::builder().replicas(1).fixed_roles();
+        let group = Self(cluster.start().await);
         group.well().await;
         group
     }
 
     fn list(&self) -> String {
-        self.name_server.local_addr().to_string()
+        self.0.name_server_list()
     }
 
     /// Waits until all members are in sync.
@@ -76,14 +31,6 @@ impl Group {
     async fn json(&self, line: &[&str]) -> Value {
         let line = [line, &["-o", "json"]].concat();
         serde_json::from_str(&run(&self.list(), &line).await.ok()).unwrap()
-    }
-
-    async fn stop(self) {
-        if let Some(replica) = self.replica {
-            replica.shutdown().await.unwrap();
-        }
-        self.master.shutdown().await.unwrap();
-        self.name_server.shutdown().await;
     }
 }
 
@@ -116,7 +63,7 @@ async fn members_are_shown_with_roles_and_progress() {
         assert_eq!(item["member"], item["id"], "{item}");
         assert!(item["rmqVersion"].is_string(), "{item}");
     }
-    let about = group.json(&["broker", "replication", "broker-a"]).await;
+    let about = group.json(&["broker", "replication", "broker-0"]).await;
     assert_eq!(about["kind"], "BrokerReplication");
     assert_eq!(
         (&about["master"], &about["election"]),
@@ -127,17 +74,17 @@ async fn members_are_shown_with_roles_and_progress() {
     assert_eq!(members[1]["lagBytes"], 0, "{about}");
     assert_eq!(members[0]["received"], members[1]["received"], "{about}");
     // By the address of a member too, and again and again.
-    let address = group.master.addr().to_string();
+    let address = group.0.member(0, 0).address();
     let named = group.json(&["broker", "replication", &address]).await;
-    assert_eq!(named["name"], "broker-a");
+    assert_eq!(named["name"], "broker-0");
     let epochs = group
-        .json(&["broker", "replication", "broker-a", "--epochs"])
+        .json(&["broker", "replication", "broker-0", "--epochs"])
         .await;
     assert_eq!(epochs["items"].as_array().unwrap().len(), 2, "{epochs}");
-    let line = ["broker", "replication", "broker-b"];
+    let line = ["broker", "replication", "broker-9"];
     run(&group.list(), &line)
         .await
-        .fails(3, &["RMQ-E018", "broker-a"]);
+        .fails(3, &["RMQ-E018", "broker-0"]);
 
     let mut settings = insta::Settings::clone_current();
     for (what, with) in [
@@ -156,71 +103,70 @@ async fn members_are_shown_with_roles_and_progress() {
         ("get-brokers-schema", &["get", "brokers", "-o", "schema"]),
         (
             "broker-replication",
-            &["broker", "replication", "broker-a", "-o", "wide"],
+            &["broker", "replication", "broker-0", "-o", "wide"],
         ),
         (
             "broker-replication-schema",
-            &["broker", "replication", "broker-a", "-o", "schema"],
+            &["broker", "replication", "broker-0", "-o", "schema"],
         ),
         (
             "broker-replication-epochs",
-            &["broker", "replication", "broker-a", "--epochs"],
+            &["broker", "replication", "broker-0", "--epochs"],
         ),
     ] {
         let out = run(&group.list(), line).await.ok();
         settings.bind(|| insta::assert_snapshot!(name, out));
     }
-    group.stop().await;
+    group.0.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_and_then_the_master_are_away() {
-    let mut group = Group::start().await;
+    let group = Group::start().await;
     let list = group.list();
     for verb in ["health", "doctor"] {
         assert_eq!(findings(&list, &[verb]).await, []);
     }
-    group.replica.take().unwrap().kill().await;
-    let says = ["minInSync is 2", "rmq-ctl broker replication broker-a"];
+    group.0.member(0, 1).kill().await;
+    let says = ["minInSync is 2", "rmq-ctl broker replication broker-0"];
     finally(&list, "broker-minimum", &says).await;
     finally(&list, "member-answers", &["does not answer"]).await;
-    group.stop().await;
+    group.0.shutdown().await;
 
     let group = Group::start().await;
     let list = group.list();
-    group.master.kill().await;
+    group.0.member(0, 0).kill().await;
     let says = ["start the broker with brokerId 0"];
     finally(&list, "broker-has-master", &says).await;
-    let shown = run(&list, &["broker", "replication", "broker-a"])
+    let shown = run(&list, &["broker", "replication", "broker-0"])
         .await
         .ok();
     assert!(shown.contains("refused: there is no master"), "{shown}");
-    group.replica.unwrap().shutdown().await.unwrap();
-    group.name_server.shutdown().await;
+    group.0.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clocks_and_name_servers_that_differ() {
     let group = Group::start().await;
     let list = group.list();
-    group.clock.jump_ms(-7_200_000);
+    group.0.member(0, 1).jump_clock_ms(-7_200_000);
     only(
         &findings(&list, &["health"]).await,
         "broker-clocks",
         "member 0 is 1h 59m ahead",
     );
-    group.clock.jump_ms(7_200_000);
+    group.0.member(0, 1).jump_clock_ms(7_200_000);
     // Another name server believes in another master.
     let other = name_server().await;
-    let address = group.replica.as_ref().unwrap().addr().to_string();
-    let stale = registered(&other, "broker-a", &address, 0, "orders").await;
+    let address = group.0.member(0, 1).address();
+    let stale = registered(&other, "broker-0", &address, 0, "orders").await;
     let both = format!("{list};{}", other.local_addr());
     let found = findings(&both, &["doctor"]).await;
     let torn = found.iter().find(|(id, _)| id == "broker-one-master");
     assert!(torn.unwrap().1.contains(&address), "{found:?}");
     stale.shutdown().await;
     other.shutdown().await;
-    group.stop().await;
+    group.0.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,11 +179,11 @@ async fn fixed_roles_are_not_changed() {
         "failover.md",
     ];
     for line in [
-        &["broker", "switchover", "broker-a", "--to", "1", "--yes"] as &[&str],
+        &["broker", "switchover", "broker-0", "--to", "1", "--yes"] as &[&str],
         &[
             "broker",
             "promote",
-            "broker-a",
+            "broker-0",
             "1",
             "--accept-loss",
             "--yes",
@@ -249,12 +195,12 @@ async fn fixed_roles_are_not_changed() {
         assert!(dry.contains("no server was asked"), "{dry}");
     }
     // An old master is asked for the same.
-    let line = ["broker", "switchover", "broker-b", "--to", "1", "--yes"];
+    let line = ["broker", "switchover", "broker-9", "--to", "1", "--yes"];
     let near = ["--timeout", "2s"];
     run(&list, &[&line[..], &near[..]].concat())
         .await
         .fails(3, &["RMQ-E018"]);
-    group.stop().await;
+    group.0.shutdown().await;
 }
 
 /// A broker that is alone is as it was: it has a row, and no findings of groups.

@@ -79,6 +79,8 @@ struct State {
     epoch: u64,
     begin: Option<LogPosition>,
     end: LogPosition,
+    /// The furthest that the log of a master of an earlier epoch reached.
+    former_end: LogPosition,
     confirmed: LogPosition,
 }
 
@@ -105,6 +107,17 @@ impl Followed {
     #[must_use]
     pub fn master_end(&self) -> LogPosition {
         self.state.lock().end
+    }
+
+    /// The furthest that the logs of the masters before this epoch reached, as they said; `None`: nobody has said.
+    #[must_use]
+    pub fn end_before(&self, epoch: u64) -> Option<LogPosition> {
+        let state = self.state.lock();
+        let end = match state.epoch < epoch {
+            true => state.former_end.max(state.end),
+            false => state.former_end,
+        };
+        (end.0 > 0).then_some(end)
     }
 
     /// What the master has confirmed, as it said last.
@@ -137,6 +150,9 @@ impl Followed {
 
     pub(crate) fn connected(&self, master: Seat, epoch: u64, end: LogPosition) {
         let mut state = self.state.lock();
+        if epoch > state.epoch {
+            state.former_end = state.former_end.max(state.end);
+        }
         state.master = Some(master);
         state.epoch = epoch;
         state.end = end;

@@ -51,5 +51,5 @@ pub use follow::{Followed, Following, ReplicaEvents, Target, follow, follow_stre
 pub use greeting::{EPOCHS_MAX, Greeting, Identity, NAME_BYTES_MAX, VERSION};
 pub use members::{Clock, Connection, Counts, MemberProgress, Members, Replicated, Report};
 pub use reason::{Reason, ReasonKind};
-pub use serve::{MasterEvents, Questions, Source, serve, serve_stream};
+pub use serve::{MasterEvents, Questions, Source, refuse, serve, serve_stream};
 pub use snapshot::install;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rmq_store::Store;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,6 +31,13 @@ const HOT_BYTES: u64 = 64 << 20;
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// Pause after the system had no more sockets.
 const NO_SOCKET_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that are being refused at once.
+const REFUSING_MAX: usize = 64;
+/// What a connection that is refused has sent, bytes.
+const UNREAD_BYTES_MAX: usize = 16 << 10;
+/// How long it may take to close its side.
+const UNREAD_MAX: Duration = Duration::from_secs(1);
 
 /// Where events of a master go. They are rare: a few for each connection.
 pub type MasterEvents = UnboundedSender<MasterEvent>;
@@ -73,6 +80,44 @@ pub async fn serve(
     config: ReplicationConfig,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    let take = |connections: &mut JoinSet<()>, stream, peer| {
+        let (source, config) = (source.clone(), config.clone());
+        let is_one_too_many = connections.len() >= config.connections_max;
+        connections.spawn(async move {
+            if is_one_too_many {
+                turn_away(stream, peer, &source, config.connections_max).await;
+            } else {
+                serve_stream(stream, Some(peer), &source, config).await;
+            }
+        });
+    };
+    accept(&listener, &stop, take).await
+}
+
+/// Tells everybody who connects why there is nothing here now, until `stop`: for a member whose store is closed.
+///
+/// # Errors
+/// The listener does not accept any more.
+pub async fn refuse(
+    listener: TcpListener,
+    reason: Reason,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    accept(&listener, &stop, |connections, stream, _| {
+        // Who connects gets its answer; of many, the newest are let go.
+        if connections.len() < REFUSING_MAX {
+            let reason = reason.clone();
+            connections.spawn(close(stream, reason));
+        }
+    })
+    .await
+}
+
+async fn accept(
+    listener: &TcpListener,
+    stop: &CancellationToken,
+    mut take: impl FnMut(&mut JoinSet<()>, TcpStream, SocketAddr),
+) -> io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -92,15 +137,7 @@ pub async fn serve(
         };
         // The smallest piece is one message, and the acknowledgement waits for it.
         let _ = stream.set_nodelay(true);
-        let (source, config) = (source.clone(), config.clone());
-        let is_one_too_many = connections.len() >= config.connections_max;
-        connections.spawn(async move {
-            if is_one_too_many {
-                refuse(stream, peer, &source, config.connections_max).await;
-            } else {
-                serve_stream(stream, Some(peer), &source, config).await;
-            }
-        });
+        take(&mut connections, stream, peer);
     }
     connections.shutdown().await;
     Ok(())
@@ -126,24 +163,28 @@ fn is_passing(error: &io::Error) -> bool {
         )
 }
 
-async fn refuse(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
-    source: &Source,
-    connections_max: usize,
-) {
+async fn turn_away(stream: TcpStream, peer: SocketAddr, source: &Source, connections_max: usize) {
     let reason = Reason::new(
         ReasonKind::Busy,
         format!("the master has {connections_max} replication connections already"),
     );
-    let (_, mut writer) = tokio::io::split(stream);
-    let mut outbox = Outbox::default();
-    outbox.frames().push(encode(&Frame::Close(reason.clone())));
-    outbox.send_last(&mut writer).await;
+    close(stream, reason.clone()).await;
     source.tell(MasterEvent::Refused {
         peer: Some(peer),
         reason,
     });
+}
+
+/// Says the reason, and closes the connection.
+async fn close(stream: TcpStream, reason: Reason) {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut outbox = Outbox::default();
+    outbox.frames().push(encode(&Frame::Close(reason)));
+    outbox.send_last(&mut writer).await;
+    // A socket that is closed with bytes unread takes back what it has sent.
+    let mut rest = Vec::with_capacity(UNREAD_BYTES_MAX);
+    let mut reading = (&mut reader).take(UNREAD_BYTES_MAX as u64);
+    let _ = tokio::time::timeout(UNREAD_MAX, reading.read_to_end(&mut rest)).await;
 }
 
 /// Ends the session, also when the task is dropped.

@@ -196,9 +196,15 @@ fn with_facts(broker: &Broker, status: &mut GroupStatus, facts: &Facts) {
     status.possibly_lost = lossy.next().map(|term| LostRange {
         epoch: term.epoch,
         from: term.start,
-        to: None,
+        to: end_before(broker, term.epoch).filter(|to| term.start.is_some_and(|from| *to > from)),
     });
     status.members = members(broker, status, facts, record, master);
+}
+
+/// How far the masters before an epoch came, as far as this member has heard.
+fn end_before(broker: &Broker, epoch: u64) -> Option<u64> {
+    let end = broker.member.followed.end_before(epoch)?;
+    Some(end.0)
 }
 
 fn members(

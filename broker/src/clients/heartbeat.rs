@@ -45,14 +45,25 @@ pub(crate) fn take(
             Ok(group) => group,
             // Java brokers accept the heartbeat without this group and refuse the pulls; so do we, and say so once here.
             Err(error) => {
-                tracing::warn!(
-                    group = name,
-                    client_id,
-                    "consumer group cannot be used: {error}"
-                );
+                // A replica makes none: it gets the group from its master.
+                match broker.role.is_master() {
+                    true => tracing::warn!(
+                        group = name,
+                        client_id,
+                        "consumer group cannot be used: {error}"
+                    ),
+                    false => tracing::debug!(
+                        group = name,
+                        client_id,
+                        "consumer group cannot be used: {error}"
+                    ),
+                }
                 return false;
             }
         };
+        if !broker.role.is_master() {
+            return true;
+        }
         // Groups that broadcast and those of the system have one too: tools find the brokers of a group by its route.
         match broker.retry_topic(name, group.config.retry_queue_nums.max(1)) {
             Ok(_) => appended = true,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::member::NeedsSnapshot;
-use crate::lives::{Ending, Lives, OpenAs};
+use crate::lives::{Ending, Lives, NO_STORE, OpenAs, TAKES_SNAPSHOT};
 
 /// First and longest pause before the next attempt, milliseconds; it doubles in between.
 const PAUSE_MS: (i64, i64) = (1_000, 60_000);
@@ -27,7 +27,8 @@ pub(crate) async fn drive(lives: Arc<Lives>) {
             tracing::warn!("the store was not closed in order before it is replaced: {error}");
         }
         let installing = lives.install(&needed.master, needed.greeting);
-        let Some(installed) = unless_over(&lives, installing).await else {
+        let installing = lives.away(TAKES_SNAPSHOT, unless_over(&lives, installing));
+        let Some(installed) = installing.await else {
             return;
         };
         while let Err(error) = lives.begin(OpenAs::Follower).await {
@@ -35,10 +36,8 @@ pub(crate) async fn drive(lives: Arc<Lives>) {
                 "the store does not open after an attempt to take a snapshot: {error}; it is tried again in {} ms",
                 PAUSE_MS.1
             );
-            if unless_over(&lives, sleep(&lives, PAUSE_MS.1))
-                .await
-                .is_none()
-            {
+            let pause = unless_over(&lives, sleep(&lives, PAUSE_MS.1));
+            if lives.away(NO_STORE, pause).await.is_none() {
                 return;
             }
         }

@@ -88,7 +88,7 @@ pub(crate) async fn run(lead: Lead<'_>, stop: CancellationToken) {
                 }
                 return;
             }
-            Some(event) = told.recv() => note(event),
+            Some(event) = told.recv() => note(event, false),
             () = pause => {}
         }
         look = lead.look(&members);
@@ -135,10 +135,14 @@ impl Lead<'_> {
 }
 
 /// Tells people what happened at the replication port.
-pub(super) fn note(event: MasterEvent) {
+/// `is_over`: this member is about to be the master no more, and nobody copies from it any longer.
+pub(super) fn note(event: MasterEvent, is_over: bool) {
     match event {
         MasterEvent::Joined { seat, from } => {
             tracing::info!(member = %seat.member, from = from.0, "a replica copies the log");
+        }
+        MasterEvent::Left { seat, reason } if is_over => {
+            tracing::info!(member = %seat.member, "a replica copies no more: {reason}");
         }
         MasterEvent::Left { seat, reason } => {
             tracing::warn!(member = %seat.member, "a replica copies no more: {reason}");

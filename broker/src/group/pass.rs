@@ -1,10 +1,11 @@
-//! A replica passes on to the master what consumers told it: the offsets that they commit here while they cannot reach the master, or read
-//! from the replica.
+//! A replica passes on to the master what clients tell it and only the master does: the offsets that consumers commit here, messages that are
+//! given back, queue locks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rmq_protocol::bodies::ConsumerOffsetTable;
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_transport::{Caller, CallerConfig, RefuseIncoming, TcpConnector};
@@ -17,7 +18,37 @@ const GATHER_MS: i64 = 1_000;
 /// Offsets in one request.
 const OFFSETS_MAX: usize = 10_000;
 /// Time for one request.
-const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The connection of a replica to its master, as a client.
+#[derive(Default)]
+pub(crate) struct ToMaster(Mutex<Option<Caller>>);
+
+impl ToMaster {
+    fn at(&self, addr: &str) -> Caller {
+        let mut known = self.0.lock();
+        match &*known {
+            Some(caller) if caller.addr() == addr => caller.clone(),
+            _ => {
+                let caller = Caller::new(
+                    addr,
+                    Arc::new(TcpConnector),
+                    CallerConfig::default(),
+                    Arc::new(RefuseIncoming),
+                );
+                known.replace(caller.clone());
+                caller
+            }
+        }
+    }
+}
+
+/// The master that this replica copies from now, for a request that the master alone serves; `None`: there is none, or nobody knows where
+/// clients reach it. Requests do not go in a circle: who copies from a master has an older epoch than the one in which that master would copy.
+pub(crate) fn master(broker: &Broker) -> Option<Caller> {
+    let addr = master_of(broker, &broker.role.get())?;
+    Some(broker.to_master.at(&addr))
+}
 
 /// Passes offsets on, for ever.
 pub(crate) async fn offsets(broker: &Broker) {
@@ -51,13 +82,7 @@ fn master_of(broker: &Broker, role: &Role) -> Option<String> {
 
 async fn pass_to(broker: &Broker, addr: String) {
     broker.offsets.pass_again();
-    let config = CallerConfig::default();
-    let caller = Caller::new(
-        addr,
-        Arc::new(TcpConnector),
-        config,
-        Arc::new(RefuseIncoming),
-    );
+    let caller = broker.to_master.at(&addr);
     let mut is_told = false;
     loop {
         let table = broker.offsets.to_pass(OFFSETS_MAX).await;

@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod link;
 pub(crate) mod locks;
 pub(crate) mod offsets;
+pub(crate) mod pass_on;
 pub(crate) mod pull;
 pub(crate) mod query;
 pub(crate) mod refusal;
@@ -43,6 +44,16 @@ impl Origin for Exchange<'_> {
 pub(crate) fn decode<'a, R: Request<'a>>(exchange: &Exchange<'a>) -> Result<R, Refusal> {
     let header = exchange.header;
     Ok(R::decode(&header.fields)?)
+}
+
+/// The fields of a request, to be passed on.
+fn own_fields(exchange: &Exchange<'_>) -> Vec<(String, String)> {
+    exchange
+        .header
+        .fields
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_cow().into_owned()))
+        .collect()
 }
 
 /// Answers a request with the result of work that may wait for the disk, or takes long. The work runs away from the connections.

@@ -5,7 +5,7 @@ use rmq_protocol::bodies::BodyError;
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::FieldError;
 use rmq_store::{AppendError, ReadError};
-use rmq_transport::PeerCallError;
+use rmq_transport::{CallError, PeerCallError};
 
 use crate::admin::refusal::{
     ConfigRefusal, GroupMasterRefusal, GroupRefusal, NoStatistics, TopicRefusal,
@@ -47,6 +47,12 @@ pub(crate) enum Refusal {
         role = .1
     )]
     NotMaster(RequestCode, Role),
+    #[error(
+        "request type {number} ({name}) is served by the master of this broker's group, and this replica could not pass it on: {error}; ask the master, or ask again",
+        number = .code.as_i32(),
+        name = .code.name()
+    )]
+    NotPassedOn { code: RequestCode, error: CallError },
     #[error(
         "request type {number} ({name}) is for the master, and this broker is the {role}",
         number = .0.as_i32(),

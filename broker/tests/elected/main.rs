@@ -2,8 +2,14 @@
 
 mod carried;
 mod failover;
+mod late;
+mod members;
 mod planned;
+mod record;
 mod rig;
 #[path = "../messages/support.rs"]
 #[allow(dead_code, reason = "the tests of messages use the rest")]
 mod support;
+#[path = "../replicas/wire.rs"]
+#[allow(dead_code, reason = "the tests of replicas use the rest")]
+mod wire;

@@ -11,14 +11,16 @@ use rmq_config::{AckMode, Election, NameServerConfig};
 use rmq_election::driver::{BootClock, Clock};
 use rmq_election::machine::BootMs;
 use rmq_election::place::memory::{Memory, MemoryPlace};
-use rmq_election::place::{MemberId, Place, Record};
+use rmq_election::place::{self as places, MemberId, Place, Record};
 use rmq_namesrv::{NameServer, RunningNameServer};
 use rmq_protocol::bodies::BrokerMemberGroupBody;
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::GetBrokerMemberGroup;
+use rmq_transport::ManualClock;
 use tempfile::TempDir;
 
 use crate::support::{Client, PATIENCE, config, message, pull};
+use crate::wire::Relay;
 
 /// Short, so that tests are; not shorter than a busy machine needs.
 pub(crate) const LEASE_MS: u64 = 1_500;
@@ -43,6 +45,8 @@ impl Clock for Boot {
 
 /// One member of the group.
 pub(crate) struct Member {
+    /// Its wall clock; the system's where there is none.
+    pub(crate) clock: Option<ManualClock>,
     pub(crate) broker: Option<RunningBroker>,
     pub(crate) config: BrokerConfig,
     pub(crate) way: Arc<MemoryPlace>,
@@ -53,11 +57,15 @@ pub(crate) struct Member {
 
 impl Member {
     fn deps(&self) -> Deps {
-        Deps {
+        let mut deps = Deps {
             place: Some(Arc::clone(&self.way) as Arc<dyn Place>),
             boot_clock: Arc::new(self.boot.clone()),
             ..Deps::default()
+        };
+        if let Some(clock) = &self.clock {
+            deps.clock = Arc::new(clock.clone());
         }
+        deps
     }
 
     /// Another process on the same data.
@@ -84,6 +92,9 @@ impl Member {
 pub(crate) struct Group {
     pub(crate) members: Vec<Member>,
     pub(crate) name_servers: Vec<RunningNameServer>,
+    /// To the replication port of each member.
+    pub(crate) wires: Vec<Relay>,
+    pub(crate) memory: Memory,
     place: MemoryPlace,
 }
 
@@ -127,6 +138,7 @@ impl Group {
             config.ack_mode = AckMode::InSync;
             change(&mut config);
             members.push(Member {
+                clock: None,
                 broker: None,
                 config,
                 way: Arc::new(memory.way(format!("member {id}"))),
@@ -134,22 +146,46 @@ impl Group {
                 _folder: folder,
             });
         }
-        let list: Vec<String> = members
-            .iter()
-            .map(|Member { config, .. }| {
-                format!(
-                    "{}={}/{}",
-                    config.broker_id, config.replication_listen, config.listen
-                )
-            })
-            .collect();
-        for member in &mut members {
-            member.config.members = list.join(",");
+        let mut wires = Vec::new();
+        for member in &members {
+            let at = member.config.replication_listen.parse();
+            wires.push(Relay::to(at.expect("an address")).await);
         }
-        Self {
+        let mut group = Self {
             members,
             name_servers,
+            wires,
+            memory: memory.clone(),
             place: memory.way("the test"),
+        };
+        let all: Vec<usize> = (0..size).collect();
+        for member in 0..size {
+            group.knows(member, &all);
+        }
+        group
+    }
+
+    /// Gives a member this list of members, from its next start on. In Kubernetes they are in the record alone.
+    pub(crate) fn knows(&mut self, member: usize, members: &[usize]) {
+        let list: Vec<String> = members
+            .iter()
+            .map(|id| {
+                let member = self.member(*id);
+                format!("{}={}/{}", member.id, member.replication, member.client)
+            })
+            .collect();
+        let config = &mut self.members[member].config;
+        if config.election != Election::Kubernetes {
+            config.members = list.join(",");
+        }
+    }
+
+    /// A member as records have it.
+    pub(crate) fn member(&self, id: usize) -> places::Member {
+        places::Member {
+            id: self.id(id),
+            replication: self.wires[id].addr.to_string(),
+            client: self.members[id].config.listen.clone(),
         }
     }
 

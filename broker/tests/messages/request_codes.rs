@@ -66,14 +66,14 @@ fn every_request_that_a_broker_may_serve_needs_a_right() {
 
 #[test]
 fn what_changes_something_is_for_the_master() {
-    for code in [
-        RequestCode::SendMessageV2,
-        RequestCode::ConsumerSendMsgBack,
-        RequestCode::DeleteTopicInBroker,
-        RequestCode::LockBatchMq,
+    for (code, roles) in [
+        (RequestCode::SendMessageV2, Roles::Master),
+        (RequestCode::DeleteTopicInBroker, Roles::Master),
+        (RequestCode::ConsumerSendMsgBack, Roles::PassedOn),
+        (RequestCode::LockBatchMq, Roles::PassedOn),
     ] {
         let row = request_table().find(|row| row.code == code);
-        assert_eq!(row.map(|row| row.roles), Some(Roles::Master), "{code}");
+        assert_eq!(row.map(|row| row.roles), Some(roles), "{code}");
     }
 }
 
@@ -91,6 +91,7 @@ fn page() -> String {
         let rights: Vec<String> = row.rights.iter().map(ToString::to_string).collect();
         let roles = match row.roles {
             Roles::Master => "master",
+            Roles::PassedOn => "master; a replica passes it on",
             _ => "any",
         };
         let (code, name) = (row.code.as_i32(), row.code.name());

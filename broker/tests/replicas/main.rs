@@ -3,6 +3,7 @@
 mod copies;
 mod mend;
 mod offsets;
+mod passed_on;
 mod promises;
 mod rig;
 mod roles;
@@ -12,3 +13,4 @@ mod snapshots;
 #[allow(dead_code, reason = "the tests of messages use the rest")]
 mod support;
 mod switches;
+mod wire;

@@ -16,7 +16,7 @@ use crate::support::{Client, remark};
 
 /// Tells replicas where their master is, as a name server does.
 #[derive(Default)]
-struct NameServer {
+pub(crate) struct NameServer {
     master: Mutex<Option<(String, String)>>,
 }
 

@@ -29,9 +29,15 @@ impl Dev {
 
     /// With options of `dev`, the data folder among them.
     pub(crate) fn start_with(options: &[&str]) -> Self {
+        Self::start_logged(options, Stdio::inherit())
+    }
+
+    /// The same, with a log that the test reads.
+    pub(crate) fn start_logged(options: &[&str], log: Stdio) -> Self {
         let mut child = program()
             .args(["dev", "--port", "0", "--broker-port", "0", "--print-json"])
             .args(options)
+            .stderr(log)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

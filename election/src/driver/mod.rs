@@ -23,7 +23,7 @@ use crate::machine::{
 use crate::place::{Change, Lease, Place, PlaceError, Record, Version};
 
 pub use hands::{BootClock, Clock, Done, Hands};
-pub use requests::{RequestError, Wish, outcome, request};
+pub use requests::{RequestError, Wish, begin_again, outcome, request};
 
 /// How many events may wait for the driver.
 const INBOX: usize = 256;

@@ -1,5 +1,6 @@
 //! What people ask of a group: a request is written into the record, and its outcome is read there.
 
+use crate::machine::NewGroup;
 use crate::place::{
     MemberId, Outcome, Phase, Place, PlaceError, REQUEST_BYTES_MAX, Record, Swap, Switchover,
     UncleanElection, Versioned,
@@ -34,6 +35,11 @@ pub enum RequestError {
     /// There is no record.
     #[error("the group has no record in its place: has any of its members been started?")]
     NoRecord,
+    /// The record was deleted from its place, and another member shall become the master.
+    #[error(
+        "the record of the group is gone from its place: only member {0} itself can begin a new one, with what it has; ask it"
+    )]
+    AskMember(MemberId),
     /// No such member.
     #[error("the group has no member {0}; its members are {1}")]
     NoMember(MemberId, String),
@@ -64,9 +70,7 @@ pub enum RequestError {
 /// # Errors
 /// See [`RequestError`]. Nothing was written, unless the place says that it does not know.
 pub async fn request(place: &dyn Place, wish: Wish, request: &str) -> Result<(), RequestError> {
-    if request.is_empty() || request.len() > REQUEST_BYTES_MAX {
-        return Err(RequestError::Number);
-    }
+    check(request)?;
     let mut seen = place.read().await?;
     for _ in 0..TRIES_MAX {
         let Some(Versioned { version, value }) = seen else {
@@ -83,6 +87,33 @@ pub async fn request(place: &dyn Place, wish: Wish, request: &str) -> Result<(),
     Err(RequestError::Contended)
 }
 
+/// Makes a record where the group's was deleted, with a person's request in it: member `to` becomes the master of a set of its own, whatever it
+/// lacks. Who was in sync is lost with the record, so only a person does this, at that member; the loss is accepted.
+///
+/// # Errors
+/// See [`RequestError`]. Nothing was written, unless the place says that it does not know.
+pub async fn begin_again(
+    place: &dyn Place,
+    group: &NewGroup,
+    to: MemberId,
+    number: &str,
+) -> Result<(), RequestError> {
+    let wish = Wish::Promote {
+        to,
+        accept_loss: true,
+    };
+    check(number)?;
+    let vacant = Record::vacant(group.members.clone(), group.policy);
+    let Some(record) = asked(&vacant, wish, number)? else {
+        return Ok(());
+    };
+    match place.compare_and_swap(None, record).await? {
+        Swap::Won(_) => Ok(()),
+        // It is there again.
+        Swap::Lost(_) => request(place, wish, number).await,
+    }
+}
+
 /// How a request has ended; `None` while it is not answered, or when a later one has taken its place.
 ///
 /// # Errors
@@ -91,6 +122,13 @@ pub async fn outcome(place: &dyn Place, request: &str) -> Result<Option<Outcome>
     let record = place.read().await?;
     let outcome = record.and_then(|record| record.value.outcome);
     Ok(outcome.filter(|outcome| outcome.request == request))
+}
+
+fn check(number: &str) -> Result<(), RequestError> {
+    match (1..=REQUEST_BYTES_MAX).contains(&number.len()) {
+        true => Ok(()),
+        false => Err(RequestError::Number),
+    }
 }
 
 /// The record with the request; `None` if it is there already.

@@ -114,7 +114,9 @@ impl Machine {
     fn why_master_is_gone(&self, replica: &Replica, now: BootMs) -> Option<Reason> {
         let record = self.current()?;
         if record.epoch == 0 {
-            return Some(Reason::First);
+            // Where the record was lost, the master of before may serve until its lease is over.
+            let is_new = self.durable.epoch == 0;
+            return (is_new || self.is_lease_gone(now)).then_some(Reason::First);
         }
         let is_target = record
             .switchover
@@ -190,7 +192,11 @@ impl Machine {
         let is_wanted =
             unclean.is_some_and(|unclean| unclean.to == self.me.member && unclean.accept_loss);
         if record.epoch == 0 && self.durable.epoch == 0 {
-            return self.first_right(replica, answers, now);
+            // A person has found the record lost: the group is not new, though this member is.
+            return match unclean.is_some_and(|unclean| unclean.to != self.me.member) {
+                true => Err(NotEligible::NotInSet),
+                false => self.first_right(replica, answers, now),
+            };
         }
         if self.is_in_set() || (!self.rules.claimant_in_set && record.epoch > 0) {
             if replica.target_late_at.is_some_and(|at| at > now) {

@@ -8,6 +8,9 @@ use super::event::{BootMs, LeaseSwapped};
 use super::lease::LeaseOutcome;
 use super::state::{Claim, ClaimStep, Machine, Replica, Role};
 
+/// So many claims no member has missed.
+const EPOCHS_APART: u64 = 1_000;
+
 impl Machine {
     pub(super) fn begin_claim(
         &mut self,
@@ -25,12 +28,15 @@ impl Machine {
             .max(self.durable.epoch)
             .max(self.highest)
             .max(self.log.epoch);
+        // With a record that was lost it is lost how many claims there were that this member has not heard of.
+        let is_lost = record.value.epoch < self.durable.epoch;
+        let step = if is_lost { EPOCHS_APART } else { 1 };
         let claim = Claim {
             step: ClaimStep::Marking,
             base: record.version,
             in_sync_version: record.value.in_sync_version,
             epoch: match self.rules.epoch_rises {
-                true => newest.saturating_add(1),
+                true => newest.saturating_add(step),
                 false => newest.max(1),
             },
             reason: right.reason,

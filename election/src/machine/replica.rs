@@ -58,7 +58,9 @@ impl Machine {
             replica.gone = None;
             replica.target_late_at = None;
         }
-        if named.is_some() && self.lease.gone_at.is_none() {
+        // Of a record that was made anew nobody is the master yet.
+        let had_master = named.is_some() || self.durable.epoch > 0;
+        if had_master && self.lease.gone_at.is_none() {
             self.read_lease(out);
         }
         self.stand(replica, now, out)

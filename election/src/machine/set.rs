@@ -172,12 +172,10 @@ impl Machine {
             let needed = self.needed(master);
             let needs_set = record.policy.ack_mode.needs_set();
             for peer in &master.peers {
-                let has_enough = match needs_set {
-                    true => peer.stored >= needed,
-                    false => master.keeps_up(peer, now),
-                };
-                let may = peer.connected
-                    && !peer.partial
+                // Who is behind would leave again at once.
+                let has_enough =
+                    master.keeps_up(peer, now) && (!needs_set || peer.stored >= needed);
+                let may = !peer.partial
                     && has_enough
                     && record.member(peer.seat.member).is_some()
                     && !record.in_sync.contains(&peer.seat)

@@ -57,6 +57,7 @@ impl Node {
 pub(crate) struct Group {
     nodes: Mutex<BTreeMap<u64, Node>>,
     pub(crate) ways: Vec<Arc<MemoryPlace>>,
+    pub(crate) memory: Memory,
     pub(crate) timings: Timings,
     ack_mode: AckMode,
     min_in_sync: u32,
@@ -85,10 +86,13 @@ impl Group {
     /// A group that takes writes while so many members are in sync.
     pub(crate) fn with_minimum(members: u64, ack_mode: AckMode, min_in_sync: u32) -> Arc<Self> {
         let memory = Memory::new();
-        let ways = (0..members).map(|id| Arc::new(memory.way(format!("member {id}"))));
+        let ways = (0..members)
+            .map(|id| Arc::new(memory.way(format!("member {id}"))))
+            .collect::<Vec<_>>();
         Arc::new(Self {
             nodes: Mutex::new((0..members).map(|id| (id, Node::default())).collect()),
-            ways: ways.collect(),
+            ways,
+            memory,
             timings: Timings::default(),
             ack_mode,
             min_in_sync,
@@ -104,23 +108,28 @@ impl Group {
         look(self.nodes().get_mut(&id).expect("a member"))
     }
 
-    /// Starts a member. `lost_tail`: its computer has crashed.
-    pub(crate) fn start(self: &Arc<Self>, id: u64, lost_tail: bool) {
+    /// As every member has it in its configuration.
+    pub(crate) fn configured(&self) -> NewGroup {
         let nodes = self.nodes().len() as u64;
         let members = (0..nodes).map(|id| Member {
             id: MemberId(id),
             replication: format!("member-{id}:10912"),
             client: format!("member-{id}:10911"),
         });
+        NewGroup {
+            members: members.collect(),
+            policy: Policy {
+                ack_mode: self.ack_mode,
+                min_in_sync: self.min_in_sync,
+            },
+        }
+    }
+
+    /// Starts a member. `lost_tail`: its computer has crashed.
+    pub(crate) fn start(self: &Arc<Self>, id: u64, lost_tail: bool) {
         let config = Config {
             timings: self.timings,
-            group: Some(NewGroup {
-                members: members.collect(),
-                policy: Policy {
-                    ack_mode: self.ack_mode,
-                    min_in_sync: self.min_in_sync,
-                },
-            }),
+            group: Some(self.configured()),
         };
         let (durable, ahead) = self.with(id, |node| {
             let random = u128::from(id) << 32 | self.began.elapsed().as_nanos();

@@ -5,7 +5,7 @@ mod group;
 use std::time::Duration;
 
 use group::{Group, LAST};
-use rmq_election::driver::{Handle, Wish, outcome, request};
+use rmq_election::driver::{Handle, RequestError, Wish, begin_again, outcome, request};
 use rmq_election::machine::{FenceReason, Finding, State};
 use rmq_election::place::{AckMode, MemberId, Phase, Reason};
 
@@ -387,4 +387,79 @@ async fn lost_answers_and_late_swaps_change_nothing() {
         .await;
     assert!(group.master() == Some(master) && group.send(master, 2));
     assert_eq!(group.with(1, |node| node.log.last().copied()), Some(2));
+}
+
+/// With the record the in-sync set is lost: only a person makes a new one.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_was_deleted_is_begun_again_by_a_person_alone() {
+    for starts_again in [false, true] {
+        let group = Group::new(3, AckMode::InSync);
+        let old = group.start_all().await;
+        assert!(group.send(old, 1));
+        let before = group.record(old).expect("a record").epoch;
+        // The member that is chosen lacks what the others have.
+        group.with(2, |node| node.is_stuck = true);
+        let limit = group.timings.lag_limit_ms + 5_000;
+        assert!(!group.send(old, 2));
+        group
+            .until(limit, "it is out of the set", |group| {
+                group
+                    .record(old)
+                    .is_some_and(|record| record.in_sync.len() == 2)
+            })
+            .await;
+        group.memory.delete_record();
+        group
+            .until(2_000, "the master stops", |group| group.master().is_none())
+            .await;
+        group.with(2, |node| node.is_stuck = false);
+        if starts_again {
+            for id in 0..3 {
+                group.kill(id);
+                group.start(id, false);
+            }
+        }
+        pass(20_000).await;
+        assert_eq!(group.master(), None, "nobody knows who has everything");
+        let place = &*group.ways[2];
+        let wish = Wish::Promote {
+            to: MemberId(2),
+            accept_loss: true,
+        };
+        let refused = request(place, wish, "r1").await.expect_err("no record");
+        assert_eq!(refused, RequestError::NoRecord);
+        begin_again(place, &group.configured(), MemberId(2), "r1")
+            .await
+            .expect("written");
+        group
+            .until(10_000, "the member is master", |group| {
+                group.master() == Some(2)
+            })
+            .await;
+        group
+            .until(10_000, "the others follow it", |group| {
+                [0, 1]
+                    .iter()
+                    .all(|id| group.state(*id) == Some(State::InSync))
+            })
+            .await;
+        let record = group.record(2).expect("a record");
+        // Far from any epoch that somebody may have claimed meanwhile.
+        assert!(record.epoch > before + 100, "{record:?}");
+        assert_eq!(record.history.len(), 1);
+        assert_eq!(record.history[0].reason, Reason::Unclean);
+        let outcome = outcome(place, "r1").await.expect("read").expect("answered");
+        assert_eq!(outcome.refused, None);
+        assert!(group.send(2, 3));
+        for id in 0..3 {
+            assert_eq!(
+                group.with(id, |node| node.log.clone()),
+                [1, 3],
+                "member {id}"
+            );
+        }
+        let told = group.with(2, |node| node.told.clone());
+        let has_told = |finding: &Finding| matches!(finding, Finding::DataLossPossible { .. });
+        assert!(told.iter().any(has_told), "{told:?}");
+    }
 }

@@ -15,7 +15,8 @@ use rmq_protocol::Seat;
 use rmq_protocol::message::LogPosition;
 use rmq_protocol::route::MASTER_ID;
 use rmq_replication::{
-    Counts, Greeting, Identity, MasterEvents, Members, Questions, ReplicationConfig, Source,
+    Counts, Greeting, Identity, MasterEvents, Members, Questions, Reason, ReasonKind,
+    ReplicationConfig, Source,
 };
 use rmq_store::Store;
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +27,7 @@ use super::copying::Copying;
 use super::port::Port;
 use super::state::Elected;
 use crate::broker::Broker;
-use crate::lives::{Ending, Lives, OpenAs};
+use crate::lives::{Ending, Lives, NO_STORE, OpenAs};
 use crate::registration::{Standing as Registered, Superseded};
 use crate::role::Role;
 use crate::tasks;
@@ -127,6 +128,12 @@ impl MemberHands {
         self.0.port.stop().await;
     }
 
+    /// Tells other members why this one answers nothing: its store is closed.
+    pub(super) async fn refuse(&self, why: &str) {
+        let reason = Reason::new(ReasonKind::NotMaster, why);
+        self.0.port.refuse(reason).await;
+    }
+
     /// Opens the store as a follower's.
     pub(super) async fn begin_follower(&self) {
         begin_follower(&self.0.lives).await;
@@ -154,6 +161,22 @@ impl MemberHands {
     /// Why there is none.
     pub(super) async fn install(&self, master: &str) -> Result<(), String> {
         self.0.install(master).await
+    }
+}
+
+/// Whether a start, a switchover or a failover shows this for a moment.
+fn passes(finding: &Finding) -> bool {
+    matches!(
+        finding,
+        Finding::NoMaster { .. } | Finding::OutOfSet { .. } | Finding::BelowMinimum { .. }
+    )
+}
+
+fn log(group: &str, finding: &Finding) {
+    match finding.severity() {
+        Severity::Note => tracing::info!(group, "{finding}"),
+        Severity::Warning => tracing::warn!(group, "{finding}"),
+        Severity::Error => tracing::error!(group, "{finding}"),
     }
 }
 
@@ -315,6 +338,24 @@ impl Inner {
         let (ready, handle) = abortable(ready);
         leading.watching.push(handle);
         tasks::serve(ready);
+    }
+
+    /// What passes with a start or an election of its own accord is worth a warning when it lasts longer than a lease.
+    fn tell_of_passing(&self, finding: Finding) {
+        let group = self.lives.config.broker_name.clone();
+        tracing::info!(group, "{finding}");
+        let lease = Duration::from_millis(self.elected.config.timings.lease_ms);
+        let (elected, lives) = (Arc::clone(&self.elected), Arc::clone(&self.lives));
+        tasks::serve(async move {
+            tokio::select! {
+                _ = lives.ends() => return,
+                () = tokio::time::sleep(lease) => {}
+            }
+            let now = elected.facts();
+            if now.is_some_and(|facts| facts.findings.contains(&finding)) {
+                log(&group, &finding);
+            }
+        });
     }
 
     async fn close(self: &Arc<Self>, why: WritesClosed) {
@@ -591,11 +632,9 @@ impl Hands for MemberHands {
     }
 
     fn tell(&self, finding: Finding) {
-        let group = &self.0.lives.config.broker_name;
-        match finding.severity() {
-            Severity::Note => tracing::info!(group, "{finding}"),
-            Severity::Warning => tracing::warn!(group, "{finding}"),
-            Severity::Error => tracing::error!(group, "{finding}"),
+        match passes(&finding) {
+            true => self.0.tell_of_passing(finding),
+            false => log(&self.0.lives.config.broker_name, &finding),
         }
     }
 }
@@ -607,9 +646,14 @@ async fn begin_follower(lives: &Lives) {
             Ok(_) => return,
             Err(error) => tracing::error!("this member has no store: {error}; trying on"),
         }
-        tokio::select! {
-            _ = lives.ends() => return,
-            () = tokio::time::sleep(AGAIN) => {}
+        let pause = async {
+            tokio::select! {
+                _ = lives.ends() => true,
+                () = tokio::time::sleep(AGAIN) => false,
+            }
+        };
+        if lives.away(NO_STORE, pause).await {
+            return;
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The replication port, which is served for as long as the process runs: a member answers questions also while its store is opened again.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_replication::{ReplicationConfig, Source};
+use rmq_replication::{Reason, ReplicationConfig, Source};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -37,6 +38,21 @@ impl Port {
         *serving = Some((stop, task));
     }
 
+    /// Tells everybody who connects from now on why there is nothing here; what was served before is closed.
+    pub(super) async fn refuse(&self, reason: Reason) {
+        let mut serving = self.serving.lock().await;
+        end(serving.take()).await;
+        let stop = CancellationToken::new();
+        let (listener, until) = (Arc::clone(&self.listener), stop.clone());
+        let task = tasks::serve(async move {
+            keep(&listener, &until, |listener| {
+                rmq_replication::refuse(listener, reason.clone(), until.clone())
+            })
+            .await;
+        });
+        *serving = Some((stop, task));
+    }
+
     /// Serves nothing any more.
     pub(super) async fn stop(&self) {
         end(self.serving.lock().await.take()).await;
@@ -52,13 +68,23 @@ async fn end(serving: Option<(CancellationToken, JoinHandle<()>)>) {
 }
 
 async fn serve(listener: Arc<std::net::TcpListener>, source: Source, stop: CancellationToken) {
+    keep(&listener, &stop, |listener| {
+        let config = ReplicationConfig::default();
+        rmq_replication::serve(listener, source.clone(), config, stop.clone())
+    })
+    .await;
+}
+
+/// Serves the port until `stop`, also when it fails meanwhile.
+async fn keep<F: Future<Output = io::Result<()>>>(
+    listener: &std::net::TcpListener,
+    stop: &CancellationToken,
+    serve: impl Fn(TcpListener) -> F,
+) {
     loop {
         let copy = listener.try_clone().and_then(TcpListener::from_std);
         let ended = match copy {
-            Ok(listener) => {
-                let config = ReplicationConfig::default();
-                rmq_replication::serve(listener, source.clone(), config, stop.clone()).await
-            }
+            Ok(listener) => serve(listener).await,
             Err(error) => Err(error),
         };
         match ended {

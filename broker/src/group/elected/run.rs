@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_election::driver::{Driver, Handle, Wish};
-use rmq_election::machine::{Machine, Question, State};
+use rmq_election::machine::{Facts, Machine, Question, State, WritesClosed};
 use rmq_replication::{Asked, MasterEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use super::hands::MemberHands;
 use super::port::Port;
 use super::state::Elected;
 use crate::group::lead;
-use crate::lives::{Ending, Lives};
+use crate::lives::{Ending, Lives, TAKES_SNAPSHOT};
 use crate::start::StartError;
 use crate::tasks;
 
@@ -154,7 +154,7 @@ impl Member {
                         handle.epoch_seen(epoch).await;
                     } else {
                         handle.progress_changed();
-                        lead::note(event);
+                        lead::note(event, hands_over(&handle.facts()));
                     }
                 }
                 Some(asked) = asked.recv() => answer(&handle, asked).await,
@@ -241,9 +241,15 @@ impl Member {
         if let Err(error) = self.lives.end(Ending::Change).await {
             tracing::warn!("the store did not close well before a snapshot replaces it: {error}");
         }
-        let installed = tokio::select! {
-            _ = self.lives.ends() => return,
-            installed = self.hands.install(master) => installed,
+        self.hands.refuse(TAKES_SNAPSHOT).await;
+        let installing = async {
+            tokio::select! {
+                _ = self.lives.ends() => None,
+                installed = self.hands.install(master) => Some(installed),
+            }
+        };
+        let Some(installed) = self.lives.away(TAKES_SNAPSHOT, installing).await else {
+            return;
         };
         self.hands.begin_follower().await;
         if let Err(reason) = installed {
@@ -254,6 +260,12 @@ impl Member {
             }
         }
     }
+}
+
+/// Whether this member hands over, or was the master before.
+fn hands_over(facts: &Facts) -> bool {
+    let closed = facts.writes_closed;
+    facts.state != State::Active || matches!(closed, Some(WritesClosed::Switchover(_)))
 }
 
 /// Answers a question of another member.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use rmq_config::{AckMode, BrokerConfig, Election};
-use rmq_election::driver::{Clock, Handle, RequestError, Wish};
+use rmq_election::driver::{self, Clock, Handle, RequestError, Wish};
 use rmq_election::machine::{Config, Durable, Facts, NewGroup, Timings};
 use rmq_election::place::{self as places, Member, Place, Policy};
 use rmq_protocol::{Incarnation, MemberId, Seat};
@@ -155,12 +155,42 @@ impl Elected {
         self.handle().map(|handle| handle.facts())
     }
 
-    /// Writes a person's request into the record.
+    /// Writes a person's request into the record. Where the record was deleted and this member shall be the master, whatever it lacks, a new
+    /// record is begun.
     ///
     /// # Errors
     /// See [`RequestError`].
     pub(crate) async fn request(&self, wish: Wish, number: &str) -> Result<(), RequestError> {
-        rmq_election::driver::request(&*self.place, wish, number).await
+        let asked = driver::request(&*self.place, wish, number).await;
+        let (
+            Err(RequestError::NoRecord),
+            Wish::Promote {
+                to,
+                accept_loss: true,
+            },
+        ) = (&asked, wish)
+        else {
+            return asked;
+        };
+        if to != self.me {
+            return Err(RequestError::AskMember(to));
+        }
+        // In Kubernetes the members are in the record alone: as this member has read them last.
+        let known = self.facts().and_then(|facts| facts.record);
+        let known = known.map(|record| NewGroup {
+            members: record.members,
+            policy: record.policy,
+        });
+        let Some(group) = self.config.group.clone().or(known) else {
+            return asked;
+        };
+        tracing::error!(
+            place = self.place_text,
+            member = %self.me,
+            epoch = self.durable().map_or(0, |durable| durable.epoch),
+            "the record of the group is gone from its place, and a person makes this member the master with what it has: acknowledged messages that it lacks are lost"
+        );
+        driver::begin_again(&*self.place, &group, to, number).await
     }
 
     /// A member as the record has it, or the configuration.

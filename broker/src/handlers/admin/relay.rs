@@ -16,7 +16,7 @@ use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::clients::members;
 use crate::handlers::refusal::{Handled, Refusal, RelayRefusal};
-use crate::handlers::{decode, link, task};
+use crate::handlers::{decode, link, own_fields, task};
 use crate::reply::{self, Answer};
 use crate::sessions::Member;
 use crate::work;
@@ -102,15 +102,6 @@ pub(crate) fn consumer_status(broker: &Arc<Broker>, exchange: &mut Exchange<'_>)
         }
         Ok(Answer::body(body.to_json()))
     })
-}
-
-fn own_fields(exchange: &Exchange<'_>) -> Vec<(String, String)> {
-    exchange
-        .header
-        .fields
-        .iter()
-        .map(|(name, value)| (name.to_owned(), value.to_cow().into_owned()))
-        .collect()
 }
 
 /// Asks a client, and waits for its answer.

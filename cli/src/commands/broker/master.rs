@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use rmq_client::protocol::bodies::GroupStatus;
+use rmq_client::protocol::bodies::{GroupStatus, LostRange};
 use rmq_client::protocol::requests::{GroupWish, RequestGroupMaster};
 use tokio::time::Instant;
 
@@ -176,14 +176,22 @@ impl Change {
             self.group.name
         );
         let master = self.group.master().map(|(master, _)| master);
-        let mut members: Vec<&Member> = master.into_iter().collect();
+        // When the record of the group is lost, only the member itself begins a new one.
+        let target = self.group.members.iter().filter(|one| {
+            request.kind == GroupWish::Promote
+                && one.slot.and_then(|slot| i64::try_from(slot.0).ok()) == Some(request.member)
+        });
+        let mut members: Vec<&Member> = master.into_iter().chain(target).collect();
         let others = self
             .group
             .members
             .iter()
             .filter(|one| one.status().is_some());
-        members
-            .extend(others.filter(|one| master.is_none_or(|master| master.address != one.address)));
+        let first: Vec<&str> = members.iter().map(|one| one.address.as_str()).collect();
+        let others: Vec<&Member> = others
+            .filter(|one| !first.contains(&one.address.as_str()))
+            .collect();
+        members.extend(others);
         let mut failed = None;
         for member in members {
             match admin.request_group_master(&member.address, request).await {
@@ -338,7 +346,7 @@ pub(super) async fn promote(
     output.data(&format!(
         "broker/{name} promoted: {label} is the master of epoch {}; {}",
         ended.status.epoch,
-        lost(&ended.status)
+        lost(&ended.status, known_end(group))
     ));
     Ok(())
 }
@@ -373,11 +381,26 @@ fn losses(group: &BrokerGroup, target: &Member) -> Vec<String> {
     losses
 }
 
-/// What the group says of the loss, afterwards.
-fn lost(status: &GroupStatus) -> String {
-    match &status.possibly_lost {
+/// How far the log of any member reached, as far as those who answer know.
+fn known_end(group: &BrokerGroup) -> Option<u64> {
+    let said = group.members.iter().filter_map(Member::status);
+    let ends = said.flat_map(|status| {
+        let received = status.members.iter().filter_map(|member| member.received);
+        received.chain([status.end])
+    });
+    ends.max()
+}
+
+/// What the group says of the loss, afterwards. `end` is what was known of the end of the log before.
+fn lost(status: &GroupStatus, end: Option<u64>) -> String {
+    match status.possibly_lost {
         Some(lost) if lost.epoch == status.epoch => {
-            format!("messages may be lost {}", range(lost))
+            let end = end.filter(|end| lost.from.is_some_and(|from| *end > from));
+            let lost = LostRange {
+                to: lost.to.max(end),
+                ..lost
+            };
+            format!("messages may be lost {}", range(&lost))
         }
         _ => "the group knows of no loss".to_owned(),
     }
