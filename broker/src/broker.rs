@@ -17,7 +17,7 @@ use crate::clock_watch::ClockWatch;
 use crate::data::Data;
 use crate::delay::levels::DelayLevels;
 use crate::group::Member;
-use crate::group::pass::ToMaster;
+use crate::group::to_master::ToMaster;
 use crate::groups::Groups;
 use crate::identity::Identity;
 use crate::kept;

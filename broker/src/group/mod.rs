@@ -9,7 +9,7 @@
 //! | `lead.rs` | a master: serves the replication port, knows who is in sync |
 //! | `mend.rs` | what is damaged here comes from another member |
 //! | `repairs.rs` | what was repaired in the log |
-//! | `pass.rs` | a replica: passes on to the master what consumers tell it |
+//! | `pass.rs`, `to_master.rs` | a replica: passes on to the master what clients tell it, and its connection for that |
 //! | `follow.rs` | a replica: finds its master and copies |
 //! | `fixed.rs` | the lives of such a replica: one before, and one after a snapshot |
 
@@ -23,5 +23,6 @@ pub(crate) mod mend;
 pub(crate) mod pass;
 pub(crate) mod repairs;
 pub(crate) mod term;
+pub(crate) mod to_master;
 
 pub(crate) use member::Member;

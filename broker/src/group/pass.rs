@@ -2,13 +2,11 @@
 //! given back, queue locks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rmq_protocol::bodies::ConsumerOffsetTable;
 use rmq_protocol::code::{RequestCode, ResponseCode};
-use rmq_transport::{Caller, CallerConfig, RefuseIncoming, TcpConnector};
+use rmq_transport::Caller;
 
 use crate::broker::Broker;
 use crate::role::Role;
@@ -19,29 +17,6 @@ const GATHER_MS: i64 = 1_000;
 const OFFSETS_MAX: usize = 10_000;
 /// Time for one request.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The connection of a replica to its master, as a client.
-#[derive(Default)]
-pub(crate) struct ToMaster(Mutex<Option<Caller>>);
-
-impl ToMaster {
-    fn at(&self, addr: &str) -> Caller {
-        let mut known = self.0.lock();
-        match &*known {
-            Some(caller) if caller.addr() == addr => caller.clone(),
-            _ => {
-                let caller = Caller::new(
-                    addr,
-                    Arc::new(TcpConnector),
-                    CallerConfig::default(),
-                    Arc::new(RefuseIncoming),
-                );
-                known.replace(caller.clone());
-                caller
-            }
-        }
-    }
-}
 
 /// The master that this replica copies from now, for a request that the master alone serves; `None`: there is none, or nobody knows where
 /// clients reach it. Requests do not go in a circle: who copies from a master has an older epoch than the one in which that master would copy.
