@@ -48,7 +48,7 @@ const TOOLS: &[Tool] = &[
         program: "python3",
         probe: &["--version"],
         packages: &["python3", "python3-venv"],
-        for_what: "the C++ client (in a Python package)",
+        for_what: "the C++ client and a server that speaks S3 (in Python packages)",
     },
     Tool {
         program: "ip",
@@ -173,6 +173,11 @@ impl Fetch {
             "test -x '{0}/bin/pip' || python3 -m venv '{0}' && '{0}/bin/pip' install --quiet -r e2e/python/requirements.txt",
             python.display()
         );
+        let s3 = rmq_lab::cache_dir().join("s3");
+        let s3 = format!(
+            "test -x '{0}/bin/moto_server' || {{ python3 -m venv '{0}' && '{0}/bin/pip' install --quiet -r e2e/s3/requirements.txt; }}",
+            s3.display()
+        );
         let java_build = format!(
             "-Dcompat.build={}",
             root.join("target/foreign/java").display()
@@ -228,6 +233,15 @@ impl Fetch {
                 "fetching the Python package rocketmq 0.4.4 (with the C++ client) in the background"
             );
             fetches.push(Self::start("Python package", root, "sh", &["-c", &pip]));
+            println!(
+                "fetching the Python package moto (a server that speaks S3) in the background"
+            );
+            fetches.push(Self::start(
+                "Python package of S3",
+                root,
+                "sh",
+                &["-c", &s3],
+            ));
         }
         fetches
     }

@@ -24,6 +24,7 @@ const FOREIGN: &[&str] = &[
     "stats_apache",
     "compat_go",
     "compat_python",
+    "backup_s3",
     "groups",
 ];
 
