@@ -61,17 +61,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [rmq.rs]
   resources: [brokergroupelections]
   verbs: [get, list, watch, create, patch, delete]
-# The account of the brokers of a group, with a role for its two objects by name: its election and its Lease ...
+# The account of the brokers of such a group ...
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, watch, create, patch]
+# ... has a role for two objects by name: the election and the Lease of the group.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch]
-# ... and the rights in this role: nobody gives what he does not have. The operator itself only makes the Leases.
+# Nobody can give rights that he does not have, so the operator has those of the brokers: to write who is master ...
 - apiGroups: [rmq.rs]
   resources: [brokergroupelections/status]
   verbs: [patch]
+# ... and to hold a Lease. The operator itself only makes the Leases of groups.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list, watch, create, patch]

@@ -161,6 +161,40 @@ fn of_objects() -> Vec<Case> {
         json!({"metadata": {"name": "e"}, "spec": {"pod": pod("RMQ_LOG")}}),
         json!({"metadata": {"name": "e"}, "spec": {"pod": pod("RMQ_NAMESRV_LISTEN")}}),
     ));
+    let replicas = |name: &str, replicas: i32, replication: Value| {
+        group(
+            name,
+            json!({"replicas": replicas, "replication": replication}),
+        )
+    };
+    all.push(case(
+        "BrokerGroup",
+        "two brokers need your choice in replication: ackMode inSync with minInSync 1 (a broker that is alone takes messages) or 2 (it does not), or ackMode memory or flushed; three brokers have safe defaults",
+        replicas("two", 2, json!({"ackMode": "inSync", "minInSync": 1})),
+        replicas("two", 2, json!({"ackMode": "inSync"})),
+    ));
+    all.push(case(
+        "BrokerGroup",
+        "replication.minInSync is more than replicas: no message would ever be taken",
+        replicas("min", 3, json!({"minInSync": 3})),
+        replicas("min", 3, json!({"minInSync": 4})),
+    ));
+    all.push(case(
+        "BrokerGroup",
+        "minInSync above 1 promises nothing with ackMode memory or flushed, which wait for no replica: use inSync or inSyncFlushed",
+        replicas("promise", 3, json!({"ackMode": "flushed", "minInSync": 1})),
+        replicas("promise", 3, json!({"ackMode": "flushed", "minInSync": 2})),
+    ));
+    let outside = |listener: Value| {
+        let spec = json!({"replicas": 3, "listeners": {"external": listener}});
+        group("outside", spec)
+    };
+    all.push(case(
+        "BrokerGroup",
+        "one advertisedHost with type LoadBalancer or HostPort would be the address of all brokers of the group: leave advertisedHost out, or use type NodePort",
+        outside(json!({"type": "NodePort", "advertisedHost": "mq.example"})),
+        outside(json!({"type": "LoadBalancer", "advertisedHost": "mq.example"})),
+    ));
     all.push(case(
         "Topic",
         "readQueues must not be less than queues: messages of the queues that are left out could not be read",
@@ -238,6 +272,14 @@ fn of_changes() -> Vec<Case> {
         "ephemeral cannot be changed: make another BrokerGroup and drain this one",
         json!({"deletionPolicy": "Delete"}),
         json!({"ephemeral": false, "size": "1Gi"}),
+    );
+    changes(
+        "BrokerGroup",
+        &group("changes-replicas", json!({"replicas": 3})),
+        "replication",
+        "replication.ackMode cannot be changed while the group has replicas: make another BrokerGroup and drain this one",
+        json!({"ackMode": "inSync", "minInSync": 1}),
+        json!({"ackMode": "memory"}),
     );
     let named = json!({"nameServerRef": {"name": "main"}, "topicName": "T"});
     changes(
@@ -502,7 +544,10 @@ pub(crate) fn defaults_and_columns(world: &World) -> Outcome {
     })?;
     for (kind, columns) in [
         ("nameserver", "NAME READY REPLICAS AGE"),
-        ("brokergroup", "NAME READY BROKER CLUSTER REPLICAS STEP AGE"),
+        (
+            "brokergroup",
+            "NAME READY BROKER CLUSTER REPLICAS MASTER IN-SYNC EPOCH STEP AGE",
+        ),
         ("topic", "NAME READY TOPIC QUEUES PERMISSION AGE"),
         ("subscriptiongroup", "NAME READY GROUP CONSUMES AGE"),
     ] {
