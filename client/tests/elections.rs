@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const WITHIN: Duration = Duration::from_secs(30);
+/// A silent member leaves the set sooner.
+const CUT_FOR: Duration = Duration::from_secs(7);
 /// Sends at the same time.
 const SENDERS: u32 = 4;
 
@@ -168,8 +170,17 @@ async fn a_master_that_goes_costs_a_moment_and_no_message(cluster: TestCluster) 
     for other in others {
         cluster.partition(master, cluster.member(0, other));
     }
-    gap(&traffic, "partition").await;
-    cluster.heal();
+    // Without the others the master acknowledges nothing, also when it has left them out of the set.
+    let cut = async {
+        tokio::time::sleep(CUT_FOR).await;
+        let last = traffic.acknowledged.lock().last.unwrap();
+        assert!(
+            last.elapsed() + Duration::from_secs(1) > CUT_FOR,
+            "the master alone acknowledged a message"
+        );
+        cluster.heal();
+    };
+    tokio::join!(gap(&traffic, "partition"), cut);
     cluster.replicas_caught_up(0).await;
 
     let replica = (cluster.wait_for_master(0).await.slot() + 1) % 3;

@@ -16,6 +16,7 @@ const SCENARIOS: &[&str] = &["cycle", "interrupted", "refused"];
 /// The server says where it listens by then.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 const BUCKET: &str = "backups";
+const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 
 fn main() -> ExitCode {
     foreign::main("s3", SCENARIOS, needs, Box::new(run))
@@ -99,12 +100,12 @@ impl S3 {
         Ok(s3)
     }
 
-    /// A request without a signature, which this server takes. The body of its answer.
+    /// A request with a signature that this server does not check. The body of its answer.
     fn call(&self, method: &str, name: &str, body: &[u8]) -> Result<Vec<u8>, String> {
         let failed = |error: std::io::Error| format!("{method} {name}: {error}");
         let mut stream = TcpStream::connect(&self.addr).map_err(failed)?;
         let head = format!(
-            "{method} /{BUCKET}/{name} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            "{method} /{BUCKET}/{name} HTTP/1.1\r\nHost: {}\r\nAuthorization: {SIGNATURE}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             self.addr,
             body.len()
         );

@@ -126,7 +126,7 @@ pub(crate) enum FormRefusal {
     #[error("the settings cannot be read: {0}")]
     Settings(BodyError),
     #[error("field {field} is negative: {number}")]
-    Negative { field: &'static str, number: i32 },
+    Negative { field: &'static str, number: i64 },
     #[error("field topicFilterType is {0:?}, neither SINGLE_TAG nor MULTI_TAG")]
     FilterType(String),
     #[error("field indexType is {0:?}; messages are found by K (keys) and U (unique keys)")]

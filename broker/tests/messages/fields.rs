@@ -116,6 +116,9 @@ impl Good {
             | "topicSysFlag"
             | "groupSysFlag"
             | "beginTimestamp"
+            | "chunk"
+            | "from"
+            | "needed"
             | "topicSeq"
             | "groupSeq" => "0",
             "bornTimestamp" | "g" | "timestamp" => "1",
@@ -128,9 +131,9 @@ impl Good {
             "readable" | "setZeroIfNotFound" => "true",
             "maxReconsumeTimes" | "l" => "16",
             "bname" | "n" | "brokerName" => "broker-a",
-            "maxMsgNums" | "maxMsgBytes" | "maxNum" | "count" | "maxTopicNum" | "maxGroupNum" => {
-                "10"
-            }
+            "backup" => "1",
+            "bytes" | "maxMsgNums" | "maxMsgBytes" | "maxNum" | "count" | "maxTopicNum"
+            | "maxGroupNum" => "10",
             "readQueueNums" | "writeQueueNums" => "1",
             "perm" => "6",
             "topicFilterType" => "SINGLE_TAG",
@@ -279,6 +282,7 @@ const SENDS: &[RequestCode] = &[
     RequestCode::SendBatchMessage,
 ];
 const PULLS: &[RequestCode] = &[RequestCode::PullMessage, RequestCode::LitePullMessage];
+const READS: &[RequestCode] = &[RequestCode::ReadBackupTables, RequestCode::ReadBackupLog];
 const ALL: &[RequestCode] = &[];
 const ANY: &[&str] = &[];
 const NEGATIVE: &[&str] = &["-1", "-2147483648", "-9223372036854775808"];
@@ -318,6 +322,12 @@ const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
     (ALL, "dataVersion", ANY, 0),
     (ALL, "lastKey", ANY, 0),
     (ALL, "clientID", ANY, 0),
+    // There is no such copy, and one that has ended is no error.
+    (READS, "chunk", LARGE, 22),
+    (READS, "from", LARGE, 22),
+    (READS, "needed", LARGE, 22),
+    (READS, "bytes", LARGE, 22),
+    (&[RequestCode::EndBackup], "backup", ANY, 0),
     // What an existing topic has counts.
     (ALL, "defaultTopicQueueNums", ANY, 0),
     (ALL, "d", ANY, 0),

@@ -27,7 +27,7 @@ says that it is done. The page docs/operate/backup.md has the steps.
 
 Examples:
   rmq-ctl restore --from ./backups --store ./restored
-  rmq-ctl restore --from s3://backups/prod --group broker-a --store /var/lib/rmq --endpoint http://localhost:9000"
+  rmq-ctl restore --from s3://backups --store ./restored --endpoint http://localhost:9000"
 )]
 pub(crate) struct Options {
     /// Where the backups are: a folder, or s3://BUCKET/PREFIX.

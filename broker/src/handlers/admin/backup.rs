@@ -9,7 +9,7 @@ use rmq_transport::{Exchange, Reply};
 use crate::admin::backup;
 use crate::backups::Stretch;
 use crate::broker::Broker;
-use crate::handlers::refusal::Handled;
+use crate::handlers::refusal::{FormRefusal, Handled};
 use crate::handlers::{blocking, decode};
 use crate::reply::Answer;
 
@@ -23,6 +23,7 @@ pub(crate) fn begin(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handle
 pub(crate) fn tables(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: ReadBackupTables<'_> = decode(exchange)?;
     let (id, chunk) = (request.backup.to_string(), request.chunk);
+    not_negative([("chunk", chunk)])?;
     blocking(broker, exchange, move |broker| {
         let now_ms = broker.connection_now_ms();
         Ok(Answer::body(broker.backups.tables(&id, chunk, now_ms)?))
@@ -32,6 +33,11 @@ pub(crate) fn tables(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
 pub(crate) fn log(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: ReadBackupLog<'_> = decode(exchange)?;
     let (id, from) = (request.backup.to_string(), request.from);
+    not_negative([
+        ("from", from),
+        ("needed", request.needed),
+        ("bytes", request.bytes.into()),
+    ])?;
     let stretch = Stretch {
         from,
         needed: request.needed,
@@ -54,4 +60,11 @@ pub(crate) fn end(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled 
     broker.backups.end(&request.backup);
     exchange.ok(&());
     Ok(())
+}
+
+fn not_negative<const N: usize>(fields: [(&'static str, i64); N]) -> Result<(), FormRefusal> {
+    match fields.into_iter().find(|(_, number)| *number < 0) {
+        Some((field, number)) => Err(FormRefusal::Negative { field, number }),
+        None => Ok(()),
+    }
 }

@@ -26,7 +26,10 @@ fn page_of(fields: [(&'static str, Option<i32>); 2]) -> Result<[Option<usize>; 2
     let mut page = [None; 2];
     for ((field, number), size) in fields.into_iter().zip(&mut page) {
         let Some(number) = number else { continue };
-        *size = Some(usize::try_from(number).map_err(|_| FormRefusal::Negative { field, number })?);
+        *size = Some(usize::try_from(number).map_err(|_| FormRefusal::Negative {
+            field,
+            number: number.into(),
+        })?);
     }
     Ok(page)
 }
