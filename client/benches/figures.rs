@@ -216,6 +216,7 @@ fn main() {
                 batch: 1,
                 rate: None,
                 requests_max: None,
+                ends: None,
             };
             let raw = raw.run(&dev.target()).expect("a load").per_second;
             let ours = runtime.block_on(produce(&dev, DEPTH, None)).0;
@@ -235,6 +236,7 @@ fn main() {
             batch: 1,
             rate: None,
             requests_max: None,
+            ends: None,
         };
         let raw_rate = raw.run(&dev.target()).expect("a load").per_second;
         let (rate, _) = runtime.block_on(produce(&dev, DEPTH, None));
