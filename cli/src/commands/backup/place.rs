@@ -9,7 +9,7 @@ use crate::error::Failure;
 /// Options of every verb that works with a place of backups.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AtOptions {
-    /// The S3 server of an s3:// place, such as https://minio.example:9000. Default: `AWS_ENDPOINT_URL`, or AWS.
+    /// The S3 server of an s3:// place, such as `https://minio.example:9000`. Default: `AWS_ENDPOINT_URL`, or AWS.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
 
