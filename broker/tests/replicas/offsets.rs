@@ -20,6 +20,21 @@ pub(crate) struct NameServer {
     master: Mutex<Option<(String, String)>>,
 }
 
+impl NameServer {
+    /// Its address, and what stops it.
+    pub(crate) async fn start() -> (String, CancellationToken) {
+        let (listener, addr) = rmq_transport::bind("127.0.0.1:0").await.expect("a port");
+        let stop = CancellationToken::new();
+        tokio::spawn(rmq_transport::serve(
+            listener,
+            Arc::new(Self::default()),
+            ServerConfig::new("name server"),
+            stop.clone(),
+        ));
+        (addr.to_string(), stop)
+    }
+}
+
 impl Service for NameServer {
     type Batch = ();
 
@@ -76,15 +91,8 @@ async fn commit(client: &Client, offset: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_consumers_commit_at_a_replica_reaches_the_master_and_sets_nobody_back() {
-    let (listener, addr) = rmq_transport::bind("127.0.0.1:0").await.expect("a port");
-    let stop = CancellationToken::new();
-    tokio::spawn(rmq_transport::serve(
-        listener,
-        Arc::new(NameServer::default()),
-        ServerConfig::new("name server"),
-        stop.clone(),
-    ));
-    let group = Group::start(1, |config| config.name_servers = addr.to_string()).await;
+    let (name_server, stop) = NameServer::start().await;
+    let group = Group::start(1, |config| config.name_servers.clone_from(&name_server)).await;
     group.master.broker.registered().await;
     let master = group.master.client();
     master.create_topic("orders", 1, 6).await;

@@ -1,13 +1,9 @@
 //! What consumers ask of a replica and only the master does: messages that they give back, locks of queues.
 
-use std::sync::Arc;
-
 use rmq_protocol::bodies::{LockBatch, LockedQueues, MessageQueue};
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::message::RecordView;
 use rmq_protocol::requests::ConsumerSendMsgBack;
-use rmq_transport::ServerConfig;
-use tokio_util::sync::CancellationToken;
 
 use crate::offsets::NameServer;
 use crate::rig::{Group, Wire, eventually};
@@ -69,15 +65,8 @@ async fn lock(client: &Client, code: RequestCode, id: &str) -> Result<usize, Ref
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_master_does_reaches_it_through_a_replica() {
-    let (listener, addr) = rmq_transport::bind("127.0.0.1:0").await.expect("a port");
-    let stop = CancellationToken::new();
-    tokio::spawn(rmq_transport::serve(
-        listener,
-        Arc::new(NameServer::default()),
-        ServerConfig::new("name server"),
-        stop.clone(),
-    ));
-    let group = Group::start(1, |config| config.name_servers = addr.to_string()).await;
+    let (name_server, stop) = NameServer::start().await;
+    let group = Group::start(1, |config| config.name_servers.clone_from(&name_server)).await;
     group.master.broker.registered().await;
     let master = group.master.client();
     master.create_topic("orders", 1, 6).await;
