@@ -58,7 +58,7 @@ mod tests {
             for text in texts {
                 let arguments = [(setting.key.to_owned(), text.clone())];
                 let Ok(config) = BrokerConfig::load(None, [], &arguments) else {
-                    // A value that needs another setting beside it.
+                    // These settings need another one beside them.
                     let beside = ["election", "leaseMs", "minInSync", "replicaReconnectMs"];
                     assert!(beside.contains(&setting.key), "{} {text}", setting.key);
                     continue;

@@ -93,7 +93,7 @@ async fn an_interrupted_restore_leaves_an_empty_folder() {
         matches!(refused, Err(RestoreError::NotEmpty { .. })),
         "{refused:?}"
     );
-    // Whoever was killed in the middle has left a note.
+    // A restore that was killed in the middle has left a note.
     let killed = kept.new_store("killed");
     std::fs::create_dir_all(killed.join("log")).expect("made");
     std::fs::write(killed.join("log/0"), "half").expect("written");

@@ -38,7 +38,7 @@ pub(crate) struct Copied {
     backup: String,
     /// Answers until the connection ends.
     pub(crate) answers: Option<usize>,
-    /// Is told of every answer with a part of the log.
+    /// Called for every answer with a part of the log.
     pub(crate) asked: Box<dyn FnMut(u64)>,
 }
 

@@ -14,7 +14,7 @@ use crate::work::blocking;
 const PAUSE_MS: (i64, i64) = (500, 60_000);
 /// Time for one piece of the log, milliseconds.
 const FETCH_MS: i64 = 30_000;
-/// So many failures are remembered, not to be told again.
+/// The member remembers at most this many failures, and tells each of them once.
 const TOLD_MAX: usize = 1_000;
 
 /// Mends what is damaged, for ever.

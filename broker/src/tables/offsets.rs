@@ -100,8 +100,8 @@ impl Progress {
         self.ahead_mut(key).insert(queue_id, offset);
     }
 
-    /// At a replica: sets an offset that the master is to be told of. Only forward, for the log of the master may be ahead of the consumer.
-    /// Whether there is something to tell.
+    /// A replica notes an offset for its master. The offset only rises, because the master's log may be ahead of the consumer. Returns
+    /// whether the master has something to hear.
     pub(crate) fn tell(&mut self, key: &str, queue_id: i32, offset: i64) -> bool {
         let known = self.newest(key).and_then(|offsets| offsets.get(&queue_id));
         if known.is_some_and(|known| *known >= offset) {
@@ -117,7 +117,7 @@ impl Progress {
         true
     }
 
-    /// What the master is to be told, at most so many offsets.
+    /// The offsets that the master has not heard, at most `max` of them.
     pub(crate) fn to_pass(&self, max: usize) -> BTreeMap<String, Offsets> {
         let mut table: BTreeMap<String, Offsets> = BTreeMap::new();
         let all = self.told.iter().flat_map(|(key, told)| {

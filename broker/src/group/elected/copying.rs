@@ -116,7 +116,7 @@ async fn copy(
         end => follow::ended(&broker.member, end, may_replace),
     };
     if needs_one {
-        // Whoever drives the member may have ended.
+        // The receiver may have ended.
         let _ = needs_snapshot.send(at.replication).await;
     }
 }
