@@ -114,8 +114,10 @@ impl Machine {
     fn why_master_is_gone(&self, replica: &Replica, now: BootMs) -> Option<Reason> {
         let record = self.current()?;
         if record.epoch == 0 {
-            // Where the record was lost, the master of before may serve until its lease is over.
-            let is_new = self.durable.epoch == 0;
+            // Where the record was lost, the master of before may serve until its lease is over. A person who asks has found that, and this
+            // member may have lost its disk with it.
+            let is_new =
+                (self.durable.epoch == 0 && record.unclean.is_none()) || !self.rules.lost_waits;
             return (is_new || self.is_lease_gone(now)).then_some(Reason::First);
         }
         let is_target = record
@@ -144,9 +146,14 @@ impl Machine {
             .unclean
             .as_ref()
             .is_some_and(|unclean| unclean.to == self.me.member);
-        let is_first = record.epoch == 0 && self.durable.epoch == 0;
+        let is_first = record.epoch == 0 && self.knows_no_master();
         let is_in_set = self.is_in_set() || !self.rules.claimant_in_set;
         (is_in_set || was_in_set || is_wanted || is_first) && self.promised_until <= now
+    }
+
+    /// Whether this member has not heard of any master, so that a group without one is new.
+    fn knows_no_master(&self) -> bool {
+        self.durable.epoch == 0 || !self.rules.lost_needs_person
     }
 
     /// Whether this member was that seat before it lost the end of its log.
@@ -191,7 +198,7 @@ impl Machine {
         let unclean = record.unclean.as_ref();
         let is_wanted =
             unclean.is_some_and(|unclean| unclean.to == self.me.member && unclean.accept_loss);
-        if record.epoch == 0 && self.durable.epoch == 0 {
+        if record.epoch == 0 && self.knows_no_master() && !is_wanted {
             // A person has found the record lost: the group is not new, though this member is.
             return match unclean.is_some_and(|unclean| unclean.to != self.me.member) {
                 true => Err(NotEligible::NotInSet),

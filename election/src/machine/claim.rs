@@ -29,8 +29,12 @@ impl Machine {
             .max(self.highest)
             .max(self.log.epoch);
         // With a record that was lost it is lost how many claims there were that this member has not heard of.
-        let is_lost = record.value.epoch < self.durable.epoch;
-        let step = if is_lost { EPOCHS_APART } else { 1 };
+        let is_lost = record.value.epoch < self.durable.epoch
+            || (record.value.epoch == 0 && right.reason == Reason::Unclean);
+        let step = match is_lost && self.rules.lost_epochs_apart {
+            true => EPOCHS_APART,
+            false => 1,
+        };
         let claim = Claim {
             step: ClaimStep::Marking,
             base: record.version,
@@ -44,7 +48,8 @@ impl Machine {
             serve_until: BootMs::default(),
             has_lease: false,
         };
-        if replica.following.is_some() && self.rules.unfollow_before_claim {
+        // Also where nobody is followed, as far as this machine knows.
+        if self.rules.unfollow_before_claim {
             out.push(Action::Unfollow);
         }
         if self.rules.claim_marker {

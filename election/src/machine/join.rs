@@ -66,8 +66,9 @@ impl Machine {
     /// The place holds nothing yet. A member that had a master before makes no new record: the set would be lost with the old one.
     fn make_record(&mut self, following: bool, now: BootMs, out: &mut Vec<Action>) -> (Role, bool) {
         if self.link.swapping.is_none() && self.link.read_at <= now {
-            match (&self.config.group, self.durable.epoch) {
-                (Some(group), 0) if self.link.is_gone => {
+            let is_new = self.durable.epoch == 0 || !self.rules.lost_needs_person;
+            match &self.config.group {
+                Some(group) if is_new && self.link.is_gone => {
                     let record = Record::vacant(group.members.clone(), group.policy);
                     self.link.is_gone = false;
                     self.swap(record, out);

@@ -15,6 +15,7 @@ impl Machine {
             return (Role::Joining { following: false }, true);
         };
         let (epoch, named) = (record.epoch, record.master);
+        let is_asked = record.unclean.is_some();
         if !self.link.is_fresh || self.link.is_away {
             self.read_place(now, out);
         }
@@ -59,7 +60,7 @@ impl Machine {
             replica.target_late_at = None;
         }
         // Of a record that was made anew nobody is the master yet.
-        let had_master = named.is_some() || self.durable.epoch > 0;
+        let had_master = named.is_some() || self.durable.epoch > 0 || is_asked;
         if had_master && self.lease.gone_at.is_none() {
             self.read_lease(out);
         }

@@ -30,6 +30,12 @@ pub struct Rules {
     pub unknown_read_again: bool,
     /// Each claim takes a new epoch.
     pub epoch_rises: bool,
+    /// Where the record was deleted, only a person has it begun again, and only the member that the person names claims by it.
+    pub lost_needs_person: bool,
+    /// Where the record was deleted, a claim is far from every epoch that this member has not heard of.
+    pub lost_epochs_apart: bool,
+    /// Where the record was deleted, a claim waits until the lease of the last master is over.
+    pub lost_waits: bool,
     /// Without the place a master serves only if every member that could claim has promised to wait.
     pub failsafe_needs_all: bool,
     /// Who has promised a master to wait claims nothing for a lease.
@@ -56,6 +62,9 @@ impl Rules {
         swap_decides: true,
         unknown_read_again: true,
         epoch_rises: true,
+        lost_needs_person: true,
+        lost_epochs_apart: true,
+        lost_waits: true,
         failsafe_needs_all: true,
         promise_holds: true,
         deadline_from_sent: true,

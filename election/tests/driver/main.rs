@@ -463,3 +463,48 @@ async fn a_record_that_was_deleted_is_begun_again_by_a_person_alone() {
         assert!(told.iter().any(has_told), "{told:?}");
     }
 }
+
+/// The member that a person chooses has lost its disk with the record: it knows no epoch, and yet uses none again.
+#[tokio::test(start_paused = true)]
+async fn a_member_without_data_begins_a_deleted_record_again_far_from_the_old_epochs() {
+    let group = Group::new(3, AckMode::InSync);
+    let old = group.start_all().await;
+    assert!(group.send(old, 1));
+    let before = group.record(old).expect("a record").epoch;
+    let empty = (old + 1) % 3;
+    group.kill(empty);
+    group.memory.delete_record();
+    group
+        .until(2_000, "the master stops", |group| group.master().is_none())
+        .await;
+    group.with(empty, |node| {
+        node.disk = None;
+        node.log.clear();
+    });
+    group.start(empty, false);
+    // It takes the group for a new one and makes a record, but the others have messages and know a master.
+    pass(20_000).await;
+    assert_eq!(group.master(), None);
+    let place = &*group.ways[0];
+    let wish = Wish::Promote {
+        to: MemberId(empty),
+        accept_loss: true,
+    };
+    request(place, wish, "r1").await.expect("written");
+    group
+        .until(20_000, "the member is master", |group| {
+            group.master() == Some(empty)
+        })
+        .await;
+    let record = group.record(empty).expect("a record");
+    assert!(record.epoch > before + 100, "{record:?}");
+    assert_eq!(record.history[0].reason, Reason::Unclean);
+    let outcome = outcome(place, "r1").await.expect("read").expect("answered");
+    assert_eq!(outcome.refused, None);
+    group
+        .until(10_000, "the others follow it", |group| {
+            (0..3).all(|id| id == empty || group.state(id) == Some(State::InSync))
+        })
+        .await;
+    assert!(group.send(empty, 2));
+}

@@ -23,7 +23,7 @@ impl World {
         let node = &mut self.nodes[id];
         let machine = Machine::with_rules(
             MemberId(id as u64),
-            config(),
+            config(model, node),
             node.disk.clone(),
             model.rules,
         );
@@ -259,12 +259,25 @@ impl World {
         if current != expected {
             return false;
         }
-        if let Some(record) = &self.record {
-            let is_claim = record.master != next.master || next.epoch != record.epoch;
-            if is_claim && next.epoch <= record.epoch {
-                self.broken = Some("an epoch was used again");
-            }
+        let is_claim = next.epoch > 0
+            && self
+                .record
+                .as_ref()
+                .is_none_or(|record| record.master != next.master || next.epoch != record.epoch);
+        if is_claim && next.epoch <= self.highest {
+            self.broken = Some("an epoch was used again");
         }
+        if is_claim && self.is_lost {
+            let reason = next.history.last().map(|term| term.reason);
+            let master = next.master.map(|master| master.member.0 as usize);
+            if reason != Some(Reason::Unclean) || master != self.asked {
+                self.broken = Some("a lost record was begun again without a person");
+            }
+            self.is_lost = false;
+            self.asked = None;
+            self.lossy = next.epoch;
+        }
+        self.highest = self.highest.max(next.epoch);
         self.declare_loss(&next);
         self.record = Some(next);
         self.version += 1;

@@ -44,6 +44,10 @@ pub(crate) enum Step {
     FindPlace(usize),
     Cut(usize),
     Heal,
+    /// The place loses the record.
+    Delete,
+    /// A person has this member begin the record again.
+    Ask(usize),
     /// A member connects to a master by itself.
     Connect(usize, usize),
 }
@@ -102,6 +106,9 @@ impl Model {
         }
         if world.cut.is_none() {
             steps.extend(may(faults.cuts, Step::Cut(id)));
+        }
+        if world.record.is_none() && world.is_lost && !node.is_away {
+            steps.push(Step::Ask(id));
         }
         let is_follower = node.appends.is_none();
         for master in world.nodes.iter().filter(|other| other.id != id) {
@@ -193,6 +200,11 @@ impl Model {
                 world.cut = Some(id);
             }
             Step::Heal => world.cut = None,
+            Step::Delete => {
+                faults.deletions -= 1;
+                world.delete();
+            }
+            Step::Ask(id) => world.ask(self, id),
             Step::Connect(id, to) => {
                 faults.stale_links -= 1;
                 world.nodes[id].link = world.nodes[to].appends.map(|epoch| (to, epoch));
@@ -217,6 +229,9 @@ impl Check for Model {
         if world.cut.is_some() {
             steps.push(Step::Heal);
         }
+        if world.faults.deletions > 0 && world.record.is_some() {
+            steps.push(Step::Delete);
+        }
     }
 
     fn next_state(&self, world: &World, step: Step) -> Option<World> {
@@ -226,14 +241,15 @@ impl Check for Model {
     }
 
     fn within_boundary(&self, world: &World) -> bool {
-        let epoch = world.record.as_ref().map_or(0, |record| record.epoch);
-        world.version <= 3 + self.swaps_max && epoch <= self.epochs_max
+        let mut epochs: Vec<u64> = world.masters.iter().map(|(epoch, _)| *epoch).collect();
+        epochs.dedup();
+        world.version <= 3 + self.swaps_max && epochs.len() as u64 <= self.epochs_max
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(
-                "one master an epoch, and epochs rise; a master has what was acknowledged",
+                "one master an epoch, and epochs rise; a master has what was acknowledged; after a lost record there is none without a person",
                 |_, world: &World| world.broken.is_none(),
             ),
             Property::always(

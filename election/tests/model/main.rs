@@ -133,6 +133,7 @@ fn with_every_fault(members: usize) -> Model {
             cuts: 1,
             jumps: 1,
             stale_links: 1,
+            deletions: 0,
         },
         late_progress: members > 2,
         answers: members > 2,
@@ -158,4 +159,16 @@ fn a_set_that_grows_with_every_fault() {
         ..with_every_fault(3)
     };
     holds(model, 40_000);
+}
+
+/// The place loses the record besides: nobody leads before a person asks, and then the one that was asked, in an epoch of its own.
+#[test]
+fn a_lost_record_with_every_fault() {
+    for members in [2, 3] {
+        let mut model = with_every_fault(members);
+        model.faults.deletions = 1;
+        model.faults.wiped_disks = 1;
+        model.swaps_max += 2;
+        holds(model, 30_000);
+    }
 }

@@ -229,3 +229,33 @@ fn without_reading_again_after_an_unknown_swap() {
 fn without_a_new_epoch_for_each_claim() {
     breaks(Model::new(2), |rules, _| rules.epoch_rises = false);
 }
+
+/// A model whose place loses the record.
+fn losing(members: usize) -> Model {
+    Model {
+        faults: Faults {
+            deletions: 1,
+            ..Faults::default()
+        },
+        ..Model::new(members)
+    }
+}
+
+/// A member that starts finds no record, and takes its group for a new one.
+#[test]
+fn without_a_person_for_a_lost_record() {
+    let mut model = losing(2);
+    model.faults.crashes = 1;
+    model.prefix = vec![Step::Delete, Step::Crash(0), Step::Start(0)];
+    breaks(model, |rules, _| rules.lost_needs_person = false);
+}
+
+/// Member 0 does not know that member 1 has claimed.
+#[test]
+fn without_epochs_apart_after_a_lost_record() {
+    let model = Model {
+        prefix: deposed(),
+        ..losing(3)
+    };
+    breaks(model, |rules, _| rules.lost_epochs_apart = false);
+}

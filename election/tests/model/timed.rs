@@ -6,7 +6,9 @@ use rmq_election::machine::{
     Action, BootMs, Config, Durable, Event, LeaseSwapped, Machine, MemberProgress, Progress, Rules,
     Swapped, Timings,
 };
-use rmq_election::place::{AckMode, Lease, MemberId, Record, Seat, Swap, Version, Versioned};
+use rmq_election::place::{
+    AckMode, Lease, MemberId, Record, Seat, Swap, UncleanElection, Version, Versioned,
+};
 use stateright::{Checker as _, HasDiscoveries, Model as Check, Property};
 
 use super::world::{incarnation, vacant};
@@ -26,6 +28,7 @@ struct Faults {
     cuts: u8,
     late_answers: u8,
     crashes: u8,
+    deletions: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,7 +48,8 @@ struct Node {
 struct World {
     now: BootMs,
     nodes: Vec<Node>,
-    record: Record,
+    /// `None`: the place has lost it.
+    record: Option<Record>,
     lease: Option<Versioned<Lease>>,
     version: u64,
     cut: Option<usize>,
@@ -65,6 +69,10 @@ enum Step {
     Heal,
     Crash(usize),
     Start(usize),
+    /// The place loses the record.
+    Delete,
+    /// A person has this member begin the record again.
+    Ask(usize),
 }
 
 const TIMINGS: Timings = Timings {
@@ -95,7 +103,7 @@ impl World {
         let mut world = Self {
             now: BootMs(0),
             nodes: (0..model.members).map(node).collect(),
-            record: vacant(model.members, AckMode::Memory),
+            record: Some(vacant(model.members, AckMode::Memory)),
             lease: None,
             version: 1,
             cut: None,
@@ -114,7 +122,8 @@ impl World {
         for _ in 0..6 {
             world.pass(None);
         }
-        assert_eq!(world.record.in_sync.len(), model.members, "{world:#?}");
+        let in_sync = world.record.as_ref().map(|record| record.in_sync.len());
+        assert_eq!(in_sync, Some(model.members), "{world:#?}");
         assert!(world.nodes[0].is_open);
         for machine in world
             .nodes
@@ -170,9 +179,10 @@ impl World {
     }
 
     fn current(&self) -> Option<Versioned<Record>> {
+        let value = self.record.clone()?;
         Some(Versioned {
             version: Version(self.version),
-            value: self.record.clone(),
+            value,
         })
     }
 
@@ -220,9 +230,10 @@ impl World {
             Action::ReadLease => events.push_back(Event::LeaseRead(self.lease.clone())),
             Action::Swap { .. } if is_away => events.push_back(Event::Swapped(Swapped::Failed)),
             Action::Swap { expected, next } => {
-                let swap = match expected == Some(Version(self.version)) {
+                let current = self.record.as_ref().map(|_| Version(self.version));
+                let swap = match expected == current {
                     true => {
-                        self.record = *next;
+                        self.record = Some(*next);
                         self.version += 1;
                         Swap::Won(Version(self.version))
                     }
@@ -336,6 +347,13 @@ impl Check for Model {
         if world.cut.is_some() {
             steps.push(Step::Heal);
         }
+        if world.faults.deletions > 0 && world.record.is_some() {
+            steps.push(Step::Delete);
+        }
+        if world.record.is_none() {
+            let reach = |id: &usize| !world.nodes[*id].is_away;
+            steps.extend((0..self.members).filter(reach).map(Step::Ask));
+        }
     }
 
     fn next_state(&self, world: &World, step: Step) -> Option<World> {
@@ -370,6 +388,21 @@ impl Check for Model {
                 node.answer = None;
             }
             Step::Start(id) => next.boot(self, id),
+            Step::Delete => {
+                next.faults.deletions -= 1;
+                next.record = None;
+                next.version += 1;
+            }
+            Step::Ask(id) => {
+                let mut record = vacant(self.members, AckMode::Memory);
+                record.unclean = Some(UncleanElection {
+                    to: MemberId(id as u64),
+                    request: String::new(),
+                    accept_loss: true,
+                });
+                next.record = Some(record);
+                next.version += 1;
+            }
         }
         Some(next)
     }
@@ -458,6 +491,17 @@ fn without_the_deadline_from_when_it_was_sent() {
         ..Faults::default()
     };
     needs(model(2, faults), |rules| rules.deadline_from_sent = false);
+}
+
+/// A master that does not reach the place serves until its lease is over, though a person has another member begin the record again.
+#[test]
+fn without_the_wait_for_the_lease_of_a_lost_record() {
+    let faults = Faults {
+        away: 1,
+        deletions: 1,
+        ..Faults::default()
+    };
+    needs(model(2, faults), |rules| rules.lost_waits = false);
 }
 
 #[test]

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use super::check::Step;
 use rmq_election::machine::{
-    BootMs, Config, Durable, Event, Machine, MemberProgress, Position, Progress, Rules, Timings,
+    BootMs, Config, Durable, Event, Machine, MemberProgress, NewGroup, Position, Progress, Rules,
+    Timings,
 };
 use rmq_election::place::{
-    AckMode, Incarnation, Member, MemberId, Phase, Policy, Record, Seat, Version, Versioned,
+    AckMode, Incarnation, Member, MemberId, Phase, Policy, Record, Seat, UncleanElection, Version,
+    Versioned,
 };
 
 /// What the log has when a check begins.
@@ -104,6 +106,8 @@ pub(crate) struct Faults {
     pub(crate) jumps: u8,
     /// Members that find an old master by themselves.
     pub(crate) stale_links: u8,
+    /// The place loses the record.
+    pub(crate) deletions: u8,
 }
 
 /// Rules that others than the machine keep.
@@ -170,6 +174,15 @@ pub(crate) struct World {
     /// Values that consumers may have seen and producers may have been told of.
     pub(crate) seen: BTreeSet<u8>,
     pub(crate) next_value: u8,
+    /// The record was deleted, and nobody leads by a person's request yet.
+    pub(crate) is_lost: bool,
+    /// Whom the person has asked to begin it again.
+    pub(crate) asked: Option<usize>,
+    /// The highest epoch that the place has ever held.
+    pub(crate) highest: u64,
+    /// The epoch that a person has accepted a loss for. What masters of lower ones acknowledge meanwhile is part of it; that they do not is
+    /// what leases are for (`timed.rs`).
+    pub(crate) lossy: u64,
     /// Who was promoted in which epoch.
     pub(crate) masters: Vec<(u64, Seat)>,
     /// The member that the others do not reach.
@@ -195,10 +208,19 @@ pub(crate) fn timings() -> Timings {
     }
 }
 
-pub(crate) fn config() -> Config {
+/// Members know their group, and make its record, where the record may be lost. One that has lost its own disk, too, takes the group for a
+/// new one; it is the person who knows better.
+pub(crate) fn config(model: &Model, node: &Node) -> Config {
+    let is_wiped = node.lives > 0 && node.disk.epoch == 0;
+    let group = (model.faults.deletions > 0 && !is_wiped).then(|| {
+        let Record {
+            members, policy, ..
+        } = vacant(model.members, AckMode::InSync);
+        NewGroup { members, policy }
+    });
     Config {
         timings: timings(),
-        group: None,
+        group,
     }
 }
 
@@ -253,6 +275,10 @@ impl World {
             late: Vec::new(),
             seen: BTreeSet::new(),
             next_value: 0,
+            is_lost: false,
+            asked: None,
+            highest: 0,
+            lossy: 0,
             masters: Vec::new(),
             cut: None,
             faults: model.faults,
@@ -327,6 +353,26 @@ impl World {
         self.cut != Some(from) && self.cut != Some(to)
     }
 
+    /// The place loses the record.
+    pub(crate) fn delete(&mut self) {
+        self.record = None;
+        self.version += 1;
+        self.is_lost = true;
+    }
+
+    /// A person has a member begin the record again, and accepts the loss.
+    pub(crate) fn ask(&mut self, model: &Model, id: usize) {
+        let mut record = vacant(model.members, AckMode::InSync);
+        record.unclean = Some(UncleanElection {
+            to: MemberId(id as u64),
+            request: String::new(),
+            accept_loss: true,
+        });
+        self.asked = Some(id);
+        self.record = Some(record);
+        self.version += 1;
+    }
+
     /// How much of two logs is the same. They are compared by their epochs, never by what is in them.
     pub(crate) fn common(&self, id: usize, other: usize) -> usize {
         let pairs = self.nodes[id].log.iter().zip(&self.nodes[other].log);
@@ -382,6 +428,9 @@ impl World {
     pub(crate) fn confirm(&mut self, id: usize) {
         let node = &mut self.nodes[id];
         node.confirm();
+        if node.appends.is_some_and(|epoch| epoch < self.lossy) {
+            return;
+        }
         let confirmed = node.log.iter().take(node.confirmed);
         self.seen.extend(confirmed.map(|entry| entry.value));
     }
