@@ -159,7 +159,21 @@ impl Store {
         from: LogPosition,
         bytes_max: usize,
     ) -> Result<Option<LogPiece>, ReadError> {
-        self.log().files.piece(from.0, bytes_max)
+        self.log_piece_in(from, bytes_max, Vec::new())
+    }
+
+    /// As [`log_piece`](Self::log_piece), with the bytes in a buffer of a piece before: a new one costs as much as the read. What it has is of no
+    /// use any more.
+    ///
+    /// # Errors
+    /// As [`log_piece`](Self::log_piece). The buffer is gone then.
+    pub fn log_piece_in(
+        &self,
+        from: LogPosition,
+        bytes_max: usize,
+        buffer: Vec<u8>,
+    ) -> Result<Option<LogPiece>, ReadError> {
+        self.log().files.piece(from.0, bytes_max, buffer)
     }
 
     /// As [`log_piece`](Self::log_piece), of what is confirmed below `end`, for a copy that is kept elsewhere: what the disk gave for it is not kept

@@ -4,8 +4,8 @@
 //!  LogPiece ──► checked ──► staging ──► write ──► stored            the master is told
 //!                                          confirm(position) ──► dispatch: visible, applied, sealed
 //! ```
-//! A follower dispatches by reading the log again from where it stopped, up to confirmed. So what is not confirmed is in the log alone,
-//! whatever its length, and cutting it off undoes nothing.
+//! A follower dispatches from where it stopped, up to confirmed: what it has copied last is still in memory, and the rest it reads again
+//! from the log. So what is not confirmed is in the log alone, whatever its length, and cutting it off undoes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,12 +13,14 @@ use std::sync::atomic::Ordering;
 use rmq_protocol::message::RecordView;
 
 use super::acks::{Done, Goal};
+use super::copied::Next;
 use super::following::At;
 use super::log::CommitLog;
-use super::pieces::CopyError;
+use super::pieces::{CopyError, filler};
 use super::place::Appender;
+use super::staging::Part;
 use super::truncate::TruncateError;
-use super::window::Window;
+use super::window::{FILLER_BYTES, Window};
 use crate::derived::{Arrival, Entry};
 use crate::epochs::Epochs;
 use crate::error::{AppendError, ReadError};
@@ -122,6 +124,7 @@ impl Copier {
             let end = log.files.positions.written.load(Ordering::Acquire);
             log.dispatch_copied(&mut at, end)?;
             at.window = Window::default();
+            log.following.copied.clear();
             log.append.lock().newest_ms = at.newest_ms;
             let found = &log.files.positions.newest_ms;
             found.store(at.newest_ms, Ordering::Release);
@@ -212,7 +215,21 @@ impl CommitLog {
                 self.collect(&mut entries, &mut arrivals);
             }
         };
-        self.files.scan_with(&mut window, from, to, &mut visit);
+        let mut from = from;
+        while from < to {
+            from = match self.following.copied.next(from) {
+                Next::Log(until) => {
+                    let until = until.min(to);
+                    self.files.scan_with(&mut window, from, until, &mut visit);
+                    until
+                }
+                Next::Part(part) => {
+                    let until = records(&part, from, to, &mut visit);
+                    self.following.copied.put_back(part, until);
+                    until
+                }
+            };
+        }
         at.window = window;
         self.collect(&mut entries, &mut arrivals);
         self.dispatcher.announce(&mut arrivals);
@@ -224,4 +241,30 @@ impl CommitLog {
         self.dispatcher
             .collect(entries, || positions.confirm(), arrivals);
     }
+}
+
+/// Shows the records of a part from `from` on that end at or below `to`; they were checked when they were copied. Returns from where on there
+/// may be more.
+fn records(part: &Part, from: u64, to: u64, visit: &mut dyn FnMut(u64, &[u8])) -> u64 {
+    let mut position = from;
+    while position < to {
+        let at = usize::try_from(position - part.start).unwrap_or(usize::MAX);
+        let rest = part.bytes.get(at..).unwrap_or_default();
+        if rest.is_empty() {
+            return position;
+        }
+        if let Some(left) = filler(rest) {
+            return position + left.max(FILLER_BYTES);
+        }
+        let size = rest
+            .first_chunk()
+            .map_or(0, |size| u32::from_be_bytes(*size));
+        let end = position + u64::from(size);
+        match rest.get(..size as usize) {
+            Some(record) if size > 0 && end <= to => visit(position, record),
+            _ => return to,
+        }
+        position = end;
+    }
+    position
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::copied::Copied;
 use super::window::Window;
 
 /// What a follower knows of its way through the log.
@@ -16,6 +17,8 @@ pub(super) struct Following {
     /// The master has told where its log begins: nothing above is removed here.
     master_begins: AtomicU64,
     at: Mutex<At>,
+    /// What was written and not dispatched.
+    pub(super) copied: Copied,
 }
 
 /// How far a follower has come.
@@ -25,7 +28,7 @@ pub(super) struct At {
     pub(super) position: u64,
     /// Largest store time below it, Unix milliseconds.
     pub(super) newest_ms: i64,
-    /// The log is read with it: a few messages at a time.
+    /// What is not in memory any more is read with it, a few messages at a time.
     pub(super) window: Window,
 }
 
@@ -41,6 +44,7 @@ impl Following {
                 newest_ms,
                 window: Window::default(),
             }),
+            copied: Copied::default(),
         }
     }
 

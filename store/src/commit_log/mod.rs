@@ -14,7 +14,7 @@
 //! | `write.rs` | the round of writing |
 //! | `progress.rs` | how far everything has come, and the one rule for confirmed |
 //! | `acks.rs` | who waits |
-//! | `pieces.rs`, `follow.rs`, `truncate.rs` | the log of a follower: copied from a master, dispatched when confirmed, cut where it diverges |
+//! | `pieces.rs`, `follow.rs`, `copied.rs`, `truncate.rs` | the log of a follower: copied from a master, dispatched from memory when confirmed, cut where it diverges |
 //! | `flush.rs`, `flusher.rs` | what waits for the thread that syncs, and the thread |
 //! | `files.rs`, `prepare.rs`, `scan.rs`, `damage.rs` | the segments on the disk: made ahead, read, damaged |
 //! | `mend.rs` | what is damaged, written again with what another member has |
@@ -25,6 +25,7 @@
 //! Lock order: write, following, append, dispatcher. Arrivals and acknowledgements are called with none of them held.
 
 mod acks;
+mod copied;
 mod crc_shift;
 mod damage;
 mod files;

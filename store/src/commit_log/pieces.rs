@@ -176,7 +176,7 @@ pub fn check_log(position: LogPosition, bytes: &[u8]) -> Result<CheckedLog, Copy
 }
 
 /// The bytes that a filler says are left in its segment.
-fn filler(bytes: &[u8]) -> Option<u64> {
+pub(super) fn filler(bytes: &[u8]) -> Option<u64> {
     let (left, after) = bytes.split_first_chunk::<4>()?;
     let magic = after.first_chunk::<4>()?;
     if *magic != BLANK_MAGIC.to_be_bytes() {
@@ -187,9 +187,15 @@ fn filler(bytes: &[u8]) -> Option<u64> {
 
 impl Files {
     /// What was written from `from` on: whole records of at most `bytes_max` bytes, or one that is larger. `None` at the end.
-    pub(crate) fn piece(&self, from: u64, bytes_max: usize) -> Result<Option<LogPiece>, ReadError> {
+    /// The bytes are in `buffer`.
+    pub(crate) fn piece(
+        &self,
+        from: u64,
+        bytes_max: usize,
+        buffer: Vec<u8>,
+    ) -> Result<Option<LogPiece>, ReadError> {
         let written = self.positions.written.load(Ordering::Acquire);
-        self.piece_below(written, from, bytes_max, Segment::read)
+        self.piece_below(written, from, bytes_max, buffer, Segment::read)
     }
 
     /// As [`piece`](Self::piece), of what lies below `end`, and for a reader that nobody follows: what was not in memory before is not there
@@ -201,10 +207,16 @@ impl Files {
         bytes_max: usize,
     ) -> Result<Option<LogPiece>, ReadError> {
         let end = end.min(self.positions.written.load(Ordering::Acquire));
-        self.piece_below(end, from, bytes_max, |segment, position, into| {
-            let path = self.segment_path(segment.base());
-            segment.read_aside(&*self.fs, &path, position, into)
-        })
+        self.piece_below(
+            end,
+            from,
+            bytes_max,
+            Vec::new(),
+            |segment, position, into| {
+                let path = self.segment_path(segment.base());
+                segment.read_aside(&*self.fs, &path, position, into)
+            },
+        )
     }
 
     fn piece_below(
@@ -212,6 +224,7 @@ impl Files {
         written: u64,
         from: u64,
         bytes_max: usize,
+        buffer: Vec<u8>,
         read: impl Fn(&Segment, u64, &mut [u8]) -> io::Result<()>,
     ) -> Result<Option<LogPiece>, ReadError> {
         if from == written {
@@ -227,7 +240,9 @@ impl Files {
         let no_record = |position: u64, reason: String| ReadError::NoRecord { position, reason };
         let to = written.min(segment.end());
         let wanted = (to - from).min((bytes_max as u64).max(HEAD_BYTES as u64));
-        let mut bytes = vec![0; wanted as usize];
+        // What a buffer that was used before has need not be zeroed.
+        let mut bytes = buffer;
+        bytes.resize(wanted as usize, 0);
         read(&segment, from, &mut bytes)
             .map_err(|error| no_record(from, format!("it cannot be read: {error}")))?;
         let mut at = 0;

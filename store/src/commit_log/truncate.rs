@@ -135,6 +135,7 @@ impl CommitLog {
             .map_err(|error| self.broken(position, &error))?;
         *staging = Staging::new(&self.files);
         drop(staging);
+        self.following.copied.clear();
         epochs
             .finish_cut()
             .map_err(DiskError::at("replace", epochs.path()))

@@ -282,6 +282,10 @@ impl CommitLog {
                 || positions.confirm(),
                 &mut writer.arrivals,
             );
+            if self.following.is_on() && !part.bytes.is_empty() {
+                let copied = &self.following.copied;
+                copied.keep(std::mem::replace(&mut part, copied.spare()));
+            }
             last = Some(part);
         }
         if let Some(mut part) = last
