@@ -1,8 +1,11 @@
 //! A replica's way to its master.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -244,24 +247,63 @@ fn unreachable_master(following: &Following, error: &io::Error) -> Ended {
     ))
 }
 
+/// As [`follow`], on a thread of its own: the disk and the other work of the process do not hold up the copying, nor the copying them. Dropped
+/// before it is done, it stops.
+pub fn follow_apart(
+    following: Following,
+    stop: CancellationToken,
+) -> impl Future<Output = End> + Send + use<> {
+    let stop = stop.child_token();
+    // The thread takes it, if there is one.
+    let following = Arc::new(Mutex::new(Some(following)));
+    let (ended, end) = oneshot::channel();
+    let (theirs, ends) = (Arc::clone(&following), stop.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let started = runtime.and_then(|runtime| {
+        let thread = std::thread::Builder::new().name("rmq-copy".to_owned());
+        thread.spawn(move || {
+            let following = theirs.lock().take();
+            if let Some(following) = following {
+                let end = runtime.block_on(follow(following, ends));
+                // A look-up of a name may take long.
+                runtime.shutdown_background();
+                // Whoever has asked may be gone.
+                let _ = ended.send(end);
+            }
+        })
+    });
+    let left = match started {
+        Ok(_) => None,
+        Err(error) => {
+            tracing::warn!(%error, "the master's log is copied without a thread of its own");
+            following.lock().take()
+        }
+    };
+    let stops = stop.clone().drop_guard();
+    async move {
+        let end = match left {
+            Some(following) => follow(following, stop).await,
+            None => end.await.unwrap_or_else(|_| End::Store {
+                reason: Reason::new(ReasonKind::Store, "the thread that copied has panicked"),
+            }),
+        };
+        drop(stops);
+        end
+    }
+}
+
 /// Follows over one connection, of any kind: why it ended, and whether the two have understood each other.
 pub async fn follow_stream<S>(stream: S, following: &Following) -> (Ended, bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut stream = stream;
     let mut outbox = Outbox::default();
     let origin = Instant::now();
     let mut session = ReplicaSession::new(following, Duration::ZERO, outbox.frames());
-    let ended = run(
-        &mut reader,
-        &mut writer,
-        &mut outbox,
-        &mut session,
-        following,
-        origin,
-    )
-    .await;
+    let ended = run(&mut stream, &mut outbox, &mut session, following, origin).await;
     let ended = match ended {
         Ok(never) => match never {},
         Err(ended) => ended,
@@ -269,21 +311,20 @@ where
     outbox
         .frames()
         .push(encode(&Frame::Close(ended.reason().clone())));
-    outbox.send_last(&mut writer).await;
+    outbox.send_last(&mut stream).await;
     (ended, session.is_following())
 }
 
-async fn run<R, W>(
-    reader: &mut R,
-    writer: &mut W,
+/// The master waits for the reports: each turn takes what has come, writes it, and reports it before it looks at anything else.
+async fn run<S>(
+    stream: &mut S,
     outbox: &mut Outbox,
     session: &mut ReplicaSession,
     following: &Following,
     origin: Instant,
-) -> Result<std::convert::Infallible, Ended>
+) -> Result<Infallible, Ended>
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let lost = |error: io::Error| {
         Ended::Again(Reason::new(
@@ -291,32 +332,65 @@ where
             format!("the connection to the master broke: {error}"),
         ))
     };
+    let store = &*following.store;
     let mut decoder = Decoder::new();
     let mut fetching = Reading::default();
     let mut alarm = pin!(tokio::time::sleep_until(origin));
+    let mut progressed = pin!(store.progressed());
+    let mut asks = pin!(following.followed.asks());
     let mut next_show = Duration::ZERO;
-    loop {
-        outbox.send_now(writer).await.map_err(lost)?;
-        let now = origin.elapsed();
-        // After the reports have left: the master waits for them, and nobody for this.
-        let shows = outbox.is_empty() && session.has_to_show();
-        if shows && now >= next_show {
-            session.confirm(following)?;
-            next_show = now + SHOW_PAUSE;
-        }
-        let received = {
-            let mut progressed = pin!(following.store.progressed());
-            progressed.as_mut().enable();
-            let mut asks = pin!(following.followed.asks());
-            asks.as_mut().enable();
+    poll_fn(|cx| {
+        // Everything but the stream was looked at since the last thing that has happened.
+        let mut has_looked = false;
+        loop {
+            let read = pin!(stream.read_buf(decoder.buffer())).poll(cx);
+            let bytes = match read.map_err(lost)? {
+                Poll::Pending if has_looked => return Poll::Pending,
+                Poll::Pending => None,
+                Poll::Ready(0) => {
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(lost(error)));
+                }
+                Poll::Ready(bytes) => Some(bytes),
+            };
+            has_looked = true;
+            let now = origin.elapsed();
+            // Nothing is waited for here: what is stored and shown would wake this task itself, and another thread with it.
+            progressed.set(store.progressed());
+            if let Some(bytes) = bytes {
+                may_block(bytes >= LARGE_BYTES, || {
+                    while let Some(frame) = decoder.frame().map_err(Reason::from)? {
+                        session.receive(frame, following, now, outbox.frames())?;
+                    }
+                    session.store(following, now, outbox.frames())
+                })?;
+            }
+            let is_sent = outbox.poll_send(stream, cx).map_err(lost)?.is_ready();
+            // After the reports have left: the master waits for them, and nobody for this.
+            if is_sent && now >= next_show && session.has_to_show() {
+                session.confirm(following)?;
+                next_show = now + SHOW_PAUSE;
+            }
+            progressed.set(store.progressed());
+            while progressed.as_mut().poll(cx).is_ready() {
+                progressed.set(store.progressed());
+            }
+            while asks.as_mut().poll(cx).is_ready() {
+                asks.set(following.followed.asks());
+            }
+            if let Poll::Ready(read) = fetching.poll_done(cx) {
+                session.fetched(read, outbox.frames());
+            }
             if fetching.is_idle()
                 && let Some(want) = session.fetches()
             {
-                fetching.begin(&following.store, want);
+                fetching.begin(store, want, Vec::new());
+                has_looked = false;
             }
             session.tick(following, now, outbox.frames())?;
+            let is_sent = outbox.poll_send(stream, cx).map_err(lost)?.is_ready();
             // Not before the reports have left, and that wakes this task anyway.
-            let due = match outbox.is_empty() && session.has_to_show() {
+            let due = match is_sent && session.has_to_show() {
                 true => session.due().min(next_show),
                 false => session.due(),
             };
@@ -324,34 +398,9 @@ where
             if alarm.is_elapsed() || due < alarm.deadline() {
                 alarm.as_mut().reset(due);
             }
-            tokio::select! {
-                biased;
-                sent = outbox.send(writer), if !outbox.is_empty() => {
-                    sent.map_err(lost)?;
-                    None
-                }
-                read = reader.read_buf(decoder.buffer()) => Some(read.map_err(lost)?),
-                read = fetching.done() => {
-                    session.fetched(read, outbox.frames());
-                    None
-                }
-                () = &mut progressed => None,
-                () = &mut asks => None,
-                () = &mut alarm => None,
-            }
-        };
-        // Nothing is waited for here: what is stored would wake this task itself, and another thread with it.
-        let bytes = match received {
-            None => continue,
-            Some(0) => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
-            Some(bytes) => bytes,
-        };
-        may_block(bytes >= LARGE_BYTES, || {
-            let now = origin.elapsed();
-            while let Some(frame) = decoder.frame().map_err(Reason::from)? {
-                session.receive(frame, following, now, outbox.frames())?;
-            }
-            session.store(following, now, outbox.frames())
-        })?;
-    }
+            // When it is over, the next turn looks at the time.
+            has_looked &= alarm.as_mut().poll(cx).is_pending();
+        }
+    })
+    .await
 }

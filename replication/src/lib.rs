@@ -47,7 +47,7 @@ pub use ask::{ask, ask_stream};
 pub use config::{PIECE_BYTES_MAX, ReplicationConfig};
 pub use event::{Asked, End, MasterEvent, Parting, ReplicaEvent};
 pub use fetch::Fetched;
-pub use follow::{Followed, Following, ReplicaEvents, Target, follow, follow_stream};
+pub use follow::{Followed, Following, ReplicaEvents, Target, follow, follow_apart, follow_stream};
 pub use greeting::{EPOCHS_MAX, Greeting, Identity, NAME_BYTES_MAX, VERSION};
 pub use members::{Clock, Connection, Counts, MemberProgress, Members, Replicated, Report};
 pub use reason::{Reason, ReasonKind};

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -15,19 +14,37 @@ use crate::wire::Outgoing;
 
 /// Bytes of the log that are copied behind their frame, at most.
 const COPIED_BYTES: usize = 4 << 10;
+/// A part with more takes no further frames.
+const JOINED_BYTES: usize = 64 << 10;
 /// Parts that one call writes.
 const SLICES_MAX: usize = 64;
+/// Buffers that are kept for pieces of the log.
+const SPARE_MAX: usize = 2;
 /// How long the last frame of a connection may take to leave.
 const LAST_FRAME_MAX: Duration = Duration::from_secs(1);
 
-/// What is to be sent, in order. The bytes of the log are not copied.
+/// What is to be sent, in order. Large pieces of the log are not copied; everything else goes into buffers that are used again.
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// What sessions have added and was not looked at yet.
     added: Vec<Outgoing>,
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
+    /// Bytes of the first part that were sent.
+    sent: usize,
+    /// Bytes of all parts that were not.
+    unsent: usize,
     /// The stream may keep something back.
     is_unflushed: bool,
+    /// An empty buffer for frames.
+    joined: Vec<u8>,
+    /// Buffers of pieces.
+    spare: Vec<Vec<u8>>,
+}
+
+struct Part {
+    bytes: Vec<u8>,
+    /// It is a piece of the log, and nothing is to follow it in its buffer.
+    is_piece: bool,
 }
 
 impl Outbox {
@@ -36,17 +53,18 @@ impl Outbox {
         &mut self.added
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.parts.is_empty() && !self.is_unflushed
-    }
-
     /// Bytes that were not sent yet.
     pub(crate) fn bytes(&self) -> usize {
         let added = self
             .added
             .iter()
             .map(|frame| frame.head.len() + frame.bytes.len());
-        added.sum::<usize>() + self.parts.iter().map(Bytes::len).sum::<usize>()
+        added.sum::<usize>() + self.unsent
+    }
+
+    /// A buffer for the next piece of the log: one whose piece was sent, if there is one.
+    pub(crate) fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Sends everything. It may be dropped at any time, and continues where it was.
@@ -54,50 +72,36 @@ impl Outbox {
         poll_fn(|cx| self.poll_send(writer, cx)).await
     }
 
-    /// Sends what the stream takes without waiting. A turn of the scheduler, and a look at everything else that may happen, costs as much as
-    /// a small message.
-    pub(crate) async fn send_now(
-        &mut self,
-        writer: &mut (impl AsyncWrite + Unpin),
-    ) -> io::Result<()> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        poll_fn(|cx| match self.poll_send(writer, cx) {
-            Poll::Ready(sent) => Poll::Ready(sent),
-            Poll::Pending => Poll::Ready(Ok(())),
-        })
-        .await
-    }
-
-    fn poll_send(
+    /// Ready when everything is sent; before, the stream has taken what it takes without waiting.
+    pub(crate) fn poll_send(
         &mut self,
         writer: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        for mut frame in self.added.drain(..) {
-            // One part costs the system less than two.
-            if frame.bytes.len() <= COPIED_BYTES {
-                frame.head.append(&mut frame.bytes);
-            }
-            let parts = [Bytes::from(frame.head), Bytes::from(frame.bytes)];
-            let parts = parts.into_iter().filter(|part| !part.is_empty());
-            self.parts.extend(parts);
-        }
-        while !self.parts.is_empty() {
-            let mut parts = Parts(&mut self.parts);
-            let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
-            let count = parts.chunks_vectored(&mut slices);
+        self.join_added();
+        while self.unsent > 0 {
             let writer = Pin::new(&mut *writer);
-            let sent = match slices.get(..count) {
-                Some([one]) => writer.poll_write(cx, one),
-                many => writer.poll_write_vectored(cx, many.unwrap_or_default()),
+            let first = self.parts.front().map_or(&[][..], |part| &part.bytes);
+            let first = first.get(self.sent..).unwrap_or_default();
+            let sent = match self.parts.len() {
+                // One part costs the system less than two.
+                1 => writer.poll_write(cx, first),
+                _ => {
+                    let others = self.parts.iter().skip(1).map(|part| &*part.bytes);
+                    let parts = std::iter::once(first).chain(others);
+                    let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
+                    let filled = slices.iter_mut().zip(parts);
+                    let count = filled
+                        .map(|(slice, part)| *slice = io::IoSlice::new(part))
+                        .count();
+                    writer.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+                }
             };
             let sent = ready!(sent)?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            parts.advance(sent);
+            self.was_sent(sent);
             self.is_unflushed = true;
         }
         if self.is_unflushed {
@@ -105,6 +109,60 @@ impl Outbox {
             self.is_unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Makes parts of what sessions have added.
+    fn join_added(&mut self) {
+        for frame in self.added.drain(..) {
+            let Outgoing { head, bytes } = frame;
+            self.unsent += head.len() + bytes.len();
+            let last = self.parts.back_mut();
+            match last.filter(|part| !part.is_piece && part.bytes.len() < JOINED_BYTES) {
+                Some(part) => part.bytes.extend_from_slice(&head),
+                None => {
+                    let mut joined = std::mem::take(&mut self.joined);
+                    joined.extend_from_slice(&head);
+                    self.parts.push_back(Part {
+                        bytes: joined,
+                        is_piece: false,
+                    });
+                }
+            }
+            if bytes.len() > COPIED_BYTES {
+                self.parts.push_back(Part {
+                    bytes,
+                    is_piece: true,
+                });
+            } else if let Some(part) = self.parts.back_mut() {
+                part.bytes.extend_from_slice(&bytes);
+                // Whoever copies so little has no use for large buffers.
+                if bytes.capacity() > JOINED_BYTES {
+                    self.spare.clear();
+                } else if self.spare.len() < SPARE_MAX && bytes.capacity() > 0 {
+                    self.spare.push(bytes);
+                }
+            }
+        }
+    }
+
+    fn was_sent(&mut self, bytes: usize) {
+        self.unsent -= bytes.min(self.unsent);
+        self.sent += bytes;
+        while let Some(first) = self.parts.front()
+            && first.bytes.len() <= self.sent
+            && let Some(Part {
+                mut bytes,
+                is_piece,
+            }) = self.parts.pop_front()
+        {
+            self.sent -= bytes.len();
+            if is_piece && self.spare.len() < SPARE_MAX {
+                self.spare.push(bytes);
+            } else if !is_piece && bytes.capacity() <= 2 * JOINED_BYTES {
+                bytes.clear();
+                self.joined = bytes;
+            }
+        }
     }
 
     /// Sends the last frames, if the other side still takes them, and closes.
@@ -115,37 +173,6 @@ impl Outbox {
             writer.shutdown().await
         })
         .await;
-    }
-}
-
-/// All parts as one buffer, for one vectored write.
-struct Parts<'a>(&'a mut VecDeque<Bytes>);
-
-impl Buf for Parts<'_> {
-    fn remaining(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.0.front().map_or(&[], |part| part)
-    }
-
-    fn chunks_vectored<'a>(&'a self, slices: &mut [io::IoSlice<'a>]) -> usize {
-        let both = slices.iter_mut().zip(self.0.iter());
-        both.map(|(slice, part)| *slice = io::IoSlice::new(part))
-            .count()
-    }
-
-    fn advance(&mut self, mut bytes: usize) {
-        while let Some(front) = self.0.front_mut() {
-            let here = bytes.min(front.len());
-            front.advance(here);
-            bytes -= here;
-            if !front.is_empty() {
-                return;
-            }
-            self.0.pop_front();
-        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The log, read for another member.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use rmq_store::{LogPiece, ReadError, Store};
 use tokio::task::JoinHandle;
 
@@ -15,29 +18,31 @@ impl Reading {
         self.0.is_none()
     }
 
-    pub(crate) fn begin(&mut self, store: &Store, want: Want) {
+    /// Reads into `buffer`.
+    pub(crate) fn begin(&mut self, store: &Store, want: Want, buffer: Vec<u8>) {
         let store = store.clone();
-        self.0 = Some(tokio::task::spawn_blocking(move || read(&store, want)));
+        let read = move || read(&store, want, buffer);
+        self.0 = Some(tokio::task::spawn_blocking(read));
     }
 
-    /// The piece, when it is there; never, while nothing is read. It may be dropped at any time.
-    pub(crate) async fn done(&mut self) -> Result<LogPiece, Reason> {
+    /// The piece, when it is there; never, while nothing is read.
+    pub(crate) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<LogPiece, Reason>> {
         let Some(reading) = &mut self.0 else {
-            return std::future::pending().await;
+            return Poll::Pending;
         };
-        let read = reading.await;
+        let read = ready!(Pin::new(reading).poll(cx));
         self.0 = None;
-        read.unwrap_or_else(|error| {
+        Poll::Ready(read.unwrap_or_else(|error| {
             Err(Reason::new(
                 ReasonKind::Store,
                 format!("the thread that read the log ended: {error}"),
             ))
-        })
+        }))
     }
 }
 
-/// Reads what a session wants.
-pub(crate) fn read(store: &Store, want: Want) -> Result<LogPiece, Reason> {
+/// Reads what a session wants, into `buffer`.
+pub(crate) fn read(store: &Store, want: Want, buffer: Vec<u8>) -> Result<LogPiece, Reason> {
     let cannot = |error: &ReadError| {
         let is_gone = want.from.0 < store.positions().min;
         let kind = match is_gone {
@@ -49,7 +54,7 @@ pub(crate) fn read(store: &Store, want: Want) -> Result<LogPiece, Reason> {
             format!("the log cannot be read from {}: {error}", want.from),
         )
     };
-    match store.log_piece(want.from, want.bytes_max) {
+    match store.log_piece_in(want.from, want.bytes_max, buffer) {
         Ok(Some(piece)) => Ok(piece),
         Ok(None) => Err(Reason::new(
             ReasonKind::Store,

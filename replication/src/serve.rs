@@ -1,9 +1,11 @@
 //! The port of a member: its log for those who copy, if it is the master, and answers to the questions of the election.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rmq_store::Store;
@@ -19,7 +21,7 @@ use crate::event::{Asked, MasterEvent};
 use crate::greeting::Identity;
 use crate::members::Members;
 use crate::outbox::Outbox;
-use crate::reading::{Reading, read};
+use crate::reading::{Reading, read as read_piece};
 use crate::reason::{Reason, ReasonKind};
 use crate::session::MasterSession;
 use crate::snapshot::send_snapshot;
@@ -27,8 +29,8 @@ use crate::wire::{Decoder, Frame, encode};
 
 /// What lies this close to the end of the log is in memory, and is read on the thread that sends it, bytes.
 const HOT_BYTES: u64 = 64 << 20;
-/// Nothing more is read while this much waits to be sent, bytes.
-const UNSENT_BYTES_MAX: usize = 1 << 20;
+/// Nothing more is read while this much waits to be sent, bytes: one piece is read while another one is sent.
+const UNSENT_BYTES_MAX: usize = 2 << 20;
 /// Pause after the system had no more sockets.
 const NO_SOCKET_PAUSE: Duration = Duration::from_millis(100);
 
@@ -209,23 +211,16 @@ pub async fn serve_stream<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut stream = stream;
     let mut outbox = Outbox::default();
     let mut serving = Serving {
         session: MasterSession::new(config, Duration::ZERO),
         source,
         reason: Reason::new(ReasonKind::Stopping, "the master stops"),
     };
-    let ended = run(
-        &mut reader,
-        &mut writer,
-        &mut outbox,
-        &mut serving.session,
-        source,
-    )
-    .await;
-    let reason = match ended {
-        Ok(never) => match never {},
+    let session = &mut serving.session;
+    let reason = match run(&mut stream, &mut outbox, session, source).await {
+        Ok(()) => send_snapshot(&mut stream, &mut outbox, source).await,
         Err(reason) => reason,
     };
     if !serving.session.is_welcome() && reason.kind != ReasonKind::Answered {
@@ -237,19 +232,19 @@ pub async fn serve_stream<S>(
     serving.reason = reason.clone();
     drop(serving);
     outbox.frames().push(encode(&Frame::Close(reason)));
-    outbox.send_last(&mut writer).await;
+    outbox.send_last(&mut stream).await;
 }
 
-async fn run<R, W>(
-    reader: &mut R,
-    writer: &mut W,
+/// Runs until the replica wants a snapshot, or the connection ends. An acknowledgement waits for each turn of it: what has happened is looked
+/// at once, and what there is to send is written at once, by the turn that finds it.
+async fn run<S>(
+    stream: &mut S,
     outbox: &mut Outbox,
     session: &mut MasterSession,
     source: &Source,
-) -> Result<std::convert::Infallible, Reason>
+) -> Result<(), Reason>
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let lost = |session: &mut MasterSession, error: io::Error| {
         if is_closed(&error) {
@@ -265,78 +260,85 @@ where
     let mut alarm = pin!(tokio::time::sleep_until(origin));
     let mut reading = Reading::default();
     let mut fetching = Reading::default();
+    let mut progressed = pin!(source.store.progressed());
     let mut changed = pin!(source.members.changed());
-    changed.as_mut().enable();
-    loop {
-        let received = {
-            let mut progressed = pin!(source.store.progressed());
-            progressed.as_mut().enable();
-            let now = origin.elapsed();
-            while reading.is_idle() && outbox.bytes() < UNSENT_BYTES_MAX {
-                let Some(want) = session.wants(source) else {
-                    break;
-                };
-                if source.store.positions().written - want.from.0 <= HOT_BYTES {
-                    let piece = read(&source.store, want)?;
-                    session.send(piece, source, now, outbox.frames());
-                } else {
-                    reading.begin(&source.store, want);
+    poll_fn(|cx| {
+        // Everything but the stream was looked at since the last thing that has happened.
+        let mut has_looked = false;
+        loop {
+            let read = pin!(stream.read_buf(decoder.buffer())).poll(cx);
+            match read.map_err(|error| lost(session, error))? {
+                Poll::Pending if has_looked => return Poll::Pending,
+                Poll::Pending => {}
+                Poll::Ready(0) => {
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(lost(session, error)));
+                }
+                Poll::Ready(_) => {
+                    // Nothing is waited for here: what a report brings on would wake this task itself, and another thread with it.
+                    progressed.set(source.store.progressed());
+                    let now = origin.elapsed();
+                    while let Some(frame) = decoder.frame()? {
+                        session.receive(frame, source, now, outbox.frames())?;
+                    }
+                    if session.wants_snapshot() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    progressed.set(source.store.progressed());
                 }
             }
+            has_looked = true;
+            if let Poll::Ready(answer) = session.poll_answered(cx) {
+                session.answer(answer, outbox.frames())?;
+            }
+            if let Poll::Ready(piece) = reading.poll_done(cx) {
+                session.send(piece?, source, origin.elapsed(), outbox.frames());
+            }
+            if let Poll::Ready(read) = fetching.poll_done(cx) {
+                session.fetched(read, outbox.frames());
+            }
+            // Waited for before the store and the members are looked at.
+            while progressed.as_mut().poll(cx).is_ready() {
+                progressed.set(source.store.progressed());
+            }
+            while changed.as_mut().poll(cx).is_ready() {
+                changed.set(source.members.changed());
+            }
+            let now = origin.elapsed();
             if fetching.is_idle()
                 && let Some(want) = session.fetches()
             {
-                fetching.begin(&source.store, want);
+                fetching.begin(&source.store, want, Vec::new());
+                has_looked = false;
             }
             session.tick(source, now, outbox.frames())?;
-            let sent = outbox.send_now(writer).await;
-            sent.map_err(|error| lost(session, error))?;
+            loop {
+                while reading.is_idle() && outbox.bytes() < UNSENT_BYTES_MAX {
+                    let Some(want) = session.wants(source) else {
+                        break;
+                    };
+                    if source.store.positions().written - want.from.0 <= HOT_BYTES {
+                        let piece = read_piece(&source.store, want, outbox.spare())?;
+                        session.send(piece, source, now, outbox.frames());
+                    } else {
+                        reading.begin(&source.store, want, outbox.spare());
+                        has_looked = false;
+                    }
+                }
+                let is_full = outbox.bytes() >= UNSENT_BYTES_MAX;
+                let sent = outbox.poll_send(stream, cx);
+                let is_sent = sent.map_err(|error| lost(session, error))?.is_ready();
+                if !is_full || !is_sent {
+                    break;
+                }
+            }
             let due = origin + session.due();
             if alarm.is_elapsed() || due < alarm.deadline() {
                 alarm.as_mut().reset(due);
             }
-            tokio::select! {
-                biased;
-                read = reader.read_buf(decoder.buffer()) => {
-                    Some(read.map_err(|error| lost(session, error))?)
-                }
-                sent = outbox.send(writer), if !outbox.is_empty() => {
-                    sent.map_err(|error| lost(session, error))?;
-                    None
-                }
-                answer = session.answered() => {
-                    session.answer(answer, outbox.frames())?;
-                    None
-                }
-                piece = reading.done() => {
-                    session.send(piece?, source, origin.elapsed(), outbox.frames());
-                    None
-                }
-                read = fetching.done() => {
-                    session.fetched(read, outbox.frames());
-                    None
-                }
-                () = &mut progressed => None,
-                () = &mut changed => {
-                    changed.set(source.members.changed());
-                    changed.as_mut().enable();
-                    None
-                }
-                () = &mut alarm => None,
-            }
-        };
-        // Nothing is waited for here: what a report brings on would wake this task itself, and another thread with it.
-        match received {
-            None => continue,
-            Some(0) => return Err(lost(session, io::ErrorKind::UnexpectedEof.into())),
-            Some(_) => {}
+            // When it is over, the next turn looks at the time.
+            has_looked &= alarm.as_mut().poll(cx).is_pending();
         }
-        let now = origin.elapsed();
-        while let Some(frame) = decoder.frame()? {
-            session.receive(frame, source, now, outbox.frames())?;
-        }
-        if session.wants_snapshot() {
-            return Err(send_snapshot(writer, outbox, source).await);
-        }
-    }
+    })
+    .await
 }

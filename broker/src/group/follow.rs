@@ -165,7 +165,7 @@ pub(super) fn copying(
         events,
         followed: Arc::clone(&member.followed),
     };
-    (rmq_replication::follow(following, stop), told)
+    (rmq_replication::follow_apart(following, stop), told)
 }
 
 /// Tells people why a replica copies no more. `may_replace`: a snapshot may take the place of its log. The result is whether it needs one.

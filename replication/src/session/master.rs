@@ -1,6 +1,8 @@
 //! The master's end of a connection.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rmq_protocol::Seat;
@@ -333,14 +335,14 @@ impl MasterSession {
     }
 
     /// The answer of the election, when it is there. Never, while nothing was asked.
-    pub async fn answered(&mut self) -> Option<Vec<u8>> {
+    pub fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         match &mut self.state {
-            State::Asked(_, answer) => answer.await.ok(),
-            _ => std::future::pending().await,
+            State::Asked(_, answer) => Pin::new(answer).poll(cx).map(Result::ok),
+            _ => Poll::Pending,
         }
     }
 
-    /// As [`answered`](Self::answered), without waiting.
+    /// As [`poll_answered`](Self::poll_answered), without waiting.
     pub fn try_answered(&mut self) -> Option<Option<Vec<u8>>> {
         let State::Asked(_, answer) = &mut self.state else {
             return None;
