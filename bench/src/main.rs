@@ -139,6 +139,9 @@ enum Command {
         /// Messages a second that producers send while a replica copies.
         #[arg(long, default_value_t = 5_000.0)]
         rate: f64,
+        /// The CPU of replicas and of the reference server (by `taskset`); everything else runs where this program may.
+        #[arg(long)]
+        other_cpu: Option<usize>,
     },
     /// Measure synced writes of the device.
     Fsync {
@@ -437,6 +440,7 @@ fn run(cli: &Cli) -> io::Result<()> {
             duration,
             mib,
             rate,
+            other_cpu,
         } => {
             let plan = replication::Plan {
                 server: server.clone(),
@@ -444,6 +448,7 @@ fn run(cli: &Cli) -> io::Result<()> {
                 seconds: duration.max(0.01),
                 mib: *mib,
                 rate: rate.max(1.0),
+                other_cpu: *other_cpu,
                 work_dir: work_dir.clone(),
             };
             show(cli.json, &plan.run()?)

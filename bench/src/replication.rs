@@ -37,6 +37,8 @@ pub struct Plan {
     pub mib: u64,
     /// Messages a second that producers send while a replica copies.
     pub rate: f64,
+    /// The CPU of the other side: of a replica beside its master, and of the reference server beside the load; `None`: any.
+    pub other_cpu: Option<usize>,
     /// Where directories are made.
     pub work_dir: PathBuf,
 }
@@ -92,7 +94,7 @@ impl Plan {
             None => rows.push((name, vec![value])),
         };
         for _ in 0..self.rounds {
-            let reference = self.on(1, 1, || self.lone("reference"))?;
+            let reference = self.on(1, 1, || self.lone(&self.reference()?))?;
             let lone = self.on(1, 1, || self.lone(&self.server))?;
             let group = self.on(1, 1, || self.group("inSync"))?;
             note("1x1 reference p50 us", reference.p50_us);
@@ -197,6 +199,25 @@ impl Plan {
         })
     }
 
+    /// The reference server, as far from the load as a replica is from its master.
+    fn reference(&self) -> io::Result<String> {
+        if self.other_cpu.is_none() {
+            return Ok("reference".to_owned());
+        }
+        let own = std::env::current_exe()?;
+        let own = own.display();
+        Ok(self.on_other_cpu(&format!(
+            "{own} reference --listen 127.0.0.1:{{port}} --dir {{dir}}"
+        )))
+    }
+
+    fn on_other_cpu(&self, command: &str) -> String {
+        match self.other_cpu {
+            Some(cpu) => format!("taskset -c {cpu} {command}"),
+            None => command.to_owned(),
+        }
+    }
+
     /// A master and a replica that is in sync with it.
     fn group(&self, ack_mode: &str) -> io::Result<Group> {
         let port = free_port()?;
@@ -226,6 +247,7 @@ impl Plan {
             "{} --set brokerId=1 --set ackMode={ack_mode} --set replicationListen=127.0.0.1:0 --set replicationMaster=127.0.0.1:{port}",
             self.server
         );
+        let command = self.on_other_cpu(&command);
         Server::start(&command, &self.dir("replica"), Ready::Route)
     }
 }

@@ -12,7 +12,7 @@ use common::{
     ASYNC, Clock, Random, State, copy, end_somehow, follow, message, open, state, stored,
 };
 use rmq_protocol::message::LogPosition;
-use rmq_store::fs::{Crash, Fs, SimulatedDisk};
+use rmq_store::fs::{Crash, FaultyFs, Fs, Operation, SimulatedDisk};
 use rmq_store::{
     CopyError, EpochError, FlushMode, Follower, Master, PromoteError, RetentionRound, Store,
     StoreConfig, TruncateError,
@@ -240,6 +240,34 @@ fn crash_at_each_step(seed: u64, flush: FlushMode) {
     });
     master.abandon();
     source.abandon();
+}
+
+#[test]
+fn what_was_just_copied_is_shown_without_reading_it_again() {
+    let clock = Clock::at(1_000_000);
+    let config = || settings(&clock, ASYNC);
+    let master = open(config(), SimulatedDisk::new()).expect("opens");
+    let disk = FaultyFs::new(Arc::new(SimulatedDisk::new()));
+    let opened = Follower::open(config(), Arc::new(disk.clone()));
+    let (follower, _) = opened.expect("opens");
+    for number in 0..40 {
+        send(&master, 0, 800, number % KEYS.len() as u64);
+    }
+    let end = copy(&master, &follower, 1 << 13, u64::MAX);
+    assert_eq!(end.0, written(&master));
+    disk.record();
+    // In the middle of a record, as a rule.
+    for part in 1..=7 {
+        let confirmed = follower.confirm(LogPosition(end.0 * part / 7));
+        confirmed.expect("confirmed");
+    }
+    let is_read = |(what, path): &(Operation, String)| {
+        matches!(what, Operation::Read | Operation::ReadCached) && path.contains("/log/")
+    };
+    assert!(!disk.recorded().iter().any(is_read));
+    assert_eq!(follower_state(&follower), master_state(&master));
+    follower.close().expect("closed");
+    master.close().expect("closed");
 }
 
 /// Where records end in a log, and segments begin.
