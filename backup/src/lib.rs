@@ -37,7 +37,7 @@ pub use part::PART_BYTES_MAX;
 pub use place::{Bytes, Entry, Place, PlaceError, PlaceOptions, Storage};
 pub use progress::{Progress, Silent};
 pub use remove::{Removed, remove};
-pub use restore::{RestoreError, Restored, restore};
+pub use restore::{RestoreError, Restored, has_store, restore};
 pub use rmq_store::StoreConfig;
 pub use source::Source;
 pub use take::{TakeError, TakeOptions, Taken, take};

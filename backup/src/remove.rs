@@ -40,8 +40,9 @@ pub async fn remove(
         Err(NotBegun::Place(error)) => return Err(error.into()),
         Err(NotBegun::Other(fault)) => return Err(TakeError::Busy(fault)),
     };
-    let removed = all(place, group, keep, false).await;
-    // A note that stays holds others up for an hour, and nothing else.
+    let removed = running.during(place, all(place, group, keep, false));
+    let removed = removed.await;
+    // A note that stays holds others up for a few minutes, and nothing else.
     let _ = running.end(place).await;
     removed
 }

@@ -31,6 +31,8 @@ use crate::verify::{check_part, check_tables, chunks};
 
 /// The note in a folder that a store is being made in it.
 const NOTE: &str = "restoring";
+/// A file that every store has.
+const FORMAT: &str = "format";
 /// What may be in an empty folder: a file system's own.
 const OF_FILE_SYSTEM: &str = "lost+found";
 /// Bytes that are copied into the log at once, but for a record that is longer.
@@ -185,6 +187,12 @@ fn on<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Rest
         path: path.to_owned(),
         source,
     }
+}
+
+/// Whether the folder has a store that is whole, not one that an interrupted restore has left.
+#[must_use]
+pub fn has_store(folder: &Path) -> bool {
+    folder.join(FORMAT).is_file() && !folder.join(NOTE).exists()
 }
 
 /// Takes an empty folder, or one that an earlier run has taken and not left.

@@ -34,8 +34,6 @@ const QUICK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const ASK_BYTES_MIN: usize = 64 << 10;
 /// Bytes of a file with tables.
 const TABLES_BYTES: usize = 16 << 20;
-/// The note that a backup is taken is renewed this often.
-const RENEW: Duration = Duration::from_secs(600);
 
 /// How a backup is taken.
 #[derive(Debug, Clone, Copy)]
@@ -147,11 +145,9 @@ pub async fn take<S: Source>(
                 ask_bytes: ASK_BYTES.0,
                 id,
                 begun,
-                running: &running,
-                renewed: Instant::now(),
             };
-            let taken = taking.all(began).await;
-            // A note that stays keeps others from removing backups for an hour, and nothing else.
+            let taken = running.during(place, taking.all(began)).await;
+            // A note that stays keeps others from removing backups for a few minutes, and nothing else.
             let _ = running.end(place).await;
             taken
         }
@@ -198,8 +194,6 @@ struct Taking<'a, S> {
     ask_bytes: usize,
     id: String,
     begun: BackupBegun,
-    running: &'a Running,
-    renewed: Instant,
 }
 
 /// What was copied of the log, and what was there.
@@ -460,10 +454,6 @@ impl<S: Source> Taking<'_, S> {
                 copied.sent_parts += 1;
                 copied.sent_bytes += part.bytes;
                 copied.parts.insert(part.from, part);
-            }
-            if self.renewed.elapsed() > RENEW {
-                self.running.renew(self.place).await?;
-                self.renewed = Instant::now();
             }
             let Some(read) = read? else {
                 return Ok(copied);

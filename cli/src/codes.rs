@@ -65,7 +65,10 @@ codes! {
         "`rmq-ctl broker replication GROUP` shows the members, who is in sync, and what is wrong. The page docs/operate/failover.md has the rest.";
     IN_USE "RMQ-E024" Conflict: "backups are taken or removed there now";
         "A backup that is being taken counts on parts of older ones, so backups are not removed meanwhile, and the other way round.";
-        "Wait until the other command has ended. When it was killed, wait for an hour, or remove the note that the cause names.";
+        "Wait until the other command has ended. When it was killed, wait for three minutes, or remove the note that the cause names.";
+    NEEDED "RMQ-E025" Conflict: "a member of a broker group is not made anew";
+        "The group needs the member: it is the master, another member is not in sync, or too few would be in sync without it; the cause says which.";
+        "Do what the cause says, then run the command again. The page docs/operate/failover.md has the rest.";
     SERVER "RMQ-E030" Failed: "the server refused the request";
         "The server answered with an error of its own; the cause quotes its code and text.";
         "Read the cause; the server's log says more.";

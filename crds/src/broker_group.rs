@@ -64,6 +64,8 @@ use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, P
     validation = ("self.replicas != 2 || (has(self.replication) && has(self.replication.ackMode) && (self.replication.ackMode in ['memory', 'flushed'] || has(self.replication.minInSync)))", "two brokers need your choice in replication: ackMode inSync with minInSync 1 (a broker that is alone takes messages) or 2 (it does not), or ackMode memory or flushed; three brokers have safe defaults"),
     validation = ("!has(self.replication) || !has(self.replication.minInSync) || self.replication.minInSync <= self.replicas", "replication.minInSync is more than replicas: no message would ever be taken"),
     validation = ("self.replicas == 1 || oldSelf.replicas == 1 || (has(self.replication) && has(self.replication.ackMode) ? self.replication.ackMode : 'inSync') == (has(oldSelf.replication) && has(oldSelf.replication.ackMode) ? oldSelf.replication.ackMode : 'inSync')", "replication.ackMode cannot be changed while the group has replicas: make another BrokerGroup and drain this one"),
+    validation = ("has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)", "restoreFrom cannot be changed: it says what a new group begins with, so make another BrokerGroup"),
+    validation = ("!has(self.restoreFrom) || has(self.storage.size)", "restoreFrom needs a volume: storage.size"),
     validation = ("self.replicas == 1 || !has(self.listeners.external) || self.listeners.external.type == 'NodePort' || !has(self.listeners.external.advertisedHost)", "one advertisedHost with type LoadBalancer or HostPort would be the address of all brokers of the group: leave advertisedHost out, or use type NodePort")
 )]
 pub struct BrokerGroupSpec {
@@ -120,6 +122,14 @@ pub struct BrokerGroupSpec {
     /// Changes in the pods.
     #[serde(default)]
     pub pod: PodOverrides,
+
+    /// What is done about the pod of a replica whose node does not answer.
+    #[serde(default)]
+    pub node_down_policy: NodeDownPolicy,
+
+    /// The backup that the group begins with. Its first broker gets the data of the backup, the others copy them. Only for a group without volumes of its own; it cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_from: Option<RestoreFrom>,
 }
 
 fn one() -> i32 {
@@ -216,6 +226,62 @@ pub struct Listeners {
     /// How clients outside of the cluster reach the brokers. Default: they do not (but `rmq-ctl tunnel` can).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalListener>,
+}
+
+/// What is done about the pod of a replica whose node does not answer any more.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NodeDownPolicy {
+    /// It stays until the node answers, is deleted, or has the taint node.kubernetes.io/out-of-service.
+    #[default]
+    Wait,
+    /// It is deleted without its node when it had to be gone for 30 seconds, and comes back elsewhere if its volume can. The broker may still run there: it acknowledges nothing any more. Only with volumes that one node at a time can use.
+    ForceDeletePods,
+}
+
+/// A backup that a new group begins with, as `rmq-ctl backup` takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.place.startsWith('s3://') != has(self.claimName)", "either place: s3://BUCKET/PREFIX, or claimName (a volume with backups) and place: a folder of that volume, such as prod or ."),
+    validation = ("self.place.startsWith('s3://') || !self.place.matches('^/|(^|/)[.][.](/|$)')", "place is a folder below the volume of claimName, such as prod or ."),
+    validation = ("!has(self.claimName) || (!has(self.endpoint) && !has(self.region))", "endpoint and region are for place: s3://…")
+)]
+pub struct RestoreFrom {
+    /// Where the backups are: s3://BUCKET/PREFIX, or a folder of the volume of claimName.
+    #[schemars(length(min = 1, max = 1024))]
+    pub place: String,
+    /// The volume claim of this namespace that has the backups. It is only read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub claim_name: Option<String>,
+    /// The broker group whose backup it is. Not needed where there are backups of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 127))]
+    pub group: Option<String>,
+    /// The backup, an ID of `rmq-ctl backup list`. Default: the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub backup: Option<String>,
+    /// The S3 server, where it is not that of AWS: http://HOST:PORT or https://HOST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub endpoint: Option<String>,
+    /// The region of the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub region: Option<String>,
+    /// A Secret of this namespace whose keys are variables as the tools of AWS know them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. The operator never reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+}
+
+/// A Secret of the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// How changes get to running brokers.
@@ -363,10 +429,13 @@ pub struct BrokerGroupStatus {
     /// The restart that is going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// The restore of a group with restoreFrom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreStatus>,
     /// What the deletion waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// Ready, Progressing, Stalled, Paused, ConfigSynced, StorageResizing, OutOfMemory; with replicas also MasterElected, ReplicasInSync, ReplicaOnLostNode, DataLossPossible.
+    /// Ready, Progressing, Stalled, Paused, ConfigSynced, StorageResizing, OutOfMemory, Restored; with replicas also MasterElected, ReplicasInSync, ReplicaOnLostNode, Rebuilding, DataLossPossible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -416,8 +485,33 @@ pub struct Rollout {
     /// SwitchingOver: who becomes the master. It is asked for in the BrokerGroupElection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switchover: Option<ElectionRequest>,
+    /// The broker is made anew: its volume goes with its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild: Option<Rebuild>,
     /// Since when this step is going on.
     pub since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
+}
+
+/// What goes with the pod of a broker that is made anew.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebuild {
+    /// Its volume claim. None: the broker keeps its messages in its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<RebuildClaim>,
+    /// The data that it had in the in-sync set. The broker is done when it is in the set with other data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
+}
+
+/// The volume claim of a broker that is made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RebuildClaim {
+    /// Its name.
+    pub name: String,
+    /// Its uid: another claim of the same name is the new one.
+    pub uid: String,
 }
 
 /// Steps of a restart.
@@ -431,6 +525,17 @@ pub enum RolloutStep {
     Stopping,
     /// The new pod starts.
     Starting,
+}
+
+/// The restore of a group that begins with a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStatus {
+    /// Since when it is going on.
+    pub since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
+    /// When the volume of the first broker had everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
 }
 
 /// What the removal of a group waits for.

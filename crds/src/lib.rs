@@ -14,8 +14,9 @@ mod topic;
 
 pub use broker_group::{
     BrokerGroup, BrokerGroupConfig, BrokerGroupSpec, BrokerGroupStatus, Drain, DrainStatus, Flush,
-    Listeners, MemberRole, MemberStatus, Replication, Rollout, RolloutStep, Storage,
-    UpdateStrategy, UpdateType,
+    Listeners, MemberRole, MemberStatus, NodeDownPolicy, Rebuild, RebuildClaim, Replication,
+    RestoreFrom, RestoreStatus, Rollout, RolloutStep, SecretRef, Storage, UpdateStrategy,
+    UpdateType,
 };
 pub use conditions::{Condition, ConditionStatus, Conditions};
 pub use election::{
@@ -34,6 +35,9 @@ pub use topic::{MessageType, Permission, Topic, TopicSpec, TopicStatus};
 
 /// API group of all kinds.
 pub const GROUP: &str = "rmq.rs";
+
+/// Annotation of a BrokerGroup with a member, by its number or pod, that is made anew from the others.
+pub const REBUILD: &str = "rmq.rs/rebuild";
 
 /// Version of all kinds.
 pub const VERSION: &str = "v1alpha1";

@@ -77,7 +77,7 @@ impl PullPolicy {
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("!has(self.env) || self.env.all(e, e.name != 'POD_NAME' && !e.name.startsWith('RMQ_BROKER_') && !e.name.startsWith('RMQ_NAMESRV_'))", "env: POD_NAME, RMQ_BROKER_… and RMQ_NAMESRV_… are set by the operator; settings belong into config")
+    validation = ("!has(self.env) || self.env.all(e, e.name != 'POD_NAME' && e.name != 'POD_INDEX' && !e.name.startsWith('RMQ_BROKER_') && !e.name.startsWith('RMQ_NAMESRV_'))", "env: POD_NAME, POD_INDEX, RMQ_BROKER_… and RMQ_NAMESRV_… are set by the operator; settings belong into config")
 )]
 pub struct PodOverrides {
     /// More labels of the pods. Labels of the operator cannot be replaced.

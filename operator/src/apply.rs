@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +35,8 @@ where
         role_bindings,
         leases,
         elections,
+        claims,
+        pods,
         config_maps,
         services,
         disruption_budgets,
@@ -55,6 +57,12 @@ where
     }
     for object in elections {
         elections::apply(context, owner, object).await?;
+    }
+    for object in claims {
+        make(context, &stores.claims, object).await?;
+    }
+    for object in pods {
+        make(context, &stores.pods, object).await?;
     }
     for object in config_maps {
         apply(context, owner, &stores.config_maps, object).await?;
@@ -81,8 +89,54 @@ where
     Ok(())
 }
 
+/// Makes an object that is not there. One that is there is left as it is.
+async fn make<K>(context: &Context, watch: &Watch<K>, wanted: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (name, namespace) = (wanted.name_any(), wanted.namespace().unwrap_or_default());
+    if watch.get(&namespace, &name).is_some() {
+        return Ok(());
+    }
+    let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match api.create(&params, wanted).await {
+        Ok(_) => Ok(()),
+        // The watch has not shown it yet.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(Error::doing(format!("making {} \"{name}\"", K::kind(&())))(
+            error,
+        )),
+    }
+}
+
 /// Deletes exactly this object, not another one of the same name.
 pub(crate) async fn delete<K>(context: &Context, object: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    delete_by(context, object, DeleteParams::default()).await
+}
+
+/// Deletes exactly this pod without waiting for its node.
+pub(crate) async fn delete_now(context: &Context, pod: &Pod) -> Result<(), Error> {
+    delete_by(context, pod, DeleteParams::default().grace_period(0)).await
+}
+
+async fn delete_by<K>(context: &Context, object: &K, params: DeleteParams) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -99,7 +153,7 @@ where
             uid: object.uid(),
             resource_version: None,
         }),
-        ..DeleteParams::default()
+        ..params
     };
     match api.delete(&name, &params).await {
         Ok(_) => Ok(()),
@@ -275,6 +329,39 @@ pub(crate) fn is_held(object: &impl ResourceExt) -> bool {
         .finalizers()
         .iter()
         .any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Removes an annotation of the version of the object that was seen.
+pub(crate) async fn without_annotation<K>(
+    context: &Context,
+    object: &K,
+    annotation: &str,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(
+        context.client.clone(),
+        &object.namespace().unwrap_or_default(),
+    );
+    let patch = json!({"metadata": {
+        "resourceVersion": object.resource_version(),
+        "annotations": {annotation: null},
+    }});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    match api
+        .patch_metadata(&object.name_any(), &params, &patch)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::doing(format!("removing annotation {annotation}"))(
+            error,
+        )),
+    }
 }
 
 /// Sets or removes our finalizer. True when the object was changed: it has another version then, and the change wakes it.

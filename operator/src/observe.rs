@@ -49,6 +49,17 @@ pub(crate) fn was_ready(pod: &Pod) -> bool {
     })
 }
 
+/// Since when no node takes the pod. None: it has one, or nobody has tried.
+pub(crate) fn unplaced_since(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let unplaced = conditions.iter().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    })?;
+    unplaced.last_transition_time.as_ref().map(|time| time.0)
+}
+
 /// Whether a container was ended by a signal: a broker that cannot start ends by itself, with a small code.
 pub(crate) fn was_killed(pod: &Pod) -> bool {
     let status = pod.status.as_ref();

@@ -79,6 +79,11 @@ impl Stores {
         self.pods.of(&names::term(names::BROKER, namespace, group))
     }
 
+    /// The pods that restore a backup for a group.
+    pub(crate) fn restorers_of(&self, namespace: &str, group: &str) -> Vec<Arc<Pod>> {
+        self.pods.of(&names::term(names::RESTORE, namespace, group))
+    }
+
     /// The broker groups of a cluster, by name.
     pub(crate) fn groups_of(&self, namespace: &str, name_server: &str) -> Vec<Arc<BrokerGroup>> {
         self.broker_groups

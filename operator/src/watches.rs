@@ -105,7 +105,7 @@ impl Watches<'_> {
     }
 }
 
-/// Keeps of a pod's spec the images, which is all that a look reads: there are many pods.
+/// Keeps of a pod's spec the images and the node, which is all that a look reads: there are many pods.
 fn trim_pod(pod: &mut Pod) {
     if let Some(spec) = &mut pod.spec {
         let images = spec.containers.iter().map(|container| Container {
@@ -115,6 +115,7 @@ fn trim_pod(pod: &mut Pod) {
         });
         *spec = PodSpec {
             containers: images.collect(),
+            node_name: spec.node_name.take(),
             ..PodSpec::default()
         };
     }

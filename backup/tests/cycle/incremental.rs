@@ -84,6 +84,12 @@ async fn old_backups_go_and_newer_ones_stay_whole() {
     kept.put(note, b"x").await;
     let refused = rmq_backup::remove(&kept.place, "broker-0", 1, false).await;
     assert!(matches!(refused, Err(TakeError::Busy(_))), "{refused:?}");
+    // He was killed.
+    kept.is_older(note, 170);
+    let refused = rmq_backup::remove(&kept.place, "broker-0", 2, false).await;
+    assert!(matches!(refused, Err(TakeError::Busy(_))), "{refused:?}");
+    kept.is_older(note, 181);
+    assert_eq!(remove(2, false).await, rmq_backup::Removed::default());
     kept.gone(note).await;
     // Somebody removes at the moment.
     let note = "broker-0/running/remove-other";

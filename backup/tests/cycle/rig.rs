@@ -290,6 +290,15 @@ impl Kept {
         put.await.expect("written");
     }
 
+    /// The file was written so many seconds ago.
+    pub(crate) fn is_older(&self, name: &str, seconds: u64) {
+        let path = self.folder.path().join("backups").join(name);
+        let file = std::fs::File::options().write(true).open(path);
+        let file = file.expect("a file");
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
+        file.set_modified(then).expect("another time");
+    }
+
     pub(crate) async fn gone(&self, name: &str) {
         self.counted.storage.remove(name).await.expect("removed");
     }

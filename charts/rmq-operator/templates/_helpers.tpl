@@ -53,10 +53,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
-# Which pods serve. Delete: the restart of a broker. Patch: the label that says which broker is the master. No exec, no logs.
+# Which pods serve. Delete: the restart of a broker. Patch: the label that says which broker is the master. Create: the restore of a backup. No exec, no logs.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Groups with replicas: who may become the master, and what an acknowledgement promises. Delete: what is left of a group whose volumes are gone.
 - apiGroups: [rmq.rs]
   resources: [brokergroupelections]
@@ -77,10 +77,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list, watch, create, patch]
-# Volumes that grow.
+# Volumes that grow. Create: the volume that a backup is restored into. Delete: that of a replica that is made anew from the others.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch, create, patch, delete]
 # Why a pod or a volume is not made (quota, storage class).
 - apiGroups: [""]
   resources: [events]

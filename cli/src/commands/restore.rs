@@ -27,6 +27,7 @@ says that it is done. The page docs/operate/backup.md has the steps.
 
 Examples:
   rmq-ctl restore --from ./backups --store ./restored
+  rmq-ctl restore --from ./backups --store ./restored --if-empty
   rmq-ctl restore --from s3://backups --store ./restored --endpoint http://localhost:9000"
 )]
 pub(crate) struct Options {
@@ -45,6 +46,10 @@ pub(crate) struct Options {
     /// The backup, an ID of `rmq-ctl backup list`. Default: the newest.
     #[arg(long, value_name = "ID")]
     backup: Option<String>,
+
+    /// Do nothing where the folder has a store already: for pods and scripts that may run twice.
+    #[arg(long)]
+    if_empty: bool,
 
     #[command(flatten)]
     at: AtOptions,
@@ -69,6 +74,11 @@ struct RestoreAbout {
 }
 
 pub(crate) async fn run(options: &Options, output: &Output) -> Result<(), Failure> {
+    if options.if_empty && rmq_backup::has_store(&options.store) {
+        let store = options.store.display();
+        output.say(&format!("{store} has a store already: nothing is restored"));
+        return Ok(());
+    }
     let place = options.at.open(&options.from)?;
     let group = place::group(&place, options.group.as_deref()).await?;
     let backup = place::one(&place, &group, options.backup.as_deref()).await?;

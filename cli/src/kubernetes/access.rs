@@ -278,7 +278,7 @@ impl Kubernetes {
         Arc::new(pods)
     }
 
-    fn failed(&self, what: &str, problem: &Problem) -> Failure {
+    pub(crate) fn failed(&self, what: &str, problem: &Problem) -> Failure {
         Failure::of_kubernetes(what, problem, ("kubernetes", &self.place()))
     }
 }

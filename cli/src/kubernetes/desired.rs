@@ -1,8 +1,9 @@
-//! The servers that the cluster's NameServer and BrokerGroup objects ask for.
+//! The objects of a cluster, and the servers that the cluster's NameServer and BrokerGroup objects ask for.
 
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use rmq_crds::{BrokerGroup, NameServer};
+use serde_json::json;
 
 use super::access::Kubernetes;
 use super::problem::Problem;
@@ -45,31 +46,65 @@ impl Kubernetes {
                 why: why(&status.conditions),
             });
         }
+        let groups = self.broker_groups(cluster).await?;
+        all.extend(groups.into_iter().map(|group| {
+            let status = group.status.clone().unwrap_or_default();
+            Wanted {
+                object: format!("brokergroup/{}", group.name_any()),
+                broker: Some(group.broker_name().to_owned()),
+                replicas: group.spec.replicas,
+                ready: status.ready_replicas,
+                why: why(&status.conditions),
+            }
+        }));
+        Ok(all)
+    }
+
+    /// The BrokerGroup objects of a cluster that are not being deleted.
+    async fn broker_groups(&self, cluster: &str) -> Result<Vec<BrokerGroup>, Problem> {
         let api: Api<BrokerGroup> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut page = ListParams::default().limit(PAGE);
+        let mut all = Vec::new();
         loop {
             let listed = api.list(&page).await;
             let list = listed
                 .map_err(|error| Problem::of(error, "list", "brokergroups", &self.namespace))?;
-            let groups = list.items.iter().filter(|group| {
-                group.spec.name_server_ref.name == *cluster
+            all.extend(list.items.into_iter().filter(|group| {
+                group.spec.name_server_ref.name == cluster
                     && group.metadata.deletion_timestamp.is_none()
-            });
-            all.extend(groups.map(|group| {
-                let status = group.status.clone().unwrap_or_default();
-                Wanted {
-                    object: format!("brokergroup/{}", group.name_any()),
-                    broker: Some(group.broker_name().to_owned()),
-                    replicas: group.spec.replicas,
-                    ready: status.ready_replicas,
-                    why: why(&status.conditions),
-                }
             }));
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
                 None => return Ok(all),
             }
         }
+    }
+
+    /// The BrokerGroup object of a broker, by its name in RocketMQ.
+    pub(crate) async fn broker_group(&self, broker: &str) -> Result<Option<BrokerGroup>, Problem> {
+        let Some(cluster) = &self.cluster else {
+            return Ok(None);
+        };
+        let groups = self.broker_groups(cluster).await?;
+        let mut groups = groups.into_iter();
+        Ok(groups.find(|group| group.broker_name() == broker))
+    }
+
+    /// Asks the operator to make a member of a group anew, or takes that back.
+    pub(crate) async fn ask_for_rebuild(
+        &self,
+        group: &BrokerGroup,
+        slot: Option<u32>,
+    ) -> Result<(), Problem> {
+        let api: Api<BrokerGroup> = Api::namespaced(self.client.clone(), &self.namespace);
+        let slot = slot.map(|slot| slot.to_string());
+        let patch =
+            json!({"metadata": {"uid": group.uid(), "annotations": {rmq_crds::REBUILD: slot}}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+        let patched = api.patch_metadata(&group.name_any(), &params, &patch).await;
+        patched
+            .map(drop)
+            .map_err(|error| Problem::of(error, "patch", "brokergroups", &self.namespace))
     }
 }
 

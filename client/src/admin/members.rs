@@ -1,7 +1,11 @@
 //! The members of a broker group, and who of them is the master.
 
-use rmq_protocol::bodies::GroupStatus;
-use rmq_protocol::requests::{GetGroupStatus, RequestGroupMaster};
+use std::collections::BTreeMap;
+
+use rmq_protocol::bodies::{GroupStatus, parse_properties, write_properties};
+use rmq_protocol::requests::{
+    GetBrokerConfig, GetGroupStatus, RequestGroupMaster, UpdateBrokerConfig,
+};
 
 use super::Admin;
 use crate::error::Error;
@@ -25,6 +29,36 @@ impl Admin {
         let answer = self.client.remote(addr);
         let answer = answer.call(&GetGroupStatus {}, b"").await?;
         Ok(GroupStatus::from_json(answer.body())?)
+    }
+
+    /// The settings of the member at `addr` (`host:port`), by name. [`broker_config`](Self::broker_config) asks the master.
+    ///
+    /// # Errors
+    /// When the member does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
+    pub async fn member_config(&self, addr: &str) -> Result<BTreeMap<String, String>, Error> {
+        let member = self.client.remote(addr);
+        let answer = member.call(&GetBrokerConfig {}, b"").await?;
+        Ok(parse_properties(answer.body())?.into_iter().collect())
+    }
+
+    /// Changes settings of the member at `addr` (`host:port`), and of no other.
+    ///
+    /// # Errors
+    /// When the member does not answer, or refuses a setting.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have changed nothing, or everything; the same call again makes it whole.
+    pub async fn update_member_config(
+        &self,
+        addr: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let body = write_properties(settings.iter().copied());
+        let member = self.client.remote(addr);
+        member.call(&UpdateBrokerConfig {}, &body).await.map(drop)
     }
 
     /// Asks for another master through the member at `addr` (`host:port`). `Ok` means that the request is written down; the end of it is

@@ -4,6 +4,7 @@
 mod elections;
 mod ends;
 mod leading;
+mod mending;
 mod objects;
 mod ownership;
 #[path = "../../../election/tests/places/proxy.rs"]
@@ -50,6 +51,14 @@ const ALL: &[(&str, Scenario)] = &[
     ("a_namespace_goes", objects::namespace_goes),
     ("what_never_served_goes", ends::never_served),
     ("what_served_is_waited_for", ends::served),
+    ("a_member_is_made_anew", mending::made_anew),
+    ("a_volume_that_is_gone_is_replaced", mending::volume_gone),
+    ("a_node_that_does_not_answer", mending::node_down),
+    (
+        "a_group_begins_with_a_backup",
+        mending::begins_with_a_backup,
+    ),
+    ("the_size_of_segments_stays", mending::segments_stay),
     ("both_signals_end_an_operator", leading::signals),
     ("one_of_two_operators_leads", leading::one_of_two),
     ("a_killed_leader_is_followed", leading::killed),

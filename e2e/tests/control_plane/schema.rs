@@ -147,7 +147,7 @@ fn of_objects() -> Vec<Case> {
             with(json!({"type": "NodePort", "loadBalancerClass": "x"})),
         ));
     }
-    let env = "env: POD_NAME, RMQ_BROKER_… and RMQ_NAMESRV_… are set by the operator; settings belong into config";
+    let env = "env: POD_NAME, POD_INDEX, RMQ_BROKER_… and RMQ_NAMESRV_… are set by the operator; settings belong into config";
     let pod = |name: &str| json!({"env": [{"name": name, "value": "x"}]});
     all.push(case(
         "BrokerGroup",
@@ -161,6 +161,45 @@ fn of_objects() -> Vec<Case> {
         json!({"metadata": {"name": "e"}, "spec": {"pod": pod("RMQ_LOG")}}),
         json!({"metadata": {"name": "e"}, "spec": {"pod": pod("RMQ_NAMESRV_LISTEN")}}),
     ));
+    all.push(case(
+        "BrokerGroup",
+        env,
+        group("e", json!({"pod": pod("HOME")})),
+        group("e", json!({"pod": pod("POD_INDEX")})),
+    ));
+    let restore = |from: Value| {
+        let size = json!({"size": "1Gi"});
+        group("r", json!({"restoreFrom": from, "storage": size}))
+    };
+    let either = "either place: s3://BUCKET/PREFIX, or claimName (a volume with backups) and place: a folder of that volume, such as prod or .";
+    let below = "place is a folder below the volume of claimName, such as prod or .";
+    let in_volume = |place: &str| restore(json!({"place": place, "claimName": "c"}));
+    for (message, accepted, refused) in [
+        (
+            either,
+            restore(json!({"place": "s3://b/p"})),
+            restore(json!({"place": "prod"})),
+        ),
+        (
+            either,
+            in_volume("."),
+            restore(json!({"place": "s3://b/p", "claimName": "c"})),
+        ),
+        (below, in_volume("prod/a..b"), in_volume("prod/..")),
+        (below, in_volume("prod"), in_volume("/prod")),
+        (
+            "endpoint and region are for place: s3://…",
+            restore(json!({"place": "s3://b/p", "endpoint": "http://s3:9000", "region": "eu"})),
+            restore(json!({"place": "prod", "claimName": "c", "region": "eu"})),
+        ),
+        (
+            "restoreFrom needs a volume: storage.size",
+            restore(json!({"place": "s3://b/p"})),
+            group("r", json!({"restoreFrom": {"place": "s3://b/p"}})),
+        ),
+    ] {
+        all.push(case("BrokerGroup", message, accepted, refused));
+    }
     let replicas = |name: &str, replicas: i32, replication: Value| {
         group(
             name,
@@ -221,7 +260,7 @@ fn of_changes() -> Vec<Case> {
                 refused: json!({"spec": spec(refused)}),
             });
         };
-    let kept = json!({"storage": {"size": "2Gi", "storageClassName": "fast"}, "clusterName": "c", "brokerName": "b"});
+    let kept = json!({"storage": {"size": "2Gi", "storageClassName": "fast"}, "clusterName": "c", "brokerName": "b", "restoreFrom": {"place": "s3://b"}});
     let kept = group("changes", kept);
     let reference = |name: &str| json!({"name": name});
     changes(
@@ -232,6 +271,18 @@ fn of_changes() -> Vec<Case> {
         reference("main"),
         reference("other"),
     );
+    let restored = "restoreFrom cannot be changed: it says what a new group begins with, so make another BrokerGroup";
+    let from = |place: &str| json!({"place": place});
+    for refused in [from("s3://other"), Value::Null] {
+        changes(
+            "BrokerGroup",
+            &kept,
+            "restoreFrom",
+            restored,
+            from("s3://b"),
+            refused,
+        );
+    }
     changes(
         "BrokerGroup",
         &kept,

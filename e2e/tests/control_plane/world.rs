@@ -49,6 +49,8 @@ impl World {
             "namespace-controller",
             "garbage-collector-controller",
             "statefulset-controller",
+            // A volume claim that is deleted goes when no pod uses it.
+            "persistentvolumeclaim-protection-controller",
         ])?;
         let runtime = tokio::runtime::Runtime::new().map_err(text)?;
         let client = runtime.block_on(async {

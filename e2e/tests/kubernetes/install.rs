@@ -191,11 +191,11 @@ pub(crate) fn rights_of_the_operator(world: &World) -> Result<(), String> {
     for (verb, what) in [
         ("get", "secrets"),
         ("list", "secrets"),
-        ("create", "pods"),
         ("create", "deployments"),
         ("delete", "namespaces"),
         ("list", "namespaces"),
-        ("delete", "persistentvolumeclaims"),
+        ("delete", "persistentvolumes"),
+        ("patch", "nodes"),
         ("delete", "brokergroups.rmq.rs"),
         ("create", "topics.rmq.rs"),
         ("escalate", "clusterroles"),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer};
+use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer, RebuildClaim};
 use serde_json::json;
 
 use crate::apply;
@@ -76,9 +76,10 @@ pub(super) async fn carry_out(
             decision.events.clear();
             apply::finalizer(context, object, false).await?;
         }
-        Step::Give { pod_uid } => {
+        Step::Give { epoch, brokers } => {
             if let Some(name_server) = &cluster.name_server {
-                memory.live.give(object, pod_uid, name_server, context);
+                let live = &memory.live;
+                live.give(object, *epoch, brokers, name_server, context);
             }
         }
         Step::Quiesce { pod_uid } => {
@@ -94,6 +95,28 @@ pub(super) async fn carry_out(
                 delete(object, pod, uid, context).await?;
             }
         }
+        Step::Rebuild {
+            pod,
+            uid,
+            claim,
+            election,
+        } => {
+            if is_as_seen(object, election.as_deref(), context).await? {
+                // The claim goes when nothing uses it any more, so before the pod: the next pod must not find it.
+                if let Some(claim) = claim {
+                    delete_claim(object, claim, context).await?;
+                }
+                delete(object, pod, uid, context).await?;
+            }
+        }
+        Step::ForceDelete { pod, uid } => {
+            let namespace = object.namespace().unwrap_or_default();
+            let found = context.stores.pods.get(&namespace, pod);
+            if let Some(found) = found.filter(|found| found.uid().as_deref() == Some(uid)) {
+                apply::delete_now(context, &found).await?;
+            }
+        }
+        Step::EndRestore { pod, uid } => delete(object, pod, uid, context).await?,
         Step::ForgetElection => {
             let namespace = object.namespace().unwrap_or_default();
             let name = names::brokers(&object.name_any());
@@ -101,11 +124,14 @@ pub(super) async fn carry_out(
                 apply::delete(context, &*election).await?;
             }
         }
-        Step::Finish { pod_uid } => {
+        Step::Finish { pod_uid, wish } => {
             let client = context.clusters.client(&cluster.addresses).await?;
             client.admin().allow_writes(object.broker_name()).await?;
             memory.quiet.end(&uid, &Purpose::Restart(pod_uid.clone()));
             memory.turns.end(&cluster.key, &object.name_any());
+            if let Some(wish) = wish {
+                apply::without_annotation(context, object, wish).await?;
+            }
         }
         Step::Close { refuse } => {
             // The status is written after a failure too: the drain's time limit counts from it.
@@ -167,6 +193,21 @@ async fn delete(
     let has_uid = |pod: &Arc<Pod>| pod.uid().as_deref() == Some(uid);
     match pods.get(&namespace, pod).filter(has_uid) {
         Some(pod) => apply::delete(context, &*pod).await,
+        None => Ok(()),
+    }
+}
+
+/// Deletes this volume claim, and no later one of its name.
+async fn delete_claim(
+    object: &BrokerGroup,
+    claim: &RebuildClaim,
+    context: &Context,
+) -> Result<(), Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let found = context.stores.claims.get(&namespace, &claim.name);
+    let has_uid = |found: &Arc<PersistentVolumeClaim>| found.uid().as_ref() == Some(&claim.uid);
+    match found.filter(has_uid) {
+        Some(found) => apply::delete(context, &*found).await,
         None => Ok(()),
     }
 }

@@ -7,10 +7,12 @@ use k8s_openapi::api::apps::v1::{
     StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    ConfigMap, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+    ConfigMap, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimSpec, ResourceRequirements,
+    VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::ResourceExt;
+use rmq_config::{BrokerConfig, Configuration as _};
 use rmq_crds::{
     BrokerGroup, DeletionPolicy, ElectionAckMode, ExternalListener, ExternalType, Flush, Scalar,
 };
@@ -145,10 +147,7 @@ pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
         ports,
         management_port: management.1,
         env,
-        resources: spec
-            .resources
-            .clone()
-            .unwrap_or_else(|| pod::resources(&[("cpu", "250m"), ("memory", "512Mi")], &[])),
+        resources: resources(object),
         config_map: workload.clone(),
         volumes,
         mounts: vec![pod::data_mount()],
@@ -281,7 +280,14 @@ fn of_member(
     own
 }
 
-fn claim(object: &BrokerGroup, labels: Labels) -> Option<PersistentVolumeClaim> {
+/// What a broker asks for.
+pub(super) fn resources(object: &BrokerGroup) -> ResourceRequirements {
+    let usual = || pod::resources(&[("cpu", "250m"), ("memory", "512Mi")], &[]);
+    object.spec.resources.clone().unwrap_or_else(usual)
+}
+
+/// The volume claim of each broker. None: messages stay in the pod.
+pub(super) fn claim(object: &BrokerGroup, labels: Labels) -> Option<PersistentVolumeClaim> {
     let storage = &object.spec.storage;
     let size = storage.size.clone()?;
     Some(PersistentVolumeClaim {
@@ -364,6 +370,15 @@ fn configuration(
         set("autoCreateSubscriptionGroup", Scalar::Bool(create));
     }
     config
+}
+
+/// The broker's own value of a setting.
+pub(super) fn default_of(key: &str) -> String {
+    let all = BrokerConfig::default().pairs();
+    let mut all = all.into_iter();
+    all.find(|(known, _)| *known == key)
+        .map(|(_, value)| value.to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::conditions::Verdict;
 use crate::events::News;
 use crate::observe::Problem;
 
-use super::observed::Observed;
+use super::observed::{Member, Observed};
 use super::said::Said;
 use super::standing;
 
@@ -89,16 +89,19 @@ pub(super) fn synced(
         .conditions
         .of(TYPE)
         .is_some_and(|known| known.observed_generation == generation && known.reason == "Synced");
-    let master = observed.master();
-    let (holds, reason, message) = match (restart, master.and_then(|of| of.settings.as_ref())) {
-        (Restart::No, Some(Ok(()))) => (true, "Synced", ""),
+    // A member that does not serve has the settings when it starts.
+    let mut serving = observed.members.iter().filter(|member| member.is_ready);
+    let lacks = |member: &&Member| !matches!(member.settings, Some(Ok(())));
+    let is_given = observed.master().is_some() && !serving.any(|member| lacks(&member));
+    let (holds, reason, message) = match (restart, is_given) {
+        (Restart::No, true) => (true, "Synced", ""),
         // The broker has the settings. It is asked again from time to time, and may not answer once.
         (Restart::No, _) if is_synced => return None,
         // The reason changes from try to try, so only the log has it.
         (Restart::No, _) => (
             false,
             "NotGivenYet",
-            "the running broker has not taken its settings yet; the operator's log says why",
+            "a running broker has not taken its settings yet; the operator's log says why",
         ),
         (Restart::Waits(_) | Restart::Runs(_), _) => (
             false,
@@ -124,6 +127,12 @@ pub(super) fn judge(
 ) -> Verdict {
     // A volume that is not made comes first: it is the reason why its pod has no node.
     let problem = observed.missing.clone().or_else(|| observed.problem());
+    // A member that is made anew is the mend of it.
+    let is_mended = status
+        .rollout
+        .as_ref()
+        .is_some_and(|of| of.rebuild.is_some());
+    let problem = problem.filter(|_| !is_mended);
     if let Some(Problem { reason, message }) = problem {
         return Verdict::stalled(reason, message);
     }
@@ -165,7 +174,6 @@ mod tests {
     use rmq_crds::BrokerGroup;
 
     use super::*;
-    use crate::broker_group::observed::Member;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

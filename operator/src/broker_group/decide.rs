@@ -18,12 +18,12 @@ use crate::requeue;
 
 use super::children::{self, Given};
 use super::conditions::{self, Restart};
-use super::decision::{Decision, Step};
-use super::member_rolls::{self, Group};
-use super::observed::{LeaseSeen, Observed, Other};
+use super::decision::{self, Decision, Step};
+use super::member_rolls::{self, Anew, Group};
+use super::observed::{LeaseSeen, Member, Observed, Other};
 use super::rollout::{self, Next, Situation};
 use super::view::View;
-use super::{drain, membership, served, standing, validate};
+use super::{drain, lost, membership, rebuild, restore, served, standing, validate};
 
 /// Between two looks while a restart is under way.
 const SOON: Duration = Duration::from_secs(1);
@@ -54,6 +54,9 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
         };
         return Decision::finalizer(step, Vec::new());
     }
+    if let Some(problem) = segments_changed(observed) {
+        return told(observed, status, Verdict::stalled("InvalidSpec", problem));
+    }
     if let Some(verdict) = left_over(observed) {
         let decision = told(observed, status, verdict);
         let is_going = observed.lease == LeaseSeen::Going;
@@ -65,6 +68,9 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
             requeue: Action::requeue(SOON),
             ..decision
         };
+    }
+    if let Some(decision) = restore::decide(observed, &status) {
+        return decision;
     }
     let membership = membership::of(observed);
     let given = Given {
@@ -86,6 +92,21 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
         labels: standing::labels(observed),
         ..decision
     }
+}
+
+/// Why the size of segments cannot become what the object says: replicas copy segments as their master has them.
+fn segments_changed(observed: &Observed<'_>) -> Option<String> {
+    const KEY: &str = "segmentBytes";
+    let object = observed.object;
+    let has = observed.segment_bytes.as_deref()?;
+    let wanted = object.spec.config.extra.get(KEY);
+    let wanted = wanted.map_or_else(|| children::default_of(KEY), ToString::to_string);
+    let is_alone = object.spec.replicas <= 1 && observed.election.is_none();
+    (!is_alone && wanted != has).then(|| {
+        format!(
+            "spec.config.extra.{KEY} cannot be changed in a group with replicas, which copy segments of {has} bytes: set it to {has} again, or make another BrokerGroup and drain this one"
+        )
+    })
 }
 
 /// What is left of an earlier object of this name and says who has messages that are no more.
@@ -127,9 +148,11 @@ fn brokers(
     let resizing = conditions::resizing(observed, &status);
     let (killed, news) = conditions::out_of_memory(observed, &status).unzip();
     events.extend(news.flatten());
+    let rebuilding = rebuild::said(observed, status.rollout.as_ref(), &status);
+    events.extend(rebuilding.as_ref().and_then(|said| said.news(&status)));
     let synced = conditions::synced(observed, &roll.restart, &status);
     let pending = conditions::pending(synced.as_ref());
-    for said in [resizing, killed, synced].into_iter().flatten() {
+    for said in [resizing, killed, rebuilding, synced].into_iter().flatten() {
         said.set(&mut status, observed);
     }
     let verdict = conditions::judge(observed, &status, &roll.restart, pending);
@@ -138,7 +161,21 @@ fn brokers(
     if matches!(roll.restart, Restart::Runs(_)) || observed.lease == LeaseSeen::Missing {
         decision.requeue = Action::requeue(SOON);
     }
-    decision.step = roll.step;
+    decision.step = match lost::forced(observed) {
+        Some(forced) if matches!(roll.step, Step::Nothing | Step::Give { .. }) => {
+            decision.requeue = Action::requeue(SOON);
+            forced
+        }
+        _ => match restore::end(observed) {
+            Some(end) if matches!(roll.step, Step::Nothing | Step::Give { .. }) => end,
+            _ => roll.step,
+        },
+    };
+    // A pod that does not stop, or finds no node, may be on a lost node; no watch tells when it is time to look at the node.
+    let is_suspicious = |member: &Member| member.is_terminating || member.unplaced_since.is_some();
+    if members.iter().any(is_suspicious) && decision.requeue != Action::requeue(SOON) {
+        decision.requeue = Action::requeue(*requeue::SERVERS.start());
+    }
     decision.events = events;
     decision
 }
@@ -220,6 +257,17 @@ fn roll(observed: &Observed<'_>, children: &Children) -> Roll {
             let election = election.and_then(|election| election.resource_version());
             plain(doing, Step::Delete { pod, uid, election })
         }
+        Next::Rebuild { pod, uid, claim } => {
+            let election = observed.election.as_ref();
+            let election = election.and_then(|election| election.resource_version());
+            let step = Step::Rebuild {
+                pod,
+                uid,
+                claim,
+                election,
+            };
+            plain(doing, step)
+        }
         Next::Enter(entered) => {
             let what = self::doing(&entered);
             Roll {
@@ -230,11 +278,15 @@ fn roll(observed: &Observed<'_>, children: &Children) -> Roll {
             }
         }
         Next::Finish => {
-            let reason = rollout.as_ref().map_or("", |rollout| &rollout.reason);
+            let reason = rollout.as_ref().map_or("", |rollout| &*rollout.reason);
             let note = format!("pod {pod} serves again ({reason})");
+            let is_wish = reason == rebuild::REQUESTED;
+            let wish = rollout.as_ref().filter(|_| is_wish);
+            let wish = wish.filter(|rollout| rebuild::is_wish_of(observed, rollout));
+            let wish = wish.map(|_| annotations::REBUILD);
             Roll {
                 restart: Restart::Runs("the restart is over".to_owned()),
-                step: Step::Finish { pod_uid },
+                step: Step::Finish { pod_uid, wish },
                 rollout: None,
                 news: Some(News::normal("BrokerRestarted", note)),
             }
@@ -248,8 +300,23 @@ fn next(observed: &Observed<'_>, situation: &Situation<'_>) -> Next {
     let is_group = |view: &&View| view.epoch > 0 && view.members.len() > 1;
     match observed.view.as_ref().filter(is_group) {
         Some(view) if step != Some(RolloutStep::Quiescing) => {
-            let wanted = observed.object.spec.replicas.into();
-            member_rolls::next(situation, Group { view, wanted })
+            let due = rebuild::asked(observed).and_then(Result::ok);
+            let rebuilt = situation
+                .rollout
+                .and_then(|rollout| Some((rollout, rollout.rebuild.as_ref()?)));
+            let anew = rebuilt.map(|(rollout, rebuilt)| Anew {
+                may_go: rebuild::may_go(observed, rollout),
+                has_old_claim: rebuild::has_old_claim(observed, rebuilt),
+                is_wanted: rollout.reason != rebuild::REQUESTED
+                    || rebuild::is_wish_of(observed, rollout),
+            });
+            let group = Group {
+                view,
+                wanted: observed.object.spec.replicas.into(),
+                due: due.as_ref(),
+                anew: anew.as_ref(),
+            };
+            member_rolls::next(situation, group)
         }
         _ => rollout::next(situation),
     }
@@ -266,18 +333,37 @@ fn doing(rollout: &Rollout) -> String {
             Some(asked) => format!("member {} takes over from pod {pod} ({reason})", asked.to),
             None => format!("a replica takes over from pod {pod} ({reason})"),
         },
+        RolloutStep::Stopping if rollout.rebuild.is_some() => {
+            format!("pod {pod} and its volume are removed ({reason})")
+        }
+        RolloutStep::Starting if rollout.rebuild.is_some() => {
+            format!("pod {pod} copies everything from the others ({reason})")
+        }
         RolloutStep::Stopping => format!("pod {pod} is stopped ({reason})"),
         RolloutStep::Starting => format!("pod {pod} starts again ({reason})"),
     }
 }
 
-/// Settings are given to a broker that serves.
+/// Settings are given to brokers that serve: to all members, as each may be the master next.
 fn give(observed: &Observed<'_>) -> Step {
-    match observed.master() {
-        Some(member) => Step::Give {
+    let ready = observed.members.iter().filter(|member| member.is_ready);
+    let given = |member: &Member| {
+        let address = match &observed.view {
+            None => None,
+            Some(_) => Some(observed.client_address(member.slot)?),
+        };
+        Some(decision::Given {
             pod_uid: member.uid.clone(),
+            address,
+        })
+    };
+    let brokers: Vec<_> = ready.filter_map(given).collect();
+    match brokers.is_empty() {
+        true => Step::Nothing,
+        false => Step::Give {
+            epoch: observed.view.as_ref().map_or(0, |view| view.epoch),
+            brokers,
         },
-        None => Step::Nothing,
     }
 }
 

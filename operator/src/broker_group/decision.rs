@@ -1,7 +1,7 @@
 //! What is decided of one look at a broker group.
 
 use kube::runtime::controller::Action;
-use rmq_crds::{BrokerGroupStatus, RolloutStep};
+use rmq_crds::{BrokerGroupStatus, RebuildClaim, RolloutStep};
 
 use crate::conditions::Verdict;
 use crate::events::News;
@@ -33,9 +33,11 @@ pub(super) enum Step {
     Release,
     /// Delete the election of an earlier object of this name, whose volumes are gone.
     ForgetElection,
-    /// Give the broker in this pod the settings that need no restart, when that is due.
+    /// Give these brokers the settings that need no restart, when that is due.
     Give {
-        pod_uid: String,
+        /// That of a group with replicas: a member that gets another role has the settings of its file.
+        epoch: i64,
+        brokers: Vec<Given>,
     },
     /// Take the broker out of the routes before the restart of this pod.
     Quiesce {
@@ -47,14 +49,42 @@ pub(super) enum Step {
         uid: String,
         election: Option<String>,
     },
+    /// Delete this pod, and the volume of the member, while the election has the version that was seen.
+    Rebuild {
+        pod: String,
+        uid: String,
+        claim: Option<RebuildClaim>,
+        election: Option<String>,
+    },
+    /// Delete this pod without its node.
+    ForceDelete {
+        pod: String,
+        uid: String,
+    },
+    /// Delete the pod that has restored a backup.
+    EndRestore {
+        pod: String,
+        uid: String,
+    },
     /// Let producers return to the broker: the restart of the pod that had this uid is over.
     Finish {
         pod_uid: String,
+        /// The wish of a person that is fulfilled by it: an annotation that goes.
+        wish: Option<&'static str>,
     },
     /// Take the broker out of the routes before its removal, and make it refuse messages.
     Close {
         refuse: bool,
     },
+}
+
+/// A broker that is given its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    /// Uid of its pod.
+    pub(super) pod_uid: String,
+    /// Its address, `host:port`. None: a broker alone, which the name servers know.
+    pub(super) address: Option<String>,
 }
 
 impl Decision {

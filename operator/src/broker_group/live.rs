@@ -1,6 +1,7 @@
 //! Settings that a broker takes while it runs: a change of them restarts nothing. The broker's file has them too, for its next start.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use crate::error::Error;
 use crate::objects::hash;
 use crate::objects::names;
 
+use super::decision::Given;
+
 /// Between two checks of a broker that took its settings: they can be changed by hand.
 const LOOK_AGAIN: Duration = Duration::from_secs(240);
 /// Between two tries.
@@ -24,9 +27,9 @@ const TRIES: u32 = 10;
 /// Brokers that are asked at the same time.
 const AT_ONCE: usize = 16;
 
-/// What is known of the groups' brokers, by uid of the group.
+/// What is known of the groups' brokers, by uid of the group and uid of the pod.
 pub(crate) struct Live {
-    brokers: Mutex<HashMap<String, Broker>>,
+    groups: Mutex<HashMap<String, HashMap<String, Broker>>>,
     /// A place for each broker that may be asked now.
     places: Semaphore,
 }
@@ -34,7 +37,7 @@ pub(crate) struct Live {
 impl Default for Live {
     fn default() -> Self {
         Self {
-            brokers: Mutex::default(),
+            groups: Mutex::default(),
             places: Semaphore::new(AT_ONCE),
         }
     }
@@ -43,7 +46,7 @@ impl Default for Live {
 /// What is known of one broker.
 #[derive(Debug, Default)]
 struct Broker {
-    /// Uid of the pod, and hash of the settings.
+    /// Hash of the settings, and of the epoch of the group: a broker that begins or ends to be the master has the settings of its file.
     of: String,
     /// When it was asked last.
     asked: Option<Instant>,
@@ -91,38 +94,57 @@ pub(super) fn auto_creates_topics(config: &BrokerGroupConfig) -> bool {
     config.auto_create_topic.unwrap_or(false)
 }
 
-/// The pod and the settings that an answer is about.
-fn of(pod_uid: &str, wanted: &[(&'static str, String)]) -> String {
-    format!("{pod_uid}/{}", hash(&wanted))
-}
-
 impl Live {
     /// What the broker in this pod answered to the settings of its object. None: it has not answered yet. Asks nobody.
-    pub(super) fn answer(&self, object: &BrokerGroup, pod_uid: &str) -> Option<Result<(), String>> {
-        let of = of(pod_uid, &wanted(object));
-        let brokers = self.brokers.lock();
-        let broker = brokers.get(&object.uid().unwrap_or_default())?;
+    pub(super) fn answer(
+        &self,
+        object: &BrokerGroup,
+        epoch: i64,
+        pod_uid: &str,
+    ) -> Option<Result<(), String>> {
+        let of = hash(&(epoch, wanted(object)));
+        let groups = self.groups.lock();
+        let group = groups.get(&object.uid().unwrap_or_default())?;
+        let broker = group.get(pod_uid)?;
         let is_current = broker.of == of;
         is_current.then(|| broker.answer.clone()).flatten()
     }
 
-    /// Starts to give the broker in this pod the settings of its object, when that is due. The answer wakes the group; no look waits for a
-    /// broker here.
+    /// Starts to give these brokers, which are all that serve, the settings of their object, where that is due. An answer wakes the group; no
+    /// look waits for a broker here.
     pub(super) fn give(
         self: &Arc<Self>,
         object: &BrokerGroup,
-        pod_uid: &str,
+        epoch: i64,
+        brokers: &[Given],
         name_server: &NameServer,
         context: &Arc<Context>,
     ) {
-        let wanted = wanted(object);
-        let of = of(pod_uid, &wanted);
         let uid = object.uid().unwrap_or_default();
-        if !self.begin(&uid, &of) {
+        if let Some(group) = self.groups.lock().get_mut(&uid) {
+            group.retain(|pod, _| brokers.iter().any(|broker| broker.pod_uid == *pod));
+        }
+        for broker in brokers {
+            self.give_one(object, epoch, broker, (name_server, context));
+        }
+    }
+
+    fn give_one(
+        self: &Arc<Self>,
+        object: &BrokerGroup,
+        epoch: i64,
+        broker: &Given,
+        (name_server, context): (&NameServer, &Arc<Context>),
+    ) {
+        let wanted = wanted(object);
+        let of = hash(&(epoch, &wanted));
+        let uid = object.uid().unwrap_or_default();
+        if !self.begin(&uid, &broker.pod_uid, &of) {
             return;
         }
         let addresses = names::name_server_addresses(name_server);
         let name = object.broker_name().to_owned();
+        let broker = broker.clone();
         let key = (object.namespace().unwrap_or_default(), object.name_any());
         // The task does not keep a process alive that no longer leads.
         let (live, context) = (Arc::downgrade(self), Arc::downgrade(context));
@@ -130,25 +152,30 @@ impl Live {
             let (Some(live), Some(context)) = (live.upgrade(), context.upgrade()) else {
                 return;
             };
-            let answer = live.try_to_give(&name, &wanted, &addresses, &context).await;
+            let to = match &broker.address {
+                Some(address) => To::Member(address),
+                None => To::Alone(&name),
+            };
+            let answer = live.try_to_give(to, &wanted, &addresses, &context).await;
             let answer = answer.map_err(|error| error.to_string());
             if let Err(error) = &answer {
                 tracing::warn!(
-                    broker = name,
+                    broker = %to,
                     namespace = key.0,
                     "the broker does not take its settings: {error}"
                 );
             }
-            if live.end(&uid, &of, answer) {
+            if live.end(&uid, &broker.pod_uid, &of, answer) {
                 context.queues.wake_group(&key.0, &key.1);
             }
         });
     }
 
     /// Whether the broker is due to be asked; it counts as being asked then.
-    fn begin(&self, uid: &str, of: &str) -> bool {
-        let mut brokers = self.brokers.lock();
-        let broker = brokers.entry(uid.to_owned()).or_default();
+    fn begin(&self, uid: &str, pod_uid: &str, of: &str) -> bool {
+        let mut groups = self.groups.lock();
+        let group = groups.entry(uid.to_owned()).or_default();
+        let broker = group.entry(pod_uid.to_owned()).or_default();
         if broker.of != of {
             *broker = Broker {
                 of: of.to_owned(),
@@ -166,9 +193,10 @@ impl Live {
     }
 
     /// Keeps an answer. Whether it is news: another answer than before, about the pod and the settings of now.
-    fn end(&self, uid: &str, of: &str, answer: Result<(), String>) -> bool {
-        let mut brokers = self.brokers.lock();
-        let Some(broker) = brokers.get_mut(uid).filter(|broker| broker.of == of) else {
+    fn end(&self, uid: &str, pod_uid: &str, of: &str, answer: Result<(), String>) -> bool {
+        let mut groups = self.groups.lock();
+        let broker = groups.get_mut(uid).and_then(|group| group.get_mut(pod_uid));
+        let Some(broker) = broker.filter(|broker| broker.of == of) else {
             return false;
         };
         broker.is_asking = false;
@@ -181,13 +209,13 @@ impl Live {
 
     /// Drops everything about a group that is gone.
     pub(super) fn forget(&self, uid: &str) {
-        self.brokers.lock().remove(uid);
+        self.groups.lock().remove(uid);
     }
 
     /// Gives a broker its settings; tries again for a while, because a broker that has just started is not in the routes yet.
     async fn try_to_give(
         &self,
-        broker: &str,
+        broker: To<'_>,
         wanted: &[(&'static str, String)],
         addresses: &[String],
         context: &Context,
@@ -210,13 +238,16 @@ impl Live {
 
 /// Reads the settings of a broker, and changes those that differ.
 async fn try_once(
-    broker: &str,
+    broker: To<'_>,
     wanted: &[(&'static str, String)],
     addresses: &[String],
     context: &Context,
 ) -> Result<(), Error> {
     let admin = context.clusters.client(addresses).await?.admin();
-    let has = admin.broker_config(broker).await?;
+    let has = match broker {
+        To::Alone(name) => admin.broker_config(name).await?,
+        To::Member(address) => admin.member_config(address).await?,
+    };
     let differs = |(key, value): &&(&'static str, String)| has.get(*key) != Some(value);
     let change: Vec<(&str, &str)> = wanted
         .iter()
@@ -225,13 +256,33 @@ async fn try_once(
         .collect();
     if !change.is_empty() {
         tracing::info!(
-            broker,
+            %broker,
             ?change,
             "the broker is given settings while it runs"
         );
-        admin.update_broker_config(broker, &change).await?;
+        match broker {
+            To::Alone(name) => admin.update_broker_config(name, &change).await?,
+            To::Member(address) => admin.update_member_config(address, &change).await?,
+        }
     }
     Ok(())
+}
+
+/// A broker as it is asked.
+#[derive(Debug, Clone, Copy)]
+enum To<'a> {
+    /// One that is alone, by its name: the name servers have its address.
+    Alone(&'a str),
+    /// A member of a group with replicas, by its address.
+    Member(&'a str),
+}
+
+impl fmt::Display for To<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone(text) | Self::Member(text) => f.write_str(text),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -260,24 +311,27 @@ mod tests {
         let mut object: BrokerGroup = crate::yaml::case("broker-group-small");
         let uid = object.uid().expect("a uid");
         let live = Live::default();
-        let first = of("pod", &wanted(&object));
-        assert!(live.begin(&uid, &first));
-        assert!(!live.begin(&uid, &first), "it is being asked");
-        assert_eq!(live.answer(&object, "pod"), None);
-        assert!(live.end(&uid, &first, Ok(())));
-        assert!(!live.begin(&uid, &first), "not due yet");
-        assert_eq!(live.answer(&object, "pod"), Some(Ok(())));
-        assert_eq!(live.answer(&object, "new"), None, "another pod");
-        assert!(!live.end(&uid, &first, Ok(())), "no news");
+        let first = hash(&(0, wanted(&object)));
+        let begin = |of: &str| live.begin(&uid, "pod", of);
+        let end = |of: &str, answer| live.end(&uid, "pod", of, answer);
+        assert!(begin(&first));
+        assert!(!begin(&first), "it is being asked");
+        assert!(live.begin(&uid, "other", &first), "another member");
+        assert_eq!(live.answer(&object, 0, "pod"), None);
+        assert!(end(&first, Ok(())));
+        assert!(!begin(&first), "not due yet");
+        assert_eq!(live.answer(&object, 0, "pod"), Some(Ok(())));
+        assert_eq!(live.answer(&object, 0, "new"), None, "another pod");
+        assert!(!end(&first, Ok(())), "no news");
         let away = || Err("away".to_owned());
-        assert!(live.end(&uid, &first, away()));
+        assert!(end(&first, away()));
         object.spec.config.retention_hours = Some(5);
-        assert_eq!(live.answer(&object, "pod"), None, "other settings");
-        let second = of("pod", &wanted(&object));
-        assert!(live.begin(&uid, &second), "due at once");
-        assert!(!live.end(&uid, &first, Ok(())), "too late");
-        assert!(live.end(&uid, &second, away()));
+        assert_eq!(live.answer(&object, 0, "pod"), None, "other settings");
+        let second = hash(&(0, wanted(&object)));
+        assert!(begin(&second), "due at once");
+        assert!(!end(&first, Ok(())), "too late");
+        assert!(end(&second, away()));
         live.forget(&uid);
-        assert_eq!(live.answer(&object, "pod"), None);
+        assert_eq!(live.answer(&object, 0, "pod"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Looks at a broker group: reads the watches, and asks only what the next step depends on. Nothing is changed here.
 
+use std::collections::BTreeMap;
+
 use kube::ResourceExt;
 use rmq_client::protocol::bodies::GroupStatus;
 use rmq_crds::{BrokerGroup, ElectionAckMode, NameServer, RolloutStep};
@@ -13,11 +15,12 @@ use crate::objects::{advertised, names};
 use crate::observe;
 use crate::time;
 
+use super::children;
 use super::memory::Memory;
 use super::observed::{Closing, End, LeaseSeen, Member, Observed, Other};
 use super::quiet::Purpose;
 use super::view::View;
-use super::{backlog, drain, leases, served};
+use super::{backlog, drain, leases, nodes, restore, served};
 
 /// `brokerPermission` of a broker that refuses messages.
 pub(super) const READ: &str = "4";
@@ -43,6 +46,7 @@ pub(super) async fn look<'a>(
             observed.lease = leases::look(&observed, context, &memory.leases).await;
         }
         observed.told = told(&observed, &name_server, context).await;
+        nodes::look(&mut observed, context).await;
         restarting(&mut observed, &name_server, context, memory).await;
     }
     observed
@@ -70,9 +74,11 @@ fn watched<'a>(object: &'a BrokerGroup, context: &'a Context, memory: &Memory) -
         Other { group, is_up }
     });
     let pods = stores.pods_of(&namespace, &name);
+    let view = election.as_deref().map(View::of);
+    let epoch = view.as_ref().map_or(0, |view| view.epoch);
     let members = pods.iter().map(|pod| {
         let member = Member::of(pod, set.as_deref());
-        let settings = memory.live.answer(object, &member.uid);
+        let settings = memory.live.answer(object, epoch, &member.uid);
         Member { settings, ..member }
     });
     Observed {
@@ -82,19 +88,33 @@ fn watched<'a>(object: &'a BrokerGroup, context: &'a Context, memory: &Memory) -
         name_server: stores.name_servers.get(&namespace, cluster),
         others: others.collect(),
         advertised: (0..SLOTS).map(of_slot).collect(),
-        view: election.as_deref().map(View::of),
+        view,
         election,
         lease: LeaseSeen::There,
         told: None,
         members: members.collect(),
         set,
         claims: stores.claims_of(&namespace, &name),
+        nodes: BTreeMap::new(),
+        stranded: BTreeMap::new(),
+        segment_bytes: segment_bytes(&namespace, &workload, context),
+        restorer: restore::restorer(&stores.restorers_of(&namespace, &name)),
         missing: None,
         turn: None,
         quiet: None,
         missing_at: Vec::new(),
         end: None,
     }
+}
+
+/// What the brokers' files say of the size of segments.
+fn segment_bytes(namespace: &str, workload: &str, context: &Context) -> Option<String> {
+    let files = context.stores.config_maps.get(namespace, workload)?;
+    let file = files.data.as_ref()?.values().next()?;
+    let mut lines = file.lines();
+    let said = lines.find_map(|line| line.strip_prefix("segmentBytes: "));
+    let said = said.map(|text| text.trim_matches(['"', '\'']).to_owned());
+    Some(said.unwrap_or_else(|| children::default_of("segmentBytes")))
 }
 
 /// Asks for events when a pod or a volume is missing.
@@ -123,12 +143,10 @@ async fn told(
     if is_whole && waits_for_set {
         return None;
     }
-    let master = view.serving()?;
-    let members = &observed.election.as_ref()?.spec.members;
-    let master = members.iter().find(|member| member.slot == master)?;
+    let master = observed.client_address(view.serving()?)?;
     let addresses = names::name_server_addresses(name_server);
     let client = context.clusters.client(&addresses).await.ok()?;
-    client.admin().group_status(&master.client).await.ok()
+    client.admin().group_status(&master).await.ok()
 }
 
 /// Asks what the restart waits for.

@@ -5,9 +5,10 @@
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use rmq_crds::{ElectionRequest, Rollout, RolloutStep, UpdateType};
+use rmq_crds::{ElectionRequest, Rebuild, Rollout, RolloutStep, UpdateType};
 
 use super::observed::Member;
+use super::rebuild::Due;
 use super::rollout::{Next, Situation};
 use super::view::View;
 
@@ -25,6 +26,21 @@ pub(super) struct Group<'a> {
     pub(super) view: &'a View,
     /// Brokers of the spec.
     pub(super) wanted: i64,
+    /// The member that may be made anew now.
+    pub(super) due: Option<&'a Due>,
+    /// The member that is being made anew.
+    pub(super) anew: Option<&'a Anew>,
+}
+
+/// What a member that is being made anew depends on.
+#[derive(Debug, Clone)]
+pub(super) struct Anew {
+    /// Whether it may go now. The error: what it waits for.
+    pub(super) may_go: Result<(), String>,
+    /// Whether its volume is still the old one.
+    pub(super) has_old_claim: bool,
+    /// Whether it is still asked for.
+    pub(super) is_wanted: bool,
 }
 
 /// The next step.
@@ -56,6 +72,22 @@ impl Rolls<'_> {
                     pod.name
                 )),
             };
+        }
+        if let Some(due) = self.group.due {
+            let pod = &due.pod;
+            let is_missed = pod.is_ready || view.in_sync.contains(&pod.slot);
+            if let Some(other) = self.situation.waits_for.as_ref().filter(|_| is_missed) {
+                return Next::Wait(format!("pod {} is made anew after {other}", pod.name));
+            }
+            return Next::Enter(Rollout {
+                pod: pod.name.clone(),
+                pod_uid: pod.uid.clone(),
+                step: RolloutStep::Stopping,
+                reason: due.reason.to_owned(),
+                switchover: None,
+                rebuild: Some(due.rebuild.clone()),
+                since: Time(self.situation.now),
+            });
         }
         let mut stale: Vec<&Member> = members
             .iter()
@@ -97,7 +129,55 @@ impl Rolls<'_> {
         }
     }
 
+    /// A member that is made anew: its pod and its volume go together, and it is done when it is in sync with other data.
+    fn anew(&self, rollout: &Rollout, rebuild: &Rebuild, anew: &Anew) -> Next {
+        let view = self.group.view;
+        let mut pods = self.situation.members.iter();
+        let pod = pods.find(|pod| pod.name == rollout.pod);
+        let is_old = pod.is_some_and(|pod| pod.uid == rollout.pod_uid);
+        let enter = |step, pod_uid: &str| {
+            Next::Enter(Rollout {
+                step,
+                pod_uid: pod_uid.to_owned(),
+                since: Time(self.situation.now),
+                ..rollout.clone()
+            })
+        };
+        match (rollout.step, pod) {
+            (RolloutStep::Stopping, Some(pod)) if is_old => {
+                let nothing_is_done = rebuild.claim.is_none() || anew.has_old_claim;
+                if pod.is_terminating && !anew.has_old_claim {
+                    return Next::Await(format!("pod {} stops", pod.name));
+                }
+                match &anew.may_go {
+                    _ if !anew.is_wanted && nothing_is_done => Next::Finish,
+                    Ok(()) => Next::Rebuild {
+                        pod: pod.name.clone(),
+                        uid: pod.uid.clone(),
+                        claim: rebuild.claim.clone(),
+                    },
+                    Err(why) => Next::Await(format!("pod {} is not made anew: {why}", pod.name)),
+                }
+            }
+            // Somebody else deleted the pod, and another one has the old volume.
+            (_, Some(pod)) if anew.has_old_claim => enter(RolloutStep::Stopping, &pod.uid),
+            (RolloutStep::Starting, Some(pod)) if pod.is_ready => {
+                let has = view.incarnations.get(&pod.slot);
+                let is_back = has.is_some() && has != rebuild.incarnation.as_ref();
+                match is_back || !view.members.contains(&pod.slot) {
+                    true => self.starting(rollout, Some(pod)),
+                    false => Next::Await(format!("pod {} has copied everything", pod.name)),
+                }
+            }
+            (RolloutStep::Starting, pod) => self.starting(rollout, pod),
+            (_, _) => enter(RolloutStep::Starting, &rollout.pod_uid),
+        }
+    }
+
     fn go_on(&self, rollout: &Rollout) -> Next {
+        if let (Some(rebuild), Some(anew)) = (&rollout.rebuild, self.group.anew) {
+            return self.anew(rollout, rebuild, anew);
+        }
         let members = self.situation.members;
         let pod = members.iter().find(|pod| pod.name == rollout.pod);
         let is_old = pod.is_some_and(|pod| pod.uid == rollout.pod_uid);
@@ -270,6 +350,7 @@ impl Rolls<'_> {
             step,
             reason: reason.to_owned(),
             switchover,
+            rebuild: None,
             since: Time(self.situation.now),
         })
     }
@@ -278,7 +359,7 @@ impl Rolls<'_> {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use rmq_crds::{ElectionOutcome, UpdateStrategy};
+    use rmq_crds::{ElectionOutcome, RebuildClaim, UpdateStrategy};
 
     use super::*;
 
@@ -298,6 +379,8 @@ mod tests {
         rollout: Option<Rollout>,
         now: i64,
         wanted: i64,
+        due: Option<Due>,
+        anew: Option<Anew>,
     }
 
     impl Case {
@@ -325,6 +408,8 @@ mod tests {
                 rollout: None,
                 now: 100,
                 wanted: 3,
+                due: None,
+                anew: None,
             }
         }
 
@@ -345,6 +430,8 @@ mod tests {
                 Group {
                     view,
                     wanted: self.wanted,
+                    due: self.due.as_ref(),
+                    anew: self.anew.as_ref(),
                 },
             )
         }
@@ -482,6 +569,76 @@ mod tests {
         assert_eq!(case.next(), Next::Finish);
         case.rollout = None;
         assert_eq!(case.next(), Next::Nothing);
+    }
+
+    #[test]
+    fn a_member_is_made_anew_and_is_done_when_it_has_other_data() {
+        let mut case = Case::new();
+        for pod in &mut case.pods {
+            pod.is_current = true;
+        }
+        let claim = RebuildClaim {
+            name: "data-a-broker-2".to_owned(),
+            uid: "old".to_owned(),
+        };
+        case.view.incarnations = [(2, "old".to_owned())].into();
+        case.due = Some(Due {
+            pod: case.pods[2].clone(),
+            reason: "RebuildRequested",
+            rebuild: Rebuild {
+                claim: Some(claim.clone()),
+                incarnation: Some("old".to_owned()),
+            },
+        });
+        case.enters("a-broker-2", RolloutStep::Stopping);
+        let not_now = Anew {
+            may_go: Err("member 0 is not in sync".to_owned()),
+            has_old_claim: true,
+            is_wanted: true,
+        };
+        case.anew = Some(not_now.clone());
+        case.waits("member 0 is not in sync");
+        case.anew = Some(Anew {
+            is_wanted: false,
+            ..not_now.clone()
+        });
+        assert_eq!(case.next(), Next::Finish, "the wish was taken back");
+        let now = Anew {
+            may_go: Ok(()),
+            ..not_now
+        };
+        case.anew = Some(now.clone());
+        let rebuild = Next::Rebuild {
+            pod: "a-broker-2".to_owned(),
+            uid: "old-2".to_owned(),
+            claim: Some(claim),
+        };
+        assert_eq!(case.next(), rebuild);
+        // The pod goes although nobody has deleted its volume: that pod goes that has it now.
+        case.pods[2].uid = "between".to_owned();
+        case.enters("a-broker-2", RolloutStep::Stopping);
+        assert!(matches!(case.next(), Next::Rebuild { uid, .. } if uid == "between"));
+        // The volume is going, so this goes on whatever a person says.
+        case.anew = Some(Anew {
+            has_old_claim: false,
+            is_wanted: false,
+            ..now
+        });
+        assert!(matches!(case.next(), Next::Rebuild { .. }));
+        case.pods[2].is_terminating = true;
+        case.waits("stops");
+        case.pods[2] = Member {
+            uid: "new".to_owned(),
+            is_terminating: false,
+            is_ready: false,
+            ..case.pods[2].clone()
+        };
+        case.enters("a-broker-2", RolloutStep::Starting);
+        case.waits("starts");
+        case.pods[2].is_ready = true;
+        case.waits("has copied everything");
+        case.view.incarnations.insert(2, "new".to_owned());
+        assert_eq!(case.next(), Next::Finish);
     }
 
     #[test]

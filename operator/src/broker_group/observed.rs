@@ -1,5 +1,6 @@
 //! All that one look at a broker group has seen. Decisions depend on nothing else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -40,6 +41,14 @@ pub(super) struct Observed<'a> {
     /// The brokers of the group that have a pod, by name of the pod.
     pub(super) members: Vec<Member>,
     pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
+    /// Nodes of pods that had to be gone, by name.
+    pub(super) nodes: BTreeMap<String, NodeSeen>,
+    /// Members whose volume is bound to a node that is no more, by slot, and why one thinks so.
+    pub(super) stranded: BTreeMap<i64, String>,
+    /// Bytes of a segment of the log, as the brokers' files have them. None: there is no file yet.
+    pub(super) segment_bytes: Option<String>,
+    /// The pod that restores a backup.
+    pub(super) restorer: Option<Restorer>,
     /// Why pods are not made or claims have no volume, as far as events tell.
     pub(super) missing: Option<Problem>,
     /// Another group of the cluster that has the turn to restart a broker.
@@ -64,6 +73,38 @@ pub(super) enum LeaseSeen {
     Going,
 }
 
+/// A node, as far as a pod that should be gone is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NodeSeen {
+    /// Its kubelet says that it is ready.
+    Answers,
+    /// It does not.
+    Silent {
+        /// A person has said that it is off for good.
+        is_out_of_service: bool,
+    },
+    /// There is no such node.
+    Gone,
+    /// It could not be looked at.
+    Unknown(String),
+}
+
+/// The pod that restores a backup into the volume of the first broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Restorer {
+    pub(super) name: String,
+    pub(super) uid: String,
+    /// Whether the volume has everything.
+    pub(super) has_succeeded: bool,
+    /// Whether Kubernetes runs it no more.
+    pub(super) has_failed: bool,
+    pub(super) is_terminating: bool,
+    /// Why it does not run.
+    pub(super) problem: Option<Problem>,
+    /// How its container ended last, and what it said.
+    pub(super) ended: Option<String>,
+}
+
 /// Another group of the cluster.
 #[derive(Debug)]
 pub(super) struct Other {
@@ -80,7 +121,7 @@ impl Other {
 }
 
 /// One broker of the group: its pod, and what the broker was given.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Member {
     /// Name of the pod.
     pub(super) name: String,
@@ -108,6 +149,10 @@ pub(super) struct Member {
     pub(super) problem: Option<Problem>,
     /// Address of the pod's node.
     pub(super) node: Option<String>,
+    /// Name of the pod's node.
+    pub(super) node_name: Option<String>,
+    /// Since when no node takes the pod.
+    pub(super) unplaced_since: Option<Timestamp>,
     /// Whether the broker took the settings that need no restart. None: it has not answered yet.
     pub(super) settings: Option<Result<(), String>>,
 }
@@ -138,6 +183,8 @@ impl Member {
                 .status
                 .as_ref()
                 .and_then(|status| status.host_ip.clone()),
+            node_name: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            unplaced_since: observe::unplaced_since(pod),
             settings: None,
         }
     }
@@ -236,6 +283,13 @@ impl Observed<'_> {
         }
     }
 
+    /// Where a member is reached inside of the cluster, `host:port`.
+    pub(super) fn client_address(&self, slot: i64) -> Option<String> {
+        let members = &self.election.as_ref()?.spec.members;
+        let member = members.iter().find(|member| member.slot == slot)?;
+        Some(member.client.clone())
+    }
+
     /// Whether the election belongs to this object, and not to an earlier one of its name.
     pub(super) fn owns_election(&self) -> bool {
         let uid = self.object.uid().unwrap_or_default();
@@ -272,6 +326,10 @@ impl<'a> Observed<'a> {
             set: None,
             members: Vec::new(),
             claims: Vec::new(),
+            nodes: BTreeMap::new(),
+            stranded: BTreeMap::new(),
+            segment_bytes: None,
+            restorer: None,
             missing: None,
             turn: None,
             quiet: None,

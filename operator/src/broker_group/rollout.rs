@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use rmq_crds::{Rollout, RolloutStep, UpdateStrategy, UpdateType};
+use rmq_crds::{RebuildClaim, Rollout, RolloutStep, UpdateStrategy, UpdateType};
 
 use super::observed::Member;
 use super::quiet::QUIET;
@@ -41,6 +41,12 @@ pub(super) enum Next {
     Quiesce,
     /// Delete this pod.
     Delete { pod: String, uid: String },
+    /// Delete this pod, and this volume claim with it.
+    Rebuild {
+        pod: String,
+        uid: String,
+        claim: Option<RebuildClaim>,
+    },
     /// The restart continues when this has happened.
     Await(String),
     /// Let producers return; the restart is over.
@@ -130,6 +136,7 @@ fn begin(situation: &Situation<'_>) -> Next {
             step,
             reason: pod.differs.to_owned(),
             switchover: None,
+            rebuild: None,
             since: Time(situation.now),
         })
     };
@@ -178,6 +185,7 @@ mod tests {
             step,
             reason: "ImageChanged".to_owned(),
             switchover: None,
+            rebuild: None,
             since: Time(at(100)),
         }
     }

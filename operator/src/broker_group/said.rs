@@ -35,6 +35,8 @@ impl Said {
         let (bad, reason) = match self.type_ {
             "ReplicasInSync" => (false, "ReplicasNotInSync"),
             "ReplicaOnLostNode" | "DataLossPossible" => (true, self.type_),
+            "Rebuilding" if self.is_rest() => return None,
+            "Rebuilding" => (false, "RebuildRefused"),
             _ => return None,
         };
         let known = status.conditions.of(self.type_);
@@ -52,6 +54,11 @@ impl Said {
             reason: "Done",
             message: String::new(),
         }
+    }
+
+    /// Whether nothing is wrong with a condition that does not hold.
+    fn is_rest(&self) -> bool {
+        matches!(self.reason, "Done" | "Waiting")
     }
 
     /// Sets the condition in a status.

@@ -7,12 +7,11 @@ use rmq_crds::{
 use crate::events::News;
 use crate::objects::names;
 
+use super::lost;
 use super::observed::{Member, Observed};
 use super::said::Said;
 use super::view::View;
 
-/// Seconds after which a pod that had to be gone is on a node that does not answer.
-const LOST_AFTER: i64 = 30;
 /// Bounds of losses are told in these steps, so that they do not change all the time.
 const LOSS_STEP: i64 = 1 << 20;
 
@@ -36,7 +35,7 @@ pub(super) fn write(observed: &Observed<'_>, status: &mut BrokerGroupStatus) -> 
     let all = [
         Some(master_elected(observed, view)),
         Some(replicas_in_sync(observed, view)),
-        on_lost_node(observed, status),
+        lost::said(observed, status),
         data_loss(observed, view, status),
     ];
     for said in all.into_iter().flatten() {
@@ -239,26 +238,6 @@ fn replicas_in_sync(observed: &Observed<'_>, view: &View) -> Said {
         "NotInSync",
         format!("{counts}; not in sync: {behind}"),
     )
-}
-
-/// Whether a pod is on a node that does not answer: nobody makes another one of its name before that is settled. None: none ever was.
-fn on_lost_node(observed: &Observed<'_>, status: &BrokerGroupStatus) -> Option<Said> {
-    const TYPE: &str = "ReplicaOnLostNode";
-    let is_lost = |member: &&Member| {
-        member
-            .gone_at
-            .is_some_and(|gone| observed.now.duration_since(gone).as_secs() >= LOST_AFTER)
-    };
-    match observed.members.iter().find(is_lost) {
-        Some(member) => {
-            let message = format!(
-                "pod {} was to stop and its node does not answer; when the node is off for good: kubectl taint node NODE node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, and the pod moves",
-                member.name
-            );
-            Some(Said::new(TYPE, true, "NodeDoesNotAnswer", message))
-        }
-        None => status.conditions.of(TYPE).map(|_| Said::done(TYPE)),
-    }
 }
 
 /// Whether acknowledged messages may be lost. None: there was never a reason.

@@ -91,6 +91,7 @@ mod tests {
                     step: RolloutStep::Quiescing,
                     reason: "ImageChanged".to_owned(),
                     switchover: None,
+                    rebuild: None,
                     since: Time(observed.now),
                 }),
                 ..BrokerGroupStatus::default()

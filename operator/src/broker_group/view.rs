@@ -1,6 +1,6 @@
 //! Who is master of a group with replicas, as its `BrokerGroupElection` says. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rmq_crds::{
     BrokerGroupElection, ElectionAckMode, ElectionOutcome, ElectionPhase, ElectionReason,
@@ -19,6 +19,8 @@ pub(super) struct View {
     pub(super) is_stable: bool,
     /// Slots that have every acknowledged message.
     pub(super) in_sync: BTreeSet<i64>,
+    /// Which data each of them has.
+    pub(super) incarnations: BTreeMap<i64, String>,
     pub(super) min_in_sync: i32,
     pub(super) ack_mode: Option<ElectionAckMode>,
     /// How the last request for another master ended.
@@ -49,6 +51,11 @@ impl View {
             master: status.master.as_ref().map(|seat| seat.slot),
             is_stable: status.phase == ElectionPhase::Stable,
             in_sync: status.in_sync.iter().map(|seat| seat.slot).collect(),
+            incarnations: status
+                .in_sync
+                .iter()
+                .map(|seat| (seat.slot, seat.incarnation.clone()))
+                .collect(),
             outcome: status.outcome.clone(),
             reason: status.history.last().map(|term| term.reason),
             loss: loss.map(|term| (term.epoch, term.reason)),

@@ -6,7 +6,9 @@ pub(crate) mod pod;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount, ServicePort, ServiceSpec,
+};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
@@ -35,6 +37,12 @@ pub(crate) struct Children {
     pub(crate) leases: Vec<Lease>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) elections: Vec<BrokerGroupElection>,
+    /// Volume claims that no StatefulSet makes: made once, and left alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) claims: Vec<PersistentVolumeClaim>,
+    /// Pods that do one thing and end: made once, and left alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pods: Vec<Pod>,
     pub(crate) config_maps: Vec<ConfigMap>,
     pub(crate) services: Vec<Service>,
     pub(crate) disruption_budgets: Vec<PodDisruptionBudget>,

@@ -24,6 +24,9 @@ pub(crate) const NAME_SERVER: &str = "name-server";
 /// Value of [`COMPONENT`].
 pub(crate) const BROKER: &str = "broker";
 
+/// Value of [`COMPONENT`] of a pod that restores a backup.
+pub(crate) const RESTORE: &str = "restore";
+
 /// Label of pods of groups with replicas: such a group has a disruption budget of its own.
 pub(crate) const ELECTED: &str = "rmq.rs/elected";
 /// Label of pods of groups with replicas: what the broker is now. It follows the election, and clients use name servers instead.
@@ -82,6 +85,16 @@ pub(crate) fn external_of(workload: &str, slot: i32) -> String {
 /// The Service of the pods with this role.
 pub(crate) fn role_service(workload: &str, role: &str) -> String {
     format!("{workload}-{role}")
+}
+
+/// The pod that restores a backup into the volume of the first broker.
+pub(crate) fn restorer(workload: &str) -> String {
+    format!("{workload}-restore")
+}
+
+/// The volume claim of a StatefulSet's pod.
+pub(crate) fn claim(workload: &str, index: i32) -> String {
+    format!("data-{}", pod(workload, index))
 }
 
 /// The number of a StatefulSet's pod.

@@ -4,6 +4,7 @@ mod epochs;
 mod group;
 mod master;
 mod outcome;
+mod rebuild;
 mod replication;
 
 use std::time::Duration;
@@ -90,6 +91,18 @@ Examples:
   rmq-ctl broker promote broker-a 10.0.0.3:10911 --accept-loss"
     )]
     Promote(master::PromoteOptions),
+    /// Make a replica anew from the others, with a new volume, in Kubernetes.
+    #[command(
+        after_help = "Changes state: the member's volume is deleted, and the member copies everything from the others. The operator does it, and not while the
+group needs the member: it is the master, another member is not in sync, or too few would be in sync without it. Waits for the end. Exit code 6: refused.
+Without Kubernetes, docs/operate/failover.md has the steps.
+
+Examples:
+  rmq-ctl broker rebuild broker-a 2
+  rmq-ctl broker rebuild broker-a 2 --yes --wait 2h
+  rmq-ctl broker rebuild broker-a 2 --dry-run"
+    )]
+    Rebuild(rebuild::Options),
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +150,7 @@ pub(crate) async fn broker(
         BrokerTask::Replication(options) => replication::run(options, cluster, output).await,
         BrokerTask::Switchover(options) => master::switchover(options, cluster, output).await,
         BrokerTask::Promote(options) => master::promote(options, cluster, output).await,
+        BrokerTask::Rebuild(options) => rebuild::run(options, cluster, output).await,
     }
 }
 

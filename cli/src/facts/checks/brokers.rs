@@ -131,7 +131,7 @@ pub(crate) fn notes(broker: &Broker) -> Vec<Check> {
         && held > 0
     {
         let says = format!(
-            "{} of the log stay beyond the time of retention, as delayed messages in there are not delivered yet",
+            "{} of the log stay beyond the time of retention: delayed messages in there are not delivered yet, or a backup that is being taken still copies it (backups that are taken: rmq-ctl backup list)",
             numbers::bytes(held.unsigned_abs())
         );
         note("broker-held-segments", says);

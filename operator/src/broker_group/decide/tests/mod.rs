@@ -11,6 +11,7 @@ use rmq_crds::{DrainStatus, NameServer};
 use serde_json::json;
 
 use super::*;
+use crate::broker_group::decision;
 use crate::broker_group::observed::Member;
 use crate::objects::hash;
 use crate::observe::Problem;
@@ -123,6 +124,7 @@ fn restarts(object: &mut BrokerGroup, step: RolloutStep) {
         step,
         reason: "ImageChanged".to_owned(),
         switchover: None,
+        rebuild: None,
         since: Time(at(SECOND - 10)),
     });
 }
@@ -140,6 +142,18 @@ fn deleted(object: &mut BrokerGroup, drains_for: Option<i64>) {
         messages: 0,
         groups: Vec::new(),
     });
+}
+
+/// The broker alone is given its settings.
+fn give() -> Step {
+    let broker = decision::Given {
+        pod_uid: "old".to_owned(),
+        address: None,
+    };
+    Step::Give {
+        epoch: 0,
+        brokers: vec![broker],
+    }
 }
 
 fn check(rows: impl IntoIterator<Item = Row>) {
@@ -209,9 +223,7 @@ fn what_a_spec_lets_the_operator_do() {
             })
         },
         Row {
-            step: Step::Give {
-                pod_uid: "old".to_owned(),
-            },
+            step: give(),
             reason: "Ready",
             ..row("a younger group has the broker name", same, |observed| {
                 let twin = |group: &mut BrokerGroup| {
@@ -237,9 +249,6 @@ fn what_a_spec_lets_the_operator_do() {
 
 #[test]
 fn how_brokers_without_a_restart_are() {
-    let give = || Step::Give {
-        pod_uid: "old".to_owned(),
-    };
     check([
         Row {
             step: give(),

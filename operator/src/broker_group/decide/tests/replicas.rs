@@ -48,7 +48,7 @@ fn seen<'a>(
 }
 
 fn claim(slot: i64) -> Arc<PersistentVolumeClaim> {
-    let claim = json!({"metadata": {"name": format!("data-a-broker-{slot}"), "creationTimestamp": "2020-01-01T00:00:00Z"}});
+    let claim = json!({"metadata": {"name": format!("data-a-broker-{slot}"), "uid": format!("claim-{slot}"), "creationTimestamp": "2020-01-01T00:00:00Z"}});
     Arc::new(serde_json::from_value(claim).expect("a claim"))
 }
 
@@ -247,8 +247,13 @@ fn a_group_says_how_it_stands() {
         status.address.as_deref(),
         Some("a-broker-1.a-broker.shop.svc:10911")
     );
+    let given = |slot: i64| decision::Given {
+        pod_uid: format!("old-{slot}"),
+        address: Some("h:2".to_owned()),
+    };
     let give = Step::Give {
-        pod_uid: "old-1".to_owned(),
+        epoch: 3,
+        brokers: all.map(given).into(),
     };
     assert_eq!(decision.step, give);
     assert_eq!(decision.labels.len(), 3);
@@ -316,6 +321,7 @@ fn a_pod_is_deleted_while_the_election_is_as_it_was_seen() {
             step: RolloutStep::Stopping,
             reason: "ImageChanged".to_owned(),
             switchover: None,
+            rebuild: None,
             since: Time(at(SECOND - 10)),
         }),
         ..BrokerGroupStatus::default()
@@ -351,4 +357,79 @@ fn what_an_earlier_group_left_goes_when_its_volumes_are_gone() {
         "the garbage collector takes it"
     );
     assert!(decision.children.is_none());
+}
+
+#[test]
+fn a_member_is_made_anew_by_a_wish_that_goes_when_it_is_fulfilled() {
+    let mut object = three();
+    let all = [0, 1, 2];
+    let wish = (annotations::REBUILD.to_owned(), "2".to_owned());
+    object.metadata.annotations = Some([wish].into());
+    let look = |object: &BrokerGroup, change: fn(&mut Observed<'_>)| {
+        let mut observed = seen(object, &all, Some((1, &all)));
+        with_set(&mut observed);
+        change(&mut observed);
+        let decision = decide(&observed);
+        (decision.step, decision.status.expect("a status").0)
+    };
+    let (step, status) = look(&object, |_| {});
+    assert_eq!(step, Step::Nothing, "the status says so first");
+    let rollout = status.rollout.as_ref().expect("a restart");
+    let rebuilt = rollout.rebuild.as_ref().and_then(|of| of.claim.clone());
+    assert_eq!(rollout.step, RolloutStep::Stopping);
+    assert_eq!(rebuilt.as_ref().map(|claim| &*claim.uid), Some("claim-2"));
+    object.status = Some(status);
+    let (step, status) = look(&object, |_| {});
+    let rebuild = Step::Rebuild {
+        pod: "a-broker-2".to_owned(),
+        uid: "old-2".to_owned(),
+        claim: rebuilt,
+        election: Some("7".to_owned()),
+    };
+    assert_eq!(step, rebuild);
+    object.status = Some(status);
+    let behind: fn(&mut Observed<'_>) = |observed| {
+        observed.members[2].uid = "new".to_owned();
+        observed.claims.remove(2);
+    };
+    let (step, status) = look(&object, behind);
+    assert_eq!(step, Step::Nothing);
+    assert_eq!(
+        status.rollout.as_ref().map(|rollout| rollout.step),
+        Some(RolloutStep::Starting)
+    );
+    object.status = Some(status);
+    let (step, _) = look(&object, behind);
+    assert_eq!(step, Step::Nothing, "the set has the old data still");
+    let (step, status) = look(&object, |observed| {
+        observed.members[2].uid = "new".to_owned();
+        observed.claims.remove(2);
+        let view = observed.view.as_mut().expect("a view");
+        view.incarnations.insert(2, "new".to_owned());
+    });
+    let finish = Step::Finish {
+        pod_uid: "old-2".to_owned(),
+        wish: Some(annotations::REBUILD),
+    };
+    assert_eq!((step, status.rollout), (finish, None));
+}
+
+#[test]
+fn segments_of_a_group_with_replicas_stay() {
+    let object = three();
+    let mut observed = seen(&object, &[0, 1, 2], Some((1, &[0, 1, 2])));
+    for (has, is_refused) in [
+        (None, false),
+        (Some("1073741824"), false),
+        (Some("65536"), true),
+    ] {
+        observed.segment_bytes = has.map(str::to_owned);
+        let decision = decide(&observed);
+        let (_, verdict) = decision.status.expect("a status");
+        let says = verdict.message.contains("segmentBytes cannot be changed");
+        assert_eq!(
+            (says, decision.children.is_none()),
+            (is_refused, is_refused)
+        );
+    }
 }

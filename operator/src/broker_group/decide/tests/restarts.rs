@@ -114,6 +114,7 @@ fn how_a_restart_continues() {
         Row {
             step: Step::Finish {
                 pod_uid: "old".to_owned(),
+                wish: None,
             },
             reason: "Restarting",
             events: &["BrokerRestarted"],
