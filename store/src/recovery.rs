@@ -331,6 +331,11 @@ pub(crate) fn replay(
             Some(tables_at.map_or(in_files, |position| position.max(in_files)))
         }
     };
+    let segments = files.segments();
+    let is_read = |segment: &&Arc<Segment>| segment.end() > from.min(watermark);
+    for segment in segments.iter().filter(is_read) {
+        segment.grows();
+    }
     let mut entries: Vec<Entry> = Vec::with_capacity(REPLAY_BATCH);
     let mut newest_ms = dispatcher.newest_ms().unwrap_or(0);
     let mut position = from;
@@ -401,12 +406,11 @@ pub(crate) fn replay(
         report.cut_bytes = cut(files, end)?;
     }
     write_again(files, watermark, end)?;
-    for segment in files
-        .segments()
-        .iter()
-        .filter(|segment| segment.end() > end)
-    {
-        segment.ends_at(end);
+    for segment in segments.iter().filter(is_read) {
+        match segment.end() > end {
+            true => segment.ends_at(end),
+            false => segment.is_full(),
+        }
     }
     let marks = &files.positions;
     // What survived a crash may be in the page cache only; the next sync covers it.

@@ -186,12 +186,11 @@ impl Segment {
         Ok(())
     }
 
-    /// Records are appended from `position` on. What was read ahead of it, as by recovery, lies in memory in large units, and the system
-    /// goes through all of such a unit with each small write into it (ext4: 8 µs instead of 1). A read of the end of the log would go on
-    /// reading ahead from there, whatever it is advised.
-    pub(crate) fn grows_from(&self, position: u64) {
+    /// Records are appended to it from now on, or recovery looks where they end: nothing is read ahead. What is read ahead lies in memory in large
+    /// units, and the system goes through all of such a unit with each small write into it (ext4: 8 µs instead of 1). It is read ahead ever
+    /// further when the end of the log is read, whatever the file is advised by then.
+    pub(crate) fn grows(&self) {
         self.file.read_ahead(false);
-        self.file.forget(position.saturating_sub(self.base));
     }
 
     /// Nothing is appended any more.

@@ -55,7 +55,7 @@ impl Staging {
     pub(super) fn new(files: &Files) -> Self {
         let next = files.positions.written.load(Ordering::Acquire);
         let segment_end = files.segment(next).map_or(next, |segment| {
-            segment.grows_from(next);
+            segment.grows();
             segment.end()
         });
         Self {
@@ -157,7 +157,7 @@ impl Staging {
     fn roll(&mut self, files: &Files) -> Result<(), AppendError> {
         let base = self.segment_end;
         let segment = files.next_segment(base)?;
-        segment.grows_from(base);
+        segment.grows();
         if let Some(full) = files.segment(base - 1) {
             full.is_full();
         }

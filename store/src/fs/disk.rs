@@ -84,9 +84,6 @@ pub trait File: Send + Sync {
     /// Whether the system reads ahead of a read, which it does by default. A file that grows must not be read ahead: what comes next is
     /// not written yet. A hint.
     fn read_ahead(&self, _wanted: bool) {}
-    /// Lets go of what is in memory from `offset` on, as far as it is on the disk, and has what is just before in small units there. A hint, for
-    /// a file that is not read ahead.
-    fn forget(&self, _offset: u64) {}
     /// Makes content (and length) durable: `fdatasync`.
     fn sync(&self) -> io::Result<()>;
     /// Makes content and all metadata durable: `fsync`.

@@ -415,8 +415,4 @@ impl File for FaultyFile {
     fn read_ahead(&self, wanted: bool) {
         self.inner.read_ahead(wanted);
     }
-
-    fn forget(&self, offset: u64) {
-        self.inner.forget(offset);
-    }
 }

@@ -19,8 +19,6 @@ const ZEROS: usize = 1 << 20;
 
 /// The page cache reads in units of up to this many bytes.
 const UNIT_MAX: u64 = 2 << 20;
-/// Read back at once.
-const READ_BACK: usize = 256 << 10;
 
 /// Where the kernel names its life since the boot (`Documentation/admin-guide/sysctl/kernel.rst`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -283,25 +281,5 @@ impl File for RealFile {
             Advice::Random
         };
         self.advise(0, 0, advice);
-    }
-
-    fn forget(&self, offset: u64) {
-        // A unit that begins before is let go as a whole or not at all.
-        let from = (offset / UNIT_MAX * UNIT_MAX).saturating_sub(UNIT_MAX);
-        self.advise(from, 0, Advice::DontNeed);
-        // Consumers read what was written last: it comes back in small units, as nothing reads ahead now.
-        let mut piece = vec![0; READ_BACK];
-        let mut at = from;
-        while at < offset {
-            let bytes = (offset - at).min(READ_BACK as u64) as usize;
-            let Some(piece) = piece.get_mut(..bytes) else {
-                return;
-            };
-            // Who needs the bytes finds out what is wrong with them.
-            if self.0.read_exact_at(piece, at).is_err() {
-                return;
-            }
-            at += bytes as u64;
-        }
     }
 }
