@@ -79,7 +79,9 @@ pub(crate) fn finish_batch(broker: &Arc<Broker>, batch: &mut Batch, replies: &mu
         answer(broker, sends, &stored, &mut batch.id, replies);
         return;
     }
-    let sends = std::mem::take(&mut batch.sends);
+    // The next batch is likely to be as large: its list need not grow step by step.
+    let next = Vec::with_capacity(batch.sends.len());
+    let sends = std::mem::replace(&mut batch.sends, next);
     let peer = Arc::clone(replies.peer());
     let busy = replies.busy();
     let broker_then = Arc::clone(broker);
