@@ -112,6 +112,7 @@ mod tests {
         RecoveryReport {
             start: 0,
             end: 1 << 20,
+            was_closed: true,
             replayed_bytes: 0,
             replayed_records: 0,
             cut_bytes: 0,

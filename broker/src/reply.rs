@@ -170,13 +170,15 @@ pub(crate) fn relayed(reply: PendingReply, asked: Result<OwnedFrame, Refusal>) {
 /// The response code of a refusal.
 fn code_of(refusal: &Refusal) -> ResponseCode {
     match refusal {
-        Refusal::UnknownCode(_) | Refusal::NotServed(_) | Refusal::Elsewhere(..) => {
-            ResponseCode::RequestCodeNotSupported
-        }
+        Refusal::UnknownCode(_)
+        | Refusal::NotServed(_)
+        | Refusal::Elsewhere(..)
+        | Refusal::Unneeded(..) => ResponseCode::RequestCodeNotSupported,
         Refusal::NotMaster(code, _)
         | Refusal::Closed(code, _)
         | Refusal::TermIsOver(code)
         | Refusal::NotPassedOn { code, .. } => at_replica(*code),
+        Refusal::Unconfirmed(_) => ResponseCode::SystemBusy,
         Refusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
         Refusal::Late(error) => of_append(error),
         Refusal::Incomplete(_) | Refusal::Fields(_) => ResponseCode::SystemError,

@@ -30,6 +30,8 @@ pub(crate) enum Serving {
     NotYet,
     /// The request is for another kind of server, or for a client.
     Elsewhere(&'static str),
+    /// Brokers of Apache RocketMQ need it among themselves, and these do not, for this reason.
+    Unneeded(&'static str),
     /// The code is declared, and no server of Apache RocketMQ has a handler for it.
     Nowhere,
 }
@@ -86,6 +88,14 @@ const fn elsewhere(at: &'static str) -> Row {
     }
 }
 
+const fn unneeded(because: &'static str) -> Row {
+    Row {
+        serving: Serving::Unneeded(because),
+        rights: &[],
+        roles: Roles::Any,
+    }
+}
+
 const NOWHERE: Row = Row {
     serving: Serving::Nowhere,
     rights: &[],
@@ -96,6 +106,12 @@ const NAME_SERVER: &str = "name servers";
 const CONTROLLER: &str = "controllers, which there are none of: the brokers of a group elect their master by themselves (election), rmq-ctl broker replication shows it and rmq-ctl broker switchover changes it";
 const CONTAINER: &str = "broker containers, which there are none of: start each broker as a process of its own, with its own configuration";
 const CLIENT: &str = "clients";
+
+// Why brokers do not need these.
+const FROM_RECORD: &str = "a broker learns who is master from its election or its configuration, never from a name server, and no replica acts for a master";
+const BY_GREETING: &str = "members greet each other on the replication port, and each connection checks where both logs are";
+const BY_REPORT: &str = "a replica reports what it has on its disk, and nobody sets that by hand; rmq-ctl broker replication shows it";
+const BY_ELECTION: &str = "there are no controllers: a broker learns of its role from its election; rmq-ctl broker switchover changes who is master";
 
 // The rights are those of apache/rocketmq `DefaultAuthorizationContextBuilder` and of the `RocketMQAction` of each header. Requests without
 // header fields need no right there; here they need one on the cluster.
@@ -242,14 +258,14 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::GetColdDataFlowCtrInfo => not_yet(GET_CLUSTER, Any),
 
         // Replication.
-        Code::ExchangeBrokerHaInfo | Code::ResetMasterFlushOffset => not_yet(UPDATE_CLUSTER, Any),
+        Code::ExchangeBrokerHaInfo => unneeded(BY_GREETING),
+        Code::ResetMasterFlushOffset => unneeded(BY_REPORT),
         Code::GetBrokerHaStatus => one(replication::ha_status, GET_CLUSTER, Any),
         Code::GetBrokerEpochCache => one(replication::epochs, GET_CLUSTER, Any),
         Code::GetGroupStatus => one(replication::group_status, GET_CLUSTER, Any),
         Code::RequestGroupMaster => one(replication::request_master, UPDATE_CLUSTER, Any),
-        Code::NotifyBrokerRoleChanged | Code::NotifyMinBrokerIdChange => {
-            not_yet(UPDATE_CLUSTER, Any)
-        }
+        Code::NotifyBrokerRoleChanged => unneeded(BY_ELECTION),
+        Code::NotifyMinBrokerIdChange => unneeded(FROM_RECORD),
 
         // Copies of the data: whoever takes one reads every message.
         Code::BeginBackup => one(backup::begin, UPDATE_CLUSTER, Any),
@@ -375,6 +391,8 @@ pub enum Served {
     NotYet,
     /// The request is for others, such as name servers: refused with code 3.
     Elsewhere(&'static str),
+    /// Brokers of Apache RocketMQ need it among themselves, and these do not, for this reason: refused with code 3.
+    Unneeded(&'static str),
     /// No server has a handler for it: refused with code 3.
     Nowhere,
 }
@@ -403,6 +421,7 @@ pub fn request_table() -> impl Iterator<Item = RequestRow> {
                 Serving::One(_) | Serving::Batched(_) => Served::Here,
                 Serving::NotYet => Served::NotYet,
                 Serving::Elsewhere(at) => Served::Elsewhere(at),
+                Serving::Unneeded(because) => Served::Unneeded(because),
                 Serving::Nowhere => Served::Nowhere,
             },
             rights: row.rights,

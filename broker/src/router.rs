@@ -10,8 +10,9 @@ use crate::group::pass;
 use crate::handlers::batch::Batch;
 use crate::handlers::pass_on;
 use crate::handlers::refusal::{Handled, Refusal};
+use crate::messages::refusal::PullRefusal;
 use crate::reply;
-use crate::requests::{Roles, Serving, reads_log, row};
+use crate::requests::{Handler, Roles, Serving, reads_log, row};
 use crate::role::Role;
 
 /// Has a request handled, and counts it when it is answered in place.
@@ -50,9 +51,13 @@ fn handle(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exchange<'_>) 
         Serving::One(_) if !broker.role.is_master() && is_missing(broker, code) => {
             Err(Refusal::Incomplete(code))
         }
+        Serving::One(handle) if reads_log(code) && broker.store.awaits_confirmation() => {
+            unconfirmed(handle, broker, exchange, code)
+        }
         Serving::One(handle) => handle(broker, exchange),
         Serving::Batched(handle) => handle(broker, batch, exchange, code),
         Serving::Elsewhere(at) => Err(Refusal::Elsewhere(code, at)),
+        Serving::Unneeded(because) => Err(Refusal::Unneeded(code, because)),
         Serving::NotYet | Serving::Nowhere => Err(Refusal::NotServed(code)),
     }
 }
@@ -60,4 +65,29 @@ fn handle(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exchange<'_>) 
 /// Whether this replica lacks what the request asks for.
 fn is_missing(broker: &Broker, code: RequestCode) -> bool {
     reads_log(code) && broker.store.incomplete_below().is_some()
+}
+
+/// Answers with what was found. What was not found may be there: a client that is told that a group has no offset begins anew.
+fn unconfirmed(
+    handle: Handler,
+    broker: &Arc<Broker>,
+    exchange: &mut Exchange<'_>,
+    code: RequestCode,
+) -> Handled {
+    let finds = matches!(
+        code,
+        RequestCode::PullMessage | RequestCode::LitePullMessage
+    );
+    if !finds {
+        return Err(Refusal::Unconfirmed(code));
+    }
+    handle(broker, exchange).map_err(|refusal| match refusal {
+        Refusal::Pull(
+            PullRefusal::NoGroup { .. }
+            | PullRefusal::GroupDeleted(_)
+            | PullRefusal::NoTopic(_)
+            | PullRefusal::NoQueue { .. },
+        ) => Refusal::Unconfirmed(code),
+        other => other,
+    })
 }

@@ -42,6 +42,8 @@ pub struct RecoveryReport {
     pub start: u64,
     /// End of the log.
     pub end: u64,
+    /// Whether the store is new or had been closed, and did not just end.
+    pub was_closed: bool,
     /// Bytes of log that were read.
     pub replayed_bytes: u64,
     /// Records that were read.
@@ -316,6 +318,7 @@ pub(crate) fn replay(
     let mut report = RecoveryReport {
         start,
         end: from,
+        was_closed: closed_at.is_some(),
         replayed_bytes: 0,
         replayed_records: 0,
         cut_bytes: 0,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::Incarnation;
@@ -34,6 +34,8 @@ struct Inner {
     identity: Identity,
     cold: ColdPool,
     recovery: RecoveryReport,
+    /// See [`Store::awaits_confirmation`]; 0: nothing is awaited any more.
+    awaited: AtomicU64,
     lock: Mutex<Option<Box<dyn Lock>>>,
     closed: AtomicBool,
     /// Held by what writes files, so that it has ended when the store is closed: who opens the store next is alone with them.
@@ -56,11 +58,13 @@ impl Store {
         report: RecoveryReport,
     ) -> Self {
         let (threads, queue_max) = (log.config.cold_threads, log.config.cold_queue_max);
+        let awaited = if report.was_closed { 0 } else { report.end };
         Self(Arc::new(Inner {
             log,
             identity,
             cold: ColdPool::new(threads, queue_max),
             recovery: report,
+            awaited: AtomicU64::new(awaited),
             lock: Mutex::new(Some(lock)),
             closed: AtomicBool::new(false),
             writing: RwLock::new(()),
@@ -183,6 +187,27 @@ impl Store {
     #[must_use]
     pub fn incomplete_below(&self) -> Option<LogPosition> {
         self.0.log.incomplete_below().map(LogPosition)
+    }
+
+    /// Whether index and tables may have less than readers saw before: a follower's process ended without closing its store, and what its log
+    /// had then is not confirmed again yet. What is found is right; what is not found may be there.
+    #[must_use]
+    pub fn awaits_confirmation(&self) -> bool {
+        let awaited = self.0.awaited.load(Ordering::Acquire);
+        if awaited == 0 {
+            return false;
+        }
+        let Positions {
+            appended,
+            dispatched,
+            ..
+        } = self.positions();
+        // A part of it may have been cut off since.
+        let awaits = dispatched < awaited.min(appended);
+        if !awaits {
+            self.0.awaited.store(0, Ordering::Release);
+        }
+        awaits
     }
 
     /// Which masters have written the log, oldest first; the last one's epoch is still written.

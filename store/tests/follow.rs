@@ -606,3 +606,38 @@ fn a_follower_tells_what_it_has() {
     follower.abandon();
     master.abandon();
 }
+
+#[test]
+fn what_a_killed_follower_had_is_awaited_until_it_is_confirmed_again() {
+    let clock = Clock::at(1_000);
+    let config = || settings(&clock, FlushMode::Sync);
+    let master = open(config(), SimulatedDisk::new()).expect("opens");
+    send(&master, 0, 100, 0);
+    let disk = SimulatedDisk::new();
+    let follower = follow(config(), disk.clone());
+    assert!(!follower.awaits_confirmation());
+    follow_to_end(&master, &follower);
+    let shown = written(&follower);
+    follower.abandon();
+
+    // Its readers had seen the queue.
+    let follower = follow(config(), disk.clone());
+    assert_eq!(follower.find_queue("t", 0).expect("looked up"), None);
+    assert!(follower.awaits_confirmation());
+    follower.confirm(LogPosition(shown)).expect("confirmed");
+    let queue = follower.find_queue("t", 0).expect("looked up");
+    assert_eq!(queue.expect("a queue").max_offset(), 1);
+    assert!(!follower.awaits_confirmation());
+    // What comes later is no part of it.
+    send(&master, 0, 100, 0);
+    copy(&master, &follower, 1 << 15, u64::MAX);
+    assert!(!follower.awaits_confirmation());
+    follower.close().expect("closed");
+
+    let follower = follow(config(), disk);
+    assert!(!follower.awaits_confirmation());
+    let queue = follower.find_queue("t", 0).expect("looked up");
+    assert_eq!(queue.expect("a queue").max_offset(), 1);
+    follower.abandon();
+    master.abandon();
+}

@@ -41,6 +41,13 @@ pub(crate) enum Refusal {
     )]
     Elsewhere(RequestCode, &'static str),
     #[error(
+        " request type {number} ({name}) not supported: {because}",
+        number = .0.as_i32(),
+        name = .0.name(),
+        because = .1
+    )]
+    Unneeded(RequestCode, &'static str),
+    #[error(
         "request type {number} ({name}) is served by the master of this broker's group, and this broker is a {role}; ask the master",
         number = .0.as_i32(),
         name = .0.name(),
@@ -78,6 +85,12 @@ pub(crate) enum Refusal {
         name = .0.name()
     )]
     Incomplete(RequestCode),
+    #[error(
+        "request type {number} ({name}) is not served yet: this broker did not stop cleanly, and its group has not confirmed all of its log again; ask again in a moment",
+        number = .0.as_i32(),
+        name = .0.name()
+    )]
+    Unconfirmed(RequestCode),
     #[error(transparent)]
     Fields(#[from] FieldError),
     #[error(transparent)]

@@ -1,12 +1,13 @@
 //! What a new master has of the one before.
 
 use rmq_broker::AckMode;
+use rmq_election::driver::{Wish, request};
 use rmq_protocol::bodies::{FindingSeverity, GroupStatus};
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::{OffsetReply, QueryConsumerOffset, Reply, UpdateConsumerOffset};
 
 use crate::rig::{Group, TOPIC, eventually, try_send};
-use crate::support::{Client, message, remark};
+use crate::support::{Client, get, message, remark, value};
 
 async fn commit(client: &Client, offset: i64) {
     let update = UpdateConsumerOffset {
@@ -84,10 +85,21 @@ async fn topics_offsets_and_delayed_messages_are_carried_from_master_to_master()
     group.stop().await;
 }
 
+/// How many messages a member says that it has cut off the end of its log.
+async fn cut_messages(group: &Group, member: usize) -> Option<f64> {
+    let broker = group.members[member].broker.as_ref().expect("it runs");
+    let (_, metrics) = get(broker, "/metrics").await;
+    value(&metrics, "rocketmq_store_cut_messages_total", &[])
+}
+
 /// What a master had alone is nobody's: it goes into quarantine when that member copies from the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_that_only_a_former_master_has_is_cut_and_kept() {
-    let mut group = Group::start(3, |config| config.ack_timeout_ms = 100).await;
+    let mut group = Group::start(3, |config| {
+        config.ack_timeout_ms = 100;
+        config.management = "127.0.0.1:0".to_owned();
+    })
+    .await;
     group.send("everywhere").await;
     let master = group.master().await;
     let others: Vec<usize> = (0..3).filter(|id| *id != master).collect();
@@ -110,6 +122,8 @@ async fn the_end_that_only_a_former_master_has_is_cut_and_kept() {
     let kept = group.members[master].config.data_dir.join("quarantine");
     let kept = std::fs::read_dir(kept).expect("a folder").count();
     assert_eq!(kept, 1, "what was cut is kept");
+    assert_eq!(cut_messages(&group, master).await, Some(1.0));
+    assert_eq!(cut_messages(&group, now).await, Some(0.0));
     group.stop().await;
 }
 
@@ -123,6 +137,7 @@ async fn a_former_master_that_alone_had_acknowledged_messages_keeps_them_and_joi
             config.lease_ms = 20_000;
             config.replica_reconnect_ms = 60_000;
             config.slave_read_enable = true;
+            config.management = "127.0.0.1:0".to_owned();
         })
         .await;
         group.send("everywhere").await;
@@ -173,6 +188,68 @@ async fn a_former_master_that_alone_had_acknowledged_messages_keeps_them_and_joi
             "{}",
             note.text
         );
+        assert_eq!(cut_messages(&group, master).await, Some(2.0));
+        group.stop().await;
+    }
+}
+
+/// What the whole set has acknowledged no member gives up by itself, also where a person has accepted a loss: the member stays outside with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_messages_all_in_sync_had_acknowledged_keeps_its_log_and_stays_outside() {
+    for mode in [AckMode::InSync, AckMode::InSyncFlushed] {
+        let mut group = Group::start(2, |config| {
+            config.ack_mode = mode;
+            config.min_in_sync = 1;
+            config.slave_read_enable = true;
+        })
+        .await;
+        group.send("everywhere").await;
+        let (master, replica) = (group.master().await, group.replica().await);
+        group.members[replica].stop().await;
+        group.in_sync(1).await;
+        group.send("of a set of one").await;
+        group.members[master].stop().await;
+
+        group.members[replica].start().await;
+        let wish = Wish::Promote {
+            to: group.id(replica),
+            accept_loss: true,
+        };
+        request(group.place(), wish, "a person")
+            .await
+            .expect("written");
+        group.send("after").await;
+        assert_eq!(group.master().await, replica);
+
+        group.members[master].start().await;
+        let client = group.members[master].client();
+        eventually(
+            "the old master says that its log is another one",
+            async || {
+                let answer = client.call(RequestCode::GetGroupStatus, &(), &[]).await;
+                let status = GroupStatus::from_json(answer.body()).expect("the state of the group");
+                let mut findings = status.findings.iter();
+                findings.any(|found| {
+                    found.code == "diverged" && found.severity == FindingSeverity::Error
+                })
+            },
+        )
+        .await;
+        // The group serves meanwhile, and nothing of either log is gone.
+        group.send("more").await;
+        let in_sync = group.record().await.expect("a record").in_sync;
+        let in_sync: Vec<_> = in_sync.iter().map(|seat| seat.member).collect();
+        assert_eq!(in_sync, [group.id(replica)]);
+        assert_eq!(
+            group.messages(replica).await,
+            ["everywhere", "after", "more"]
+        );
+        assert_eq!(
+            group.messages(master).await,
+            ["everywhere", "of a set of one"]
+        );
+        let put_aside = group.members[master].config.data_dir.join("quarantine");
+        assert!(!put_aside.exists(), "nothing was cut");
         group.stop().await;
     }
 }

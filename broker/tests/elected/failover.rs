@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rmq_protocol::code::{RequestCode, ResponseCode};
+use rmq_protocol::requests::{OffsetReply, QueryConsumerOffset, Reply, UpdateConsumerOffset};
+
 use crate::rig::{Group, eventually, messages, try_send};
+use crate::support::{Client, message, pull};
 
 /// A lease of which a silent replica has so long that nobody takes it for a quick answer.
 const LONG_LEASE_MS: u64 = 25_000;
@@ -100,4 +104,79 @@ async fn a_frozen_master_acknowledges_nothing_when_it_continues() {
     })
     .await;
     group.stop().await;
+}
+
+/// Until the group has confirmed again what a member had, the member's tables may be older than its log: what they lack may well exist.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_were_all_killed_never_say_that_a_topic_or_an_offset_is_missing() {
+    let mut group = Group::start(3, |config| config.slave_read_enable = true).await;
+    let master = group.master().await;
+    // More queues than a topic gets by itself.
+    let client = group.members[master].client();
+    client.create_topic("many", 12, 6).await;
+    let wanted = pull("many", 11, 0);
+    for body in [b"one", b"two"] {
+        let sent = client.send(&message("many", 11, ""), body).await;
+        sent.expect("acknowledged");
+    }
+    assert_eq!(client.pull(&wanted).await.bodies(), ["one", "two"]);
+    let told = UpdateConsumerOffset {
+        consumer_group: "readers".into(),
+        topic: "many".into(),
+        queue_id: 11,
+        commit_offset: 1,
+        broker_name: None,
+    };
+    let code = RequestCode::UpdateConsumerOffset;
+    assert_eq!(client.call(code, &told, &[]).await.code(), 0);
+    // An offset is in the log a moment later.
+    eventually("a replica knows the offset", async || {
+        let replica = &group.members[group.replica().await];
+        offset(&replica.client()).await == (0, Some(1))
+    })
+    .await;
+    for member in &mut group.members {
+        member.kill().await;
+    }
+    for member in &mut group.members[..2] {
+        member.start().await;
+    }
+    let busy = ResponseCode::SystemBusy.as_i32();
+    eventually("both members know everything", async || {
+        let mut there = 0;
+        for member in &group.members[..2] {
+            let client = member.client();
+            let pulled = client.pull(&wanted).await;
+            let may = [
+                ResponseCode::Success,
+                ResponseCode::PullNotFound,
+                ResponseCode::PullRetryImmediately,
+                ResponseCode::SystemBusy,
+            ];
+            let is_right = may.iter().any(|may| may.as_i32() == pulled.code);
+            assert!(is_right, "a pull: {}", pulled.code);
+            let found = offset(&client).await;
+            assert!(found == (0, Some(1)) || found == (busy, None), "{found:?}");
+            there += usize::from(pulled.bodies() == ["one", "two"] && found.0 == 0);
+        }
+        there == 2
+    })
+    .await;
+    group.stop().await;
+}
+
+/// Where the group continues, as consumers of Apache RocketMQ ask: code and offset.
+async fn offset(client: &Client) -> (i32, Option<i64>) {
+    let query = QueryConsumerOffset {
+        consumer_group: "readers".into(),
+        topic: "many".into(),
+        queue_id: 11,
+        set_zero_if_not_found: None,
+        broker_name: None,
+    };
+    let code = RequestCode::QueryConsumerOffset;
+    let answer = client.call(code, &query, &[]).await;
+    let reply = OffsetReply::decode(&answer.header().fields).ok();
+    let reply = reply.filter(|_| answer.code() == 0);
+    (answer.code(), reply.map(|reply| reply.offset))
 }

@@ -1,9 +1,12 @@
 //! A group that elects its master, in this process: brokers over real sockets and real files, two name servers, and a place in memory.
 
 mod carried;
+#[path = "../replicas/damage.rs"]
+mod damage;
 mod failover;
 mod late;
 mod members;
+mod mend;
 mod planned;
 mod record;
 mod rig;

@@ -100,10 +100,17 @@ fn page() -> String {
     }
     let not_yet = names(&rows, |served| served == Served::NotYet);
     let elsewhere = names(&rows, |served| matches!(served, Served::Elsewhere(_)));
+    let mut unneeded = String::from("| code | request | why |\n| --- | --- | --- |\n");
+    for row in &rows {
+        if let Served::Unneeded(because) = row.served {
+            let (code, name) = (row.code.as_i32(), row.code.name());
+            writeln!(unneeded, "| {code} | `{name}` | {because} |").expect("a string takes it");
+        }
+    }
     let nowhere = names(&rows, |served| served == Served::Nowhere);
     write!(
         text,
-        "\nNot there yet (code 3): {not_yet}.\n\nFor name servers, controllers, broker containers and clients (code 3): {elsewhere}.\n\n\
+        "\nNot there yet (code 3): {not_yet}.\n\nBrokers of Apache RocketMQ need these among themselves, and brokers here do not (code 3, with the reason):\n\n{unneeded}\nFor name servers, controllers, broker containers and clients (code 3): {elsewhere}.\n\n\
          Without a handler in Apache RocketMQ 5.5.0 (code 3): {nowhere}.\n"
     )
     .expect("a string takes it");

@@ -1,6 +1,7 @@
 //! A group with fixed roles in this process: brokers over real sockets and real files, and a wire between them that can be cut and held.
 
 mod copies;
+mod damage;
 mod mend;
 mod offsets;
 mod passed_on;

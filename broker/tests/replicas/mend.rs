@@ -1,13 +1,11 @@
 //! What the disk of one member has damaged comes from another one.
 
-use std::fs;
-use std::os::unix::fs::FileExt;
-
 use rmq_broker::AckMode;
 use rmq_protocol::bodies::{FindingSeverity, GroupFinding, GroupStatus};
 use rmq_protocol::code::RequestCode;
 
-use crate::rig::{Group, Member, Stopped, eventually};
+use crate::damage::damage;
+use crate::rig::{Group, Member, eventually};
 use crate::support::{get, pull, value};
 
 const BODIES: [&str; 3] = ["the first one", "the second one", "the third one"];
@@ -26,25 +24,6 @@ async fn filled() -> Group {
     }
     group.caught_up().await;
     group
-}
-
-/// A byte of a message changes on the disk of a member whose process has ended.
-fn damage(stopped: &Stopped, body: &str) {
-    let mut found = 0;
-    for entry in fs::read_dir(stopped.config.data_dir.join("log")).expect("the log") {
-        let path = entry.expect("a file").path();
-        let content = fs::read(&path).expect("a segment");
-        let at = content
-            .windows(body.len())
-            .position(|bytes| bytes == body.as_bytes());
-        if let Some(at) = at {
-            let file = fs::OpenOptions::new().write(true).open(&path);
-            let file = file.expect("a segment");
-            file.write_all_at(b"#", at as u64).expect("written");
-            found += 1;
-        }
-    }
-    assert_eq!(found, 1, "{body}");
 }
 
 async fn read(member: &Member) -> Vec<String> {
@@ -80,7 +59,7 @@ async fn is_mended(member: &Member) {
 async fn a_replica_mends_its_log_with_what_its_master_has() {
     let mut group = filled().await;
     let stopped = group.replicas.remove(0).stop(false).await;
-    damage(&stopped, BODIES[1]);
+    damage(&stopped.config.data_dir, BODIES[1]);
     group.replicas.push(Member::start(stopped).await);
     is_mended(&group.replicas[0]).await;
     // It stays so.
@@ -94,7 +73,7 @@ async fn a_replica_mends_its_log_with_what_its_master_has() {
 async fn a_master_mends_its_log_with_what_a_replica_in_sync_has() {
     let Group { master, replicas } = filled().await;
     let stopped = master.stop(false).await;
-    damage(&stopped, BODIES[0]);
+    damage(&stopped.config.data_dir, BODIES[0]);
     let master = Member::start(stopped).await;
     is_mended(&master).await;
     let group = Group { master, replicas };
@@ -114,8 +93,8 @@ async fn what_no_member_has_stays_damaged_and_is_told() {
         replicas.remove(0).stop(false).await,
         master.stop(false).await,
     );
-    damage(&replica, BODIES[1]);
-    damage(&master, BODIES[1]);
+    damage(&replica.config.data_dir, BODIES[1]);
+    damage(&master.config.data_dir, BODIES[1]);
     let master = Member::start(master).await;
     let replica = Member::start(replica).await;
     let group = Group {
