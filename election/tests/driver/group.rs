@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) is_closed: bool,
     /// It copies nothing, as a process that hangs.
     pub(crate) is_stuck: bool,
+    /// Its log lacks the beginning that the group keeps.
+    pub(crate) is_partial: bool,
     /// How many milliseconds its clock is ahead: it was stopped that long.
     ahead: Arc<AtomicU64>,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -414,7 +416,7 @@ impl Hands for TestHands {
                 stored: node.log.len() as u64,
                 connected: is_connected(master, node, self.id, epoch),
                 closed: node.handle.is_none() || node.is_closed,
-                partial: false,
+                partial: node.is_partial,
             })
         });
         Some(Progress {

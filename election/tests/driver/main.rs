@@ -508,3 +508,47 @@ async fn a_member_without_data_begins_a_deleted_record_again_far_from_the_old_ep
         .await;
     assert!(group.send(empty, 2));
 }
+
+/// It copies all that is new, and neither enters the set nor leads before it has what the group keeps.
+#[tokio::test(start_paused = true)]
+async fn a_partial_member_never_leads() {
+    let group = Group::new(3, AckMode::InSync);
+    group.with(2, |node| node.is_partial = true);
+    for id in 0..3 {
+        group.start(id, false);
+    }
+    let in_sync = |group: &Group| {
+        let record = group.record(0)?;
+        Some(record.in_sync.iter().map(|seat| seat.member.0).collect())
+    };
+    let others = || Some(vec![0_u64, 1]);
+    group
+        .until(10_000, "the others are in the set", |group| {
+            in_sync(group) == others()
+        })
+        .await;
+    let master = group.master().expect("a master");
+    assert!(group.send(master, 1));
+    pass(20_000).await;
+    assert_eq!(group.with(2, |node| node.log.clone()), [1]);
+    assert_eq!(in_sync(&group), others());
+    for id in [0, 1] {
+        group.kill(id);
+    }
+    pass(60_000).await;
+    assert_eq!(group.master(), None, "the others are waited for");
+    for id in [0, 1] {
+        group.start(id, false);
+    }
+    group
+        .until(10_000, "one of the others leads", |group| {
+            group.master().is_some_and(|master| master != 2)
+        })
+        .await;
+    group.with(2, |node| node.is_partial = false);
+    group
+        .until(10_000, "it is whole and enters", |group| {
+            in_sync(group) == Some(vec![0, 1, 2])
+        })
+        .await;
+}
