@@ -99,6 +99,12 @@ impl ElectionAckMode {
         }
     }
 
+    /// Whether an acknowledged message is on a disk, so that no crash of a computer loses it.
+    #[must_use]
+    pub const fn is_flushed(self) -> bool {
+        matches!(self, Self::Flushed | Self::InSyncFlushed)
+    }
+
     /// Whether an acknowledgement waits for the in-sync set.
     #[must_use]
     pub const fn is_in_sync(self) -> bool {

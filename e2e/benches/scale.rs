@@ -1,7 +1,10 @@
 //! How the operator does with 1,000 broker groups: a real API server and controller-manager, and no nodes. The bench plays kubelet and
 //! volume binder: it reports pods ready and claims bound. Brokers do not answer, as there are none.
 //!
-//! `cargo bench -p rmq-e2e --bench scale -- [--groups 1000] [--namespaces 100] [--seconds 360]`
+//! With `--replicas 3` each group has an election, which the bench ends once as its brokers would. Before that, three real brokers elect a
+//! master in the same API server, and what they ask of it when nothing happens is counted: brokers of other groups ask as much.
+//!
+//! `cargo bench -p rmq-e2e --bench scale -- [--groups 1000] [--namespaces 100] [--replicas 1] [--seconds 360]`
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -22,10 +25,10 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource, ResourceExt};
-use rmq_crds::{BrokerGroup, Condition, NameServer};
+use rmq_crds::{BrokerGroup, BrokerGroupElection, Condition, NameServer};
 use rmq_lab::ControlPlane;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,9 +41,13 @@ const WITHIN: Duration = Duration::from_secs(900);
 /// The operator has settled when it wrote nothing for this long.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// For so long the requests of three brokers are counted.
+const ELECTED_FOR: Duration = Duration::from_secs(60);
+
 struct Sizes {
     groups: usize,
     namespaces: usize,
+    replicas: usize,
     seconds: u64,
 }
 
@@ -59,6 +66,7 @@ fn sizes() -> Result<Sizes, String> {
     let mut sizes = Sizes {
         groups: 1_000,
         namespaces: 100,
+        replicas: 1,
         seconds: 360,
     };
     let mut args = std::env::args().skip(1);
@@ -72,6 +80,7 @@ fn sizes() -> Result<Sizes, String> {
         match arg.as_str() {
             "--groups" => sizes.groups = value,
             "--namespaces" => sizes.namespaces = value.max(1),
+            "--replicas" => sizes.replicas = value.clamp(1, 5),
             "--seconds" => sizes.seconds = u64::try_from(value).unwrap_or(360),
             _ => return Err(format!("{arg} is no option")),
         }
@@ -98,19 +107,28 @@ async fn measure(plane: &ControlPlane, sizes: &Sizes) -> Result<bool, String> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = connect(plane.kubeconfig()).await?;
     install(&client).await?;
+    let mut audit = Audit::new(plane.audit_log());
+    if sizes.replicas > 1 {
+        let requests = quiet_group(plane, &client, &mut audit).await?;
+        println!(
+            "requests of three quiet brokers in {} s: {requests:?}",
+            ELECTED_FOR.as_secs()
+        );
+    }
     let children = || count_children(&client);
     let before = children().await?;
     make_objects(&client, sizes).await?;
     println!(
-        "{} BrokerGroup and {} NameServer objects in {} namespaces",
-        sizes.groups, sizes.namespaces, sizes.namespaces
+        "{} BrokerGroup objects of {} replicas and {} NameServer objects in {} namespaces",
+        sizes.groups, sizes.replicas, sizes.namespaces, sizes.namespaces
     );
 
     let operator = Operator::start(plane)?;
     let started = Instant::now();
     let nodes = tokio::spawn(be_the_nodes(client.clone()));
-    // A StatefulSet, a ConfigMap and a headless Service for each.
-    let wanted = before + 3 * (sizes.groups + sizes.namespaces);
+    // A StatefulSet, a ConfigMap and a headless Service for each; a group with replicas has a Service for its master and one for the others.
+    let services = if sizes.replicas > 1 { 2 } else { 0 };
+    let wanted = before + 3 * (sizes.groups + sizes.namespaces) + services * sizes.groups;
     wait("all children", || async {
         let has = children().await?;
         demand(
@@ -128,7 +146,6 @@ async fn measure(plane: &ControlPlane, sizes: &Sizes) -> Result<bool, String> {
     .await?;
     let all_ready = started.elapsed();
     let creation = operator.durations()?;
-    let mut audit = Audit::new(plane.audit_log());
     audit.read()?;
     let mut quiet_since = Instant::now();
     while quiet_since.elapsed() < QUIET {
@@ -136,7 +153,7 @@ async fn measure(plane: &ControlPlane, sizes: &Sizes) -> Result<bool, String> {
             return Err(format!("the operator goes on writing: {:?}", audit.read()?));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let now = audit.read()?;
+        let now = without_leases(audit.read()?);
         if now.iter().any(|(what, _)| is_write(what)) {
             quiet_since = Instant::now();
         }
@@ -150,7 +167,7 @@ async fn measure(plane: &ControlPlane, sizes: &Sizes) -> Result<bool, String> {
     while from.elapsed() < Duration::from_secs(sizes.seconds) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         peak = peak.max(operator.memory("VmRSS")?);
-        for (what, count) in audit.read()? {
+        for (what, count) in without_leases(audit.read()?) {
             *requests.entry(what).or_default() += count;
         }
     }
@@ -276,7 +293,7 @@ async fn make_objects(client: &Client, sizes: &Sizes) -> Result<(), String> {
         |(namespace, index): (String, usize)| async move {
             let object = json!({
                 "metadata": {"name": format!("group-{index}")},
-                "spec": {"nameServerRef": {"name": "main"}, "storage": {"size": "20Gi"}},
+                "spec": {"nameServerRef": {"name": "main"}, "storage": {"size": "20Gi"}, "replicas": sizes.replicas},
             });
             create::<BrokerGroup>(client, &namespace, object).await
         },
@@ -314,12 +331,13 @@ async fn each<T, F: Future<Output = Result<(), String>>>(
     Ok(())
 }
 
-/// Reports pods ready and claims bound, as they come.
+/// Reports pods ready, claims bound and masters elected, as they come.
 async fn be_the_nodes(client: Client) {
     loop {
         // The next round tries again what did not go.
         let _ = report_pods(&client).await;
         let _ = report_claims(&client).await;
+        let _ = report_elections(&client).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
@@ -367,6 +385,33 @@ async fn report_claims(client: &Client) -> Result<(), String> {
         let status = json!({"status": {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "20Gi"}}});
         let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &claim.namespace().unwrap_or_default());
         let patched = api.patch_status(&claim.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await;
+        patched.map(drop).map_err(text)
+    })
+    .await
+}
+
+async fn report_elections(client: &Client) -> Result<(), String> {
+    let all: Api<BrokerGroupElection> = Api::all(client.clone());
+    let elections = all.list(&ListParams::default()).await.map_err(text)?;
+    let waiting = elections
+        .items
+        .into_iter()
+        .filter(|election| election.status.is_none());
+    each(waiting.collect(), |election| async move {
+        let seat = |slot: i64| json!({"slot": slot, "incarnation": format!("{:032x}", slot + 1)});
+        let slots = election.spec.members.iter().map(|member| member.slot);
+        let in_sync: Vec<Value> = slots.map(seat).collect();
+        let Some(master) = in_sync.first().cloned() else {
+            return Ok(());
+        };
+        let term = json!({"epoch": 1, "master": master, "start": 0, "reason": "First"});
+        let status = json!({"status": {
+            "phase": "Stable", "epoch": 1, "master": master, "inSync": in_sync, "inSyncVersion": 1, "history": [term],
+        }});
+        let namespace = election.namespace().unwrap_or_default();
+        let api: Api<BrokerGroupElection> = Api::namespaced(client.clone(), &namespace);
+        let (name, params) = (election.name_any(), PatchParams::default());
+        let patched = api.patch_status(&name, &params, &Patch::Merge(&status)).await;
         patched.map(drop).map_err(text)
     })
     .await
@@ -430,7 +475,7 @@ where
 
 /// The operator as a process of its own.
 struct Operator {
-    child: Child,
+    process: Process,
     port: u16,
 }
 
@@ -441,23 +486,21 @@ impl Operator {
             .map_err(text)?
             .port();
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scale-operator.log");
-        let child = Command::new(rmq_e2e::process::binary("rmq-operator"))
+        let mut command = Command::new(rmq_e2e::process::binary("rmq-operator"));
+        command
             .args(["run", "--lease-namespace", "default"])
             .args(["--listen", &format!("127.0.0.1:{port}"), "--kubeconfig"])
             .arg(plane.audited_kubeconfig())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).map_err(text)?)
-            .spawn()
-            .map_err(text)?;
+            .stderr(File::create(&log).map_err(text)?);
+        let process = Process::start(&mut command)?;
         println!("the operator's log is {}", log.display());
-        Ok(Self { child, port })
+        Ok(Self { process, port })
     }
 
     /// A figure of the process, KiB.
     fn memory(&self, name: &str) -> Result<u64, String> {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).map_err(text)?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))
+            .map_err(text)?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -474,14 +517,6 @@ impl Operator {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map_err(text)?;
         Ok(Histogram::of(&answer))
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -601,14 +636,117 @@ impl Audit {
                     .unwrap_or_default()
                     .to_owned()
             };
-            let resource = of("/objectRef/resource");
-            if resource != "leases" {
-                *requests
-                    .entry(format!("{} {resource}", of("/verb")))
-                    .or_default() += 1;
+            // A watch is told twice: when it begins and when it ends.
+            if of("/verb") == "watch" && of("/stage") == "ResponseComplete" {
+                continue;
             }
+            let resource = of("/objectRef/resource");
+            *requests
+                .entry(format!("{} {resource}", of("/verb")))
+                .or_default() += 1;
         }
         Ok(requests)
+    }
+}
+
+/// The operator renews its lease all the time.
+fn without_leases(mut requests: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    requests.retain(|what, _| !what.ends_with(" leases"));
+    requests
+}
+
+/// A port whose neighbour is free too: members copy from there.
+fn ports() -> Result<u16, String> {
+    for _ in 0..100 {
+        let first = TcpListener::bind("127.0.0.1:0").map_err(text)?;
+        let port = first.local_addr().map_err(text)?.port();
+        let next = port.checked_add(1).map(|next| ("127.0.0.1", next));
+        if next.is_some_and(|next| TcpListener::bind(next).is_ok()) {
+            return Ok(port);
+        }
+    }
+    Err("there are no two free ports side by side".to_owned())
+}
+
+/// Three real brokers elect a master; what they ask of the API server when nothing happens.
+async fn quiet_group(
+    plane: &ControlPlane,
+    client: &Client,
+    audit: &mut Audit,
+) -> Result<BTreeMap<String, u64>, String> {
+    let name = "bench-broker";
+    let ports = [ports()?, ports()?, ports()?];
+    let members: Vec<Value> = (0..)
+        .zip(ports)
+        .map(|(slot, port): (u8, u16)| {
+            let client = format!("127.0.0.1:{port}");
+            json!({"slot": slot, "replication": format!("127.0.0.1:{}", port + 1), "client": client})
+        })
+        .collect();
+    let spec = json!({"members": members, "ackMode": "inSync", "minInSync": 2});
+    let election = json!({"metadata": {"name": name}, "spec": spec});
+    create::<BrokerGroupElection>(client, "default", election).await?;
+    let home = tempfile::tempdir().map_err(text)?;
+    let mut brokers = Vec::new();
+    for (slot, port) in (0..).zip(ports) {
+        let mut command = Command::new(rmq_e2e::process::binary("rmq-broker"));
+        command
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--management", "", "--data"])
+            .arg(home.path().join(format!("{slot}")))
+            .env("KUBECONFIG", plane.audited_kubeconfig());
+        for setting in [
+            "brokerName=bench".to_owned(),
+            format!("brokerId={slot}"),
+            "advertise=127.0.0.1".to_owned(),
+            "nameServers=127.0.0.1:1".to_owned(),
+            "fastPort=false".to_owned(),
+            "election=kubernetes".to_owned(),
+            "electionNamespace=default".to_owned(),
+            format!("electionName={name}"),
+            "ackMode=inSync".to_owned(),
+            "segmentBytes=67108864".to_owned(),
+        ] {
+            command.args(["--set", &setting]);
+        }
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("scale-broker-{slot}.log"));
+        brokers.push(Process::start(
+            command.stderr(File::create(&log).map_err(text)?),
+        )?);
+    }
+    let api: Api<BrokerGroupElection> = Api::namespaced(client.clone(), "default");
+    wait("three brokers in sync", || async {
+        let status = api.get(name).await.map_err(text)?.status;
+        let in_sync = status.map_or(0, |status| status.in_sync.len());
+        demand(in_sync == 3, format!("{in_sync} brokers are in sync"))
+    })
+    .await?;
+    tokio::time::sleep(QUIET).await;
+    audit.read()?;
+    tokio::time::sleep(ELECTED_FOR).await;
+    let requests = audit.read()?;
+    drop(brokers);
+    api.delete(name, &DeleteParams::default())
+        .await
+        .map_err(text)?;
+    Ok(requests)
+}
+
+/// A process that ends with its value.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Result<Self, String> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        child.map(Self).map_err(text)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

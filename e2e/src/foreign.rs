@@ -92,7 +92,8 @@ impl SharedRun {
     }
 }
 
-fn is_chosen(arguments: &Arguments, name: &str) -> bool {
+/// Whether the runner was asked for this test.
+pub fn is_chosen(arguments: &Arguments, name: &str) -> bool {
     let matches = |pattern: &str| {
         if arguments.exact {
             name == pattern

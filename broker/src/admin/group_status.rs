@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use rmq_election::machine::{Facts, Finding, Severity};
-use rmq_election::place::{Phase, Reason, Record};
+use rmq_election::place::{Phase, Record};
 use rmq_protocol::bodies::{
     FindingSeverity, GroupFinding, GroupOutcome, GroupRequest, GroupStatus, LostRange, MemberRole,
     MemberStatus,
@@ -191,8 +191,7 @@ fn with_facts(broker: &Broker, status: &mut GroupStatus, facts: &Facts) {
     });
     status.switchover = asked(record);
     let lossy = record.history.iter().rev();
-    let mut lossy =
-        lossy.filter(|term| matches!(term.reason, Reason::AllUnclean | Reason::Unclean));
+    let mut lossy = lossy.filter(|term| term.reason.may_lose(record.policy.ack_mode));
     status.possibly_lost = lossy.next().map(|term| LostRange {
         epoch: term.epoch,
         from: term.start,

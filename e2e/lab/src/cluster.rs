@@ -277,6 +277,12 @@ impl Lab {
         format!("10.199.0.1{node}")
     }
 
+    /// Address and port of the API server (`scripts/env.sh`).
+    #[must_use]
+    pub fn api_server(&self) -> (&'static str, u16) {
+        ("10.199.0.1", 6443)
+    }
+
     /// A command that runs inside a node.
     #[must_use]
     pub fn in_node(&self, node: u8, program: &str) -> Command {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmq_client::{Client, GroupSpec, Queue};
+use rmq_e2e::java::Java;
 
 use crate::group::{Group, Roles, World};
-use crate::java::Java;
 use crate::load::Notes;
 use crate::until;
 
@@ -92,7 +92,7 @@ pub(crate) fn run(world: &World) -> Result<(), String> {
         java: world.java()?,
         notes: Arc::default(),
     };
-    classic.java.watch(NAME, NAME, &classic.notes);
+    classic.notes.hear(&classic.java, NAME, NAME);
     let mut steps = || {
         classic.java.say(&format!("consume {NAME} {EARLY}"))?;
         let count = classic.produce(1_000_000, 50)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rmq_client::{Client, TopicSpec};
 use rmq_e2e::etcd::Etcd;
 use rmq_e2e::foreign;
+use rmq_e2e::java::{self, Java};
 use rmq_e2e::net::{HERE, Machine, Network, Way};
 use rmq_e2e::process::{Process, binary};
 use rmq_protocol::bodies::HaRuntimeInfo;
@@ -18,7 +19,6 @@ use rmq_protocol::code::RequestCode;
 use rustix::process::Signal;
 
 use crate::faults;
-use crate::java::Java;
 use crate::load::{Load, QUEUES};
 use crate::until;
 
@@ -60,7 +60,8 @@ impl World {
         let addresses = addresses.join(";");
         let etcd = network.machine("etcd", address(0, 21))?;
         let etcd = Etcd::start(etcd, folder.path().join("etcd"))?;
-        let java = Java::start(&addresses, folder.path()).map(Arc::new);
+        let built = std::env::var(java::BUILT).map_err(|_| "the Java program was not built")?;
+        let java = Java::start(&built, &addresses, folder.path()).map(Arc::new);
         Ok(Self {
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

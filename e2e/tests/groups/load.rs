@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rmq_client::{Client, Consumer, Message, PullOptions, PullStatus, Queue, StartFrom};
 use rmq_e2e::crowd::{body, key, place};
 use rmq_e2e::history::{History, Key, Place};
+use rmq_e2e::java::Java;
 use rmq_protocol::message::OffsetMessageId;
 use tokio::task::JoinHandle;
 
-use crate::java::Java;
 use crate::until;
 
 /// Queues of a load's topic. The last one is the Java client's.
@@ -84,8 +84,18 @@ impl Notes {
         *times.entry((queue, offset)).or_default() += 1;
     }
 
+    /// Notes what the Java program says of this topic.
+    pub(crate) fn hear(self: &Arc<Self>, java: &Java, topic: &str, broker: &str) {
+        let (notes, broker) = (Arc::clone(self), broker.to_owned());
+        java.watch(topic, move |words| {
+            if let Err(why) = notes.java_says(&broker, words) {
+                notes.problem(format!("{why}: {}", words.join(" ")));
+            }
+        });
+    }
+
     /// A line of the Java program about this load.
-    pub(crate) fn java_says(&self, broker: &str, words: &[&str]) -> Result<(), String> {
+    fn java_says(&self, broker: &str, words: &[&str]) -> Result<(), String> {
         let number = |text: &str| text.parse::<i64>().map_err(|error| error.to_string());
         let at = |queue: &str| {
             let queue = queue.parse().map_err(|error| format!("{error}"))?;
@@ -282,7 +292,7 @@ impl Load {
         };
         if let Some(java) = &load.java {
             let broker = load.queues.first().map_or("", Queue::broker);
-            java.watch(topic, broker, &load.notes);
+            load.notes.hear(java, topic, broker);
             java.say(&format!("consume {topic} {}", load.java_group()))?;
             let queue = QUEUES - 1;
             java.say(&format!(

@@ -4,7 +4,6 @@
 mod classic;
 mod faults;
 mod group;
-mod java;
 mod load;
 mod three_nodes;
 mod verdict;
@@ -17,7 +16,7 @@ use faults::Under;
 use group::{Roles, World};
 use libtest_mimic::{Arguments, Trial};
 use rmq_e2e::process::{BINARIES_VARIABLE, binary};
-use rmq_e2e::{foreign, net};
+use rmq_e2e::{foreign, java, net};
 
 /// How often the master is killed.
 const CYCLES: &str = "RMQ_CHAOS_CYCLES";

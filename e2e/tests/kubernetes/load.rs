@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rmq_client::{Client, Consumer, Message, Position, StartFrom};
 use tokio::task::JoinHandle;
 
+use crate::java::{self, Sending};
 use crate::world::{World, admin, outside, until};
 
 const SENDERS: u32 = 4;
@@ -54,6 +55,7 @@ pub(crate) struct Load {
     senders: Vec<JoinHandle<()>>,
     consumer: Consumer,
     client: Client,
+    java: Option<Sending>,
 }
 
 impl Load {
@@ -61,7 +63,8 @@ impl Load {
     pub(crate) fn start(world: &World, namespace: &str) -> Result<Self, String> {
         let addresses = outside(world, namespace)?;
         let load = world.runtime.block_on(Self::begin(&addresses));
-        let load = load.map_err(|error| format!("the load does not begin: {error}"))?;
+        let mut load = load.map_err(|error| format!("the load does not begin: {error}"))?;
+        load.java = java::send(world, namespace)?;
         load.goes_on(50)?;
         Ok(load)
     }
@@ -99,6 +102,7 @@ impl Load {
             senders,
             consumer,
             client,
+            java: None,
         })
     }
 
@@ -130,6 +134,20 @@ impl Load {
         gap.longest.max(gap.last.elapsed())
     }
 
+    /// No send failed so far after the client's own retries.
+    pub(crate) fn no_errors(&self, what: &str) -> Result<(), String> {
+        let errors = self.notes.errors.lock().unwrap();
+        match errors.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("{what}: {} sends failed: {first}", errors.len())),
+        }
+    }
+
+    /// Failed sends so far, after the client's own retries.
+    pub(crate) fn failed(&self) -> usize {
+        self.notes.errors.lock().unwrap().len()
+    }
+
     /// Ends it. Nothing acknowledged may be missing at the consumer.
     pub(crate) fn finish(self, world: &World) -> Result<Outcome, String> {
         self.notes.stop.store(true, Ordering::Release);
@@ -158,6 +176,9 @@ impl Load {
             self.client.shutdown().await;
         });
         arrived?;
+        if let Some(java) = self.java {
+            java.finish(world)?;
+        }
         let errors = self.notes.errors.lock().unwrap().clone();
         Ok(Outcome { acked, errors })
     }

@@ -30,9 +30,9 @@ pub(crate) fn pods_lost(world: &World) -> Result<(), String> {
     )?;
     world.wait_settled(NAMESPACE, "brokergroup/b")?;
     load.goes_on(50)?;
-    may_be_evicted(world, "main-brokers")?;
-    evict(world, "a-broker-0")?;
-    match evict(world, "b-broker-0") {
+    may_be_evicted(world, NAMESPACE, "main-brokers")?;
+    evict(world, NAMESPACE, "a-broker-0")?;
+    match evict(world, NAMESPACE, "b-broker-0") {
         Err(error) if error.contains("disruption budget") => {}
         other => {
             return Err(format!(
@@ -55,7 +55,7 @@ pub(crate) fn out_of_memory(world: &World) -> Result<(), String> {
     let restarts: u32 = restarts
         .parse()
         .map_err(|_| format!("no number of restarts: {restarts:?}"))?;
-    use_up_memory(world, "a-broker-0")?;
+    use_up_memory(world, NAMESPACE, "a-broker-0")?;
     let path = format!(
         "{path}}},{{.status.containerStatuses[0].ready}},{{.status.containerStatuses[0].lastState.terminated.reason"
     );
@@ -202,8 +202,8 @@ fn start_synchronous(world: &World) -> Result<(), String> {
             continue;
         }
         world.lab.kubectl(&["cordon", &node])?;
-        may_be_evicted(world, budget)?;
-        evict(world, other)?;
+        may_be_evicted(world, NAMESPACE, budget)?;
+        evict(world, NAMESPACE, other)?;
         let pod = format!("pod/{other}");
         world.wait_for(NAMESPACE, &pod, ".spec.nodeName", |now| {
             !now.is_empty() && now != node
@@ -214,11 +214,12 @@ fn start_synchronous(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-fn may_be_evicted(world: &World, budget: &str) -> Result<(), String> {
+/// Waits until one more pod may go.
+pub(crate) fn may_be_evicted(world: &World, namespace: &str, budget: &str) -> Result<(), String> {
     let budget = format!("pdb/{budget}");
     let allowed = ".status.disruptionsAllowed";
     world
-        .wait_for(NAMESPACE, &budget, allowed, |allowed| allowed == "1")
+        .wait_for(namespace, &budget, allowed, |allowed| allowed == "1")
         .map(drop)
 }
 
@@ -228,7 +229,8 @@ pub(crate) fn node_of(world: &World, namespace: &str, pod: &str) -> Result<Strin
     })
 }
 
-fn number(node: &str) -> Result<u8, String> {
+/// The number of a node, by its name.
+pub(crate) fn number(node: &str) -> Result<u8, String> {
     let digits = node.trim_start_matches('n');
     digits
         .parse()
@@ -286,7 +288,7 @@ pub(crate) fn kill_broker(world: &World, namespace: &str, pod: &str) -> Result<(
 ///
 /// A broker does well with very little, so something else takes the container's memory until there is none left. The kernel kills first what
 /// the kubelet told it to, the container's own process, and then that. It takes 256 MiB at most, whatever becomes of the limit.
-fn use_up_memory(world: &World, pod: &str) -> Result<(), String> {
+pub(crate) fn use_up_memory(world: &World, namespace: &str, pod: &str) -> Result<(), String> {
     let script = r"
         group=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' $p/cgroup)
         echo $$ > $group/cgroup.procs
@@ -297,7 +299,7 @@ fn use_up_memory(world: &World, pod: &str) -> Result<(), String> {
         exit";
     // The limit is not taken while more than that is waiting for the disk.
     until(Duration::from_secs(30), || {
-        let (ended, said) = at_broker(world, NAMESPACE, pod, script)?;
+        let (ended, said) = at_broker(world, namespace, pod, script)?;
         let joined = String::from_utf8_lossy(&ended.stdout).contains("joined");
         demand(
             joined,
@@ -307,7 +309,7 @@ fn use_up_memory(world: &World, pod: &str) -> Result<(), String> {
 }
 
 /// Runs a script on the pod's node with `$p` as the broker's folder in `/proc`; how it ended, and its complaints.
-fn at_broker(
+pub(crate) fn at_broker(
     world: &World,
     namespace: &str,
     pod: &str,
@@ -325,11 +327,12 @@ fn at_broker(
     Ok((output, said))
 }
 
-fn evict(world: &World, pod: &str) -> Result<String, String> {
+/// Asks for the eviction of a pod, as a drain does.
+pub(crate) fn evict(world: &World, namespace: &str, pod: &str) -> Result<String, String> {
     let eviction = format!(
-        r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{pod}","namespace":"{NAMESPACE}"}}}}"#
+        r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{pod}","namespace":"{namespace}"}}}}"#
     );
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction");
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
     world
         .lab
         .kubectl_with(&["create", "--raw", &path, "-f", "-"], &eviction)

@@ -5,18 +5,25 @@ use std::time::Duration;
 
 use crate::load::Load;
 use crate::nodes::{node_of, power_off_now, power_on_node};
-use crate::world::{NEXT_IMAGE, SYSTEM, World, cluster, demand, group, pods_of_brokers, until};
+use crate::random;
+use crate::three::{FAILOVER_MAX, SWITCHOVER_MAX, Three, written_again};
+use crate::world::{
+    NEXT_IMAGE, SYSTEM, World, chart, cluster, demand, group, pods_of_brokers, until,
+};
 
 const NAMESPACE: &str = "replicas";
 const GROUP: &str = "brokergroup/a";
-/// A master that is gone is replaced within this time: twice what it may take where three nodes do not share two cores with other suites.
-const FAILOVER_MAX: Duration = Duration::from_secs(20);
-/// A master that hands over is missed for no longer than this: more than the 2 s it may take, for the same reason.
-const SWITCHOVER_MAX: Duration = Duration::from_secs(5);
+/// Namespace and release of another operator.
+const SECOND: &str = "second";
+
+/// The group of all these scenarios.
+pub(crate) fn start(world: &World) -> Result<Three<'_>, String> {
+    Three::start(world, NAMESPACE, "")
+}
 
 /// Three brokers on three nodes, in sync, with their roles to see; what their account may do is what they need.
 pub(crate) fn of_three(world: &World) -> Result<(), String> {
-    start(world)?;
+    let three = start(world)?;
     let nodes = world.kubectl(
         NAMESPACE,
         &[
@@ -37,7 +44,7 @@ pub(crate) fn of_three(world: &World) -> Result<(), String> {
             format!("no {column} in {columns}"),
         )?;
     }
-    roles_are_shown(world)?;
+    roles_are_shown(&three)?;
     access(world)?;
     let load = Load::start(world, NAMESPACE)?;
     load.goes_on(200)?;
@@ -48,23 +55,23 @@ pub(crate) fn of_three(world: &World) -> Result<(), String> {
 
 /// The pod of the master goes without a word; then its process is killed while the operator is away.
 pub(crate) fn master_killed(world: &World) -> Result<(), String> {
-    start(world)?;
+    let three = start(world)?;
     let load = Load::start(world, NAMESPACE)?;
-    let before = master(world)?;
+    let before = three.master()?;
     load.watch_gap();
     world.kubectl(
         NAMESPACE,
         &["delete", "pod", &before, "--grace-period=0", "--force"],
     )?;
     load.goes_on(100)?;
-    written_again(&load, FAILOVER_MAX)?;
+    written_again(&load, "pod of the master deleted", FAILOVER_MAX)?;
     world.wait_for(NAMESPACE, GROUP, ".status.master", |now| {
         !now.is_empty() && now != before
     })?;
-    whole(world)?;
-    roles_are_shown(world)?;
+    three.whole()?;
+    roles_are_shown(&three)?;
 
-    let before = master(world)?;
+    let before = three.master()?;
     let operators = |count: &str| {
         let scale = ["scale", "deployment/rmq-operator", "--replicas", count];
         world.kubectl(SYSTEM, &scale).map(drop)
@@ -79,8 +86,8 @@ pub(crate) fn master_killed(world: &World) -> Result<(), String> {
     load.watch_gap();
     let failed_over = crate::nodes::kill_broker(world, NAMESPACE, &before)
         .and_then(|()| load.goes_on(100))
-        .and_then(|()| written_again(&load, FAILOVER_MAX))
-        .and_then(|()| {
+        .and_then(|()| written_again(&load, "the master killed, no operator", FAILOVER_MAX))
+        .and_then(|_| {
             let path = ".status.master.slot";
             let slot = world.get(NAMESPACE, "brokergroupelection/a-broker", path)?;
             let now = format!("a-broker-{slot}");
@@ -91,29 +98,39 @@ pub(crate) fn master_killed(world: &World) -> Result<(), String> {
     world.wait_for(NAMESPACE, GROUP, ".status.master", |now| {
         !now.is_empty() && now != before
     })?;
-    whole(world)?;
+    three.whole()?;
     load.finish(world)?.expect_readable(world, NAMESPACE)
 }
 
-/// The node of the master loses its power and gets it back.
+/// The node of the master loses its power and gets it back; `RMQ_CHAOS_CYCLES=5`: five times.
 pub(crate) fn masters_node_off(world: &World) -> Result<(), String> {
-    start(world)?;
-    let load = Load::start(world, NAMESPACE)?;
-    let before = master(world)?;
-    let node = node_of(world, NAMESPACE, &before)?;
-    load.watch_gap();
-    power_off_now(world, &node)?;
-    load.goes_on(100)?;
-    let gap = written_again(&load, FAILOVER_MAX);
-    power_on_node(world, &node)?;
-    gap?;
-    whole(world)?;
+    let three = start(world)?;
+    let load = three.load()?;
+    let mut gaps = Vec::new();
+    for _ in 0..random::cycles().unwrap_or(1) {
+        let node = node_of(world, NAMESPACE, &three.master()?)?;
+        load.watch_gap();
+        power_off_now(world, &node)?;
+        load.goes_on(100)?;
+        let gap = written_again(&load, "the master's node off", FAILOVER_MAX);
+        power_on_node(world, &node)?;
+        gaps.push(gap?);
+        three.whole()?;
+    }
+    gaps.sort();
+    if let (Some(median), Some(worst)) = (gaps.get(gaps.len() / 2), gaps.last()) {
+        three.told(&format!(
+            "the master's node off {} times: median {median:.2?}, worst {worst:.2?}",
+            gaps.len()
+        ));
+    }
     load.finish(world)?.expect_readable(world, NAMESPACE)
 }
 
-/// Configuration and image change: replicas first, the master last and after it has handed over, and nobody is missed for long.
+/// Configuration and image change: replicas first, the master last and after it has handed over, and nobody is missed for long. During the
+/// second roll two operators act that do not know of each other, as when somebody installs the chart twice.
 pub(crate) fn rolled(world: &World) -> Result<(), String> {
-    start(world)?;
+    let three = start(world)?;
     let load = Load::start(world, NAMESPACE)?;
     let image = format!(r#"{{"spec":{{"image":{{"reference":"{NEXT_IMAGE}"}}}}}}"#);
     for (patch, reason) in [
@@ -123,7 +140,10 @@ pub(crate) fn rolled(world: &World) -> Result<(), String> {
         ),
         (&image, "ImageChanged"),
     ] {
-        let last = master(world)?;
+        if reason == "ImageChanged" {
+            second_operator(world)?;
+        }
+        let last = three.master()?;
         let before = pods_of_brokers(world, NAMESPACE)?;
         load.watch_gap();
         world.patch(NAMESPACE, GROUP, patch)?;
@@ -138,13 +158,12 @@ pub(crate) fn rolled(world: &World) -> Result<(), String> {
             }
             demand(order.len() == 3, format!("restarted: {order:?}"))
         })?;
-        whole(world)?;
+        three.whole()?;
         demand(
             order.last() == Some(&last) && (order[0] > order[1]),
             format!("the master {last} restarts last, and the highest before: {order:?}"),
         )?;
-        let gap = written_again(&load, SWITCHOVER_MAX);
-        gap.map_err(|error| format!("{reason}: {error}"))?;
+        written_again(&load, &format!("roll, {reason}"), SWITCHOVER_MAX)?;
         let told = world.kubectl(
             NAMESPACE,
             &[
@@ -158,10 +177,25 @@ pub(crate) fn rolled(world: &World) -> Result<(), String> {
         )?;
         demand(told.contains(reason), format!("events: {told}"))?;
     }
+    world.lab.helm(&["uninstall", SECOND, "-n", SECOND])?;
+    world.discard(SECOND)?;
     let outcome = load.finish(world)?;
     outcome.expect_no_errors()?;
-    outcome.expect_readable(world, NAMESPACE)?;
-    world.discard(NAMESPACE)
+    outcome.expect_readable(world, NAMESPACE)
+}
+
+/// Installs the operator once more, with a lease of its own: both act.
+fn second_operator(world: &World) -> Result<(), String> {
+    world.namespace(SECOND)?;
+    let chart = chart("rmq-operator");
+    let install = ["upgrade", "--install", SECOND, &chart, "-n", SECOND];
+    let one = ["--set", "replicas=1", "--wait", "--timeout", "2m"];
+    world.lab.helm(&[&install[..], &one].concat())?;
+    let leads = |holder: &str| !holder.is_empty();
+    let lease = format!("lease/{SECOND}");
+    world
+        .wait_for(SECOND, &lease, ".spec.holderIdentity", leads)
+        .map(drop)
 }
 
 /// A broker that was alone gets replicas, and gives them back, with its messages.
@@ -190,52 +224,14 @@ pub(crate) fn scaled(world: &World) -> Result<(), String> {
     world.discard(NAMESPACE)
 }
 
-/// The cluster, whole. Scenarios share it; one that was left half way gets whole by itself.
-fn start(world: &World) -> Result<(), String> {
-    world.namespace(NAMESPACE)?;
-    let lone = group(NAMESPACE, "a", "");
-    let three = group(NAMESPACE, "a", "  replicas: 3\n");
-    let all = cluster(NAMESPACE);
-    let all = all.replace(&group(NAMESPACE, "b", ""), "");
-    world.lab.apply(&all.replace(&lone, &three))?;
-    let objects = [
-        "nameserver/main",
-        "topic/orders",
-        "subscriptiongroup/billing",
-    ];
-    whole(world)?;
-    world.wait_ready(NAMESPACE, &objects)
-}
-
-/// Waits until the group has a master and all members in sync, and nothing goes on.
-fn whole(world: &World) -> Result<(), String> {
-    world.wait_condition(NAMESPACE, GROUP, "MasterElected", "True", "")?;
-    world.wait_condition(NAMESPACE, GROUP, "ReplicasInSync", "True", "3 of 3")?;
-    world.wait_settled(NAMESPACE, GROUP)
-}
-
-fn master(world: &World) -> Result<String, String> {
-    world.wait_for(NAMESPACE, GROUP, ".status.master", |pod| !pod.is_empty())
-}
-
-#[expect(clippy::print_stdout, reason = "the figure is for who looks")]
-fn written_again(load: &Load, within: Duration) -> Result<(), String> {
-    let gap = load.longest_gap();
-    println!("no message was acknowledged for {gap:?}");
-    demand(
-        gap <= within,
-        format!("no message was acknowledged for {gap:?}, which is more than {within:?}"),
-    )
-}
-
 /// The labels of the pods name the master, and the Services for people follow them.
-fn roles_are_shown(world: &World) -> Result<(), String> {
-    let master = master(world)?;
+fn roles_are_shown(three: &Three<'_>) -> Result<(), String> {
+    let master = three.master()?;
     until(Duration::from_secs(30), || {
         let pods = |role: &str| {
             let label = format!("app.kubernetes.io/component=broker,rmq.rs/role={role}");
             let path = "jsonpath={.items[*].metadata.name}";
-            world.kubectl(NAMESPACE, &["get", "pods", "-l", &label, "-o", path])
+            three.kubectl(&["get", "pods", "-l", &label, "-o", path])
         };
         let shown = pods("master")?;
         demand(
@@ -250,7 +246,7 @@ fn roles_are_shown(world: &World) -> Result<(), String> {
         let path = "jsonpath={.items[*].endpoints[*].targetRef.name}";
         let label = "kubernetes.io/service-name=a-broker-master";
         let behind = ["get", "endpointslices", "-l", label, "-o", path];
-        let behind = world.kubectl(NAMESPACE, &behind)?;
+        let behind = three.kubectl(&behind)?;
         demand(
             behind == master,
             format!("behind a-broker-master: {behind}"),

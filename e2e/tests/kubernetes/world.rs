@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rmq_client::Client;
 use rmq_lab::Lab;
+
+use crate::java::Program;
 
 /// The image that `cargo xtask images` writes.
 pub(crate) const IMAGE: &str = concat!("rmq:", env!("CARGO_PKG_VERSION"));
@@ -20,6 +23,8 @@ pub(crate) const NODES: u8 = 3;
 pub(crate) struct World {
     pub(crate) lab: Lab,
     pub(crate) runtime: tokio::runtime::Runtime,
+    /// The Java client beside our loads.
+    pub(crate) java: OnceLock<Result<Program, String>>,
 }
 
 /// What this machine lacks.
@@ -52,6 +57,7 @@ impl World {
         let world = Self {
             lab,
             runtime: tokio::runtime::Runtime::new().map_err(|error| error.to_string())?,
+            java: OnceLock::new(),
         };
         world.namespace(SYSTEM)?;
         crate::pages::install(&world.lab)?;

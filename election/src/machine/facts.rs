@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::place::{MemberId, Reason, Record, Seat};
+use crate::place::{MemberId, Record, Seat};
 
 use super::action::Action;
 use super::event::BootMs;
@@ -185,12 +185,12 @@ impl Machine {
         if record.member(self.me.member).is_none() {
             found.insert(Finding::NotAMember);
         }
-        let may_lose = |reason| matches!(reason, Reason::AllUnclean | Reason::Unclean);
+        let ack_mode = record.policy.ack_mode;
         let lossy = record
             .history
             .iter()
             .rev()
-            .find(|term| may_lose(term.reason));
+            .find(|term| term.reason.may_lose(ack_mode));
         found.extend(lossy.map(|term| Finding::DataLossPossible {
             epoch: term.epoch,
             from: term.start,

@@ -203,6 +203,19 @@ pub enum Reason {
     Unclean,
 }
 
+impl Reason {
+    /// Whether acknowledged messages may be missing from the log that such a term begins with. The longest log has all that was on the disks
+    /// of the set, so nothing that was acknowledged on disk.
+    #[must_use]
+    pub fn may_lose(self, ack_mode: AckMode) -> bool {
+        match self {
+            Self::First | Self::Failure | Self::Switchover => false,
+            Self::AllUnclean => !ack_mode.is_flushed(),
+            Self::Unclean => true,
+        }
+    }
+}
+
 /// A planned move of the master.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -324,6 +337,20 @@ mod tests {
                 term(4, 1, Some(300)),
             ],
             ..Record::vacant(Vec::new(), policy)
+        }
+    }
+
+    #[test]
+    fn the_longest_log_has_what_was_acknowledged_on_disk() {
+        for (ack_mode, loses) in [
+            (AckMode::Memory, true),
+            (AckMode::Flushed, false),
+            (AckMode::InSync, true),
+            (AckMode::InSyncFlushed, false),
+        ] {
+            assert_eq!(Reason::AllUnclean.may_lose(ack_mode), loses, "{ack_mode}");
+            assert!(Reason::Unclean.may_lose(ack_mode));
+            assert!(!Reason::Failure.may_lose(ack_mode));
         }
     }
 

@@ -212,7 +212,7 @@ impl World {
         let declared = self.record.as_ref().is_some_and(|record| {
             let terms = record.history.iter().filter(|term| term.epoch == claimed);
             let mut reasons = terms.map(|term| term.reason);
-            reasons.any(|reason| matches!(reason, Reason::AllUnclean | Reason::Unclean))
+            reasons.any(|reason| reason.may_lose(record.policy.ack_mode))
         });
         if declared {
             self.seen.retain(has);
@@ -291,7 +291,7 @@ impl World {
             .as_ref()
             .is_none_or(|record| record.epoch != next.epoch);
         let reason = next.history.last().map(|term| term.reason);
-        let is_declared = matches!(reason, Some(Reason::AllUnclean | Reason::Unclean));
+        let is_declared = reason.is_some_and(|reason| reason.may_lose(next.policy.ack_mode));
         if let (true, true, Some(master)) = (is_claim, is_declared, next.master) {
             let log = &self.nodes[master.member.0 as usize].log;
             self.seen

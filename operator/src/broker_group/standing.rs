@@ -186,9 +186,18 @@ fn new_master(observed: &Observed<'_>, view: &View, status: &BrokerGroupStatus) 
             format!("{note}: the master before was gone"),
         ),
         Some(ElectionReason::Switchover) => News::normal("MasterSwitchedOver", note),
+        // Of others, nothing that was acknowledged is lost.
+        Some(ElectionReason::AllUnclean | ElectionReason::Unclean)
+            if view.loss.is_some_and(|(epoch, _)| epoch == view.epoch) =>
+        {
+            News::warning(
+                "MasterElectedWithLoss",
+                format!("{note}: messages may be lost"),
+            )
+        }
         Some(ElectionReason::AllUnclean | ElectionReason::Unclean) => News::warning(
-            "MasterElectedWithLoss",
-            format!("{note}: messages may be lost"),
+            "MasterFailedOver",
+            format!("{note}: the nodes of all brokers in sync had crashed"),
         ),
         Some(ElectionReason::First) | None => News::normal("MasterElected", note),
     })

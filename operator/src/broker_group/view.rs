@@ -43,7 +43,12 @@ impl View {
         let Some(status) = &election.status else {
             return view;
         };
-        let loses = |reason| matches!(reason, ElectionReason::AllUnclean | ElectionReason::Unclean);
+        let loses = |reason| match reason {
+            ElectionReason::First | ElectionReason::Failure | ElectionReason::Switchover => false,
+            // The longest log has all that was on the disks of the set.
+            ElectionReason::AllUnclean => !spec.ack_mode.is_flushed(),
+            ElectionReason::Unclean => true,
+        };
         let mut terms = status.history.iter().rev();
         let loss = terms.find(|term| loses(term.reason));
         Self {
@@ -143,5 +148,9 @@ mod tests {
         assert_eq!(seen.serving(), Some(2));
         assert_eq!(seen.loss, Some((4, ElectionReason::AllUnclean)));
         assert_eq!(seen.reason, Some(ElectionReason::Failure));
+        // What was acknowledged on disk is in the longest log.
+        election.spec.ack_mode = ElectionAckMode::InSyncFlushed;
+        let seen = View::of(&election);
+        assert_eq!(seen.loss, Some((3, ElectionReason::Unclean)));
     }
 }

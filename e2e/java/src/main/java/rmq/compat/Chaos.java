@@ -10,7 +10,9 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -23,7 +25,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.remoting.exception.RemotingConnectException;
 
 /**
- * Producers and consumers for {@code e2e/tests/groups}, whose brokers lose their master. Commands come on stdin, and what happens goes to
+ * Producers and consumers for {@code e2e/tests/groups} and {@code e2e/tests/kubernetes}, whose brokers lose their master. Commands come on stdin, and what happens goes to
  * stdout, one line each, in the order in which it happens to a producer.
  */
 final class Chaos {
@@ -51,7 +53,8 @@ final class Chaos {
             switch (words[0]) {
                 case "produce" -> chaos.produce(words[1], words[2], Integer.parseInt(words[3]), Long.parseLong(words[4]));
                 case "stop" -> chaos.producers.remove(words[1]).goesOn = false;
-                case "consume" -> chaos.consume(words[1], words[2]);
+                case "consume" -> chaos.consume(words[1], words[2], false);
+                case "consume-orderly" -> chaos.consume(words[1], words[2], true);
                 case "leave" -> chaos.consumers.remove(words[1] + " " + words[2]).shutdown();
                 default -> throw new IllegalArgumentException(line);
             }
@@ -137,7 +140,7 @@ final class Chaos {
         return body;
     }
 
-    private void consume(String topic, String group) throws MQClientException {
+    private void consume(String topic, String group, boolean isOrderly) throws MQClientException {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
         consumer.setNamesrvAddr(nameServers);
         consumer.setInstanceName("consumer-" + group);
@@ -147,17 +150,26 @@ final class Chaos {
         consumer.setConsumeThreadMin(1);
         consumer.setConsumeThreadMax(1);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            for (MessageExt message : messages) {
-                String body = Cluster.body(message);
-                String key = body.substring(0, body.indexOf(' '));
-                String whole = Arrays.equals(body(key), message.getBody()) ? "whole" : "altered";
-                out.println("seen " + topic + " " + group + " " + message.getQueueId() + " " + message.getQueueOffset() + " " + key + " " + whole);
-            }
-            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-        });
+        if (isOrderly) {
+            consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
+                messages.forEach(message -> seen(topic, group, message));
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                messages.forEach(message -> seen(topic, group, message));
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+        }
         consumer.subscribe(topic, "*");
         consumer.start();
         consumers.put(topic + " " + group, consumer);
+    }
+
+    private void seen(String topic, String group, MessageExt message) {
+        String body = Cluster.body(message);
+        String key = body.substring(0, body.indexOf(' '));
+        String whole = Arrays.equals(body(key), message.getBody()) ? "whole" : "altered";
+        out.println("seen " + topic + " " + group + " " + message.getQueueId() + " " + message.getQueueOffset() + " " + key + " " + whole);
     }
 }

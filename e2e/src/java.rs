@@ -1,38 +1,49 @@
-//! One program with the unmodified Java client for all groups: it sends and consumes, and says what happens.
+//! A program with the unmodified Java client, for brokers that lose their master: it sends and consumes, and says what happens.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rmq_e2e::foreign;
-
-use crate::load::Notes;
+use crate::foreign;
 
 /// Set where the program was built before the test went into its namespaces, which have no way out.
-pub(crate) const BUILT: &str = "RMQ_E2E_JAVA";
+pub const BUILT: &str = "RMQ_E2E_JAVA";
 
-type Loads = Arc<Mutex<HashMap<String, (String, Arc<Notes>)>>>;
+type Says = Arc<dyn Fn(&[&str]) + Send + Sync>;
+type Loads = Arc<Mutex<HashMap<String, Says>>>;
 
 /// The program. It ends with this value.
-pub(crate) struct Java {
+pub struct Java {
     child: Mutex<Child>,
     commands: Mutex<ChildStdin>,
     loads: Loads,
 }
 
 /// Builds the program; answers the folder with it.
-pub(crate) fn build() -> Result<String, String> {
+///
+/// # Errors
+/// What Maven printed.
+pub fn build() -> Result<String, String> {
     let built = foreign::build_dir("java")?;
     foreign::maven("java", &built)?;
     Ok(built.display().to_string())
 }
 
+impl fmt::Debug for Java {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Java").finish_non_exhaustive()
+    }
+}
+
 impl Java {
-    /// Starts it; `name_servers` as the client takes them.
-    pub(crate) fn start(name_servers: &str, home: &Path) -> Result<Self, String> {
-        let built = std::env::var(BUILT).map_err(|_| "the Java program was not built")?;
+    /// Starts what was built there; `name_servers` as the client takes them.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn start(built: &str, name_servers: &str, home: &Path) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("java cannot be run: {error}");
         let log = std::fs::File::create(home.join("java.log")).map_err(failed)?;
         let mut child = Command::new("java")
@@ -63,14 +74,17 @@ impl Java {
         })
     }
 
-    /// What it says of this topic goes there from now on.
-    pub(crate) fn watch(&self, topic: &str, broker: &str, notes: &Arc<Notes>) {
+    /// The words of its lines about this topic go there from now on.
+    pub fn watch(&self, topic: &str, says: impl Fn(&[&str]) + Send + Sync + 'static) {
         let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        loads.insert(topic.to_owned(), (broker.to_owned(), Arc::clone(notes)));
+        loads.insert(topic.to_owned(), Arc::new(says));
     }
 
     /// Gives it a command.
-    pub(crate) fn say(&self, command: &str) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn say(&self, command: &str) -> Result<(), String> {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(commands, "{command}")
             .map_err(|error| format!("the Java program has ended: {error}"))
@@ -86,9 +100,8 @@ fn note(loads: &Loads, line: &str) {
         loads.get(*topic).cloned()
     };
     // What the client prints itself is about no load.
-    let Some((broker, notes)) = found else { return };
-    if let Err(why) = notes.java_says(&broker, &words) {
-        notes.problem(format!("{why}: {line}"));
+    if let Some(says) = found {
+        says(&words);
     }
 }
 
