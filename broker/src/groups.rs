@@ -294,7 +294,31 @@ fn check(config: &SubscriptionGroupConfig, queues_max: i32) -> Result<(), GroupE
     Ok(())
 }
 
-/// What a retry policy says that no policy says, and where; apache/rocketmq `GroupRetryPolicy`. Proxies act on it, brokers do not.
+/// How long a message waits that its group had `tries` times before and gives back, milliseconds; `None`: the delay levels say it
+/// (apache/rocketmq `CustomizedRetryPolicy`, `ExponentialRetryPolicy`, which only proxies and pops ask there).
+pub(crate) fn retry_delay_ms(policy: &Value, tries: i32) -> Option<i64> {
+    let tries = tries.max(0);
+    if policy["type"] == "EXPONENTIAL" {
+        let part = &policy["exponentialRetryPolicy"];
+        let number = |name: &str, default: i64| part[name].as_i64().unwrap_or(default);
+        let mut delay = number("initial", 5_000);
+        for _ in 0..tries.min(32) {
+            delay = delay.saturating_mul(number("multiplier", 2));
+        }
+        return Some(delay.min(number("max", 7_200_000)));
+    }
+    let next = policy["customizedRetryPolicy"]["next"].as_array()?;
+    let at = (tries as usize).saturating_add(2);
+    next.get(at.min(next.len().checked_sub(1)?))?.as_i64()
+}
+
+/// The first delay level that is not shorter, or the longest one.
+pub(crate) fn level_of(delays_ms: &[i64], wanted_ms: i64) -> i32 {
+    let level = delays_ms.iter().position(|delay| *delay >= wanted_ms);
+    level.map_or(delays_ms.len(), |level| level + 1) as i32
+}
+
+/// What a retry policy says that no policy says, and where; apache/rocketmq `GroupRetryPolicy`.
 fn odd_part(policy: &Value) -> Option<(&'static str, &Value)> {
     let positive = |value: &Value| value.as_i64().is_some_and(|number| number > 0);
     let of_object = |value: &'_ Value| value.is_null() || value.is_object();
@@ -334,6 +358,48 @@ fn odd_part(policy: &Value) -> Option<(&'static str, &Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_policies_say_how_long_a_message_waits() {
+        let policy = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+        assert_eq!(retry_delay_ms(&policy(r#"{"type":"CUSTOMIZED"}"#), 0), None);
+        assert_eq!(retry_delay_ms(&policy("{}"), 5), None);
+        // The third of the list is the first: the original counts so.
+        let customized =
+            policy(r#"{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[1,2,3,4]}}"#);
+        let waits: Vec<_> = (0..4)
+            .map(|tries| retry_delay_ms(&customized, tries))
+            .collect();
+        assert_eq!(waits, [Some(3), Some(4), Some(4), Some(4)]);
+        let empty = policy(r#"{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[]}}"#);
+        assert_eq!(retry_delay_ms(&empty, 0), None);
+        let doubled = policy(r#"{"type":"EXPONENTIAL"}"#);
+        let waits: Vec<_> = [0, 1, 2, 20, i32::MAX]
+            .map(|tries| retry_delay_ms(&doubled, tries))
+            .into();
+        assert_eq!(
+            waits,
+            [
+                Some(5_000),
+                Some(10_000),
+                Some(20_000),
+                Some(7_200_000),
+                Some(7_200_000)
+            ]
+        );
+        let tripled = policy(
+            r#"{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":1000,"max":5000,"multiplier":3}}"#,
+        );
+        let waits: Vec<_> = (0..3)
+            .map(|tries| retry_delay_ms(&tripled, tries))
+            .collect();
+        assert_eq!(waits, [Some(1_000), Some(3_000), Some(5_000)]);
+        let levels = [1_000, 5_000, 10_000];
+        let chosen: Vec<_> = [1, 1_000, 1_001, 9_000, 60_000]
+            .map(|wanted| level_of(&levels, wanted))
+            .into();
+        assert_eq!(chosen, [1, 1, 2, 3, 3]);
+    }
 
     #[test]
     fn retry_policies_are_understood() {

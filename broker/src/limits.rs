@@ -57,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) pull_bytes: usize,
     /// Bytes of a filter expression.
     pub(crate) expression_bytes: usize,
+    /// Terms and levels of an SQL92 expression; `None`: there are no such filters.
+    pub(crate) property_filter: Option<rmq_filter::Limits>,
     /// Messages count as in memory while the log behind them has at most so many bytes.
     pub(crate) read_memory_bytes: u64,
 }
@@ -71,6 +73,10 @@ impl Limits {
             pull_messages: config.pull_messages_max,
             pull_bytes: config.pull_bytes_max,
             expression_bytes: config.expression_bytes_max,
+            property_filter: config.enable_property_filter.then_some(rmq_filter::Limits {
+                terms_max: config.expression_terms_max,
+                depth_max: config.expression_depth_max,
+            }),
             read_memory_bytes: (machine_bytes() as f64 * config.memory_read_ratio) as u64,
         }
     }

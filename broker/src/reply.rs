@@ -129,6 +129,7 @@ fn forbidden_by(refusal: &PullRefusal) -> Option<i64> {
         | PullRefusal::NoQueue { .. }
         | PullRefusal::NoClient(_)
         | PullRefusal::NoSubscription { .. }
+        | PullRefusal::NotLatest { .. }
         | PullRefusal::Filter(_)
         | PullRefusal::Busy(_)
         | PullRefusal::AtReplica => None,
@@ -312,6 +313,7 @@ fn of_pull(refusal: &PullRefusal) -> ResponseCode {
         PullRefusal::NoClient(_) | PullRefusal::NoSubscription { .. } => {
             ResponseCode::SubscriptionNotExist
         }
+        PullRefusal::NotLatest { .. } => ResponseCode::SubscriptionNotLatest,
         PullRefusal::Filter(error) => of_filter(error),
         // apache/rocketmq `PullMessageProcessor.rejectRequest`.
         PullRefusal::Busy(_) | PullRefusal::AtReplica => ResponseCode::SystemBusy,
@@ -478,8 +480,10 @@ fn of_group(error: &GroupError) -> ResponseCode {
 
 fn of_filter(error: &FilterError) -> ResponseCode {
     match error {
-        FilterError::TooLong { .. } => ResponseCode::SubscriptionParseFailed,
-        FilterError::Type(_) => ResponseCode::SystemError,
+        FilterError::TooLong { .. } | FilterError::Syntax(_) => {
+            ResponseCode::SubscriptionParseFailed
+        }
+        FilterError::Type(_) | FilterError::Off | FilterError::Class => ResponseCode::SystemError,
     }
 }
 

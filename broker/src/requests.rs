@@ -30,7 +30,7 @@ pub(crate) enum Serving {
     NotYet,
     /// The request is for another kind of server, or for a client.
     Elsewhere(&'static str),
-    /// Brokers of Apache RocketMQ need it among themselves, and these do not, for this reason.
+    /// Brokers of Apache RocketMQ serve it, and these need not, for this reason.
     Unneeded(&'static str),
     /// The code is declared, and no server of Apache RocketMQ has a handler for it.
     Nowhere,
@@ -112,6 +112,11 @@ const FROM_RECORD: &str = "a broker learns who is master from its election or it
 const BY_GREETING: &str = "members greet each other on the replication port, and each connection checks where both logs are";
 const BY_REPORT: &str = "a replica reports what it has on its disk, and nobody sets that by hand; rmq-ctl broker replication shows it";
 const BY_ELECTION: &str = "there are no controllers: a broker learns of its role from its election; rmq-ctl broker switchover changes who is master";
+const ROCKSDB: &str = "the store has no RocksDB";
+const COLD: &str = "reads of old data run on threads of their own and hold up nobody, so no group is slowed down for them";
+const READ_AHEAD: &str =
+    "the store reads ahead where a reader goes on, and there is no mode to set";
+const TIMER_ENGINE: &str = "there is one engine for messages that wait";
 
 // The rights are those of apache/rocketmq `DefaultAuthorizationContextBuilder` and of the `RocketMQAction` of each header. Requests without
 // header fields need no right there; here they need one on the cluster.
@@ -228,7 +233,7 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::QueryTopicConsumeByWho => one(consumption::groups_of_topic, GET_TOPIC, Any),
         Code::QueryTopicsByConsumer => one(consumption::topics_of_group, GET_GROUP, Any),
         Code::QuerySubscriptionByConsumer => one(consumption::subscription, GET, Any),
-        Code::QueryCorrectionOffset => not_yet(GET, Any),
+        Code::QueryCorrectionOffset => one(consumption::correction, GET, Any),
         Code::CloneGroupOffset => one(admin_offsets::clone, UPDATE, Master),
         Code::InvokeBrokerToResetOffset => one(admin_offsets::reset, UPDATE, Master),
         Code::GetAllConsumerOffset => one(admin_offsets::all, GET_CLUSTER, Any),
@@ -248,14 +253,13 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         }
         Code::DeleteExpiredCommitlog => one(itself::remove_expired, UPDATE_CLUSTER, Any),
         Code::GetTimerCheckPoint | Code::GetTimerMetrics => not_yet(GET_CLUSTER, Any),
-        Code::SwitchTimerEngine => not_yet(UPDATE_CLUSTER, Master),
+        Code::SwitchTimerEngine => unneeded(TIMER_ENGINE),
         Code::GetBrokerLiteInfo => not_yet(GET_CLUSTER, Any),
-        Code::CheckRocksdbCqWriteProgress => not_yet(GET_TOPIC, Any),
-        Code::ExportRocksdbConfigToJson => not_yet(GET_CLUSTER, Any),
+        Code::CheckRocksdbCqWriteProgress | Code::ExportRocksdbConfigToJson => unneeded(ROCKSDB),
         Code::UpdateColdDataFlowCtrConfig
         | Code::RemoveColdDataFlowCtrConfig
-        | Code::SetCommitlogReadMode => not_yet(UPDATE_CLUSTER, Any),
-        Code::GetColdDataFlowCtrInfo => not_yet(GET_CLUSTER, Any),
+        | Code::GetColdDataFlowCtrInfo => unneeded(COLD),
+        Code::SetCommitlogReadMode => unneeded(READ_AHEAD),
 
         // Replication.
         Code::ExchangeBrokerHaInfo => unneeded(BY_GREETING),
@@ -391,7 +395,7 @@ pub enum Served {
     NotYet,
     /// The request is for others, such as name servers: refused with code 3.
     Elsewhere(&'static str),
-    /// Brokers of Apache RocketMQ need it among themselves, and these do not, for this reason: refused with code 3.
+    /// Brokers of Apache RocketMQ serve it, and these need not, for this reason: refused with code 3.
     Unneeded(&'static str),
     /// No server has a handler for it: refused with code 3.
     Nowhere,

@@ -152,6 +152,14 @@ impl ConsumerGroup {
     }
 }
 
+/// What a member wants of a topic, as text.
+fn expression(wanted: &SubscriptionData) -> String {
+    match wanted.is_tag_type() {
+        true => wanted.sub_string.clone(),
+        false => format!("{}: {}", wanted.expression_type, wanted.sub_string),
+    }
+}
+
 type Consumers = HashMap<String, Arc<ConsumerGroup>, foldhash::fast::RandomState>;
 
 /// All clients.
@@ -364,7 +372,7 @@ impl ConsumerGroup {
         let mine: BTreeMap<String, String> = data
             .subscription_data_set
             .iter()
-            .map(|wanted| (wanted.topic.clone(), wanted.sub_string.clone()))
+            .map(|wanted| (wanted.topic.clone(), expression(wanted)))
             .collect();
         for wanted in &data.subscription_data_set {
             let known = state.subscriptions.get(&wanted.topic);
@@ -373,9 +381,19 @@ impl ConsumerGroup {
             }) {
                 continue;
             }
-            changed |= known.is_none_or(|known| known.data.sub_string != wanted.sub_string);
-            let filter = Filter::of(wanted, limits);
-            if let Err(error) = &filter {
+            // A rebalance raises the version, and the filter stays.
+            let same = known.filter(|known| {
+                known.data.sub_string == wanted.sub_string
+                    && known.data.expression_type == wanted.expression_type
+                    && known.data.code_set == wanted.code_set
+                    && known.data.class_filter_mode == wanted.class_filter_mode
+            });
+            changed |= same.is_none();
+            let filter = match same {
+                Some(known) => known.filter.clone(),
+                None => Filter::of(wanted, limits),
+            };
+            if let (Err(error), None) = (&filter, same) {
                 tracing::warn!(
                     group = self.name,
                     topic = wanted.topic,
@@ -408,7 +426,7 @@ impl ConsumerGroup {
             tracing::warn!(
                 group = self.name,
                 client_id = member.client_id,
-                "clients of one group subscribe to different topics or tags; messages will go to clients that do not want them, or to none. Give them different groups"
+                "clients of one group subscribe to different topics, tags or expressions; messages will go to clients that do not want them, or to none. Give them different groups"
             );
         }
         state.warned = !agrees;

@@ -276,6 +276,15 @@ settings! {
     /// Bytes of a subscription's filter expression.
     "expressionBytesMax" expression_bytes_max: usize = 128 << 10 =>
         number(&[(256, 192 << 10)]).unit("bytes");
+    /// Properties and constants in an SQL92 expression, those of IN lists aside: each is a part of what every message costs.
+    "expressionTermsMax" expression_terms_max: usize = 512 =>
+        number(&[(2, 8_192)]);
+    /// Levels of parentheses, and of operators inside of operators, in an SQL92 expression. A chain of AND or of OR is one level.
+    "expressionDepthMax" expression_depth_max: usize = 64 =>
+        number(&[(2, 256)]);
+    /// Whether consumers may filter by the properties of messages, with SQL92 expressions.
+    "enablePropertyFilter" enable_property_filter: bool = true =>
+        flag().upstream_too();
     /// Bytes of topics in one registration at a name server; what is more goes into further ones. A name server takes frames of up to 16 MiB.
     "registrationBytes" registration_bytes: usize = 4 << 20 =>
         number(&[(64 << 10, 8 << 20)]).unit("bytes");

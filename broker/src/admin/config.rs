@@ -24,7 +24,6 @@ const ALWAYS: &[(&str, &str)] = &[
     ("enableControllerMode", "false"),
     ("enableDetailStat", "true"),
     ("enableMixedMessageType", "false"),
-    ("enablePropertyFilter", "false"),
     ("enableSlaveActingMaster", "false"),
     ("inSyncReplicas", "1"),
     ("longPollingEnable", "true"),

@@ -8,14 +8,14 @@ use super::members;
 use super::refusal::ClientRefusal;
 use crate::audit::{self, Origin};
 use crate::broker::Broker;
-use crate::filter::{Filter, FilterError};
+use crate::filter;
 use crate::link::Link;
 
 /// A heartbeat that was taken.
 pub(crate) struct Taken {
     /// Something may have been appended: a topic for retries.
     pub(crate) appended: bool,
-    /// What the client wants and this version does not serve.
+    /// What the client wants and gets nothing of.
     pub(crate) unserved: Option<String>,
 }
 
@@ -109,25 +109,25 @@ fn count(broker: &Broker, data: &HeartbeatData, began_ms: i64) {
 fn unusable_filter(broker: &Broker, data: &HeartbeatData) -> Option<ClientRefusal> {
     data.consumer_data_set.iter().find_map(|consumer| {
         consumer.subscription_data_set.iter().find_map(|wanted| {
-            match Filter::of(wanted, &broker.limits) {
-                Err(error @ FilterError::TooLong { .. }) => Some(ClientRefusal::Subscription {
-                    group: consumer.group_name.clone(),
-                    topic: wanted.topic.clone(),
-                    error,
-                }),
-                // A filter of another type is refused at each pull: other subscriptions of the client are served.
-                Err(FilterError::Type(_)) | Ok(_) => None,
-            }
+            // Any other filter that is none is refused at each pull: other subscriptions of the client are served.
+            let error = filter::check_size(wanted, &broker.limits).err()?;
+            Some(ClientRefusal::Subscription {
+                group: consumer.group_name.clone(),
+                topic: wanted.topic.clone(),
+                error,
+            })
         })
     })
 }
 
-/// The first subscription of a kind that this version does not serve. The heartbeat is taken anyway: a client's other subscriptions are
+/// The first subscription whose filter is none. The heartbeat is taken anyway: a client's other subscriptions are
 /// in it too, and Java clients keep sending the one whose consumer failed to start (46). The log says it once, each pull is refused.
 fn unserved(broker: &Broker, data: &HeartbeatData) -> Option<String> {
     data.consumer_data_set.iter().find_map(|consumer| {
+        let online = broker.sessions.consumer(&consumer.group_name)?;
         consumer.subscription_data_set.iter().find_map(|wanted| {
-            let error = Filter::of(wanted, &broker.limits).err()?;
+            let subscription = online.subscription(&wanted.topic)?;
+            let error = subscription.filter.as_ref().err()?;
             Some(format!(
                 "group {} gets nothing of topic {}: {error}",
                 consumer.group_name, wanted.topic

@@ -12,6 +12,7 @@ use rmq_transport::{Exchange, PendingReply, Reply};
 use super::decode;
 use super::refusal::Handled;
 use crate::broker::Broker;
+use crate::filter::FilterError;
 use crate::messages::deliver::{self, Later, Puller, Sees};
 use crate::messages::pull::{self, Pull, PullPlan, Wanted};
 use crate::messages::refusal::PullRefusal;
@@ -58,6 +59,9 @@ impl Puller for Remote {
 pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: PullMessage<'_> = decode(exchange)?;
     let has = |flag: i32| request.sys_flag & flag != 0;
+    if has(pull_flag::CLASS_FILTER) {
+        return Err(PullRefusal::from(FilterError::Class).into());
+    }
     let asked = Pull {
         group: &request.consumer_group,
         topic: &request.topic,
@@ -71,6 +75,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
         } else {
             Wanted::Subscription {
                 version: request.sub_version,
+                kind: request.expression_type.as_deref(),
             }
         },
         commit: has(pull_flag::COMMIT_OFFSET).then_some(request.commit_offset),

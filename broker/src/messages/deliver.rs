@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rmq_protocol::message::QueueOffset;
 use rmq_protocol::route::MASTER_ID;
-use rmq_store::{ReadOutcome, ReadStatus, Temperature};
+use rmq_store::{EntryFilter as _, ReadOutcome, ReadStatus, Temperature};
 use rmq_transport::Room;
 
 use super::pull::{self, PullPlan};
@@ -141,6 +141,7 @@ fn read(broker: &Broker, plan: &PullPlan, temperature: Temperature) -> ReadOutco
 fn wait<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P, deadline_ms: i64) {
     let then = Arc::clone(broker);
     let owner = puller.owner();
+    let looks_at_messages = plan.filter.needs_record();
     let waiter = Waiter {
         queue: plan.queue.clone(),
         offset: plan.offset,
@@ -156,7 +157,12 @@ fn wait<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P, deadline_ms:
         }),
     };
     if let Some(waiter) = broker.waiters.park(waiter) {
-        waiter.wake(Woken::Arrived);
+        if looks_at_messages {
+            // It may wait again, and so on while its queue grows: not one call inside of the other.
+            broker.run_task(async move { waiter.wake(Woken::Arrived) });
+        } else {
+            waiter.wake(Woken::Arrived);
+        }
     } else if broker.is_stopping() {
         // The stop has set its mark before it took every waiter: a later one sees the mark here.
         for waiter in broker.waiters.take_of(Some(owner)) {
@@ -177,6 +183,16 @@ fn again<P: Puller>(broker: &Arc<Broker>, mut plan: PullPlan, puller: P, deadlin
         ReadStatus::AtEnd | ReadStatus::NoMessageInQueue
             if !broker.is_stopping() && began_ms < deadline_ms =>
         {
+            wait(broker, plan, puller, deadline_ms);
+        }
+        // Nothing of what came is wanted, and only a look at the messages could tell: it waits behind them.
+        ReadStatus::NoMatch
+            if plan.filter.needs_record()
+                && outcome.next_offset == outcome.max_offset
+                && !broker.is_stopping()
+                && began_ms < deadline_ms =>
+        {
+            plan.offset = outcome.next_offset;
             wait(broker, plan, puller, deadline_ms);
         }
         ReadStatus::Cold => read_cold(broker, plan, puller),

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use rmq_protocol::bodies::MessageModel;
+use rmq_protocol::bodies::{EXPRESSION_SQL92, MessageModel};
 use rmq_protocol::route::perm;
 use rmq_store::{QueueRef, ReadLimits};
 
 use super::refusal::PullRefusal;
 use crate::audit::{self, Origin};
 use crate::broker::Broker;
-use crate::filter::Filter;
+use crate::filter::{Filter, FilterError};
 use crate::groups::{GivenCounters, Group};
 use crate::limits;
 use crate::topics::Topic;
@@ -41,8 +41,8 @@ pub(crate) enum Wanted<'a> {
         text: &'a str,
         kind: Option<&'a str>,
     },
-    /// Those of the group's subscription, whose version the client names.
-    Subscription { version: i64 },
+    /// Those of the group's subscription, whose version the client names; the kind is absent for tags.
+    Subscription { version: i64, kind: Option<&'a str> },
 }
 
 /// A pull that passed all checks: what to read, for whom.
@@ -59,8 +59,15 @@ pub(crate) struct PullPlan {
     pub(crate) group: Arc<Group>,
     /// An administrator has set the offset: the client is told to go there.
     pub(crate) moved_to: Option<i64>,
-    /// The version of the subscription that the client knew, when the filter is not the request's own.
-    subscribed: Option<i64>,
+    /// What the client knew of the subscription, when the filter is not the request's own.
+    subscribed: Option<Known>,
+}
+
+/// What a client knows of its group's subscription.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    version: i64,
+    is_sql: bool,
 }
 
 /// Checks a pull, and commits the offset that it brings.
@@ -82,14 +89,21 @@ pub(crate) fn plan(
     let topic = check_topic(broker, topic_name)?;
     let queue = check_queue(&topic, pull.queue_id, group.name())?;
     check_pair(&group, topic_name)?;
-    let (filter, known_version) = match pull.wanted {
+    let (filter, known) = match pull.wanted {
         Wanted::Expression { text, kind } => {
-            let filter = Filter::parse(topic_name, text, kind, &broker.limits)?;
+            let filter = match expressed(broker, name, topic_name, text, kind) {
+                Some(filter) => filter?,
+                None => Filter::parse(topic_name, text, kind, &broker.limits)?,
+            };
             (filter, None)
         }
-        Wanted::Subscription { version } => {
-            let filter = subscribed(broker, &group, topic_name, version)?;
-            (filter, Some(version))
+        Wanted::Subscription { version, kind } => {
+            let known = Known {
+                version,
+                is_sql: kind == Some(EXPRESSION_SQL92),
+            };
+            let filter = subscribed(broker, &group, topic_name, known)?;
+            (filter, Some(known))
         }
     };
     if let Some(offset) = pull.commit.filter(|offset| *offset >= 0) {
@@ -112,7 +126,7 @@ pub(crate) fn plan(
         queue,
         offset: pull.offset,
         moved_to,
-        subscribed: known_version,
+        subscribed: known,
         filter,
         limits: ReadLimits {
             messages_max,
@@ -138,8 +152,8 @@ pub(super) fn check_again(broker: &Broker, plan: &mut PullPlan) -> Result<(), Pu
     let topic = check_topic(broker, topic_name)?;
     check_queue(&topic, plan.queue.queue_id(), name)?;
     check_pair(&group, topic_name)?;
-    if let Some(version) = plan.subscribed {
-        plan.filter = subscribed(broker, &group, topic_name, version)?;
+    if let Some(known) = plan.subscribed {
+        plan.filter = subscribed(broker, &group, topic_name, known)?;
     }
     (plan.group, plan.topic) = (group, topic);
     Ok(())
@@ -199,12 +213,29 @@ fn check_pair(group: &Group, topic: &str) -> Result<(), PullRefusal> {
     })
 }
 
+/// The filter of an SQL92 expression that is the group's subscription too: it was read when the heartbeat brought it.
+fn expressed(
+    broker: &Broker,
+    group: &str,
+    topic: &str,
+    text: &str,
+    kind: Option<&str>,
+) -> Option<Result<Filter, FilterError>> {
+    if kind != Some(EXPRESSION_SQL92) {
+        return None;
+    }
+    let subscription = broker.sessions.consumer(group)?.subscription(topic)?;
+    let known = &subscription.data;
+    (known.expression_type == EXPRESSION_SQL92 && known.sub_string == text)
+        .then(|| subscription.filter.clone())
+}
+
 /// The filter of the group's subscription, as its heartbeats told it.
 fn subscribed(
     broker: &Broker,
     group: &Group,
     topic: &str,
-    known_version: i64,
+    known: Known,
 ) -> Result<Filter, PullRefusal> {
     let name = group.name();
     let online = broker
@@ -220,11 +251,17 @@ fn subscribed(
             group: name.to_owned(),
             topic: topic.to_owned(),
         })?;
-    let filter = subscription.filter.clone()?;
-    if subscription.data.sub_version < known_version {
-        // The heartbeat with the newer subscription is still to come. Sending everything is safe: the client compares
-        // the tags itself. Refusing (code 25) would only cost the client 30 seconds.
+    if subscription.data.sub_version < known.version {
+        // The heartbeat with the newer subscription is still to come. Sending everything is safe where the client compares
+        // the tags itself: refusing (code 25) would only cost the client 30 seconds. Clients evaluate no SQL92.
+        if known.is_sql || subscription.data.expression_type == EXPRESSION_SQL92 {
+            return Err(PullRefusal::NotLatest {
+                group: name.to_owned(),
+                topic: topic.to_owned(),
+            });
+        }
+        subscription.filter.clone()?;
         return Ok(Filter::All);
     }
-    Ok(filter)
+    Ok(subscription.filter.clone()?)
 }

@@ -221,6 +221,10 @@ pub(crate) enum PullRefusal {
     NoClient(String),
     #[error("the consumer's subscription not exist: group {group}, topic {topic}")]
     NoSubscription { group: String, topic: String },
+    #[error(
+        "the consumer's subscription not latest: group {group}, topic {topic}; the broker learns the newer one by the client's next heartbeat"
+    )]
+    NotLatest { group: String, topic: String },
     #[error(transparent)]
     Filter(#[from] FilterError),
     #[error(transparent)]

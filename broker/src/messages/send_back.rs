@@ -13,7 +13,7 @@ use super::send::{check_permission, group_for};
 use super::way::{self, Retry, Way};
 use crate::audit::Origin;
 use crate::broker::Broker;
-use crate::groups::Group;
+use crate::groups::{self, Group};
 
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 1_024;
@@ -79,10 +79,14 @@ fn store(broker: &Broker, group: &Group, back: &SendBack) -> Result<LogPosition,
     let text = view.properties();
     let origin_topic = properties::get(text, property::RETRY_TOPIC).unwrap_or(view.topic());
     let tries_max = back.max_attempts.unwrap_or(group.config.retry_max_times);
+    let tries = view.reconsume_times();
     let retry = Retry {
-        tries: view.reconsume_times(),
+        tries,
         tries_max,
-        delay_level: back.delay_level,
+        delay_level: match back.delay_level {
+            0 => level_by_policy(broker, group, tries),
+            level => level,
+        },
     };
     let way = way::of_given_back(retry, group.gives_up_at_once());
     let topic = match way {
@@ -122,6 +126,15 @@ fn store(broker: &Broker, group: &Group, back: &SendBack) -> Result<LogPosition,
     let size = appended.size.into();
     count(broker, group, back, origin_topic, level_queue, size);
     Ok(appended.end)
+}
+
+/// The delay level that the group's retry policy asks for; 0 when it leaves that to the number of tries.
+fn level_by_policy(broker: &Broker, group: &Group, tries: i32) -> i32 {
+    let policy = group.config.group_retry_policy.to_value();
+    let wait_ms = groups::retry_delay_ms(&policy, tries);
+    wait_ms.map_or(0, |wait_ms| {
+        groups::level_of(&broker.config.delays_ms(), wait_ms)
+    })
 }
 
 fn copy_of<'a>(

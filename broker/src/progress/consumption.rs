@@ -165,3 +165,33 @@ pub(crate) fn subscription(broker: &Broker, group: &str, topic: &str) -> Option<
     let online = broker.sessions.consumer(group)?;
     Some(online.subscription(topic)?.data.clone())
 }
+
+/// The lowest offset of all groups in each queue of a topic, but for those that are left out, and `i64::MAX` where another group is
+/// further than that (apache/rocketmq `AdminBrokerProcessor.queryCorrectionOffset`). Offsets below the queue's oldest message do not count.
+pub(crate) fn lowest(
+    broker: &Broker,
+    topic: &Topic,
+    left_out: &[&str],
+    compared: &str,
+) -> BTreeMap<i32, i64> {
+    let mut lowest: BTreeMap<i32, i64> = BTreeMap::new();
+    let groups = broker.offsets.groups_of(topic.name());
+    for group in groups
+        .iter()
+        .filter(|group| !left_out.contains(&group.as_str()))
+    {
+        for (queue_id, offset) in broker.offsets.of(topic.name(), group) {
+            let min = topic.queue(queue_id).map_or(0, |queue| queue.min_offset());
+            if offset >= min {
+                let known = lowest.entry(queue_id).or_insert(offset);
+                *known = offset.min(*known);
+            }
+        }
+    }
+    for (queue_id, offset) in broker.offsets.of(topic.name(), compared) {
+        if let Some(known) = lowest.get_mut(&queue_id).filter(|known| **known > offset) {
+            *known = i64::MAX;
+        }
+    }
+    lowest
+}

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use rmq_broker::Deps;
 use rmq_protocol::bodies::{
-    ConsumerConnection, ConsumerData, ConsumerList, HeartbeatData, LockBatch, LockedQueues,
-    MessageModel, MessageQueue, ProducerData, ResetOffsetBody, SubscriptionData,
+    ConsumerConnection, ConsumerData, ConsumerList, CorrectionOffsets, HeartbeatData, LockBatch,
+    LockedQueues, MessageModel, MessageQueue, ProducerData, ResetOffsetBody, SubscriptionData,
 };
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::{
     GetConsumerConnectionList, GetConsumerListByGroup, InvokeBrokerToResetOffset, OffsetReply,
-    QueryConsumerOffset, Reply, UnregisterClient, UpdateConsumerOffset,
+    QueryConsumerOffset, QueryCorrectionOffset, Reply, UnregisterClient, UpdateConsumerOffset,
 };
 use rmq_transport::{Caller, CallerConfig, Exchange, IncomingRequests, ManualClock, TcpConnector};
 use tokio::sync::mpsc;
@@ -509,4 +509,35 @@ async fn a_jump_of_the_wall_clock_ends_no_membership_lock_or_connection() {
         assert_eq!(locked_by(&two.client, "two").await, 2, "{jump_ms} ms");
         rig.stop().await;
     }
+}
+
+#[tokio::test]
+async fn the_lowest_offsets_of_all_groups_are_told() {
+    let rig = Rig::start().await;
+    let client = rig.client();
+    client.create_topic("t", 2, 6).await;
+    for group in ["a", "b", "c"] {
+        client.create_group(group, |_| {}).await;
+    }
+    for (group, queue_id, offset) in [("a", 0, 5), ("b", 0, 3), ("c", 0, 9), ("a", 1, 7)] {
+        assert_eq!(commit(&client, group, "t", queue_id, offset).await, 0);
+    }
+    let lowest = async |left_out: &'static str, compared: &'static str| {
+        let request = QueryCorrectionOffset {
+            filter_groups: Some(left_out.into()),
+            compare_group: compared.into(),
+            topic: "t".into(),
+        };
+        let code = RequestCode::QueryCorrectionOffset;
+        let answer = client.call(code, &request, &[]).await;
+        assert_eq!(answer.code(), 0, "{}", remark(&answer));
+        let body = CorrectionOffsets::from_json(answer.body()).expect("a body");
+        body.correction_offsets.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(lowest("", "c").await, [(0, 3), (1, 7)]);
+    assert_eq!(lowest("b", "c").await, [(0, 5), (1, 7)]);
+    // The lowest of the others lies above the offset of the group that is compared.
+    assert_eq!(lowest("b", "b").await, [(0, i64::MAX), (1, 7)]);
+    assert_eq!(lowest("a,b,c", "a").await, []);
+    rig.stop().await;
 }

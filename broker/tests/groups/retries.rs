@@ -188,3 +188,51 @@ async fn delayed_messages_survive_a_kill_and_are_delivered_when_due() {
     assert_eq!(late.property(property::KEYS), Some("late"));
     broker.shutdown().await.expect("a clean stop");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retry_policy_of_a_group_says_how_long_a_message_waits() {
+    let clock = ManualClock::at(1_700_000_000_000);
+    let deps = Deps {
+        clock: Arc::new(clock.clone()),
+        connection_clock: Arc::new(clock.clone()),
+        ..Deps::default()
+    };
+    let rig = Rig::start_with(deps, |_| {}).await;
+    let client = rig.client();
+    client.create_topic("t", 1, 6).await;
+    client.put("t", "", "hard").await;
+    let first = position(&client, "t", 0).await;
+    let seconds = Duration::from_secs;
+    for (group, policy, level, waits) in [
+        (
+            "doubled",
+            r#"{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":1000,"max":7200000,"multiplier":2}}"#,
+            0,
+            seconds(1),
+        ),
+        // The third of the list is the first wait, and there is no delay level between 10 s and 30 s.
+        (
+            "listed",
+            r#"{"type":"CUSTOMIZED","customizedRetryPolicy":{"next":[1000,1000,11000]}}"#,
+            0,
+            seconds(30),
+        ),
+        // What the consumer asks for counts.
+        ("asked", r#"{"type":"EXPONENTIAL"}"#, 1, seconds(1)),
+    ] {
+        let policy: serde_json::Value = serde_json::from_str(policy).expect("JSON");
+        client
+            .create_group(group, |config| config.group_retry_policy = policy.into())
+            .await;
+        assert_eq!(give_back(&client, group, first, level, None).await, 0);
+        let topic = format!("%RETRY%{group}");
+        let step = Duration::from_millis(500);
+        let (again, moved) = comes_again(&client, &clock, &topic, 0, step).await;
+        assert_eq!(again.reconsume_times, 1);
+        assert!(
+            moved >= waits && moved <= waits + step * 4,
+            "{group}: {moved:?}"
+        );
+    }
+    rig.stop().await;
+}

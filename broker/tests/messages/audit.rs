@@ -136,6 +136,7 @@ const WITHOUT: &[Code] = &[
     Code::QueryTopicConsumeByWho,
     Code::QueryTopicsByConsumer,
     Code::QuerySubscriptionByConsumer,
+    Code::QueryCorrectionOffset,
     Code::GetAllConsumerOffset,
     Code::GetAllDelayOffset,
     Code::InvokeBrokerToGetConsumerStatus,

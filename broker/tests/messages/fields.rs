@@ -94,8 +94,9 @@ impl Good {
             // The subscription is the request's.
             "sysFlag" if matches!(code, Code::PullMessage | Code::LitePullMessage) => "4",
             "topic" | "b" => "t",
-            "consumerGroup" | "group" | "srcGroup" | "groupName" | "producerGroup" | "a" => "g",
-            "destGroup" => "h",
+            "consumerGroup" | "group" | "srcGroup" | "groupName" | "producerGroup"
+            | "compareGroup" | "a" => "g",
+            "destGroup" | "filterGroups" => "h",
             "defaultTopic" | "c" => "TBW102",
             "defaultTopicQueueNums" | "d" => "4",
             "queueId"
@@ -355,7 +356,8 @@ const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
     (ALL, "maxGroupNum", LARGE, 0),
     // Without the bit for its own subscription the group's counts, and it has no member.
     (PULLS, "sysFlag", &["-2147483648"], 24),
-    (PULLS, "sysFlag", ANY, 0),
+    // The bit for class filters.
+    (PULLS, "sysFlag", ANY, 1),
     (ALL, "subVersion", ANY, 0),
     // Nothing has such a tag.
     (ALL, "subscription", &[""], 0),
@@ -402,6 +404,8 @@ const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
     ),
     (ALL, "groupName", ANY, 0),
     (ALL, "srcGroup", ANY, 0),
+    (ALL, "filterGroups", ANY, 0),
+    (ALL, "compareGroup", ANY, 0),
     (ALL, "topicList", ANY, 0),
     (
         &[

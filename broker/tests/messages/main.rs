@@ -7,6 +7,7 @@ mod bodies;
 mod campaign;
 mod disk;
 mod fields;
+mod filters;
 mod golden;
 mod long_poll;
 mod management;

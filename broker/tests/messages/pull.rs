@@ -227,7 +227,7 @@ async fn what_may_not_be_pulled_is_refused_with_its_code() {
         consumer_group: group.into(),
         ..pull("t", 0, 0)
     };
-    let cases: [(&str, PullMessage<'_>, i32, &str); 8] = [
+    let cases: [(&str, PullMessage<'_>, i32, &str); 9] = [
         ("unknown topic", pull("none", 0, 0), 17, "none"),
         ("queue that is not there", pull("t", 1, 0), 29, "queueId[1]"),
         ("negative queue", pull("t", -1, 0), 29, "queueId[-1]"),
@@ -258,11 +258,20 @@ async fn what_may_not_be_pulled_is_refused_with_its_code() {
             "SQL",
             PullMessage {
                 expression_type: Some("SQL92".into()),
-                subscription: Some("a > 1".into()),
+                subscription: Some("a > ".into()),
+                ..pull("t", 0, 0)
+            },
+            23,
+            "at character 5, the end: expected a value",
+        ),
+        (
+            "class filter",
+            PullMessage {
+                sys_flag: pull_flag::SUBSCRIPTION | pull_flag::CLASS_FILTER,
                 ..pull("t", 0, 0)
             },
             1,
-            "SQL92",
+            "class filters",
         ),
     ];
     for (name, request, code, says) in cases {

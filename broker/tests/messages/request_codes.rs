@@ -110,7 +110,7 @@ fn page() -> String {
     let nowhere = names(&rows, |served| served == Served::Nowhere);
     write!(
         text,
-        "\nNot there yet (code 3): {not_yet}.\n\nBrokers of Apache RocketMQ need these among themselves, and brokers here do not (code 3, with the reason):\n\n{unneeded}\nFor name servers, controllers, broker containers and clients (code 3): {elsewhere}.\n\n\
+        "\nNot there yet (code 3): {not_yet}.\n\nBrokers of Apache RocketMQ serve these, and brokers here need not (code 3, with the reason):\n\n{unneeded}\nFor name servers, controllers, broker containers and clients (code 3): {elsewhere}.\n\n\
          Without a handler in Apache RocketMQ 5.5.0 (code 3): {nowhere}.\n"
     )
     .expect("a string takes it");

@@ -148,6 +148,9 @@ impl fmt::Debug for RecordSlice {
 
 /// Entries looked up at once.
 const LOOK_UP: usize = 32;
+/// Bytes of messages that one read shows to a filter that looks at messages: bounds the work of one that matches little. The message that
+/// goes beyond is looked at.
+const SCAN_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn read(
     log: &CommitLog,
@@ -207,8 +210,10 @@ fn read_into(
     let mut located = SmallVec::new();
     let mut chosen = Chosen::default();
     let mut scanned = 0;
+    let mut looked_at = 0;
     while outcome.records.len() < limits.messages_max
         && scanned < limits.scan_entries_max
+        && looked_at < SCAN_BYTES_MAX
         && outcome.next_offset < max
     {
         located.clear();
@@ -223,7 +228,10 @@ fn read_into(
         };
         choose(&mut chosen, &located, outcome, &limits, filter);
         scanned += chosen.scanned;
-        let complete = take(log, &fetch, &chosen.entries, outcome, filter);
+        if filter.needs_record() {
+            looked_at += chosen.bytes();
+        }
+        let complete = take(log, &fetch, &chosen.entries, outcome, &limits, filter);
         if !complete {
             break;
         }
@@ -250,6 +258,12 @@ struct Chosen {
     stopped_at: Option<i64>,
 }
 
+impl Chosen {
+    fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.size as usize).sum()
+    }
+}
+
 fn choose(
     chosen: &mut Chosen,
     located: &[Located],
@@ -262,7 +276,8 @@ fn choose(
     let mut bytes = so_far.total_bytes;
     for entry in located {
         let messages = so_far.records.len() + chosen.entries.len();
-        if messages >= limits.messages_max {
+        // Of what a filter looks at, nobody knows yet how many are wanted.
+        if messages >= limits.messages_max && !filter.needs_record() {
             chosen.stopped_at = Some(entry.offset);
             break;
         }
@@ -279,12 +294,13 @@ fn choose(
     }
 }
 
-/// Reads the chosen entries into the outcome. False when the read ends here: the next one is not in memory.
+/// Reads the chosen entries into the outcome. False when the read ends here: the next one is not in memory, or there are enough.
 fn take(
     log: &CommitLog,
     fetch: &Fetch<'_>,
     entries: &[Located],
     outcome: &mut ReadOutcome,
+    limits: &ReadLimits,
     filter: &dyn EntryFilter,
 ) -> bool {
     if entries.is_empty() {
@@ -295,6 +311,10 @@ fn take(
     let checked_from = log.files.positions.checked_from.load(Ordering::Relaxed);
     let checked_from = fetch.hot_from.max(checked_from);
     for (entry, fetched) in entries.iter().zip(fetched.drain(..)) {
+        if outcome.records.len() >= limits.messages_max {
+            outcome.next_offset = entry.offset;
+            return false;
+        }
         let end = entry.end();
         let source = match fetched {
             Fetched::Mapped(segment) => Source::Mapped(segment, entry.position),

@@ -9,6 +9,7 @@ const FOLDERS: &[&str] = &[
     "cli/src",
     "crds/src",
     "election/src",
+    "filter/src",
     "operator/src",
     "plan/src",
     "store/src",

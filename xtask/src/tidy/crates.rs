@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rmq-process", &["rmq-texts"]),
     ("rmq-texts", &[]),
     ("rmq-config", &["rmq-protocol", "rmq-texts"]),
+    ("rmq-filter", &[]),
     ("rmq-protocol", &[]),
     ("rmq-transport", &["rmq-protocol"]),
     ("rmq-store", &["rmq-protocol"]),
@@ -26,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "rmq-broker",
         &[
             "rmq-config",
+            "rmq-filter",
             "rmq-process",
             "rmq-protocol",
             "rmq-transport",

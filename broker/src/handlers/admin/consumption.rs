@@ -1,11 +1,13 @@
-//! How far groups are: 208, 317, 303, 300, 343, 345.
+//! How far groups are: 208, 317, 303, 300, 308, 343, 345.
 
 use std::sync::Arc;
 
-use rmq_protocol::bodies::{ConsumeTimeSpans, GroupList, QuerySubscriptionBody, TopicList};
+use rmq_protocol::bodies::{
+    ConsumeTimeSpans, CorrectionOffsets, GroupList, QuerySubscriptionBody, TopicList,
+};
 use rmq_protocol::requests::{
-    GetBrokerConsumeStats, GetConsumeStats, QueryConsumeTimeSpan, QuerySubscriptionByConsumer,
-    QueryTopicConsumeByWho, QueryTopicsByConsumer,
+    GetBrokerConsumeStats, GetConsumeStats, QueryConsumeTimeSpan, QueryCorrectionOffset,
+    QuerySubscriptionByConsumer, QueryTopicConsumeByWho, QueryTopicsByConsumer,
 };
 use rmq_transport::{Exchange, Reply};
 
@@ -64,6 +66,22 @@ pub(crate) fn topics_of_group(broker: &Arc<Broker>, exchange: &mut Exchange<'_>)
         topic_list: consumption::topics_of_group(broker, &request.group),
     };
     exchange.ok_body(&(), &list.to_json());
+    Ok(())
+}
+
+pub(crate) fn correction(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
+    let request: QueryCorrectionOffset<'_> = decode(exchange)?;
+    let topic = topics::known(broker, &request.topic)?;
+    let left_out: Vec<&str> = request
+        .filter_groups
+        .as_deref()
+        .unwrap_or_default()
+        .split(',')
+        .collect();
+    let body = CorrectionOffsets {
+        correction_offsets: consumption::lowest(broker, &topic, &left_out, &request.compare_group),
+    };
+    exchange.ok_body(&(), &body.to_json());
     Ok(())
 }
 
