@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         program: BrokerConfig::PROGRAM,
         load: BrokerConfig::load,
         print: BrokerConfig::to_yaml,
+        left: rmq_config::original::left,
     };
     rmq_process::run_server(args.options, &named, form, async |config| {
         let broker = BrokerServer::start(config, Deps::default())

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use crate::broker::BrokerConfig;
 use crate::configuration::Configuration;
+use crate::original;
 use crate::problem::{ConfigError, Problem};
 
 /// Where an argument stands.
@@ -19,7 +21,12 @@ pub(crate) fn load<C: Configuration>(
     let mut config = C::default();
     let mut problems = Vec::new();
     if let Some(path) = file {
-        match read(path) {
+        let is_original = C::PROGRAM == BrokerConfig::PROGRAM && original::is_original(path);
+        let settings = match is_original {
+            true => read_original(path, &mut problems),
+            false => read(path),
+        };
+        match settings {
             Ok(settings) => {
                 let origin = path.display().to_string();
                 for (key, value) in settings {
@@ -91,6 +98,24 @@ fn read(path: &Path) -> Result<serde_json::Map<String, Json>, Problem> {
         std::fs::read(path).map_err(|error| problem(format!("it cannot be read: {error}")))?;
     let text = yaml::text(bytes).map_err(|error| problem(error.to_string()))?;
     yaml::settings(&text).map_err(|error| problem(error.to_string()))
+}
+
+/// The fields of a file of the original that are settings here.
+fn read_original(
+    path: &Path,
+    problems: &mut Vec<Problem>,
+) -> Result<serde_json::Map<String, Json>, Problem> {
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Problem::File {
+        path: origin.clone(),
+        reason: format!("it cannot be read: {error}"),
+    })?;
+    let read = original::read(&origin, &text);
+    problems.extend(read.problems);
+    let taken = read.taken.into_iter();
+    Ok(taken
+        .map(|taken| (taken.key.to_owned(), Json::String(taken.value)))
+        .collect())
 }
 
 /// The variable of a key: `RMQ_BROKER_DATA_DIR` of `dataDir`.

@@ -8,6 +8,7 @@
 //! - the printed settings ([`Configuration::to_yaml`]) and the help about variables ([`Configuration::environment_help`]);
 //! - reading and changing while the server runs ([`Configuration::pairs`], [`Configuration::upstream_pairs`], [`Configuration::update`]);
 //! - the check of what users write into a custom resource ([`passed_problems`]);
+//! - what a `broker.conf` of Apache RocketMQ is here ([`original`]);
 //! - `docs/reference/configuration.md`.
 //!
 //! Rules about one setting are in its row. Rules about several settings are in `together` of the same file.
@@ -21,6 +22,7 @@ mod kubernetes;
 mod layers;
 mod name_server;
 mod nearest;
+pub mod original;
 #[cfg(test)]
 mod page;
 mod problem;

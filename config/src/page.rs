@@ -4,12 +4,33 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::kubernetes::Kubernetes;
+use crate::original::{self, Fate};
 use crate::row::Row;
 use crate::setting::Takes;
 use crate::value::Value;
 use crate::{BrokerConfig, Configuration, NameServerConfig};
 
 const PAGE: &str = "../docs/reference/configuration.md";
+
+const ORIGINAL_PAGE: &str = "../docs/reference/broker-conf.md";
+
+const ORIGINAL_HEAD: &str = "# Keys of a broker.conf
+
+Generated from `config/src/original/`: `RMQ_UPDATE_DOCS=1 cargo test -p rmq-config page`.
+
+A broker takes the configuration of Apache RocketMQ as it is: `rmq-broker --config broker.conf` (`.conf` or `.properties`) reads the keys that are settings here, and logs each other key with the reason. `rmq-ctl migrate config broker.conf > broker.yaml`
+makes a file of our settings of it, and says on stderr what is not taken over. A value that a setting does not take is an error that names the key.
+
+Some keys are written in another form here, and are converted: a port becomes an address (with `bindAddress`, or `metricsPromExporterHost`), `SYNC_FLUSH` becomes `sync`, and hundredths become a share. `brokerRole=SYNC_MASTER` becomes `ackMode: inSync` with
+`minInSync: 1`, as the original acknowledges without a replica too; without it `minInSyncReplicas` does not count.
+
+The data itself is in another format: give `dataDir` a folder of its own, consume from the old cluster and produce to the new one.
+
+All keys of 5.5.0's `BrokerConfig`, `MessageStoreConfig`, `NettyServerConfig`, `NettyClientConfig` and `AuthConfig`:
+
+| key | here | why not |
+| --- | --- | --- |
+";
 
 const HEAD: &str = "# Configuration
 
@@ -106,6 +127,20 @@ fn table<C: Configuration>(out: &mut String) {
     }
 }
 
+/// The keys of Apache RocketMQ.
+fn original_page() -> String {
+    let mut out = ORIGINAL_HEAD.to_owned();
+    for (key, fate) in original::keys() {
+        // Writing to a string cannot fail.
+        let _ = match fate {
+            Fate::Setting(ours) if ours == key => writeln!(out, "| `{key}` | the same | |"),
+            Fate::Setting(ours) => writeln!(out, "| `{key}` | `{ours}` | |"),
+            Fate::Without(why) => writeln!(out, "| `{key}` | | {why} |"),
+        };
+    }
+    out
+}
+
 fn page() -> String {
     let mut out = HEAD.to_owned();
     out.push_str("\n## Broker\n\n`rmq-broker`; variables begin with `RMQ_BROKER_`.\n\n");
@@ -115,15 +150,24 @@ fn page() -> String {
     out
 }
 
-#[test]
-fn the_page_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+fn check(page: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     if std::env::var_os("RMQ_UPDATE_DOCS").is_some() {
-        std::fs::write(&path, page()).expect("the page can be written");
+        std::fs::write(&path, text).expect("the page can be written");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        written == page(),
-        "docs/reference/configuration.md is not current: run RMQ_UPDATE_DOCS=1 cargo test -p rmq-config page"
+        written == text,
+        "{page} is not current: run RMQ_UPDATE_DOCS=1 cargo test -p rmq-config page"
     );
+}
+
+#[test]
+fn the_page_is_current() {
+    check(PAGE, &page());
+}
+
+#[test]
+fn the_page_of_the_original_is_current() {
+    check(ORIGINAL_PAGE, &original_page());
 }

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         program: NameServerConfig::PROGRAM,
         load: NameServerConfig::load,
         print: NameServerConfig::to_yaml,
+        left: |_| Vec::new(),
     };
     rmq_process::run_server(args.options, &named, form, async |config| {
         let server = NameServer::start(config, Deps::default())

@@ -11,7 +11,7 @@ use crate::stop::StopSignal;
 /// Options that every server has, beside those for single settings.
 #[derive(Debug, clap::Args)]
 pub struct ServerOptions {
-    /// File with settings (YAML). --print-config explains every key.
+    /// File with settings (YAML; of a broker also Apache RocketMQ's broker.conf). --print-config explains every key.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -67,6 +67,8 @@ pub struct SettingsForm<C, E> {
     pub load: LoadSettings<C, E>,
     /// All settings as YAML.
     pub print: fn(&C) -> String,
+    /// What of the file does not count, a line each.
+    pub left: fn(Option<&Path>) -> Vec<String>,
 }
 
 /// A server that runs.
@@ -124,6 +126,9 @@ where
             return ExitCode::from(2);
         }
     };
+    for line in (form.left)(options.config.as_deref()) {
+        tracing::warn!("{line}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

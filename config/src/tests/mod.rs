@@ -1,5 +1,6 @@
 //! The layers, changes while a server runs, and the messages.
 
+mod original;
 mod rows;
 
 use crate::kubernetes::{Given, Kubernetes, passed_problems};
