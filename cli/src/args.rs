@@ -5,8 +5,8 @@ use clap::{ArgAction, Parser, Subcommand};
 use crate::cluster::ClusterOptions;
 use crate::commands::{
     apply, backup, bench, broker, cheat, cluster, completion, config, consume, create, delete,
-    describe, dev, dlq, doctor, explain, export, find, get, health, lag, mqadmin, offsets, restore,
-    send, set, tail, top, tunnel, version, wait,
+    describe, dev, dlq, doctor, explain, export, find, get, health, lag, migrate, mqadmin, offsets,
+    restore, send, set, tail, top, trace, tunnel, version, wait,
 };
 use crate::output::Color;
 
@@ -96,6 +96,8 @@ pub(crate) enum Command {
     Lag(lag::Options),
     /// Print manual pages.
     Manual(completion::ManualOptions),
+    /// What Apache RocketMQ's files are here: the settings of a broker.conf.
+    Migrate(migrate::Options),
     /// Translate a command line of mqadmin; runs nothing.
     Mqadmin(mqadmin::Options),
     /// Move a group's offsets; shows what would change unless --yes.
@@ -126,6 +128,8 @@ Examples:
     Tail(tail::Options),
     /// What the cluster does now, full screen.
     Top(top::Options),
+    /// What clients say of a message's way: who sent it, who consumed it and how that ended.
+    Trace(trace::Options),
     /// Let other programs of this machine use a cluster that only rmq-ctl reaches.
     Tunnel(tunnel::Options),
     /// Print the version.

@@ -131,6 +131,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Health(options) => on_cluster(commands::health::run(options, cluster, output)),
         Command::Lag(options) => on_cluster(commands::lag::run(options, cluster, output)),
         Command::Manual(options) => commands::completion::manual(options, Args::command(), output),
+        Command::Migrate(options) => commands::migrate::run(options, output),
         Command::Mqadmin(options) => commands::mqadmin::run(options, output),
         Command::Options(_) => commands::options(Args::command(), output),
         Command::Offsets(options) => on_cluster(commands::offsets::run(options, cluster, output)),
@@ -139,6 +140,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Set(options) => on_cluster(commands::set::run(options, cluster, output)),
         Command::Tail(options) => on_cluster(commands::tail::run(options, cluster, output)),
         Command::Top(options) => on_cluster(commands::top::run(options, cluster, output)),
+        Command::Trace(options) => on_cluster(commands::trace::run(options, cluster, output)),
         Command::Tunnel(options) => commands::tunnel::run(options, cluster, output),
         Command::Version(options) => commands::version::run(options, output),
         Command::Wait(options) => on_cluster(stop::unless_stopped(

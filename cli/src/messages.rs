@@ -1,8 +1,8 @@
 //! Messages as commands choose and print them.
 
 use clap::{Args, ValueEnum};
-use rmq_client::ReceivedMessage;
 use rmq_client::protocol::message::property;
+use rmq_client::{Filter, ReceivedMessage};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -18,6 +18,28 @@ pub(crate) struct PrintOptions {
     /// Your own form for each message.
     #[arg(long, value_name = "FORM")]
     format: Option<String>,
+}
+
+/// Which messages brokers choose.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FilterOptions {
+    /// Only messages with one of these tags: A or "A || B".
+    #[arg(long, value_name = "TAGS", default_value = "*")]
+    tag: String,
+
+    /// Only messages of whose properties this SQL92 expression is true: "amount > 100 AND region = 'eu'".
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "tag")]
+    sql: Option<String>,
+}
+
+impl FilterOptions {
+    /// As brokers take it.
+    pub(crate) fn filter(&self) -> Filter {
+        match &self.sql {
+            Some(expression) => Filter::sql(expression),
+            None => Filter::from(self.tag.as_str()),
+        }
+    }
 }
 
 /// Which messages are wanted, beyond what brokers choose.

@@ -307,3 +307,30 @@ fn completion_manual_and_translation() {
     assert!(dev.run(&["cheat", "lag"]).ok().contains("rmq-ctl lag"));
     dev.run(&["cheat", "nothing"]).fails(3, &["known tasks"]);
 }
+
+#[test]
+fn a_broker_conf_becomes_settings_of_ours() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("broker.conf");
+    let text =
+        "brokerName=broker-z\nfileReservedTime = 48\ndeleteWhen=04\nflushDiskType=SYNC_FLUSH\n";
+    std::fs::write(&file, text).expect("a file");
+    let path = file.display().to_string();
+    let run = |words: &[&str]| Run::new(words, program().args(words).output().expect("it runs"));
+    let migrated = run(&["migrate", "config", &path]);
+    assert_eq!(
+        migrated.out,
+        "# brokerName=broker-z\nbrokerName: \"broker-z\"\n# fileReservedTime=48\nretentionHours: 48\n# flushDiskType=SYNC_FLUSH\nflush: \"sync\"\n"
+    );
+    for says in [
+        "deleteWhen=04 is not taken over: segments are removed",
+        "3 settings taken over, 1 keys not",
+    ] {
+        assert!(migrated.err.contains(says), "{}", migrated.err);
+    }
+    std::fs::write(&file, "fileReservedTime=never\n").expect("a file");
+    let says = &["fileReservedTime", "retentionHours must be"];
+    run(&["migrate", "config", &path]).fails(2, says);
+    let missing = folder.path().join("none.conf").display().to_string();
+    run(&["migrate", "config", &missing]).fails(1, &["cannot read", "none.conf"]);
+}

@@ -68,6 +68,29 @@ fn topics(dev: &Dev) {
     );
 }
 
+/// What a Java client writes of a message that it sent.
+fn traces(dev: &Dev) {
+    dev.run(&["create", "topic", "traces", "--queues", "1"])
+        .ok();
+    let record =
+        "Pub|1700000000000|r|shop|orders|ID|paid|order-17|10.0.0.1:10911|11|7|0|OFFSETID|true";
+    let record = record.replace('|', "\u{1}") + "\u{2}";
+    dev.run(&["send", "traces", &record, "--key", "order-17"])
+        .ok();
+    let trace = |id, form| dev.run(&["trace", id, "--trace-topic", "traces", "-o", form]);
+    let table = trace("order-17", "table").ok();
+    let row = ["2023-11-14 22:13:20", "sent", "shop", "7", "ok"];
+    assert!(row.iter().all(|cell| table.contains(cell)), "{table}");
+    let steps = trace("order-17", "jsonpath={.items[*].messageId}").ok();
+    assert_eq!(steps, "ID\n");
+    let none = trace("order-18", "table");
+    assert!(
+        none.err.contains("no client has written a trace"),
+        "{}",
+        none.err
+    );
+}
+
 fn messages(dev: &Dev) {
     let sent = dev
         .run(&[
@@ -88,6 +111,18 @@ fn messages(dev: &Dev) {
     assert_eq!(id.len(), 32, "{sent}");
     let lines = dev.run_with(&["send", "orders"], "one\ntwo\nthree").ok();
     assert_eq!(lines.lines().count(), 3);
+    let by_sql = |expression| {
+        let words = [
+            "tail", "orders", "--last", "100", "--sql", expression, "-o", "body",
+        ];
+        dev.run(&words)
+    };
+    assert_eq!(by_sql("tenant = 'a'").ok().trim(), "hello");
+    let refused = by_sql("tenant =").err;
+    assert!(
+        refused.contains("at character 9, the end: expected a value"),
+        "{refused}"
+    );
     let bodies = dev.run(&["tail", "orders", "-o", "body"]).ok();
     let mut bodies: Vec<&str> = bodies.lines().collect();
     bodies.sort_unstable();
@@ -154,6 +189,7 @@ fn messages(dev: &Dev) {
         ])
         .ok();
     assert_eq!(by_key, format!("message/{id}\n"));
+    traces(dev);
     let place = dev
         .run(&[
             "find",

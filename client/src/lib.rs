@@ -81,7 +81,7 @@ mod routing;
 mod trace;
 mod url;
 
-pub use admin::{Admin, GroupSpec, TopicSpec};
+pub use admin::{Admin, GroupSpec, TopicSpec, TraceKind, TraceStep};
 pub use builder::{ClientBuilder, Timeouts};
 pub use client::Client;
 pub use compression::Compression;

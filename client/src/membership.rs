@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use rmq_protocol::bodies::{
-    ConsumeFromWhere, ConsumeType, ConsumerData, ConsumerList, HeartbeatData, MessageModel,
-    SubscriptionData,
+    CheckClientConfigBody, ConsumeFromWhere, ConsumeType, ConsumerData, ConsumerList,
+    HeartbeatData, MessageModel, SubscriptionData,
 };
 use rmq_protocol::names::{retry_topic, validate_group};
 use rmq_protocol::requests::{GetConsumerListByGroup, HeartBeat, Request, UnregisterClient};
@@ -37,7 +37,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 pub struct MembershipBuilder {
     client: Client,
     group: String,
-    subscriptions: Vec<SubscriptionData>,
+    subscriptions: Vec<(String, Filter)>,
     model: MessageModel,
     from: ConsumeFromWhere,
 }
@@ -53,10 +53,9 @@ impl MembershipBuilder {
         }
     }
 
-    /// Subscribes to a topic: `*`, or tags as `A || B`.
-    pub fn subscribe(mut self, topic: impl Into<String>, tags: &str) -> Self {
-        self.subscriptions
-            .push(SubscriptionData::tags(topic, tags, self.client.now_ms()));
+    /// Subscribes to a topic: `*`, tags as `A || B`, or another filter.
+    pub fn subscribe(mut self, topic: impl Into<String>, filter: impl Into<Filter>) -> Self {
+        self.subscriptions.push((topic.into(), filter.into()));
         self
     }
 
@@ -81,16 +80,23 @@ impl MembershipBuilder {
     /// A dropped call may leave the member with brokers that have heard of it, until they miss its heartbeats (two minutes).
     pub async fn join(mut self) -> Result<Membership, Error> {
         validate_group(&self.group).map_err(|error| Error::invalid(error.to_string()))?;
-        for subscription in &self.subscriptions {
-            Filter::from(subscription.sub_string.as_str()).check()?;
+        for (_, filter) in &self.subscriptions {
+            filter.check()?;
         }
         if self.model == MessageModel::Clustering {
-            self.subscriptions.push(SubscriptionData::tags(
-                retry_topic(&self.group),
-                "*",
-                self.client.now_ms(),
-            ));
+            self.subscriptions
+                .push((retry_topic(&self.group), Filter::all()));
         }
+        let now_ms = self.client.now_ms();
+        let subscriptions = self.subscriptions.iter();
+        let subscriptions: Vec<SubscriptionData> = subscriptions
+            .map(|(topic, filter)| filter.subscription(topic.as_str(), now_ms))
+            .collect();
+        let by_properties: Vec<SubscriptionData> = subscriptions
+            .iter()
+            .filter(|wanted| !wanted.is_tag_type())
+            .cloned()
+            .collect();
         let data = HeartbeatData {
             client_id: self.client.id().to_owned(),
             consumer_data_set: vec![ConsumerData {
@@ -98,7 +104,7 @@ impl MembershipBuilder {
                 consume_type: ConsumeType::Passively,
                 group_name: self.group.clone(),
                 message_model: self.model,
-                subscription_data_set: self.subscriptions,
+                subscription_data_set: subscriptions,
                 unit_mode: false,
             }],
             ..HeartbeatData::default()
@@ -112,6 +118,9 @@ impl MembershipBuilder {
         let stop = member.client.stopped().child_token();
         // The membership counts only after the answer to the first heartbeat.
         let brokers = member.brokers().await?;
+        for wanted in by_properties {
+            member.check(&brokers, wanted).await?;
+        }
         let beats = brokers.iter().map(|(_, addr)| member.heartbeat(addr));
         for ((id, _), beaten) in brokers.iter().zip(join_all(beats).await) {
             match beaten {
@@ -150,6 +159,33 @@ impl Member {
         // Masters first: a replica that has just started knows few clients.
         members.sort();
         Ok(members)
+    }
+
+    /// Whether every master takes an expression: a heartbeat is taken whatever it subscribes to.
+    async fn check(
+        &self,
+        brokers: &[(i64, String)],
+        wanted: SubscriptionData,
+    ) -> Result<(), Error> {
+        let doing = format!(
+            "subscribing group \"{}\" to \"{}\"",
+            self.group, wanted.topic
+        );
+        let body = CheckClientConfigBody {
+            client_id: self.client.id().to_owned(),
+            group: self.group.clone(),
+            namespace: None,
+            subscription_data: wanted,
+        };
+        let (code, body) = (RequestCode::CheckClientConfig.as_i32(), body.to_json());
+        for (_, addr) in brokers.iter().filter(|(id, _)| *id == MASTER_ID) {
+            let remote = self.client.remote(addr);
+            let checked = remote.call_any(code, &(), &body).await;
+            checked
+                .and_then(|answer| answer.success())
+                .map_err(|error| error.doing(&doing))?;
+        }
+        Ok(())
     }
 
     async fn heartbeat(&self, addr: &str) -> Result<(), Error> {

@@ -30,7 +30,7 @@ pub struct PullOptions {
     max_messages: i32,
     max_bytes: i32,
     wait: Duration,
-    filter: String,
+    filter: Filter,
 }
 
 impl Default for PullOptions {
@@ -41,7 +41,7 @@ impl Default for PullOptions {
             max_messages: 32,
             max_bytes: i32::MAX,
             wait: Duration::ZERO,
-            filter: "*".to_owned(),
+            filter: Filter::all(),
         }
     }
 }
@@ -72,8 +72,13 @@ impl PullOptions {
     }
 
     /// Only messages with one of these tags, `A || B`.
-    pub fn tags(mut self, expression: impl Into<String>) -> Self {
-        self.filter = expression.into();
+    pub fn tags(self, expression: impl Into<String>) -> Self {
+        self.filter(expression.into())
+    }
+
+    /// Only messages that pass the filter.
+    pub fn filter(mut self, filter: impl Into<Filter>) -> Self {
+        self.filter = filter.into();
         self
     }
 }
@@ -152,7 +157,7 @@ impl Client {
         offset: i64,
         options: &PullOptions,
     ) -> Result<Pulled, Error> {
-        Filter::from(options.filter.as_str()).check()?;
+        options.filter.check()?;
         let waits = !options.wait.is_zero();
         let request = PullMessage {
             consumer_group: options.group.as_str().into(),
@@ -163,9 +168,9 @@ impl Client {
             sys_flag: pull_flag::SUBSCRIPTION | if waits { pull_flag::SUSPEND } else { 0 },
             commit_offset: 0,
             suspend_timeout_millis: i64::try_from(options.wait.as_millis()).unwrap_or(i64::MAX),
-            subscription: Some(options.filter.as_str().into()),
+            subscription: Some(options.filter.expression().into()),
             sub_version: 0,
-            expression_type: Some("TAG".into()),
+            expression_type: Some(options.filter.expression_type().into()),
             max_msg_bytes: Some(options.max_bytes),
             request_source: None,
             proxy_forward_client_id: None,

@@ -199,7 +199,7 @@ impl PullConsumer {
                 .group(self.group.as_str())
                 .max_messages(MESSAGES)
                 .max_bytes(BYTES)
-                .tags(self.filter.expression())
+                .filter(self.filter.clone())
                 .wait(WAIT);
             let (client, queue) = (self.client.clone(), queue.clone());
             let (offset, generation) = (assigned.fetch, assigned.generation);

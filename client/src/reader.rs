@@ -288,7 +288,7 @@ impl Part {
         let options = PullOptions::default()
             .max_messages(MESSAGES)
             .max_bytes(BYTES)
-            .tags(self.filter.expression())
+            .filter(self.filter.clone())
             .wait(if self.end.is_some() {
                 Duration::ZERO
             } else {

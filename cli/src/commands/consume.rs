@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rmq_client::{Deliveries, Filter, StartFrom};
+use rmq_client::{Deliveries, StartFrom};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::completion::names::{group_completer, topic_completer};
 use crate::error::Failure;
-use crate::messages::{ChoiceOptions, PrintOptions};
+use crate::messages::{ChoiceOptions, FilterOptions, PrintOptions};
 use crate::output::{self, Output};
 use crate::stop::{self, StopSignal};
 
@@ -25,6 +25,7 @@ Examples:
   rmq-ctl consume orders -g billing --max 10
   rmq-ctl consume orders -g billing --exit-when-drained -o body
   rmq-ctl consume orders -g billing --ack ask
+  rmq-ctl consume orders -g billing --sql 'amount > 100'
   rmq-ctl consume orders -g debugging --ack none --from first"
 )]
 pub(crate) struct Options {
@@ -44,9 +45,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = From::Last)]
     from: From,
 
-    /// Only messages with one of these tags: A or "A || B".
-    #[arg(long, value_name = "TAGS", default_value = "*")]
-    tag: String,
+    #[command(flatten)]
+    filter: FilterOptions,
 
     #[command(flatten)]
     choice: ChoiceOptions,
@@ -107,7 +107,7 @@ pub(crate) async fn run(
     let consumer = cluster
         .client
         .consumer(&options.group)
-        .subscribe(&options.topic, Filter::from(options.tag.as_str()))
+        .subscribe(&options.topic, options.filter.filter())
         .from(match options.from {
             From::First => StartFrom::First,
             From::Last => StartFrom::Last,

@@ -1,12 +1,12 @@
 //! `rmq-ctl tail`: reads a topic without a group. Reads only, and moves no offsets.
 
 use clap::Args;
-use rmq_client::{Filter, Position, Queue};
+use rmq_client::{Position, Queue};
 
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
-use crate::messages::{ChoiceOptions, PrintOptions};
+use crate::messages::{ChoiceOptions, FilterOptions, PrintOptions};
 use crate::output::Output;
 use crate::stop;
 use crate::when;
@@ -23,6 +23,7 @@ The form: %t topic, %b broker, %q queue, %o offset, %i id, %k keys, %g tag, %s s
 Examples:
   rmq-ctl tail orders --last 20
   rmq-ctl tail orders -f --tag paid
+  rmq-ctl tail orders -f --sql 'amount > 100'
   rmq-ctl tail orders --since 1h -o jsonl
   rmq-ctl tail orders --format '%q@%o %k %v\\n'")]
 pub(crate) struct Options {
@@ -49,9 +50,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
 
-    /// Only messages with one of these tags: A or "A || B".
-    #[arg(long, value_name = "TAGS", default_value = "*")]
-    tag: String,
+    #[command(flatten)]
+    filter: FilterOptions,
 
     #[command(flatten)]
     choice: ChoiceOptions,
@@ -80,7 +80,7 @@ pub(crate) async fn run(
         .client
         .reader(&options.topic)
         .from(from)
-        .filter(Filter::from(options.tag.as_str()))
+        .filter(options.filter.filter())
         .follow(options.follow);
     if let Some(until) = options.until {
         builder = builder.until(when::system_time(until));

@@ -8,6 +8,7 @@ mod messages;
 mod name_servers;
 mod offsets;
 mod topics;
+mod traces;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::remote::Remote;
 
 pub use groups::GroupSpec;
 pub use topics::TopicSpec;
+pub use traces::{TraceKind, TraceStep};
 
 /// Topics, groups, offsets and brokers of a cluster. Cheap to clone.
 ///

@@ -310,7 +310,7 @@ impl Held {
             .group(self.shared.group.as_str())
             .max_messages(PULL_MESSAGES)
             .max_bytes(PULL_BYTES)
-            .tags(self.subscription.filter.expression())
+            .filter(self.subscription.filter.clone())
             .wait(PULL_WAIT);
         let pulled = tokio::select! {
             pulled = self.shared.client.pull(&self.queue, offset, &options) => pulled?,

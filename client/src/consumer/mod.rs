@@ -256,7 +256,7 @@ impl ConsumerBuilder {
             subscription.filter.check()?;
             rmq_protocol::names::validate_topic(&subscription.topic)
                 .map_err(|error| Error::invalid(error.to_string()))?;
-            member = member.subscribe(&subscription.topic, subscription.filter.expression());
+            member = member.subscribe(&subscription.topic, subscription.filter.clone());
         }
         member = match self.settings.from {
             StartFrom::First => member.from_first(),

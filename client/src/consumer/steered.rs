@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rmq_protocol::bodies::{
-    ConsumerRunningInfo, MessageQueue, ProcessQueueInfo, QueueMap, SubscriptionData,
-};
+use rmq_protocol::bodies::{ConsumerRunningInfo, MessageQueue, ProcessQueueInfo, QueueMap};
 
 use super::state::ConsumerState;
 use crate::incoming::Steered;
@@ -43,11 +41,9 @@ impl Steered for ConsumerState {
             (MessageQueue::from(held.queue()), info)
         });
         let subscriptions = self.subscriptions.iter().map(|subscription| {
-            SubscriptionData::tags(
-                subscription.topic.as_str(),
-                subscription.filter.expression(),
-                0,
-            )
+            subscription
+                .filter
+                .subscription(subscription.topic.as_str(), 0)
         });
         ConsumerRunningInfo {
             mq_table: QueueMap(queues.collect()),

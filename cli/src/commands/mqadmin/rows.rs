@@ -50,8 +50,6 @@ const SECURITY: &str = "the servers have no users and ACLs yet";
 const NO_CONTROLLER: &str = "there is no controller: the members of a broker group elect their master, and all of them are asked";
 const LITE: &str = "there are no lite topics";
 const ROCKSDB: &str = "the store is not RocksDB";
-const TRACE: &str =
-    "the servers keep no message traces yet; rmq-ctl describe message ID shows who has consumed it";
 const NO_UNITS: &str = "there are no units";
 const READS_FROM: &str = "which broker a group reads from when it is slow is not a setting here yet; slaveReadEnable and memoryReadRatio of the brokers decide";
 const ALL_CLUSTERS: &str = "the brokers of all clusters that the name servers know are asked";
@@ -133,7 +131,7 @@ rows! {
     "sendMessage" "send one message" => Line("send {t:TOPIC} {p:BODY} [--key {k}] [--tag {c}]", &[
         ("b", No("rmq-ctl send chooses the queue; --ordered-by KEY sends all of a key to one queue")),
         ("i", No("rmq-ctl send chooses the queue; --ordered-by KEY sends all of a key to one queue")),
-        ("m", Unless("false", "there are no message traces yet")),
+        ("m", Unless("false", "rmq-ctl send writes no traces")),
     ]);
     "consumeMessage" "read messages" => Line("tail {t:TOPIC} --since {s!time|1970-01-01T00:00:00Z} [--until {e!time}] [--queue {b}/{i}] --max {c|128}", &[
         ("b", No("a broker is named together with a queue, -b BROKER -i QUEUE")),
@@ -162,7 +160,10 @@ rows! {
         ("f", No(NO_FORMAT)),
         ("r", No("the topic's own route is asked for")),
     ]);
-    "queryMsgTraceById" "the trace of a message" => Out(TRACE);
+    "queryMsgTraceById" "the trace of a message" => Line("trace {i:ID} [--trace-topic {t}]", &[
+        ("b", No("all times are searched")), ("e", No("all times are searched")),
+        ("c", No("up to 64 traces of each broker are shown")),
+    ]);
     "printMsg" "print a topic's messages" => Line("tail {t:TOPIC} --since {b!time|1970-01-01T00:00:00Z} [--until {e!time}] [--tag {s}]", &[
         ("c", Unless("UTF-8", "bodies are shown as UTF-8; -o body prints them as they are")),
         ("d", Unless("true", "--format '%q@%o %k' prints messages without their bodies")),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
-use rmq_client::protocol::bodies::SubscriptionGroupConfig;
+use rmq_client::protocol::bodies::{EXPRESSION_SQL92, SubscriptionData, SubscriptionGroupConfig};
 use rmq_client::protocol::names::is_system_group;
 
 use crate::cluster::Cluster;
@@ -140,12 +140,12 @@ async fn subscriptions(
             let running = clients::running(cluster, brokers, group, &member.id).await;
             let said: Option<Subscriptions> = running.map(|running| {
                 let all = running.subscription_set.into_iter();
-                all.map(|data| (data.topic, normal(&data.sub_string)))
+                all.map(|data| (data.topic.clone(), wanted(&data)))
                     .collect()
             });
             let known = || {
                 let all = member.subscriptions.iter();
-                all.map(|(topic, filter)| (topic.clone(), normal(filter)))
+                all.map(|(topic, filter)| (topic.clone(), told(filter)))
                     .collect()
             };
             (member.id.clone(), said.unwrap_or_else(known))
@@ -153,6 +153,23 @@ async fn subscriptions(
         .buffered(AT_ONCE)
         .collect()
         .await
+}
+
+/// What a member subscribes to, as a broker writes it.
+fn wanted(data: &SubscriptionData) -> String {
+    match data.is_tag_type() {
+        true => normal(&data.sub_string),
+        false => format!("{}: {}", data.expression_type, data.sub_string),
+    }
+}
+
+/// What a broker says that a member subscribes to.
+fn told(filter: &str) -> String {
+    let sql = format!("{EXPRESSION_SQL92}: ");
+    match filter.starts_with(&sql) {
+        true => filter.to_owned(),
+        false => normal(filter),
+    }
 }
 
 /// A filter in one form: tags sorted, nothing is all.
@@ -214,7 +231,7 @@ mod tests {
     fn member(id: &str, subscriptions: &[(&str, &str)]) -> (String, Subscriptions) {
         let subscriptions = subscriptions
             .iter()
-            .map(|(topic, filter)| ((*topic).to_owned(), normal(filter)));
+            .map(|(topic, filter)| ((*topic).to_owned(), told(filter)));
         (id.to_owned(), subscriptions.collect())
     }
 
@@ -238,5 +255,18 @@ mod tests {
         );
         let topics = [member("a", &[("t", "*")]), member("b", &[("u", "*")])];
         assert_eq!(differing(&topics).len(), 2);
+        let expression = SubscriptionData {
+            expression_type: EXPRESSION_SQL92.to_owned(),
+            sub_string: "a = '||'".to_owned(),
+            ..SubscriptionData::default()
+        };
+        let by_sql = |filter| member("b", &[("t", filter)]);
+        let asked = (
+            "a".to_owned(),
+            Subscriptions::from([("t".to_owned(), wanted(&expression))]),
+        );
+        let same = [asked.clone(), by_sql("SQL92: a = '||'")];
+        assert_eq!(differing(&same), Vec::<String>::new());
+        assert_eq!(differing(&[asked, by_sql("a")]).len(), 1);
     }
 }
