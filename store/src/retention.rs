@@ -57,15 +57,15 @@ pub enum RetentionError {
     },
 }
 
-/// Removes what has expired and is not needed.
-pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, RetentionError> {
+/// Up to where segments have expired at a time, Unix milliseconds; `None`: none has.
+fn expired_below(log: &CommitLog, now_ms: Option<i64>) -> Option<u64> {
     let files = &log.files;
     let segments = files.segments();
     let confirmed = files.positions.confirmed.load(Ordering::Acquire);
     let retention_ms = log.retention_ms.load(Ordering::Relaxed);
     let mut keep_from = None;
     for pair in segments.windows(2) {
-        let ([old, next], Some(now_ms)) = (pair, round.now_ms) else {
+        let ([old, next], Some(now_ms)) = (pair, now_ms) else {
             break;
         };
         // The first record of the next segment is newer than everything in this one.
@@ -81,6 +81,23 @@ pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, Ret
             _ => break,
         }
     }
+    keep_from
+}
+
+/// Up to where segments would go if nothing of them were needed, because they have expired at a time, Unix milliseconds, or for space; `None`: nothing
+/// would go.
+pub(crate) fn wanted_below(log: &CommitLog, now_ms: Option<i64>) -> Option<u64> {
+    let confirmed = log.files.positions.confirmed.load(Ordering::Acquire);
+    let expired = expired_below(log, now_ms);
+    expired.max(keep_for_space(log, expired.unwrap_or(0), confirmed))
+}
+
+/// Removes what has expired and is not needed.
+pub(crate) fn run(log: &CommitLog, round: RetentionRound) -> Result<Removed, RetentionError> {
+    let files = &log.files;
+    let segments = files.segments();
+    let confirmed = files.positions.confirmed.load(Ordering::Acquire);
+    let keep_from = expired_below(log, round.now_ms);
     let expired = keep_from.unwrap_or(0);
     let keep_from = keep_from.max(keep_for_space(log, expired, confirmed));
     let Some(wanted) = keep_from else {

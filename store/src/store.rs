@@ -353,6 +353,13 @@ impl Store {
         self.0.log.body_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
+    /// Up to which log position the next [`Store::run_retention`] would remove if nothing were needed: for who has to look long for what is needed.
+    /// `None`: nothing.
+    #[must_use]
+    pub fn wanted_below(&self, now_ms: Option<i64>) -> Option<LogPosition> {
+        retention::wanted_below(&self.0.log, now_ms).map(LogPosition)
+    }
+
     /// Removes what has expired and is not needed any more. Blocks; call it where that is fine.
     ///
     /// # Errors

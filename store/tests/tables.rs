@@ -332,3 +332,80 @@ fn rows_on_disk_are_read_in_order_while_they_change() {
     });
     store.close().expect("closed");
 }
+
+#[test]
+fn rows_that_messages_set_are_there_after_a_crash_at_each_step() {
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = open(disk.clone(), ASYNC);
+    let queue = store.queue("fed", 0).expect("a queue");
+    let mut random = Random(11);
+    let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut positions = Vec::new();
+    let begun = disk.steps();
+    let mut states = vec![(begun, Vec::new())];
+    let mut queue = queue;
+    for _ in 0..60 {
+        match random.below(8) {
+            0..4 => {
+                let appended = store
+                    .append(&message(&queue, b"waits", b"", ""))
+                    .expect("appended");
+                acked(&store, appended.end);
+                let key = [b"fed", &appended.position.0.to_be_bytes()[..], b"!"].concat();
+                model.insert(key, appended.queue_offset.0.to_le_bytes().to_vec());
+                positions.push(appended.position.0);
+            }
+            4 | 5 if !positions.is_empty() => {
+                // A message ends what another has begun, and later a change removes both rows in one.
+                let position = positions.swap_remove(random.below(positions.len() as u64) as usize);
+                let plain = store.queue("t", 0).expect("a queue");
+                let mut ends = message(&plain, b"ends", b"", "");
+                ends.prepared_position = !(position as i64);
+                let appended = store.append(&ends).expect("appended");
+                acked(&store, appended.end);
+                let ended = [b"ended", &ends.prepared_position.to_be_bytes()[..]].concat();
+                model.insert(ended.clone(), Vec::new());
+                states.push((disk.steps(), model.clone().into_iter().collect()));
+                let key = [b"fed", &position.to_be_bytes()[..], b"!"].concat();
+                put(
+                    &store,
+                    &[
+                        Change::remove(ORDERED, key.clone()),
+                        Change::remove(ORDERED, ended.clone()),
+                    ],
+                );
+                model.remove(&key);
+                model.remove(&ended);
+            }
+            6 => store.checkpoint().expect("a checkpoint"),
+            7 => {
+                store.abandon();
+                store = open(disk.clone(), ASYNC).0;
+                queue = store.queue("fed", 0).expect("a queue");
+            }
+            _ => continue,
+        }
+        let state: Vec<(Vec<u8>, Vec<u8>)> = model.clone().into_iter().collect();
+        let found: Vec<_> = rows(&store)
+            .into_iter()
+            .map(|(key, value)| (key, value.to_vec()))
+            .collect();
+        assert_eq!(found, state);
+        states.push((disk.steps(), state));
+    }
+    assert!(positions.len() > 3);
+    store.abandon();
+    for steps in begun..=disk.steps() {
+        let acked = states.iter().rposition(|(at, _)| *at <= steps);
+        let acked = acked.expect("the first state");
+        let (store, _) = open(disk.after_crash(steps, Crash::Kill), ASYNC);
+        let found: Vec<_> = rows(&store)
+            .into_iter()
+            .map(|(key, value)| (key, value.to_vec()))
+            .collect();
+        let last = (acked + 2).min(states.len());
+        let is_one = states[acked..last].iter().any(|(_, state)| *state == found);
+        assert!(is_one, "after step {steps}: {found:?}");
+        store.abandon();
+    }
+}

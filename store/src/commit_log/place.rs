@@ -97,7 +97,12 @@ impl Appender {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let log = &*self.log;
-        let mut prepared = Prepared::new(message, &log.config, body_bytes_max)?;
+        let mut prepared = Prepared::new(
+            message,
+            &log.config,
+            log.dispatcher.declared(),
+            body_bytes_max,
+        )?;
         let appended = {
             let mut staging = log.append.lock();
             staging.make_room(&log.files, prepared.size, purpose)?;
@@ -116,7 +121,10 @@ impl Appender {
         let body_bytes_max = log.body_bytes_max.load(Ordering::Relaxed);
         let mut prepared: Vec<Prepared<'_>> = messages
             .iter()
-            .map(|message| Prepared::new(message, &log.config, body_bytes_max))
+            .map(|message| {
+                let declared = log.dispatcher.declared();
+                Prepared::new(message, &log.config, declared, body_bytes_max)
+            })
             .collect::<Result<_, _>>()?;
         let total: usize = prepared.iter().map(|record| record.size).sum();
         if total as u64 + FILLER_BYTES > log.config.segment_bytes {
@@ -180,6 +188,7 @@ fn place(
         keys: std::mem::take(&mut record.keys),
         settings: (record.message.topic == SETTINGS_TOPIC)
             .then(|| bytes::Bytes::copy_from_slice(record.message.body)),
+        fed: record.fed.take(),
     });
     log.files.positions.appended.store(end, Ordering::Release);
     Appended {

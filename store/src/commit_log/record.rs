@@ -17,6 +17,7 @@ use crate::config::StoreConfig;
 use crate::error::AppendError;
 use crate::index::keys::{KeyHashes, key_hashes};
 use crate::queue::QueueRef;
+use crate::settings::{Declared, FedRecord, FedRows};
 
 /// Everything before the body, with IPv6 hosts.
 const HEAD_MAX: usize = 112;
@@ -76,12 +77,15 @@ pub(crate) struct Prepared<'a> {
     shift: Shift,
     pub(crate) size: usize,
     pub(crate) keys: KeyHashes,
+    /// Rows that it sets in tables on disk.
+    pub(crate) fed: FedRows,
 }
 
 impl<'a> Prepared<'a> {
     pub(crate) fn new(
         message: &'a NewMessage<'a>,
         config: &StoreConfig,
+        declared: &Declared,
         body_bytes_max: usize,
     ) -> Result<Self, AppendError> {
         let (body, topic, properties) =
@@ -141,6 +145,12 @@ impl<'a> Prepared<'a> {
             shift: Shift::of(tail_len),
             size: 0,
             keys: key_hashes(message.topic, message.keys, message.unique_key),
+            fed: declared.fed_by(&FedRecord {
+                topic: message.topic,
+                queue_id: message.queue.queue_id(),
+                prepared_position: message.prepared_position,
+                properties,
+            }),
         };
         prepared.push(&if long_topic { MAGIC_V2 } else { MAGIC_V1 }.to_be_bytes());
         prepared.push(&body_crc.to_be_bytes());

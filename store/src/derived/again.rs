@@ -10,7 +10,7 @@ use crate::derived::look_up::Located;
 use crate::error::ReadError;
 use crate::index::RunDamaged;
 use crate::queue::QueueRef;
-use crate::settings::{QUEUE_HEADS, SETTINGS_TOPIC, decode};
+use crate::settings::{FedRecord, QUEUE_HEADS, SETTINGS_TOPIC, decode};
 
 /// Entries of the queue of settings that are looked up at once.
 const LOOK_UP: usize = 32;
@@ -43,6 +43,10 @@ impl Shared {
                 queue.set_max(queue.max_offset().max(offset + 1));
                 if queue.head().last <= position {
                     queue.set_last(position);
+                }
+                // Settings that changed these rows later are taken again after this.
+                if let Some(rows) = self.declared.fed_by(&FedRecord::of(&record)) {
+                    self.take_fed(&mut state, &rows, position, offset);
                 }
                 first.get_or_insert(position);
                 if queue.touch() {

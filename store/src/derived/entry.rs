@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::index::keys::KeyHashes;
 use crate::queue::QueueRef;
+use crate::settings::FedRows;
 
 /// One message became visible. Handed to [`Arrivals`].
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) keys: KeyHashes,
     /// The body of a settings record.
     pub(crate) settings: Option<Bytes>,
+    /// Rows that the record sets in tables on disk.
+    pub(crate) fed: FedRows,
 }
 
 impl Entry {

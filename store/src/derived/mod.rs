@@ -53,7 +53,7 @@ use crate::index::{Index, RunDamaged};
 use crate::log_reader::LogReader;
 use crate::queue::QueueRef;
 use crate::queues::Queues;
-use crate::settings::{Declared, Row, SETTINGS_TOPIC, Table};
+use crate::settings::{Declared, FedRecord, Row, SETTINGS_TOPIC, Table};
 use crate::tables::{KeyValue, Look, Pending, RowsOf, Tables, TablesError};
 
 /// So many damaged messages at the beginning of a queue are passed over to find its oldest store time.
@@ -289,6 +289,7 @@ impl Dispatcher {
             store_ms: record.store_ms(),
             keys: key_hashes(topic, keys, unique_key),
             settings: (topic == SETTINGS_TOPIC).then(|| Bytes::copy_from_slice(record.body())),
+            fed: self.shared.declared.fed_by(&FedRecord::of(record)),
             queue,
         })
     }

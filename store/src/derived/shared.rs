@@ -18,7 +18,9 @@ use crate::index::recent::{Pushed, RecentEntry};
 use crate::log_reader::LogReader;
 use crate::queue::{QueueHead, QueueRef};
 use crate::queues::{QueueSource, Queues};
-use crate::settings::{Applied, ChangeRef, Declared, QUEUE_HEADS, QueueLookUp, Table, decode};
+use crate::settings::{
+    Applied, ChangeRef, Declared, FedRow, QUEUE_HEADS, QueueLookUp, Table, decode,
+};
 use crate::tables::{Pending, Tables};
 
 /// How the derived files are kept.
@@ -143,9 +145,27 @@ impl Shared {
             if let Some(body) = &entry.settings {
                 self.take_settings(state, entry, body, live);
             }
+            if let Some(rows) = &entry.fed {
+                self.take_fed(state, rows, entry.position, entry.queue_offset);
+            }
         }
         if entry.queue_offset >= max {
             queue.set_max(entry.queue_offset + 1);
+        }
+    }
+
+    /// Sets the rows of a record in tables on disk.
+    pub(super) fn take_fed(
+        &self,
+        state: &mut State,
+        rows: &[FedRow],
+        position: u64,
+        queue_offset: i64,
+    ) {
+        for row in rows {
+            let (key, value) = row.at(position, queue_offset);
+            state.pending.put_on_disk(row.table(), &key, Some(&value));
+            self.declared.changed(row.table(), &key, true);
         }
     }
 
@@ -203,6 +223,7 @@ impl Shared {
         let (table, value) = (change.table, change.value);
         if self.declared.get(table).is_some_and(Table::is_on_disk) {
             state.pending.put_on_disk(table, change.key, value);
+            self.declared.changed(table, change.key, value.is_some());
             return Ok(());
         }
         let key = change.text();

@@ -4,6 +4,7 @@
 //! record is confirmed, and its writer waits for that. The tables on disk say up to which position they hold the log, and the rest is replayed at the start.
 
 mod change;
+mod feed;
 mod record;
 mod table;
 mod values;
@@ -19,6 +20,8 @@ use crate::purpose::Purpose;
 
 pub use change::Change;
 pub(crate) use change::ChangeRef;
+pub(crate) use feed::FedRows;
+pub use feed::{FedRecord, FedRow, Feed};
 pub(crate) use record::{decode, encode};
 pub use table::{Applied, Apply, Table, TableId};
 pub(crate) use table::{Declared, QUEUE_HEADS, QueueLookUp, problems};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rmq_protocol::message::LogPosition;
 
+use super::feed::{FedRecord, FedRows, Feed};
 use super::values::Values;
 use crate::error::ReadError;
 use crate::queue::QueueRef;
@@ -46,6 +47,7 @@ pub struct Table {
     pub(crate) name: &'static str,
     pub(crate) kind: TableKind,
     pub(crate) is_progress: bool,
+    feed: Option<Arc<dyn Feed>>,
 }
 
 /// How the current values of a table are held.
@@ -83,7 +85,15 @@ impl Table {
             name,
             kind,
             is_progress: false,
+            feed: None,
         }
+    }
+
+    /// Messages set rows of this table, which is on disk, by being in the log.
+    #[must_use]
+    pub fn fed_by(mut self, feed: Arc<dyn Feed>) -> Self {
+        self.feed = Some(feed);
+        self
     }
 
     /// The table holds progress, which changes all the time and is kept on a full disk too.
@@ -213,6 +223,27 @@ impl Declared {
     pub(crate) fn values(&self, id: TableId) -> Option<&Values> {
         let (table, values) = self.find(id)?;
         matches!(table.kind, TableKind::Values).then_some(values)
+    }
+
+    /// The rows that a record sets.
+    #[inline]
+    pub(crate) fn fed_by(&self, record: &FedRecord<'_>) -> FedRows {
+        let mut rows = Vec::new();
+        for feed in self
+            .tables
+            .iter()
+            .filter_map(|(table, _)| table.feed.as_ref())
+        {
+            feed.rows(record, &mut rows);
+        }
+        (!rows.is_empty()).then(|| rows.into_boxed_slice())
+    }
+
+    /// Tells who feeds a table on disk of a change.
+    pub(crate) fn changed(&self, id: TableId, key: &[u8], is_set: bool) {
+        if let Some(feed) = self.get(id).and_then(|table| table.feed.as_ref()) {
+            feed.changed(key, is_set);
+        }
     }
 
     /// Applies a change to a table in memory.

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, Fs, SimulatedDisk};
 use rmq_store::{
-    AllMessages, AppendError, Appended, Epoch, FlushMode, Follower, KeyKind, Master, NewMessage,
-    OpenError, QueueRef, ReadLimits, Row, Store, StoreConfig, Table, TableId, Temperature,
+    AllMessages, AppendError, Appended, Epoch, FedRecord, FedRow, Feed, FlushMode, Follower,
+    KeyKind, Master, NewMessage, OpenError, QueueRef, ReadLimits, Row, Store, StoreConfig, Table,
+    TableId, Temperature,
 };
 
 pub(crate) const LIMITS: ReadLimits = ReadLimits {
@@ -34,8 +35,26 @@ pub(crate) fn tables() -> Vec<Table> {
         Table::values(CONSUMER_OFFSETS, "consumer_offsets").progress(),
         Table::values(DELAY_PROGRESS, "delay_progress").progress(),
         Table::values(KV, "kv"),
-        Table::on_disk(ORDERED, "ordered"),
+        Table::on_disk(ORDERED, "ordered").fed_by(Arc::new(Marks)),
     ]
+}
+
+/// Messages of the topic `fed` set a row of [`ORDERED`]: `fed`, then their position. One with a prepared position sets the row `ended` of that
+/// position as well.
+pub(crate) struct Marks;
+
+impl Feed for Marks {
+    fn rows(&self, record: &FedRecord<'_>, rows: &mut Vec<FedRow>) {
+        if record.topic == "fed" {
+            rows.push(FedRow::placed(ORDERED, b"fed", b"!"));
+        }
+        if record.prepared_position != 0 {
+            let key = [b"ended", &record.prepared_position.to_be_bytes()[..]].concat();
+            rows.push(FedRow::plain(ORDERED, &key));
+        }
+    }
+
+    fn changed(&self, _key: &[u8], _is_set: bool) {}
 }
 
 /// A clock that a test moves.

@@ -70,6 +70,7 @@ fn nothing_above_the_confirmed_position_is_visible() {
     let mut entries = Vec::new();
     for offset in 0..4 {
         let entry = Entry {
+            fed: None,
             queue: queue.clone(),
             queue_offset: offset,
             position: offset as u64 * 100,
