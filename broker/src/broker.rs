@@ -95,6 +95,7 @@ impl Broker {
             groups: Groups::table_with_builtin(now_ms),
             offsets: Arc::default(),
             delay: Arc::default(),
+            waiting: Arc::default(),
         }
     }
 
@@ -139,7 +140,8 @@ impl Broker {
             offsets: ConsumerOffsets::new(&store, tables.offsets),
             locks: QueueLocks::default(),
             clock_watch: ClockWatch::load(&store, &tables.delay, Arc::clone(&deps.clock)),
-            delay: DelayLevels::load(&store, tables.delay, &delays).map_err(unreadable)?,
+            delay: DelayLevels::load(&store, tables.delay, tables.waiting, &delays)
+                .map_err(unreadable)?,
             retention: Retention::new(config.clock_settle_minutes),
             backups: Backups::new(
                 config.backups_max,
@@ -200,16 +202,12 @@ impl Broker {
         }
     }
 
-    /// Puts the progress of consumers, of delayed messages and of the clock into the log; at the `end` of a life also how late the clock is.
+    /// Puts the progress of consumers and the jumps of the clock into the log; at the `end` of a life also how late the clock is.
     ///
     /// # Errors
     /// The first failure. The others are tried nevertheless.
     pub(crate) fn save_progress(&self, end: bool) -> Result<(), SettingsError> {
-        let saved = [
-            self.offsets.save(),
-            self.delay.save(),
-            self.clock_watch.save(&self.store, end),
-        ];
+        let saved = [self.offsets.save(), self.clock_watch.save(&self.store, end)];
         saved.into_iter().collect()
     }
 

@@ -18,7 +18,8 @@ use crate::filter::FilterError;
 use crate::groups::GroupError;
 use crate::handlers::refusal::{FormRefusal, Handled, Refusal, RelayRefusal};
 use crate::messages::refusal::{
-    LookUpRefusal, NoGroup, PropertyRefusal, PullRefusal, SendBackRefusal, SendRefusal,
+    LookUpRefusal, NoGroup, PropertyRefusal, PullRefusal, RecallRefusal, SendBackRefusal,
+    SendRefusal,
 };
 use crate::progress::refusal::{OffsetRefusal, ResetRefusal};
 use crate::stats::requests::{self, Requests, Tally};
@@ -188,6 +189,7 @@ fn code_of(refusal: &Refusal) -> ResponseCode {
         Refusal::SendBack(refusal) => of_send_back(refusal),
         Refusal::Pull(refusal) => of_pull(refusal),
         Refusal::LookUp(refusal) => of_look_up(refusal),
+        Refusal::Recall(refusal) => of_recall(refusal),
         Refusal::Client(refusal) => of_client(refusal),
         Refusal::Offset(refusal) => of_offset(refusal),
         Refusal::Reset(refusal) => of_reset(refusal),
@@ -280,6 +282,7 @@ fn of_property(refusal: &PropertyRefusal) -> ResponseCode {
         PropertyRefusal::NotUnderstood { .. }
         | PropertyRefusal::NotThere(_)
         | PropertyRefusal::InBatch
+        | PropertyRefusal::TimerTooFar { .. }
         | PropertyRefusal::TooLong(_)
         | PropertyRefusal::NoRoom { .. } => ResponseCode::MessageIllegal,
     }
@@ -296,6 +299,23 @@ fn of_send_back(refusal: &SendBackRefusal) -> ResponseCode {
         | SendBackRefusal::WithoutQueue(_) => ResponseCode::SystemError,
         SendBackRefusal::Topic(error) => of_topic(error),
         SendBackRefusal::Store(error) => of_append(error),
+    }
+}
+
+// Codes of apache/rocketmq `RecallMessageProcessor`.
+fn of_recall(refusal: &RecallRefusal) -> ResponseCode {
+    match refusal {
+        RecallRefusal::Off => ResponseCode::NoPermission,
+        RecallRefusal::Forbidden(_) | RecallRefusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
+        RecallRefusal::NoTopic(_) => ResponseCode::TopicNotExist,
+        RecallRefusal::Handle(_)
+        | RecallRefusal::OtherTopic(_)
+        | RecallRefusal::OtherBroker(_)
+        | RecallRefusal::Time(_)
+        | RecallRefusal::NotFound => ResponseCode::IllegalOperation,
+        RecallRefusal::Read(error) => of_read(error),
+        RecallRefusal::Store(SettingsError::Append(error)) => of_append(error),
+        RecallRefusal::Store(_) | RecallRefusal::Interrupted(_) => ResponseCode::SystemError,
     }
 }
 

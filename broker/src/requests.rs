@@ -9,11 +9,11 @@ use rmq_transport::Exchange;
 use crate::broker::Broker;
 use crate::handlers::admin::{
     backup, broker as itself, connections, consumption, groups, offsets as admin_offsets, relay,
-    replication, topics,
+    replication, timers, topics,
 };
 use crate::handlers::batch::Batch;
 use crate::handlers::refusal::Handled;
-use crate::handlers::{clients, locks, offsets, pull, query, send, send_back};
+use crate::handlers::{clients, locks, offsets, pull, query, recall, send, send_back};
 
 /// A handler that answers each request by itself.
 pub(crate) type Handler = fn(&Arc<Broker>, &mut Exchange<'_>) -> Handled;
@@ -169,7 +169,7 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::ConsumerSendMsgBack => one(send_back::handle, SUB_GROUP, PassedOn),
         Code::EndTransaction => not_yet(PUB_TOPIC, Master),
         Code::SendReplyMessage | Code::SendReplyMessageV2 => not_yet(PUB_TOPIC, Master),
-        Code::RecallMessage => not_yet(PUB_TOPIC, Master),
+        Code::RecallMessage => one(recall::handle, PUB_TOPIC, Master),
         Code::PopMessage
         | Code::AckMessage
         | Code::BatchAckMessage
@@ -252,7 +252,8 @@ pub(crate) const fn row(code: RequestCode) -> Row {
             one(itself::nothing_to_do, UPDATE_CLUSTER, Any)
         }
         Code::DeleteExpiredCommitlog => one(itself::remove_expired, UPDATE_CLUSTER, Any),
-        Code::GetTimerCheckPoint | Code::GetTimerMetrics => not_yet(GET_CLUSTER, Any),
+        Code::GetTimerCheckPoint => one(timers::checkpoint, GET_CLUSTER, Any),
+        Code::GetTimerMetrics => one(timers::metrics, GET_CLUSTER, Any),
         Code::SwitchTimerEngine => unneeded(TIMER_ENGINE),
         Code::GetBrokerLiteInfo => not_yet(GET_CLUSTER, Any),
         Code::CheckRocksdbCqWriteProgress | Code::ExportRocksdbConfigToJson => unneeded(ROCKSDB),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rmq_store::{RetentionError, RetentionRound};
+use rmq_store::{Removed, RetentionError, RetentionRound};
 
 use crate::clock_watch::ClockWatch;
 use crate::data::Data;
@@ -95,11 +95,21 @@ impl Retention {
     }
 
     fn round(&self, parts: Parts<'_>, now_ms: Option<i64>) -> Result<(), RetentionError> {
-        let needed = [parts.delayed.needed_from(), parts.copied_from];
+        let Some(wanted) = parts.store.wanted_below(now_ms) else {
+            return self.note(Removed::default());
+        };
+        let delayed = parts.delayed.needed_from(wanted.0);
+        let delayed = delayed.map_err(|error| RetentionError::Derived(Box::new(error)))?;
+        let needed = [delayed, parts.copied_from];
         let removed = parts.store.run_retention(RetentionRound {
             now_ms,
-            needed_from: needed.into_iter().flatten().min(),
+            // Above nothing was looked for.
+            needed_from: needed.into_iter().flatten().chain([wanted.0]).min(),
         })?;
+        self.note(removed)
+    }
+
+    fn note(&self, removed: Removed) -> Result<(), RetentionError> {
         let before = self.held_bytes.swap(removed.held_bytes, Ordering::Relaxed);
         if before == 0 && removed.held_bytes > 0 {
             tracing::warn!(

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use rmq_protocol::code::ResponseCode;
-use rmq_protocol::names;
 use rmq_store::{Arrival, Arrivals};
 use rmq_transport::{Answered, Exchange, Peer, Replies, Reply as _, Service};
 
@@ -75,9 +74,6 @@ impl Arrivals for Answering {
         };
         let mut answered = 0;
         for (queue, tags) in waiters::by_queue(arrivals) {
-            if queue.topic() == names::SCHEDULE_TOPIC {
-                broker.delay.arrived(queue.queue_id());
-            }
             for waiter in broker.waiters.take_matching(&queue, &tags) {
                 answered += 1;
                 if answered <= limits::ANSWER_IN_PLACE_MAX {

@@ -41,7 +41,7 @@ const RESTART_MS: i64 = 1_000;
 pub(crate) enum Task {
     /// Answers the pulls whose time is up.
     EndWaitingPulls,
-    /// Puts the progress of consumers, of delayed messages and of the clock into the log.
+    /// Puts the progress of consumers and the jumps of the clock into the log.
     SaveProgress,
     /// Forgets clients that are silent, and locks that nobody renews.
     ExpireClients,
@@ -51,6 +51,8 @@ pub(crate) enum Task {
     Sample,
     /// Notices jumps of the system's clock.
     WatchClock,
+    /// Delivers timers.
+    DeliverTimers,
     /// Delivers the delayed messages of one level.
     DeliverDelayed {
         /// Index of the level.
@@ -87,6 +89,7 @@ impl Task {
             Self::PassOffsets,
             Self::Mend,
             Self::EndLateAcks,
+            Self::DeliverTimers,
             Self::DeliverLeftover,
         ];
         all.extend((0..delay_levels).map(|level| Self::DeliverDelayed { level }));
@@ -102,6 +105,7 @@ impl Task {
     fn runs_in(self, role: &Role) -> bool {
         match self {
             Self::SaveProgress
+            | Self::DeliverTimers
             | Self::DeliverDelayed { .. }
             | Self::DeliverLeftover
             | Self::Lead => role.is_master(),
@@ -127,6 +131,7 @@ impl Task {
             Self::RemoveExpired => "expired messages stay, and the disk may fill",
             Self::Sample => "statistics stand still",
             Self::WatchClock => "jumps of the system's clock are noticed late",
+            Self::DeliverTimers => "messages with a timer wait",
             Self::DeliverDelayed { .. } => "delayed messages of this level wait",
             Self::DeliverLeftover => "delayed messages of levels without a configuration wait",
             Self::Lead => "replicas copy nothing, and what waits for them is not confirmed",
@@ -152,8 +157,9 @@ impl Task {
                 Self::RemoveExpired => Box::pin(remove_expired(&broker)).await,
                 Self::Sample => sample(&broker).await,
                 Self::WatchClock => watch_clock(&broker).await,
+                Self::DeliverTimers => Box::pin(deliver::run_level(&broker, 0, stop)).await,
                 Self::DeliverDelayed { level } => {
-                    Box::pin(deliver::run_level(&broker, level, stop)).await;
+                    Box::pin(deliver::run_level(&broker, level + 1, stop)).await;
                 }
                 Self::DeliverLeftover => Box::pin(deliver::run_leftover(&broker, stop)).await,
                 Self::Lead => {
@@ -186,7 +192,9 @@ impl Task {
         };
         match self {
             // Not cut between the delivery of a message and the note of it.
-            Self::DeliverDelayed { .. } | Self::DeliverLeftover => work.await,
+            Self::DeliverTimers | Self::DeliverDelayed { .. } | Self::DeliverLeftover => {
+                work.await;
+            }
             // They close their connections.
             Self::Lead | Self::Follow => work.await,
             _ => tokio::select! {

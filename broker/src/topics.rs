@@ -94,6 +94,7 @@ impl Topics {
                 delay_levels,
                 perm::READ | perm::WRITE,
             ),
+            topic(names::TIMER_TOPIC, 1, perm::READ | perm::WRITE),
             topic(names::SELF_TEST_TOPIC, 1, perm::READ | perm::WRITE),
             topic(names::OFFSET_MOVED_EVENT_TOPIC, 1, perm::READ | perm::WRITE),
             topic(names::TRACE_TOPIC, 1, perm::READ | perm::WRITE),

@@ -119,7 +119,7 @@ impl Waiters {
             let (_, waiter) = waiting.swap_remove(index);
             if waiting.is_empty() {
                 shard.remove(queue);
-                end_wanting(queue);
+                queue.set_wanted(false);
             }
             waiter
         };
@@ -155,7 +155,7 @@ impl Waiters {
             };
             let is_wanted = |(_, waiter): &(u64, Waiter)| is_wanted(waiter);
             if waiting.get().iter().all(is_wanted) {
-                end_wanting(queue);
+                queue.set_wanted(false);
                 waiting.remove()
             } else {
                 let all = std::mem::take(waiting.get_mut());
@@ -205,7 +205,7 @@ impl Waiters {
                 taken.extend(wanted);
                 *waiting = left;
                 if waiting.is_empty() {
-                    end_wanting(queue);
+                    queue.set_wanted(false);
                 }
                 !waiting.is_empty()
             });
@@ -265,11 +265,4 @@ pub(crate) fn by_queue(arrivals: &[rmq_store::Arrival]) -> ByQueue {
         }
     }
     queues
-}
-
-/// Nobody waits for the queue any more, except for delayed delivery, which always does.
-fn end_wanting(queue: &QueueRef) {
-    if queue.topic() != rmq_protocol::names::SCHEDULE_TOPIC {
-        queue.set_wanted(false);
-    }
 }

@@ -246,6 +246,12 @@ settings! {
     /// Delays of the delay levels, from level 1.
     "delayLevels" delay_levels: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned() =>
         text(forms::DELAY_LEVELS).upstream("messageDelayLevel");
+    /// Longest time that a message may wait for a timer. What waits keeps the log from being removed, so the disk must have room for the messages of that time.
+    "timerMaxDelaySec" timer_max_delay_sec: i64 = 259_200 =>
+        number(&[(1, 315_360_000)]).unit("seconds").upstream_too();
+    /// Whether producers may take back messages that wait for a timer.
+    "recallMessageEnable" recall_message: bool = true =>
+        flag().upstream_too();
     /// Longest time for ending what is in flight when the broker stops.
     "drainTimeoutMs" drain_timeout_ms: u64 = 5_000 =>
         number(&[(0, 86_400_000)]).unit("milliseconds");

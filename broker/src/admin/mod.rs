@@ -11,4 +11,5 @@ pub(crate) mod refusal;
 pub(crate) mod replication;
 pub(crate) mod runtime;
 pub(crate) mod statistics;
+pub(crate) mod timers;
 pub(crate) mod topics;

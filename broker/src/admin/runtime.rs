@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use rmq_store::StoreHealth;
 use rmq_transport::TransportLimits;
 
-use super::{config, group_status};
+use super::{config, group_status, timers};
 use crate::broker::Broker;
 use crate::management::until_restart;
 use crate::stats::Sample;
@@ -214,12 +214,22 @@ fn waiting(broker: &Broker, put: &mut impl FnMut(&str, String)) {
         "EndTransactionThreadPoolQueueCapacity",
         capacity.to_string(),
     );
-    for timer in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
-        put(timer, "0".to_owned());
-    }
-    for timer in ["timerEnqueueTps", "timerDequeueTps"] {
-        put(timer, "0.0".to_owned());
-    }
+    let waiting: i64 = timers::of_topics(broker)
+        .iter()
+        .map(|(_, of)| of.waiting)
+        .sum();
+    put(
+        "timerReadBehind",
+        (timers::late(broker).1 / 1_000).to_string(),
+    );
+    put("timerOffsetBehind", "0".to_owned());
+    put("timerCongestNum", waiting.to_string());
+    let rate = |of: fn(&Sample) -> u64| {
+        let [ten, ..] = broker.stats.rates(broker.monotonic_ms(), of);
+        format!("{ten:?}")
+    };
+    put("timerEnqueueTps", rate(|sample| sample.timers_begun));
+    put("timerDequeueTps", rate(|sample| sample.timers_ended));
 }
 
 /// Bytes as apache/rocketmq `MixAll.humanReadableByteCount` writes them.

@@ -10,6 +10,7 @@ pub(crate) mod offsets;
 pub(crate) mod pass_on;
 pub(crate) mod pull;
 pub(crate) mod query;
+pub(crate) mod recall;
 pub(crate) mod refusal;
 pub(crate) mod send;
 pub(crate) mod send_back;

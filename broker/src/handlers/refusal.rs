@@ -14,7 +14,9 @@ use crate::backups::BackupRefusal;
 use crate::clients::refusal::ClientRefusal;
 use crate::group::member::TooFewInSync;
 use crate::group::term::OVER;
-use crate::messages::refusal::{LookUpRefusal, PullRefusal, SendBackRefusal, SendRefusal};
+use crate::messages::refusal::{
+    LookUpRefusal, PullRefusal, RecallRefusal, SendBackRefusal, SendRefusal,
+};
 use crate::progress::refusal::{OffsetRefusal, ResetRefusal};
 use crate::retention::ByHandError;
 use crate::role::Role;
@@ -109,6 +111,8 @@ pub(crate) enum Refusal {
     Offset(#[from] OffsetRefusal),
     #[error(transparent)]
     Reset(#[from] ResetRefusal),
+    #[error(transparent)]
+    Recall(#[from] RecallRefusal),
     #[error(transparent)]
     Topic(#[from] TopicRefusal),
     #[error(transparent)]

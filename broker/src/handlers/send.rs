@@ -198,5 +198,8 @@ impl FieldSource for SentFields<'_> {
         sink.bool("TRACE_ON", true);
         sink.str("MSG_REGION", self.region);
         sink.int("queueOffset", self.sent.queue_offset);
+        if let Some(handle) = &self.sent.recall_handle {
+            sink.str("recallHandle", handle);
+        }
     }
 }

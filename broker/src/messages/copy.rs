@@ -3,6 +3,8 @@
 use rmq_protocol::message::{RecordView, properties, property, tag_hash};
 use rmq_store::{AppendError, Appended, Master, NewMessage, QueueRef};
 
+use crate::tables::waiting;
+
 /// A stored message that goes to another queue as well.
 pub(crate) struct Copy<'a> {
     pub(crate) of: &'a RecordView<'a>,
@@ -11,6 +13,8 @@ pub(crate) struct Copy<'a> {
     /// The property string of the copy.
     pub(crate) properties: &'a str,
     pub(crate) reconsume_times: i32,
+    /// The position of the message whose wait the copy ends.
+    pub(crate) ends: Option<u64>,
 }
 
 impl Copy<'_> {
@@ -28,7 +32,7 @@ impl Copy<'_> {
             born_ms: of.born_ms(),
             born_host: of.born_host(),
             reconsume_times: self.reconsume_times,
-            prepared_position: 0,
+            prepared_position: self.ends.map_or(0, waiting::ends),
             body: of.body(),
             properties: text.as_bytes(),
             tag_hash: properties::get(text, property::TAGS).map_or(0, tag_hash),

@@ -8,6 +8,7 @@ use rmq_protocol::message::{RECORD_CRC_BYTES, properties, property};
 use super::copy;
 use super::refusal::{Feature, PropertyRefusal};
 use crate::broker::Broker;
+use crate::delay::levels::Timer;
 use crate::limits::{LATER_BYTES_MAX, SENT_BYTES_MAX};
 
 /// A message, or a batch, as a client sends it. Its properties are in [`SendBatch::properties`](super::send::SendBatch::properties).
@@ -41,8 +42,20 @@ pub(crate) struct Found {
     pub(crate) unique_key: Range<usize>,
     /// Positive: the message is to wait.
     pub(crate) delay_level: i32,
+    /// What it asks of a timer.
+    timers: Timers,
     /// What the message asks for and this version does not do.
     missing: Option<Feature>,
+}
+
+/// The properties that ask for a time, milliseconds.
+#[derive(Debug, Default, Clone, Copy)]
+struct Timers {
+    delay_of_seconds_ms: Option<i64>,
+    delay_ms: Option<i64>,
+    time_ms: Option<i64>,
+    /// It has waited before.
+    is_out: bool,
 }
 
 #[cold]
@@ -59,6 +72,13 @@ fn level(value: &str) -> Result<i32, PropertyRefusal> {
     value
         .parse()
         .map_err(|_| not_understood(property::DELAY, value, "a 32-bit integer"))
+}
+
+/// A time of a timer.
+fn time(name: &str, value: &str) -> Result<i64, PropertyRefusal> {
+    value
+        .parse()
+        .map_err(|_| not_understood(name, value, "a 64-bit integer"))
 }
 
 /// As upstream's `Boolean.parseBoolean`, except that other texts are not taken for `false`.
@@ -85,9 +105,13 @@ impl Found {
             property::TRAN_MSG if is_true(name, value)? => {
                 self.missing = Some(Feature::Transactions);
             }
-            property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
-                self.missing = Some(Feature::Timers);
+            property::TIMER_DELAY_SEC => {
+                self.timers.delay_of_seconds_ms = Some(time(name, value)?.saturating_mul(1_000));
             }
+            property::TIMER_DELAY_MS => self.timers.delay_ms = Some(time(name, value)?),
+            property::TIMER_DELIVER_MS => self.timers.time_ms = Some(time(name, value)?),
+            property::TIMER_OUT_MS => self.timers.is_out = true,
+            property::TIMER_DEL_UNIQKEY => self.missing = Some(Feature::Cancellations),
             property::REPLY_TO_CLIENT => {
                 self.missing.get_or_insert(Feature::Requests);
             }
@@ -99,6 +123,35 @@ impl Found {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Found {
+    /// The time that the message asks for; `None`: none, or it has waited before (apache/rocketmq `HookUtils.checkIfTimerMessage`).
+    pub(crate) fn timer(&self, now_ms: i64) -> Option<Timer> {
+        let timers = &self.timers;
+        if timers.is_out {
+            return None;
+        }
+        let delay_ms = timers.delay_of_seconds_ms.or(timers.delay_ms);
+        let is_time = delay_ms.is_none();
+        let due_ms = match delay_ms {
+            Some(delay_ms) => now_ms.saturating_add(delay_ms),
+            None => timers.time_ms?,
+        };
+        Some(Timer { due_ms, is_time })
+    }
+
+    /// Whether the message asks for a time at all.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        let Timers {
+            delay_of_seconds_ms,
+            delay_ms,
+            time_ms,
+            is_out,
+        } = self.timers;
+        !is_out && (delay_of_seconds_ms.is_some() || delay_ms.is_some() || time_ms.is_some())
     }
 }
 
@@ -174,7 +227,8 @@ pub(crate) fn check_member(text: &str) -> Result<(), PropertyRefusal> {
     for (name, value) in properties::iter(text) {
         found.take(name, value)?;
     }
-    if found.missing == Some(Feature::Transactions) || found.delay_level > 0 {
+    let waits = found.delay_level > 0 || found.is_timed();
+    if found.missing == Some(Feature::Transactions) || waits {
         return Err(PropertyRefusal::InBatch);
     }
     found

@@ -7,6 +7,7 @@ pub(crate) mod incoming;
 pub(crate) mod look_up;
 pub(crate) mod pull;
 pub(crate) mod put;
+pub(crate) mod recall;
 pub(crate) mod refusal;
 pub(crate) mod send;
 pub(crate) mod send_back;

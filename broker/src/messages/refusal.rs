@@ -1,9 +1,9 @@
 //! Why an operation on messages is refused: a struct for each fact that several operations know, an enum for each operation. Each front has
 //! its own table from these to its codes; the texts are those that users of Apache RocketMQ know.
 
-use rmq_protocol::message::RecordError;
+use rmq_protocol::message::{HandleError, RecordError};
 use rmq_protocol::names::NameError;
-use rmq_store::{AppendError, ColdPoolFull, ReadError};
+use rmq_store::{AppendError, ColdPoolFull, ReadError, SettingsError};
 use thiserror::Error;
 
 use crate::filter::FilterError;
@@ -39,7 +39,7 @@ pub(crate) struct TopicWithoutQueue(pub(crate) String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     Transactions,
-    Timers,
+    Cancellations,
     Requests,
     Priorities,
     LiteTopics,
@@ -50,9 +50,7 @@ impl Feature {
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Transactions => "transactional messages (TRAN_MSG)",
-            Self::Timers => {
-                "messages with an arbitrary delay (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS)"
-            }
+            Self::Cancellations => "messages that take a timer back (TIMER_DEL_UNIQKEY)",
             Self::Requests => "requests that wait for a reply (REPLY_TO_CLIENT)",
             Self::Priorities => "messages with a priority (_SYS_MSG_PRIORITY_)",
             Self::LiteTopics => "messages of lite topics (__LITE_TOPIC)",
@@ -63,7 +61,7 @@ impl Feature {
     pub(crate) const fn instead(self) -> &'static str {
         match self {
             Self::Transactions => "send after the transaction has ended",
-            Self::Timers => "use a delay level (DELAY)",
+            Self::Cancellations => "recall it by the handle of its send (RECALL_MESSAGE, 370)",
             Self::Requests => "send the reply to a topic that the requester consumes",
             Self::Priorities => "use a topic for each priority",
             Self::LiteTopics => "use ordinary topics, or tags",
@@ -88,6 +86,11 @@ pub(crate) enum PropertyRefusal {
     NotThere(Feature),
     #[error("a batch cannot contain delayed or transactional messages")]
     InBatch,
+    /// Text of apache/rocketmq `SendMessageProcessor.handlePutMessageResult`, up to the semicolon.
+    #[error(
+        "timer message illegal, the delay time should not be bigger than the max delay {max_ms}ms; this one is {delay_ms} ms ahead (timerMaxDelaySec)"
+    )]
+    TimerTooFar { delay_ms: i64, max_ms: i64 },
     #[error(
         "the properties have {0} bytes with those that the broker adds; at most {SENT_BYTES_MAX} are allowed, so that the message can be given back later"
     )]
@@ -229,6 +232,35 @@ pub(crate) enum PullRefusal {
     Filter(#[from] FilterError),
     #[error(transparent)]
     Busy(#[from] ColdPoolFull),
+}
+
+/// A delayed message that is to be taken back. The texts are those of apache/rocketmq `RecallMessageProcessor`, with more behind a colon or a semicolon.
+#[derive(Debug, Error)]
+pub(crate) enum RecallRefusal {
+    #[error("recall failed, operation is forbidden: recallMessageEnable is false")]
+    Off,
+    #[error("recall failed, broker service not available: {0}")]
+    Forbidden(#[from] SendingForbidden),
+    #[error("recall failed, broker service not available: {0}")]
+    TooFew(#[from] TooFewInSync),
+    #[error("recall failed, the topic[{0}] not exist")]
+    NoTopic(String),
+    #[error("recall handle is invalid: {0}")]
+    Handle(#[from] HandleError),
+    #[error("recall failed, topic not match: the handle is of topic {0}")]
+    OtherTopic(String),
+    #[error("recall failed, broker service not available: the message is at broker {0}; ask there")]
+    OtherBroker(String),
+    #[error("recall failed, timestamp invalid: {0}")]
+    Time(&'static str),
+    #[error("recall failed, no such message waits here")]
+    NotFound,
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] SettingsError),
+    #[error("the request was not finished: {0}")]
+    Interrupted(#[from] crate::work::Interrupted),
 }
 
 /// Messages that are looked up by key or position.

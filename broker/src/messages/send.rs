@@ -6,19 +6,23 @@ use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayString;
 use rmq_protocol::message::batch::BatchEntry;
-use rmq_protocol::message::{LogPosition, RecordError, properties, property, tag_hash};
+use rmq_protocol::message::{
+    LogPosition, RecallHandle, RecordError, properties, property, tag_hash,
+};
 use rmq_protocol::names;
 use rmq_protocol::route::perm;
 use rmq_store::{Appended, NewMessage, QueueRef};
 use smallvec::SmallVec;
 
 use super::copy;
-use super::incoming::{self, Incoming};
+use super::incoming::{self, Found, Incoming};
 use super::put::Put;
-use super::refusal::{NoGroup, SendRefusal, SendingForbidden, TopicWithoutQueue};
+use super::refusal::{NoGroup, PropertyRefusal, SendRefusal, SendingForbidden, TopicWithoutQueue};
 use super::way::{self, Retry, Way};
 use crate::audit::{self, Origin};
 use crate::broker::Broker;
+use crate::clock_watch::Moment;
+use crate::delay::levels::Timer;
 use crate::groups::Group;
 use crate::limits;
 use crate::topics::Topic;
@@ -34,6 +38,8 @@ pub(crate) struct Sent {
     /// The log position of each message.
     pub(crate) positions: SmallVec<[u64; 1]>,
     pub(crate) unique_key: UniqueKey,
+    /// What recalls it, of a message that waits for a timer.
+    pub(crate) recall_handle: Option<Box<str>>,
 }
 
 /// The client's id of a message. Those of all clients are short.
@@ -301,9 +307,14 @@ impl Sending<'_> {
             keys: found.keys.clone().map_or("", |range| &text[range]),
             unique_key: &text[found.unique_key.clone()],
         };
+        let timer = match found.is_timed() {
+            true => self.timer(&found)?,
+            false => None,
+        };
+        let (level, is_timed) = (found.delay_level, timer.is_some());
         let way = match retry_group {
-            None => way::of_sent(found.delay_level),
-            Some(group) => self.way_of_retry(group, found.delay_level)?,
+            None => way::of_sent(level, is_timed),
+            Some(group) => self.way_of_retry(group, level, is_timed)?,
         };
         match way {
             Way::Queue => {
@@ -312,11 +323,35 @@ impl Sending<'_> {
                 Ok(sent)
             }
             Way::Delay(level) => self.append_delayed(&message, text, queue_id, level),
+            Way::Timer => match timer {
+                Some((now, timer)) => self.append_timer(&message, text, queue_id, now, timer),
+                None => Err(SendRefusal::Defect("the time of this send was not kept")),
+            },
             Way::DeadLetter => self.append_dead_letter(&message, text),
         }
     }
 
-    fn way_of_retry(&self, group: &str, delay_level: i32) -> Result<Way, SendRefusal> {
+    /// The time that a message asks for, as seen now; `None`: it has come.
+    fn timer(&self, found: &Found) -> Result<Option<(Moment, Timer)>, PropertyRefusal> {
+        let broker = self.broker;
+        let now = broker.clock_watch.look_to_store(&broker.store);
+        let Some(timer) = found.timer(now.wall_ms) else {
+            return Ok(None);
+        };
+        let delay_ms = timer.due_ms.saturating_sub(now.wall_ms);
+        let max_ms = broker.config.timer_max_delay_sec.saturating_mul(1_000);
+        if delay_ms > max_ms && found.delay_level <= 0 {
+            return Err(PropertyRefusal::TimerTooFar { delay_ms, max_ms });
+        }
+        Ok((delay_ms > 0).then_some((now, timer)))
+    }
+
+    fn way_of_retry(
+        &self,
+        group: &str,
+        delay_level: i32,
+        is_timed: bool,
+    ) -> Result<Way, SendRefusal> {
         let (broker, incoming) = (self.broker, self.incoming);
         let settings = group_for(broker, self.origin, group)?;
         let retry = Retry {
@@ -327,7 +362,7 @@ impl Sending<'_> {
             delay_level,
         };
         let in_order = broker.locks.is_any_held(group, broker.connection_now_ms());
-        let way = way::of_sent_retry(retry, in_order);
+        let way = way::of_sent_retry(retry, is_timed, in_order);
         if way == Way::DeadLetter {
             let counters = settings.counters();
             counters.dead_letters.fetch_add(1, Ordering::Relaxed);
@@ -392,6 +427,45 @@ impl Sending<'_> {
         Ok(sent)
     }
 
+    /// Parks the message until its time has come.
+    fn append_timer(
+        &mut self,
+        message: &NewMessage<'_>,
+        text: &str,
+        queue_id: i32,
+        now: Moment,
+        timer: Timer,
+    ) -> Result<Sent, SendRefusal> {
+        let broker = self.broker;
+        let delay = &broker.delay;
+        let waiting = delay.park_timer(now, text, message.topic, queue_id, timer);
+        let parked = NewMessage {
+            queue: &waiting.queue,
+            topic: names::TIMER_TOPIC,
+            properties: waiting.properties.as_bytes(),
+            ..*message
+        };
+        let Some(topic) = broker.topics.get(names::TIMER_TOPIC) else {
+            return Err(SendRefusal::NoDelayTopic);
+        };
+        let (mut sent, size) = self.store(&parked, 0)?;
+        // Those of retries are not given out, as by the original.
+        if names::group_of_retry_topic(message.topic).is_none() {
+            let handle = RecallHandle {
+                topic: message.topic.to_owned(),
+                broker_name: broker.config.broker_name.clone(),
+                time_ms: timer.out_ms() + 1,
+                unique_key: message.unique_key.to_owned(),
+            };
+            sent.recall_handle = Some(handle.encode().into());
+        }
+        let mut put = Put::to(topic);
+        put.appended(queue_id, 1, size);
+        self.elsewhere.push(put);
+        broker.stats.timers_begun.fetch_add(1, Ordering::Relaxed);
+        Ok(sent)
+    }
+
     /// Appends; the bytes of the record beside what was sent.
     fn store(&self, message: &NewMessage<'_>, queue_id: i32) -> Result<(Sent, u64), SendRefusal> {
         let appended = self
@@ -405,6 +479,7 @@ impl Sending<'_> {
             queue_offset: appended.queue_offset.0,
             positions: smallvec::smallvec![appended.position.0],
             unique_key: UniqueKey::of(message.unique_key),
+            recall_handle: None,
         };
         Ok((sent, appended.size.into()))
     }
@@ -470,6 +545,7 @@ impl Sending<'_> {
             queue_offset: first.queue_offset.0,
             positions: appended.iter().map(|one| one.position.0).collect(),
             unique_key: UniqueKey::of(unique_key),
+            recall_handle: None,
         };
         Ok((sent, last.end.0 - first.position.0))
     }

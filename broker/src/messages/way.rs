@@ -9,6 +9,8 @@ pub(crate) enum Way {
     DeadLetter,
     /// In the queue of this delay level, until the delay has passed.
     Delay(i32),
+    /// In the queue of timers, until its time has come.
+    Timer,
 }
 
 /// The level of the first retry: ten seconds. Each further retry waits a level longer.
@@ -25,10 +27,12 @@ pub(crate) struct Retry {
     pub(crate) delay_level: i32,
 }
 
-/// The way of a message that a producer sends.
-pub(crate) const fn of_sent(delay_level: i32) -> Way {
+/// The way of a message that a producer sends; `is_timed`: it asks for a time that has not come. A delay level counts more.
+pub(crate) const fn of_sent(delay_level: i32, is_timed: bool) -> Way {
     if delay_level > 0 {
         Way::Delay(delay_level)
+    } else if is_timed {
+        Way::Timer
     } else {
         Way::Queue
     }
@@ -36,11 +40,11 @@ pub(crate) const fn of_sent(delay_level: i32) -> Way {
 
 /// The way of a retry that a consumer sends by itself. A group that holds queue locks consumes in order (`in_order`), and sends here only to
 /// give a message up.
-pub(crate) const fn of_sent_retry(retry: Retry, in_order: bool) -> Way {
+pub(crate) const fn of_sent_retry(retry: Retry, is_timed: bool, in_order: bool) -> Way {
     if retry.tries > retry.tries_max || in_order {
         Way::DeadLetter
     } else {
-        of_sent(retry.delay_level)
+        of_sent(retry.delay_level, is_timed)
     }
 }
 
@@ -69,17 +73,23 @@ mod tests {
 
     #[test]
     fn a_message_waits_when_it_asks_for_that() {
-        assert_eq!(of_sent(0), Way::Queue);
-        assert_eq!(of_sent(-1), Way::Queue);
-        assert_eq!(of_sent(18), Way::Delay(18));
+        assert_eq!(of_sent(0, false), Way::Queue);
+        assert_eq!(of_sent(-1, false), Way::Queue);
+        assert_eq!(of_sent(-1, true), Way::Timer);
+        assert_eq!(of_sent(18, false), Way::Delay(18));
+        assert_eq!(of_sent(18, true), Way::Delay(18));
     }
 
     #[test]
     fn a_sent_retry_is_given_up_after_its_last_try_or_when_its_group_consumes_in_order() {
-        assert_eq!(of_sent_retry(retry(16, 16, 5), false), Way::Delay(5));
-        assert_eq!(of_sent_retry(retry(16, 16, 0), false), Way::Queue);
-        assert_eq!(of_sent_retry(retry(17, 16, 5), false), Way::DeadLetter);
-        assert_eq!(of_sent_retry(retry(0, 16, 5), true), Way::DeadLetter);
+        assert_eq!(of_sent_retry(retry(16, 16, 5), false, false), Way::Delay(5));
+        assert_eq!(of_sent_retry(retry(16, 16, 0), false, false), Way::Queue);
+        assert_eq!(of_sent_retry(retry(16, 16, 0), true, false), Way::Timer);
+        assert_eq!(
+            of_sent_retry(retry(17, 16, 5), true, false),
+            Way::DeadLetter
+        );
+        assert_eq!(of_sent_retry(retry(0, 16, 5), true, true), Way::DeadLetter);
     }
 
     #[test]

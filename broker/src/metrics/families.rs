@@ -12,6 +12,7 @@ use super::replication::{
     unconfirmed, without_master, writes_closed,
 };
 use super::samples::{Histogram, Metric};
+use super::timers;
 use crate::stats;
 
 macro_rules! metrics {
@@ -146,6 +147,38 @@ metrics! {
         "Delayed messages that came due after their topic had been deleted",
         "Were messages lost with the topic that they waited for?",
         |broker, out| out.one(load(&broker.delay.dropped));
+    gauge "rocketmq_timing_messages", "messages", ["topic"],
+        "Messages that wait for a timer",
+        "How many messages of the topic wait for their time?",
+        |broker, out| timers::of_topics(broker, out, |of| of.waiting.max(0) as f64);
+    gauge "rocketmq_timer_message_snapshot", "messages", ["timer_bound_s"],
+        "Messages that wait for a timer, by the span of time from now in which they are due, up to its end in seconds",
+        "How much comes due soon?",
+        timers::snapshot;
+    counter "rocketmq_timer_enqueue", "messages", ["topic", "storage_type", "storage_medium"],
+        "Messages that began to wait for a timer",
+        "Which topic uses timers?",
+        |broker, out| timers::of_storage(broker, out, |of| of.begun as f64);
+    counter "rocketmq_timer_dequeue", "messages", ["topic", "storage_type", "storage_medium"],
+        "Messages that wait for a timer no more: delivered, recalled or dropped",
+        "Are timers delivered?",
+        |broker, out| timers::of_storage(broker, out, |of| of.ended as f64);
+    gauge "rocketmq_timer_enqueue_lag", "messages", ["storage_type", "storage_medium"],
+        "Messages that have no place in the order of time yet: always 0, as the order follows from the log",
+        "For dashboards of Apache RocketMQ",
+        timers::none;
+    gauge "rocketmq_timer_enqueue_latency_milliseconds", "milliseconds", ["storage_type", "storage_medium"],
+        "How long such messages wait for a place: always 0",
+        "For dashboards of Apache RocketMQ",
+        timers::none;
+    gauge "rocketmq_timer_dequeue_lag", "messages", ["storage_type", "storage_medium"],
+        "Messages whose timer is over, to the second, and that are not delivered",
+        "Does the broker keep up with what comes due?",
+        timers::late_messages;
+    gauge "rocketmq_timer_dequeue_latency_milliseconds", "milliseconds", ["storage_type", "storage_medium"],
+        "How late the first of them is",
+        "How late do timers come?",
+        timers::late_ms;
     counter "rocketmq_clock_jumps", "jumps", ["direction"],
         "Jumps of the system's clock since the start",
         "Is the clock of the machine set by leaps?",

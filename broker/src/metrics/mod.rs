@@ -5,6 +5,7 @@ mod families;
 mod read;
 mod replication;
 mod samples;
+mod timers;
 
 use std::fmt;
 use std::sync::Arc;

@@ -41,6 +41,9 @@ pub(crate) struct Stats {
     pub(crate) put: BySystem,
     /// Messages stored, those that were given back among them, and their bytes.
     pub(crate) messages_in: AtomicU64,
+    /// Messages that began to wait for a timer, and that were delivered after that.
+    pub(crate) timers_begun: AtomicU64,
+    pub(crate) timers_ended: AtomicU64,
     /// The same of messages given to consumers.
     pub(crate) got: BySystem,
     pub(crate) bytes_in: AtomicU64,
@@ -176,6 +179,8 @@ pub(crate) struct Days {
 pub(crate) struct Sample {
     pub(crate) at_ms: i64,
     pub(crate) messages_in: u64,
+    pub(crate) timers_begun: u64,
+    pub(crate) timers_ended: u64,
     pub(crate) messages_out: u64,
     pub(crate) pulls_found: u64,
     pub(crate) pulls_missed: u64,
@@ -189,6 +194,8 @@ impl Stats {
             put: BySystem::default(),
             got: BySystem::default(),
             messages_in: AtomicU64::new(0),
+            timers_begun: AtomicU64::new(0),
+            timers_ended: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             pulls_found: AtomicU64::new(0),
             pulls_missed: AtomicU64::new(0),
@@ -272,6 +279,8 @@ impl Stats {
         Sample {
             at_ms,
             messages_in: self.messages_in.load(Ordering::Relaxed),
+            timers_begun: self.timers_begun.load(Ordering::Relaxed),
+            timers_ended: self.timers_ended.load(Ordering::Relaxed),
             messages_out: self.got.total(),
             pulls_found: self.pulls_found.load(Ordering::Relaxed),
             pulls_missed: self.pulls_missed.load(Ordering::Relaxed),

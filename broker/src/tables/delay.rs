@@ -1,4 +1,5 @@
-//! The table of delayed messages' progress: key = the number of a delay level, value = the next offset to deliver, i64 little-endian. Key
+//! The table of delayed messages' progress: key = the number of a delay level, value = an offset of its queue, i64 little-endian. Of the
+//! messages that an earlier version has parked, those before were delivered by it, or have a row in [`waiting`](super::waiting). Key
 //! `clock`: what is known of the clock's jumps, three i64 little-endian.
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ const CLOCK: &str = "clock";
 /// What is known of the clock's jumps: milliseconds.
 pub(crate) type ClockRow = [i64; 3];
 
-/// The change that says how far a level has delivered.
+/// The change that says how far the messages of earlier versions are taken over.
 pub(crate) fn set(level: usize, next: i64) -> Change {
     let value = next.to_le_bytes().to_vec();
     Change::set(DELAY_PROGRESS, level.to_string(), value)
@@ -26,7 +27,7 @@ pub(crate) fn set_clock(row: ClockRow) -> Change {
     Change::set(DELAY_PROGRESS, CLOCK, value)
 }
 
-/// How far the log knows that delayed messages were delivered.
+/// How far messages of earlier versions are taken over, and the jumps of the clock.
 #[derive(Default)]
 pub(crate) struct DelayTable(Mutex<State>);
 
@@ -37,7 +38,7 @@ struct State {
 }
 
 impl DelayTable {
-    /// The next offset to deliver of a level, as far as the log knows.
+    /// Where messages of earlier versions begin that are not taken over.
     pub(crate) fn next(&self, level: usize) -> i64 {
         self.0.lock().levels.get(&level).copied().unwrap_or(0)
     }

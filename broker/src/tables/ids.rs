@@ -11,3 +11,7 @@ pub(crate) const DELAY_PROGRESS: TableId = TableId::new(4);
 pub(crate) const BROKER_CONFIG: TableId = TableId::new(6);
 /// Was never used; a store may name it.
 pub(crate) const KV: TableId = TableId::new(7);
+/// Messages that wait for their time.
+pub(crate) const WAITING: TableId = TableId::new(8);
+/// Those of them whose delivery is in the log.
+pub(crate) const DELIVERED: TableId = TableId::new(9);

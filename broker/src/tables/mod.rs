@@ -5,11 +5,15 @@
 //! A table's number and name are a part of the disk format.
 
 pub(crate) mod delay;
+pub(crate) mod due_key;
 pub(crate) mod groups;
 pub(crate) mod ids;
 pub(crate) mod offsets;
 pub(crate) mod rows;
+pub(crate) mod stamp;
+pub(crate) mod timing;
 pub(crate) mod topics;
+pub(crate) mod waiting;
 
 use std::sync::Arc;
 
@@ -17,16 +21,20 @@ use rmq_store::Table;
 
 use self::delay::DelayTable;
 use self::groups::GroupTable;
-use self::ids::{BROKER_CONFIG, CONSUMER_OFFSETS, DELAY_PROGRESS, GROUPS, KV, TOPICS};
+use self::ids::{
+    BROKER_CONFIG, CONSUMER_OFFSETS, DELAY_PROGRESS, DELIVERED, GROUPS, KV, TOPICS, WAITING,
+};
 use self::offsets::OffsetTable;
 use self::topics::TopicTable;
+use self::waiting::Waiting;
 
-/// The tables that follow the log in memory.
+/// The tables that follow the log, in memory, and what is known of those on disk.
 pub(crate) struct Tables {
     pub(crate) topics: Arc<TopicTable>,
     pub(crate) groups: Arc<GroupTable>,
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) delay: Arc<DelayTable>,
+    pub(crate) waiting: Arc<Waiting>,
 }
 
 impl Tables {
@@ -39,6 +47,10 @@ impl Tables {
             Table::applied(DELAY_PROGRESS, "delay_progress", self.delay.clone()).progress(),
             Table::values(BROKER_CONFIG, "broker_config"),
             Table::values(KV, "kv"),
+            Table::on_disk(WAITING, "waiting")
+                .progress()
+                .fed_by(self.waiting.clone()),
+            Table::on_disk(DELIVERED, "delivered").progress(),
         ]
     }
 }

@@ -35,6 +35,7 @@ fn tables() -> Tables {
         groups: Groups::table_with_builtin(0),
         offsets: Arc::default(),
         delay: Arc::default(),
+        waiting: Arc::default(),
     }
 }
 

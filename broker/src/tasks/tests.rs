@@ -120,6 +120,7 @@ fn only_a_master_writes() {
             &Task::SaveProgress,
             &Task::Lead,
             &Task::EndLateAcks,
+            &Task::DeliverTimers,
             &Task::DeliverLeftover,
             &Task::DeliverDelayed { level: 0 },
             &Task::DeliverDelayed { level: 1 },

@@ -155,6 +155,8 @@ impl Good {
             "member" => "1",
             "acceptLoss" => "false",
             "request" => "7",
+            // v1 t broker-a 1 k
+            "recallHandle" => "djEgdCBicm9rZXItYSAxIGs=",
             other => panic!("{code}: no value of field {other} is listed"),
         }
     }

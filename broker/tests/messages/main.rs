@@ -19,4 +19,5 @@ mod request_codes;
 mod restart;
 mod send;
 mod support;
+mod timers;
 mod understood;

@@ -134,7 +134,20 @@ async fn what_is_declared_is_told() {
     let reason = ResponseCode::from_i32(refused)
         .expect("a known code")
         .name();
-    let (_, metrics) = get(&rig.broker, "/metrics").await;
+    client
+        .put("measured", "TIMER_DELAY_SEC\u{1}80000\u{2}", "later")
+        .await;
+    let metrics = async {
+        loop {
+            let (_, metrics) = get(&rig.broker, "/metrics").await;
+            // What waits is counted from when the broker leads.
+            if metrics.contains("rocketmq_timing_messages{topic=\"measured\"") {
+                return metrics;
+            }
+        }
+    };
+    let metrics = tokio::time::timeout(PATIENCE, metrics).await;
+    let metrics = metrics.expect("a timer is counted");
     let mut problems = rmq_process::scrape_problems(
         &rmq_broker::metric_families(),
         &rmq_broker::METRIC_LABELS,
@@ -146,7 +159,11 @@ async fn what_is_declared_is_told() {
 
     let is = |name: &str, labels: &[&str]| value(&metrics, name, labels);
     let took = "rocketmq_rpc_latency_seconds_count";
-    assert_eq!(is(took, &["request_code=\"SEND_MESSAGE_V2\""]), Some(3.0));
+    assert_eq!(is(took, &["request_code=\"SEND_MESSAGE_V2\""]), Some(4.0));
+    let timers = ["topic=\"measured\""];
+    assert_eq!(is("rocketmq_timing_messages", &timers), Some(1.0));
+    let day = ["timer_bound_s=\"86400\""];
+    assert_eq!(is("rocketmq_timer_message_snapshot", &day), Some(1.0));
     assert_eq!(is(took, &["request_code=\"PULL_MESSAGE\""]), Some(1.0));
     // Answered by a task, later.
     assert_eq!(

@@ -257,10 +257,10 @@ async fn what_cannot_be_stored_is_refused_with_its_code_and_a_reason() {
             "transaction",
         ),
         case(
-            "arbitrary delay",
-            message("known", 0, "TIMER_DELAY_SEC\u{1}5\u{2}"),
+            "too far ahead",
+            message("known", 0, "TIMER_DELAY_SEC\u{1}259201\u{2}"),
             13,
-            "delay",
+            "the max delay 259200000ms",
         ),
         case(
             "retry of a group whose name is not allowed",

@@ -41,8 +41,8 @@ async fn properties_are_understood_or_refused() {
         property::TIMER_DELAY_MS,
         property::TIMER_DELIVER_MS,
     ] {
-        for value in ["5", "abc", "-1", "1.5", "0"] {
-            refused.push((name, value, "delay level"));
+        for value in ["abc", "1.5", "", "9223372036854775808"] {
+            refused.push((name, value, value));
         }
     }
     for (name, value, says) in [
@@ -195,7 +195,6 @@ async fn features_that_are_not_there_are_refused_at_the_first_request() {
         RequestCode::QueryAssignment,
         RequestCode::SendReplyMessage,
         RequestCode::SendReplyMessageV2,
-        RequestCode::RecallMessage,
         RequestCode::EndTransaction,
     ] {
         let answer = client.call(code, &(), &[]).await;

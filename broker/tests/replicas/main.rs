@@ -14,4 +14,5 @@ mod snapshots;
 #[allow(dead_code, reason = "the tests of messages use the rest")]
 mod support;
 mod switches;
+mod timers;
 mod wire;

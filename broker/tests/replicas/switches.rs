@@ -39,7 +39,7 @@ async fn committed(client: &Client) -> Option<i64> {
     Some(offset.expect("a number"))
 }
 
-/// How far delayed messages are delivered; within a second of a delivery it is in the log.
+/// How far delayed messages are delivered.
 async fn progress_of_delays(client: &Client) -> String {
     let code = RequestCode::GetAllDelayOffset;
     let answer = client.call(code, &(), &[]).await;
@@ -68,7 +68,7 @@ async fn cut_off() -> (Member, Member) {
 }
 
 /// The other member becomes the master, and the killed one its replica.
-async fn change_roles(lost: Stopped, other: Member) -> (Member, Member) {
+pub(crate) async fn change_roles(lost: Stopped, other: Member) -> (Member, Member) {
     let mut other = other.stop(false).await;
     let wire = other.wire.take().expect("a wire");
     other.config.broker_id = 0;

@@ -18,6 +18,7 @@ mod registration;
 mod replication;
 mod running;
 mod stats;
+mod timers;
 mod topic;
 
 pub use access::*;
@@ -37,6 +38,7 @@ pub use registration::*;
 pub use replication::*;
 pub use running::*;
 pub use stats::*;
+pub use timers::*;
 pub use topic::*;
 
 /// Gives bodies their two functions. `maps` writes object keys raw, as bodies with a [`QueueMap`] need it.

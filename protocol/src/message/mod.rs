@@ -4,6 +4,7 @@ pub mod batch;
 pub mod flags;
 mod ids;
 pub mod properties;
+mod recall;
 mod record;
 mod tag;
 
@@ -11,6 +12,7 @@ use std::fmt;
 
 pub use ids::{IdError, OffsetMessageId, UniqueIdGenerator, unique_id_time};
 pub use properties::property;
+pub use recall::{HandleError, RecallHandle};
 pub use record::{
     BLANK_MAGIC, MAGIC_V1, MAGIC_V2, RECORD_CRC_BYTES, RecordError, RecordFields, RecordView,
     crc_digits, crc32_masked,

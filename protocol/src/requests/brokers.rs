@@ -5,6 +5,18 @@ use std::borrow::Cow;
 use super::field::header_fields;
 
 header_fields! {
+    request GetTimerCheckPoint;
+    /// How far timers have come; body of the answer [`crate::bodies::TimerCheckpoint`].
+    pub struct GetTimerCheckPoint {}
+}
+
+header_fields! {
+    request GetTimerMetrics;
+    /// How many messages wait for a timer; body of the answer [`crate::bodies::TimerMetrics`].
+    pub struct GetTimerMetrics {}
+}
+
+header_fields! {
     request GetBrokerRuntimeInfo;
     /// Asks for a broker's figures; body of the answer [`crate::bodies::KvTable`].
     pub struct GetBrokerRuntimeInfo {}

@@ -33,6 +33,8 @@ pub const fn fields_of(code: RequestCode) -> Option<&'static [FieldShape]> {
             UpdateBrokerConfig => UpdateBrokerConfig,
             GetBrokerConfig => GetBrokerConfig,
             GetBrokerRuntimeInfo => GetBrokerRuntimeInfo,
+            GetTimerCheckPoint => GetTimerCheckPoint,
+            GetTimerMetrics => GetTimerMetrics,
             SearchOffsetByTimestamp => SearchOffsetByTimestamp<'static>,
             GetMaxOffset => GetMaxOffset<'static>,
             GetMinOffset => GetMinOffset<'static>,
@@ -162,8 +164,6 @@ pub const fn fields_of(code: RequestCode) -> Option<&'static [FieldShape]> {
             GetBrokerClusterAclInfo,
             UpdateGlobalWhiteAddrsConfig,
             GetBrokerClusterAclConfig,
-            GetTimerCheckPoint,
-            GetTimerMetrics,
             SuspendConsumer,
             ResumeConsumer,
             ResetConsumerOffsetInConsumer,
@@ -249,6 +249,6 @@ mod tests {
             of("flag", FieldKind::Int32, true)
         );
         assert_eq!(fields_of(RequestCode::HeartBeat), Some(&[][..]));
-        assert_eq!(fields_of(RequestCode::GetTimerMetrics), None);
+        assert_eq!(fields_of(RequestCode::SwitchTimerEngine), None);
     }
 }

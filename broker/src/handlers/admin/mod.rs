@@ -8,6 +8,7 @@ pub(crate) mod groups;
 pub(crate) mod offsets;
 pub(crate) mod relay;
 pub(crate) mod replication;
+pub(crate) mod timers;
 pub(crate) mod topics;
 
 use super::refusal::FormRefusal;
