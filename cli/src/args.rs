@@ -6,7 +6,7 @@ use crate::cluster::ClusterOptions;
 use crate::commands::{
     apply, backup, bench, broker, cheat, cluster, completion, config, consume, create, delete,
     describe, dev, dlq, doctor, explain, export, find, get, health, lag, migrate, mqadmin, offsets,
-    restore, send, set, tail, top, trace, tunnel, version, wait,
+    recall, restore, send, set, tail, top, trace, tunnel, version, wait,
 };
 use crate::output::Color;
 
@@ -117,6 +117,8 @@ Examples:
   rmq-ctl get topics --nameserver ns-0:9876 --timeout 10s"
     )]
     Options(OptionsOptions),
+    /// Take messages back that wait for their time.
+    Recall(recall::Options),
     /// Make the data of a broker from a backup.
     Restore(restore::Options),
     /// Send messages.

@@ -135,6 +135,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Mqadmin(options) => commands::mqadmin::run(options, output),
         Command::Options(_) => commands::options(Args::command(), output),
         Command::Offsets(options) => on_cluster(commands::offsets::run(options, cluster, output)),
+        Command::Recall(options) => on_cluster(commands::recall::run(options, cluster, output)),
         Command::Restore(options) => on_cluster(commands::restore::run(options, output)),
         Command::Send(options) => on_cluster(commands::send::run(options, cluster, output)),
         Command::Set(options) => on_cluster(commands::set::run(options, cluster, output)),

@@ -146,6 +146,51 @@ fn brokers_are_drained_and_checked() {
 }
 
 #[test]
+fn a_message_waits_for_its_time_and_is_taken_back() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "reminders"]).ok();
+    let handle_of = |sent: String| {
+        let handle = sent.split_whitespace().nth(2).map(str::to_owned);
+        handle.unwrap_or_else(|| panic!("no handle in {sent}"))
+    };
+    let first = dev.run(&["send", "reminders", "a", "--delay", "36h"]).ok();
+    let id = first.split(' ').next().expect("an id").to_owned();
+    let first = handle_of(first);
+    let at = dev.run(&["send", "reminders", "b", "--at", "99999999999999"]);
+    assert!(
+        at.code != 0 && at.err.contains("timerMaxDelaySec"),
+        "{}",
+        at.err
+    );
+    let times = ["--delay", "1s", "--at", "now"];
+    dev.run(&[&["send", "reminders", "b"], &times[..]].concat())
+        .fails(2, &["--at"]);
+    let past = dev.run(&["send", "reminders", "c", "--at", "1h ago"]).ok();
+    assert_eq!(
+        past.split_whitespace().count(),
+        2,
+        "it does not wait: {past}"
+    );
+    // They are counted from when the broker leads.
+    let waiting = || {
+        let listed = dev.run(&["get", "timers", "-o", "jsonpath={.items[0].waiting}"]);
+        listed.ok()
+    };
+    let began = std::time::Instant::now();
+    while waiting() != "1\n" {
+        assert!(began.elapsed().as_secs() < 30, "{}", waiting());
+    }
+    let listed = dev.run(&["get", "timers"]).ok();
+    assert!(
+        listed.contains("reminders") && listed.contains("broker-a"),
+        "{listed}"
+    );
+    assert_eq!(dev.run(&["recall", &first]).ok(), format!("{id}\n"));
+    dev.run(&["recall", "nothing"])
+        .fails(2, &["recalls nothing"]);
+}
+
+#[test]
 fn a_bench_measures_and_reports() {
     let dev = Dev::start();
     let produced = dev

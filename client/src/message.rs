@@ -1,7 +1,7 @@
 //! A message to send.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rmq_protocol::message::properties::{self, property};
@@ -132,10 +132,60 @@ impl Message {
     ///
     /// Levels of an unchanged broker: 1 s, 5 s, 10 s, 30 s, 1 to 10 min by the minute, 20 min, 30 min, 1 h, 2 h. A send refuses a longer
     /// delay.
-    pub fn delay_level_for(mut self, delay: Duration) -> Self {
+    pub fn delay_level_for(self, delay: Duration) -> Self {
         let level = delay_level(delay);
-        self.too_late = level.is_none().then_some(delay);
-        self.set(property::DELAY, level.unwrap_or(LEVELS).to_string())
+        let mut message = self.untimed();
+        message.too_late = level.is_none().then_some(delay);
+        message.set(property::DELAY, level.unwrap_or(LEVELS).to_string())
+    }
+
+    /// Delivers the message when a while has passed, to the millisecond. [`SendReceipt::recall_handle`](crate::SendReceipt::recall_handle) takes it back
+    /// before.
+    ///
+    /// A broker refuses more than its setting `timerMaxDelaySec`, three days unless it is changed. Brokers of Apache RocketMQ 4 know no timers and
+    /// deliver at once: for them there is [`delay_level_for`](Self::delay_level_for).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rmq_client::Message;
+    ///
+    /// let message = Message::new("reminders", "17").deliver_after(Duration::from_secs(36 * 3_600));
+    /// ```
+    pub fn deliver_after(self, delay: Duration) -> Self {
+        let delay_ms = delay.as_millis().min(i64::MAX as u128);
+        self.untimed()
+            .set(property::TIMER_DELAY_MS, delay_ms.to_string())
+    }
+
+    /// Delivers the message at a time of the broker's clock, to the millisecond; at once when that is over. As for
+    /// [`deliver_after`](Self::deliver_after), brokers have a limit, and the receipt has a handle.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use rmq_client::Message;
+    ///
+    /// let at = SystemTime::now() + Duration::from_secs(60);
+    /// let message = Message::new("reminders", "17").deliver_at(at);
+    /// ```
+    pub fn deliver_at(self, time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time_ms = since.as_millis().min(i64::MAX as u128);
+        self.untimed()
+            .set(property::TIMER_DELIVER_MS, time_ms.to_string())
+    }
+
+    /// The last word about the time counts.
+    fn untimed(mut self) -> Self {
+        const TIMES: [&str; 4] = [
+            property::DELAY,
+            property::TIMER_DELAY_SEC,
+            property::TIMER_DELAY_MS,
+            property::TIMER_DELIVER_MS,
+        ];
+        self.too_late = None;
+        self.properties
+            .retain(|(name, _)| !TIMES.contains(&name.as_str()));
+        self
     }
 
     /// The topic.

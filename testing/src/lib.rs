@@ -9,7 +9,7 @@
 //! #[rmq_testing::test]
 //! async fn a_reminder_comes_after_ten_minutes(cluster: TestCluster) {
 //!     cluster.topic("reminders").create().await;
-//!     let later = Message::new("reminders", "call back").delay_level_for(Duration::from_secs(600));
+//!     let later = Message::new("reminders", "call back").deliver_after(Duration::from_secs(600));
 //!     cluster.client().await.producer().send(later).await.unwrap();
 //!     cluster.topic("reminders").assert_bodies(&[]).await;
 //!     cluster.advance(Duration::from_secs(600));

@@ -1,6 +1,6 @@
 //! The test cluster as its users have it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rmq_testing::TestCluster;
 use rmq_testing::client::{Message, Retry, StartFrom};
@@ -18,6 +18,36 @@ async fn ten_minutes_pass_at_once(cluster: TestCluster) {
     cluster.advance(Duration::from_secs(2));
     cluster.topic("orders").assert_bodies(&["later"]).await;
     assert!(moved.elapsed() < Duration::from_secs(5), "not in real time");
+}
+
+#[rmq_testing::test]
+async fn timers_come_with_the_clock_unless_they_are_taken_back(cluster: TestCluster) {
+    cluster.topic("orders").create().await;
+    let producer = cluster.client().await.producer();
+    let mut handles = Vec::new();
+    for hours in [24, 48, 71] {
+        let after = Duration::from_secs(hours * 3_600);
+        let message = Message::new("orders", hours.to_string()).deliver_after(after);
+        let receipt = producer.send(message).await.unwrap();
+        let handle = receipt.recall_handle().expect("it waits").to_owned();
+        handles.push((receipt.message_id().to_owned(), handle));
+    }
+    let at = SystemTime::now() + Duration::from_secs(12 * 3_600);
+    let message = Message::new("orders", "12").deliver_at(at);
+    producer.send(message).await.unwrap();
+    let (id, handle) = &handles[1];
+    assert_eq!(producer.recall(handle).await.unwrap(), *id);
+    cluster.topic("orders").assert_messages(0).await;
+    cluster.advance(Duration::from_secs(30 * 3_600));
+    cluster.topic("orders").assert_bodies(&["12", "24"]).await;
+    let refused = producer.recall(&handles[0].1).await.expect_err("it came");
+    assert_eq!(refused.broker_code(), Some(604));
+    assert!(producer.recall("no handle").await.is_err());
+    cluster.advance(Duration::from_secs(50 * 3_600));
+    cluster
+        .topic("orders")
+        .assert_bodies(&["12", "24", "71"])
+        .await;
 }
 
 #[rmq_testing::test]

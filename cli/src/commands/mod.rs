@@ -24,6 +24,7 @@ pub(crate) mod lag;
 pub(crate) mod migrate;
 pub(crate) mod mqadmin;
 pub(crate) mod offsets;
+pub(crate) mod recall;
 pub(crate) mod restore;
 pub(crate) mod send;
 pub(crate) mod set;

@@ -25,7 +25,7 @@ const IN_FLIGHT: usize = 256;
 /// Options of `send`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes state. Prints one line for each message: id and place. Without BODY, or with -, each line of stdin (or of -f) is
+    after_help = "Changes state. Prints one line for each message: id and place, and what recalls it (rmq-ctl recall) if it waits for a time. Without BODY, or with -, each line of stdin (or of -f) is
 a message. The first Ctrl-C or SIGTERM ends it gently: what is in flight is finished, how many were sent is said, the exit code is 130
 or 143; the second one ends it at once.
 
@@ -34,6 +34,7 @@ In a body with --template, {{count}} is the number of the message, from 1, and {
 Examples:
   rmq-ctl send orders 'hello'
   rmq-ctl send orders 'paid' --key order-17 --tag paid -H tenant=a
+  rmq-ctl send reminders 'call back' --delay 36h
   rmq-ctl send orders '{{count}}' --template --count 1000 --rate 100
   seq 3 | rmq-ctl send orders -
   echo '{\"body\":\"hi\",\"key\":\"k1\"}' | rmq-ctl send orders --jsonl"
@@ -69,9 +70,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "KEY")]
     ordered_by: Option<String>,
 
-    /// Deliver later: 10s, 5m, 1h; rounded up to one of the broker's delay levels.
-    #[arg(long, value_name = "TIME", value_parser = when::parse_length)]
+    /// Deliver later: 500ms, 10s, 5m, 36h. Servers of RocketMQ 4 know no timers and deliver at once; there, -H DELAY=LEVEL.
+    #[arg(long, value_name = "LENGTH", value_parser = when::parse_length)]
     delay: Option<Duration>,
+
+    /// Deliver at a time: 2026-01-31T09:00:00Z, "2026-01-31 09:00", "today 18:00" or Unix milliseconds.
+    #[arg(long, value_name = "TIME", value_parser = when::parse_time, conflicts_with = "delay")]
+    at: Option<i64>,
 
     /// Send the body this many times.
     #[arg(long, value_name = "N", requires = "body")]
@@ -208,11 +213,13 @@ impl Sending<'_> {
 }
 
 fn line(receipt: &SendReceipt) -> String {
+    let recall = receipt.recall_handle().map(|handle| format!(" {handle}"));
     format!(
-        "{} {}@{}\n",
+        "{} {}@{}{}\n",
         receipt.message_id(),
         receipt.queue(),
-        receipt.queue_offset()
+        receipt.queue_offset(),
+        recall.unwrap_or_default()
     )
 }
 
@@ -326,7 +333,11 @@ fn message(options: &Options, mut body: Vec<u8>, number: u64) -> Message {
         message = message.ordered_by(key);
     }
     if let Some(delay) = options.delay {
-        message = message.delay_level_for(delay);
+        message = message.deliver_after(delay);
+    }
+    if let Some(at) = options.at {
+        let since = Duration::from_millis(at.max(0).unsigned_abs());
+        message = message.deliver_at(std::time::UNIX_EPOCH + since);
     }
     message
 }

@@ -20,6 +20,7 @@ pub(crate) mod name_servers;
 mod noun;
 mod producers;
 pub(crate) mod queues;
+mod timers;
 pub(crate) mod topics;
 pub(crate) mod versions;
 
@@ -35,5 +36,6 @@ pub(crate) const NOUNS: &[&Noun] = &[
     &queues::NOUN,
     &clients::NOUN,
     &config_keys::NOUN,
+    &timers::NOUN,
     &messages::NOUN,
 ];

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use rmq_protocol::ResponseCode;
-use rmq_protocol::bodies::{KvTable, parse_properties, write_properties};
+use rmq_protocol::bodies::{KvTable, TimerMetrics, parse_properties, write_properties};
 use rmq_protocol::message::OffsetMessageId;
 use rmq_protocol::requests::{
-    GetBrokerConfig, GetBrokerRuntimeInfo, Request, UpdateBrokerConfig, ViewMessageById,
+    GetBrokerConfig, GetBrokerRuntimeInfo, GetTimerMetrics, Request, UpdateBrokerConfig,
+    ViewMessageById,
 };
 
 use super::Admin;
@@ -30,6 +31,33 @@ impl Admin {
             .call(&GetBrokerRuntimeInfo {}, b"")
             .await?;
         Ok(KvTable::from_json(answer.body())?.table)
+    }
+
+    /// How many messages wait for a timer at a broker, by topic.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// for (topic, messages) in client.admin().timers("broker-a").await? {
+    ///     println!("{topic}: {messages} wait");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the broker is unknown or does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
+    pub async fn timers(&self, broker: &str) -> Result<BTreeMap<String, i64>, Error> {
+        let answer = self
+            .client
+            .master_of(broker)
+            .await?
+            .call(&GetTimerMetrics {}, b"")
+            .await?;
+        let counts = TimerMetrics::from_json(answer.body())?.timing_count;
+        let counts = counts.into_iter().map(|(topic, of)| (topic, of.count));
+        Ok(counts.collect())
     }
 
     /// A broker's settings, by name.

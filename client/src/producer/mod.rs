@@ -8,6 +8,7 @@ mod deliver;
 mod isolation;
 mod pending;
 mod picking;
+mod recall;
 mod receipt;
 mod sending;
 mod sink;
