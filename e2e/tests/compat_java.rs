@@ -55,6 +55,9 @@ const SCENARIOS: &[&str] = &[
     "send_one_way",
     "send_selected_queue",
     "send_sync",
+    "timers_deliver",
+    "timers_recall",
+    "timers_refused",
 ];
 
 /// A group with a Java member and a member of our client.
@@ -83,6 +86,7 @@ const BINARY_SCENARIOS: &[&str] = &[
     "query_by_key",
     "send_batch",
     "send_sync",
+    "timers_recall",
 ];
 
 fn main() -> ExitCode {

@@ -30,6 +30,7 @@ public final class Main {
         Query.addTo(scenarios);
         Admin.addTo(scenarios);
         Mqadmin.addTo(scenarios);
+        Timers.addTo(scenarios);
 
         PrintStream out = System.out;
         if (arguments.length == 0) {
