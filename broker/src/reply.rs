@@ -308,7 +308,7 @@ fn of_recall(refusal: &RecallRefusal) -> ResponseCode {
         RecallRefusal::Off => ResponseCode::NoPermission,
         RecallRefusal::Forbidden(_) | RecallRefusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
         RecallRefusal::NoTopic(_) => ResponseCode::TopicNotExist,
-        RecallRefusal::Handle(_)
+        RecallRefusal::Handle { .. }
         | RecallRefusal::OtherTopic(_)
         | RecallRefusal::OtherBroker(_)
         | RecallRefusal::Time(_)

@@ -135,6 +135,31 @@ fn what_is_acknowledged_survives_a_kill_in_both_modes() {
     }
 }
 
+/// Nothing is left that a thread could wait for: who writes for others ends.
+#[test]
+fn what_is_given_up_is_not_appended_any_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, _) = open(dir.path(), FlushMode::Sync);
+    let queue = store.queue("orders", 0).expect("a queue");
+    let appended = store
+        .append(&message(&queue, b"given up", b"", ""))
+        .expect("appended");
+    let before = store.positions();
+    assert!(before.appended > before.written);
+    store.abandon();
+    let after = store.positions();
+    assert_eq!(
+        [after.appended, after.written],
+        [before.written, before.written]
+    );
+    let (done, told) = std::sync::mpsc::channel();
+    store.settle(
+        appended.end,
+        Box::new(move |settled| done.send(settled.is_err()).expect("waited for")),
+    );
+    assert!(told.recv().expect("told"), "it is not stored");
+}
+
 #[test]
 fn segments_roll_and_everything_is_found_in_all_of_them() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -19,6 +19,9 @@ use crate::work;
 /// Messages of one unique key that are looked at.
 const LOOKED_AT: usize = 64;
 
+/// Characters of a handle that a refusal shows.
+const SHOWN: usize = 64;
+
 /// What was found of a message.
 enum Found {
     /// It waits, and is taken back when the log keeps up to there.
@@ -44,7 +47,10 @@ pub(crate) async fn recall(
     if broker.topics.get(topic).is_none() {
         return Err(RecallRefusal::NoTopic(topic.to_owned()));
     }
-    let handle = RecallHandle::decode(handle)?;
+    let handle = RecallHandle::decode(handle).map_err(|error| RecallRefusal::Handle {
+        handle: handle.chars().take(SHOWN).collect(),
+        error,
+    })?;
     if handle.topic != topic {
         return Err(RecallRefusal::OtherTopic(handle.topic));
     }

@@ -245,8 +245,8 @@ pub(crate) enum RecallRefusal {
     TooFew(#[from] TooFewInSync),
     #[error("recall failed, the topic[{0}] not exist")]
     NoTopic(String),
-    #[error("recall handle is invalid: {0}")]
-    Handle(#[from] HandleError),
+    #[error("recall handle is invalid: field recallHandle is {handle:?}, and {error}")]
+    Handle { handle: String, error: HandleError },
     #[error("recall failed, topic not match: the handle is of topic {0}")]
     OtherTopic(String),
     #[error("recall failed, broker service not available: the message is at broker {0}; ask there")]

@@ -165,11 +165,11 @@ metrics! {
         |broker, out| timers::of_storage(broker, out, |of| of.ended as f64);
     gauge "rocketmq_timer_enqueue_lag", "messages", ["storage_type", "storage_medium"],
         "Messages that have no place in the order of time yet: always 0, as the order follows from the log",
-        "For dashboards of Apache RocketMQ",
+        "For dashboards of Apache RocketMQ.",
         timers::none;
     gauge "rocketmq_timer_enqueue_latency_milliseconds", "milliseconds", ["storage_type", "storage_medium"],
         "How long such messages wait for a place: always 0",
-        "For dashboards of Apache RocketMQ",
+        "For dashboards of Apache RocketMQ.",
         timers::none;
     gauge "rocketmq_timer_dequeue_lag", "messages", ["storage_type", "storage_medium"],
         "Messages whose timer is over, to the second, and that are not delivered",

@@ -1,4 +1,4 @@
-//! The key of a message that waits, in the table [`waiting`](super::waiting).
+//! The key of a message that waits, in the table `waiting`.
 
 use super::stamp::Stamp;
 

@@ -294,6 +294,9 @@ const LARGE: &[&str] = &["2147483647", "9223372036854775807"];
 /// Values of the right form that no good request has, and what they get where that is no refusal with name and value: as from
 /// Apache RocketMQ, which takes them with this meaning. The first row that fits counts.
 const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
+    // The message of the handle is not there.
+    (&[RequestCode::RecallMessage], "producerGroup", ANY, 604),
+    (&[RequestCode::RecallMessage], "bname", ANY, 604),
     // Kept as they come, or not read at all.
     (SENDS, "producerGroup", ANY, 0),
     (&[RequestCode::UnregisterClient], "producerGroup", ANY, 0),

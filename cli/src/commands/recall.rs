@@ -17,7 +17,7 @@ Examples:
   rmq-ctl send reminders call --delay 1d | cut -d ' ' -f 3 | rmq-ctl recall -"
 )]
 pub(crate) struct Options {
-    /// What sends have printed; - reads them from stdin, one a line.
+    /// What sends have printed; - is stdin, one a line.
     #[arg(required = true, value_name = "HANDLE")]
     handles: Vec<String>,
 }

@@ -70,7 +70,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "KEY")]
     ordered_by: Option<String>,
 
-    /// Deliver later: 500ms, 10s, 5m, 36h. Servers of RocketMQ 4 know no timers and deliver at once; there, -H DELAY=LEVEL.
+    /// Deliver later: 500ms, 10s, 5m, 36h. Servers of RocketMQ 4 know no timers and deliver at once.
     #[arg(long, value_name = "LENGTH", value_parser = when::parse_length)]
     delay: Option<Duration>,
 

@@ -28,6 +28,9 @@ impl Producer {
     /// # Errors
     /// When the text is no handle, the broker of the message has no master, or the broker refuses: the message is delivered, or waits not there. A
     /// broker of Apache RocketMQ answers well too when the message is gone.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have taken the message back, or not; the same call again tells.
     pub async fn recall(&self, handle: &str) -> Result<String, Error> {
         let read = RecallHandle::decode(handle)
             .map_err(|error| Error::invalid(format!("\"{handle}\" recalls nothing: {error}")))?;

@@ -92,7 +92,13 @@ impl CommitLog {
 
     /// Ends without writing, as a killed process would. Nobody who still has this log writes it afterwards.
     pub(crate) fn abandon(&self) {
-        self.append.lock().give_up();
+        {
+            let mut staging = self.append.lock();
+            staging.give_up();
+            // Else whoever writes for others would wait for what is never written.
+            let appended = &self.files.positions.appended;
+            appended.store(staging.next(), Ordering::Release);
+        }
         self.flush.stop();
         // Whoever is writing ends first.
         drop(self.write.lock());

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::table::{QUEUE_HEADS, TableId};
+use super::table::QUEUE_HEADS;
+use super::table_id::TableId;
 
 /// One key gets a value, or loses it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use rmq_protocol::message::RecordView;
 use smallvec::SmallVec;
 
-use super::table::TableId;
+use super::table_id::TableId;
 
 /// Bytes of a key that need no allocation.
 const KEY: usize = 32;

@@ -7,6 +7,7 @@ mod change;
 mod feed;
 mod record;
 mod table;
+mod table_id;
 mod values;
 
 use std::ops::Range;
@@ -23,8 +24,9 @@ pub(crate) use change::ChangeRef;
 pub(crate) use feed::FedRows;
 pub use feed::{FedRecord, FedRow, Feed};
 pub(crate) use record::{decode, encode};
-pub use table::{Applied, Apply, Table, TableId};
+pub use table::{Applied, Apply, Table};
 pub(crate) use table::{Declared, QUEUE_HEADS, QueueLookUp, problems};
+pub use table_id::TableId;
 pub(crate) use values::Values;
 
 /// The reserved topic of settings records. Clients can neither write nor read it.

@@ -16,7 +16,8 @@ use std::ops::Range;
 use bytes::{Buf, BufMut, Bytes};
 
 use super::change::{Change, ChangeRef};
-use super::table::{Declared, QUEUE_HEADS, TableId};
+use super::table::{Declared, QUEUE_HEADS};
+use super::table_id::TableId;
 
 /// Largest value of one key.
 pub(super) const VALUE_BYTES_MAX: usize = 1 << 20;

@@ -7,36 +7,13 @@ use std::sync::Arc;
 use rmq_protocol::message::LogPosition;
 
 use super::feed::{FedRecord, FedRows, Feed};
+use super::table_id::TableId;
 use super::values::Values;
 use crate::error::ReadError;
 use crate::queue::QueueRef;
 
-/// The number of a table in settings records: 1 to 255. A number never changes its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TableId(u8);
-
-impl TableId {
-    /// The table with this number.
-    #[must_use]
-    pub const fn new(number: u8) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-}
-
-impl fmt::Display for TableId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The store's own table: the head of each queue. A change of this table in a settings record deletes the queues of the topic that is its key.
-pub(crate) const QUEUE_HEADS: TableId = TableId(5);
+pub(crate) const QUEUE_HEADS: TableId = TableId::new(5);
 /// Names of tables on disk that belong to the store.
 const OWN_NAMES: [&str; 2] = ["meta", "queue_heads"];
 
