@@ -21,8 +21,8 @@
 //! | `program.rs` | an expression made ready, and what it says of properties |
 //! | `values.rs` | what comparisons mean |
 //!
-//! Grammar and meaning are those of Apache RocketMQ 5.5.0 (`apache/rocketmq` `filter/`), whose own parser and evaluation
-//! `e2e/tests/compat_java.rs` compares with. Three things differ: text after the end of the expression is refused, which the original
+//! Grammar and meaning are those of Apache RocketMQ 5.5.0 (`apache/rocketmq` `filter/`); `tests/meaning.rs` has the table of what its
+//! own parser and evaluation say. Three things differ: text after the end of the expression is refused, which the original
 //! passes over; a comment to the end of the line needs no line after it; and texts with other digits than 0 to 9, or with hexadecimal
 //! digits, are no numbers.
 
