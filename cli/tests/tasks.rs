@@ -502,8 +502,6 @@ fn a_dead_letter_is_shown_with_its_reason_and_sent_again_whole() {
         "{again}"
     );
     // Refused by the client's own words.
-    dev.run(&["send", "t", "--delay", "3h", "late"])
-        .fails(2, &["2 h"]);
     dev.run(&["send", "t", "-H", "UNIQ_KEY=mine", "x"])
         .fails(2, &["UNIQ_KEY"]);
 }
