@@ -1,7 +1,7 @@
 //! `broker.conf` of Apache RocketMQ: its keys, what each is here, and what of a file is taken over.
 //!
-//! A key is a setting when a row names it as its name in Apache RocketMQ. Some are read in another form ([`FORMS`]), or together with
-//! another key ([`Original::settle`]). The others are in `keys.rs`, with the reason why there is nothing to set.
+//! A key is a setting when a row names it as its name in Apache RocketMQ. Some are read in another form (`FORMS`), or together with
+//! another key (`Original::settle`). The others are in `keys.rs`, with the reason why there is nothing to set.
 
 mod keys;
 mod properties;
