@@ -40,5 +40,6 @@ pub(crate) fn drained_and_grown(world: &World) -> Result<(), String> {
     }
     let outcome = load.finish(world)?;
     outcome.expect_no_errors()?;
-    outcome.expect_readable(world, three.namespace)
+    outcome.expect_readable(world, three.namespace)?;
+    three.discard()
 }
