@@ -84,6 +84,49 @@ func pushTags(c *cluster) error {
 	return eventually("bodies delivered", expected, received.found)
 }
 
+func pushSQL(c *cluster) error {
+	topic, group, err := c.topicAndGroup("push_sql", 2)
+	if err != nil {
+		return err
+	}
+	expected := map[string]int{}
+	send := func(prefix string) error {
+		for amount := 0; amount < 8; amount++ {
+			body := fmt.Sprint(prefix, amount)
+			m := message(topic, "", "", body)
+			m.WithProperty("amount", fmt.Sprint(amount))
+			if _, err := c.producer.SendSync(context.Background(), m); err != nil {
+				return err
+			}
+			if amount >= 3 && amount <= 5 {
+				expected[body] = 1
+			}
+		}
+		return nil
+	}
+	if err = send("early "); err != nil {
+		return err
+	}
+	push, err := c.pushConsumer(group)
+	if err != nil {
+		return err
+	}
+	var received tally
+	selector := consumer.MessageSelector{Type: consumer.SQL92, Expression: "amount BETWEEN 3 AND 5"}
+	if err = push.Subscribe(topic, selector, count(&received)); err != nil {
+		return err
+	}
+	if err = push.Start(); err != nil {
+		return err
+	}
+	defer func() { _ = push.Shutdown() }()
+	// Some are there when it starts, the others end long polls.
+	if err = send("late "); err != nil {
+		return err
+	}
+	return eventually("bodies delivered", expected, received.found)
+}
+
 func pushResume(c *cluster) error {
 	topic, group, err := c.topicAndGroup("push_resume", 2)
 	if err != nil {

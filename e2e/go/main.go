@@ -21,6 +21,7 @@ var scenarios = map[string]func(*cluster) error{
 	"push_orderly":           pushOrderly,
 	"push_resume":            pushResume,
 	"push_retry_dead_letter": pushRetryDeadLetter,
+	"push_sql":               pushSQL,
 	"push_tags":              pushTags,
 	"send_async":             sendAsync,
 	"send_batch":             sendBatch,

@@ -15,6 +15,7 @@ const SCENARIOS: &[&str] = &[
     "push_orderly",
     "push_resume",
     "push_retry_dead_letter",
+    "push_sql",
     "push_tags",
     "send_async",
     "send_batch",

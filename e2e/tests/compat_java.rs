@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rmq_client::{Assignment, Client, Compression, Consumer, Message, Queue, StartFrom, TopicSpec};
 use rmq_e2e::cluster::{Cluster, FlushMode};
+use rmq_e2e::filters;
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 
 const SCENARIOS: &[&str] = &[
@@ -18,18 +19,21 @@ const SCENARIOS: &[&str] = &[
     "admin_reset_offset",
     "admin_topic",
     "lite_pull_seek",
+    "lite_pull_sql",
     "lite_pull_subscribe",
     "mqadmin_brokerStatus",
     "mqadmin_clusterList",
     "mqadmin_consumerProgress",
     "mqadmin_queryMsgById",
     "mqadmin_queryMsgByKey",
+    "mqadmin_queryMsgTraceById",
     "mqadmin_topicList",
     "mqadmin_topicRoute",
     "mqadmin_topicStatus",
     "mqadmin_updateSubGroup",
     "mqadmin_updateTopic",
     "pull_offsets",
+    "pull_sql",
     "pull_statuses",
     "pull_tags",
     "push_broadcasting",
@@ -37,11 +41,14 @@ const SCENARIOS: &[&str] = &[
     "push_concurrent_retry_dead_letter",
     "push_default_retry_delay",
     "push_delay_levels",
+    "push_namespace",
     "push_orderly",
     "push_orderly_retry_dead_letter",
     "push_rebalance",
     "push_resume",
     SHARED,
+    "push_sql",
+    "push_sql_refused",
     "push_tags",
     "push_topic_made_again",
     "query_by_key",
@@ -69,6 +76,9 @@ const ASSIGNMENT: &str = "assignment_strategies";
 /// Not a scenario of the program either: it prints what it reads of the bodies that our client compressed.
 const COMPRESSED: &str = "reads_what_rust_compressed";
 
+/// Nor this: it prints what the original's evaluation says of expressions.
+const FILTERS: &str = "filter_expressions";
+
 /// Below Maven's local repository, once everything was fetched.
 const TOOLS_JAR: &str = "org/apache/rocketmq/rocketmq-tools/5.5.0/rocketmq-tools-5.5.0.jar";
 
@@ -79,6 +89,7 @@ const DEADLINE: Duration = Duration::from_secs(300);
 const BINARY: &str = "binary_header_";
 const BINARY_SCENARIOS: &[&str] = &[
     "admin_topic",
+    "lite_pull_sql",
     "lite_pull_subscribe",
     "pull_statuses",
     "push_concurrent",
@@ -98,7 +109,7 @@ fn main() -> ExitCode {
         .iter()
         .copied()
         .chain(binary.iter().map(String::as_str))
-        .chain([ASSIGNMENT, COMPRESSED])
+        .chain([ASSIGNMENT, COMPRESSED, FILTERS])
         .collect();
     foreign::main("java", &all, needs, Box::new(run))
 }
@@ -136,7 +147,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let (binary, json): (Vec<&str>, Vec<&str>) = scenarios
         .iter()
         .map(String::as_str)
-        .filter(|scenario| ![ASSIGNMENT, COMPRESSED].contains(scenario))
+        .filter(|scenario| ![ASSIGNMENT, COMPRESSED, FILTERS].contains(scenario))
         .partition(|scenario| scenario.starts_with(BINARY));
     let mut outcomes = Outcomes::new();
     if !json.is_empty() {
@@ -150,6 +161,12 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     }
     if scenarios.iter().any(|scenario| scenario == ASSIGNMENT) {
         outcomes.insert(ASSIGNMENT.to_owned(), same_assignments(&built));
+    }
+    if scenarios.iter().any(|scenario| scenario == FILTERS) {
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(class_path(&built));
+        let same = filters::same(command.args(["rmq.compat.Main", "filters"]));
+        outcomes.insert(FILTERS.to_owned(), same);
     }
     if scenarios.iter().any(|scenario| scenario == COMPRESSED) {
         let read = java_command(&built, home.path(), "JSON");

@@ -89,7 +89,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rmq-lab", &[]),
     (
         "rmq-e2e",
-        &["rmq-protocol", "rmq-transport", "rmq-client", "rmq-lab"],
+        &[
+            "rmq-protocol",
+            "rmq-transport",
+            "rmq-client",
+            "rmq-filter",
+            "rmq-lab",
+        ],
     ),
     ("xtask", &["rmq-lab"]),
 ];

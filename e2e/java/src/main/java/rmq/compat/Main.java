@@ -27,9 +27,12 @@ public final class Main {
         Push.addTo(scenarios);
         Send.addTo(scenarios);
         Pull.addTo(scenarios);
+        Filters.addTo(scenarios);
         Query.addTo(scenarios);
         Admin.addTo(scenarios);
         Mqadmin.addTo(scenarios);
+        Traces.addTo(scenarios);
+        Namespaces.addTo(scenarios);
         Timers.addTo(scenarios);
 
         PrintStream out = System.out;
@@ -43,6 +46,10 @@ public final class Main {
         }
         if (arguments[0].equals("assignments")) {
             Assignments.print(out);
+            return;
+        }
+        if (arguments[0].equals("filters")) {
+            Filters.print(System.in, out);
             return;
         }
         if (arguments[0].equals("bodies")) {

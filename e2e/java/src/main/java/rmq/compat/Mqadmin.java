@@ -167,7 +167,7 @@ final class Mqadmin {
     }
 
     /** Only one thread runs the scenarios of this class. */
-    private static String mqadmin(Cluster cluster, String command, String... options) {
+    static String mqadmin(Cluster cluster, String command, String... options) {
         List<String> arguments = new ArrayList<>(List.of(command, "-n", cluster.nameServer));
         arguments.addAll(List.of(options));
         ByteArrayOutputStream printed = new ByteArrayOutputStream();

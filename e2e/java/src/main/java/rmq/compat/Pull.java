@@ -167,7 +167,7 @@ final class Pull {
         return bodies;
     }
 
-    private static DefaultLitePullConsumer lite(Cluster cluster, String group) {
+    static DefaultLitePullConsumer lite(Cluster cluster, String group) {
         DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(group);
         consumer.setNamesrvAddr(cluster.nameServer);
         consumer.setInstanceName(cluster.instance());
