@@ -117,8 +117,10 @@ impl<'a> Lexer<'a> {
             let rest = &self.text[self.at..];
             let blank = rest.trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']);
             self.at += rest.len() - blank.len();
-            let length = if blank.starts_with("--") {
-                blank.find(['\n', '\r']).unwrap_or(blank.len())
+            // Without an end of the line after them they are two signs, as in the original.
+            let line = blank.strip_prefix("--").and(blank.find(['\n', '\r']));
+            let length = if let Some(end) = line {
+                end
             } else if let Some(comment) = blank.strip_prefix("/*") {
                 let end = comment.find("*/").ok_or((self.at, Problem::OpenComment))?;
                 end + 4

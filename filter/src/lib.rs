@@ -22,9 +22,9 @@
 //! | `values.rs` | what comparisons mean |
 //!
 //! Grammar and meaning are those of Apache RocketMQ 5.5.0 (`apache/rocketmq` `filter/`): `tests/meaning.rs` has a table of what its own
-//! parser and evaluation say, and `e2e/tests/compat_java.rs` asks them about random expressions. Three things differ: text after the end
-//! of the expression is refused, which the original passes over; a comment to the end of the line needs no line after it; and texts with
-//! other digits than 0 to 9, or with hexadecimal digits, are no numbers.
+//! parser and evaluation say, and `e2e/tests/compat_java.rs` asks them about random expressions. Two things differ: text after the end
+//! of the expression is refused, which the original passes over; and texts with other digits than 0 to 9, or with hexadecimal digits,
+//! are no numbers.
 
 mod lexer;
 mod parser;

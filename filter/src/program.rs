@@ -293,13 +293,15 @@ impl Program {
                 let found = list.binary_search_by(|known| (**known).cmp(text));
                 found.is_ok() != *not
             }),
+            // As in the original nobody asks for the left side then.
+            Node::Search { text, .. } if text.is_empty() => Some(false),
             Node::Search {
                 search,
                 of,
                 text,
                 not,
             } => Some(match value(of)? {
-                Value::Text(of) if !text.is_empty() => {
+                Value::Text(of) => {
                     let found = match search {
                         Search::Contains => of.contains(&**text),
                         Search::StartsWith => of.starts_with(&**text),
