@@ -68,10 +68,9 @@ const ALL: &[&[(&str, Scenario)]] = &[
     ],
     &[("replicas_without_the_api_server", away::api_server)],
     &[("replicas_lose_a_nodes_network", hurt::network_of_a_node)],
+    &[("replicas_drained_and_grown", moves::drained_and_grown)],
     &[("replicas_rolled", replicas::rolled)],
     &[("replicas_all_powered_off", away::all_nodes)],
-    // The last of them: a volume that has grown stays as large, so the group cannot be applied again as it was.
-    &[("replicas_drained_and_grown", moves::drained_and_grown)],
     &[("name_servers_scaled", sizes::name_servers)],
     &[("topics_drift_conflict_and_deletion", settings::topics)],
     &[(

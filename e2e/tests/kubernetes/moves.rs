@@ -1,12 +1,12 @@
 //! Members of a group of three that move: their nodes are drained one after the other, and their volumes grow.
 
-use crate::replicas;
-use crate::three::SWITCHOVER_MAX;
+use crate::three::{SWITCHOVER_MAX, Three};
 use crate::world::{NODES, World, demand};
 
 /// Volumes grow while members run, and a drain of each node takes one member at a time, the master after it has handed over.
 pub(crate) fn drained_and_grown(world: &World) -> Result<(), String> {
-    let three = replicas::start(world)?;
+    // A volume that has grown stays as large, so a group of its own.
+    let three = Three::start(world, "moves", "")?;
     let load = three.load()?;
     let before = three.lives()?;
     three.during(&load, "volumes grow", SWITCHOVER_MAX, || {
