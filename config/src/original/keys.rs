@@ -212,7 +212,7 @@ pub(super) const WITHOUT: &[Without] = &[
         "messages for a time of their own follow the settings of the page of configuration",
         &[
             "appendTopicForTimerDeleteKey", "enableRemoteEscape", "timerCongestNumEachSlot", "timerEnableCheckMetrics",
-            "timerEnableRetryUntilSuccess", "timerFlushIntervalMs", "timerInterceptDelayLevel", "timerMaxDelaySec",
+            "timerEnableRetryUntilSuccess", "timerFlushIntervalMs", "timerInterceptDelayLevel",
             "timerMetricSmallThreshold", "timerPrecisionMs", "timerProgressLogIntervalMs", "timerRecallToTimeWheelEnable",
             "timerRecallToTimelineEnable", "timerReputServiceCorePoolSize", "timerReputServiceMaxPoolSize", "timerReputServiceQueueCapacity",
             "timerRollWindowSlot", "timerSkipUnknownError", "timerStopEnqueue", "timerWheelEnable", "timerWheelSnapshotFlush",
@@ -229,7 +229,7 @@ pub(super) const WITHOUT: &[Without] = &[
     (
         "messages that wait for their time and their recall follow the settings of the page of configuration",
         &[
-            "allowRecallWhenBrokerNotWriteable", "recallMessageEnable",
+            "allowRecallWhenBrokerNotWriteable",
         ],
     ),
     (
