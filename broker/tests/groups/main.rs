@@ -8,6 +8,7 @@ mod order;
 mod recorded;
 mod retries;
 mod room;
+mod shrink;
 mod statistics;
 #[path = "../messages/support.rs"]
 #[allow(dead_code, reason = "the tests of messages use the rest")]
