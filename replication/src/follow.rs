@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::futures::Notified;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,14 +25,16 @@ use crate::config::ReplicationConfig;
 use crate::event::{End, ReplicaEvent};
 use crate::fetch::{Fetched, Wanted};
 use crate::greeting::Identity;
-use crate::outbox::{Outbox, may_block};
+use crate::outbox::Outbox;
 use crate::reading::Reading;
 use crate::reason::{Reason, ReasonKind};
-use crate::session::{Ended, ReplicaSession};
+use crate::session::{Ended, ReplicaSession, Unwritten};
 use crate::wire::{Decoder, Frame, Marks, encode};
 
-/// Batches of this size are copied where blocking harms nobody else.
-const LARGE_BYTES: usize = 128 << 10;
+/// This much is written on another thread, while more is received: a replica that catches up.
+const APART_BYTES: u64 = 512 << 10;
+/// Nothing more is received while this much waits to be written.
+const UNWRITTEN_BYTES_MAX: u64 = 2 << 20;
 
 /// What was confirmed is shown together, at most once in this time: that reads the log again.
 const SHOW_PAUSE: Duration = Duration::from_millis(1);
@@ -178,6 +181,7 @@ impl Followed {
 /// Follows until `stop`, or until the store cannot continue: connects, compares the logs, cuts off what the master does not have, copies,
 /// reports, and connects again when the connection ends.
 pub async fn follow(following: Following, stop: CancellationToken) -> End {
+    let writing = Writing::default();
     let (first, longest) = following.config.back_off;
     let mut pause = first;
     let mut last_told: Option<Reason> = None;
@@ -187,20 +191,21 @@ pub async fn follow(following: Following, stop: CancellationToken) -> End {
                 Ok(stream) => {
                     // Reports are small and must not wait for each other.
                     let _ = stream.set_nodelay(true);
-                    follow_stream(stream, &following).await
+                    follow_over(stream, &following, &writing).await
                 }
                 Err(error) => (unreachable_master(&following, &error), false),
             }
         };
-        let (ended, has_worked) = tokio::select! {
+        let ended = tokio::select! {
             biased;
-            () = stop.cancelled() => {
-                following.followed.lost();
-                return End::Stopped;
-            }
-            ended = attempt => ended,
+            () = stop.cancelled() => None,
+            ended = attempt => Some(ended),
         };
+        writing.finish().await;
         following.followed.lost();
+        let Some((ended, has_worked)) = ended else {
+            return End::Stopped;
+        };
         let reason = match ended {
             Ended::Store(reason) => return End::Store { reason },
             Ended::Diverged(parting) => return End::Diverged(parting),
@@ -299,11 +304,29 @@ pub async fn follow_stream<S>(stream: S, following: &Following) -> (Ended, bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let writing = Writing::default();
+    let ended = follow_over(stream, following, &writing).await;
+    writing.finish().await;
+    ended
+}
+
+async fn follow_over<S>(stream: S, following: &Following, writing: &Writing) -> (Ended, bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut stream = stream;
     let mut outbox = Outbox::default();
     let origin = Instant::now();
     let mut session = ReplicaSession::new(following, Duration::ZERO, outbox.frames());
-    let ended = run(&mut stream, &mut outbox, &mut session, following, origin).await;
+    let ended = run(
+        &mut stream,
+        &mut outbox,
+        &mut session,
+        following,
+        writing,
+        origin,
+    )
+    .await;
     let ended = match ended {
         Ok(never) => match never {},
         Err(ended) => ended,
@@ -321,6 +344,7 @@ async fn run<S>(
     outbox: &mut Outbox,
     session: &mut ReplicaSession,
     following: &Following,
+    writing: &Writing,
     origin: Instant,
 ) -> Result<Infallible, Ended>
 where
@@ -343,28 +367,40 @@ where
         // Everything but the stream was looked at since the last thing that has happened.
         let mut has_looked = false;
         loop {
-            let read = pin!(stream.read_buf(decoder.buffer())).poll(cx);
-            let bytes = match read.map_err(lost)? {
+            // The end of a write wakes this task, too.
+            let is_full = session.unwritten() >= UNWRITTEN_BYTES_MAX && writing.is_busy();
+            let read = match is_full {
+                true => Poll::Pending,
+                false => pin!(stream.read_buf(decoder.buffer())).poll(cx),
+            };
+            let has_read = match read.map_err(lost)? {
                 Poll::Pending if has_looked => return Poll::Pending,
-                Poll::Pending => None,
+                Poll::Pending => false,
                 Poll::Ready(0) => {
                     let error = io::ErrorKind::UnexpectedEof.into();
                     return Poll::Ready(Err(lost(error)));
                 }
-                Poll::Ready(bytes) => Some(bytes),
+                Poll::Ready(_) => true,
             };
             has_looked = true;
             let now = origin.elapsed();
             // Nothing is waited for here: what is stored and shown would wake this task itself, and another thread with it.
             progressed.set(store.progressed());
-            if let Some(bytes) = bytes {
-                may_block(bytes >= LARGE_BYTES, || {
-                    while let Some(frame) = decoder.frame().map_err(Reason::from)? {
-                        session.receive(frame, following, now, outbox.frames())?;
-                    }
-                    session.store(following, now, outbox.frames())
-                })?;
+            if writing.poll_done(cx).is_ready() {
+                session.end_write();
             }
+            if has_read {
+                while let Some(frame) = decoder.frame().map_err(Reason::from)? {
+                    session.receive(frame, following, now, outbox.frames())?;
+                }
+            }
+            if session.unwritten() >= APART_BYTES
+                && let Some(unwritten) = session.begin_write()
+            {
+                writing.begin(Arc::clone(&following.store), unwritten);
+                has_looked = false;
+            }
+            session.store(following, now, outbox.frames())?;
             let is_sent = outbox.poll_send(stream, cx).map_err(lost)?.is_ready();
             // After the reports have left: the master waits for them, and nobody for this.
             if is_sent && now >= next_show && session.has_to_show() {
@@ -403,4 +439,42 @@ where
         }
     })
     .await
+}
+
+/// A write on another thread, one at a time.
+#[derive(Default)]
+struct Writing(Mutex<Option<JoinHandle<()>>>);
+
+impl Writing {
+    fn is_busy(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
+    fn begin(&self, store: Arc<Follower>, unwritten: Unwritten) {
+        let write = move || {
+            unwritten.write(&store);
+            // Before the end of this is seen: whoever has the store next may need it alone.
+            drop(store);
+        };
+        *self.0.lock() = Some(tokio::task::spawn_blocking(write));
+    }
+
+    /// Ready once, when a write has ended. A panic in it has made the store read-only.
+    fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut writing = self.0.lock();
+        let Some(running) = &mut *writing else {
+            return Poll::Pending;
+        };
+        let ended = Pin::new(running).poll(cx);
+        ended.map(|_| *writing = None)
+    }
+
+    /// Waits for its end.
+    async fn finish(&self) {
+        poll_fn(|cx| match self.is_busy() {
+            true => self.poll_done(cx),
+            false => Poll::Ready(()),
+        })
+        .await;
+    }
 }

@@ -17,4 +17,4 @@ mod master;
 mod replica;
 
 pub use master::{MasterSession, Want};
-pub use replica::{Ended, ReplicaSession};
+pub use replica::{Ended, ReplicaSession, Unwritten};

@@ -59,7 +59,41 @@ pub struct ReplicaSession {
     /// The master, once it has greeted.
     master: Option<Box<Copying>>,
     /// What the store said when it could not store.
-    failure: Arc<Mutex<Option<AppendError>>>,
+    failure: Failure,
+}
+
+type Failure = Arc<Mutex<Option<AppendError>>>;
+
+/// What was copied and is not written yet: see [`ReplicaSession::begin_write`].
+pub struct Unwritten {
+    end: LogPosition,
+    failure: Failure,
+}
+
+impl Unwritten {
+    /// Writes it. The session hears of an error with the next [`store`](ReplicaSession::store).
+    pub fn write(self, store: &Follower) {
+        if let Err(error) = self.try_write(store) {
+            *self.failure.lock() = Some(error);
+        }
+    }
+
+    fn try_write(&self, store: &Follower) -> Result<(), AppendError> {
+        // Written at once, whatever the flush mode: that is what is received.
+        if let Some(Err(error)) = store.try_receive(self.end) {
+            return Err(error);
+        }
+        store.try_store(self.end).unwrap_or_else(|| {
+            let failure = Arc::clone(&self.failure);
+            let done = move |outcome: Result<(), AppendError>| {
+                if let Err(error) = outcome {
+                    *failure.lock() = Some(error);
+                }
+            };
+            store.store(self.end, Box::new(done));
+            Ok(())
+        })
+    }
 }
 
 struct Copying {
@@ -70,6 +104,8 @@ struct Copying {
     epoch: u64,
     /// Up to where the store was asked to store.
     asked: LogPosition,
+    /// Another thread writes below that.
+    is_writing: bool,
     reported: Report,
     confirmed: LogPosition,
     /// What of that the store was told.
@@ -227,30 +263,17 @@ impl ReplicaSession {
         now: Duration,
         out: &mut Vec<Outgoing>,
     ) -> Result<(), Ended> {
+        let store = &following.store;
+        if self.unwritten() > 0
+            && let Some(unwritten) = self.begin_write()
+        {
+            let written = unwritten.try_write(store);
+            self.end_write();
+            written.map_err(|error| cannot_store(&error))?;
+        }
         let Some(copying) = self.master.as_deref_mut() else {
             return Ok(());
         };
-        let store = &following.store;
-        if copying.asked < copying.end {
-            copying.asked = copying.end;
-            // Written at once, whatever the flush mode: that is what is received.
-            if let Some(Err(error)) = store.try_receive(copying.end) {
-                return Err(cannot_store(&error));
-            }
-            match store.try_store(copying.end) {
-                Some(Ok(())) => {}
-                Some(Err(error)) => return Err(cannot_store(&error)),
-                None => {
-                    let failure = Arc::clone(&self.failure);
-                    let done = move |outcome: Result<(), AppendError>| {
-                        if let Err(error) = outcome {
-                            *failure.lock() = Some(error);
-                        }
-                    };
-                    store.store(copying.end, Box::new(done));
-                }
-            }
-        }
         if let Some(error) = self.failure.lock().take() {
             return Err(cannot_store(&error));
         }
@@ -270,6 +293,36 @@ impl ReplicaSession {
             );
         }
         Ok(())
+    }
+
+    /// Bytes that were copied, and that nobody was asked to write.
+    #[must_use]
+    pub fn unwritten(&self) -> u64 {
+        self.master
+            .as_deref()
+            .map_or(0, |copying| copying.end.0.saturating_sub(copying.asked.0))
+    }
+
+    /// What was copied, to be written by the caller on any thread; [`end_write`](Self::end_write) is to follow. `None`: nothing, or somebody is
+    /// writing. Meanwhile more can be copied.
+    pub fn begin_write(&mut self) -> Option<Unwritten> {
+        let copying = self.master.as_deref_mut()?;
+        if copying.is_writing || copying.asked >= copying.end {
+            return None;
+        }
+        copying.is_writing = true;
+        copying.asked = copying.end;
+        Some(Unwritten {
+            end: copying.end,
+            failure: Arc::clone(&self.failure),
+        })
+    }
+
+    /// What was [begun](Self::begin_write) is done.
+    pub fn end_write(&mut self) {
+        if let Some(copying) = self.master.as_deref_mut() {
+            copying.is_writing = false;
+        }
     }
 
     /// Whether something is confirmed and not shown yet.
@@ -476,6 +529,7 @@ impl Copying {
             end: LogPosition(store.positions().appended),
             epoch: 0,
             asked: LogPosition(0),
+            is_writing: false,
             reported: Report {
                 received: LogPosition(0),
                 flushed: LogPosition(0),

@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use super::staging::Part;
 
 /// Bytes that may wait here to be dispatched. Beyond that the oldest are left to the log.
-const COPIED_BYTES_MAX: usize = 4 << 20;
+const COPIED_BYTES_MAX: usize = 8 << 20;
 /// Buffers that are kept for what is copied next, in number and in size.
 const SPARE_MAX: usize = 2;
-const SPARE_BYTES_MAX: usize = 2 << 20;
+const SPARE_BYTES_MAX: usize = 4 << 20;
 
 /// Parts in the order of the log, each of whole records, and with the filler where it ends a segment.
 #[derive(Default)]
