@@ -139,6 +139,12 @@ enum Command {
         /// Messages a second that producers send while a replica copies.
         #[arg(long, default_value_t = 5_000.0)]
         rate: f64,
+        /// Where the directory of a replica beside producers is made, on another disk or tmpfs: one on another machine shares no disk with its master.
+        #[arg(long)]
+        replica_dir: Option<PathBuf>,
+        /// How many times producers run alone and beside a replica that copies; 0 leaves that out.
+        #[arg(long, default_value_t = 3)]
+        pairs: usize,
         /// The CPU of replicas and of the reference server (by `taskset`); everything else runs where this program may.
         #[arg(long)]
         other_cpu: Option<usize>,
@@ -440,6 +446,8 @@ fn run(cli: &Cli) -> io::Result<()> {
             duration,
             mib,
             rate,
+            replica_dir,
+            pairs,
             other_cpu,
         } => {
             let plan = replication::Plan {
@@ -448,8 +456,10 @@ fn run(cli: &Cli) -> io::Result<()> {
                 seconds: duration.max(0.01),
                 mib: *mib,
                 rate: rate.max(1.0),
+                pairs: *pairs,
                 other_cpu: *other_cpu,
                 work_dir: work_dir.clone(),
+                replica_dir: replica_dir.clone(),
             };
             show(cli.json, &plan.run()?)
         }

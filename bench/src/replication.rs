@@ -14,6 +14,7 @@ use rmq_protocol::code::RequestCode;
 use serde::Serialize;
 
 use crate::load::{Load, Send, Shape};
+use crate::page_cache::PageCache;
 use crate::process::Usage;
 use crate::report::{median, number};
 use crate::server::{Ready, Server};
@@ -37,10 +38,14 @@ pub struct Plan {
     pub mib: u64,
     /// Messages a second that producers send while a replica copies.
     pub rate: f64,
+    /// How many times producers run alone and beside a replica that copies.
+    pub pairs: usize,
     /// The CPU of the other side: of a replica beside its master, and of the reference server beside the load; `None`: any.
     pub other_cpu: Option<usize>,
     /// Where directories are made.
     pub work_dir: PathBuf,
+    /// Where that of a replica beside producers is made, `None`: there, too. Another disk, as a replica on another machine has.
+    pub replica_dir: Option<PathBuf>,
 }
 
 /// Medians of the rounds.
@@ -93,6 +98,7 @@ impl Plan {
             Some((_, values)) => values.push(value),
             None => rows.push((name, vec![value])),
         };
+        let mut page_cache = PageCache::new(&self.work_dir)?;
         for _ in 0..self.rounds {
             let reference = self.on(1, 1, || self.lone(&self.reference()?))?;
             let lone = self.on(1, 1, || self.lone(&self.server))?;
@@ -111,7 +117,10 @@ impl Plan {
             note("1x1 alone cpu us/msg", lone.cpu_us[0]);
             note("1x1 master cpu us/msg", group.cpu_us[0]);
             note("1x1 replica cpu us/msg", group.cpu_us[1]);
+            // What many messages cost depends on the memory that their pages get.
+            page_cache.fill()?;
             let lone = self.on(8, 32, || self.lone(&self.server))?;
+            page_cache.fill()?;
             let group = self.on(8, 32, || self.group("inSync"))?;
             note("8x32 alone msg/s", lone.per_second);
             note("8x32 inSync msg/s", group.per_second);
@@ -123,6 +132,7 @@ impl Plan {
             note("cpu master / alone", group.cpu_us[0] / lone.cpu_us[0]);
             note("cpu replica / alone", group.cpu_us[1] / lone.cpu_us[0]);
         }
+        drop(page_cache);
         if self.mib > 0 {
             for (name, value) in self.catch_up()? {
                 note(name, value);
@@ -188,8 +198,7 @@ impl Plan {
     }
 
     fn dir(&self, name: &str) -> PathBuf {
-        let name = format!("rmq-bench-{}-{name}", std::process::id());
-        self.work_dir.join(name)
+        dir_in(&self.work_dir, name)
     }
 
     fn lone(&self, command: &str) -> io::Result<Group> {
@@ -222,7 +231,7 @@ impl Plan {
     fn group(&self, ack_mode: &str) -> io::Result<Group> {
         let port = free_port()?;
         let master = self.master(port, ack_mode)?;
-        let replica = self.replica(port, ack_mode)?;
+        let replica = self.replica(port, ack_mode, "", &self.work_dir)?;
         let group = Group {
             master,
             replica: Some(replica),
@@ -242,13 +251,20 @@ impl Plan {
         Server::start(&command, &self.dir("master"), Ready::Route)
     }
 
-    fn replica(&self, port: u16, ack_mode: &str) -> io::Result<Server> {
+    /// A replica, started through `wrapper`, with its directory in `parent`.
+    fn replica(
+        &self,
+        port: u16,
+        ack_mode: &str,
+        wrapper: &str,
+        parent: &Path,
+    ) -> io::Result<Server> {
         let command = format!(
-            "{} --set brokerId=1 --set ackMode={ack_mode} --set replicationListen=127.0.0.1:0 --set replicationMaster=127.0.0.1:{port}",
+            "{wrapper} {} --set brokerId=1 --set ackMode={ack_mode} --set replicationListen=127.0.0.1:0 --set replicationMaster=127.0.0.1:{port}",
             self.server
         );
         let command = self.on_other_cpu(&command);
-        Server::start(&command, &self.dir("replica"), Ready::Route)
+        Server::start(&command, &dir_in(parent, "replica"), Ready::Route)
     }
 }
 
@@ -314,6 +330,10 @@ fn replicas(state: &GroupStatus) -> impl Iterator<Item = &MemberStatus> {
         .members
         .iter()
         .filter(|member| member.slot != state.me)
+}
+
+fn dir_in(parent: &Path, name: &str) -> PathBuf {
+    parent.join(format!("rmq-bench-{}-{name}", std::process::id()))
 }
 
 fn remove(dir: &Path) -> io::Result<()> {

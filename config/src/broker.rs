@@ -195,6 +195,9 @@ settings! {
     /// A replica that has been silent or behind for this long is out of sync.
     "replicaLagMs" replica_lag_ms: u64 = 15_000 =>
         number(&[(1_000, 600_000)]).unit("milliseconds").upstream("haMaxTimeSlaveNotCatchup");
+    /// A replica far behind (64 MiB and more) gets at least this much of its master's log a second, beside twice what is stored meanwhile. It gets more while nobody else of the master waits for its turn.
+    "catchUpBytesPerSecond" catch_up_bytes_per_second: u64 = 64 << 20 =>
+        number(&[(1 << 20, 1 << 40)]).unit("bytes");
     /// Consumers may read from replicas: a replica serves pulls, and the master sends consumers there that read what is not in memory any more.
     "slaveReadEnable" slave_read_enable: bool = false =>
         flag().upstream_too();

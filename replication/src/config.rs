@@ -12,6 +12,9 @@ pub struct ReplicationConfig {
     pub piece_bytes: usize,
     /// Bytes that may be on the way to a replica, sent and not reported; at least one piece always is (default 16 MiB).
     pub in_flight_bytes_max: u64,
+    /// Bytes a second that a replica far behind gets at least, beside twice what is stored meanwhile. It gets more while nobody else of the master
+    /// waits for its turn (default 64 MiB).
+    pub catch_up_bytes_per_second: u64,
     /// A member that has nothing to say says so after this time (default 1 s).
     pub heartbeat: Duration,
     /// A connection on which nothing is heard for this long is closed (default 5 s). Above twice the heartbeat.
@@ -32,6 +35,7 @@ impl Default for ReplicationConfig {
         Self {
             piece_bytes: PIECE_BYTES_MAX,
             in_flight_bytes_max: 16 << 20,
+            catch_up_bytes_per_second: 64 << 20,
             heartbeat: Duration::from_secs(1),
             silence_max: Duration::from_secs(5),
             greeting_max: Duration::from_secs(5),

@@ -33,6 +33,8 @@ use crate::wire::{Decoder, Frame, Marks, encode};
 
 /// This much is written on another thread, while more is received: a replica that catches up.
 const APART_BYTES: u64 = 512 << 10;
+/// The same for one that is far behind: nobody waits for what it has.
+const FAR_APART_BYTES: u64 = 128 << 10;
 /// Nothing more is received while this much waits to be written.
 const UNWRITTEN_BYTES_MAX: u64 = 2 << 20;
 
@@ -394,7 +396,11 @@ where
                     session.receive(frame, following, now, outbox.frames())?;
                 }
             }
-            if session.unwritten() >= APART_BYTES
+            let apart = match session.is_far_behind() {
+                true => FAR_APART_BYTES,
+                false => APART_BYTES,
+            };
+            if session.unwritten() >= apart
                 && let Some(unwritten) = session.begin_write()
             {
                 writing.begin(Arc::clone(&following.store), unwritten);

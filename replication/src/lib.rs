@@ -14,6 +14,7 @@
 //! | `session/` | the two ends of a connection, without sockets, threads or a clock |
 //! | `serve.rs`, `follow.rs` | the same over any stream, on tokio |
 //! | `fetch.rs`, `reading.rs` | a stretch of the log that is damaged at one end of a connection, read at the other |
+//! | `pace.rs` | how fast the log goes to a replica that is far behind |
 //! | `ask.rs` | a question of the election to another member |
 //! | `snapshot.rs` | a snapshot of the master for a replica whose log ends before the master's begins |
 //! | `event.rs`, `config.rs` | what the driver is told; limits and times |
@@ -36,6 +37,7 @@ mod follow;
 mod greeting;
 mod members;
 mod outbox;
+mod pace;
 mod reading;
 mod reason;
 mod serve;

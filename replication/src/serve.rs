@@ -21,9 +21,10 @@ use crate::event::{Asked, MasterEvent};
 use crate::greeting::Identity;
 use crate::members::Members;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::reading::{Reading, read as read_piece};
 use crate::reason::{Reason, ReasonKind};
-use crate::session::MasterSession;
+use crate::session::{MasterSession, Want};
 use crate::snapshot::send_snapshot;
 use crate::wire::{Decoder, Frame, encode};
 
@@ -213,13 +214,14 @@ pub async fn serve_stream<S>(
 {
     let mut stream = stream;
     let mut outbox = Outbox::default();
+    let pace = Pace::new(config.catch_up_bytes_per_second);
     let mut serving = Serving {
         session: MasterSession::new(config, Duration::ZERO),
         source,
         reason: Reason::new(ReasonKind::Stopping, "the master stops"),
     };
     let session = &mut serving.session;
-    let reason = match run(&mut stream, &mut outbox, session, source).await {
+    let reason = match run(&mut stream, &mut outbox, session, source, pace).await {
         Ok(()) => send_snapshot(&mut stream, &mut outbox, source).await,
         Err(reason) => reason,
     };
@@ -242,6 +244,7 @@ async fn run<S>(
     outbox: &mut Outbox,
     session: &mut MasterSession,
     source: &Source,
+    mut pace: Pace,
 ) -> Result<(), Reason>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -317,13 +320,21 @@ where
                     let Some(want) = session.wants(source) else {
                         break;
                     };
-                    if source.store.positions().written - want.from.0 <= HOT_BYTES {
+                    let written = source.store.positions().written;
+                    if written - want.from.0 <= HOT_BYTES {
                         let piece = read_piece(&source.store, want, outbox.spare())?;
                         session.send(piece, source, now, outbox.frames());
-                    } else {
-                        reading.begin(&source.store, want, outbox.spare());
-                        has_looked = false;
+                        continue;
                     }
+                    let Poll::Ready(bytes_max) = pace.poll_turn(written, cx) else {
+                        break;
+                    };
+                    let want = Want {
+                        bytes_max: want.bytes_max.min(bytes_max),
+                        ..want
+                    };
+                    reading.begin(&source.store, want, outbox.spare());
+                    has_looked = false;
                 }
                 let is_full = outbox.bytes() >= UNSENT_BYTES_MAX;
                 let sent = outbox.poll_send(stream, cx);

@@ -88,7 +88,20 @@ impl Follower {
     /// # Errors
     /// See [`CopyError`]: nothing of the piece was taken.
     pub fn copy(&self, position: LogPosition, bytes: &[u8]) -> Result<LogPosition, CopyError> {
-        self.copier.copy(position.0, bytes).map(LogPosition)
+        self.copier.copy(position.0, bytes, false).map(LogPosition)
+    }
+
+    /// As [`copy`](Self::copy), of what is far behind the end of the master's log, so that nobody reads it soon: once it is written, the system need not
+    /// keep it in memory.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub fn copy_aside(
+        &self,
+        position: LogPosition,
+        bytes: &[u8],
+    ) -> Result<LogPosition, CopyError> {
+        self.copier.copy(position.0, bytes, true).map(LogPosition)
     }
 
     /// As [`Store::try_settle`], for what this store has received: the system has the bytes, whether or not they are flushed or confirmed.

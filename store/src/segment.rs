@@ -164,12 +164,22 @@ impl Segment {
 
     /// Writes at a log position inside this segment.
     pub(crate) fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        let from = position - self.base;
-        {
-            let mut room = self.room.lock();
-            room.used = room.used.max(from + bytes.len() as u64);
-        }
+        let from = self.claim(position, bytes);
         self.file.write_at(from, bytes)
+    }
+
+    /// As [`write`](Self::write), of what nobody reads soon: the memory of what consumers read is left alone.
+    pub(crate) fn write_aside(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        let from = self.claim(position, bytes);
+        self.file.write_aside(from, bytes)
+    }
+
+    /// Keeps zeros away from what is about to be written. Returns its offset.
+    fn claim(&self, position: u64, bytes: &[u8]) -> u64 {
+        let from = position - self.base;
+        let mut room = self.room.lock();
+        room.used = room.used.max(from + bytes.len() as u64);
+        from
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -306,6 +316,32 @@ mod tests {
             let expected = (index as u64 * 3_333 % 251) as u8 + 1;
             assert!(record.iter().all(|byte| *byte == expected), "{index}");
         }
+    }
+
+    /// Parts of pages, whole pages, and both, one behind the other.
+    #[test]
+    fn what_is_written_aside_is_there() {
+        const BASE: u64 = 1 << 20;
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("segment");
+        let segment = Segment::create(&RealFs, &path, BASE, 1 << 20).expect("made");
+        let mut expected = Vec::new();
+        for (number, len) in [100, 64 << 10, 200_001, 1, 130_000, 4_096, 300_000]
+            .into_iter()
+            .enumerate()
+        {
+            let piece = vec![number as u8 + 1; len];
+            let at = BASE + expected.len() as u64;
+            segment.write_aside(at, &piece).expect("written");
+            expected.extend(piece);
+            if number % 2 == 0 {
+                // Whole pages are on the disk then, and in memory no more.
+                segment.sync().expect("synced");
+            }
+        }
+        let mut found = vec![0; expected.len()];
+        segment.read(BASE, &mut found).expect("readable");
+        assert!(found == expected);
     }
 
     #[test]

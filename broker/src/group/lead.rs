@@ -32,6 +32,14 @@ pub(crate) struct Lead<'a> {
     pub(crate) clock: &'a Arc<dyn Clock>,
 }
 
+/// How the master copies its log.
+pub(crate) fn replication(config: &BrokerConfig) -> ReplicationConfig {
+    ReplicationConfig {
+        catch_up_bytes_per_second: config.catch_up_bytes_per_second,
+        ..ReplicationConfig::default()
+    }
+}
+
 /// Serves the replicas until `stop`.
 pub(crate) async fn run(lead: Lead<'_>, stop: CancellationToken) {
     let (Some(listener), Ok(master)) = (lead.member.listener(), lead.store.master()) else {
@@ -69,8 +77,8 @@ pub(crate) async fn run(lead: Lead<'_>, stop: CancellationToken) {
         events,
         questions,
     };
-    let serving =
-        rmq_replication::serve(listener, source, ReplicationConfig::default(), stop.clone());
+    let config = replication(lead.config);
+    let serving = rmq_replication::serve(listener, source, config, stop.clone());
     let mut serving = std::pin::pin!(serving);
     let mut look = lead.look(&members);
     loop {

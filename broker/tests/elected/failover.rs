@@ -1,7 +1,9 @@
 //! The master is gone, and another member takes its place.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use rmq_protocol::bodies::GroupStatus;
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::{OffsetReply, QueryConsumerOffset, Reply, UpdateConsumerOffset};
 
@@ -77,6 +79,46 @@ async fn a_replica_whose_process_ends_is_not_waited_for() {
     group.in_sync(3).await;
     let found = group.messages(master).await;
     assert_eq!(found, ["before", "after", "again"]);
+    group.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_with_too_few_members_refuses_sends_stores_nothing_and_serves_reads() {
+    let mut group = Group::start(3, |_| {}).await;
+    group.send("before").await;
+    let master = group.master().await;
+    for id in (0..3).filter(|id| *id != master) {
+        group.members[id].kill().await;
+    }
+    let client = group.members[master].client();
+    let end = async || {
+        let answer = client.call(RequestCode::GetGroupStatus, &(), &[]).await;
+        let status = GroupStatus::from_json(answer.body()).expect("the state of the group");
+        status.end
+    };
+    let last = RefCell::new(String::new());
+    eventually("the master refuses sends", async || {
+        let sent = try_send(&client, "too early").await;
+        let refused = sent.expect_err("nobody else has it");
+        let is_so = refused.contains("too few members");
+        last.replace(refused);
+        is_so
+    })
+    .await;
+    let refused = last.into_inner();
+    let code = ResponseCode::SystemBusy.as_i32();
+    assert!(refused.contains(&format!("code: {code},")), "{refused}");
+    let before = end().await;
+    try_send(&client, "refused").await.expect_err("too few");
+    assert_eq!(end().await, before, "it was stored");
+    assert_eq!(group.messages(master).await, ["before"]);
+    let replica = group.members.iter_mut().find(|one| one.broker.is_none());
+    replica.expect("killed").start().await;
+    group.send("after").await;
+    let found = group.messages(master).await;
+    assert_eq!(found.first().map(String::as_str), Some("before"));
+    assert_eq!(found.last().map(String::as_str), Some("after"));
+    assert!(!found.contains(&"refused".to_owned()), "{found:?}");
     group.stop().await;
 }
 

@@ -290,6 +290,7 @@ async fn many_topics_are_registered_in_parts_that_add_up() {
     server.stop.cancel();
 }
 
+/// apache/rocketmq #9429.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_server_that_is_replaced_is_told_everything_again_at_once() {
     let server = Running::start(0).await;

@@ -168,7 +168,7 @@ async fn a_replica_is_read_while_its_master_is_away_and_judges_nothing() {
     .await;
     let pulled = replica.pull(&pull("orders", 0, 0)).await;
     assert_eq!(pulled.bodies(), ["one", "two"]);
-    // A consumer that has read more than this replica has keeps its place.
+    // A consumer that has read more than this replica has keeps its place (alibaba/rocketmq #395).
     for offset in [2, 1_000] {
         let pulled = replica.pull(&waiting(offset)).await;
         assert_eq!(pulled.code, ResponseCode::PullNotFound.as_i32(), "{offset}");

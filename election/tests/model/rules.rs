@@ -55,6 +55,7 @@ fn growing(members: usize) -> Model {
     }
 }
 
+/// apache/rocketmq #5663.
 #[test]
 fn without_the_union_while_growing() {
     breaks(growing(2), |rules, _| rules.union_while_growing = false);

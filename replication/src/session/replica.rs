@@ -19,6 +19,9 @@ use crate::members::Report;
 use crate::reason::{Reason, ReasonKind};
 use crate::wire::{Frame, Marks, Outgoing, encode};
 
+/// What is further behind the end of the master's log than this is not kept in memory, bytes: it is the oldest that a consumer could read.
+const ASIDE_BYTES: u64 = 64 << 20;
+
 /// Why a connection ends, as seen by the replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
@@ -100,12 +103,16 @@ struct Copying {
     greeting: Greeting,
     /// Where this log ends.
     end: LogPosition,
+    /// Where the master's does, as far as it has said.
+    master_end: LogPosition,
     /// The epoch of what comes next.
     epoch: u64,
     /// Up to where the store was asked to store.
     asked: LogPosition,
     /// Another thread writes below that.
     is_writing: bool,
+    /// What came last is far behind the end of the master's log.
+    is_far: bool,
     reported: Report,
     confirmed: LogPosition,
     /// What of that the store was told.
@@ -301,6 +308,12 @@ impl ReplicaSession {
         self.master
             .as_deref()
             .map_or(0, |copying| copying.end.0.saturating_sub(copying.asked.0))
+    }
+
+    /// Whether this log is far behind its master's.
+    #[must_use]
+    pub fn is_far_behind(&self) -> bool {
+        self.master.as_deref().is_some_and(|copying| copying.is_far)
     }
 
     /// What was copied, to be written by the caller on any thread; [`end_write`](Self::end_write) is to follow. `None`: nothing, or somebody is
@@ -527,9 +540,11 @@ impl Copying {
         }
         let mut copying = Self {
             end: LogPosition(store.positions().appended),
+            master_end: theirs.end,
             epoch: 0,
             asked: LogPosition(0),
             is_writing: false,
+            is_far: false,
             reported: Report {
                 received: LogPosition(0),
                 flushed: LogPosition(0),
@@ -596,7 +611,12 @@ impl Copying {
             )
             .into());
         }
-        self.end = store.copy(position, bytes).map_err(|error| match error {
+        self.is_far = self.master_end.0.saturating_sub(position.0) > ASIDE_BYTES;
+        let copied = match self.is_far {
+            true => store.copy_aside(position, bytes),
+            false => store.copy(position, bytes),
+        };
+        self.end = copied.map_err(|error| match error {
             CopyError::Append(error) => cannot_store(&error),
             error => Ended::Again(Reason::new(
                 match error {
@@ -612,6 +632,7 @@ impl Copying {
 
     fn marked(&mut self, marks: Marks, end: LogPosition, following: &Following) {
         self.confirmed = self.confirmed.max(marks.confirmed);
+        self.master_end = self.master_end.max(marks.confirmed).max(end);
         following.store.master_begins(marks.begin);
         following.followed.marked(marks, end);
     }

@@ -42,12 +42,17 @@ impl Copier {
         Self { log }
     }
 
-    /// Takes a piece that begins where the log ends. Returns where the log ends now.
-    pub(crate) fn copy(&self, position: u64, bytes: &[u8]) -> Result<u64, CopyError> {
+    /// Takes a piece that begins where the log ends, and that nobody reads soon if it `is_aside`. Returns where the log ends now.
+    pub(crate) fn copy(
+        &self,
+        position: u64,
+        bytes: &[u8],
+        is_aside: bool,
+    ) -> Result<u64, CopyError> {
         let log = &*self.log;
         let end = {
             let mut staging = log.append.lock();
-            let end = staging.copied(&log.files, position, bytes)?;
+            let end = staging.copied(&log.files, position, bytes, is_aside)?;
             log.files.positions.appended.store(end, Ordering::Release);
             end
         };

@@ -42,11 +42,17 @@ pub(super) struct Part {
     pub(super) start: u64,
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<Entry>,
+    /// Nobody reads it soon.
+    pub(super) is_aside: bool,
 }
 
 impl Part {
     fn at(start: u64, empty: Self) -> Self {
-        Self { start, ..empty }
+        Self {
+            start,
+            is_aside: false,
+            ..empty
+        }
     }
 }
 
@@ -89,12 +95,14 @@ impl Staging {
         self.next
     }
 
-    /// A piece of a master's log that begins where this log ends. Returns the end; nothing is changed when that fails.
+    /// A piece of a master's log that begins where this log ends, and that nobody reads soon if it `is_aside`. Returns the end; nothing is
+    /// changed when that fails.
     pub(super) fn copied(
         &mut self,
         files: &Files,
         position: u64,
         bytes: &[u8],
+        is_aside: bool,
     ) -> Result<u64, CopyError> {
         if let Some(error) = &self.closed {
             return Err(error.clone().into());
@@ -113,6 +121,7 @@ impl Staging {
         if piece.ends_segment {
             files.next_segment(self.segment_end)?;
         }
+        self.last.is_aside = is_aside;
         self.last.bytes.extend_from_slice(piece.records);
         self.next += piece.records.len() as u64;
         if piece.ends_segment {

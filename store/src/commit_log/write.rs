@@ -258,7 +258,11 @@ impl CommitLog {
                     .health
                     .poison(format!("there is no segment for position {}", part.start)));
             };
-            if let Err(error) = segment.write(part.start, &part.bytes) {
+            let written = match part.is_aside {
+                true => segment.write_aside(part.start, &part.bytes),
+                false => segment.write(part.start, &part.bytes),
+            };
+            if let Err(error) = written {
                 return Err(self.files.health.poison(format!(
                     "writing {} bytes at log position {} to {} failed: {error}",
                     part.bytes.len(),

@@ -68,6 +68,10 @@ pub trait Fs: Send + Sync + 'static {
 pub trait File: Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// As [`write_at`](Self::write_at), of what nobody reads soon: the system may begin to bring it to the disk, and keep no copy of it in memory.
+    fn write_aside(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(offset, bytes)
+    }
     /// Fills `into` from `offset`. May wait for the disk. Fails when a byte of the range cannot be read, and not because of a byte beside it.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
     /// Fills `into` from `offset` as far as the bytes are in memory, without waiting for the disk. Returns the number of bytes read.

@@ -17,6 +17,11 @@ use super::map::Map;
 /// Written at once where the file system cannot reserve room.
 const ZEROS: usize = 1 << 20;
 
+/// The system writes what it was given at once, and keeps no copy in memory (`RWF_DONTCACHE`, Linux 6.14; `include/uapi/linux/fs.h`).
+const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
+/// Pages have this many bytes at most. A page that was dropped is read again before something is written into it, so a part of one is kept.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// The page cache reads in units of up to this many bytes.
 const UNIT_MAX: u64 = 2 << 20;
 
@@ -184,6 +189,25 @@ impl RealFile {
 impl File for RealFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn write_aside(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        let whole = (end / PAGE_BYTES * PAGE_BYTES).saturating_sub(offset) as usize;
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..whole).filter(|rest| !rest.is_empty()) {
+            let rest = [io::IoSlice::new(rest)];
+            match rustix::io::pwritev2(&self.0, &rest, offset + written as u64, DONT_CACHE) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(more) => written += more,
+                Err(Errno::INTR) => {}
+                // Neither the system nor the file system has to know it.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let rest = bytes.get(written..).unwrap_or_default();
+        self.write_at(offset + written as u64, rest)
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {

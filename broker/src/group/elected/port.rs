@@ -18,13 +18,15 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The port.
 pub(super) struct Port {
     listener: Arc<std::net::TcpListener>,
+    config: ReplicationConfig,
     serving: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
 }
 
 impl Port {
-    pub(super) fn new(listener: std::net::TcpListener) -> Self {
+    pub(super) fn new(listener: std::net::TcpListener, config: ReplicationConfig) -> Self {
         Self {
             listener: Arc::new(listener),
+            config,
             serving: Mutex::default(),
         }
     }
@@ -34,7 +36,8 @@ impl Port {
         let mut serving = self.serving.lock().await;
         end(serving.take()).await;
         let stop = CancellationToken::new();
-        let task = tasks::serve(serve(Arc::clone(&self.listener), source, stop.clone()));
+        let (listener, config) = (Arc::clone(&self.listener), self.config.clone());
+        let task = tasks::serve(serve(listener, source, config, stop.clone()));
         *serving = Some((stop, task));
     }
 
@@ -67,10 +70,14 @@ async fn end(serving: Option<(CancellationToken, JoinHandle<()>)>) {
     }
 }
 
-async fn serve(listener: Arc<std::net::TcpListener>, source: Source, stop: CancellationToken) {
+async fn serve(
+    listener: Arc<std::net::TcpListener>,
+    source: Source,
+    config: ReplicationConfig,
+    stop: CancellationToken,
+) {
     keep(&listener, &stop, |listener| {
-        let config = ReplicationConfig::default();
-        rmq_replication::serve(listener, source.clone(), config, stop.clone())
+        rmq_replication::serve(listener, source.clone(), config.clone(), stop.clone())
     })
     .await;
 }

@@ -13,7 +13,7 @@ use super::AGAIN;
 use super::hands::MemberHands;
 use super::port::Port;
 use super::state::Elected;
-use crate::group::lead;
+use crate::group::lead::{self, replication};
 use crate::lives::{Ending, Lives, TAKES_SNAPSHOT};
 use crate::start::StartError;
 use crate::tasks;
@@ -43,7 +43,7 @@ pub(crate) async fn start(
             "the other members need a replication port of this one".to_owned(),
         ));
     };
-    let port = Arc::new(Port::new(listener));
+    let port = Arc::new(Port::new(listener, replication(&lives.config)));
     let (events, told) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let (needs_snapshot, wanted) = mpsc::channel(1);
