@@ -85,8 +85,8 @@ pub use read::{
 pub use recovery::RecoveryReport;
 pub use retention::{Removed, RetentionError, RetentionRound};
 pub use settings::{
-    Applied, Apply, Change, FedRecord, FedRow, Feed, Row, SETTINGS_TOPIC, Settings, SettingsError,
-    Table, TableId,
+    Applied, Apply, Change, FedRecord, FedRow, Feed, RecordPlace, Row, SETTINGS_TOPIC, Settings,
+    SettingsError, Table, TableId,
 };
 pub use snapshot::{
     History, InstallError, Installed, Installer, Snapshot, SnapshotCheck, SnapshotError,

@@ -3,11 +3,11 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{CONSUMER_OFFSETS, Clock, acked, config, message, offsets, open};
+use common::{CONSUMER_OFFSETS, Clock, KV, acked, config, message, offsets, open};
 use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, FaultyFs, Fs, SimulatedDisk};
 use rmq_store::{
@@ -216,6 +216,56 @@ fn what_is_brought_in_again_survives_a_crash_at_each_step() {
             check(&store, &stored, deleted, "59", &what);
             store.abandon();
         }
+    }
+}
+
+#[test]
+fn rows_that_messages_have_removed_do_not_come_back() {
+    let disk = SimulatedDisk::new();
+    let (store, _) = reopen(disk.clone());
+    // What ends a message names its position, and 0 names nothing.
+    set(&store, "first", "yes");
+    let mut there: Vec<u64> = Vec::new();
+    for number in 0..80 {
+        let queue = store.queue("numbered", 0).expect("a queue");
+        let body = format!("{number} ").repeat(60);
+        let appended = store
+            .append(&message(&queue, body.as_bytes(), b"", ""))
+            .expect("appended");
+        acked(&store, appended.end);
+        there.push(appended.position.0);
+        if number % 2 == 0 {
+            let key = there[number % there.len()].to_string();
+            let change = Change::set(KV, key, "changed");
+            let end = store.settings().put(&[change]).expect("put");
+            acked(&store, end);
+        }
+        if number % 3 > 0 {
+            let removed = there.remove(number % there.len());
+            let queue = store.queue("ends", 0).expect("a queue");
+            let mut ends = message(&queue, b"ends", b"", "");
+            ends.prepared_position = removed as i64;
+            let appended = store.append(&ends).expect("appended");
+            acked(&store, appended.end);
+        }
+    }
+    let used = store.positions().appended;
+    store.abandon();
+    let wanted: BTreeSet<String> = there.iter().map(u64::to_string).collect();
+    for number in 0..used / PAGE {
+        let (segment, at) = (number * PAGE / SEGMENT * SEGMENT, number * PAGE % SEGMENT);
+        let disk = disk.after_crash(disk.steps(), Crash::PowerLoss);
+        let faulty = FaultyFs::new(Arc::new(disk));
+        faulty.set_bad(&format!("store/log/{segment:020}"), at..at + PAGE);
+        let (store, report) = reopen(faulty.clone());
+        assert!(!report.damaged.is_empty(), "page {number}");
+        store.close().expect("closed");
+        drop(store);
+        faulty.clear_bad();
+        let (store, _) = reopen(faulty);
+        let found = store.values(KV).into_iter().map(|(key, _)| key);
+        assert_eq!(found.collect::<BTreeSet<_>>(), wanted, "page {number}");
+        store.close().expect("closed");
     }
 }
 

@@ -409,3 +409,48 @@ fn rows_that_messages_set_are_there_after_a_crash_at_each_step() {
         store.abandon();
     }
 }
+
+#[test]
+fn rows_in_memory_follow_messages_and_are_there_after_a_start() {
+    let disk = SimulatedDisk::new();
+    let (mut store, _) = open(disk.clone(), ASYNC);
+    let mut model = BTreeMap::new();
+    for round in 0..4 {
+        let queue = store.queue("numbered", 0).expect("a queue");
+        let kept = store
+            .append(&message(&queue, b"kept", b"", ""))
+            .expect("appended");
+        let removed = store
+            .append(&message(&queue, b"removed", b"", ""))
+            .expect("appended");
+        let row = [
+            &b"<"[..],
+            &kept.queue_offset.0.to_be_bytes(),
+            &kept.store_ms.to_be_bytes(),
+            b">",
+        ]
+        .concat();
+        model.insert(kept.position.0.to_string(), row);
+        acked(&store, removed.end);
+        let removed_key = removed.position.0.to_string();
+        assert!(store.value(KV, &removed_key).is_some());
+        if round % 2 == 0 {
+            store.checkpoint().expect("a checkpoint");
+        }
+        let plain = store.queue("t", 0).expect("a queue");
+        let mut ends = message(&plain, b"ends", b"", "");
+        ends.prepared_position = removed.position.0 as i64;
+        let ended = store.append(&ends).expect("appended");
+        acked(&store, ended.end);
+        let found = |store: &Master| -> BTreeMap<String, Vec<u8>> {
+            let values = store.values(KV).into_iter();
+            values.map(|(key, value)| (key, value.to_vec())).collect()
+        };
+        assert_eq!(found(&store), model);
+        store.abandon();
+        drop(store);
+        store = open(disk.clone(), ASYNC).0;
+        assert_eq!(found(&store), model, "after the start");
+    }
+    store.close().expect("closed");
+}

@@ -77,7 +77,7 @@ pub(crate) struct Prepared<'a> {
     shift: Shift,
     pub(crate) size: usize,
     pub(crate) keys: KeyHashes,
-    /// Rows that it sets in tables on disk.
+    /// Rows of tables that it sets or removes.
     pub(crate) fed: FedRows,
 }
 

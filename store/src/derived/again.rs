@@ -5,21 +5,30 @@ use rmq_protocol::message::{LogPosition, RecordView};
 use smallvec::SmallVec;
 
 use super::error::DispatchError;
-use super::shared::Shared;
+use super::shared::{Shared, State};
 use crate::derived::look_up::Located;
 use crate::error::ReadError;
 use crate::index::RunDamaged;
 use crate::queue::QueueRef;
-use crate::settings::{FedRecord, QUEUE_HEADS, SETTINGS_TOPIC, decode};
+use crate::settings::{FedRecord, FedRow, QUEUE_HEADS, RecordPlace, SETTINGS_TOPIC, decode};
 
 /// Entries of the queue of settings that are looked up at once.
 const LOOK_UP: usize = 32;
 
+/// What was found again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    /// Position of the first record.
+    from: u64,
+    /// Rows were set that messages remove, maybe behind them.
+    sets_fed: bool,
+}
+
 impl Shared {
     /// Finds the records that can be read again and that the tables do not know: the replay has passed them over. Heads of queues
-    /// count them afterwards. Returns the position of the first one.
-    pub(super) fn find_again(&self) -> Result<Option<u64>, DispatchError> {
-        let mut first = None;
+    /// count them afterwards.
+    pub(super) fn find_again(&self) -> Result<Option<Again>, DispatchError> {
+        let mut found: Option<Again> = None;
         let mut state = self.state.lock();
         let tables_from = state.tables_from;
         for range in self.log.readable_again() {
@@ -45,10 +54,21 @@ impl Shared {
                     queue.set_last(position);
                 }
                 // Settings that changed these rows later are taken again after this.
-                if let Some(rows) = self.declared.fed_by(&FedRecord::of(&record)) {
-                    self.take_fed(&mut state, &rows, position, offset);
+                let found = found.get_or_insert(Again {
+                    from: position,
+                    sets_fed: false,
+                });
+                for row in self
+                    .declared
+                    .fed_by(&FedRecord::of(&record))
+                    .iter()
+                    .flatten()
+                {
+                    found.sets_fed |= self.declared.is_fed_in_memory(row.table());
+                    if let Err(error) = self.take_row_of(&mut state, &record, row) {
+                        outcome = Err(error);
+                    }
                 }
-                first.get_or_insert(position);
                 if queue.touch() {
                     state.touched.push(queue);
                 }
@@ -60,15 +80,31 @@ impl Shared {
                 })?;
             outcome?;
         }
-        Ok(first)
+        Ok(found)
+    }
+
+    fn take_row_of(
+        &self,
+        state: &mut State,
+        record: &RecordView<'_>,
+        row: &FedRow,
+    ) -> Result<(), ReadError> {
+        let position = record.position().0;
+        let place = RecordPlace {
+            position,
+            queue_offset: record.queue_offset().0,
+            store_ms: record.store_ms(),
+        };
+        let end = LogPosition(position + record.size() as u64);
+        self.take_fed(state, row, place, end, false)
     }
 
     /// Applies the settings from a log position on again, in order: the last change of a key counts, and a deletion hides what lies
     /// before it, also what was not known when it was applied first. Bounds of queues are settled.
-    pub(super) fn take_settings_again(&self, from: u64) -> Result<(), DispatchError> {
+    pub(super) fn take_settings_again(&self, mut again: Again) -> Result<(), DispatchError> {
         let queue = self.queues.get_or_create(SETTINGS_TOPIC, 0, self)?;
         let mut deletions: Vec<(String, u64)> = Vec::new();
-        let mut next = self.first_behind(&queue, from)?;
+        let mut next = self.first_behind(&queue, again.from)?;
         let mut located: SmallVec<[Located; 32]> = SmallVec::new();
         while next < queue.max_offset() {
             located.clear();
@@ -76,7 +112,7 @@ impl Shared {
                 .locate(&queue, next, LOOK_UP, &mut located)
                 .map_err(not_found)?;
             for entry in &located {
-                self.changes_again(entry, &mut deletions)?;
+                again.sets_fed |= self.changes_again(entry, &mut deletions)?;
             }
             if after <= next {
                 return Err(DispatchError::Again {
@@ -84,6 +120,9 @@ impl Shared {
                 });
             }
             next = after;
+        }
+        if again.sets_fed {
+            self.remove_again(again.from)?;
         }
         for (topic, position) in deletions {
             for queue in self.queues.of_topic(&topic, self)? {
@@ -97,13 +136,39 @@ impl Shared {
         Ok(())
     }
 
-    /// Applies the changes of a settings record; none when it cannot be read, which is reported as damage.
+    /// Removes again what messages have removed: rows that were set again came before.
+    fn remove_again(&self, from: u64) -> Result<(), DispatchError> {
+        let mut outcome: Result<(), ReadError> = Ok(());
+        let mut state = self.state.lock();
+        let mut visit = |_position: u64, bytes: &[u8]| {
+            let Ok(record) = RecordView::parse(bytes) else {
+                return;
+            };
+            let rows = self.declared.fed_by(&FedRecord::of(&record));
+            for row in rows.iter().flatten().filter(|row| row.is_removed()) {
+                if let Err(error) = self.take_row_of(&mut state, &record, row) {
+                    outcome = Err(error);
+                }
+            }
+        };
+        self.log
+            .scan(from, self.dispatched(), &mut visit)
+            .map_err(|error| DispatchError::Again {
+                problem: error.to_string(),
+            })?;
+        outcome?;
+        Ok(())
+    }
+
+    /// Applies the changes of a settings record; none when it cannot be read, which is reported as damage. Whether it sets rows that messages
+    /// remove.
     fn changes_again(
         &self,
         entry: &Located,
         deletions: &mut Vec<(String, u64)>,
-    ) -> Result<(), DispatchError> {
+    ) -> Result<bool, DispatchError> {
         let position = entry.position;
+        let mut sets_fed = false;
         let mut outcome = Ok(());
         self.log.visit(position, &mut |bytes| {
             let Ok(record) = RecordView::parse(bytes) else {
@@ -118,6 +183,8 @@ impl Shared {
                             deletions.push((change.text().to_owned(), position));
                             continue;
                         }
+                        sets_fed |=
+                            change.value.is_some() && self.declared.is_fed_in_memory(change.table);
                         self.take_change(
                             &mut state,
                             &change,
@@ -130,7 +197,9 @@ impl Shared {
                     Ok(())
                 });
         });
-        outcome.map_err(|problem| DispatchError::Settings { position, problem })
+        outcome
+            .map(|()| sets_fed)
+            .map_err(|problem| DispatchError::Settings { position, problem })
     }
 
     /// The offset of the first message of a queue that lies at a log position or behind it.

@@ -40,7 +40,7 @@ pub(crate) struct Entry {
     pub(crate) keys: KeyHashes,
     /// The body of a settings record.
     pub(crate) settings: Option<Bytes>,
-    /// Rows that the record sets in tables on disk.
+    /// Rows of tables that the record sets or removes.
     pub(crate) fed: FedRows,
 }
 

@@ -179,8 +179,8 @@ impl Dispatcher {
         for queue in shared.queues.all_loaded() {
             shared.settle(&queue)?;
         }
-        if let Some(from) = again {
-            shared.take_settings_again(from)?;
+        if let Some(again) = again {
+            shared.take_settings_again(again)?;
         }
         shared.live.store(true, Ordering::Release);
         Ok(())

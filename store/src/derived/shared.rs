@@ -19,7 +19,7 @@ use crate::log_reader::LogReader;
 use crate::queue::{QueueHead, QueueRef};
 use crate::queues::{QueueSource, Queues};
 use crate::settings::{
-    Applied, ChangeRef, Declared, FedRow, QUEUE_HEADS, QueueLookUp, Table, decode,
+    Applied, ChangeRef, Declared, FedRow, QUEUE_HEADS, QueueLookUp, RecordPlace, Table, decode,
 };
 use crate::tables::{Pending, Tables};
 
@@ -77,7 +77,7 @@ pub(crate) struct State {
     pub(super) index_from: u64,
     /// Records below are in the tables already.
     pub(super) tables_from: u64,
-    /// A settings record that cannot be read; the store must not open over it.
+    /// A record that cannot be applied to its tables; the store must not open over it.
     pub(super) refused: Option<(u64, String)>,
 }
 
@@ -146,7 +146,7 @@ impl Shared {
                 self.take_settings(state, entry, body, live);
             }
             if let Some(rows) = &entry.fed {
-                self.take_fed(state, rows, entry.position, entry.queue_offset);
+                self.take_rows(state, entry, rows, live);
             }
         }
         if entry.queue_offset >= max {
@@ -154,19 +154,47 @@ impl Shared {
         }
     }
 
-    /// Sets the rows of a record in tables on disk.
+    fn take_rows(&self, state: &mut State, entry: &Entry, rows: &[FedRow], live: bool) {
+        let place = RecordPlace {
+            position: entry.position,
+            queue_offset: entry.queue_offset,
+            store_ms: entry.store_ms,
+        };
+        let end = LogPosition(entry.end());
+        let taken = rows
+            .iter()
+            .try_for_each(|row| self.take_fed(state, row, place, end, live));
+        if let Err(error) = taken {
+            let position = entry.position;
+            error!(position, %error, "what follows from a message cannot be applied");
+            if live {
+                self.health.poison(format!(
+                    "what follows from the message at log position {position} cannot be applied: {error}"
+                ));
+            } else {
+                state.refused.get_or_insert((position, error.to_string()));
+            }
+        }
+    }
+
+    /// Sets or removes a row of a record. `end`: where the record ends.
     pub(super) fn take_fed(
         &self,
         state: &mut State,
-        rows: &[FedRow],
-        position: u64,
-        queue_offset: i64,
-    ) {
-        for row in rows {
-            let (key, value) = row.at(position, queue_offset);
-            state.pending.put_on_disk(row.table(), &key, Some(&value));
-            self.declared.changed(row.table(), &key, true);
-        }
+        row: &FedRow,
+        place: RecordPlace,
+        end: LogPosition,
+        live: bool,
+    ) -> Result<(), ReadError> {
+        let (key, value) = row.at(place);
+        let change = ChangeRef {
+            table: row.table(),
+            key: &key,
+            value: value.as_deref(),
+        };
+        let look_up = |topic: &str, id| self.queues.get_or_create(topic, id, self);
+        let queues: Option<&QueueLookUp<'_>> = if live { Some(&look_up) } else { None };
+        self.take_change(state, &change, end, place.store_ms, queues)
     }
 
     fn take_settings(&self, state: &mut State, entry: &Entry, body: &[u8], live: bool) {

@@ -22,7 +22,7 @@ use crate::purpose::Purpose;
 pub use change::Change;
 pub(crate) use change::ChangeRef;
 pub(crate) use feed::FedRows;
-pub use feed::{FedRecord, FedRow, Feed};
+pub use feed::{FedRecord, FedRow, Feed, RecordPlace};
 pub(crate) use record::{decode, encode};
 pub use table::{Applied, Apply, Table};
 pub(crate) use table::{Declared, QUEUE_HEADS, QueueLookUp, problems};

@@ -66,7 +66,8 @@ impl Table {
         }
     }
 
-    /// Messages set rows of this table, which is on disk, by being in the log.
+    /// Messages set and remove rows of this table by being in the log: what follows from a message counts together with the message, or
+    /// not at all.
     #[must_use]
     pub fn fed_by(mut self, feed: Arc<dyn Feed>) -> Self {
         self.feed = Some(feed);
@@ -202,7 +203,7 @@ impl Declared {
         matches!(table.kind, TableKind::Values).then_some(values)
     }
 
-    /// The rows that a record sets.
+    /// The rows that a record sets or removes.
     #[inline]
     pub(crate) fn fed_by(&self, record: &FedRecord<'_>) -> FedRows {
         let mut rows = Vec::new();
@@ -214,6 +215,12 @@ impl Declared {
             feed.rows(record, &mut rows);
         }
         (!rows.is_empty()).then(|| rows.into_boxed_slice())
+    }
+
+    /// Whether messages set and remove rows of a table in memory.
+    pub(crate) fn is_fed_in_memory(&self, id: TableId) -> bool {
+        self.get(id)
+            .is_some_and(|table| table.feed.is_some() && !table.is_on_disk())
     }
 
     /// Tells who feeds a table on disk of a change.

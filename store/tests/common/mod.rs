@@ -34,7 +34,7 @@ pub(crate) fn tables() -> Vec<Table> {
         Table::values(TOPICS, "topics"),
         Table::values(CONSUMER_OFFSETS, "consumer_offsets").progress(),
         Table::values(DELAY_PROGRESS, "delay_progress").progress(),
-        Table::values(KV, "kv"),
+        Table::values(KV, "kv").fed_by(Arc::new(Numbers)),
         Table::on_disk(ORDERED, "ordered").fed_by(Arc::new(Marks)),
     ]
 }
@@ -51,6 +51,23 @@ impl Feed for Marks {
         if record.prepared_position != 0 {
             let key = [b"ended", &record.prepared_position.to_be_bytes()[..]].concat();
             rows.push(FedRow::plain(ORDERED, &key));
+        }
+    }
+
+    fn changed(&self, _key: &[u8], _is_set: bool) {}
+}
+
+/// Messages of the topic `numbered` set a row of [`KV`], and one with a position of such a message as its prepared position removes that row.
+pub(crate) struct Numbers;
+
+impl Feed for Numbers {
+    fn rows(&self, record: &FedRecord<'_>, rows: &mut Vec<FedRow>) {
+        if record.topic == "numbered" {
+            rows.push(FedRow::numbered(KV, b"<", b">"));
+        }
+        if record.prepared_position > 0 {
+            let key = record.prepared_position.to_string();
+            rows.push(FedRow::removed(KV, key.as_bytes()));
         }
     }
 
