@@ -35,6 +35,7 @@ use crate::stats::requests::Requests;
 use crate::tables::Tables;
 use crate::tables::topics::TopicTable;
 use crate::topics::{Topic, TopicError, Topics};
+use crate::transactions::state::Transactions;
 use crate::waiters::{Waiters, Woken};
 
 /// A running broker's shared state.
@@ -57,6 +58,7 @@ pub(crate) struct Broker {
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) locks: QueueLocks,
     pub(crate) delay: DelayLevels,
+    pub(crate) transactions: Transactions,
     pub(crate) clock_watch: ClockWatch,
     pub(crate) retention: Retention,
     pub(crate) backups: Backups,
@@ -96,6 +98,7 @@ impl Broker {
             offsets: Arc::default(),
             delay: Arc::default(),
             waiting: Arc::default(),
+            half: Arc::default(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Broker {
             clock_watch: ClockWatch::load(&store, &tables.delay, Arc::clone(&deps.clock)),
             delay: DelayLevels::load(&store, tables.delay, tables.waiting, &delays)
                 .map_err(unreadable)?,
+            transactions: Transactions::load(&store, tables.half, &config).map_err(unreadable)?,
             retention: Retention::new(config.clock_settle_minutes),
             backups: Backups::new(
                 config.backups_max,
@@ -198,6 +202,7 @@ impl Broker {
             store: &self.store,
             clock: &self.clock_watch,
             delayed: &self.delay,
+            transactions: &self.transactions,
             copied_from: self.backups.needed_from(self.connection_now_ms()),
         }
     }

@@ -49,6 +49,7 @@ mod stats;
 mod tables;
 mod tasks;
 mod topics;
+mod transactions;
 mod waiters;
 mod work;
 

@@ -12,8 +12,8 @@ pub(crate) trait Link: Any + std::fmt::Debug + Send + Sync {
     fn language(&self) -> &'static str;
     /// The version of the client, as RocketMQ counts versions.
     fn version(&self) -> i32;
-    /// Tells the client something. A client that is gone needs no notice.
-    fn notify(&self, notice: Notice<'_>);
+    /// Tells the client something. Whether it is on its way; a client that is gone needs no notice.
+    fn notify(&self, notice: Notice<'_>) -> bool;
 }
 
 /// What clients are told without asking.
@@ -21,4 +21,19 @@ pub(crate) trait Link: Any + std::fmt::Debug + Send + Sync {
 pub(crate) enum Notice<'a> {
     /// Members of the group came or went: the client looks again which queues are its own.
     MembersChanged { group: &'a str },
+    /// The client says how a transaction ended that another member of its producer group, or the client itself, has begun.
+    HowDidItEnd(&'a AskedHalf),
+}
+
+/// A half message that a producer is asked about.
+#[derive(Debug)]
+pub(crate) struct AskedHalf {
+    pub(crate) queue_offset: i64,
+    /// Where the half message is in the log.
+    pub(crate) position: i64,
+    pub(crate) unique_key: String,
+    pub(crate) offset_message_id: String,
+    pub(crate) broker_name: String,
+    /// The message as a record of the topic that it is for.
+    pub(crate) record: Vec<u8>,
 }

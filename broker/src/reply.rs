@@ -8,6 +8,8 @@ use std::ops::Deref;
 use rmq_election::driver::RequestError;
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::header::{FieldSink, FieldSource};
+use rmq_protocol::message::flags;
+use rmq_protocol::requests::ENDED_AS;
 use rmq_store::{AppendError, ReadError, SettingsError};
 use rmq_transport::{Exchange, OwnedFrame, PendingReply, Reply};
 
@@ -23,7 +25,9 @@ use crate::messages::refusal::{
 };
 use crate::progress::refusal::{OffsetRefusal, ResetRefusal};
 use crate::stats::requests::{self, Requests, Tally};
+use crate::tables::half::{Ending, NotOpen};
 use crate::topics::TopicError;
+use crate::transactions::refusal::{EndRefusal, ResumeRefusal};
 
 /// A successful answer that is given later.
 pub(crate) struct Answer<F = (), B = Vec<u8>> {
@@ -108,10 +112,22 @@ struct Fields<'a>(&'a Refusal);
 
 impl FieldSource for Fields<'_> {
     fn visit(&self, sink: &mut dyn FieldSink) {
-        if let Refusal::Pull(refusal) = self.0
-            && let Some(by) = forbidden_by(refusal)
-        {
-            sink.int("forbiddenType", by);
+        match self.0 {
+            Refusal::Pull(refusal) => {
+                if let Some(by) = forbidden_by(refusal) {
+                    sink.int("forbiddenType", by);
+                }
+            }
+            // Who repeats an end whose answer was lost learns that it counts.
+            Refusal::End(EndRefusal::NotOpen {
+                why: NotOpen::Ended(ending),
+                ..
+            }) => match ending {
+                Ending::Commit => sink.int(ENDED_AS, flags::TRANSACTION_COMMIT.into()),
+                Ending::RollBack => sink.int(ENDED_AS, flags::TRANSACTION_ROLLBACK.into()),
+                Ending::Move => {}
+            },
+            _ => {}
         }
     }
 }
@@ -199,6 +215,8 @@ fn code_of(refusal: &Refusal) -> ResponseCode {
         Refusal::Config(refusal) => of_config(refusal),
         Refusal::Relay(refusal) => of_relay(refusal),
         Refusal::Backup(refusal) => of_backup(refusal),
+        Refusal::End(refusal) => of_end(refusal),
+        Refusal::Resume(refusal) => of_resume(refusal),
         Refusal::Statistics(_) | Refusal::Retention(_) => ResponseCode::SystemError,
     }
 }
@@ -257,7 +275,12 @@ fn of_send(refusal: &SendRefusal) -> ResponseCode {
         // Enough members are in sync soon, or never: Java producers try 14 as often as the code 1 of apache/rocketmq
         // `PutMessageStatus.IN_SYNC_REPLICAS_NOT_ENOUGH`, and rmq-client tries for longer.
         SendRefusal::Stopping | SendRefusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
-        SendRefusal::Forbidden(_) | SendRefusal::TopicForbidden(_) => ResponseCode::NoPermission,
+        SendRefusal::Forbidden(_)
+        | SendRefusal::TopicForbidden(_)
+        | SendRefusal::HalfForbidden(_) => ResponseCode::NoPermission,
+        // Producers try another broker.
+        SendRefusal::TooManyHalf(_) => ResponseCode::SystemBusy,
+        SendRefusal::Settings(error) => of_settings(error),
         // Java producers try 1 and 16 again at other brokers, which would refuse the message too.
         SendRefusal::BodyTooLarge(_)
         | SendRefusal::ReconsumeTimes(_)
@@ -282,9 +305,41 @@ fn of_property(refusal: &PropertyRefusal) -> ResponseCode {
         PropertyRefusal::NotUnderstood { .. }
         | PropertyRefusal::NotThere(_)
         | PropertyRefusal::InBatch
+        | PropertyRefusal::HalfDelayed
         | PropertyRefusal::TimerTooFar { .. }
         | PropertyRefusal::TooLong(_)
         | PropertyRefusal::NoRoom { .. } => ResponseCode::MessageIllegal,
+    }
+}
+
+/// apache/rocketmq `EndTransactionProcessor`: what does not fit the half message is 1.
+fn of_end(refusal: &EndRefusal) -> ResponseCode {
+    match refusal {
+        EndRefusal::Kind(_) | EndRefusal::Negative { .. } => ResponseCode::InvalidParameter,
+        EndRefusal::NotOpen { .. }
+        | EndRefusal::Group { .. }
+        | EndRefusal::Offset { .. }
+        | EndRefusal::WithoutQueue(_)
+        | EndRefusal::Damaged(_) => ResponseCode::SystemError,
+        EndRefusal::NoTopic { .. } => ResponseCode::TopicNotExist,
+        EndRefusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
+        EndRefusal::Read { error, .. } => of_read(error),
+        EndRefusal::Append(error) => of_append(error),
+        EndRefusal::Settings(error) => of_settings(error),
+    }
+}
+
+/// apache/rocketmq `AdminBrokerProcessor.resumeCheckHalfMessage` answers 1 whatever is wrong.
+fn of_resume(refusal: &ResumeRefusal) -> ResponseCode {
+    match refusal {
+        ResumeRefusal::MessageId(_)
+        | ResumeRefusal::Unknown(_)
+        | ResumeRefusal::Damaged(_)
+        | ResumeRefusal::Interrupted(_) => ResponseCode::SystemError,
+        ResumeRefusal::TooMany(_) => ResponseCode::SystemBusy,
+        ResumeRefusal::Read { error, .. } => of_read(error),
+        ResumeRefusal::Append(error) => of_append(error),
+        ResumeRefusal::Settings(error) => of_settings(error),
     }
 }
 

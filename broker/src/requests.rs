@@ -13,7 +13,9 @@ use crate::handlers::admin::{
 };
 use crate::handlers::batch::Batch;
 use crate::handlers::refusal::Handled;
-use crate::handlers::{clients, locks, offsets, pull, query, recall, send, send_back};
+use crate::handlers::{
+    clients, locks, offsets, pull, query, recall, replies, send, send_back, transactions,
+};
 
 /// A handler that answers each request by itself.
 pub(crate) type Handler = fn(&Arc<Broker>, &mut Exchange<'_>) -> Handled;
@@ -167,8 +169,10 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         }
         Code::PullMessage | Code::LitePullMessage => one(pull::handle, SUB, Any),
         Code::ConsumerSendMsgBack => one(send_back::handle, SUB_GROUP, PassedOn),
-        Code::EndTransaction => not_yet(PUB_TOPIC, Master),
-        Code::SendReplyMessage | Code::SendReplyMessageV2 => not_yet(PUB_TOPIC, Master),
+        Code::EndTransaction => batched(transactions::end, PUB_TOPIC, Master),
+        Code::SendReplyMessage | Code::SendReplyMessageV2 => {
+            one(replies::handle, PUB_TOPIC, Master)
+        }
         Code::RecallMessage => one(recall::handle, PUB_TOPIC, Master),
         Code::PopMessage
         | Code::AckMessage
@@ -211,7 +215,8 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::GetTopicStatsInfo => one(topics::stats, GET_TOPIC, Any),
         Code::GetSystemTopicListFromBroker => one(topics::system, LIST_TOPICS, Any),
         Code::QueryConsumeQueue => one(topics::queue_entries, GET_TOPIC, Any),
-        Code::ResumeCheckHalfMessage => not_yet(UPDATE_TOPIC, Master),
+        Code::ResumeCheckHalfMessage => one(transactions::resume, UPDATE_TOPIC, Master),
+        Code::GetTransactions => one(transactions::list, GET_CLUSTER, Any),
         Code::GetParentTopicInfo | Code::GetLiteTopicInfo => not_yet(GET_TOPIC, Any),
         Code::TriggerLiteDispatch => not_yet(UPDATE, Master),
 

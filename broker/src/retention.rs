@@ -8,6 +8,7 @@ use rmq_store::{Removed, RetentionError, RetentionRound};
 use crate::clock_watch::ClockWatch;
 use crate::data::Data;
 use crate::delay::levels::DelayLevels;
+use crate::transactions::state::Transactions;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -16,7 +17,7 @@ const MINUTE_MS: i64 = 60_000;
 pub(crate) struct Retention {
     /// For how long the clocks must have agreed before messages are removed by age.
     settle_ms: i64,
-    /// Bytes of segments that stay only for delayed messages in them, or because they are being copied.
+    /// Bytes of segments that stay only for delayed or half messages in them, or because they are being copied.
     pub(crate) held_bytes: AtomicU64,
     rounds: AtomicU64,
 }
@@ -28,6 +29,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) clock: &'a ClockWatch,
     /// Messages of these stay until they are delivered.
     pub(crate) delayed: &'a DelayLevels,
+    /// Half messages stay until they end, or are parked.
+    pub(crate) transactions: &'a Transactions,
     /// What copies that are being taken need stays, from here on.
     pub(crate) copied_from: Option<u64>,
 }
@@ -66,14 +69,19 @@ impl Retention {
     /// # Errors
     /// Segments cannot be removed.
     pub(crate) fn run(&self, parts: Parts<'_>) -> Result<(), RetentionError> {
-        let is_settled = parts.clock.agreed_ms() >= self.settle_ms;
-        let now_ms = is_settled.then(|| parts.clock.now_ms());
+        let now_ms = self.trusted_ms(parts.clock);
         if let Some(now_ms) = now_ms
             && let Ok(master) = parts.store.master()
         {
             master.trust_clock(now_ms);
         }
         self.round(parts, now_ms)
+    }
+
+    /// The wall time, when it has agreed with itself for long enough.
+    pub(crate) fn trusted_ms(&self, clock: &ClockWatch) -> Option<i64> {
+        let is_settled = clock.agreed_ms() >= self.settle_ms;
+        is_settled.then(|| clock.now_ms())
     }
 
     /// The round that an administrator asks for. Who asks right after a start vouches for the clock; after a jump nobody can. May wait for
@@ -100,7 +108,7 @@ impl Retention {
         };
         let delayed = parts.delayed.needed_from(wanted.0);
         let delayed = delayed.map_err(|error| RetentionError::Derived(Box::new(error)))?;
-        let needed = [delayed, parts.copied_from];
+        let needed = [delayed, parts.transactions.needed_from(), parts.copied_from];
         let removed = parts.store.run_retention(RetentionRound {
             now_ms,
             // Above nothing was looked for.
@@ -114,7 +122,7 @@ impl Retention {
         if before == 0 && removed.held_bytes > 0 {
             tracing::warn!(
                 bytes = removed.held_bytes,
-                "messages stay beyond their time: a delayed message among them is not delivered yet, or they are being copied"
+                "messages stay beyond their time: a delayed message among them is not delivered yet, a transaction has not ended, or they are being copied"
             );
         }
         if before > 0 && removed.held_bytes == 0 {

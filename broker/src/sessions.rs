@@ -8,6 +8,7 @@ use rmq_protocol::bodies::{
     Connection, ConsumeFromWhere, ConsumeType, ConsumerConnection, ConsumerData, HeartbeatData,
     MessageModel, ProducerConnection, ProducerInfo, ProducerTable, SubscriptionData,
 };
+use tokio::sync::Notify;
 
 use crate::filter::{Filter, FilterError};
 use crate::limits::Limits;
@@ -167,6 +168,46 @@ type Consumers = HashMap<String, Arc<ConsumerGroup>, foldhash::fast::RandomState
 pub(crate) struct Sessions {
     producers: Mutex<BTreeMap<String, BTreeMap<u64, Member>>>,
     consumers: RwLock<Consumers>,
+    /// Clients that produce.
+    clients: Mutex<Clients>,
+    /// A producer came.
+    pub(crate) producers_came: Notify,
+}
+
+/// The connections of clients by their ids. Each connection has the id that it said last.
+#[derive(Debug, Default)]
+struct Clients {
+    by_id: HashMap<String, Arc<dyn Link>>,
+    of_link: HashMap<u64, String>,
+}
+
+impl Clients {
+    fn insert(&mut self, client_id: &str, link: &Arc<dyn Link>) {
+        if self
+            .of_link
+            .get(&link.id())
+            .is_some_and(|known| known == client_id)
+        {
+            return;
+        }
+        self.remove(link.id());
+        self.of_link.insert(link.id(), client_id.to_owned());
+        self.by_id.insert(client_id.to_owned(), Arc::clone(link));
+    }
+
+    fn remove(&mut self, link_id: u64) {
+        let Some(client_id) = self.of_link.remove(&link_id) else {
+            return;
+        };
+        // The client may have another connection meanwhile.
+        if self
+            .by_id
+            .get(&client_id)
+            .is_some_and(|link| link.id() == link_id)
+        {
+            self.by_id.remove(&client_id);
+        }
+    }
 }
 
 /// A heartbeat that goes beyond a limit.
@@ -212,8 +253,13 @@ impl Sessions {
                         max: limits.clients_per_group,
                     });
                 }
-                members.insert(link.id(), member.clone());
+                if members.insert(link.id(), member.clone()).is_none() {
+                    self.producers_came.notify_one();
+                }
             }
+        }
+        if !data.producer_data_set.is_empty() {
+            self.clients.lock().insert(&data.client_id, link);
         }
         let mut changed = Vec::new();
         for consumer in &data.consumer_data_set {
@@ -261,6 +307,7 @@ impl Sessions {
 
     /// A connection is gone; returns what the consumer groups lost.
     pub(crate) fn closed(&self, link_id: u64) -> Vec<Loss> {
+        self.clients.lock().remove(link_id);
         {
             let mut producers = self.producers.lock();
             producers.retain(|_, members| {
@@ -308,6 +355,23 @@ impl Sessions {
         self.consumers
             .write()
             .retain(|_, group| !group.state.read().members.is_empty());
+    }
+
+    /// The connection of a client that produces.
+    pub(crate) fn producer(&self, client_id: &str) -> Option<Arc<dyn Link>> {
+        self.clients.lock().by_id.get(client_id).map(Arc::clone)
+    }
+
+    /// Whether a producer group has a member.
+    pub(crate) fn has_producer(&self, group: &str) -> bool {
+        self.producers.lock().contains_key(group)
+    }
+
+    /// The connections of a producer group.
+    pub(crate) fn producers_of(&self, group: &str) -> Vec<Arc<dyn Link>> {
+        let producers = self.producers.lock();
+        let members = producers.get(group).into_iter().flat_map(BTreeMap::values);
+        members.map(|member| Arc::clone(&member.link)).collect()
     }
 
     pub(crate) fn producer_connection(&self, group: &str) -> Option<ProducerConnection> {

@@ -24,6 +24,7 @@ use crate::group::lead::{self, Lead};
 use crate::group::{mend, pass};
 use crate::registration::keep;
 use crate::role::Role;
+use crate::transactions::{check, park};
 use crate::waiters::Woken;
 pub(crate) use crate::work::blocking;
 
@@ -60,6 +61,8 @@ pub(crate) enum Task {
     },
     /// Delivers the delayed messages of levels that are not configured any more.
     DeliverLeftover,
+    /// Asks producers how their transactions ended.
+    CheckTransactions,
     /// Lets replicas copy the log, and knows who is in sync.
     Lead,
     /// Copies the log of the master.
@@ -91,6 +94,7 @@ impl Task {
             Self::EndLateAcks,
             Self::DeliverTimers,
             Self::DeliverLeftover,
+            Self::CheckTransactions,
         ];
         all.extend((0..delay_levels).map(|level| Self::DeliverDelayed { level }));
         // The last one: it tells clients to come.
@@ -108,6 +112,7 @@ impl Task {
             | Self::DeliverTimers
             | Self::DeliverDelayed { .. }
             | Self::DeliverLeftover
+            | Self::CheckTransactions
             | Self::Lead => role.is_master(),
             Self::EndLateAcks => role.leads(),
             Self::Follow | Self::PassOffsets => !role.leads(),
@@ -134,6 +139,9 @@ impl Task {
             Self::DeliverTimers => "messages with a timer wait",
             Self::DeliverDelayed { .. } => "delayed messages of this level wait",
             Self::DeliverLeftover => "delayed messages of levels without a configuration wait",
+            Self::CheckTransactions => {
+                "transactions whose producers have not ended them stay open, and nobody is asked"
+            }
             Self::Lead => "replicas copy nothing, and what waits for them is not confirmed",
             Self::Follow => "this replica copies nothing",
             Self::PassOffsets => "the master does not know what consumers commit at this replica",
@@ -162,6 +170,7 @@ impl Task {
                     Box::pin(deliver::run_level(&broker, level + 1, stop)).await;
                 }
                 Self::DeliverLeftover => Box::pin(deliver::run_leftover(&broker, stop)).await,
+                Self::CheckTransactions => Box::pin(check::run(&broker, stop)).await,
                 Self::Lead => {
                     let lead = Lead {
                         config: &broker.config,
@@ -191,8 +200,11 @@ impl Task {
             }
         };
         match self {
-            // Not cut between the delivery of a message and the note of it.
-            Self::DeliverTimers | Self::DeliverDelayed { .. } | Self::DeliverLeftover => {
+            // Not cut between the delivery of a message, or the question about it, and the note of that.
+            Self::DeliverTimers
+            | Self::DeliverDelayed { .. }
+            | Self::DeliverLeftover
+            | Self::CheckTransactions => {
                 work.await;
             }
             // They close their connections.
@@ -364,7 +376,15 @@ async fn remove_expired(broker: &Arc<Broker>) {
         broker.clock.sleep_until_ms(last_ms + RETENTION_MS).await;
         last_ms = broker.monotonic_ms();
         let then = Arc::clone(broker);
-        match blocking(move || then.retention.run(then.retention_parts())).await {
+        let round = move || {
+            if then.role.is_master()
+                && let Some(now_ms) = then.retention.trusted_ms(&then.clock_watch)
+            {
+                park::park_old(&then, now_ms);
+            }
+            then.retention.run(then.retention_parts())
+        };
+        match blocking(round).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("{error}"),
             Err(error) => tracing::error!("removing expired messages ended badly: {error}"),

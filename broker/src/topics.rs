@@ -95,10 +95,18 @@ impl Topics {
                 perm::READ | perm::WRITE,
             ),
             topic(names::TIMER_TOPIC, 1, perm::READ | perm::WRITE),
+            // Nobody reads what is not committed.
+            topic(names::TRANS_HALF_TOPIC, 1, perm::WRITE),
+            topic(
+                names::TRANS_CHECK_MAX_TIME_TOPIC,
+                1,
+                perm::READ | perm::WRITE,
+            ),
             topic(names::SELF_TEST_TOPIC, 1, perm::READ | perm::WRITE),
             topic(names::OFFSET_MOVED_EVENT_TOPIC, 1, perm::READ | perm::WRITE),
             topic(names::TRACE_TOPIC, 1, perm::READ | perm::WRITE),
             topic(BENCHMARK_TOPIC, 16, perm::READ | perm::WRITE),
+            topic(&names::reply_topic(cluster), 1, perm::READ | perm::WRITE),
             topic(cluster, 16, INHERITED),
             topic(broker, 1, INHERITED),
         ];

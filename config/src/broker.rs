@@ -255,6 +255,30 @@ settings! {
     /// Whether producers may take back messages that wait for a timer.
     "recallMessageEnable" recall_message: bool = true =>
         flag().upstream_too();
+    /// A transaction that has not ended for this long is asked about at a member of its producer group; a message may ask for another time (CHECK_IMMUNITY_TIME_IN_SECONDS).
+    "transactionTimeOut" transaction_time_out: u64 = 6_000 =>
+        number(&[(1, 86_400_000)]).unit("milliseconds").upstream_too();
+    /// After this many checks without an answer, the message of a transaction is parked in TRANS_CHECK_MAX_TIME_TOPIC.
+    "transactionCheckMax" transaction_check_max: u32 = 15 =>
+        number(&[(1, 10_000)]).upstream_too();
+    /// Time between the first and the second check of a transaction. Each time after that is twice as long as the one before.
+    "transactionCheckInterval" transaction_check_interval: u64 = 30_000 =>
+        number(&[(1, 86_400_000)]).unit("milliseconds").upstream_too();
+    /// Longest time between two checks of a transaction.
+    "transactionCheckIntervalMax" transaction_check_interval_max: u64 = 300_000 =>
+        number(&[(1, 86_400_000)]).unit("milliseconds");
+    /// Checks of transactions in a second.
+    "transactionChecksPerSecond" transaction_checks_per_second: usize = 1_000 =>
+        number(&[(10, 100_000)]);
+    /// Transactions that may be open. Each takes about 343 bytes of memory.
+    "halfMessagesMax" half_messages_max: usize = 1_000_000 =>
+        number(&[(1, 100_000_000)]);
+    /// Refuse transactional messages.
+    "rejectTransactionMessage" reject_transaction_message: bool = false =>
+        flag().upstream_too();
+    /// Store replies to requests in the reply topic of the cluster, besides giving them to the clients that wait.
+    "storeReplyMessageEnable" store_reply_message_enable: bool = true =>
+        flag().upstream_too();
     /// Longest time for ending what is in flight when the broker stops.
     "drainTimeoutMs" drain_timeout_ms: u64 = 5_000 =>
         number(&[(0, 86_400_000)]).unit("milliseconds");

@@ -178,6 +178,7 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         | Code::ReadBackupTables
         | Code::ReadBackupLog
         | Code::EndBackup
+        | Code::GetTransactions
         | Code::ResetMasterFlushOffset
         | Code::ControllerAlterSyncStateSet
         | Code::ControllerElectMaster

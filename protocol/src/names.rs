@@ -246,6 +246,12 @@ pub fn dlq_topic(group: &str) -> String {
     [DLQ_PREFIX, group].concat()
 }
 
+/// Where the brokers of a cluster store replies to requests.
+#[must_use]
+pub fn reply_topic(cluster: &str) -> String {
+    [cluster, REPLY_SUFFIX].concat()
+}
+
 /// The group of a retry topic.
 #[must_use]
 pub fn group_of_retry_topic(topic: &str) -> Option<&str> {

@@ -58,6 +58,9 @@ pub(crate) fn table(broker: &Broker) -> BTreeMap<String, String> {
     broker.retention.describe(&mut table);
     let dropped = broker.delay.dropped.load(Ordering::Relaxed);
     table.insert("delayedMessagesDropped".to_owned(), dropped.to_string());
+    let (open, parked) = broker.transactions.table.counts();
+    table.insert("halfMessages".to_owned(), open.to_string());
+    table.insert("parkedTransactions".to_owned(), parked.to_string());
     table
 }
 

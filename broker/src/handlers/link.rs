@@ -4,7 +4,8 @@ use std::any::Any;
 use std::net::SocketAddr;
 
 use rmq_protocol::code::RequestCode;
-use rmq_protocol::requests::NotifyConsumerIdsChanged;
+use rmq_protocol::names::TRANS_HALF_TOPIC;
+use rmq_protocol::requests::{CheckTransactionState, NotifyConsumerIdsChanged};
 use rmq_transport::Peer;
 
 use crate::link::{Link, Notice};
@@ -26,14 +27,26 @@ impl Link for Peer {
         Self::version(self)
     }
 
-    fn notify(&self, notice: Notice<'_>) {
+    fn notify(&self, notice: Notice<'_>) -> bool {
         match notice {
             Notice::MembersChanged { group } => {
                 let code = RequestCode::NotifyConsumerIdsChanged.as_i32();
                 let consumer_group = group.into();
-                // A client that is gone needs no notice.
-                let _ =
-                    self.request_one_way(code, &NotifyConsumerIdsChanged { consumer_group }, &[]);
+                let fields = NotifyConsumerIdsChanged { consumer_group };
+                self.request_one_way(code, &fields, &[]).is_ok()
+            }
+            Notice::HowDidItEnd(half) => {
+                let code = RequestCode::CheckTransactionState.as_i32();
+                let fields = CheckTransactionState {
+                    topic: Some(TRANS_HALF_TOPIC.into()),
+                    tran_state_table_offset: half.queue_offset,
+                    commit_log_offset: half.position,
+                    msg_id: Some(half.unique_key.as_str().into()),
+                    transaction_id: Some(half.unique_key.as_str().into()),
+                    offset_msg_id: Some(half.offset_message_id.as_str().into()),
+                    broker_name: Some(half.broker_name.as_str().into()),
+                };
+                self.request_one_way(code, &fields, &half.record).is_ok()
             }
         }
     }

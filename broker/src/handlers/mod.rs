@@ -12,8 +12,10 @@ pub(crate) mod pull;
 pub(crate) mod query;
 pub(crate) mod recall;
 pub(crate) mod refusal;
+pub(crate) mod replies;
 pub(crate) mod send;
 pub(crate) mod send_back;
+pub(crate) mod transactions;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -20,6 +20,7 @@ use crate::messages::refusal::{
 use crate::progress::refusal::{OffsetRefusal, ResetRefusal};
 use crate::retention::ByHandError;
 use crate::role::Role;
+use crate::transactions::refusal::{EndRefusal, ResumeRefusal};
 
 /// What a handler returns: it has answered, or will, or refuses the request.
 pub(crate) type Handled = Result<(), Refusal>;
@@ -129,6 +130,10 @@ pub(crate) enum Refusal {
     Backup(#[from] BackupRefusal),
     #[error(transparent)]
     Relay(#[from] RelayRefusal),
+    #[error(transparent)]
+    End(#[from] EndRefusal),
+    #[error(transparent)]
+    Resume(#[from] ResumeRefusal),
 }
 
 /// A request that is not as the protocol writes it.

@@ -28,6 +28,7 @@ pub(crate) fn handle(
     send.properties.append_to(batch.puts.properties());
     let incoming = Incoming {
         topic: &send.topic,
+        group: &send.producer_group,
         template: &send.default_topic,
         template_queues: send.default_topic_queue_nums,
         queue_id: send.queue_id,

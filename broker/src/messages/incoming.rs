@@ -14,6 +14,8 @@ use crate::limits::{LATER_BYTES_MAX, SENT_BYTES_MAX};
 /// A message, or a batch, as a client sends it. Its properties are in [`SendBatch::properties`](super::send::SendBatch::properties).
 pub(crate) struct Incoming<'a> {
     pub(crate) topic: &'a str,
+    /// The producer group.
+    pub(crate) group: &'a str,
     /// The topic whose settings an unknown topic inherits.
     pub(crate) template: &'a str,
     /// Queues that an unknown topic gets at most.
@@ -44,6 +46,8 @@ pub(crate) struct Found {
     pub(crate) delay_level: i32,
     /// What it asks of a timer.
     timers: Timers,
+    /// The message counts when its transaction is committed.
+    pub(crate) is_half: bool,
     /// What the message asks for and this version does not do.
     missing: Option<Feature>,
 }
@@ -97,14 +101,12 @@ impl Found {
     #[inline]
     fn take(&mut self, name: &str, value: &str) -> Result<(), PropertyRefusal> {
         // All that are compared below begin with one of these letters: most properties are done after one look.
-        if !matches!(name.as_bytes(), [b'D' | b'I' | b'R' | b'T' | b'_', ..]) {
+        if !matches!(name.as_bytes(), [b'D' | b'I' | b'T' | b'_', ..]) {
             return Ok(());
         }
         match name {
             property::DELAY => self.delay_level = level(value)?,
-            property::TRAN_MSG if is_true(name, value)? => {
-                self.missing = Some(Feature::Transactions);
-            }
+            property::TRAN_MSG => self.is_half = is_true(name, value)?,
             property::TIMER_DELAY_SEC => {
                 self.timers.delay_of_seconds_ms = Some(time(name, value)?.saturating_mul(1_000));
             }
@@ -112,9 +114,6 @@ impl Found {
             property::TIMER_DELIVER_MS => self.timers.time_ms = Some(time(name, value)?),
             property::TIMER_OUT_MS => self.timers.is_out = true,
             property::TIMER_DEL_UNIQKEY => self.missing = Some(Feature::Cancellations),
-            property::REPLY_TO_CLIENT => {
-                self.missing.get_or_insert(Feature::Requests);
-            }
             property::PRIORITY => self.missing = Some(Feature::Priorities),
             property::LITE_TOPIC => self.missing = Some(Feature::LiteTopics),
             property::INNER_MULTI_DISPATCH | property::INNER_MULTI_QUEUE_OFFSET => {
@@ -189,10 +188,13 @@ pub(crate) fn complete(
             }
         }
     }
-    if let Some(feature) = found.missing
-        && !(is_retry && feature == Feature::Requests)
-    {
+    if let Some(feature) = found.missing {
         return Err(PropertyRefusal::NotThere(feature));
+    }
+    // A committed message that a consumer gives back still says that it was a half message.
+    found.is_half &= !is_retry;
+    if found.is_half && (found.delay_level > 0 || found.is_timed()) {
+        return Err(PropertyRefusal::HalfDelayed);
     }
     if stray {
         // A message that was received and is sent again brings the broker's own properties along.
@@ -228,7 +230,7 @@ pub(crate) fn check_member(text: &str) -> Result<(), PropertyRefusal> {
         found.take(name, value)?;
     }
     let waits = found.delay_level > 0 || found.is_timed();
-    if found.missing == Some(Feature::Transactions) || waits {
+    if found.is_half || waits {
         return Err(PropertyRefusal::InBatch);
     }
     found

@@ -38,9 +38,7 @@ pub(crate) struct TopicWithoutQueue(pub(crate) String);
 /// What a message may ask for and this version does not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
-    Transactions,
     Cancellations,
-    Requests,
     Priorities,
     LiteTopics,
     FurtherQueues,
@@ -49,9 +47,7 @@ pub(crate) enum Feature {
 impl Feature {
     pub(crate) const fn text(self) -> &'static str {
         match self {
-            Self::Transactions => "transactional messages (TRAN_MSG)",
             Self::Cancellations => "messages that take a timer back (TIMER_DEL_UNIQKEY)",
-            Self::Requests => "requests that wait for a reply (REPLY_TO_CLIENT)",
             Self::Priorities => "messages with a priority (_SYS_MSG_PRIORITY_)",
             Self::LiteTopics => "messages of lite topics (__LITE_TOPIC)",
             Self::FurtherQueues => "messages for several queues (INNER_MULTI_DISPATCH)",
@@ -60,9 +56,7 @@ impl Feature {
 
     pub(crate) const fn instead(self) -> &'static str {
         match self {
-            Self::Transactions => "send after the transaction has ended",
             Self::Cancellations => "recall it by the handle of its send (RECALL_MESSAGE, 370)",
-            Self::Requests => "send the reply to a topic that the requester consumes",
             Self::Priorities => "use a topic for each priority",
             Self::LiteTopics => "use ordinary topics, or tags",
             Self::FurtherQueues => "send to each topic by itself",
@@ -84,6 +78,10 @@ pub(crate) enum PropertyRefusal {
         .0.text(), env!("CARGO_PKG_VERSION"), .0.instead()
     )]
     NotThere(Feature),
+    #[error(
+        "a transactional message (TRAN_MSG) cannot be delayed; send a delayed message when the transaction has ended"
+    )]
+    HalfDelayed,
     #[error("a batch cannot contain delayed or transactional messages")]
     InBatch,
     /// Text of apache/rocketmq `SendMessageProcessor.handlePutMessageResult`, up to the semicolon.
@@ -152,6 +150,14 @@ pub(crate) enum SendRefusal {
     WithoutQueue(#[from] TopicWithoutQueue),
     #[error("the topic of delayed messages is missing")]
     NoDelayTopic,
+    #[error("the broker[{0}] sending transaction message is forbidden (rejectTransactionMessage)")]
+    HalfForbidden(String),
+    #[error(
+        "{0} transactions are open, the limit (halfMessagesMax); end some of them, or try another broker"
+    )]
+    TooManyHalf(usize),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     #[error(transparent)]
     Store(#[from] AppendError),
     #[error("{0}; this is a defect of the broker")]

@@ -25,7 +25,9 @@ use crate::clock_watch::Moment;
 use crate::delay::levels::Timer;
 use crate::groups::Group;
 use crate::limits;
+use crate::tables::half as table;
 use crate::topics::Topic;
+use crate::transactions::half;
 
 /// A message, or a batch, that is appended and not acknowledged yet.
 #[derive(Debug)]
@@ -296,7 +298,7 @@ impl Sending<'_> {
             queue: self.queue(topic, queue_id)?,
             topic: topic.name(),
             flag: incoming.flag,
-            sys_flag: incoming.sys_flag,
+            sys_flag: half::without_transaction(incoming.sys_flag),
             born_ms: incoming.born_ms,
             born_host: incoming.born_host,
             reconsume_times: incoming.reconsume_times,
@@ -313,7 +315,7 @@ impl Sending<'_> {
         };
         let (level, is_timed) = (found.delay_level, timer.is_some());
         let way = match retry_group {
-            None => way::of_sent(level, is_timed),
+            None => way::of_sent(level, is_timed, found.is_half),
             Some(group) => self.way_of_retry(group, level, is_timed)?,
         };
         match way {
@@ -328,6 +330,7 @@ impl Sending<'_> {
                 None => Err(SendRefusal::Defect("the time of this send was not kept")),
             },
             Way::DeadLetter => self.append_dead_letter(&message, text),
+            Way::Half => self.append_half(&message, text, queue_id),
         }
     }
 
@@ -466,6 +469,43 @@ impl Sending<'_> {
         Ok(sent)
     }
 
+    /// Puts the message among the half messages.
+    fn append_half(
+        &mut self,
+        message: &NewMessage<'_>,
+        text: &str,
+        queue_id: i32,
+    ) -> Result<Sent, SendRefusal> {
+        let (broker, transactions) = (self.broker, &self.broker.transactions);
+        if broker.config.reject_transaction_message {
+            return Err(SendRefusal::HalfForbidden(broker.identity.addr.clone()));
+        }
+        let (open, _) = transactions.table.counts();
+        if open >= transactions.rules.open_max {
+            return Err(SendRefusal::TooManyHalf(open));
+        }
+        let name = names::TRANS_HALF_TOPIC;
+        let topic = broker.topics.get(name);
+        let topic = topic.ok_or_else(|| TopicWithoutQueue(name.to_owned()))?;
+        if broker.store.positions().appended == 0 {
+            // What ends it names its position, and 0 names nothing.
+            broker.store.settings()?.put(&[table::remove(0)])?;
+        }
+        let group = self.incoming.group;
+        let properties = half::properties_of(text, message.topic, queue_id, group);
+        let waiting = NewMessage {
+            queue: &transactions.queue,
+            topic: name,
+            properties: properties.as_bytes(),
+            ..*message
+        };
+        let (sent, size) = self.store(&waiting, queue_id)?;
+        let mut put = Put::to(topic);
+        put.appended(0, 1, size);
+        self.elsewhere.push(put);
+        Ok(sent)
+    }
+
     /// Appends; the bytes of the record beside what was sent.
     fn store(&self, message: &NewMessage<'_>, queue_id: i32) -> Result<(Sent, u64), SendRefusal> {
         let appended = self
@@ -522,7 +562,7 @@ impl Sending<'_> {
                     queue,
                     topic: topic.name(),
                     flag: entry.flag,
-                    sys_flag: incoming.sys_flag,
+                    sys_flag: half::without_transaction(incoming.sys_flag),
                     born_ms: incoming.born_ms,
                     born_host: incoming.born_host,
                     reconsume_times: incoming.reconsume_times,

@@ -91,7 +91,7 @@ fn store(broker: &Broker, group: &Group, back: &SendBack) -> Result<LogPosition,
     let way = way::of_given_back(retry, group.gives_up_at_once());
     let topic = match way {
         Way::DeadLetter => broker.dead_letter_topic(group.name()),
-        Way::Delay(_) | Way::Timer | Way::Queue => {
+        Way::Delay(_) | Way::Timer | Way::Queue | Way::Half => {
             broker.retry_topic(group.name(), group.config.retry_queue_nums)
         }
     };
@@ -111,7 +111,7 @@ fn store(broker: &Broker, group: &Group, back: &SendBack) -> Result<LogPosition,
             let copy = copy_of(&view, SCHEDULE_TOPIC, &delayed.queue, &delayed.properties);
             copy.append(broker.store.master()?)
         }
-        Way::DeadLetter | Way::Timer | Way::Queue => {
+        Way::DeadLetter | Way::Timer | Way::Queue | Way::Half => {
             counters.dead_letters.fetch_add(1, Ordering::Relaxed);
             // Where it waited before stays, as in the original's dead letters.
             let mut kept = copy::with(&kept, &[(property::DELAY, Some("0"))]);

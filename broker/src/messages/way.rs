@@ -11,6 +11,8 @@ pub(crate) enum Way {
     Delay(i32),
     /// In the queue of timers, until its time has come.
     Timer,
+    /// Among the half messages, until its transaction ends.
+    Half,
 }
 
 /// The level of the first retry: ten seconds. Each further retry waits a level longer.
@@ -27,9 +29,12 @@ pub(crate) struct Retry {
     pub(crate) delay_level: i32,
 }
 
-/// The way of a message that a producer sends; `is_timed`: it asks for a time that has not come. A delay level counts more.
-pub(crate) const fn of_sent(delay_level: i32, is_timed: bool) -> Way {
-    if delay_level > 0 {
+/// The way of a message that a producer sends; `is_timed`: it asks for a time that has not come. A delay level counts more. A half message
+/// (`is_half`) asks for neither.
+pub(crate) const fn of_sent(delay_level: i32, is_timed: bool, is_half: bool) -> Way {
+    if is_half {
+        Way::Half
+    } else if delay_level > 0 {
         Way::Delay(delay_level)
     } else if is_timed {
         Way::Timer
@@ -44,7 +49,7 @@ pub(crate) const fn of_sent_retry(retry: Retry, is_timed: bool, in_order: bool) 
     if retry.tries > retry.tries_max || in_order {
         Way::DeadLetter
     } else {
-        of_sent(retry.delay_level, is_timed)
+        of_sent(retry.delay_level, is_timed, false)
     }
 }
 
@@ -73,11 +78,12 @@ mod tests {
 
     #[test]
     fn a_message_waits_when_it_asks_for_that() {
-        assert_eq!(of_sent(0, false), Way::Queue);
-        assert_eq!(of_sent(-1, false), Way::Queue);
-        assert_eq!(of_sent(-1, true), Way::Timer);
-        assert_eq!(of_sent(18, false), Way::Delay(18));
-        assert_eq!(of_sent(18, true), Way::Delay(18));
+        assert_eq!(of_sent(0, false, false), Way::Queue);
+        assert_eq!(of_sent(-1, false, false), Way::Queue);
+        assert_eq!(of_sent(-1, true, false), Way::Timer);
+        assert_eq!(of_sent(18, false, false), Way::Delay(18));
+        assert_eq!(of_sent(18, true, false), Way::Delay(18));
+        assert_eq!(of_sent(0, false, true), Way::Half);
     }
 
     #[test]

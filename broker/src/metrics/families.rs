@@ -4,8 +4,8 @@ use rmq_process::{Family, FamilyKind};
 use rmq_store::{SYNC_BOUNDS_US, StoreHealth};
 
 use super::read::{
-    connections, consumers, dead_letters, lag, lag_seconds, load, of_groups, of_topics, producers,
-    refusals, requests, storage,
+    connections, consumers, dead_letters, ends, finish_latency, half_messages, lag, lag_seconds,
+    load, of_groups, of_topics, producers, refusals, requests, storage,
 };
 use super::replication::{
     connected, epoch, findings, in_sync, in_sync_min, lag_bytes, lag_time, possibly_lost,
@@ -140,8 +140,8 @@ metrics! {
             );
         };
     gauge "rocketmq_storage_held_bytes", "bytes", ["storage_type", "storage_medium"],
-        "Bytes of segments that stay beyond their time for delayed messages in them",
-        "Do delayed messages keep the disk from being freed?",
+        "Bytes of segments that stay beyond their time for delayed and half messages in them",
+        "Do delayed messages or open transactions keep the disk from being freed?",
         |broker, out| storage(out, load(&broker.retention.held_bytes));
     counter "rocketmq_delayed_messages_dropped", "messages", [],
         "Delayed messages that came due after their topic had been deleted",
@@ -179,6 +179,26 @@ metrics! {
         "How late the first of them is",
         "How late do timers come?",
         timers::late_ms;
+    gauge "rocketmq_half_messages", "messages", ["topic"],
+        "Half messages whose transactions have not ended, by the topic that they are for",
+        "Do producers end their transactions?",
+        half_messages;
+    gauge "rocketmq_parked_transactions", "messages", [],
+        "Half messages whose producers gave no answer to the last check; they lie in TRANS_CHECK_MAX_TIME_TOPIC",
+        "Is there a transaction that somebody must decide about? Any value but 0 wakes somebody up.",
+        |broker, out| out.one(broker.transactions.table.counts().1 as f64);
+    counter "rocketmq_commit_messages", "messages", ["topic"],
+        "Half messages that were committed",
+        "How many transactions succeed?",
+        |broker, out| ends(broker, out, |ends| load(&ends.commits));
+    counter "rocketmq_rollback_messages", "messages", ["topic"],
+        "Half messages that were rolled back",
+        "How many transactions fail?",
+        |broker, out| ends(broker, out, |ends| load(&ends.rollbacks));
+    histogram "rocketmq_finish_message_latency_seconds", "seconds", ["topic"],
+        "From when a half message was stored until it was committed",
+        "Do transactions take longer than transactionTimeOut, so that producers are asked?",
+        finish_latency;
     counter "rocketmq_clock_jumps", "jumps", ["direction"],
         "Jumps of the system's clock since the start",
         "Is the clock of the machine set by leaps?",

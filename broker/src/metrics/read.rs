@@ -16,6 +16,7 @@ use crate::listeners::LISTENERS;
 use crate::messages::look_up;
 use crate::stats::requests::{BOUNDS_US, Took};
 use crate::topics::Topic;
+use crate::transactions::state::Ends;
 
 /// Refusals that alerts ask for: their series are there before the first of them.
 const REFUSALS_SHOWN: &[ResponseCode] = &[
@@ -79,6 +80,32 @@ pub(super) fn of_topics(broker: &Broker, out: &mut Samples, counter: usize) {
             .counted()
             .map_or(0, |counted| counted.put.total(counter));
         out.with(labels, put as f64);
+    }
+}
+
+pub(super) fn half_messages(broker: &Broker, out: &mut Samples) {
+    for (topic, count) in broker.transactions.table.by_topic() {
+        out.with(vec![("topic", topic)], count as f64);
+    }
+}
+
+/// The ends of each topic's transactions, of topics that there are.
+fn all_ends(broker: &Broker) -> Vec<(String, Arc<Ends>)> {
+    let is_there = |topic: &str| broker.topics.get(topic).is_some();
+    broker.transactions.all_ends(is_there)
+}
+
+pub(super) fn ends(broker: &Broker, out: &mut Samples, pick: fn(&Ends) -> f64) {
+    for (topic, ends) in all_ends(broker) {
+        out.with(vec![("topic", topic)], pick(&ends));
+    }
+}
+
+pub(super) fn finish_latency(broker: &Broker, out: &mut Samples) {
+    for (topic, ends) in all_ends(broker) {
+        let (counts, sum_s) = ends.latency.read();
+        let took = Histogram::of(ends.latency.bounds(), &counts, sum_s, 1.0);
+        out.histogram(vec![("topic", topic)], took);
     }
 }
 

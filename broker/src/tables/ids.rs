@@ -15,3 +15,5 @@ pub(crate) const KV: TableId = TableId::new(7);
 pub(crate) const WAITING: TableId = TableId::new(8);
 /// Those of them whose delivery is in the log.
 pub(crate) const DELIVERED: TableId = TableId::new(9);
+/// Half messages that have not ended, by their position in the log.
+pub(crate) const HALF_MESSAGES: TableId = TableId::new(10);

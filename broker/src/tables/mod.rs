@@ -7,6 +7,7 @@
 pub(crate) mod delay;
 pub(crate) mod due_key;
 pub(crate) mod groups;
+pub(crate) mod half;
 pub(crate) mod ids;
 pub(crate) mod offsets;
 pub(crate) mod rows;
@@ -21,8 +22,10 @@ use rmq_store::Table;
 
 use self::delay::DelayTable;
 use self::groups::GroupTable;
+use self::half::{HalfTable, OfMessages};
 use self::ids::{
-    BROKER_CONFIG, CONSUMER_OFFSETS, DELAY_PROGRESS, DELIVERED, GROUPS, KV, TOPICS, WAITING,
+    BROKER_CONFIG, CONSUMER_OFFSETS, DELAY_PROGRESS, DELIVERED, GROUPS, HALF_MESSAGES, KV, TOPICS,
+    WAITING,
 };
 use self::offsets::OffsetTable;
 use self::topics::TopicTable;
@@ -35,6 +38,7 @@ pub(crate) struct Tables {
     pub(crate) offsets: Arc<OffsetTable>,
     pub(crate) delay: Arc<DelayTable>,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) half: Arc<HalfTable>,
 }
 
 impl Tables {
@@ -45,6 +49,9 @@ impl Tables {
             Table::applied(GROUPS, "groups", self.groups.clone()),
             Table::applied(CONSUMER_OFFSETS, "consumer_offsets", self.offsets.clone()).progress(),
             Table::applied(DELAY_PROGRESS, "delay_progress", self.delay.clone()).progress(),
+            Table::applied(HALF_MESSAGES, "half_messages", self.half.clone())
+                .progress()
+                .fed_by(Arc::new(OfMessages)),
             Table::values(BROKER_CONFIG, "broker_config"),
             Table::values(KV, "kv"),
             Table::on_disk(WAITING, "waiting")

@@ -36,6 +36,7 @@ fn tables() -> Tables {
         offsets: Arc::default(),
         delay: Arc::default(),
         waiting: Arc::default(),
+        half: Arc::default(),
     }
 }
 

@@ -122,6 +122,7 @@ fn only_a_master_writes() {
             &Task::EndLateAcks,
             &Task::DeliverTimers,
             &Task::DeliverLeftover,
+            &Task::CheckTransactions,
             &Task::DeliverDelayed { level: 0 },
             &Task::DeliverDelayed { level: 1 },
         ]

@@ -6,6 +6,7 @@ mod consumers;
 mod earlier;
 mod order;
 mod recorded;
+mod replies;
 mod retries;
 mod room;
 mod shrink;
@@ -13,5 +14,6 @@ mod statistics;
 #[path = "../messages/support.rs"]
 #[allow(dead_code, reason = "the tests of messages use the rest")]
 mod support;
+mod transactions;
 mod undeliverable;
 mod unknown;

@@ -108,6 +108,9 @@ const PULL_OF_NEW: Fields<'static> = &[
 const WITHOUT: &[Code] = &[
     Code::SendMessage,
     Code::SendBatchMessage,
+    Code::SendReplyMessage,
+    Code::SendReplyMessageV2,
+    Code::EndTransaction,
     Code::LitePullMessage,
     Code::RecallMessage,
     Code::GetTimerCheckPoint,
@@ -155,6 +158,7 @@ const WITHOUT: &[Code] = &[
     Code::ReadBackupTables,
     Code::ReadBackupLog,
     Code::EndBackup,
+    Code::GetTransactions,
     Code::GetBrokerConfig,
     Code::CleanExpiredConsumequeue,
     Code::CleanUnusedTopic,
@@ -186,6 +190,11 @@ async fn each_change_has_one_line() {
     }
     .to_string();
     let position = position.to_string();
+    let half = client
+        .put("audited", "TRAN_MSG\u{1}true\u{2}", "half")
+        .await;
+    let half = half.msg_id;
+    let resumed = [("msgId", half.as_str())];
     let topic = |perm| {
         [
             ("topic", "made"),
@@ -409,6 +418,11 @@ async fn each_change_has_one_line() {
                 "",
                 &id,
             ],
+        ),
+        change(
+            Code::ResumeCheckHalfMessage,
+            &resumed,
+            ["half message to be checked again", &half, "", ""],
         ),
         change(
             Code::DeleteSubscriptiongroup,

@@ -121,14 +121,30 @@ impl Good {
             | "from"
             | "needed"
             | "topicSeq"
+            | "tranStateTableOffset"
+            | "commitLogOffset"
+            | "commitOrRollback"
+            | "behind"
             | "groupSeq" => "0",
             "bornTimestamp" | "g" | "timestamp" => "1",
             "endTimestamp" => "9223372036854775807",
             "properties" | "i" => "",
-            "unitMode" | "k" | "batch" | "m" | "order" | "isOrder" | "isForce" | "cleanOffset"
-            | "offline" | "lo" | "force" | "committed" | "jstackEnable" | "_UNIQUE_KEY_QUERY" => {
-                "false"
-            }
+            "unitMode"
+            | "k"
+            | "batch"
+            | "m"
+            | "order"
+            | "isOrder"
+            | "isForce"
+            | "cleanOffset"
+            | "offline"
+            | "lo"
+            | "force"
+            | "committed"
+            | "jstackEnable"
+            | "_UNIQUE_KEY_QUERY"
+            | "fromTransactionCheck"
+            | "parked" => "false",
             "readable" | "setZeroIfNotFound" => "true",
             "maxReconsumeTimes" | "l" => "16",
             "bname" | "n" | "brokerName" => "broker-a",
@@ -148,7 +164,7 @@ impl Good {
             "boundaryType" => "LOWER",
             "originTopic" => "t",
             "clientID" | "clientId" | "proxyFrowardClientId" => "client",
-            "originMsgId" | "msgId" => "7F00000100002A9F0000000000000000",
+            "originMsgId" | "msgId" | "transactionId" => "7F00000100002A9F0000000000000000",
             "statsName" => "TOPIC_PUT_NUMS",
             "statsKey" => "t",
             "kind" => "switchover",

@@ -6,12 +6,13 @@ use std::time::Duration;
 use rmq_broker::{Deps, RunningBroker};
 use rmq_protocol::bodies::{ConsumerData, HeartbeatData, ProducerData, SubscriptionData};
 use rmq_protocol::code::{RequestCode, ResponseCode};
+use rmq_protocol::message::OffsetMessageId;
 use rmq_protocol::requests::UpdateConsumerOffset;
 use rmq_transport::ManualClock;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, Rig, get, message, pull, value};
+use crate::support::{PATIENCE, Rig, get, message, pull, remark, value};
 
 pub(crate) async fn waiting_pulls(broker: &RunningBroker) -> u64 {
     let (status, metrics) = get(broker, "/metrics").await;
@@ -113,6 +114,20 @@ async fn what_is_declared_is_told() {
     client.create_group("offline", |_| {}).await;
     client.put("measured", "", "one").await;
     client.put("measured", "DELAY\u{1}1\u{2}", "two").await;
+    // One transaction stays open, and one is rolled back.
+    client.put("deals", "TRAN_MSG\u{1}true\u{2}", "open").await;
+    let ended = client.put("deals", "TRAN_MSG\u{1}true\u{2}", "ended").await;
+    let id: OffsetMessageId = ended.msg_id.parse().expect("an offset id");
+    let (offset, position) = (ended.queue_offset.to_string(), id.position.to_string());
+    let end = [
+        ("producerGroup", "producers"),
+        ("tranStateTableOffset", offset.as_str()),
+        ("commitLogOffset", position.as_str()),
+        ("commitOrRollback", "12"),
+        ("msgId", ""),
+    ];
+    let answer = client.call(RequestCode::EndTransaction, &end, &[]).await;
+    assert_eq!(answer.code(), 0, "{}", remark(&answer));
     client.pull(&pull("measured", 0, 0)).await;
     let heartbeat = HeartbeatData {
         client_id: "one".to_owned(),
@@ -159,7 +174,7 @@ async fn what_is_declared_is_told() {
 
     let is = |name: &str, labels: &[&str]| value(&metrics, name, labels);
     let took = "rocketmq_rpc_latency_seconds_count";
-    assert_eq!(is(took, &["request_code=\"SEND_MESSAGE_V2\""]), Some(4.0));
+    assert_eq!(is(took, &["request_code=\"SEND_MESSAGE_V2\""]), Some(6.0));
     let timers = ["topic=\"measured\""];
     assert_eq!(is("rocketmq_timing_messages", &timers), Some(1.0));
     let day = ["timer_bound_s=\"86400\""];

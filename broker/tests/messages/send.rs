@@ -251,12 +251,6 @@ async fn what_cannot_be_stored_is_refused_with_its_code_and_a_reason() {
             "propert",
         ),
         case(
-            "transaction",
-            message("known", 0, "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}g\u{2}"),
-            13,
-            "transaction",
-        ),
-        case(
             "too far ahead",
             message("known", 0, "TIMER_DELAY_SEC\u{1}259201\u{2}"),
             13,

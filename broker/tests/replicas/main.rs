@@ -15,4 +15,5 @@ mod snapshots;
 mod support;
 mod switches;
 mod timers;
+mod transactions;
 mod wire;

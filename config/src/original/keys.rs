@@ -302,12 +302,6 @@ pub(super) const WITHOUT: &[Without] = &[
         ],
     ),
     (
-        "replies follow the settings of the page of configuration",
-        &[
-            "storeReplyMessageEnable",
-        ],
-    ),
-    (
         "requests are handled where their connection is read: there are no pools of threads and no queues of requests",
         &[
             "ackMessageThreadPoolNums", "ackThreadPoolQueueCapacity", "adminBrokerThreadPoolNums", "adminBrokerThreadPoolQueueCapacity",
@@ -450,8 +444,7 @@ pub(super) const WITHOUT: &[Without] = &[
     (
         "transactions follow the settings of the page of configuration",
         &[
-            "rejectTransactionMessage", "transWriteOriginTransHalfEnable", "transactionCheckInterval", "transactionCheckMax",
-            "transactionMetricFlushInterval", "transactionOpBatchInterval", "transactionOpMsgMaxSize", "transactionTimeOut",
+            "transWriteOriginTransHalfEnable", "transactionMetricFlushInterval", "transactionOpBatchInterval", "transactionOpMsgMaxSize",
         ],
     ),
     (

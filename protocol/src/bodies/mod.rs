@@ -20,6 +20,7 @@ mod running;
 mod stats;
 mod timers;
 mod topic;
+mod transactions;
 
 pub use access::*;
 pub use assignment::*;
@@ -40,6 +41,7 @@ pub use running::*;
 pub use stats::*;
 pub use timers::*;
 pub use topic::*;
+pub use transactions::*;
 
 /// Gives bodies their two functions. `maps` writes object keys raw, as bodies with a [`QueueMap`] need it.
 macro_rules! bodies {

@@ -188,4 +188,5 @@ codes! {
     ReadBackupTables = 320011, "READ_BACKUP_TABLES";
     ReadBackupLog = 320012, "READ_BACKUP_LOG";
     EndBackup = 320013, "END_BACKUP";
+    GetTransactions = 320020, "GET_TRANSACTIONS";
 }

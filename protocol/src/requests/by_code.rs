@@ -145,6 +145,7 @@ pub const fn fields_of(code: RequestCode) -> Option<&'static [FieldShape]> {
             ReadBackupTables => ReadBackupTables<'static>,
             ReadBackupLog => ReadBackupLog<'static>,
             EndBackup => EndBackup<'static>,
+            GetTransactions => GetTransactions,
         }
         sends {
             SendMessage => LONG_SHAPES,

@@ -1,8 +1,11 @@
-//! Transactions: codes 37 and 39.
+//! Transactions: codes 37 and 39, and 320020 of this project.
 
 use std::borrow::Cow;
 
 use super::field::header_fields;
+
+/// The field of a refused end that says how the transaction has ended: as [`EndTransaction::commit_or_rollback`]. Of this project.
+pub const ENDED_AS: &str = "endedAs";
 
 header_fields! {
     request EndTransaction;
@@ -47,5 +50,18 @@ header_fields! {
         pub offset_msg_id: Option<Cow<'a, str>> = "offsetMsgId",
         /// The broker.
         pub broker_name: Option<Cow<'a, str>> = "bname",
+    }
+}
+
+header_fields! {
+    request GetTransactions;
+    /// Transactions that have not ended; body of the answer [`crate::bodies::TransactionList`].
+    pub struct GetTransactions {
+        /// Only those behind this position of the log.
+        pub behind: Option<i64> = "behind",
+        /// Those whose producers gave no answer, in place of those that are open.
+        pub parked: Option<bool> = "parked",
+        /// Transactions of one answer, at most; the broker gives no more than 256.
+        pub max_num: Option<i32> = "maxNum",
     }
 }
