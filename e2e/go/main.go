@@ -29,6 +29,7 @@ var scenarios = map[string]func(*cluster) error{
 	"send_one_way":           sendOneWay,
 	"send_sync":              sendSync,
 	"send_refused":           sendRefused,
+	"transactions":           transactions,
 }
 
 func main() {

@@ -23,6 +23,7 @@ const SCENARIOS: &[&str] = &[
     "send_one_way",
     "send_refused",
     "send_sync",
+    "transactions",
 ];
 
 const DEADLINE: Duration = Duration::from_secs(180);

@@ -54,6 +54,7 @@ const SCENARIOS: &[&str] = &[
     "query_by_key",
     "query_by_offset_id",
     "query_by_unique_id",
+    "request_reply",
     "send_async",
     "send_batch",
     "send_compressed",
@@ -65,6 +66,9 @@ const SCENARIOS: &[&str] = &[
     "timers_deliver",
     "timers_recall",
     "timers_refused",
+    "transaction_check_back",
+    "transaction_commit_rollback",
+    "transaction_producer_dies",
 ];
 
 /// A group with a Java member and a member of our client.
@@ -98,6 +102,7 @@ const BINARY_SCENARIOS: &[&str] = &[
     "send_batch",
     "send_sync",
     "timers_recall",
+    "transaction_check_back",
 ];
 
 fn main() -> ExitCode {

@@ -30,6 +30,8 @@ public final class Main {
         Filters.addTo(scenarios);
         Query.addTo(scenarios);
         Admin.addTo(scenarios);
+        Transactions.addTo(scenarios);
+        Requests.addTo(scenarios);
         Mqadmin.addTo(scenarios);
         Traces.addTo(scenarios);
         Namespaces.addTo(scenarios);
