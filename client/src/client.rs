@@ -448,6 +448,10 @@ impl Client {
         &self.inner.notices
     }
 
+    pub(crate) fn requests(&self) -> &producer::Requests {
+        &self.inner.notices.requests
+    }
+
     /// Unix milliseconds.
     pub(crate) fn now_ms(&self) -> i64 {
         self.inner.clock.now_ms()

@@ -3,23 +3,47 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rmq_protocol::bodies::{ConsumerRunningInfo, ConsumerStatusBody, QueueMap, ResetOffsetBody};
+use rmq_protocol::message::property;
 use rmq_protocol::requests::{
-    GetConsumerRunningInfo, GetConsumerStatusFromClient, NotifyConsumerIdsChanged, Request,
-    ResetConsumerClientOffset,
+    CheckTransactionState, GetConsumerRunningInfo, GetConsumerStatusFromClient,
+    NotifyConsumerIdsChanged, PushReplyMessageToClient, Request, ResetConsumerClientOffset,
 };
 use rmq_protocol::{RequestCode, ResponseCode};
 use rmq_transport::{Exchange, IncomingRequests, RefuseIncoming, Reply};
 use tokio::sync::watch;
 
 use crate::error::Error;
+use crate::producer::Requests;
+use crate::received::ReceivedMessage;
 
 /// Tells members of groups that others came or went, and lets brokers ask and steer the consumers of this client.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
     groups: Mutex<HashMap<String, watch::Sender<u64>>>,
     consumers: Mutex<HashMap<String, Weak<dyn Steered>>>,
+    /// Producers that say how transactions ended, by group.
+    checks: Mutex<HashMap<String, Arc<dyn Checked>>>,
+    /// Requests that wait for replies.
+    pub(crate) requests: Requests,
+}
+
+/// A producer that says how transactions of its group ended.
+pub(crate) trait Checked: Send + Sync + std::fmt::Debug {
+    /// A broker asks. Called in place: it must not block.
+    fn check(&self, half: HalfMessage);
+}
+
+/// A half message that a broker asks about.
+#[derive(Debug)]
+pub(crate) struct HalfMessage {
+    pub(crate) message: ReceivedMessage,
+    /// Its place among the half messages.
+    pub(crate) queue_offset: i64,
+    /// Its place in the broker's log.
+    pub(crate) position: i64,
 }
 
 /// A consumer, as brokers see it.
@@ -77,6 +101,11 @@ impl Notices {
         }
     }
 
+    /// From now on the producer answers for its group. One that came before in this client answers no more.
+    pub(crate) fn answer_checks(&self, group: &str, producer: Arc<dyn Checked>) {
+        self.checks.lock().insert(group.to_owned(), producer);
+    }
+
     fn consumer(&self, group: &str) -> Result<Arc<dyn Steered>, String> {
         let found = self.consumers.lock().get(group).and_then(Weak::upgrade);
         found.ok_or_else(|| format!("this client has no consumer of group \"{group}\""))
@@ -100,6 +129,8 @@ impl IncomingRequests for Incoming {
             Some(RequestCode::ResetConsumerClientOffset) => self.reset(exchange),
             Some(RequestCode::GetConsumerStatusFromClient) => self.status(exchange),
             Some(RequestCode::GetConsumerRunningInfo) => self.running_info(exchange),
+            Some(RequestCode::CheckTransactionState) => self.check_transaction(exchange),
+            Some(RequestCode::PushReplyMessageToClient) => self.replied(exchange),
             _ => return RefuseIncoming.request(exchange),
         };
         if let Err(why) = answered {
@@ -113,6 +144,46 @@ impl Incoming {
         let notice = NotifyConsumerIdsChanged::decode(&exchange.header.fields)
             .map_err(|error| error.to_string())?;
         self.0.changed(&notice.consumer_group);
+        exchange.ok(&());
+        Ok(())
+    }
+
+    fn check_transaction(&self, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        let request = CheckTransactionState::decode(&exchange.header.fields)
+            .map_err(|error| error.to_string())?;
+        let bytes = Bytes::copy_from_slice(exchange.body);
+        let broker = request.broker_name.as_deref().unwrap_or_default();
+        let messages =
+            ReceivedMessage::parse_all(&bytes, broker).map_err(|error| error.to_string())?;
+        let message = messages.into_iter().next().ok_or("there is no message")?;
+        let group = message.property(property::PGROUP).unwrap_or_default();
+        let producer = self.0.checks.lock().get(group).cloned();
+        match producer {
+            Some(producer) => producer.check(HalfMessage {
+                message,
+                queue_offset: request.tran_state_table_offset,
+                position: request.commit_log_offset,
+            }),
+            None => tracing::warn!(
+                group,
+                message_id = message.message_id(),
+                "a broker asks how a transaction ended, and no producer of this client can say so; build one with transaction_check"
+            ),
+        }
+        exchange.ok(&());
+        Ok(())
+    }
+
+    fn replied(&self, exchange: &mut Exchange<'_>) -> Result<(), String> {
+        let request = PushReplyMessageToClient::decode(&exchange.header.fields)
+            .map_err(|error| error.to_string())?;
+        let body = Bytes::copy_from_slice(exchange.body);
+        let reply = ReceivedMessage::pushed(&request, body).map_err(|error| error.to_string())?;
+        let correlation = reply.property(property::CORRELATION_ID);
+        let correlation = correlation
+            .ok_or("the reply has no CORRELATION_ID")?
+            .to_owned();
+        self.0.requests.replied(&correlation, reply);
         exchange.ok(&());
         Ok(())
     }

@@ -96,7 +96,8 @@ pub use events::{Event, Events, Health};
 pub use membership::{Membership, MembershipBuilder};
 pub use message::Message;
 pub use producer::{
-    Batching, MessageSink, PendingSend, Producer, ProducerBuilder, SendReceipt, SharedError,
+    Batching, Decision, MessageSink, PendingSend, Producer, ProducerBuilder, SendReceipt,
+    SharedError, Transaction,
 };
 pub use pull::{PullOptions, PullStatus, Pulled};
 pub use pull_consumer::PullConsumer;

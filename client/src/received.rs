@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use rmq_protocol::message::{OffsetMessageId, RecordView, properties, property};
+use rmq_protocol::message::{LogPosition, OffsetMessageId, RecordView, properties, property};
+use rmq_protocol::requests::PushReplyMessageToClient;
 
 use crate::clock::system_time;
 use crate::compression::inflate;
@@ -85,6 +86,37 @@ impl ReceivedMessage {
             reconsume_times: record.reconsume_times(),
             properties: record.properties().to_owned(),
             body: inflate(body, record.sys_flag()).map_err(|error| error.doing(&place()))?,
+        })
+    }
+
+    /// A reply, as a broker pushes it.
+    pub(crate) fn pushed(
+        request: &PushReplyMessageToClient<'_>,
+        body: Bytes,
+    ) -> Result<Self, Error> {
+        let host = |text: &str| {
+            let parsed: Result<SocketAddr, _> = text.parse();
+            parsed.map_err(|error| damaged(&format!("address {text:?}")).source(error))
+        };
+        let mut properties = String::new();
+        if let Some(text) = &request.properties {
+            text.append_to(&mut properties);
+        }
+        Ok(Self {
+            queue: Queue::new(&*request.topic, "", request.queue_id),
+            queue_offset: 0,
+            id: OffsetMessageId {
+                host: host(&request.store_host)?,
+                position: LogPosition(0),
+            },
+            sys_flag: request.sys_flag,
+            flag: request.flag,
+            born_ms: request.born_timestamp,
+            born_host: host(&request.born_host)?,
+            store_ms: request.store_timestamp,
+            reconsume_times: request.reconsume_times.unwrap_or(0),
+            properties,
+            body: inflate(body, request.sys_flag)?,
         })
     }
 
@@ -199,7 +231,7 @@ pub(crate) fn damaged(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use rmq_protocol::message::{LogPosition, QueueId, QueueOffset, RecordFields};
+    use rmq_protocol::message::{QueueId, QueueOffset, RecordFields};
 
     use super::*;
 

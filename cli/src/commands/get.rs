@@ -25,6 +25,7 @@ Examples:
   rmq-ctl get clients -g billing
   rmq-ctl get clients --producers -t orders
   rmq-ctl get config-keys --broker broker-a
+  rmq-ctl get transactions
   rmq-ctl get messages 7F00000100002A9F0000000000000064
   rmq-ctl get topics -w
   rmq-ctl get brokers -o jsonpath='{.items[*].address}'")]
@@ -52,7 +53,7 @@ pub(crate) struct Options {
     #[arg(long)]
     producers: bool,
 
-    /// The broker, by name or by address: for config-keys, and for clients that are connected to it.
+    /// The broker, by name or by address: for config-keys and transactions, and for clients that are connected to it.
     #[arg(long, value_name = "BROKER", required_if_eq("noun", "config-keys"), add = broker_completer())]
     broker: Option<String>,
 

@@ -3,11 +3,12 @@
 use std::io::BufRead;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use rmq_client::protocol::message::property;
-use rmq_client::{Message, SendReceipt};
+use rmq_client::{Message, Producer, SendReceipt};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -36,6 +37,8 @@ Examples:
   rmq-ctl send orders 'paid' --key order-17 --tag paid -H tenant=a
   rmq-ctl send reminders 'call back' --delay 36h
   rmq-ctl send orders '{{count}}' --template --count 1000 --rate 100
+  rmq-ctl send orders 'paid' --transaction commit
+  rmq-ctl send prices 'apples' --request --timeout 3s
   seq 3 | rmq-ctl send orders -
   echo '{\"body\":\"hi\",\"key\":\"k1\"}' | rmq-ctl send orders --jsonl"
 )]
@@ -78,6 +81,18 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = when::parse_time, conflicts_with = "delay")]
     at: Option<i64>,
 
+    /// Send each message in a transaction, and end the transaction so; pending leaves it open, as a producer that dies.
+    #[arg(long, value_name = "END", conflicts_with_all = ["delay", "at"])]
+    transaction: Option<TransactionEnd>,
+
+    /// Wait for the reply of a consumer to each message, and print its body.
+    #[arg(long, conflicts_with = "transaction")]
+    request: bool,
+
+    /// With --request: wait for each reply no longer than this.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = when::parse_length)]
+    timeout: Duration,
+
     /// Send the body this many times.
     #[arg(long, value_name = "N", requires = "body")]
     count: Option<u64>,
@@ -89,6 +104,17 @@ pub(crate) struct Options {
     /// Fill in {{count}} and {{time}}.
     #[arg(long)]
     template: bool,
+}
+
+/// How a transaction of `--transaction` ends.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TransactionEnd {
+    /// Consumers get the message.
+    Commit,
+    /// Nobody gets the message.
+    Rollback,
+    /// Brokers ask the producer group rmq-ctl, which gives no answer.
+    Pending,
 }
 
 fn parse_property(text: &str) -> Result<(String, String), String> {
@@ -157,10 +183,8 @@ pub(crate) async fn run(
         let Some(message) = next else {
             break None;
         };
-        let pending = producer
-            .submit(message)
-            .await
-            .map_err(|error| sending.failed(error))?;
+        let pending = begin(&producer, message, options).await;
+        let pending = pending.map_err(|error| sending.failed(error))?;
         sending.answers.push_back(pending);
         number += 1;
     };
@@ -177,9 +201,44 @@ pub(crate) async fn run(
     }
 }
 
+/// What is printed when a message is sent.
+type Answer = BoxFuture<'static, Result<Vec<u8>, rmq_client::Error>>;
+
+/// Begins to send a message.
+async fn begin(
+    producer: &Producer,
+    message: Message,
+    options: &Options,
+) -> Result<Answer, rmq_client::Error> {
+    let then = producer.clone();
+    if options.request {
+        let within = options.timeout;
+        return Ok(Box::pin(async move {
+            let reply = then.request(message, within).await?;
+            Ok([&reply.body()[..], b"\n"].concat())
+        }));
+    }
+    if let Some(end) = options.transaction {
+        return Ok(Box::pin(async move {
+            let transaction = then.begin(message).await?;
+            let text = format!("{} {}\n", transaction.id(), transaction.queue());
+            match end {
+                TransactionEnd::Commit => transaction.commit().await?,
+                TransactionEnd::Rollback => transaction.rollback().await?,
+                TransactionEnd::Pending => drop(transaction),
+            }
+            Ok(text.into_bytes())
+        }));
+    }
+    let pending = producer.submit(message).await?;
+    Ok(Box::pin(
+        async move { Ok(line(&pending.await?).into_bytes()) },
+    ))
+}
+
 /// What is in flight, in the order in which it was sent.
 struct Sending<'s> {
-    answers: FuturesOrdered<rmq_client::PendingSend>,
+    answers: FuturesOrdered<Answer>,
     /// Acknowledged.
     sent: u64,
     options: &'s Options,
@@ -194,13 +253,10 @@ impl Sending<'_> {
     }
 
     /// Prints the oldest answer.
-    async fn take(
-        &mut self,
-        answer: Result<SendReceipt, rmq_client::Error>,
-    ) -> Result<(), Failure> {
+    async fn take(&mut self, answer: Result<Vec<u8>, rmq_client::Error>) -> Result<(), Failure> {
         match answer {
-            Ok(receipt) => {
-                self.output.bytes(line(&receipt).as_bytes());
+            Ok(text) => {
+                self.output.bytes(&text);
                 self.sent += 1;
                 Ok(())
             }

@@ -22,6 +22,7 @@ mod producers;
 pub(crate) mod queues;
 mod timers;
 pub(crate) mod topics;
+mod transactions;
 pub(crate) mod versions;
 
 pub(crate) use noun::{Asked, Names, Noun};
@@ -38,4 +39,5 @@ pub(crate) const NOUNS: &[&Noun] = &[
     &config_keys::NOUN,
     &timers::NOUN,
     &messages::NOUN,
+    &transactions::NOUN,
 ];

@@ -9,6 +9,7 @@ mod name_servers;
 mod offsets;
 mod topics;
 mod traces;
+mod transactions;
 
 use std::collections::BTreeMap;
 

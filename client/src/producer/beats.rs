@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use rmq_protocol::bodies::{HeartbeatData, ProducerData};
 use rmq_protocol::requests::HeartBeat;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::ProducerState;
@@ -27,6 +27,8 @@ enum Wake {
 pub(crate) struct Beats {
     producers: Mutex<Vec<Weak<ProducerState>>>,
     wake: OnceLock<mpsc::UnboundedSender<Wake>>,
+    /// Every broker knows the client.
+    told: OnceCell<()>,
 }
 
 impl std::fmt::Debug for Wake {
@@ -61,6 +63,12 @@ impl Beats {
             sender
         });
         let _ = wake.send(Wake::Group);
+    }
+
+    /// Returns when every broker that can be reached has heard of the client once.
+    pub(super) async fn told(&self, client: &Client) -> Result<(), Error> {
+        let tell = async || beat(client, &Wake::Group).await;
+        self.told.get_or_try_init(tell).await.copied()
     }
 
     /// A connection stands.

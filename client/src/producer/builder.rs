@@ -1,7 +1,7 @@
 //! Settings of a producer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -9,10 +9,12 @@ use tokio::sync::Semaphore;
 use super::batching::Batcher;
 use super::deliver::DELIVER_WITHIN;
 use super::sending::Hooks;
+use super::transaction::{Answers, Checker, Decision};
 use super::{Batching, Producer, ProducerState};
 use crate::client::Client;
 use crate::compression::Compression;
 use crate::message::Message;
+use crate::received::ReceivedMessage;
 
 /// Builds a [`Producer`].
 ///
@@ -45,6 +47,7 @@ pub struct ProducerBuilder {
     compression: Option<Compression>,
     trace_context: bool,
     hooks: Hooks,
+    checker: Option<Checker>,
 }
 
 impl ProducerBuilder {
@@ -62,6 +65,7 @@ impl ProducerBuilder {
             compression: None,
             trace_context: true,
             hooks: Hooks::default(),
+            checker: None,
         }
     }
 
@@ -159,10 +163,51 @@ impl ProducerBuilder {
         self
     }
 
+    /// Answers brokers that ask how a transaction of the group ended: one that this producer has begun and not ended for some seconds, or one of
+    /// another member of the group that is gone. The message is the one that [`Producer::begin`] was given. An error is as
+    /// [`Decision::Unknown`]: the broker asks again.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) {
+    /// use rmq_client::{Decision, ReceivedMessage};
+    ///
+    /// async fn is_paid(order: &str) -> std::io::Result<bool> {
+    ///     Ok(order == "17")
+    /// }
+    ///
+    /// let producer = client
+    ///     .producer_builder()
+    ///     .group("checkout")
+    ///     .transaction_check(|message: ReceivedMessage| async move {
+    ///         let order = message.keys().next().unwrap_or_default();
+    ///         is_paid(order).await.map(Decision::of)
+    ///     })
+    ///     .build();
+    /// # drop(producer);
+    /// # }
+    /// ```
+    pub fn transaction_check<F, R, E>(mut self, check: F) -> Self
+    where
+        F: Fn(ReceivedMessage) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Decision, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.checker = Some(Checker::new(check));
+        self
+    }
+
     /// The producer. Nothing is sent for that.
     #[must_use]
     pub fn build(self) -> Producer {
         let shared = self.shared();
+        if let Some(checker) = self.checker {
+            let answers = Answers::new(self.client.downgrade(), &shared, checker);
+            self.client.notices().answer_checks(&self.group, answers);
+            // Brokers ask whom they know, also a producer that has sent nothing yet.
+            shared.has_begun.store(true, Ordering::Relaxed);
+            let beats = self.client.beats();
+            beats.begin(&self.client, Arc::downgrade(&shared));
+        }
         Producer::new(self.client, shared)
     }
 

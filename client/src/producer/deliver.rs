@@ -157,7 +157,7 @@ impl Producer {
         deadline: Instant,
     ) -> Result<(Queue, Answer), Error> {
         let (queue, remote) = self.pick(&outgoing.topic, target, avoid.as_deref()).await?;
-        let request = self.request(outgoing, &queue);
+        let request = self.fields_of(outgoing, &queue);
         let began = Instant::now();
         let left = deadline.saturating_duration_since(began);
         let called = remote

@@ -10,8 +10,10 @@ mod pending;
 mod picking;
 mod recall;
 mod receipt;
+mod request;
 mod sending;
 mod sink;
+mod transaction;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -37,7 +39,9 @@ pub use pending::PendingSend;
 use sending::{Hooks, Sending};
 
 pub use receipt::SendReceipt;
+pub(crate) use request::Requests;
 pub use sink::MessageSink;
+pub use transaction::{Decision, Transaction};
 
 /// No call waits longer.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
@@ -157,7 +161,7 @@ impl Producer {
     /// The message of a dropped call may be stored, or not; [`submit`](Producer::submit) sends on its own. With
     /// [`batching`](ProducerBuilder::batching), a message that was gathered is sent anyway.
     pub async fn send(&self, message: Message) -> Result<SendReceipt, Error> {
-        let (message, sending) = self.begin(message)?;
+        let (message, sending) = self.begin_send(message)?;
         let deadline = self.deadline(sending.began);
         let room = match self.room(deadline).await {
             Ok(room) => room,
@@ -227,7 +231,7 @@ impl Producer {
     /// # Cancel safety
     /// As [`Producer::send`].
     pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<SendReceipt, Error> {
-        let (message, sending) = self.begin(message)?;
+        let (message, sending) = self.begin_send(message)?;
         let deadline = self.deadline(sending.began);
         let ready = async {
             let room = self.room(deadline).await?;
@@ -251,7 +255,7 @@ impl Producer {
     /// # Cancel safety
     /// A dropped call sends nothing. After the call has returned, the send continues, even without its [`PendingSend`].
     pub async fn submit(&self, message: Message) -> Result<PendingSend, Error> {
-        let (message, sending) = self.begin(message)?;
+        let (message, sending) = self.begin_send(message)?;
         let deadline = self.deadline(sending.began);
         let ready = async {
             let room = self.room(deadline).await?;
@@ -292,7 +296,7 @@ impl Producer {
     /// # Cancel safety
     /// As [`Producer::submit`].
     pub async fn submit_to(&self, queue: &Queue, message: Message) -> Result<PendingSend, Error> {
-        let (message, sending) = self.begin(message)?;
+        let (message, sending) = self.begin_send(message)?;
         let deadline = self.deadline(sending.began);
         let ready = async {
             let room = self.room(deadline).await?;
@@ -322,12 +326,12 @@ impl Producer {
     /// # Cancel safety
     /// The message of a dropped call may have been handed over, or not.
     pub async fn send_and_forget(&self, message: Message) -> Result<(), Error> {
-        let (message, sending) = self.begin(message)?;
+        let (message, sending) = self.begin_send(message)?;
         let sent = async {
             let outgoing = self.prepare(message)?;
             let target = outgoing.any_queue();
             let (queue, remote) = self.pick(&outgoing.topic, &target, None).await?;
-            let request = self.request(&outgoing, &queue);
+            let request = self.fields_of(&outgoing, &queue);
             remote
                 .one_way(outgoing.code.as_i32(), &request, &outgoing.body)
                 .await
@@ -431,7 +435,7 @@ impl Producer {
         Ok(())
     }
 
-    fn request<'r>(&'r self, outgoing: &'r Outgoing, queue: &'r Queue) -> SendMessage<'r> {
+    fn fields_of<'r>(&'r self, outgoing: &'r Outgoing, queue: &'r Queue) -> SendMessage<'r> {
         let mut request = SendMessage::new(self.shared.group.as_str(), outgoing.topic.as_str());
         request.queue_id = queue.id();
         request.born_timestamp = outgoing.born_ms;

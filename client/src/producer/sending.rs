@@ -59,7 +59,7 @@ pub(super) struct Sending {
 
 impl Producer {
     /// The message as it leaves.
-    pub(super) fn begin(&self, message: Message) -> Result<(Message, Sending), Error> {
+    pub(super) fn begin_send(&self, message: Message) -> Result<(Message, Sending), Error> {
         // One look at the clock for all that counts from here.
         let began = Instant::now();
         let sending = Sending {
@@ -81,7 +81,7 @@ impl Producer {
         Ok((message, sending))
     }
 
-    /// As [`Producer::begin`], for messages that leave together, or not at all.
+    /// As [`Producer::begin_send`], for messages that leave together, or not at all.
     pub(super) fn begin_all(
         &self,
         messages: Vec<Message>,
@@ -89,7 +89,7 @@ impl Producer {
         let mut begun = Vec::with_capacity(messages.len());
         let mut sendings = Vec::with_capacity(messages.len());
         for message in messages {
-            match self.begin(message) {
+            match self.begin_send(message) {
                 Ok((message, sending)) => {
                     begun.push(message);
                     sendings.push(sending);

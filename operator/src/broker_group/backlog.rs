@@ -13,7 +13,7 @@ const GROUPS_MAX: usize = 10;
 /// What is left at a broker.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Backlog {
-    /// Messages that some group has not consumed, counted for each such group, and delayed messages.
+    /// Messages that some group has not consumed, counted for each such group, delayed messages, and transactions that have not ended.
     pub(super) messages: i64,
     /// The groups that are behind, with their messages, the farthest behind first.
     pub(super) groups: Vec<String>,
@@ -33,11 +33,19 @@ fn delayed(runtime: &BTreeMap<String, String>) -> i64 {
     waiting.sum()
 }
 
+/// Transactions that have not ended, the parked ones counted.
+fn open_transactions(runtime: &BTreeMap<String, String>) -> i64 {
+    let number = |key: &str| runtime.get(key)?.parse::<i64>().ok();
+    let counts = ["halfMessages", "parkedTransactions"].map(number);
+    counts.into_iter().flatten().sum()
+}
+
 /// Asks a broker for the messages that a group has not consumed, or that wait for their time.
 pub(super) async fn left(client: &Client, broker: &str) -> Result<Backlog, rmq_client::Error> {
     let admin = client.admin();
     // The delayed messages first: one that becomes due meanwhile is counted twice rather than not at all.
-    let delayed = delayed(&admin.runtime_info(broker).await?);
+    let runtime = admin.runtime_info(broker).await?;
+    let (delayed, open) = (delayed(&runtime), open_transactions(&runtime));
     let mut bounds: BTreeMap<String, Vec<(i32, i64, i64)>> = BTreeMap::new();
     let mut behind = Vec::new();
     for group in admin.groups().await? {
@@ -85,8 +93,11 @@ pub(super) async fn left(client: &Client, broker: &str) -> Result<Backlog, rmq_c
     if delayed > 0 {
         groups.push(format!("messages that wait for their time ({delayed})"));
     }
+    if open > 0 {
+        groups.push(format!("transactions that have not ended ({open})"));
+    }
     Ok(Backlog {
-        messages: total + delayed,
+        messages: total + delayed + open,
         groups,
     })
 }
@@ -113,5 +124,8 @@ mod tests {
             ("putMessageTimesTotal", "1,100"),
         ]);
         assert_eq!(delayed(&runtime), 5);
+        assert_eq!(open_transactions(&runtime), 0);
+        let open = info(&[("halfMessages", "3"), ("parkedTransactions", "2")]);
+        assert_eq!(open_transactions(&open), 5);
     }
 }

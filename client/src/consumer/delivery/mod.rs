@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rmq_protocol::message::property;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -190,6 +191,18 @@ impl Delivery {
     async fn settle(mut self, outcome: Outcome) -> Result<(), Error> {
         self.by_drop = false;
         self.inner.settle_otherwise(outcome).await
+    }
+
+    /// Replies to who sent the message and waits ([`Producer::request`](crate::Producer::request)). It settles nothing.
+    ///
+    /// # Errors
+    /// As [`Producer::reply`](crate::Producer::reply).
+    ///
+    /// # Cancel safety
+    /// The reply of a dropped call may be sent.
+    pub async fn reply(&self, body: impl Into<Bytes>) -> Result<(), Error> {
+        let client = &self.inner.held.shared().client;
+        client.producer().reply(&self.inner.message, body).await
     }
 
     /// A worker or the stream's reader has it now.
