@@ -53,7 +53,7 @@ pub(crate) struct Options {
     #[arg(long)]
     producers: bool,
 
-    /// The broker, by name or by address: for config-keys and transactions, and for clients that are connected to it.
+    /// The broker, by name or by address: for config-keys, timers and transactions, and for clients that are connected to it.
     #[arg(long, value_name = "BROKER", required_if_eq("noun", "config-keys"), add = broker_completer())]
     broker: Option<String>,
 

@@ -38,7 +38,7 @@ Examples:
   rmq-ctl send reminders 'call back' --delay 36h
   rmq-ctl send orders '{{count}}' --template --count 1000 --rate 100
   rmq-ctl send orders 'paid' --transaction commit
-  rmq-ctl send prices 'apples' --request --timeout 3s
+  rmq-ctl send prices 'apples' --request --within 3s
   seq 3 | rmq-ctl send orders -
   echo '{\"body\":\"hi\",\"key\":\"k1\"}' | rmq-ctl send orders --jsonl"
 )]
@@ -91,7 +91,7 @@ pub(crate) struct Options {
 
     /// With --request: wait for each reply no longer than this.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = when::parse_length)]
-    timeout: Duration,
+    within: Duration,
 
     /// Send the body this many times.
     #[arg(long, value_name = "N", requires = "body")]
@@ -212,7 +212,7 @@ async fn begin(
 ) -> Result<Answer, rmq_client::Error> {
     let then = producer.clone();
     if options.request {
-        let within = options.timeout;
+        let within = options.within;
         return Ok(Box::pin(async move {
             let reply = then.request(message, within).await?;
             Ok([&reply.body()[..], b"\n"].concat())
