@@ -321,7 +321,7 @@ fn offsets_are_set_queue_by_queue() {
     let elsewhere = format!("{}{port:08X}{}", &id[..8], &id[16..]);
     for foreign in [&elsewhere, "AC110001000018B40000000000000001"] {
         dev.run(&["find", "message", foreign])
-            .fails(3, &["there is no message", "in 4 of 4 topics"]);
+            .fails(3, &["there is no message", "in 5 of 5 topics"]);
         dev.run(&["describe", "message", foreign])
             .fails(3, &["RMQ-E018"]);
     }

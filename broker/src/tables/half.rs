@@ -16,7 +16,7 @@
 //!     2  bytes of the topic, then the topic
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -97,7 +97,8 @@ struct State {
     /// The ends that this broker has brought about.
     ended: HashMap<u64, Ending>,
     ended_order: VecDeque<u64>,
-    names: HashSet<Arc<Names>>,
+    /// How many rows have these names.
+    names: HashMap<Arc<Names>, u64>,
     /// Open half messages by topic.
     of_topic: HashMap<Box<str>, u64>,
     /// Rows that came or changed since the task that checks has asked. Empty where no such task runs.
@@ -288,11 +289,9 @@ impl State {
             group: group.into(),
             topic: topic.into(),
         };
-        if let Some(known) = self.names.get(&names) {
-            return Arc::clone(known);
-        }
-        let names = Arc::new(names);
-        self.names.insert(Arc::clone(&names));
+        let known = self.names.get_key_value(&names);
+        let names = known.map_or_else(|| Arc::new(names), |(known, _)| Arc::clone(known));
+        *self.names.entry(Arc::clone(&names)).or_default() += 1;
         names
     }
 
@@ -312,9 +311,11 @@ impl State {
         } else {
             return;
         };
-        // This one, and the set's.
-        if Arc::strong_count(&names) == 2 {
-            self.names.remove(&names);
+        if let Some(count) = self.names.get_mut(&names) {
+            *count -= 1;
+            if *count == 0 {
+                self.names.remove(&names);
+            }
         }
     }
 

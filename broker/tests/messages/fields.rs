@@ -123,9 +123,10 @@ impl Good {
             | "topicSeq"
             | "tranStateTableOffset"
             | "commitLogOffset"
-            | "commitOrRollback"
             | "behind"
             | "groupSeq" => "0",
+            // A rollback.
+            "commitOrRollback" => "12",
             "bornTimestamp" | "g" | "timestamp" => "1",
             "endTimestamp" => "9223372036854775807",
             "properties" | "i" => "",
@@ -300,6 +301,10 @@ const SENDS: &[RequestCode] = &[
     RequestCode::SendMessageV2,
     RequestCode::SendBatchMessage,
 ];
+const REPLIES: &[RequestCode] = &[
+    RequestCode::SendReplyMessage,
+    RequestCode::SendReplyMessageV2,
+];
 const PULLS: &[RequestCode] = &[RequestCode::PullMessage, RequestCode::LitePullMessage];
 const READS: &[RequestCode] = &[RequestCode::ReadBackupTables, RequestCode::ReadBackupLog];
 const ALL: &[RequestCode] = &[];
@@ -313,6 +318,20 @@ const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
     // The message of the handle is not there.
     (&[RequestCode::RecallMessage], "producerGroup", ANY, 604),
     (&[RequestCode::RecallMessage], "bname", ANY, 604),
+    // There is no such half message.
+    (&[RequestCode::EndTransaction], "topic", ANY, 1),
+    (&[RequestCode::EndTransaction], "producerGroup", ANY, 1),
+    (
+        &[RequestCode::EndTransaction],
+        "tranStateTableOffset",
+        ANY,
+        1,
+    ),
+    (&[RequestCode::EndTransaction], "commitLogOffset", LARGE, 1),
+    (&[RequestCode::EndTransaction], "transactionId", ANY, 1),
+    (&[RequestCode::EndTransaction], "bname", ANY, 1),
+    (&[RequestCode::ResumeCheckHalfMessage], "topic", ANY, 1),
+    (&[RequestCode::GetTransactions], "behind", LARGE, 0),
     // Kept as they come, or not read at all.
     (SENDS, "producerGroup", ANY, 0),
     (&[RequestCode::UnregisterClient], "producerGroup", ANY, 0),
@@ -512,6 +531,10 @@ pub(crate) fn is_shown(text: &str, value: &str) -> bool {
 }
 
 fn meant(code: RequestCode, field: &str, value: &str) -> Option<i32> {
+    if REPLIES.contains(&code) && !["topic", "b"].contains(&field) {
+        // Nobody waits for the reply.
+        return Some(1);
+    }
     let meant = MEANT.iter().find(|(codes, name, values, _)| {
         (codes.is_empty() || codes.contains(&code))
             && *name == field
