@@ -26,6 +26,14 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How a transaction has ended, as a producer tells the broker that asks.
+///
+/// ```
+/// use rmq_client::Decision;
+///
+/// // What a database says of an order; none: it cannot be asked now.
+/// let is_paid = Some(true);
+/// assert_eq!(is_paid.map_or(Decision::Unknown, Decision::of), Decision::Commit);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
