@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::quota;
+
 /// An attribute that may be set.
 struct Attribute {
     name: &'static str,
@@ -16,6 +18,20 @@ enum Values {
     Range(i64, i64),
 }
 
+/// A quota, which may be changed.
+const fn rate(name: &'static str) -> Attribute {
+    Attribute {
+        name,
+        values: Values::Range(1, quota::QUOTA_MAX),
+        changeable: true,
+    }
+}
+
+/// The attribute that says which messages a topic takes.
+pub(crate) const MESSAGE_TYPE: &str = "message.type";
+/// The value of [`MESSAGE_TYPE`] that brokers take only where that is configured.
+const MIXED: &str = "MIXED";
+
 const OF_TOPICS: &[Attribute] = &[
     Attribute {
         name: "cleanup.policy",
@@ -23,8 +39,15 @@ const OF_TOPICS: &[Attribute] = &[
         changeable: false,
     },
     Attribute {
-        name: "message.type",
-        values: Values::OneOf(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION"]),
+        name: MESSAGE_TYPE,
+        values: Values::OneOf(&[
+            "UNSPECIFIED",
+            "NORMAL",
+            "FIFO",
+            "DELAY",
+            "TRANSACTION",
+            MIXED,
+        ]),
         changeable: true,
     },
     Attribute {
@@ -32,6 +55,10 @@ const OF_TOPICS: &[Attribute] = &[
         values: Values::OneOf(&["SimpleCQ"]),
         changeable: false,
     },
+    rate(quota::BYTES),
+    rate(quota::CLIENT_BYTES),
+    rate(quota::CLIENT_MESSAGES),
+    rate(quota::MESSAGES),
     Attribute {
         name: "reserve.time",
         values: Values::Range(-1, i64::MAX),
@@ -39,11 +66,18 @@ const OF_TOPICS: &[Attribute] = &[
     },
 ];
 
-const OF_GROUPS: &[Attribute] = &[Attribute {
-    name: "priority.factor",
-    values: Values::Range(0, 100),
-    changeable: true,
-}];
+const OF_GROUPS: &[Attribute] = &[
+    rate(quota::COLD_BYTES),
+    Attribute {
+        name: "priority.factor",
+        values: Values::Range(0, 100),
+        changeable: true,
+    },
+    rate(quota::BYTES),
+    rate(quota::CLIENT_BYTES),
+    rate(quota::CLIENT_MESSAGES),
+    rate(quota::MESSAGES),
+];
 
 /// Attributes by name.
 pub(crate) type Attributes = BTreeMap<String, String>;
@@ -65,12 +99,19 @@ pub(crate) enum AttributeError {
     Fixed(String),
     #[error("attribute {0} is named twice")]
     Twice(String),
+    /// Text of apache/rocketmq `AdminBrokerProcessor.updateAndCreateTopic`, up to the semicolon.
+    #[error(
+        "MIXED message type is not supported; attribute message.type takes it where the broker has enableMixedMessageType"
+    )]
+    Mixed,
 }
 
-/// `current` with changes: `+name` and its value, or `-name`. `current` is absent for a topic that is new.
+/// `current` with changes: `+name` and its value, or `-name`. `current` is absent for a topic that is new. `mixed`: a topic may take messages of
+/// all types.
 pub(crate) fn change_topic<'a>(
     current: Option<&Attributes>,
     changes: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+    mixed: bool,
 ) -> Result<Attributes, AttributeError> {
     let mut attributes = current.cloned().unwrap_or_default();
     let mut named = BTreeSet::new();
@@ -84,6 +125,9 @@ pub(crate) fn change_topic<'a>(
         let wanted = match (sign, value) {
             ("+", Some(value)) => {
                 attribute?.check(value)?;
+                if name == MESSAGE_TYPE && value == MIXED && !mixed {
+                    return Err(AttributeError::Mixed);
+                }
                 Some(value)
             }
             ("-", _) => {
@@ -186,7 +230,7 @@ mod tests {
         current: Option<&[(&str, &str)]>,
         changes: &[(&str, Option<&str>)],
     ) -> Result<Attributes, String> {
-        change_topic(current.map(of).as_ref(), changes.iter().copied())
+        change_topic(current.map(of).as_ref(), changes.iter().copied(), false)
             .map_err(|error| error.to_string())
     }
 
@@ -210,15 +254,17 @@ mod tests {
         );
         assert_eq!(
             change(None, &[("+no.such.attr", Some("x"))]),
-            Err("there is no attribute \"no.such.attr\"; this broker knows cleanup.policy, message.type, queue.type, reserve.time".to_owned())
+            Err("there is no attribute \"no.such.attr\"; this broker knows cleanup.policy, message.type, queue.type, quota.bytes, quota.client.bytes, quota.client.messages, quota.messages, reserve.time".to_owned())
         );
     }
 
     #[test]
     fn values_are_checked() {
         for (name, value) in [
-            ("+message.type", "MIXED"),
             ("+message.type", "fifo"),
+            ("+quota.messages", "0"),
+            ("+quota.client.bytes", "1 MiB"),
+            ("+quota.bytes", "1000000000001"),
             ("+message.type", ""),
             ("+reserve.time", "-2"),
             ("+reserve.time", "1.5"),
@@ -239,9 +285,22 @@ mod tests {
             ("+reserve.time", "-1"),
             ("+queue.type", "SimpleCQ"),
             ("+cleanup.policy", "DELETE"),
+            ("+quota.messages", "1"),
+            ("+quota.bytes", "1000000000000"),
         ] {
             assert!(change(None, &[(name, Some(value))]).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn topics_of_all_types_are_for_brokers_that_take_them() {
+        let wanted = [("+message.type", Some("MIXED"))];
+        assert!(
+            change(None, &wanted)
+                .is_err_and(|text| text.starts_with("MIXED message type is not supported;"))
+        );
+        let mixed = change_topic(None, wanted.iter().copied(), true);
+        assert_eq!(mixed, Ok(of(&[("message.type", "MIXED")])));
     }
 
     #[test]
@@ -284,6 +343,8 @@ mod tests {
         for wrong in [
             ("+priority.factor", "101"),
             ("priority.factor", "x"),
+            ("quota.messages", "-1"),
+            ("cold.read.threshold", "0"),
             ("+lite.bind.topic", "t"),
             ("no.such", "x"),
             ("-no.such", ""),

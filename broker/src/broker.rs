@@ -196,6 +196,11 @@ impl Broker {
         self.clock.monotonic_ms()
     }
 
+    /// The same clock in nanoseconds.
+    pub(crate) fn monotonic_ns(&self) -> i64 {
+        self.clock.monotonic_us().saturating_mul(1_000)
+    }
+
     /// What a round of retention looks at.
     pub(crate) fn retention_parts(&self) -> retention::Parts<'_> {
         retention::Parts {

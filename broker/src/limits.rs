@@ -21,6 +21,8 @@ pub(crate) const QUEUE_ITEMS_MAX: usize = 50_000;
 pub(crate) const LAG_LOOKS_MAX: usize = 10_000;
 /// Longest wait for a message, milliseconds.
 pub(crate) const SUSPEND_MS_MAX: i64 = 120_000;
+/// Longest time that a pull waits for the quota of its group before it is refused, milliseconds.
+pub(crate) const QUOTA_HOLD_MS_MAX: i64 = 1_000;
 /// Waiting pulls that are answered by the thread that brought the message; more are answered by tasks.
 pub(crate) const ANSWER_IN_PLACE_MAX: usize = 32;
 /// Messages that one look-up by key may bring (apache/rocketmq `MessageStoreConfig.defaultQueryMaxNum` and twice that).

@@ -149,6 +149,8 @@ fn forbidden_by(refusal: &PullRefusal) -> Option<i64> {
         | PullRefusal::NotLatest { .. }
         | PullRefusal::Filter(_)
         | PullRefusal::Busy(_)
+        | PullRefusal::Quota { .. }
+        | PullRefusal::ColdReads { .. }
         | PullRefusal::AtReplica => None,
     }
 }
@@ -281,6 +283,8 @@ fn of_send(refusal: &SendRefusal) -> ResponseCode {
         // Producers try another broker.
         SendRefusal::TooManyHalf(_) => ResponseCode::SystemBusy,
         SendRefusal::Settings(error) => of_settings(error),
+        // Producers try another broker, whose quota is its own. They would not try 215 again.
+        SendRefusal::Quota { .. } => ResponseCode::SystemBusy,
         // Java producers try 1 and 16 again at other brokers, which would refuse the message too.
         SendRefusal::BodyTooLarge(_)
         | SendRefusal::ReconsumeTimes(_)
@@ -306,6 +310,7 @@ fn of_property(refusal: &PropertyRefusal) -> ResponseCode {
         | PropertyRefusal::NotThere(_)
         | PropertyRefusal::InBatch
         | PropertyRefusal::HalfDelayed
+        | PropertyRefusal::OtherType { .. }
         | PropertyRefusal::TimerTooFar { .. }
         | PropertyRefusal::TooLong(_)
         | PropertyRefusal::NoRoom { .. } => ResponseCode::MessageIllegal,
@@ -391,7 +396,11 @@ fn of_pull(refusal: &PullRefusal) -> ResponseCode {
         PullRefusal::NotLatest { .. } => ResponseCode::SubscriptionNotLatest,
         PullRefusal::Filter(error) => of_filter(error),
         // apache/rocketmq `PullMessageProcessor.rejectRequest`.
-        PullRefusal::Busy(_) | PullRefusal::AtReplica => ResponseCode::SystemBusy,
+        PullRefusal::Busy(_) | PullRefusal::AtReplica | PullRefusal::ColdReads { .. } => {
+            ResponseCode::SystemBusy
+        }
+        // Java consumers ask again after 20 ms; after any other code they wait for 3 s.
+        PullRefusal::Quota { .. } => ResponseCode::FlowControl,
     }
 }
 

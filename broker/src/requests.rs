@@ -8,8 +8,8 @@ use rmq_transport::Exchange;
 
 use crate::broker::Broker;
 use crate::handlers::admin::{
-    backup, broker as itself, connections, consumption, groups, offsets as admin_offsets, relay,
-    replication, timers, topics,
+    backup, broker as itself, cold, connections, consumption, groups, offsets as admin_offsets,
+    relay, replication, timers, topics,
 };
 use crate::handlers::batch::Batch;
 use crate::handlers::refusal::Handled;
@@ -115,7 +115,6 @@ const BY_GREETING: &str = "members greet each other on the replication port, and
 const BY_REPORT: &str = "a replica reports what it has on its disk, and nobody sets that by hand; rmq-ctl broker replication shows it";
 const BY_ELECTION: &str = "there are no controllers: a broker learns of its role from its election; rmq-ctl broker switchover changes who is master";
 const ROCKSDB: &str = "the store has no RocksDB";
-const COLD: &str = "reads of old data run on threads of their own and hold up nobody, so no group is slowed down for them";
 const READ_AHEAD: &str =
     "the store reads ahead where a reader goes on, and there is no mode to set";
 const TIMER_ENGINE: &str = "there is one engine for messages that wait";
@@ -262,9 +261,9 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::SwitchTimerEngine => unneeded(TIMER_ENGINE),
         Code::GetBrokerLiteInfo => not_yet(GET_CLUSTER, Any),
         Code::CheckRocksdbCqWriteProgress | Code::ExportRocksdbConfigToJson => unneeded(ROCKSDB),
-        Code::UpdateColdDataFlowCtrConfig
-        | Code::RemoveColdDataFlowCtrConfig
-        | Code::GetColdDataFlowCtrInfo => unneeded(COLD),
+        Code::UpdateColdDataFlowCtrConfig => one(cold::put, UPDATE_CLUSTER, Master),
+        Code::RemoveColdDataFlowCtrConfig => one(cold::remove, UPDATE_CLUSTER, Master),
+        Code::GetColdDataFlowCtrInfo => one(cold::info, GET_CLUSTER, Any),
         Code::SetCommitlogReadMode => unneeded(READ_AHEAD),
 
         // Replication.

@@ -279,6 +279,12 @@ settings! {
     /// Store replies to requests in the reply topic of the cluster, besides giving them to the clients that wait.
     "storeReplyMessageEnable" store_reply_message_enable: bool = true =>
         flag().upstream_too();
+    /// Whether topics may take messages of all types (`message.type` MIXED).
+    "enableMixedMessageType" mixed_message_type: bool = false =>
+        flag().upstream_too();
+    /// Whether a message is refused whose type is not that of its topic (`message.type`). Brokers of Apache RocketMQ never do that, their proxies do.
+    "enableTopicMessageTypeCheck" topic_message_type_check: bool = false =>
+        flag();
     /// Longest time for ending what is in flight when the broker stops.
     "drainTimeoutMs" drain_timeout_ms: u64 = 5_000 =>
         number(&[(0, 86_400_000)]).unit("milliseconds");

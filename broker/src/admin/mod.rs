@@ -2,6 +2,7 @@
 //! RocketMQ 5.5.0 answers. An operation here knows no frame, no response code and no connection.
 
 pub(crate) mod backup;
+pub(crate) mod cold;
 pub(crate) mod config;
 pub(crate) mod group_status;
 pub(crate) mod groups;

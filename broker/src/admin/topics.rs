@@ -27,7 +27,8 @@ pub(crate) fn change_attributes<'a>(
 ) -> Result<(), AttributeError> {
     let known = broker.topics.get(&config.topic_name);
     let current = known.as_ref().map(|topic| &topic.config.attributes);
-    config.attributes = attributes::change_topic(current, changes)?;
+    let mixed = broker.config.mixed_message_type;
+    config.attributes = attributes::change_topic(current, changes, mixed)?;
     Ok(())
 }
 

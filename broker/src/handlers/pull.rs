@@ -13,6 +13,7 @@ use super::decode;
 use super::refusal::Handled;
 use crate::broker::Broker;
 use crate::filter::FilterError;
+use crate::limits;
 use crate::messages::deliver::{self, Later, Puller, Sees};
 use crate::messages::pull::{self, Pull, PullPlan, Wanted};
 use crate::messages::refusal::PullRefusal;
@@ -64,6 +65,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
     }
     let asked = Pull {
         group: &request.consumer_group,
+        connection: exchange.peer.id(),
         topic: &request.topic,
         queue_id: request.queue_id,
         offset: request.queue_offset,
@@ -87,7 +89,15 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
             0
         },
     };
-    let plan = pull::plan(broker, exchange, &asked)?;
+    let plan = match pull::plan(broker, exchange, &asked) {
+        Ok(plan) => plan,
+        Err(PullRefusal::Quota { group, over }) => {
+            let refusal = PullRefusal::Quota { group, over };
+            hold(broker, exchange, refusal, over.wait_ms);
+            return Ok(());
+        }
+        Err(refusal) => return Err(refusal.into()),
+    };
     if let Some(offset) = plan.moved_to {
         let fields = PullMessageReply {
             next_begin_offset: offset,
@@ -124,6 +134,18 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
         }
     }
     Ok(())
+}
+
+/// Refuses a pull that the quota leaves no room for, when there is room again: clients ask again soon, and each would else ask many times.
+#[cold]
+fn hold(broker: &Broker, exchange: &mut Exchange<'_>, refusal: PullRefusal, wait_ms: i64) {
+    let reply = exchange.park().untimed();
+    let until_ms = broker.monotonic_ms() + wait_ms.min(limits::QUOTA_HOLD_MS_MAX);
+    let until = broker.clock.sleep_until_ms(until_ms);
+    broker.run_task(async move {
+        until.await;
+        reply::refuse_later(reply, &refusal.into());
+    });
 }
 
 fn copy_records(outcome: &ReadOutcome, out: &mut BytesMut) {

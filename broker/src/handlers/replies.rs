@@ -34,6 +34,7 @@ struct Sending {
     flag: i32,
     sys_flag: i32,
     born_ms: i64,
+    connection: u64,
     born_host: SocketAddr,
     reconsume_times: i32,
     unit_mode: bool,
@@ -64,6 +65,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
         flag: request.flag,
         sys_flag: request.sys_flag,
         born_ms: request.born_timestamp,
+        connection: exchange.peer.id(),
         born_host: exchange.peer.remote_addr(),
         reconsume_times: request.reconsume_times,
         unit_mode: request.unit_mode,
@@ -179,6 +181,7 @@ async fn store(broker: &Broker, sending: &Sending) -> Option<Sent> {
     let incoming = Incoming {
         topic: &sending.topic,
         group: &sending.group,
+        connection: sending.connection,
         template: &sending.template,
         template_queues: sending.template_queues,
         queue_id: sending.queue_id,

@@ -29,6 +29,7 @@ pub(crate) fn handle(
     let incoming = Incoming {
         topic: &send.topic,
         group: &send.producer_group,
+        connection: exchange.peer.id(),
         template: &send.default_topic,
         template_queues: send.default_topic_queue_nums,
         queue_id: send.queue_id,

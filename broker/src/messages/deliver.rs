@@ -220,6 +220,14 @@ fn end<P: Puller>(broker: &Arc<Broker>, mut plan: PullPlan, puller: P) {
 
 /// Reads what is not in memory, when connections leave room for it: what is read counts from before the read until it is sent.
 fn read_cold<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P) {
+    if let Some(limit) = &plan.group.cold
+        && !limit.has_left(broker.monotonic_ns())
+    {
+        return puller.refuse(PullRefusal::ColdReads {
+            group: plan.group.name().to_owned(),
+            threshold: limit.threshold(),
+        });
+    }
     let then = Arc::clone(broker);
     broker.memory.when_room(plan.limits.bytes_max, move |room| {
         read_in(&then, plan, puller, room, false);
@@ -237,6 +245,12 @@ fn read_in<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P, room: Roo
         if let Some((plan, puller)) = job {
             let began_ms = then.monotonic_ms();
             let outcome = read(&then, &plan, Temperature::MayWait);
+            let bytes = outcome.total_bytes as u64;
+            let reads = &plan.group.counters().cold;
+            reads.add(then.now_ms(), bytes);
+            if let Some(limit) = &plan.group.cold {
+                limit.take(then.monotonic_ns(), bytes);
+            }
             if is_last || outcome.total_bytes <= room.bytes() {
                 give_now(&then, &plan, &outcome, puller, began_ms);
             } else {
@@ -312,6 +326,9 @@ pub(crate) fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome, beg
     }
     plan.given.got.add(&stats.sampler, [messages, bytes, 1]);
     stats.delivered(plan.topic.is_system(), messages);
+    if let Some(quota) = &plan.group.quota {
+        plan.take_quota(broker, quota, messages, bytes);
+    }
     let took_ms = (broker.monotonic_ms() - began_ms).max(0);
     let took = [took_ms as u64, 1];
     plan.given.get_took.add(stats, plan.queue.queue_id(), took);

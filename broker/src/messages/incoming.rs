@@ -10,12 +10,15 @@ use super::refusal::{Feature, PropertyRefusal};
 use crate::broker::Broker;
 use crate::delay::levels::Timer;
 use crate::limits::{LATER_BYTES_MAX, SENT_BYTES_MAX};
+use crate::message_type::MessageType;
 
 /// A message, or a batch, as a client sends it. Its properties are in [`SendBatch::properties`](super::send::SendBatch::properties).
 pub(crate) struct Incoming<'a> {
     pub(crate) topic: &'a str,
     /// The producer group.
     pub(crate) group: &'a str,
+    /// The client's connection.
+    pub(crate) connection: u64,
     /// The topic whose settings an unknown topic inherits.
     pub(crate) template: &'a str,
     /// Queues that an unknown topic gets at most.
@@ -48,6 +51,8 @@ pub(crate) struct Found {
     timers: Timers,
     /// The message counts when its transaction is committed.
     pub(crate) is_half: bool,
+    /// It belongs to a sequence.
+    is_in_order: bool,
     /// What the message asks for and this version does not do.
     missing: Option<Feature>,
 }
@@ -114,6 +119,7 @@ impl Found {
             property::TIMER_DELIVER_MS => self.timers.time_ms = Some(time(name, value)?),
             property::TIMER_OUT_MS => self.timers.is_out = true,
             property::TIMER_DEL_UNIQKEY => self.missing = Some(Feature::Cancellations),
+            property::SHARDING_KEY => self.is_in_order = true,
             property::PRIORITY => self.missing = Some(Feature::Priorities),
             property::LITE_TOPIC => self.missing = Some(Feature::LiteTopics),
             property::INNER_MULTI_DISPATCH | property::INNER_MULTI_QUEUE_OFFSET => {
@@ -139,6 +145,19 @@ impl Found {
             None => timers.time_ms?,
         };
         Some(Timer { due_ms, is_time })
+    }
+
+    /// The type of the message (apache/rocketmq `TopicMessageType.parseFromMessageProperty`).
+    pub(crate) fn message_type(&self) -> MessageType {
+        if self.is_half {
+            MessageType::Transaction
+        } else if self.delay_level > 0 || self.is_timed() {
+            MessageType::Delay
+        } else if self.is_in_order {
+            MessageType::Fifo
+        } else {
+            MessageType::Normal
+        }
     }
 
     /// Whether the message asks for a time at all.
@@ -224,7 +243,7 @@ pub(crate) fn complete(
 }
 
 /// Reads the properties of a batch's member, which may ask for nothing.
-pub(crate) fn check_member(text: &str) -> Result<(), PropertyRefusal> {
+pub(crate) fn check_member(text: &str) -> Result<Found, PropertyRefusal> {
     let mut found = Found::default();
     for (name, value) in properties::iter(text) {
         found.take(name, value)?;
@@ -233,9 +252,10 @@ pub(crate) fn check_member(text: &str) -> Result<(), PropertyRefusal> {
     if found.is_half || waits {
         return Err(PropertyRefusal::InBatch);
     }
-    found
-        .missing
-        .map_or(Ok(()), |feature| Err(PropertyRefusal::NotThere(feature)))
+    match found.missing {
+        Some(feature) => Err(PropertyRefusal::NotThere(feature)),
+        None => Ok(found),
+    }
 }
 
 /// Whether every later copy of a message fits: delayed, given back, dead letter.

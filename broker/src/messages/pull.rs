@@ -13,11 +13,14 @@ use crate::broker::Broker;
 use crate::filter::{Filter, FilterError};
 use crate::groups::{GivenCounters, Group};
 use crate::limits;
+use crate::quota::{Left, Quota};
 use crate::topics::Topic;
 
 /// What a client asks for.
 pub(crate) struct Pull<'a> {
     pub(crate) group: &'a str,
+    /// The client's connection.
+    pub(crate) connection: u64,
     pub(crate) topic: &'a str,
     pub(crate) queue_id: i32,
     /// The next offset.
@@ -59,6 +62,8 @@ pub(crate) struct PullPlan {
     pub(crate) group: Arc<Group>,
     /// An administrator has set the offset: the client is told to go there.
     pub(crate) moved_to: Option<i64>,
+    /// What the client may still be given, where clients have a quota of the group.
+    client: Option<Arc<Left>>,
     /// What the client knew of the subscription, when the filter is not the request's own.
     subscribed: Option<Known>,
 }
@@ -111,6 +116,13 @@ pub(crate) fn plan(
             .offsets
             .commit_anyway(topic_name, name, pull.queue_id, offset);
     }
+    let (client, at_once) = match &group.quota {
+        None => (None, (usize::MAX, usize::MAX)),
+        Some(quota) => (
+            check_quota(broker, &group, quota, pull.connection)?,
+            quota.at_once(),
+        ),
+    };
     let moved_to = broker
         .offsets
         .take_reset(topic_name, name, pull.queue_id)
@@ -123,14 +135,15 @@ pub(crate) fn plan(
         .unwrap_or(0)
         .clamp(1, broker.limits.pull_messages);
     Ok(PullPlan {
+        client,
         queue,
         offset: pull.offset,
         moved_to,
         subscribed: known,
         filter,
         limits: ReadLimits {
-            messages_max,
-            bytes_max,
+            messages_max: messages_max.min(at_once.0),
+            bytes_max: bytes_max.min(at_once.1),
             scan_entries_max: limits::PULL_SCAN_MAX,
         },
         given: group.counters().given(topic_name),
@@ -138,6 +151,33 @@ pub(crate) fn plan(
         group,
         suspend_ms: pull.suspend_ms.clamp(0, limits::SUSPEND_MS_MAX),
     })
+}
+
+/// Whether the quota of the group, and of the client in it, leaves room for a message; what the client has left.
+#[cold]
+fn check_quota(
+    broker: &Broker,
+    group: &Group,
+    quota: &Quota,
+    connection: u64,
+) -> Result<Option<Arc<Left>>, PullRefusal> {
+    let now_ns = broker.monotonic_ns();
+    let client = quota.client(connection, now_ns);
+    let checked = quota.check(client.as_deref(), now_ns, 1);
+    checked.map_err(|over| PullRefusal::Quota {
+        group: group.name().to_owned(),
+        over,
+    })?;
+    Ok(client)
+}
+
+impl PullPlan {
+    /// Takes from the group's quota what is given.
+    #[cold]
+    pub(super) fn take_quota(&self, broker: &Broker, quota: &Quota, messages: u64, bytes: u64) {
+        let now_ns = broker.monotonic_ns();
+        quota.take(self.client.as_deref(), now_ns, messages, bytes);
+    }
 }
 
 /// Checks again what may have changed while a pull waited.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use super::refusal::SendRefusal;
+use crate::broker::Broker;
+use crate::quota::Left;
 use crate::stats::Stats;
 use crate::topics::Topic;
 
@@ -13,6 +16,8 @@ const QUEUES_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Put {
     pub(super) topic: Arc<Topic>,
+    /// What the client may still send, where clients have a quota of the topic.
+    client: Option<Arc<Left>>,
     messages: u64,
     bytes: u64,
     pub(super) requests: u64,
@@ -26,11 +31,52 @@ impl Put {
     pub(super) fn to(topic: Arc<Topic>) -> Self {
         Self {
             topic,
+            client: None,
             messages: 0,
             bytes: 0,
             requests: 0,
             queues: [(0, 0); QUEUES_AT_ONCE],
             more_queues: Vec::new(),
+        }
+    }
+
+    /// Whether the topic has a quota.
+    #[inline]
+    pub(super) fn has_quota(&self) -> bool {
+        self.topic.quota.is_some()
+    }
+
+    /// Whether the quota of the topic, and of the client in it, leaves room for a message of so many bytes.
+    ///
+    /// # Errors
+    /// It does not.
+    #[cold]
+    pub(super) fn check_quota(
+        &mut self,
+        broker: &Broker,
+        connection: u64,
+        bytes: usize,
+    ) -> Result<(), SendRefusal> {
+        let Some(quota) = &self.topic.quota else {
+            return Ok(());
+        };
+        let now_ns = broker.monotonic_ns();
+        if self.client.is_none() {
+            self.client = quota.client(connection, now_ns);
+        }
+        let checked = quota.check(self.client.as_deref(), now_ns, bytes as u64);
+        checked.map_err(|over| SendRefusal::Quota {
+            topic: self.topic.name().to_owned(),
+            over,
+        })
+    }
+
+    /// Takes from the quota what was sent.
+    #[cold]
+    pub(super) fn take_quota(&self, broker: &Broker, messages: usize, bytes: usize) {
+        if let Some(quota) = &self.topic.quota {
+            let (client, now_ns) = (self.client.as_deref(), broker.monotonic_ns());
+            quota.take(client, now_ns, messages as u64, bytes as u64);
         }
     }
 

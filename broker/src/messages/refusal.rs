@@ -10,6 +10,8 @@ use crate::filter::FilterError;
 use crate::group::member::TooFewInSync;
 use crate::groups::GroupError;
 use crate::limits::{BODY_BYTES_MAX, LATER_BYTES_MAX, SENT_BYTES_MAX};
+use crate::message_type::MessageType;
+use crate::quota::{COLD_BYTES, COLD_SECONDS, Over};
 use crate::topics::TopicError;
 
 /// The broker takes no messages.
@@ -82,6 +84,15 @@ pub(crate) enum PropertyRefusal {
         "a transactional message (TRAN_MSG) cannot be delayed; send a delayed message when the transaction has ended"
     )]
     HalfDelayed,
+    /// Text of apache/rocketmq `DefaultTopicMessageTypeValidator`, up to the semicolon.
+    #[error(
+        "TopicMessageType validate failed, the expected type is {expected}, but actual type is {actual}; the topic {topic} says so (message.type), and the broker checks it (enableTopicMessageTypeCheck)"
+    )]
+    OtherType {
+        topic: String,
+        expected: MessageType,
+        actual: MessageType,
+    },
     #[error("a batch cannot contain delayed or transactional messages")]
     InBatch,
     /// Text of apache/rocketmq `SendMessageProcessor.handlePutMessageResult`, up to the semicolon.
@@ -124,6 +135,8 @@ pub(crate) enum SendRefusal {
     },
     #[error(transparent)]
     Property(#[from] PropertyRefusal),
+    #[error("[FLOW]topic {topic}: {over}")]
+    Quota { topic: String, over: Over },
     #[error("field reconsumeTimes is negative: {0}")]
     ReconsumeTimes(i32),
 
@@ -238,6 +251,13 @@ pub(crate) enum PullRefusal {
     Filter(#[from] FilterError),
     #[error(transparent)]
     Busy(#[from] ColdPoolFull),
+    #[error("[FLOW]group {group}: {over}")]
+    Quota { group: String, over: Over },
+    /// Text of apache/rocketmq `PullMessageProcessor`, up to the semicolon.
+    #[error(
+        "This consumer group is reading cold data. It has been flow control; group {group} may read {threshold} bytes from the disk in {COLD_SECONDS} s ({COLD_BYTES})"
+    )]
+    ColdReads { group: String, threshold: u64 },
 }
 
 /// A delayed message that is to be taken back. The texts are those of apache/rocketmq `RecallMessageProcessor`, with more behind a colon or a semicolon.

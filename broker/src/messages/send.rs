@@ -117,7 +117,14 @@ impl SendBatch {
             elsewhere: &mut self.puts,
         };
         let queue_id = sending.check(&recent.topic)?;
-        sending.append(recent, queue_id, &mut self.properties)
+        if !recent.has_quota() {
+            return sending.append(recent, queue_id, &mut self.properties);
+        }
+        let bytes = incoming.body.len();
+        recent.check_quota(broker, incoming.connection, bytes)?;
+        let sent = sending.append(recent, queue_id, &mut self.properties)?;
+        recent.take_quota(broker, 1, bytes);
+        Ok(sent)
     }
 
     /// Appends a batch of messages for one queue, all or none. The properties of the batch as a whole are in [`SendBatch::properties`].
@@ -141,9 +148,17 @@ impl SendBatch {
             elsewhere: &mut self.puts,
         };
         let queue_id = sending.check(&recent.topic)?;
+        let bytes_sent = incoming.body.len();
+        if recent.has_quota() {
+            recent.check_quota(broker, incoming.connection, bytes_sent)?;
+        }
         let unique_key = properties::get(&self.properties, property::UNIQ_KEY).unwrap_or_default();
         let (sent, bytes) = sending.append_many(&recent.topic, queue_id, unique_key, members)?;
-        recent.appended(queue_id, sent.positions.len() as u64, bytes);
+        let messages = sent.positions.len();
+        recent.appended(queue_id, messages as u64, bytes);
+        if recent.has_quota() {
+            recent.take_quota(broker, messages, bytes_sent);
+        }
         Ok(sent)
     }
 
@@ -155,6 +170,25 @@ impl SendBatch {
             puts.push(recent);
         }
         puts
+    }
+}
+
+/// Whether the topic takes messages of this type, where that is checked. Topics of retries and dead letters say no type.
+fn check_type(broker: &Broker, topic: &Topic, found: &Found) -> Result<(), PropertyRefusal> {
+    let Some(expected) = topic.message_type else {
+        return Ok(());
+    };
+    if !broker.config.topic_message_type_check {
+        return Ok(());
+    }
+    let actual = found.message_type();
+    match expected.takes(actual) {
+        true => Ok(()),
+        false => Err(PropertyRefusal::OtherType {
+            topic: topic.name().to_owned(),
+            expected,
+            actual,
+        }),
     }
 }
 
@@ -286,6 +320,7 @@ impl Sending<'_> {
         let retry_group = topic.retry_group();
         let is_retry = retry_group.is_some();
         let found = incoming::complete(broker, properties, is_retry)?;
+        check_type(broker, topic, &found)?;
         let text = properties.as_str();
         // Room for a retry was left when the message was sent first.
         if !is_retry {
@@ -544,7 +579,8 @@ impl Sending<'_> {
                 index: entries.len(),
                 error,
             })?;
-            incoming::check_member(entry.properties)?;
+            let found = incoming::check_member(entry.properties)?;
+            check_type(broker, topic, &found)?;
             incoming::check_room(broker, topic.name(), entry.body, entry.properties)?;
             let ends = entry.properties.is_empty() || entry.properties.ends_with('\u{2}');
             owned.push((!ends).then(|| [entry.properties, "\u{2}"].concat()));

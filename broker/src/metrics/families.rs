@@ -5,7 +5,7 @@ use rmq_store::{SYNC_BOUNDS_US, StoreHealth};
 
 use super::read::{
     connections, consumers, dead_letters, ends, finish_latency, half_messages, lag, lag_seconds,
-    load, of_groups, of_topics, producers, refusals, requests, storage,
+    load, of_groups, of_topics, producers, quotas, refusals, requests, storage,
 };
 use super::replication::{
     connected, epoch, findings, in_sync, in_sync_min, lag_bytes, lag_time, possibly_lost,
@@ -63,6 +63,14 @@ metrics! {
         "Age of the oldest message that a group has not yet confirmed, 0 when there is none",
         "How late is the group?",
         lag_seconds;
+    gauge "rocketmq_quota_limit", "messages or bytes a second", ["resource", "name", "limit"],
+        "Quotas of topics and groups, a second at this broker; resource is topic or group, limit is the attribute",
+        "Which topics and groups have quotas?",
+        |broker, out| quotas(broker, out, |(_, rate, _)| rate);
+    counter "rocketmq_quota_refusals", "requests", ["resource", "name", "limit"],
+        "Sends and pulls that were refused because a quota was used up",
+        "Does a quota slow its clients down?",
+        |broker, out| quotas(broker, out, |(_, _, refused)| refused);
     gauge "rocketmq_broker_permission", "bits", [],
         "6 read and write, 4 read, 2 write",
         "Does the broker take messages (2) and give them (4)? After a drain the value is 4.",

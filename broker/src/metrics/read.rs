@@ -14,6 +14,7 @@ use crate::broker::Broker;
 use crate::limits;
 use crate::listeners::LISTENERS;
 use crate::messages::look_up;
+use crate::quota::Limit;
 use crate::stats::requests::{BOUNDS_US, Took};
 use crate::topics::Topic;
 use crate::transactions::state::Ends;
@@ -136,6 +137,31 @@ pub(super) fn of_groups(broker: &Broker, out: &mut Samples, pick: fn((u64, u64))
                 ("consumer_group", group.name().to_owned()),
             ];
             out.with(labels, pick(given) as f64);
+        }
+    }
+}
+
+/// Each limit of each quota, and of what `pick` asks.
+pub(super) fn quotas(broker: &Broker, out: &mut Samples, pick: fn((Limit, u64, u64)) -> u64) {
+    let mut all = Vec::new();
+    for topic in broker.topics.all() {
+        if let Some(quota) = &topic.quota {
+            all.push(("topic", topic.name().to_owned(), Arc::clone(quota)));
+        }
+    }
+    for group in broker.groups.all() {
+        if let Some(quota) = &group.quota {
+            all.push(("group", group.name().to_owned(), Arc::clone(quota)));
+        }
+    }
+    for (resource, name, quota) in all {
+        for limit in quota.limits() {
+            let labels = vec![
+                ("resource", resource.to_owned()),
+                ("name", name.clone()),
+                ("limit", limit.0.name().to_owned()),
+            ];
+            out.with(labels, pick(limit) as f64);
         }
     }
 }

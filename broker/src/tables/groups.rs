@@ -11,6 +11,7 @@ use rmq_store::{Applied, Apply, Change, ReadError};
 
 use super::ids::GROUPS;
 use super::rows::{Keyed, Rows};
+use crate::quota::{ColdLimit, ColdReads, Quota};
 use crate::stats::{self, ByQueue, Counted, Flow};
 
 /// A group and what it has been given since the broker started.
@@ -21,12 +22,17 @@ pub(crate) struct Group {
     pub(crate) forbidden: BTreeMap<String, i32>,
     /// Made when something is first counted: most groups of a large broker are idle.
     counters: OnceLock<Arc<GroupCounters>>,
+    /// How much its members may be given; most groups have none.
+    pub(crate) quota: Option<Arc<Quota>>,
+    /// How much they may have read from the disk.
+    pub(crate) cold: Option<Arc<ColdLimit>>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct GroupCounters {
     given: RwLock<HashMap<Box<str>, Arc<GivenCounters>, foldhash::fast::RandomState>>,
     pub(crate) dead_letters: AtomicU64,
+    pub(crate) cold: ColdReads,
 }
 
 /// What a group has been given of one topic, and has given back.
@@ -202,8 +208,16 @@ impl GroupTable {
     ) -> Arc<Group> {
         let known = self.newest(&config.group_name);
         // Both count in one place: who has the old group still counts for it.
-        let counters = known.map(|known| Arc::clone(known.counters()).into());
+        let counters = known
+            .as_ref()
+            .map(|known| Arc::clone(known.counters()).into());
+        let (quota, cold) = match &known {
+            Some(known) => (known.quota.as_ref(), known.cold.as_ref()),
+            None => (None, None),
+        };
         Arc::new(Group {
+            quota: Quota::of(&config.attributes, quota),
+            cold: ColdLimit::of(&config.attributes, cold),
             config,
             forbidden,
             counters: counters.unwrap_or_default(),

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 use super::ids::TOPICS;
 use super::rows::{Keyed, Rows};
+use crate::message_type::MessageType;
+use crate::quota::Quota;
 use crate::stats::{ByQueue, Flow, Stats};
 
 /// A topic and its queues.
@@ -22,6 +24,10 @@ pub(crate) struct Topic {
     pub(crate) queues: TopicQueues,
     /// Made when something is first counted: most topics of a large broker are idle.
     counters: OnceLock<Arc<TopicCounters>>,
+    /// How much clients may send; most topics have none.
+    pub(crate) quota: Option<Arc<Quota>>,
+    /// Which messages it takes, where that is checked; `None`: it does not say.
+    pub(crate) message_type: Option<MessageType>,
     send_forbidden: bool,
     system: bool,
 }
@@ -42,6 +48,8 @@ impl Topic {
         Self {
             send_forbidden: names::is_send_forbidden(&config.topic_name),
             system: names::is_system_topic(&config.topic_name),
+            quota: Quota::of(&config.attributes, None),
+            message_type: MessageType::of_topic(&config.attributes),
             config,
             queues,
             counters: OnceLock::new(),
@@ -248,6 +256,9 @@ impl TopicTable {
         if let Some(known) = known {
             // Both count in one place: who has the old topic still counts for it.
             topic.counters = Arc::clone(known.counters()).into();
+            if known.quota.is_some() {
+                topic.quota = Quota::of(&topic.config.attributes, known.quota.as_ref());
+            }
         }
         Arc::new(topic)
     }

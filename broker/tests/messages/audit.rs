@@ -115,6 +115,7 @@ const WITHOUT: &[Code] = &[
     Code::RecallMessage,
     Code::GetTimerCheckPoint,
     Code::GetTimerMetrics,
+    Code::GetColdDataFlowCtrInfo,
     Code::UnregisterClient,
     Code::GetConsumerListByGroup,
     Code::CheckClientConfig,
@@ -424,6 +425,28 @@ async fn each_change_has_one_line() {
             &resumed,
             ["half message to be checked again", &half, "", ""],
         ),
+        change(
+            Code::UpdateColdDataFlowCtrConfig,
+            &[],
+            [
+                "group changed",
+                "made",
+                "\"attributes\":{}",
+                "\"cold.read.threshold\":\"5000\"",
+            ],
+        )
+        .with(b"made=5000\n".to_vec()),
+        change(
+            Code::RemoveColdDataFlowCtrConfig,
+            &[],
+            [
+                "group changed",
+                "made",
+                "\"cold.read.threshold\":\"5000\"",
+                "\"attributes\":{}",
+            ],
+        )
+        .with(b"made".to_vec()),
         change(
             Code::DeleteSubscriptiongroup,
             &[("groupName", "made"), ("cleanOffset", "true")],

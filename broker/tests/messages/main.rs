@@ -14,6 +14,7 @@ mod management;
 mod memory;
 mod permissions;
 mod pull;
+mod quotas;
 mod registration;
 mod request_codes;
 mod restart;

@@ -111,7 +111,12 @@ async fn what_is_declared_is_told() {
     }
 
     let client = rig.client();
-    client.create_group("offline", |_| {}).await;
+    client
+        .create_group("offline", |group| {
+            let quota = ("quota.messages".to_owned(), "9".to_owned());
+            group.attributes.extend([quota]);
+        })
+        .await;
     client.put("measured", "", "one").await;
     client.put("measured", "DELAY\u{1}1\u{2}", "two").await;
     // One transaction stays open, and one is rolled back.

@@ -295,7 +295,7 @@ pub(super) const WITHOUT: &[Without] = &[
         ],
     ),
     (
-        "reads of old data run on threads of their own and hold up nobody, so no group is slowed down for them",
+        "reads of old data run on threads of their own and hold up nobody; a group has a limit when it is set for it (rmq-ctl set group, mqadmin updateColdDataFlowCtrGroupConfig)",
         &[
             "cgColdReadThreshold", "coldCtrStrategyEnable", "coldDataFlowControlEnable", "coldDataScanEnable", "dataReadAheadEnable",
             "globalColdReadThreshold", "timerColdDataCheckIntervalMs", "usePIDColdCtrStrategy",
@@ -421,12 +421,6 @@ pub(super) const WITHOUT: &[Without] = &[
             "debugLockEnable", "dispatchCqCacheNum", "dispatchFromSenderThread", "enableAsyncReput", "enableBuildConsumeQueueConcurrently",
             "putConsumeQueueDataByFileChannel", "sampleCountThreshold", "sampleSteps", "sharedByteBufferNum",
             "spinLockCollisionRetreatOptimalDegree", "topicQueueLockNum", "useABSLock", "useReentrantLockWhenPutMessage",
-        ],
-    ),
-    (
-        "topics of several message types (MIXED) are refused",
-        &[
-            "enableMixedMessageType",
         ],
     ),
     (

@@ -17,6 +17,24 @@ header_fields! {
 }
 
 header_fields! {
+    request UpdateColdDataFlowCtrConfig;
+    /// Limits what groups read from the disk; the body is properties text with the bytes of each group.
+    pub struct UpdateColdDataFlowCtrConfig {}
+}
+
+header_fields! {
+    request RemoveColdDataFlowCtrConfig;
+    /// Lifts the limit of a group; the body is its name.
+    pub struct RemoveColdDataFlowCtrConfig {}
+}
+
+header_fields! {
+    request GetColdDataFlowCtrInfo;
+    /// Asks for these limits, and for what groups have read lately; the body of the answer is JSON.
+    pub struct GetColdDataFlowCtrInfo {}
+}
+
+header_fields! {
     request GetBrokerRuntimeInfo;
     /// Asks for a broker's figures; body of the answer [`crate::bodies::KvTable`].
     pub struct GetBrokerRuntimeInfo {}

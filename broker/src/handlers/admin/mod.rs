@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod broker;
+pub(crate) mod cold;
 pub(crate) mod connections;
 pub(crate) mod consumption;
 pub(crate) mod groups;

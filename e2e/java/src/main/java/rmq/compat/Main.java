@@ -36,6 +36,8 @@ public final class Main {
         Traces.addTo(scenarios);
         Namespaces.addTo(scenarios);
         Timers.addTo(scenarios);
+        Offsets.addTo(scenarios);
+        Limits.addTo(scenarios);
 
         PrintStream out = System.out;
         if (arguments.length == 0) {

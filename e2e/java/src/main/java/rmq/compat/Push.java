@@ -391,7 +391,7 @@ final class Push {
         return IntStream.range(0, queues).boxed().collect(Collectors.toCollection(TreeSet::new));
     }
 
-    private static Set<Integer> queues(DefaultMQPushConsumer consumer, String topic) {
+    static Set<Integer> queues(DefaultMQPushConsumer consumer, String topic) {
         return consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().stream()
             .filter(queue -> queue.getTopic().equals(topic))
             .map(MessageQueue::getQueueId)
