@@ -13,7 +13,7 @@ use crate::world::{World, cluster, demand, until};
 const NAMESPACE: &str = "ctl";
 
 /// Two name servers and two brokers with the names of their pods: nobody outside can dial them.
-fn inner_cluster(namespace: &str) -> String {
+pub(crate) fn inner_cluster(namespace: &str) -> String {
     cluster(namespace)
         .replace(
             "spec:\n  externalListener: {type: NodePort}\n",
@@ -23,7 +23,7 @@ fn inner_cluster(namespace: &str) -> String {
 }
 
 /// `rmq-ctl`, as somebody with this kubeconfig and nothing else runs it.
-fn ctl(kubeconfig: &Path, home: &Path, args: &[&str]) -> Command {
+pub(crate) fn ctl(kubeconfig: &Path, home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(binary("rmq-ctl"));
     for name in [
         "RMQ_LOG",

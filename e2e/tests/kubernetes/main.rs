@@ -11,6 +11,7 @@ mod images;
 mod install;
 mod java;
 mod load;
+mod mending;
 mod moves;
 mod nodes;
 mod objects;
@@ -70,6 +71,9 @@ const ALL: &[&[(&str, Scenario)]] = &[
     &[("replicas_lose_a_nodes_network", hurt::network_of_a_node)],
     &[("replicas_drained_and_grown", moves::drained_and_grown)],
     &[("replicas_rolled", replicas::rolled)],
+    &[("replicas_mended_by_a_person", mending::of_three)],
+    &[("replicas_made_again_and_promoted", mending::continued)],
+    &[("a_group_begins_with_a_backup", mending::restored)],
     &[("replicas_all_powered_off", away::all_nodes)],
     &[("name_servers_scaled", sizes::name_servers)],
     &[("topics_drift_conflict_and_deletion", settings::topics)],
