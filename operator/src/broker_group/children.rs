@@ -159,7 +159,6 @@ pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
             account: electing::account(object),
             group: selector.clone(),
         }),
-        grace_seconds: 120,
     });
     let retention = match spec.storage.deletion_policy {
         DeletionPolicy::Retain => "Retain",

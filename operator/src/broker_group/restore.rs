@@ -253,7 +253,6 @@ fn restorer_pod(
         annotations: Labels::new(),
         apart: names::brokers_selector(&spec.name_server_ref.name),
         elected: None,
-        grace_seconds: 30,
     });
     let mut meta = metadata(object, names::restorer(&workload), &labels);
     if let Some(of) = template.metadata {

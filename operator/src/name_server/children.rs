@@ -96,7 +96,6 @@ pub(crate) fn build(object: &NameServer, default_image: &str) -> Children {
         annotations,
         apart: selector.clone(),
         elected: None,
-        grace_seconds: 30,
     });
     children.stateful_sets.push(StatefulSet {
         metadata: meta(workload.clone()),

@@ -25,6 +25,10 @@ const NODE: &str = "kubernetes.io/hostname";
 /// Label of a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
+/// Seconds between the signal to stop and the kill. A broker hands over within 5 and writes what is in flight; what it acknowledged is in the
+/// system's cache by then, which a kill leaves alone. Kubernetes looks again at a namespace that goes after half of the longest of its pods.
+const GRACE_SECONDS: i64 = 30;
+
 /// What differs between the servers.
 pub(crate) struct Server<'a> {
     /// Name of the container.
@@ -47,7 +51,6 @@ pub(crate) struct Server<'a> {
     pub(crate) apart: Labels,
     /// What members of a group with replicas have besides.
     pub(crate) elected: Option<Elected>,
-    pub(crate) grace_seconds: i64,
 }
 
 /// What members of a group with replicas have besides.
@@ -285,7 +288,7 @@ pub(crate) fn template(server: Server<'_>) -> PodTemplateSpec {
             termination_grace_period_seconds: Some(
                 overrides
                     .termination_grace_period_seconds
-                    .unwrap_or(server.grace_seconds),
+                    .unwrap_or(GRACE_SECONDS),
             ),
             tolerations: (!overrides.tolerations.is_empty()).then(|| overrides.tolerations.clone()),
             topology_spread_constraints: Some(spread),
