@@ -195,6 +195,46 @@ pub(crate) fn cut_off_in_pairs(under: &mut Under<'_>) -> Result<(), String> {
     writes_now_or_later(under, fault, began)
 }
 
+/// A replica leaves the group, and comes back on an empty disk: each time every member gets the new list with a restart, replicas first.
+pub(crate) fn change_members(under: &mut Under<'_>) -> Result<(), String> {
+    let all: Vec<usize> = (0..MEMBERS).collect();
+    let master = under.master()?;
+    let (leaves, stays) = ((master + 1) % MEMBERS, (master + 2) % MEMBERS);
+    let mut left = vec![master, stays];
+    left.sort_unstable();
+    let began = Instant::now();
+    under.group.stop(leaves);
+    under.group.list(&left);
+    give_list(under, stays, master, &left)?;
+    under.load.goes_on(20)?;
+    under.group.wipe(leaves)?;
+    under.group.list(&all);
+    under.group.start_member(leaves);
+    give_list(under, master, stays, &all)?;
+    let gap = under.load.notes.longest_gap(began, Instant::now());
+    let fault = "a member leaves and another one comes: longest gap of writes";
+    under.world.took(fault, gap);
+    under.whole()
+}
+
+/// Restarts the replica and then the master, which hands over to it.
+fn give_list(
+    under: &mut Under<'_>,
+    replica: usize,
+    master: usize,
+    members: &[usize],
+) -> Result<(), String> {
+    under.group.stop(replica);
+    under.group.start_member(replica);
+    let is_ready = || under.group.switch_over(replica);
+    until(WRITES_WITHIN, is_ready)?;
+    under.group.stop(master);
+    under.group.start_member(master);
+    under
+        .group
+        .recorded(under.world, &under.load.client, members)
+}
+
 /// A replica loses its disk.
 pub(crate) fn wipe_replica(under: &mut Under<'_>) -> Result<(), String> {
     let slot = (under.master()? + 1) % MEMBERS;

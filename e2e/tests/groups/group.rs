@@ -14,7 +14,7 @@ use rmq_e2e::foreign;
 use rmq_e2e::java::{self, Java};
 use rmq_e2e::net::{HERE, Machine, Network, Way};
 use rmq_e2e::process::{Process, binary};
-use rmq_protocol::bodies::HaRuntimeInfo;
+use rmq_protocol::bodies::{GroupStatus, HaRuntimeInfo};
 use rmq_protocol::code::RequestCode;
 use rustix::process::Signal;
 
@@ -157,6 +157,8 @@ pub(crate) struct Group {
     pub(crate) name: String,
     roles: Roles,
     members: Vec<Member>,
+    /// The slots in the lists that members get with their next start.
+    listed: Vec<usize>,
     own_etcd: Option<Etcd>,
     etcd: (String, Ipv4Addr),
     name_servers: String,
@@ -218,6 +220,7 @@ impl Group {
             name: name.to_owned(),
             roles,
             members,
+            listed: (0..MEMBERS).collect(),
             etcd: (etcd.url(), etcd.machine().at()),
             own_etcd,
             name_servers: world.name_servers.clone(),
@@ -260,9 +263,9 @@ impl Group {
     /// Starts a member on its machine.
     pub(crate) fn start_member(&mut self, slot: usize) {
         let (data, log) = (self.data(slot), self.log(slot));
-        let members: Vec<String> = (self.members.iter().enumerate())
-            .map(|(slot, member)| {
-                let at = member.machine.at();
+        let members: Vec<String> = (self.listed.iter())
+            .map(|slot| {
+                let at = self.at(*slot);
                 format!("{slot}={at}:10912/{at}:10911")
             })
             .collect();
@@ -294,6 +297,40 @@ impl Group {
             command.args(["--set", setting]);
         }
         member.process = Some(Process::run(&mut command, &log));
+    }
+
+    /// The list of members that each one gets with its next start.
+    pub(crate) fn list(&mut self, slots: &[usize]) {
+        self.listed = slots.to_vec();
+    }
+
+    /// Waits until the record of the group has these members, and all of them are in sync.
+    pub(crate) fn recorded(
+        &self,
+        world: &World,
+        client: &Client,
+        slots: &[usize],
+    ) -> Result<(), String> {
+        let code = RequestCode::GetGroupStatus.as_i32();
+        let look = |slot: usize| {
+            let remote = client.remote(&format!("{}:10911", self.at(slot)));
+            let answer = world.runtime.block_on(remote.call_any(code, &(), b""));
+            let answer = answer.and_then(rmq_client::Answer::success);
+            let answer = answer.map_err(|error| error.to_string())?;
+            let status = GroupStatus::from_json(answer.body());
+            let status = status.map_err(|error| error.to_string())?;
+            let in_sync = status.members.iter().filter(|member| member.in_sync);
+            let found: Vec<u64> = in_sync.map(|member| member.slot.0).collect();
+            let wanted: Vec<u64> = slots.iter().map(|slot| *slot as u64).collect();
+            match found == wanted && status.members.len() == slots.len() {
+                true => Ok(()),
+                false => Err(format!("{wanted:?} are not the members: {status:?}")),
+            }
+        };
+        until(WHOLE_WITHIN, || {
+            slots.iter().try_for_each(|slot| look(*slot))
+        })
+        .map_err(|error| format!("{error}\n{}", self.logs()))
     }
 
     /// SIGKILL.

@@ -64,6 +64,7 @@ const FAULTS: &[(&str, Roles, &[Fault])] = &[
             faults::kill_all,
         ],
     ),
+    ("members", Roles::Elected, &[faults::change_members]),
     ("etcd-away", Roles::ElectedAlone, &[faults::etcd_away]),
     (
         "fixed-roles",
