@@ -8,6 +8,7 @@ mod broker_group;
 mod conditions;
 mod election;
 mod name_server;
+mod quota;
 mod reference;
 mod subscription_group;
 mod topic;
@@ -25,6 +26,7 @@ pub use election::{
     ElectionTerm, ElectionUnclean,
 };
 pub use name_server::{NameServer, NameServerSpec, NameServerStatus, Scalar};
+pub use quota::{Quota, QuotaLimit};
 pub use reference::{
     DeletionPolicy, ExternalListener, ExternalType, Image, NameServerRef, PodOverrides, PullPolicy,
 };

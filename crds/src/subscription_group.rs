@@ -12,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::quota::Quota;
 use crate::reference::{DeletionPolicy, NameServerRef};
 
 /// A consumer group of the brokers that one set of name servers knows.
@@ -90,6 +91,10 @@ pub struct SubscriptionGroupSpec {
     #[schemars(range(min = 1, max = 1440))]
     pub consume_timeout_minutes: i32,
 
+    /// How much members are given. Beyond it brokers let their pulls wait. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+
     /// Other attributes of the group, as RocketMQ names them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
@@ -153,6 +158,7 @@ impl Default for SubscriptionGroupSpec {
             ordered: false,
             retry: SubscriptionGroupRetry::default(),
             consume_timeout_minutes: fifteen(),
+            quota: None,
             attributes: BTreeMap::new(),
             deletion_policy: DeletionPolicy::default(),
         }

@@ -12,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::quota::Quota;
 use crate::reference::{DeletionPolicy, NameServerRef};
 
 /// A topic of the brokers that one set of name servers knows.
@@ -81,9 +82,13 @@ pub struct TopicSpec {
     #[serde(default)]
     pub permission: Permission,
 
-    /// The kind of messages; brokers that check it refuse others. Default: not said.
+    /// The kind of messages. Brokers with `enableTopicMessageTypeCheck` refuse others, and take `Mixed` with `enableMixedMessageType` only. Default: not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_type: Option<MessageType>,
+
+    /// How much clients may send. Beyond it brokers refuse messages with a code at which producers try again. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 
     /// Other attributes of the topic, as RocketMQ names them, such as `cleanup.policy`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -218,6 +223,7 @@ impl Default for TopicSpec {
             read_queues: None,
             permission: Permission::default(),
             message_type: None,
+            quota: None,
             attributes: BTreeMap::new(),
             deletion_policy: DeletionPolicy::default(),
             delete_non_empty: false,

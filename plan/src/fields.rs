@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use rmq_crds::{MessageType, Permission};
+use rmq_crds::{MessageType, Permission, QuotaLimit};
 use serde::{Serialize, Serializer};
 
 /// The settings of one topic or group.
@@ -30,6 +30,8 @@ pub enum Field {
     Permission,
     /// Queues of a topic that are written.
     Queues,
+    /// A limit of what clients may send to a topic, or a group is given.
+    Quota(QuotaLimit),
     /// Queues of a topic that are read.
     ReadQueues,
     /// How often a message is given to a group again.
@@ -42,6 +44,7 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Attribute(name) => return write!(f, "attributes.{name}"),
+            Self::Quota(limit) => return write!(f, "quota.{}", limit.name()),
             Self::Broadcast => "broadcast",
             Self::Consume => "consume",
             Self::ConsumeFromMin => "consumeFromMin",
@@ -82,6 +85,16 @@ impl fmt::Display for Value {
             Self::Text(text) => f.write_str(text),
         }
     }
+}
+
+/// An attribute of a topic or a group as a field. A quota that is no number is shown as the broker has it.
+pub(crate) fn of_attribute(name: &str, value: &str) -> (Field, Value) {
+    let limit = QuotaLimit::of_attribute(name).filter(|_| value.parse::<i64>().is_ok());
+    let field = match limit {
+        Some(limit) => Field::Quota(limit),
+        None => Field::Attribute(name.to_owned()),
+    };
+    (field, Value::Text(value.to_owned()))
 }
 
 impl Value {
@@ -126,6 +139,8 @@ mod tests {
                 Field::RetryQueues,
                 Field::RetryMaxAttempts,
                 Field::ReadQueues,
+                Field::Quota(QuotaLimit::Messages),
+                Field::Quota(QuotaLimit::Bytes),
                 Field::Queues,
                 Field::Permission,
                 Field::Ordered,
@@ -140,7 +155,7 @@ mod tests {
             .map(|field| (field, Value::Flag(true))),
         );
         let names: Vec<String> = all.keys().map(Field::to_string).collect();
-        assert_eq!(names.len(), 13);
+        assert_eq!(names.len(), 15);
         assert!(names.is_sorted(), "{names:?}");
     }
 

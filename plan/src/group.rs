@@ -2,10 +2,10 @@
 
 use rmq_client::GroupSpec;
 use rmq_client::protocol::bodies::SubscriptionGroupConfig;
-use rmq_crds::{SubscriptionGroup, SubscriptionGroupRetry, SubscriptionGroupSpec};
+use rmq_crds::{Quota, SubscriptionGroup, SubscriptionGroupRetry, SubscriptionGroupSpec};
 
 use crate::compare::Change;
-use crate::fields::{Field, Fields, Value};
+use crate::fields::{Field, Fields, Value, of_attribute};
 
 /// The settings that a broker gets. Settings that manifests do not have stay as `live` has them.
 pub(crate) fn config(
@@ -13,6 +13,8 @@ pub(crate) fn config(
     live: Option<SubscriptionGroupConfig>,
 ) -> SubscriptionGroupConfig {
     let spec = &group.spec;
+    let mut attributes = spec.attributes.clone();
+    attributes.extend(spec.quota.iter().flat_map(Quota::attributes));
     SubscriptionGroupConfig {
         group_name: group.group_name().to_owned(),
         consume_enable: spec.consume,
@@ -22,7 +24,7 @@ pub(crate) fn config(
         consume_timeout_minute: spec.consume_timeout_minutes,
         retry_max_times: spec.retry.max_attempts,
         retry_queue_nums: spec.retry.queues,
-        attributes: spec.attributes.clone(),
+        attributes,
         ..live.unwrap_or_else(|| SubscriptionGroupConfig::new(group.group_name()))
     }
 }
@@ -51,10 +53,7 @@ pub(crate) fn fields(config: &SubscriptionGroupConfig) -> Fields {
         (Field::RetryQueues, Value::Number(config.retry_queue_nums)),
     ]);
     let attributes = config.attributes.iter();
-    fields.extend(attributes.map(|(name, value)| {
-        let value = Value::Text(value.clone());
-        (Field::Attribute(name.clone()), value)
-    }));
+    fields.extend(attributes.map(|(name, value)| of_attribute(name, value)));
     fields
 }
 
@@ -66,12 +65,16 @@ pub(crate) fn specs(
 ) -> Vec<GroupSpec> {
     let brokers = change.brokers.iter().map(|broker| {
         let live = live(broker);
-        let has = live.iter().flat_map(|live| live.attributes.keys());
-        let gone: Vec<String> = has
-            .filter(|name| !group.spec.attributes.contains_key(*name))
-            .cloned()
+        let has: Vec<String> = live
+            .iter()
+            .flat_map(|live| live.attributes.keys().cloned())
             .collect();
-        let spec = GroupSpec::from(config(group, live)).brokers([broker]);
+        let config = config(group, live);
+        let gone: Vec<String> = has
+            .into_iter()
+            .filter(|name| !config.attributes.contains_key(name))
+            .collect();
+        let spec = GroupSpec::from(config).brokers([broker]);
         gone.into_iter().fold(spec, GroupSpec::without_attribute)
     });
     brokers.collect()
@@ -80,7 +83,9 @@ pub(crate) fn specs(
 /// The manifest of a group with the settings of a broker.
 #[must_use]
 pub fn group_manifest(config: &SubscriptionGroupConfig) -> SubscriptionGroupSpec {
+    let mut attributes = config.attributes.clone();
     SubscriptionGroupSpec {
+        quota: Quota::take_from(&mut attributes),
         group_name: Some(config.group_name.clone()),
         consume: config.consume_enable,
         broadcast: config.consume_broadcast_enable,
@@ -91,7 +96,7 @@ pub fn group_manifest(config: &SubscriptionGroupConfig) -> SubscriptionGroupSpec
             max_attempts: config.retry_max_times,
             queues: config.retry_queue_nums,
         },
-        attributes: config.attributes.clone(),
+        attributes,
         ..SubscriptionGroupSpec::default()
     }
 }
@@ -104,7 +109,27 @@ mod tests {
     fn a_manifest_of_what_is_changes_nothing() {
         let mut live = SubscriptionGroupConfig::new("g");
         live.retry_max_times = 3;
+        live.attributes
+            .insert("quota.client.messages".to_owned(), "9".to_owned());
+        live.attributes
+            .insert("priority.factor".to_owned(), "7".to_owned());
         let group = SubscriptionGroup::new("g", group_manifest(&live));
+        let quota = group.spec.quota.as_ref().expect("a quota");
+        assert_eq!(quota.client_messages_per_second, Some(9));
         assert_eq!(config(&group, None), live);
+    }
+
+    #[test]
+    fn a_quota_that_the_object_does_not_have_is_taken_away() {
+        let mut live = SubscriptionGroupConfig::new("g");
+        let group = SubscriptionGroup::new("g", group_manifest(&live));
+        live.attributes
+            .insert("quota.messages".to_owned(), "9".to_owned());
+        let brokers = ["a".to_owned()];
+        let at = [("a".to_owned(), fields(&live))];
+        let wanted = fields(&config(&group, None));
+        let change = crate::compare::compare("group", "g", &wanted, &brokers, &at);
+        let specs = specs(&group, &change, |_| Some(live.clone()));
+        assert!(format!("{specs:?}").contains("quota.messages"), "{specs:?}");
     }
 }

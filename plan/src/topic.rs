@@ -3,10 +3,10 @@
 use rmq_client::TopicSpec;
 use rmq_client::protocol::bodies::TopicConfig;
 use rmq_client::protocol::route::perm;
-use rmq_crds::{MessageType, Permission, Topic};
+use rmq_crds::{MessageType, Permission, Quota, Topic};
 
 use crate::compare::Change;
-use crate::fields::{Field, Fields, Value};
+use crate::fields::{Field, Fields, Value, of_attribute};
 
 /// The attribute that says which kind of messages a topic takes.
 const MESSAGE_TYPE: &str = "message.type";
@@ -26,6 +26,7 @@ pub(crate) fn config(topic: &Topic) -> TopicConfig {
     if let Some(kind) = spec.message_type {
         attributes.insert(MESSAGE_TYPE.to_owned(), kind.attribute().to_owned());
     }
+    attributes.extend(spec.quota.iter().flat_map(Quota::attributes));
     TopicConfig {
         attributes,
         perm: perm::of(read, write),
@@ -45,7 +46,7 @@ pub(crate) fn fields(config: &TopicConfig) -> Fields {
     ]);
     fields.extend(config.attributes.iter().map(|(name, value)| {
         if name != MESSAGE_TYPE {
-            return (Field::Attribute(name.clone()), Value::Text(value.clone()));
+            return of_attribute(name, value);
         }
         // A kind that we do not know is shown as the broker has it.
         let kind = MessageType::of_attribute(value).map(Value::MessageType);
@@ -81,6 +82,7 @@ fn attribute(field: &Field) -> Option<&str> {
     match field {
         Field::MessageType => Some(MESSAGE_TYPE),
         Field::Attribute(name) => Some(name),
+        Field::Quota(limit) => Some(limit.attribute()),
         _ => None,
     }
 }
@@ -95,6 +97,7 @@ pub fn topic_manifest(config: &TopicConfig) -> rmq_crds::TopicSpec {
     if message_type.is_some() {
         attributes.remove(MESSAGE_TYPE);
     }
+    let quota = Quota::take_from(&mut attributes);
     rmq_crds::TopicSpec {
         topic_name: Some(config.topic_name.clone()),
         queues: config.write_queue_nums,
@@ -102,6 +105,7 @@ pub fn topic_manifest(config: &TopicConfig) -> rmq_crds::TopicSpec {
             .then_some(config.read_queue_nums),
         permission: permission(config),
         message_type,
+        quota,
         attributes,
         ..rmq_crds::TopicSpec::default()
     }
@@ -117,7 +121,14 @@ mod tests {
         live.attributes
             .insert(MESSAGE_TYPE.to_owned(), "FIFO".to_owned());
         live.attributes.insert("x".to_owned(), "y".to_owned());
+        live.attributes
+            .insert("quota.messages".to_owned(), "70".to_owned());
+        // No broker of ours has such a one.
+        live.attributes
+            .insert("quota.bytes".to_owned(), "many".to_owned());
         let topic = Topic::new("t", topic_manifest(&live));
+        let quota = topic.spec.quota.as_ref().expect("a quota");
+        assert_eq!(quota.messages_per_second, Some(70));
         assert_eq!(fields(&config(&topic)), fields(&live));
     }
 
@@ -128,6 +139,8 @@ mod tests {
         live.attributes
             .insert(MESSAGE_TYPE.to_owned(), "FIFO".to_owned());
         live.attributes.insert("x".to_owned(), "y".to_owned());
+        live.attributes
+            .insert("quota.bytes".to_owned(), "7".to_owned());
         let brokers = ["a".to_owned()];
         let at = [("a".to_owned(), fields(&live))];
         let wanted = fields(&config(&topic));
@@ -136,7 +149,7 @@ mod tests {
             .fields
             .iter()
             .filter_map(|change| attribute(&change.field));
-        assert_eq!(gone.collect::<Vec<_>>(), ["x", MESSAGE_TYPE]);
+        assert_eq!(gone.collect::<Vec<_>>(), ["x", MESSAGE_TYPE, "quota.bytes"]);
         let spec = format!("{:?}", spec(&topic, &change));
         assert!(spec.contains(MESSAGE_TYPE), "{spec}");
     }
