@@ -22,6 +22,7 @@ const FOREIGN: &[&str] = &[
     "compat_java",
     "ctl_apache",
     "stats_apache",
+    "differences",
     "compat_go",
     "compat_python",
     "backup_s3",

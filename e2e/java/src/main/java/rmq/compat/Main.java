@@ -9,6 +9,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import rmq.compat.differences.Differences;
 
 /**
  * Runs scenarios with the unmodified Java client: {@code Main list}, or {@code Main NAME_SERVER [SCENARIO...]}.
@@ -60,6 +61,10 @@ public final class Main {
             Bodies.print(out, arguments[1], arguments[2]);
             out.flush();
             System.exit(0);
+        }
+        if (arguments[0].equals("differences")) {
+            Differences.main(List.of(arguments).subList(1, arguments.length), out);
+            return;
         }
         if (arguments[0].equals("chaos")) {
             Chaos.run(arguments[1], out);
