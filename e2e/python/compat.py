@@ -161,7 +161,63 @@ def push_orderly(cluster):
         producer.shutdown()
 
 
-SCENARIOS = [send_and_push, send_one_way, push_tags, push_orderly]
+def send_batch(cluster):
+    from rocketmq.client import SendStatus
+
+    received = Received(cluster)
+    producer = cluster.producer("send_batch")
+    try:
+        batch = [message(cluster, "send_batch", f"batch {i}", "tag", f"key{i}") for i in range(10)]
+        equal("status", SendStatus.OK, producer.send_batch(batch).status)
+        consumer = cluster.consumer("send_batch", received)
+        try:
+            equal("bodies", sorted(f"batch {i}" for i in range(10)), received.bodies(10))
+            equal("keys", sorted(f"key{i}" for i in range(10)), sorted(found["keys"] for found in received.messages))
+        finally:
+            consumer.shutdown()
+    finally:
+        producer.shutdown()
+
+
+def push_delayed(cluster):
+    """Delay levels: the second level is 5 s, the first 1 s; the one that is sent first comes last."""
+    received = Received(cluster)
+    producer = cluster.producer("push_delayed")
+    try:
+        for body, level in (("later", 2), ("sooner", 1)):
+            made = message(cluster, "push_delayed", body)
+            made.set_delay_time_level(level)
+            producer.send_sync(made)
+        consumer = cluster.consumer("push_delayed", received)
+        try:
+            received.bodies(2)
+            equal("bodies in the order of their delays", ["sooner", "later"], [found["body"] for found in received.messages])
+        finally:
+            consumer.shutdown()
+    finally:
+        producer.shutdown()
+
+
+def pull(cluster):
+    """A pull consumer goes through all queues, by tag."""
+    from rocketmq.client import PullConsumer
+
+    producer = cluster.producer("pull")
+    consumer = PullConsumer(f"cpp-group-pull-{cluster.run}")
+    consumer.set_namesrv_addr(cluster.name_server)
+    consumer.start()
+    try:
+        for tag in ("red", "blue"):
+            for i in range(20):
+                producer.send_sync(message(cluster, "pull", f"{tag} {i}", tag))
+        found = sorted(one.body.decode().partition(" of ")[0] for one in consumer.pull("cpp-pull", "red", 4))
+        equal("bodies", sorted(f"red {i}" for i in range(20)), found)
+    finally:
+        consumer.shutdown()
+        producer.shutdown()
+
+
+SCENARIOS = [send_and_push, send_one_way, send_batch, push_tags, push_orderly, push_delayed, pull]
 
 
 def run(scenario, cluster):

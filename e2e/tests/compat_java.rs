@@ -1,4 +1,4 @@
-//! The original Java client and mqadmin 5.5.0 (`e2e/java`) against our servers.
+//! The original Java client and mqadmin 5.5.0 (`e2e/java`), and an application with Spring (`e2e/spring`), against our servers.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -9,6 +9,7 @@ use rmq_client::{Assignment, Client, Compression, Consumer, Message, Queue, Star
 use rmq_e2e::cluster::{Cluster, FlushMode};
 use rmq_e2e::filters;
 use rmq_e2e::foreign::{self, Needs, Outcomes};
+use rmq_e2e::spring;
 
 const SCENARIOS: &[&str] = &[
     "admin_broker_config",
@@ -18,6 +19,8 @@ const SCENARIOS: &[&str] = &[
     "admin_kv_config",
     "admin_reset_offset",
     "admin_topic",
+    "dashboard_pages",
+    "exporter_cycle",
     "lite_pull_seek",
     "lite_pull_sql",
     "lite_pull_subscribe",
@@ -91,7 +94,10 @@ const COMPRESSED: &str = "reads_what_rust_compressed";
 const FILTERS: &str = "filter_expressions";
 
 /// Below Maven's local repository, once everything was fetched.
-const TOOLS_JAR: &str = "org/apache/rocketmq/rocketmq-tools/5.5.0/rocketmq-tools-5.5.0.jar";
+const FETCHED: &[&str] = &[
+    "org/apache/rocketmq/rocketmq-tools/5.5.0/rocketmq-tools-5.5.0.jar",
+    "org/apache/rocketmq/rocketmq-spring-boot/2.3.5/rocketmq-spring-boot-2.3.5.jar",
+];
 
 /// All scenarios run in one JVM, most of them at the same time.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -122,6 +128,7 @@ fn main() -> ExitCode {
         .copied()
         .chain(binary.iter().map(String::as_str))
         .chain([ASSIGNMENT, COMPRESSED, FILTERS])
+        .chain(spring::SCENARIOS.iter().copied())
         .collect();
     foreign::main("java", &all, needs, Box::new(run))
 }
@@ -136,8 +143,10 @@ fn needs() -> Needs {
             return Err(format!("`{tool}` is not installed (Debian: {package})"));
         }
     }
-    let fetched = std::env::home_dir()
-        .is_some_and(|home| home.join(".m2/repository").join(TOOLS_JAR).exists());
+    let fetched = std::env::home_dir().is_some_and(|home| {
+        let repository = home.join(".m2/repository");
+        FETCHED.iter().all(|jar| repository.join(jar).exists())
+    });
     if !fetched && !foreign::may_install() {
         return Err(
             "its Maven parts were never fetched; try: cargo xtask test --install".to_owned(),
@@ -156,9 +165,13 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let name_server = cluster.name_server(0).addr().to_owned();
     let java = |headers| java(&built, home.path(), headers, &name_server);
-    let (binary, json): (Vec<&str>, Vec<&str>) = scenarios
+    let (of_spring, scenarios): (Vec<&str>, Vec<&str>) = scenarios
         .iter()
         .map(String::as_str)
+        .partition(|scenario| spring::SCENARIOS.contains(scenario));
+    let (binary, json): (Vec<&str>, Vec<&str>) = scenarios
+        .iter()
+        .copied()
         .filter(|scenario| ![ASSIGNMENT, COMPRESSED, FILTERS].contains(scenario))
         .partition(|scenario| scenario.starts_with(BINARY));
     let mut outcomes = Outcomes::new();
@@ -171,16 +184,16 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
             run_all()?
         };
     }
-    if scenarios.iter().any(|scenario| scenario == ASSIGNMENT) {
+    if scenarios.contains(&ASSIGNMENT) {
         outcomes.insert(ASSIGNMENT.to_owned(), same_assignments(&built));
     }
-    if scenarios.iter().any(|scenario| scenario == FILTERS) {
+    if scenarios.contains(&FILTERS) {
         let mut command = Command::new("java");
         command.arg("-cp").arg(class_path(&built));
         let same = filters::same(command.args(["rmq.compat.Main", "filters"]));
         outcomes.insert(FILTERS.to_owned(), same);
     }
-    if scenarios.iter().any(|scenario| scenario == COMPRESSED) {
+    if scenarios.contains(&COMPRESSED) {
         let read = java_command(&built, home.path(), "JSON");
         outcomes.insert(COMPRESSED.to_owned(), same_bodies(read, &name_server));
     }
@@ -192,6 +205,9 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
                 .into_iter()
                 .map(|(name, end)| (format!("{BINARY}{name}"), end)),
         );
+    }
+    if !of_spring.is_empty() {
+        outcomes.extend(spring::run(&mut cluster, home.path(), &of_spring)?);
     }
     Ok(outcomes)
 }

@@ -7,7 +7,15 @@ use std::time::Duration;
 use rmq_e2e::cluster::{Cluster, FlushMode};
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 
-const SCENARIOS: &[&str] = &["push_orderly", "push_tags", "send_and_push", "send_one_way"];
+const SCENARIOS: &[&str] = &[
+    "pull",
+    "push_delayed",
+    "push_orderly",
+    "push_tags",
+    "send_and_push",
+    "send_batch",
+    "send_one_way",
+];
 
 const DEADLINE: Duration = Duration::from_secs(180);
 

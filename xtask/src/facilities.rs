@@ -178,10 +178,6 @@ impl Fetch {
             "test -x '{0}/bin/moto_server' || {{ python3 -m venv '{0}' && '{0}/bin/pip' install --quiet -r e2e/s3/requirements.txt; }}",
             s3.display()
         );
-        let java_build = format!(
-            "-Dcompat.build={}",
-            root.join("target/foreign/java").display()
-        );
         let go_program = root.join("target/foreign/go/compat").display().to_string();
         let mut fetches = Vec::new();
         // The longest first: Kubernetes is built from source, once.
@@ -194,29 +190,19 @@ impl Fetch {
             let own = own.display().to_string();
             fetches.push(Self::start(KUBERNETES, root, &own, &["cluster", "build"]));
         }
-        let java = root.join("e2e/java");
-        if java.join("pom.xml").exists() && runs("mvn", &["-version"]) {
-            println!("fetching Maven artifacts of the Java client in the background");
-            fetches.push(Self::start(
-                "Maven artifacts",
-                &java,
-                "mvn",
-                &["-q", "-B", &java_build, "package"],
-            ));
-        }
-        let servers = root.join("e2e/java-servers");
-        let servers_build = format!(
-            "-Dcompat.build={}",
-            root.join("target/foreign/java-servers").display()
-        );
-        if servers.join("pom.xml").exists() && runs("mvn", &["-version"]) {
-            println!("fetching Maven artifacts of the Java servers in the background");
-            fetches.push(Self::start(
-                "Maven artifacts of the servers",
-                &servers,
-                "mvn",
-                &["-q", "-B", &servers_build, "package"],
-            ));
+        for (kind, what) in [
+            ("java", "Maven artifacts of the Java client"),
+            ("java-servers", "Maven artifacts of the Java servers"),
+            ("spring", "Maven artifacts of Spring"),
+        ] {
+            let folder = root.join("e2e").join(kind);
+            if folder.join("pom.xml").exists() && runs("mvn", &["-version"]) {
+                println!("fetching {what} in the background");
+                let built = root.join("target/foreign").join(kind);
+                let built = format!("-Dcompat.build={}", built.display());
+                let args = ["-q", "-B", built.as_str(), "package"];
+                fetches.push(Self::start(what, &folder, "mvn", &args));
+            }
         }
         let go = root.join("e2e/go");
         if go.join("go.mod").exists() && runs("go", &["version"]) {

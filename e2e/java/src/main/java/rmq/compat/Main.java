@@ -39,6 +39,7 @@ public final class Main {
         Timers.addTo(scenarios);
         Offsets.addTo(scenarios);
         Limits.addTo(scenarios);
+        Consoles.addTo(scenarios);
 
         PrintStream out = System.out;
         if (arguments.length == 0) {
