@@ -17,7 +17,7 @@ const FILE_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// The configuration names none that this process has, or a file that it names cannot be read.
-pub(super) async fn place_of(
+pub(super) fn place_of(
     config: &BrokerConfig,
     deps: &Deps,
     timings: &Timings,
@@ -39,7 +39,7 @@ pub(super) async fn place_of(
                 .to_owned(),
         ),
         Election::Etcd => etcd(config, timings),
-        Election::Kubernetes => kubernetes(config, timings).await,
+        Election::Kubernetes => kubernetes(config, timings),
     };
     let place = place.map_err(StartError::Election)?;
     Ok((place, text))
@@ -117,18 +117,18 @@ fn etcd(_: &BrokerConfig, _: &Timings) -> Result<Arc<dyn Place>, String> {
 }
 
 #[cfg(feature = "kubernetes")]
-async fn kubernetes(config: &BrokerConfig, timings: &Timings) -> Result<Arc<dyn Place>, String> {
+fn kubernetes(config: &BrokerConfig, timings: &Timings) -> Result<Arc<dyn Place>, String> {
     use rmq_election::place::kubernetes::KubernetesPlace;
 
     let (namespace, name) = (&config.election_namespace, &config.election_name);
     let timeout = Duration::from_millis(timings.away_ms);
-    let place = KubernetesPlace::connect(namespace, name, timeout).await;
+    let place = KubernetesPlace::connect(namespace, name, timeout);
     place
         .map(|place| Arc::new(place) as Arc<dyn Place>)
         .map_err(|error| error.to_string())
 }
 
 #[cfg(not(feature = "kubernetes"))]
-async fn kubernetes(_: &BrokerConfig, _: &Timings) -> Result<Arc<dyn Place>, String> {
+fn kubernetes(_: &BrokerConfig, _: &Timings) -> Result<Arc<dyn Place>, String> {
     Err("this program was built without Kubernetes".to_owned())
 }

@@ -52,7 +52,7 @@ impl Elected {
         timings
             .check()
             .map_err(|error| StartError::Election(error.to_string()))?;
-        let (place, place_text) = place::place_of(config, deps, &timings).await?;
+        let (place, place_text) = place::place_of(config, deps, &timings)?;
         let members = config.member_list().into_iter().map(|member| Member {
             id: member.id,
             replication: member.replication,

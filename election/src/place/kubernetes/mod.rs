@@ -5,6 +5,7 @@
 //! `list` and `watch` of both, `patch` of `brokergroupelections/status` and of the Lease. Whoever gives these rights makes the objects:
 //! a right to create cannot be limited to a name. Where the right is there, the place makes the objects itself.
 
+mod account;
 mod errors;
 mod objects;
 mod place;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1 as coordination;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use parking_lot::Mutex;
 use rmq_crds::BrokerGroupElection;
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::errors::{code, failed, invalid, of_change, text};
 use super::objects::{self, Requests};
 use super::watching;
@@ -37,22 +38,14 @@ impl fmt::Debug for KubernetesPlace {
 }
 
 impl KubernetesPlace {
-    /// The place of the objects `name` in a namespace, as the pod's account sees them, or the kubeconfig of the environment.
+    /// The place of the objects `name` in a namespace, as the account of the pod sees them that this process runs in. It connects within the
+    /// runtime of the caller.
     ///
     /// # Errors
-    /// When there is neither a pod's account nor a kubeconfig.
-    pub async fn connect(
-        namespace: &str,
-        name: &str,
-        timeout: Duration,
-    ) -> Result<Self, PlaceError> {
-        let place = place_of(namespace, name);
-        let config = Config::infer().await;
-        let mut config = config.map_err(|error| failed(&place, error.to_string()))?;
-        // A change that is sent again would lose to itself.
-        config.default_retry = false;
-        config.connect_timeout = Some(timeout);
-        let client = Client::try_from(config).map_err(|error| failed(&place, error.to_string()))?;
+    /// When there is no account of a pod.
+    pub fn connect(namespace: &str, name: &str, timeout: Duration) -> Result<Self, PlaceError> {
+        let client = Account::of_pod().and_then(|account| account.client(namespace, timeout));
+        let client = client.map_err(|problem| failed(&place_of(namespace, name), problem))?;
         Ok(Self::new(client, namespace, name, timeout))
     }
 
