@@ -104,7 +104,7 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         count: usize,
     },
-    /// Store data, kill the server with SIGKILL, and measure its next starts.
+    /// Store data, stop, store 32 MiB more, kill the server with SIGKILL, and measure its next starts.
     Recover {
         /// The server's command; {port}, {management} and {dir} are replaced.
         #[arg(long)]
