@@ -12,6 +12,8 @@ mod audit;
 mod colours;
 #[cfg(feature = "log")]
 mod log;
+#[cfg(feature = "log")]
+mod log_filter;
 mod log_writer;
 #[cfg(feature = "management")]
 mod management;

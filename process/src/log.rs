@@ -3,15 +3,19 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::log_filter;
 use crate::log_writer::LogWriter;
 use crate::stop::{Signal, StopSignal};
 
 /// The variable with the filter.
 const FILTER_VARIABLE: &str = "RMQ_LOG";
 /// What is logged where nobody says.
-const FILTER: &str = "info";
+const LEVEL: LevelFilter = LevelFilter::INFO;
 
 /// The variables that every server reads, for its help.
 pub const ENVIRONMENT_HELP: &str = "  RMQ_LOG         What is logged: error, warn, info (the default), debug, trace, or a filter such as warn,rmq_audit=info
@@ -55,22 +59,24 @@ impl LogOptions {
     pub fn start(self) {
         let asked = std::env::var(FILTER_VARIABLE).unwrap_or_default();
         let (filter, problem) = filter(&asked);
-        let log = tracing_subscriber::fmt().with_env_filter(filter);
+        let registry = tracing_subscriber::registry();
         match self.log {
             LogFormat::Text => {
                 let has_colours = crate::stderr_has_colours();
-                log.with_ansi(has_colours)
-                    .with_writer(move || LogWriter::stderr(has_colours))
-                    .init();
+                let lines = fmt::layer()
+                    .with_ansi(has_colours)
+                    .with_writer(move || LogWriter::stderr(has_colours));
+                registry.with(lines).with(filter).init();
             }
             LogFormat::Json => {
-                log.json()
+                let lines = fmt::layer()
+                    .json()
                     // What a line is about stands beside its text, under names that stay.
                     .flatten_event(true)
                     .with_current_span(false)
                     .with_span_list(false)
-                    .with_writer(|| LogWriter::stderr(false))
-                    .init();
+                    .with_writer(|| LogWriter::stderr(false));
+                registry.with(lines).with(filter).init();
                 std::panic::set_hook(Box::new(|panic| {
                     let place = panic.location().map(ToString::to_string);
                     let text = panic.payload_as_str().unwrap_or("a panic without a text");
@@ -80,7 +86,7 @@ impl LogOptions {
         }
         if let Some(problem) = problem {
             tracing::warn!(
-                "{FILTER_VARIABLE}={asked:?} is not understood ({problem}); {FILTER} is logged"
+                "{FILTER_VARIABLE}={asked:?} is not understood ({problem}); {LEVEL} is logged"
             );
         }
     }
@@ -109,13 +115,14 @@ impl LogOptions {
 }
 
 /// The filter that was asked for, or the usual one and what is wrong.
-fn filter(asked: &str) -> (EnvFilter, Option<String>) {
+fn filter(asked: &str) -> (Targets, Option<String>) {
+    let usual = Targets::new().with_default(LEVEL);
     if asked.trim().is_empty() {
-        return (EnvFilter::new(FILTER), None);
+        return (usual, None);
     }
-    match EnvFilter::try_new(asked) {
+    match log_filter::parse(asked) {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new(FILTER), Some(error.to_string())),
+        Err(problem) => (usual, Some(problem)),
     }
 }
 
