@@ -123,6 +123,10 @@ impl Deliverer<'_> {
     async fn deliver_due(&mut self, stop: &CancellationToken) -> Result<Option<i64>, NotDelivered> {
         let (broker, level) = (self.broker, self.level);
         if !self.is_ready {
+            let _turn = broker.delay.turn.lock().await;
+            if stop.is_cancelled() {
+                return Ok(None);
+            }
             let then = Arc::clone(broker);
             let ready = work::blocking(move || then.delay.lead(level)).await;
             ready.map_err(work::Interrupted::from)??;

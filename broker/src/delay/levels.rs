@@ -59,6 +59,9 @@ pub(crate) struct DelayLevels {
     claims: Mutex<HashMap<u64, Claim, RandomState>>,
     /// Claims of the life before are known.
     claimed: Mutex<bool>,
+    /// Held while a level [gets ready](Self::lead). Each does so on a thread that may wait, and eighteen at once would be eighteen threads, whose
+    /// stacks and heaps stay for seconds.
+    pub(super) turn: tokio::sync::Mutex<()>,
     /// The row that held the log back when it was looked for the last time.
     oldest: Mutex<Option<Key>>,
     /// Messages that came due after their topic had been deleted, since the start.
@@ -128,6 +131,7 @@ impl DelayLevels {
             leftover: OnceLock::new(),
             claims: Mutex::default(),
             claimed: Mutex::new(false),
+            turn: tokio::sync::Mutex::new(()),
             oldest: Mutex::new(None),
             store: store.clone(),
             table,
