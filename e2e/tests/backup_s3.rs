@@ -1,130 +1,24 @@
 //! Backups in a bucket of a real server that speaks S3: moto (Python package `moto[server]`, `e2e/s3`), with the real `rmq-ctl`.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use rmq_e2e::dev::Dev;
-use rmq_e2e::foreign::{self, Needs, Outcomes};
+use rmq_e2e::foreign::{self, Outcomes};
 use rmq_e2e::process::binary;
+use rmq_e2e::s3::{self, BUCKET, CREDENTIALS, S3};
 use serde_json::Value;
 
 const SCENARIOS: &[&str] = &["cycle", "interrupted", "refused"];
-/// The server says where it listens by then.
-const STARTS_WITHIN: Duration = Duration::from_secs(120);
-const BUCKET: &str = "backups";
-const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
 
 fn main() -> ExitCode {
-    foreign::main("s3", SCENARIOS, needs, Box::new(run))
+    foreign::main("s3", SCENARIOS, s3::needs, Box::new(run))
 }
 
-fn needs() -> Needs {
-    if !foreign::has("python3", "--version") {
-        return Err("`python3` is not installed (Debian: python3-venv)".to_owned());
-    }
-    server().map(drop)
-}
+/// The server, and `rmq-ctl` that uses it.
+struct Bucket(S3);
 
-/// The server's program, in a virtual environment that is made once.
-fn server() -> Result<PathBuf, String> {
-    let folder = foreign::cache_dir("s3");
-    let program = folder.join("bin/moto_server");
-    if program.exists() {
-        return Ok(program);
-    }
-    if !foreign::may_install() {
-        return Err(
-            "the Python package moto was never installed; try: cargo xtask test --install"
-                .to_owned(),
-        );
-    }
-    foreign::build(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&folder),
-    )?;
-    foreign::build(
-        Command::new(folder.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "-r"])
-            .arg(foreign::source_dir("s3").join("requirements.txt")),
-    )?;
-    Ok(program)
-}
-
-/// A server with a bucket. It ends with this.
-struct S3 {
-    process: Child,
-    addr: String,
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl S3 {
-    fn start() -> Result<Self, String> {
-        let mut process = Command::new(server()?)
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .env("PYTHONUNBUFFERED", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("moto does not start: {error}"))?;
-        let lines = BufReader::new(process.stderr.take().ok_or("stderr is piped")?).lines();
-        let (says, addr) = mpsc::channel();
-        // Reads until the end, so that the server never waits for a reader.
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if let Some((_, addr)) = line.split_once("Running on http://") {
-                    // Told once.
-                    let _ = says.send(addr.trim().to_owned());
-                }
-            }
-        });
-        let mut s3 = Self {
-            process,
-            addr: String::new(),
-        };
-        let addr = addr.recv_timeout(STARTS_WITHIN);
-        s3.addr = addr.map_err(|_| "moto does not say where it listens".to_owned())?;
-        s3.call("PUT", "", b"")?;
-        Ok(s3)
-    }
-
-    /// A request with a signature that this server does not check. The body of its answer.
-    fn call(&self, method: &str, name: &str, body: &[u8]) -> Result<Vec<u8>, String> {
-        let failed = |error: std::io::Error| format!("{method} {name}: {error}");
-        let mut stream = TcpStream::connect(&self.addr).map_err(failed)?;
-        let head = format!(
-            "{method} /{BUCKET}/{name} HTTP/1.1\r\nHost: {}\r\nAuthorization: {SIGNATURE}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            self.addr,
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).map_err(failed)?;
-        stream.write_all(body).map_err(failed)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).map_err(failed)?;
-        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-        let end = end.ok_or_else(|| format!("{method} {name}: no answer"))?;
-        let (head, body) = answer.split_at(end + 4);
-        match head.starts_with(b"HTTP/1.1 20") {
-            true => Ok(body.to_vec()),
-            false => Err(format!(
-                "{method} {name}: {}",
-                String::from_utf8_lossy(head)
-            )),
-        }
-    }
-
+impl Bucket {
     /// `rmq-ctl` with a line, at a cluster, with the credentials of this server.
     fn ctl(&self, dev: &Dev, line: &[&str]) -> Command {
         let mut command = Command::new(binary("rmq-ctl"));
@@ -132,9 +26,8 @@ impl S3 {
             .args(line)
             .args(["--nameserver", dev.name_server()])
             .env_remove("RMQ_URL")
-            .env("AWS_ACCESS_KEY_ID", "key")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_ENDPOINT_URL", format!("http://{}", self.addr))
+            .envs(CREDENTIALS)
+            .env("AWS_ENDPOINT_URL", self.0.endpoint())
             .stdin(Stdio::null());
         command
     }
@@ -188,7 +81,7 @@ fn number(value: &Value, field: &str) -> u64 {
 }
 
 /// Messages of 10 KiB.
-fn send(s3: &S3, dev: &Dev, count: usize) -> Result<(), String> {
+fn send(s3: &Bucket, dev: &Dev, count: usize) -> Result<(), String> {
     let body = "x".repeat(10 << 10);
     let count = count.to_string();
     s3.ok(dev, &["create", "topic", "kept", "--if-not-exists"])?;
@@ -197,7 +90,7 @@ fn send(s3: &S3, dev: &Dev, count: usize) -> Result<(), String> {
 }
 
 fn run(scenarios: &[String]) -> Result<Outcomes, String> {
-    let s3 = S3::start()?;
+    let s3 = Bucket(S3::start("127.0.0.1")?);
     let mut outcomes = Outcomes::new();
     for scenario in scenarios {
         let dev = Dev::start()?;
@@ -214,7 +107,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
 }
 
 /// Taken twice, listed, checked, damaged, restored, removed.
-fn cycle(s3: &S3, dev: &Dev, place: &str, folder: &Path) -> Result<(), String> {
+fn cycle(s3: &Bucket, dev: &Dev, place: &str, folder: &Path) -> Result<(), String> {
     let is_so = |is_so: bool, what: &Value| match is_so {
         true => Ok(()),
         false => Err(what.to_string()),
@@ -237,7 +130,7 @@ fn cycle(s3: &S3, dev: &Dev, place: &str, folder: &Path) -> Result<(), String> {
 
     // Other bytes in the place of the newest tables.
     let id = second["id"].as_str().unwrap_or_default();
-    s3.call(
+    s3.0.call(
         "PUT",
         &format!("cycle/broker-a/tables/{id}/0000"),
         b"broken",
@@ -263,7 +156,7 @@ fn cycle(s3: &S3, dev: &Dev, place: &str, folder: &Path) -> Result<(), String> {
 }
 
 /// Killed in the middle, and taken again.
-fn interrupted(s3: &S3, dev: &Dev, place: &str, folder: &Path) -> Result<(), String> {
+fn interrupted(s3: &Bucket, dev: &Dev, place: &str, folder: &Path) -> Result<(), String> {
     send(s3, dev, 200)?;
     let take = ["backup", "broker-a", "--to", place, "--part-size", "128KiB"];
     // Two megabytes at this rate take eight seconds.
@@ -272,7 +165,8 @@ fn interrupted(s3: &S3, dev: &Dev, place: &str, folder: &Path) -> Result<(), Str
     let child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let mut child = child.map_err(|error| format!("rmq-ctl: {error}"))?;
     let list = || {
-        let listed = s3.call("GET", "?list-type=2&prefix=interrupted/broker-a/log/", b"")?;
+        let listed =
+            s3.0.call("GET", "?list-type=2&prefix=interrupted/broker-a/log/", b"")?;
         Ok::<_, String>(String::from_utf8_lossy(&listed).matches("<Key>").count())
     };
     // Some parts are there; each look is a round trip.
@@ -303,7 +197,7 @@ fn interrupted(s3: &S3, dev: &Dev, place: &str, folder: &Path) -> Result<(), Str
 }
 
 /// What cannot be used says so, and why.
-fn refused(s3: &S3, dev: &Dev, place: &str) -> Result<(), String> {
+fn refused(s3: &Bucket, dev: &Dev, place: &str) -> Result<(), String> {
     s3.fails(
         dev,
         &["backup", "broker-a", "--to", "s3://"],

@@ -56,6 +56,12 @@ pub(crate) fn all_nodes(world: &World) -> Result<(), String> {
         replicas::start(world)?,
         Three::start(world, "memory", memory)?,
     ];
+    let [_, in_sync, memory] = &groups;
+    let bound = ".status.lossBound";
+    let is_known = |bytes: &str| bytes.parse::<i64>().is_ok();
+    world.wait_for(memory.namespace, memory.group, bound, is_known)?;
+    let none = in_sync.get(in_sync.group, bound)?;
+    demand(none.is_empty(), format!("inSync has lossBound {none}"))?;
     let loads = groups.map(|three| three.load());
     let mut lives = Vec::new();
     for three in &groups {

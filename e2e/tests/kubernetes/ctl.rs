@@ -8,7 +8,7 @@ use std::time::Duration;
 use rmq_e2e::foreign;
 use rmq_e2e::process::binary;
 
-use crate::world::{World, cluster, demand, until};
+use crate::world::{World, cluster, demand, outside, until};
 
 const NAMESPACE: &str = "ctl";
 
@@ -41,6 +41,23 @@ pub(crate) fn ctl(kubeconfig: &Path, home: &Path, args: &[&str]) -> Command {
         .current_dir(home)
         .stdin(Stdio::null());
     command
+}
+
+/// Makes this member the master, by the addresses outside; it has to be in sync. A busy machine may take a move back.
+pub(crate) fn switch_over(world: &World, namespace: &str, slot: &str) -> Result<(), String> {
+    let addresses = outside(world, namespace)?;
+    let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let args = ["--nameserver", &addresses, "broker", "switchover", "a"];
+    let args = [&args[..], &["--to", slot, "--yes"]].concat();
+    until(Duration::from_secs(60), || {
+        let output = ctl(&home.path().join("none"), home.path(), &args).output();
+        let output = output.map_err(|error| format!("rmq-ctl: {error}"))?;
+        let err = String::from_utf8_lossy(&output.stderr);
+        demand(
+            output.status.success(),
+            format!("a switchover to member {slot}: {}\n{err}", output.status),
+        )
+    })
 }
 
 struct Outside<'w> {

@@ -6,6 +6,7 @@ mod away;
 mod clients;
 mod ctl;
 mod faults;
+mod gone;
 mod hurt;
 mod images;
 mod install;
@@ -23,6 +24,7 @@ mod settings;
 mod sizes;
 mod three;
 mod together;
+mod upgraded;
 mod world;
 
 use std::process::ExitCode;
@@ -65,15 +67,14 @@ const ALL: &[&[(&str, Scenario)]] = &[
             hurt::cut_apart,
         ),
         ("replicas_at_random", random::faults),
-        ("replicas_come_and_go", replicas::scaled),
+        ("replicas_come_and_go", upgraded::scaled),
+        ("replicas_mended_by_a_person", mending::by_a_person),
     ],
     &[("replicas_without_the_api_server", away::api_server)],
     &[("replicas_lose_a_nodes_network", hurt::network_of_a_node)],
     &[("replicas_drained_and_grown", moves::drained_and_grown)],
     &[("replicas_rolled", replicas::rolled)],
-    &[("replicas_mended_by_a_person", mending::of_three)],
-    &[("replicas_made_again_and_promoted", mending::continued)],
-    &[("a_group_begins_with_a_backup", mending::restored)],
+    &[("replicas_lose_a_node_for_good", gone::with_its_volume)],
     &[("replicas_all_powered_off", away::all_nodes)],
     &[("name_servers_scaled", sizes::name_servers)],
     &[("topics_drift_conflict_and_deletion", settings::topics)],

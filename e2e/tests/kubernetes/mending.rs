@@ -4,13 +4,29 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rmq_e2e::s3::{self, BUCKET, CREDENTIALS, S3};
+
 use crate::ctl::{ctl, inner_cluster};
+use crate::together::Scenario;
 use crate::world::{IMAGE, SYSTEM, World, demand, group, until};
 
 const NAMESPACE: &str = "mending";
 const GROUP: &str = "brokergroup/a";
 /// Messages that are sent before anything happens.
 const MESSAGES: usize = 40;
+
+/// One after the other: they share a cluster.
+pub(crate) fn by_a_person(world: &World) -> Result<(), String> {
+    let all: [(&str, Scenario); 3] = [
+        ("members", of_three),
+        ("made again", continued),
+        ("from a backup", restored),
+    ];
+    for (name, run) in all {
+        run(world).map_err(|error| format!("{name}: {error}"))?;
+    }
+    Ok(())
+}
 
 /// A person at a terminal.
 struct Person<'w> {
@@ -70,7 +86,7 @@ impl<'w> Person<'w> {
 }
 
 /// Settings reach every member, a person moves the master, and a member is made anew, each through the API server.
-pub(crate) fn of_three(world: &World) -> Result<(), String> {
+fn of_three(world: &World) -> Result<(), String> {
     start(world)?;
     let person = Person::new(world)?;
     person.send(MESSAGES)?;
@@ -126,7 +142,7 @@ pub(crate) fn of_three(world: &World) -> Result<(), String> {
 
 /// The object goes and comes back: its volumes and its election are continued. Then the election is deleted by mistake, and a person
 /// promotes a member.
-pub(crate) fn continued(world: &World) -> Result<(), String> {
+fn continued(world: &World) -> Result<(), String> {
     start(world)?;
     let person = Person::new(world)?;
     let messages = messages(&person)?;
@@ -180,8 +196,10 @@ pub(crate) fn continued(world: &World) -> Result<(), String> {
     person.reads(messages)
 }
 
-/// Another group begins with a backup of the first, from a volume.
-pub(crate) fn restored(world: &World) -> Result<(), String> {
+/// Other groups begin with a backup of the first, one from a volume and one from a bucket.
+fn restored(world: &World) -> Result<(), String> {
+    s3::needs()?;
+    let s3 = S3::start(world.lab.api_server().0)?;
     start(world)?;
     let person = Person::new(world)?;
     let messages = messages(&person)?;
@@ -212,11 +230,7 @@ spec:
         phase == "Succeeded" || phase == "Failed"
     })?;
     // A place that has none first: it is said why nothing begins.
-    let from = |place: &str| {
-        let more = format!("  restoreFrom: {{claimName: backups, place: {place}}}\n");
-        group(NAMESPACE, "r", &format!("  replicas: 3\n{more}"))
-            .replace("  listeners: {external: {type: NodePort}}\n", "")
-    };
+    let from = |place: &str| begins_with("r", &format!("claimName: backups, place: {place}"));
     let restored = "brokergroup/r";
     world.lab.apply(&from("nothing"))?;
     world.wait_condition(NAMESPACE, restored, "Restored", "False", "RestoreFailed")?;
@@ -225,24 +239,59 @@ spec:
         &["delete", restored, "pvc/data-r-broker-0", "--timeout=90s"],
     )?;
     world.lab.apply(&from("prod"))?;
-    world.wait_condition(NAMESPACE, restored, "Restored", "True", "prod")?;
-    world.wait_condition(NAMESPACE, restored, "ReplicasInSync", "True", "3 of 3")?;
-    world.wait_settled(NAMESPACE, restored)?;
-    let pod = [
+    // Another one begins with the same, from a bucket.
+    world.lab.apply(&from_bucket(world, &person, &s3)?)?;
+    for (group, place) in [(restored, "prod"), ("brokergroup/s", BUCKET)] {
+        world.wait_condition(NAMESPACE, group, "Restored", "True", place)?;
+        world.wait_condition(NAMESPACE, group, "ReplicasInSync", "True", "3 of 3")?;
+        world.wait_settled(NAMESPACE, group)?;
+    }
+    let pods = [
         "get",
         "pod",
         "r-broker-restore",
+        "s-broker-restore",
         "--ignore-not-found",
         "-o",
         "name",
     ];
     until(Duration::from_secs(60), || {
-        let left = world.kubectl(NAMESPACE, &pod)?;
+        let left = world.kubectl(NAMESPACE, &pods)?;
         demand(left.is_empty(), format!("{left} is left"))
     })?;
-    // Both groups have them now.
-    person.reads(2 * messages)?;
+    // All three groups have them now.
+    person.reads(3 * messages)?;
     world.discard(NAMESPACE)
+}
+
+/// Takes a backup of the first group into a bucket, from outside of the cluster; a group that begins with it.
+fn from_bucket(world: &World, person: &Person<'_>, s3: &S3) -> Result<String, String> {
+    let place = format!("s3://{BUCKET}/prod");
+    let mut backup = person.command(&["backup", "a", "--to", &place]);
+    backup
+        .envs(CREDENTIALS)
+        .env("AWS_ENDPOINT_URL", s3.endpoint());
+    let output = backup.output().map_err(|error| error.to_string())?;
+    let err = String::from_utf8_lossy(&output.stderr);
+    demand(
+        output.status.success(),
+        format!("a backup into {place}: {}\n{err}", output.status),
+    )?;
+    let literals = CREDENTIALS.map(|(name, value)| format!("--from-literal={name}={value}"));
+    let mut secret = vec!["create", "secret", "generic", "bucket"];
+    secret.extend(literals.iter().map(String::as_str));
+    world.kubectl(NAMESPACE, &secret)?;
+    let endpoint = s3.endpoint();
+    Ok(begins_with(
+        "s",
+        &format!("place: \"{place}\", endpoint: \"{endpoint}\", secretRef: {{name: bucket}}"),
+    ))
+}
+
+/// A group of three that begins with a backup.
+fn begins_with(name: &str, from: &str) -> String {
+    let more = format!("  replicas: 3\n  restoreFrom: {{{from}}}\n");
+    group(NAMESPACE, name, &more).replace("  listeners: {external: {type: NodePort}}\n", "")
 }
 
 /// The messages that there are; some are sent when there are none.

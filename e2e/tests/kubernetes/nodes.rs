@@ -260,6 +260,9 @@ fn power_off(world: &World, node: &str) -> Result<(), String> {
 pub(crate) fn power_on_node(world: &World, node: &str) -> Result<(), String> {
     world.lab.start_node(number(node)?)?;
     let node = format!("node/{node}");
+    // One whose object was deleted makes another one.
+    let is_there = || world.lab.kubectl(&["get", &node, "-o", "name"]);
+    until(Duration::from_secs(120), is_there)?;
     let ready = ["wait", "--for=condition=Ready", &node, "--timeout=120s"];
     world.lab.kubectl(&ready).map(drop)
 }

@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::ctl::switch_over;
 use crate::faults::{Cut, Frozen};
 use crate::load::Load;
 use crate::nodes::{evict, kill_broker, may_be_evicted, node_of, power_off_now, power_on_node};
@@ -55,6 +56,7 @@ const ALL: &[(&str, Fault)] = &[
     ("killed, and all operators", with_operators),
     ("killed after the API server was away", |three, pod| {
         three.world.lab.restart_api_server(HOLD)?;
+        reached(three)?;
         kill_broker(three.world, three.namespace, pod)
     }),
 ];
@@ -76,6 +78,7 @@ pub(crate) fn faults(world: &World) -> Result<(), String> {
     for cycle in 1..=cycles {
         let (name, fault) = faults[dice.below(faults.len())];
         let pod = &three.pods()[dice.below(3)];
+        rested(&three)?;
         let role = match three.master()? == *pod {
             true => "master",
             false => "replica",
@@ -86,6 +89,22 @@ pub(crate) fn faults(world: &World) -> Result<(), String> {
         done.map_err(|error| format!("{error}; {SEED}={seed}"))?;
     }
     end(&three, load)
+}
+
+/// Kubernetes lets a container wait longer with each restart, up to minutes: a pod that has waited once is made anew before the next fault.
+fn rested(three: &Three<'_>) -> Result<(), String> {
+    for pod in three.pods() {
+        let restarts = three.get(
+            &format!("pod/{pod}"),
+            ".status.containerStatuses[0].restartCount",
+        )?;
+        if restarts.parse::<u32>().is_ok_and(|restarts| restarts > 1) {
+            let delete = ["delete", "pod", &pod, "--wait=false"];
+            three.world.replaced(three.namespace, &pod, &delete)?;
+            three.whole()?;
+        }
+    }
+    Ok(())
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -171,12 +190,17 @@ fn evicted(three: &Three<'_>, pod: &str) -> Result<(), String> {
 }
 
 fn switched_over(three: &Three<'_>, pod: &str) -> Result<(), String> {
+    if three.master()? == pod {
+        return Ok(());
+    }
     let slot = pod.rsplit('-').next().unwrap_or_default();
-    let election = format!("brokergroupelection/{}", three.workload());
-    let request = three.get(&election, ".metadata.resourceVersion")?;
-    let patch =
-        format!(r#"{{"spec":{{"switchover":{{"to":{slot},"request":"random-{request}"}}}}}}"#);
-    three.world.patch(three.namespace, &election, &patch)
+    switch_over(three.world, three.namespace, slot)?;
+    let path = ".status.master";
+    let is_it = |now: &str| now == pod;
+    let (world, namespace) = (three.world, three.namespace);
+    world
+        .wait_for(namespace, three.group, path, is_it)
+        .map(drop)
 }
 
 fn two_killed(three: &Three<'_>, pod: &str) -> Result<(), String> {
@@ -186,6 +210,15 @@ fn two_killed(three: &Three<'_>, pod: &str) -> Result<(), String> {
         kill_broker(three.world, three.namespace, pod)?;
     }
     Ok(())
+}
+
+/// Waits until the master reaches the API server. Nodes learn again where it is, which may take half a minute.
+fn reached(three: &Three<'_>) -> Result<(), String> {
+    let (lease, path) = (format!("lease/{}", three.workload()), ".spec.renewTime");
+    let before = three.get(&lease, path)?;
+    let is_later = |now: &str| !now.is_empty() && now != before;
+    let (world, namespace) = (three.world, three.namespace);
+    world.wait_for(namespace, &lease, path, is_later).map(drop)
 }
 
 fn with_a_name_server(three: &Three<'_>, pod: &str) -> Result<(), String> {

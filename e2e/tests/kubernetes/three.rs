@@ -27,6 +27,16 @@ impl<'a> Three<'a> {
         namespace: &'a str,
         replication: &str,
     ) -> Result<Self, String> {
+        Self::start_as(world, namespace, replication, |all| all)
+    }
+
+    /// As [`start`](Self::start), with something else in its manifests.
+    pub(crate) fn start_as(
+        world: &'a World,
+        namespace: &'a str,
+        replication: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Result<Self, String> {
         world.namespace(namespace)?;
         let lone = group(namespace, "a", "");
         let replication = match replication {
@@ -36,7 +46,7 @@ impl<'a> Three<'a> {
         let three = group(namespace, "a", &format!("  replicas: 3\n{replication}"));
         let all = cluster(namespace);
         let all = all.replace(&group(namespace, "b", ""), "");
-        world.lab.apply(&all.replace(&lone, &three))?;
+        world.lab.apply(&change(all.replace(&lone, &three)))?;
         let three = Self {
             world,
             namespace,
