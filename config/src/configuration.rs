@@ -15,15 +15,16 @@ pub trait Configuration: Clone + Default + 'static {
     const PROGRAM: &'static str;
     /// What the names of its variables begin with.
     const VARIABLES: &'static str;
+
     /// Its settings, in the order in which people read them.
-    const ROWS: &'static [Row<Self>];
+    fn rows() -> &'static [Row<Self>];
 
     /// What is wrong with settings that are fine alone.
     fn together(&self) -> Vec<Problem>;
 
     /// What is known of each setting.
     fn settings() -> impl Iterator<Item = &'static Setting> {
-        Self::ROWS.iter().map(|row| &row.setting)
+        Self::rows().iter().map(|row| &row.setting)
     }
 
     /// The settings of a file, then those of variables, then those of arguments (each a key and a value); what comes later counts. The rest
@@ -44,7 +45,7 @@ pub trait Configuration: Clone + Default + 'static {
     /// # Errors
     /// All problems at once.
     fn validate(&self) -> Result<(), ConfigError> {
-        let alone = Self::ROWS
+        let alone = Self::rows()
             .iter()
             .filter_map(|row| row.setting.check("", &(row.get)(self)).err());
         let problems: Vec<Problem> = alone.chain(self.together()).collect();
@@ -60,7 +61,7 @@ pub trait Configuration: Clone + Default + 'static {
         let mut changed = self.clone();
         let mut problems = Vec::new();
         for (name, text) in changes {
-            let asked = Self::ROWS.iter().find_map(|row| {
+            let asked = Self::rows().iter().find_map(|row| {
                 let setting = &row.setting;
                 let mut names = [Some(setting.key), setting.upstream_name()].into_iter();
                 let asked = names.find(|known| *known == Some(name))?;
@@ -95,7 +96,7 @@ pub trait Configuration: Clone + Default + 'static {
     /// Every key with its value.
     #[must_use]
     fn pairs(&self) -> Vec<(&'static str, String)> {
-        Self::ROWS
+        Self::rows()
             .iter()
             .map(|row| (row.setting.key, (row.get)(self).to_string()))
             .collect()
@@ -108,14 +109,14 @@ pub trait Configuration: Clone + Default + 'static {
             let name = row.setting.upstream_name()?;
             Some((name, row.setting.upstream_text(&(row.get)(self))))
         };
-        Self::ROWS.iter().filter_map(pair).collect()
+        Self::rows().iter().filter_map(pair).collect()
     }
 
     /// All settings as YAML, each below what it does; [`Configuration::load`] reads it.
     #[must_use]
     fn to_yaml(&self) -> String {
         let mut out = String::new();
-        for row in Self::ROWS {
+        for row in Self::rows() {
             let setting = &row.setting;
             let mut facts = match (setting.unit, setting.range()) {
                 ("", range) => range,
@@ -142,7 +143,7 @@ pub trait Configuration: Clone + Default + 'static {
         let mut out =
             String::from("Settings, each with its default (--print-config explains them):");
         let config = Self::default();
-        for row in Self::ROWS {
+        for row in Self::rows() {
             // Writing to a string cannot fail.
             let _ = write!(
                 out,

@@ -284,6 +284,8 @@ const KEYS: [(&[Election], &[&str]); 6] = [
 
 /// Whether a setting has another value than its default.
 fn is_changed(config: &BrokerConfig, key: &str) -> bool {
-    let row = BrokerConfig::ROWS.iter().find(|row| row.setting.key == key);
+    let row = BrokerConfig::rows()
+        .iter()
+        .find(|row| row.setting.key == key);
     row.is_some_and(|row| (row.get)(config) != (row.get)(&BrokerConfig::default()))
 }

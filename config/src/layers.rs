@@ -64,7 +64,7 @@ fn put<C: Configuration>(
     text: &str,
     is_text: bool,
 ) -> Result<(), Problem> {
-    match C::ROWS.iter().find(|row| row.setting.key == key) {
+    match C::rows().iter().find(|row| row.setting.key == key) {
         Some(row) => {
             let value = row.setting.read(origin, text, is_text)?;
             row.put(config, &value);

@@ -104,7 +104,7 @@ fn range<C>(row: &Row<C>) -> String {
 fn table<C: Configuration>(out: &mut String) {
     out.push_str("| key | Apache RocketMQ | default | unit | values | live | Kubernetes | what it does |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n");
     let config = C::default();
-    for row in C::ROWS {
+    for row in C::rows() {
         let setting = &row.setting;
         let upstream = setting.upstream_name();
         let kubernetes = match setting.kubernetes {

@@ -55,23 +55,27 @@ macro_rules! settings {
         impl $crate::Configuration for $config {
             const PROGRAM: &'static str = $program;
             const VARIABLES: &'static str = $variables;
-            const ROWS: &'static [$crate::Row<Self>] = &[$(
-                $crate::Row {
-                    setting: $crate::Setting {
-                        key: $key,
-                        doc: concat!($($doc),+),
-                        ..$setting
+            fn rows() -> &'static [$crate::Row<Self>] {
+                // A constant would be in the program once for each place that looks at it.
+                static ROWS: &[$crate::Row<$config>] = &[$(
+                    $crate::Row {
+                        setting: $crate::Setting {
+                            key: $key,
+                            doc: concat!($($doc),+),
+                            ..$setting
+                        },
+                        get: |config| $crate::value::Field::value(&config.$field),
+                        set: |config, value| match $crate::value::Field::of(value) {
+                            Some(value) => {
+                                config.$field = value;
+                                true
+                            }
+                            None => false,
+                        },
                     },
-                    get: |config| $crate::value::Field::value(&config.$field),
-                    set: |config, value| match $crate::value::Field::of(value) {
-                        Some(value) => {
-                            config.$field = value;
-                            true
-                        }
-                        None => false,
-                    },
-                },
-            )+];
+                )+];
+                ROWS
+            }
 
             fn together(&self) -> Vec<$crate::Problem> {
                 $together(self)

@@ -108,7 +108,9 @@ pub fn is_original(path: &Path) -> bool {
 pub fn fate(key: &str) -> Option<Fate> {
     // Where the words of the original mean something else, or the folder has files of another format.
     let listed = || {
-        let without = keys::WITHOUT.iter().find(|(_, keys)| keys.contains(&key));
+        let without = keys::WITHOUT
+            .iter()
+            .find(|(_, keys)| keys.split(' ').any(|without| without == key));
         without.map(|(why, _)| Fate::Without(why))
     };
     if ["storePathRootDir", "diskMaxUsedSpaceRatio"].contains(&key) {
@@ -128,9 +130,7 @@ pub fn fate(key: &str) -> Option<Fate> {
 #[must_use]
 pub fn keys() -> Vec<(&'static str, Fate)> {
     let settings = BrokerConfig::settings().filter_map(Setting::upstream_name);
-    let without = keys::WITHOUT
-        .iter()
-        .flat_map(|(_, keys)| keys.iter().copied());
+    let without = keys::WITHOUT.iter().flat_map(|(_, keys)| keys.split(' '));
     let together = TOGETHER.iter().map(|(key, _)| *key);
     let mut all: Vec<&'static str> = settings.chain(without).chain(together).collect();
     all.sort_unstable();
@@ -182,7 +182,7 @@ impl Original {
         match fate(key) {
             Some(Fate::Setting(_)) if TOGETHER[..3].iter().any(|(known, _)| *known == key) => {}
             Some(Fate::Setting(ours)) => {
-                let row = BrokerConfig::ROWS
+                let row = BrokerConfig::rows()
                     .iter()
                     .find(|row| row.setting.key == ours);
                 let Some(row) = row else { return };
@@ -296,7 +296,7 @@ impl Original {
     pub fn to_yaml(&self) -> String {
         let mut out = String::new();
         for taken in &self.taken {
-            let row = BrokerConfig::ROWS
+            let row = BrokerConfig::rows()
                 .iter()
                 .find(|row| row.setting.key == taken.key);
             let Some(value) = row.and_then(|row| row.setting.read("", &taken.value, true).ok())

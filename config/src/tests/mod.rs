@@ -35,7 +35,7 @@ fn an_unknown_key_is_refused_with_the_nearest() {
     fn said<C: Configuration + std::fmt::Debug>(key: &str) -> String {
         argument::<C>(key, "1").expect_err(key).to_string()
     }
-    for row in BrokerConfig::ROWS {
+    for row in BrokerConfig::rows() {
         let key = row.setting.key;
         // A letter is missing, or is there twice.
         for at in 1..key.len() {

@@ -222,7 +222,7 @@ fn every_row_is_whole() {
 
 /// A value of every setting comes back from the printed file, from a variable, from an argument, and where the setting is live from a request.
 fn comes_back<C: Configuration + PartialEq + std::fmt::Debug>() {
-    for row in C::ROWS {
+    for row in C::rows() {
         let (setting, key) = (&row.setting, row.setting.key);
         let mut runner = TestRunner::new(Config {
             cases: 48,
@@ -269,7 +269,7 @@ fn every_value_of_a_name_server_comes_back() {
 }
 
 fn is_refused<C: Configuration + PartialEq + std::fmt::Debug>() {
-    for row in C::ROWS {
+    for row in C::rows() {
         let (setting, key) = (&row.setting, row.setting.key);
         for text in bad(row) {
             let problem = match setting.read("here", &text, true) {
