@@ -46,7 +46,8 @@ pub(crate) fn entries(
     let views = outcome.records.iter().filter_map(|record| record.view());
     let entries = views.map(|view| ConsumeQueueData {
         bit_map: None,
-        eval: true,
+        // Only entries with a bit map are evaluated, as in the original, and there are none.
+        eval: false,
         extend_data_json: None,
         msg: None,
         physic_offset: view.position().0 as i64,

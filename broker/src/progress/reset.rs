@@ -37,7 +37,8 @@ impl Reset {
     ) -> Result<Option<i64>, ResetRefusal> {
         let (min, max) = (queue.min_offset(), queue.max_offset());
         let wanted = match self.offset {
-            Some(offset) if self.one_queue >= 0 && offset >= 0 => {
+            // The original's clients send -1 for none.
+            Some(offset) if self.one_queue >= 0 && offset != -1 => {
                 if !(min..=max).contains(&offset) {
                     return Err(ResetRefusal::OutsideOfQueue {
                         topic: topic.name().to_owned(),

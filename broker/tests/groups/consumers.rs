@@ -341,6 +341,18 @@ async fn a_reset_moves_the_next_pull() {
     );
     let found = client.pull(&pull("t", 0, 0)).await;
     assert_eq!(found.bodies(), ["m0", "m1", "m2", "m3", "m4"]);
+    // An offset that the queue does not have is refused; clients send -1 for none.
+    for (offset, code) in [(-5, 1), (6, 1), (-1, 0)] {
+        let of_one_queue = InvokeBrokerToResetOffset {
+            queue_id: Some(0),
+            offset: Some(offset),
+            ..request.clone()
+        };
+        let answer = client
+            .call(RequestCode::InvokeBrokerToResetOffset, &of_one_queue, &[])
+            .await;
+        assert_eq!(answer.code(), code, "{offset}: {}", remark(&answer));
+    }
     rig.stop().await;
 }
 

@@ -11,7 +11,7 @@ pub struct ConsumeQueueData {
     /// Of SQL filters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bit_map: Option<String>,
-    /// Whether it passed the group's filter.
+    /// Whether its bit map passed the group's filter; `false` of an entry without one.
     pub eval: bool,
     /// Of SQL filters.
     #[serde(skip_serializing_if = "Option::is_none")]
