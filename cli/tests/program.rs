@@ -191,6 +191,49 @@ fn a_message_waits_for_its_time_and_is_taken_back() {
 }
 
 #[test]
+fn quotas_are_set_shown_and_removed() {
+    let dev = Dev::start();
+    dev.run(&["create", "topic", "orders"]).ok();
+    dev.run(&["create", "group", "billing"]).ok();
+    assert!(
+        dev.run(&["get", "quotas"])
+            .err
+            .contains("no topic and no group has a quota")
+    );
+    dev.run(&["set", "quota", "orders", "messages=5"])
+        .fails(2, &["topic/NAME"]);
+    dev.run(&["set", "quota", "topic/orders", "messages=much"])
+        .fails(2, &["messages a second"]);
+    dev.run(&["set", "quota", "topic/orders", "speed=5"])
+        .fails(2, &["client-messages"]);
+    let limits = ["messages=2000", "client-bytes=1MiB"];
+    dev.run(&[&["set", "quota", "topic/orders"], &limits[..]].concat())
+        .ok();
+    dev.run(&["set", "quota", "group/billing", "bytes=4MiB"])
+        .ok();
+    let listed = json(&dev.run(&["get", "quotas", "-o", "json"]).ok());
+    let items = listed["items"].as_array().expect("a list");
+    let of = |resource: &str| {
+        let mut found = items.iter().filter(|item| item["resource"] == resource);
+        found.next().expect("a quota").clone()
+    };
+    assert_eq!(items.len(), 2, "{listed}");
+    assert_eq!(of("topic")["messagesPerSecond"], 2_000);
+    assert_eq!(of("topic")["clientBytesPerSecond"], 1 << 20);
+    assert_eq!(of("group")["bytesPerSecond"], 4 << 20);
+    let exported = dev.run(&["export", "topics"]).ok();
+    assert!(exported.contains("messagesPerSecond: 2000"), "{exported}");
+    dev.run(&["set", "topic", "orders", "quota.messages="]).ok();
+    dev.run(&["set", "quota", "topic/orders", "client-bytes="])
+        .ok();
+    let listed = dev.run(&["get", "quotas"]).ok();
+    assert!(
+        listed.contains("billing") && listed.contains("4.0 MiB") && !listed.contains("orders"),
+        "{listed}"
+    );
+}
+
+#[test]
 fn a_bench_measures_and_reports() {
     let dev = Dev::start();
     let produced = dev

@@ -1,7 +1,7 @@
 //! `rmq-ctl set`: settings of what is there. Changes state.
 
 use clap::{Args, Subcommand};
-use rmq_crds::{MessageType, Permission, SubscriptionGroup, Topic};
+use rmq_crds::{MessageType, Permission, Quota, QuotaLimit, SubscriptionGroup, Topic};
 use rmq_plan::{Action, Resource};
 
 use crate::brokers::BrokerOptions;
@@ -11,6 +11,7 @@ use crate::codes;
 use crate::error::Failure;
 use crate::input;
 use crate::kubernetes::OwnerOptions;
+use crate::numbers;
 use crate::output::Output;
 use crate::permissions;
 use crate::write::WriteOptions;
@@ -29,8 +30,8 @@ enum Noun {
         alias = "t",
         after_help = "Changes state. Asks before it takes something away from clients.
 
-Settings: queues, read-queues, write-queues, perm (rw, r, w, -), message-type (normal, fifo, delay, transaction, mixed), and
-attributes.NAME; NAME= removes an attribute. order-conf=BROKER:QUEUES;… is the setting of old order topics at the name servers.
+Settings: queues, read-queues, write-queues, perm (rw, r, w, -), message-type (normal, fifo, delay, transaction, mixed),
+quota.NAME (see `set quota`), and attributes.NAME; NAME= removes a quota or an attribute. order-conf=BROKER:QUEUES;… is the setting of old order topics at the name servers.
 
 Examples:
   rmq-ctl set topic orders queues=16
@@ -43,13 +44,28 @@ Examples:
         alias = "sub",
         after_help = "Changes state. Asks before it takes something away from clients.
 
-Settings: consume, broadcast, from-min, ordered (true or false), max-attempts, retry-queues, timeout-minutes, and attributes.NAME.
+Settings: consume, broadcast, from-min, ordered (true or false), max-attempts, retry-queues, timeout-minutes, quota.NAME (see
+`set quota`), and attributes.NAME.
 
 Examples:
   rmq-ctl set group billing max-attempts=3
   rmq-ctl set group billing consume=false --yes"
     )]
     Group(OwnedSettings),
+    /// Limit what clients send to a topic, or what a group is given, a second at each broker.
+    #[command(
+        alias = "quotas",
+        after_help = "Changes state. The name is topic/NAME or group/NAME.
+
+Limits: messages and bytes of all clients together, client-messages and client-bytes of each client by itself. Bytes are 500, 64KiB or
+2MiB. LIMIT= removes a limit. `rmq-ctl get quotas` shows them, and the metric rocketmq_quota_refusals what they refuse.
+
+Examples:
+  rmq-ctl set quota topic/orders messages=2000 bytes=4MiB
+  rmq-ctl set quota topic/orders client-messages=200
+  rmq-ctl set quota group/billing messages="
+    )]
+    Quota(OwnedSettings),
     /// Change settings of a broker while it runs.
     #[command(
         alias = "b",
@@ -127,10 +143,17 @@ pub(crate) async fn run(
     let (noun, settings, owner) = match &options.noun {
         Noun::Topic(owned) => ("topic", &owned.settings, Some(owned.owner)),
         Noun::Group(owned) => ("group", &owned.settings, Some(owned.owner)),
+        Noun::Quota(owned) => {
+            let noun = quota_noun(&owned.settings.name)?;
+            (noun, &owned.settings, Some(owned.owner))
+        }
         Noun::Broker(settings) => ("broker", settings, None),
         Noun::Kv(settings) => ("kv", settings, None),
     };
-    let new = &settings.read()?;
+    let new = &match &options.noun {
+        Noun::Quota(_) => quota_values(settings.read()?)?,
+        _ => settings.read()?,
+    };
     // Mistakes are found before any server is asked.
     match noun {
         "topic" => drop(topic(Topic::new("x", Default::default()), new)?),
@@ -154,7 +177,7 @@ pub(crate) async fn run(
     }
     let all = BrokerOptions::default();
     let brokers = match &options.noun {
-        Noun::Topic(owned) | Noun::Group(owned) => &owned.brokers,
+        Noun::Topic(owned) | Noun::Group(owned) | Noun::Quota(owned) => &owned.brokers,
         Noun::Broker(_) | Noun::Kv(_) => &all,
     };
     let brokers = brokers.names(&cluster).await?;
@@ -254,6 +277,7 @@ fn topic(mut object: Topic, new: &NewValues) -> Result<Topic, Failure> {
                 };
             }
             ORDER_CONF => {}
+            other if quota(&mut spec.quota, other, value)? => {}
             other => match other.strip_prefix("attributes.") {
                 Some(attribute) if value.is_empty() => drop(spec.attributes.remove(attribute)),
                 Some(attribute) => {
@@ -265,6 +289,80 @@ fn topic(mut object: Topic, new: &NewValues) -> Result<Topic, Failure> {
     }
     Ok(object)
 }
+
+/// What of `topic/NAME` or `group/NAME` has the quota.
+fn quota_noun(name: &str) -> Result<&'static str, Failure> {
+    match name.split_once('/') {
+        Some(("topic" | "t", _)) => Ok("topic"),
+        Some(("group" | "g", _)) => Ok("group"),
+        _ => Err(invalid(format!("\"{name}\" has no quota"))
+            .because("quotas are those of topics and groups")
+            .try_this("topic/NAME or group/NAME")),
+    }
+}
+
+/// The settings of the topic or the group.
+fn quota_values(new: NewValues) -> Result<NewValues, Failure> {
+    let name = new.name.split_once('/').map(|(_, name)| name.to_owned());
+    let values = new.values.into_iter().map(|(limit, value)| {
+        QUOTA_LIMITS
+            .iter()
+            .find(|(name, _)| *name == limit)
+            .map(|(name, _)| (format!("quota.{name}"), value))
+            .ok_or_else(|| {
+                let names = QUOTA_LIMITS.map(|(name, _)| name);
+                unknown("quota", &limit, &names)
+            })
+    });
+    Ok(NewValues {
+        name: name.unwrap_or(new.name),
+        values: values.collect::<Result<_, Failure>>()?,
+        write: new.write,
+    })
+}
+
+const QUOTA_LIMITS: [(&str, QuotaLimit); 4] = [
+    ("messages", QuotaLimit::Messages),
+    ("bytes", QuotaLimit::Bytes),
+    ("client-messages", QuotaLimit::ClientMessages),
+    ("client-bytes", QuotaLimit::ClientBytes),
+];
+
+/// Sets a limit of a quota; whether `name` is one.
+fn quota(quota: &mut Option<Quota>, name: &str, value: &str) -> Result<bool, Failure> {
+    let named = QUOTA_LIMITS
+        .iter()
+        .find(|(limit, _)| name.strip_prefix("quota.") == Some(*limit));
+    let Some((_, limit)) = named else {
+        return Ok(false);
+    };
+    let wrong = |why: String| invalid(format!("{name}={value} cannot be used")).because(why);
+    let wanted = match value {
+        "" => None,
+        value if name.ends_with("bytes") => Some(numbers::parse_bytes(value).map_err(wrong)?),
+        value => Some(
+            value
+                .parse::<u64>()
+                .map_err(|_| wrong("it is a number of messages a second".to_owned()))?,
+        ),
+    };
+    let wanted = match wanted {
+        None => None,
+        Some(wanted) => {
+            let fits = i64::try_from(wanted).ok();
+            let fits = fits.filter(|wanted| (1..=QUOTA_MAX).contains(wanted));
+            Some(fits.ok_or_else(|| wrong(format!("{name} lies between 1 and {QUOTA_MAX}")))?)
+        }
+    };
+    *quota.get_or_insert_default().limit_mut(*limit) = wanted;
+    if *quota == Some(Quota::default()) {
+        *quota = None;
+    }
+    Ok(true)
+}
+
+/// The largest limit that brokers take.
+const QUOTA_MAX: i64 = 1_000_000_000_000;
 
 /// What is written can be read.
 fn readable(object: Topic) -> Result<Topic, Failure> {
@@ -283,6 +381,7 @@ const TOPIC_SETTINGS: &[&str] = &[
     "write-queues",
     "perm",
     "message-type",
+    "quota.NAME",
     ORDER_CONF,
     "attributes.NAME",
 ];
@@ -294,6 +393,7 @@ const GROUP_SETTINGS: &[&str] = &[
     "max-attempts",
     "retry-queues",
     "timeout-minutes",
+    "quota.NAME",
     "attributes.NAME",
 ];
 
@@ -362,6 +462,7 @@ fn group(mut object: SubscriptionGroup, new: &NewValues) -> Result<SubscriptionG
             "max-attempts" | "retries" => spec.retry.max_attempts = number(name, value, 0..=1000)?,
             "retry-queues" => spec.retry.queues = number(name, value, 1..=1024)?,
             "timeout-minutes" => spec.consume_timeout_minutes = number(name, value, 1..=1440)?,
+            other if quota(&mut spec.quota, other, value)? => {}
             other => match other.strip_prefix("attributes.") {
                 Some(attribute) if value.is_empty() => drop(spec.attributes.remove(attribute)),
                 Some(attribute) => {
@@ -439,4 +540,43 @@ async fn set_kv(new: &NewValues, cluster: &Cluster, output: &Output) -> Result<(
         output.data(&format!("kv/{space}/{key} set"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_quotas_are_read() {
+        let mut found = None;
+        for (name, value) in [("quota.messages", "70"), ("quota.client-bytes", "2MiB")] {
+            assert!(quota(&mut found, name, value).is_ok_and(|is_one| is_one));
+        }
+        let expected = Quota {
+            messages_per_second: Some(70),
+            client_bytes_per_second: Some(2 << 20),
+            ..Quota::default()
+        };
+        assert_eq!(found, Some(expected));
+        for (name, value) in [
+            ("quota.messages", "2MiB"),
+            ("quota.messages", "0"),
+            ("quota.bytes", "1TiB1"),
+            ("quota.bytes", "1000GiB"),
+        ] {
+            assert!(quota(&mut found, name, value).is_err(), "{name}={value}");
+        }
+        assert!(quota(&mut found, "queues", "4").is_ok_and(|is_one| !is_one));
+        for name in ["quota.messages", "quota.client-bytes"] {
+            assert!(quota(&mut found, name, "").is_ok_and(|is_one| is_one));
+        }
+        assert_eq!(found, None, "nothing is left");
+    }
+
+    #[test]
+    fn a_quota_is_that_of_a_topic_or_a_group() {
+        assert_eq!(quota_noun("topic/orders").ok(), Some("topic"));
+        assert_eq!(quota_noun("g/billing").ok(), Some("group"));
+        assert!(quota_noun("orders").is_err() && quota_noun("broker/a").is_err());
+    }
 }

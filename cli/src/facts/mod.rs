@@ -20,6 +20,7 @@ pub(crate) mod name_servers;
 mod noun;
 mod producers;
 pub(crate) mod queues;
+mod quotas;
 mod timers;
 pub(crate) mod topics;
 mod transactions;
@@ -38,6 +39,7 @@ pub(crate) const NOUNS: &[&Noun] = &[
     &clients::NOUN,
     &config_keys::NOUN,
     &timers::NOUN,
+    &quotas::NOUN,
     &messages::NOUN,
     &transactions::NOUN,
 ];

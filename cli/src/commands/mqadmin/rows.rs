@@ -203,9 +203,9 @@ rows! {
     "deleteExpiredCommitLog" "remove expired segments" => Line("broker clean {b:BROKER} --expired-log", &[("c", No(ONE_BROKER))]);
     "setCommitLogReadAheadMode" "read-ahead of the log" => Out("the store reads ahead by what it sees");
     "resetMasterFlushOffset" "repair a replica's mark" => Out("a replica compares its log with its master's by itself");
-    "getColdDataFlowCtrInfo" "limits of cold reads" => Out("there is no limit of cold reads");
-    "updateColdDataFlowCtrGroupConfig" "limit a group's cold reads" => Out("there is no limit of cold reads");
-    "removeColdDataFlowCtrGroupConfig" "lift that limit" => Out("there is no limit of cold reads");
+    "getColdDataFlowCtrInfo" "limits of cold reads" => Out("the limit is the attribute cold.read.threshold of a group, which rmq-ctl export groups prints");
+    "updateColdDataFlowCtrGroupConfig" "limit a group's cold reads" => Line("set group {g:GROUP} attributes.cold.read.threshold={v:BYTES} [--broker {b}] [--broker-cluster {c}]", &[]);
+    "removeColdDataFlowCtrGroupConfig" "lift that limit" => Line("set group {g:GROUP} attributes.cold.read.threshold= [--broker {b}] [--broker-cluster {c}]", &[]);
     "wipeWritePerm" "stop writes to a broker" => Line("broker drain {b:BROKER}", &[]);
     "addWritePerm" "allow writes to a broker" => Line("broker undrain {b:BROKER}", &[]);
     "addBroker" "add a broker to a container" => Out("a process is one broker; the operator scales");
