@@ -145,6 +145,9 @@ enum Command {
         /// How many times producers run alone and beside a replica that copies; 0 leaves that out.
         #[arg(long, default_value_t = 3)]
         pairs: usize,
+        /// Fill the page cache before each measurement, as it is on a machine in service.
+        #[arg(long)]
+        fill_page_cache: bool,
         /// The CPU of replicas and of the reference server (by `taskset`); everything else runs where this program may.
         #[arg(long)]
         other_cpu: Option<usize>,
@@ -448,6 +451,7 @@ fn run(cli: &Cli) -> io::Result<()> {
             rate,
             replica_dir,
             pairs,
+            fill_page_cache,
             other_cpu,
         } => {
             let plan = replication::Plan {
@@ -457,6 +461,7 @@ fn run(cli: &Cli) -> io::Result<()> {
                 mib: *mib,
                 rate: rate.max(1.0),
                 pairs: *pairs,
+                fill_page_cache: *fill_page_cache,
                 other_cpu: *other_cpu,
                 work_dir: work_dir.clone(),
                 replica_dir: replica_dir.clone(),

@@ -40,6 +40,8 @@ pub struct Plan {
     pub rate: f64,
     /// How many times producers run alone and beside a replica that copies.
     pub pairs: usize,
+    /// Fill the page cache before each measurement.
+    pub fill_page_cache: bool,
     /// The CPU of the other side: of a replica beside its master, and of the reference server beside the load; `None`: any.
     pub other_cpu: Option<usize>,
     /// Where directories are made.
@@ -98,7 +100,7 @@ impl Plan {
             Some((_, values)) => values.push(value),
             None => rows.push((name, vec![value])),
         };
-        let mut page_cache = PageCache::new(&self.work_dir)?;
+        let mut page_cache = self.page_cache()?;
         for _ in 0..self.rounds {
             let reference = self.on(1, 1, || self.lone(&self.reference()?))?;
             let lone = self.on(1, 1, || self.lone(&self.server))?;
@@ -118,9 +120,9 @@ impl Plan {
             note("1x1 master cpu us/msg", group.cpu_us[0]);
             note("1x1 replica cpu us/msg", group.cpu_us[1]);
             // What many messages cost depends on the memory that their pages get.
-            page_cache.fill()?;
+            fill(&mut page_cache)?;
             let lone = self.on(8, 32, || self.lone(&self.server))?;
-            page_cache.fill()?;
+            fill(&mut page_cache)?;
             let group = self.on(8, 32, || self.group("inSync"))?;
             note("8x32 alone msg/s", lone.per_second);
             note("8x32 inSync msg/s", group.per_second);
@@ -195,6 +197,12 @@ impl Plan {
             cpu_us: [cpu(0), cpu(1)],
             switches: [switches(0), switches(1)],
         })
+    }
+
+    /// What fills the page cache before each measurement, if it is to be full.
+    fn page_cache(&self) -> io::Result<Option<PageCache>> {
+        let page_cache = self.fill_page_cache.then(|| PageCache::new(&self.work_dir));
+        page_cache.transpose()
     }
 
     fn dir(&self, name: &str) -> PathBuf {
@@ -307,6 +315,13 @@ impl Group {
         rustix::fs::sync();
         Ok(())
     }
+}
+
+fn fill(page_cache: &mut Option<PageCache>) -> io::Result<()> {
+    if let Some(page_cache) = page_cache {
+        page_cache.fill()?;
+    }
+    Ok(())
 }
 
 /// Stops a server and removes its directory.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::ReadWriteFlags;
 
-use super::{Group, Plan, replicas, status, stop};
+use super::{Group, Plan, fill, replicas, status, stop};
 use crate::load::{Load, Send, Shape, Target};
 use crate::page_cache::PageCache;
 use crate::report::Report;
@@ -43,7 +43,7 @@ impl Plan {
             replica: None,
         };
         let stored = self.fill(&group.master)?;
-        let mut page_cache = PageCache::new(&self.work_dir)?;
+        let mut page_cache = self.page_cache()?;
         // Before and behind the copy, so that nobody has the better half of a disk that slows down.
         let before = self.machine(&mut page_cache)?;
         settle(&mut page_cache)?;
@@ -72,7 +72,7 @@ impl Plan {
         &self,
         group: &mut Group,
         port: u16,
-        page_cache: &mut PageCache,
+        page_cache: &mut Option<PageCache>,
         rows: &mut Rows,
     ) -> io::Result<()> {
         let target = group.master.target();
@@ -118,7 +118,7 @@ impl Plan {
     }
 
     /// 10^6 bytes a second: a file through the page cache and past it, and a connection of the machine to itself.
-    fn machine(&self, page_cache: &mut PageCache) -> io::Result<[f64; 3]> {
+    fn machine(&self, page_cache: &mut Option<PageCache>) -> io::Result<[f64; 3]> {
         settle(page_cache)?;
         let device = self.device_mb(write_plain)?;
         settle(page_cache)?;
@@ -212,9 +212,9 @@ impl Plan {
 }
 
 /// Every run begins with a full page cache and nothing that waits for the disk.
-fn settle(page_cache: &mut PageCache) -> io::Result<()> {
+fn settle(page_cache: &mut Option<PageCache>) -> io::Result<()> {
     rustix::fs::sync();
-    page_cache.fill()?;
+    fill(page_cache)?;
     rustix::fs::sync();
     Ok(())
 }

@@ -429,10 +429,11 @@ const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
         NEGATIVE,
         0,
     ),
+    // None; by the time.
     (
         &[RequestCode::InvokeBrokerToResetOffset],
         "offset",
-        NEGATIVE,
+        &["-1"],
         0,
     ),
     // What nobody has is gone already, or has nothing.

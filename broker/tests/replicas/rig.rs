@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use rmq_broker::{BrokerConfig, BrokerServer, Deps, RunningBroker};
-use rmq_protocol::bodies::HaRuntimeInfo;
+use rmq_protocol::bodies::{HaRuntimeInfo, KvTable};
 use rmq_protocol::code::RequestCode;
 use rmq_transport::ManualClock;
 use tempfile::TempDir;
@@ -37,6 +37,36 @@ impl Member {
         let code = RequestCode::GetBrokerHaStatus;
         let frame = self.client().try_call(code, &(), &[]).await.ok()?;
         HaRuntimeInfo::from_json(frame.body()).ok()
+    }
+
+    /// One line of what the member says of itself.
+    pub(crate) async fn runtime(&self, key: &str) -> Option<String> {
+        let code = RequestCode::GetBrokerRuntimeInfo;
+        let answer = self.client().try_call(code, &(), &[]).await.ok()?;
+        KvTable::from_json(answer.body())
+            .ok()?
+            .table
+            .get(key)
+            .cloned()
+    }
+
+    /// Waits until a replica has what its master has confirmed, and shows it.
+    pub(crate) async fn catches_up_with(&self, master: &Self) {
+        eventually("the replica has caught up", async || {
+            let end = master.copying().await.master_commit_log_max_offset;
+            let Some(there) = self.copying_now().await else {
+                return false;
+            };
+            let there = there.ha_client_runtime_info;
+            if there.max_offset < end || there.master_flush_offset < end {
+                return false;
+            }
+            let shown = self.runtime("commitLogMaxOffset").await;
+            let shown: Option<i64> = shown.and_then(|shown| shown.parse().ok());
+            let behind = self.runtime("dispatchBehindBytes").await;
+            shown.is_some_and(|shown| shown >= end) && behind.as_deref() == Some("0")
+        })
+        .await;
     }
 
     /// The process ends, and another one starts on the same data and ports.
@@ -138,15 +168,7 @@ impl Group {
     /// Waits until all replicas show what the master shows.
     pub(crate) async fn caught_up(&self) {
         for replica in &self.replicas {
-            eventually("the replica has caught up", async || {
-                let end = self.master.copying().await.master_commit_log_max_offset;
-                let there = replica.copying_now().await;
-                there.is_some_and(|there| {
-                    let there = there.ha_client_runtime_info;
-                    there.max_offset >= end && there.master_flush_offset >= end
-                })
-            })
-            .await;
+            replica.catches_up_with(&self.master).await;
         }
     }
 

@@ -2,9 +2,7 @@
 
 use rmq_broker::AckMode;
 use rmq_protocol::MemberId;
-use rmq_protocol::bodies::{
-    EpochCache, FindingSeverity, GroupStatus, KvTable, MemberRole, MemberStatus,
-};
+use rmq_protocol::bodies::{EpochCache, FindingSeverity, GroupStatus, MemberRole, MemberStatus};
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::{GroupWish, RequestGroupMaster};
 
@@ -21,13 +19,6 @@ async fn status(member: &Member) -> GroupStatus {
 fn standing(member: Option<&MemberStatus>) -> (MemberRole, bool, bool) {
     let member = member.expect("it is known");
     (member.role, member.in_sync, member.connected)
-}
-
-async fn runtime(member: &Member, key: &str) -> Option<String> {
-    let code = RequestCode::GetBrokerRuntimeInfo;
-    let answer = member.client().call(code, &(), &[]).await;
-    let table = KvTable::from_json(answer.body()).expect("figures").table;
-    table.get(key).cloned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,14 +74,14 @@ async fn members_say_what_they_know_of_the_group() {
 
     let role = async |member| {
         (
-            runtime(member, "brokerRole").await,
-            runtime(member, "brokerId").await,
+            member.runtime("brokerRole").await,
+            member.runtime("brokerId").await,
         )
     };
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(role(master).await, (text("SYNC_MASTER"), text("0")));
     assert_eq!(role(replica).await, (text("SLAVE"), text("1")));
-    assert_eq!(runtime(replica, "epoch").await, text("1"));
+    assert_eq!(replica.runtime("epoch").await, text("1"));
     let (_, metrics) = get(&master.broker, "/metrics").await;
     let problems = rmq_process::scrape_problems(
         &rmq_broker::metric_families(),

@@ -24,18 +24,6 @@ async fn group(clock: &ManualClock) -> (Member, Member) {
     (master, replica)
 }
 
-async fn caught_up(master: &Member, replica: &Member) {
-    eventually("the replica has caught up", async || {
-        let end = master.copying().await.master_commit_log_max_offset;
-        let there = replica.copying_now().await;
-        there.is_some_and(|there| {
-            let there = there.ha_client_runtime_info;
-            there.max_offset >= end && there.master_flush_offset >= end
-        })
-    })
-    .await;
-}
-
 async fn there(client: &Client) -> Vec<String> {
     let mut bodies = Vec::new();
     loop {
@@ -89,7 +77,7 @@ async fn each_message_comes_once_whoever_is_the_master_when_it_is_due() {
     assert_eq!(recall(&client, handle(20)).await, 0);
     clock.advance(Duration::from_secs(5));
     come(&client, "the first five", &seconds(1..=5)).await;
-    caught_up(&master, &replica).await;
+    replica.catches_up_with(&master).await;
     assert_eq!(there(&replica.client()).await, seconds(1..=5));
     // A replica recalls nothing.
     assert_ne!(recall(&replica.client(), handle(21)).await, 0);
@@ -109,7 +97,7 @@ async fn each_message_comes_once_whoever_is_the_master_when_it_is_due() {
         &seconds(1..=12),
     )
     .await;
-    caught_up(&master, &back).await;
+    back.catches_up_with(&master).await;
 
     // And back again: what was delivered is not delivered again.
     let (master, back) = change_roles(master.stop(false).await, back).await;
