@@ -28,6 +28,7 @@ use crate::greeting::Identity;
 use crate::outbox::Outbox;
 use crate::reading::Reading;
 use crate::reason::{Reason, ReasonKind};
+use crate::serve::is_closed;
 use crate::session::{Ended, ReplicaSession, Unwritten};
 use crate::wire::{Decoder, Frame, Marks, encode};
 
@@ -208,7 +209,7 @@ pub async fn follow(following: Following, stop: CancellationToken) -> End {
         let Some((ended, has_worked)) = ended else {
             return End::Stopped;
         };
-        let reason = match ended {
+        let mut reason = match ended {
             Ended::Store(reason) => return End::Store { reason },
             Ended::Diverged(parting) => return End::Diverged(parting),
             Ended::Expired(reason) => return End::NeedsSnapshot { reason },
@@ -217,6 +218,9 @@ pub async fn follow(following: Following, stop: CancellationToken) -> End {
         if has_worked {
             pause = first;
             last_told = None;
+        } else if reason.kind == ReasonKind::Stopping {
+            // Nobody copies from one that closes each connection.
+            reason.kind = ReasonKind::Silence;
         }
         if last_told.as_ref() != Some(&reason) {
             let event = match reason.kind.is_refusal() {
@@ -353,8 +357,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let lost = |error: io::Error| {
+        // As a master does that hands over, or whose process ends.
+        let kind = match is_closed(&error) {
+            true => ReasonKind::Stopping,
+            false => ReasonKind::Silence,
+        };
         Ended::Again(Reason::new(
-            ReasonKind::Silence,
+            kind,
             format!("the connection to the master broke: {error}"),
         ))
     };

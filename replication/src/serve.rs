@@ -147,7 +147,7 @@ async fn accept(
 }
 
 /// Whether a connection has broken because the other side has closed it: its system says so, as when the process ends.
-fn is_closed(error: &io::Error) -> bool {
+pub(crate) fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(
         error.kind(),

@@ -210,10 +210,17 @@ pub(super) fn note(
         }
         ReplicaEvent::Lost { reason } => {
             progress.is_copying = false;
-            tracing::warn!(
-                at = at.replication,
-                "no connection to the master: {reason}; trying on"
-            );
+            // A master that hands over closes its connections; one that is gone cannot be reached the next time.
+            match reason.kind {
+                ReasonKind::Stopping => tracing::info!(
+                    at = at.replication,
+                    "the master closed the connection: {reason}; connecting again"
+                ),
+                _ => tracing::warn!(
+                    at = at.replication,
+                    "no connection to the master: {reason}; trying on"
+                ),
+            }
             role.set(Role::Replica { of: None });
         }
         ReplicaEvent::CaughtUp { position } => {
