@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -119,6 +120,11 @@ pub fn may_install() -> bool {
 /// # Errors
 /// What Maven printed.
 pub fn maven(kind: &str, built: &Path) -> Result<(), String> {
+    // Suites beside each other use the same programs: one of them builds, and the others find them built.
+    let path = built.join("lock");
+    let lock = File::create(&path);
+    let lock = lock.and_then(|file| file.lock().map(|()| file));
+    let _lock = lock.map_err(|error| format!("cannot lock {}: {error}", path.display()))?;
     let package = |offline: bool| {
         let mut command = Command::new("mvn");
         command

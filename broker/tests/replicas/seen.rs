@@ -72,7 +72,7 @@ async fn members_say_what_they_know_of_the_group() {
     let text = remark(&refused);
     assert!(text.contains("brokerId 0"), "{text}");
 
-    let role = async |member| {
+    let role = async |member: &Member| {
         (
             member.runtime("brokerRole").await,
             member.runtime("brokerId").await,
