@@ -16,6 +16,8 @@ use crate::stop;
 use crate::when;
 use crate::write::WriteOptions;
 
+/// The operator has looked at a changed object.
+const LOOKS_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at the object.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -89,7 +91,7 @@ pub(super) async fn run(
     }
     let asked = kubernetes.ask_for_rebuild(&object, Some(slot)).await;
     asked.map_err(|problem| kubernetes.failed("cannot ask for it", &problem))?;
-    let waited = done(&name, slot, options.wait, (kubernetes, output));
+    let waited = done(&name, slot, options.wait, &object, (kubernetes, output));
     stop::unless_stopped("waiting", waited).await?;
     output.data(&format!(
         "broker/{name} member {slot} is made anew, and is in sync"
@@ -122,15 +124,20 @@ enum State {
 fn state(object: &BrokerGroup) -> State {
     let status = object.status.as_ref();
     let rollout = status.and_then(|status| status.rollout.as_ref());
-    let condition = status.and_then(|status| status.conditions.of("Rebuilding"));
-    match (rollout.filter(|of| of.rebuild.is_some()), condition) {
+    match (rollout.filter(|of| of.rebuild.is_some()), refusal(object)) {
         (Some(rollout), _) => State::Runs(format!("{}: {:?}", rollout.pod, rollout.step)),
         _ if asked(object).is_none() => State::Done,
-        (None, Some(known)) if !matches!(&*known.reason, "Done" | "Waiting") => {
-            State::Refused(known.message.clone())
-        }
-        _ => State::Waits,
+        (None, Some(why)) => State::Refused(why),
+        (None, None) => State::Waits,
     }
+}
+
+/// Why the operator refused what was asked for last.
+fn refusal(object: &BrokerGroup) -> Option<String> {
+    let status = object.status.as_ref()?;
+    let known = status.conditions.of("Rebuilding")?;
+    let is_refused = !matches!(&*known.reason, "Done" | "Waiting");
+    is_refused.then(|| known.message.clone())
 }
 
 fn refused(name: &str, slot: u32, kubernetes: &Kubernetes) -> Failure {
@@ -142,15 +149,21 @@ async fn done(
     name: &str,
     slot: u32,
     wait: Duration,
+    before: &BrokerGroup,
     (kubernetes, output): (&Kubernetes, &Output),
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + wait;
+    // Until the operator has looked, its answer is that to an earlier question.
+    let earlier = refusal(before);
+    let looked = Instant::now() + LOOKS_WITHIN;
     let mut told = String::new();
     loop {
         // The API server may be away for a moment; what was asked for stands in the object.
         if let Ok(Some(object)) = kubernetes.broker_group(name).await {
             match state(&object) {
                 State::Done => return Ok(()),
+                State::Refused(why)
+                    if Some(&why) == earlier.as_ref() && Instant::now() < looked => {}
                 State::Refused(why) => {
                     // It would begin later, when nobody expects it.
                     let back = kubernetes.ask_for_rebuild(&object, None).await;
