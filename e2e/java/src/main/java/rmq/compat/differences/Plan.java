@@ -390,7 +390,7 @@ final class Plan {
             }
             default -> {
                 String group = groupOrMissing();
-                add("queue_reset", "group", group, "topic", topic, "queue", queue, "offset", one(List.of(0, 0, 200, -5)));
+                add("queue_reset", "group", group, "topic", topic, "queue", queue, "offset", one(List.of(0, 0, 200)));
                 afterReset(group, topic);
             }
         }
