@@ -123,25 +123,7 @@ async fn messages_that_a_topic_no_longer_lets_read_are_counted() {
             .await
             .expect("stored");
     }
-    let resize = async |queues: i32| {
-        let request = rmq_protocol::requests::UpdateAndCreateTopic {
-            topic: "t".into(),
-            default_topic: None,
-            read_queue_nums: queues,
-            write_queue_nums: queues,
-            perm: 6,
-            topic_filter_type: None,
-            topic_sys_flag: None,
-            order: None,
-            attributes: None,
-            force: None,
-        };
-        let answer = client
-            .call(RequestCode::UpdateAndCreateTopic, &request, &[])
-            .await;
-        assert_eq!(answer.code(), 0);
-        remark(&answer)
-    };
+    let resize = async |queues: i32| client.set_queues("t", (queues, queues), 6).await;
     assert_eq!(stats(&client, "t").await.unreadable_messages, 0);
     let said = resize(2).await;
     assert!(said.contains("18 messages"), "{said}");

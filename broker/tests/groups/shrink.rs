@@ -4,34 +4,12 @@ use rmq_broker::{BrokerServer, Deps};
 use rmq_protocol::bodies::{ConsumeStats, MessageQueue, OffsetWrapper};
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::{
-    GetConsumeStats, OffsetReply, QueryConsumerOffset, Reply, UpdateAndCreateTopic,
-    UpdateConsumerOffset,
+    GetConsumeStats, OffsetReply, QueryConsumerOffset, Reply, UpdateConsumerOffset,
 };
 
 use crate::support::{Client, Rig, config, message, pull, remark};
 
 const TOPIC: &str = "t";
-
-/// Gives the topic its queues; the answer's remark.
-async fn resize(client: &Client, read: i32, write: i32) -> String {
-    let request = UpdateAndCreateTopic {
-        topic: TOPIC.into(),
-        default_topic: None,
-        read_queue_nums: read,
-        write_queue_nums: write,
-        perm: 6,
-        topic_filter_type: None,
-        topic_sys_flag: None,
-        order: None,
-        attributes: None,
-        force: None,
-    };
-    let answer = client
-        .call(RequestCode::UpdateAndCreateTopic, &request, &[])
-        .await;
-    assert_eq!(answer.code(), 0, "{}", remark(&answer));
-    remark(&answer)
-}
 
 async fn committed(client: &Client, queue_id: i32) -> i64 {
     let request = QueryConsumerOffset {
@@ -74,7 +52,7 @@ async fn behind(client: &Client) -> Vec<(i32, i64)> {
 async fn a_topic_that_shrinks_is_drained_and_grows_again_where_its_queues_ended() {
     let rig = Rig::start().await;
     let client = rig.client();
-    resize(&client, 4, 4).await;
+    client.set_queues(TOPIC, (4, 4), 6).await;
     for number in 0..8 {
         let message = message(TOPIC, number % 4, "");
         client.send(&message, b"before").await.expect("stored");
@@ -93,7 +71,7 @@ async fn a_topic_that_shrinks_is_drained_and_grows_again_where_its_queues_ended(
         .await;
     assert_eq!(answer.code(), 0, "{}", remark(&answer));
 
-    let said = resize(&client, 4, 2).await;
+    let said = client.set_queues(TOPIC, (4, 2), 6).await;
     assert!(!said.contains("cannot be read"), "{said}");
     for _ in 0..8 {
         let sent = client.send(&message(TOPIC, -1, ""), b"after").await;
@@ -109,7 +87,7 @@ async fn a_topic_that_shrinks_is_drained_and_grows_again_where_its_queues_ended(
     assert_eq!(of_3.len(), 4, "{of_3:?}");
     assert!(of_3.contains(&(3, 2)), "{of_3:?}");
 
-    let said = resize(&client, 2, 2).await;
+    let said = client.set_queues(TOPIC, (2, 2), 6).await;
     assert!(said.contains("5 messages in queues from 2 on"), "{said}");
     let refused = client.pull(&pull(TOPIC, 3, 1)).await;
     let illegal = ResponseCode::InvalidParameter.as_i32();
@@ -129,7 +107,7 @@ async fn a_topic_that_shrinks_is_drained_and_grows_again_where_its_queues_ended(
         .await
         .expect("starts again");
     let client = Client::to(&broker);
-    let said = resize(&client, 6, 6).await;
+    let said = client.set_queues(TOPIC, (6, 6), 6).await;
     assert!(!said.contains("cannot be read"), "{said}");
     assert_eq!(committed(&client, 3).await, 1, "the group continues there");
     let rest = client.pull(&pull(TOPIC, 3, 1)).await;

@@ -253,11 +253,21 @@ impl Client {
     }
 
     pub(crate) async fn create_topic(&self, topic: &str, queues: i32, perm: i32) {
+        self.set_queues(topic, (queues, queues), perm).await;
+    }
+
+    /// Creates a topic with queues to read and to write, or changes them; the answer's remark.
+    pub(crate) async fn set_queues(
+        &self,
+        topic: &str,
+        (read, write): (i32, i32),
+        perm: i32,
+    ) -> String {
         let request = UpdateAndCreateTopic {
             topic: topic.into(),
             default_topic: None,
-            read_queue_nums: queues,
-            write_queue_nums: queues,
+            read_queue_nums: read,
+            write_queue_nums: write,
             perm,
             topic_filter_type: None,
             topic_sys_flag: None,
@@ -269,6 +279,7 @@ impl Client {
             .call(RequestCode::UpdateAndCreateTopic, &request, &[])
             .await;
         assert_eq!(answer.code(), 0, "{}", remark(&answer));
+        remark(&answer)
     }
 
     pub(crate) async fn create_group(

@@ -60,19 +60,25 @@ pub(crate) fn switch_over(world: &World, namespace: &str, slot: &str) -> Result<
     })
 }
 
-struct Outside<'w> {
+/// Somebody with a kubeconfig, who works in one namespace.
+pub(crate) struct Outside<'w> {
     world: &'w World,
+    namespace: &'static str,
     home: tempfile::TempDir,
 }
 
 impl<'w> Outside<'w> {
-    fn new(world: &'w World) -> Result<Self, String> {
+    pub(crate) fn new(world: &'w World, namespace: &'static str) -> Result<Self, String> {
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
-        Ok(Self { world, home })
+        Ok(Self {
+            world,
+            namespace,
+            home,
+        })
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut all = vec!["-n", NAMESPACE];
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut all = vec!["-n", self.namespace];
         all.extend(args);
         ctl(&self.world.lab.kubeconfig(), self.home.path(), &all)
     }
@@ -84,11 +90,16 @@ impl<'w> Outside<'w> {
 
     /// What it printed; it has to end well and to say `text`.
     fn says(&self, args: &[&str], text: &str) -> Result<String, String> {
+        self.ends(args, 0, text)
+    }
+
+    /// What it printed; it ends with this code and says `text`.
+    pub(crate) fn ends(&self, args: &[&str], code: i32, text: &str) -> Result<String, String> {
         let output = self.run(args)?;
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         let err = String::from_utf8_lossy(&output.stderr);
         demand(
-            output.status.success() && (out.contains(text) || err.contains(text)),
+            output.status.code() == Some(code) && (out.contains(text) || err.contains(text)),
             format!("rmq-ctl {}: {}\n{out}{err}", args.join(" "), output.status),
         )?;
         Ok(out)
@@ -117,7 +128,7 @@ pub(crate) fn verbs(world: &World) -> Result<(), String> {
             "subscriptiongroup/billing",
         ],
     )?;
-    let outside = Outside::new(world)?;
+    let outside = Outside::new(world, NAMESPACE)?;
     outside.says(&["-v", "get", "topics"], "NameServer ctl/main")?;
     outside.says(&["get", "brokers"], "a-broker-0.a-broker.ctl.svc:10911")?;
     outside.says(&["describe", "topic", "orders"], "Queues")?;
@@ -290,7 +301,7 @@ subjects: [{{kind: ServiceAccount, name: reader, namespace: {NAMESPACE}}}]
 
 /// The unmodified Java and Go clients through `rmq-ctl tunnel`: two name servers, two brokers.
 pub(crate) fn tunnel(world: &World) -> Result<(), String> {
-    let outside = Outside::new(world)?;
+    let outside = Outside::new(world, NAMESPACE)?;
     let mut open = outside
         .command(&["tunnel", "--print-json"])
         .stdout(Stdio::piped())

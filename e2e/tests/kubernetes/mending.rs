@@ -1,12 +1,12 @@
 //! Groups of three, looked after with nothing but a kubeconfig: settings, another master, a member made anew, an object that is made again,
 //! a record that was deleted, a backup that another group begins with. These scenarios share one cluster, which nobody outside can dial.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rmq_e2e::s3::{self, BUCKET, CREDENTIALS, S3};
 
-use crate::ctl::{ctl, inner_cluster};
+use crate::ctl::{Outside, inner_cluster};
 use crate::together::Scenario;
 use crate::world::{IMAGE, SYSTEM, World, demand, group, until};
 
@@ -28,37 +28,7 @@ pub(crate) fn by_a_person(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// A person at a terminal.
-struct Person<'w> {
-    world: &'w World,
-    home: tempfile::TempDir,
-}
-
-impl<'w> Person<'w> {
-    fn new(world: &'w World) -> Result<Self, String> {
-        let home = tempfile::tempdir().map_err(|error| error.to_string())?;
-        Ok(Self { world, home })
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut all = vec!["-n", NAMESPACE];
-        all.extend(args);
-        ctl(&self.world.lab.kubeconfig(), self.home.path(), &all)
-    }
-
-    /// What it printed; it ends with this code and says `text`.
-    fn says(&self, args: &[&str], code: i32, text: &str) -> Result<String, String> {
-        let output = self.command(args).output();
-        let output = output.map_err(|error| format!("rmq-ctl: {error}"))?;
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let err = String::from_utf8_lossy(&output.stderr);
-        demand(
-            output.status.code() == Some(code) && (out.contains(text) || err.contains(text)),
-            format!("rmq-ctl {}: {}\n{out}{err}", args.join(" "), output.status),
-        )?;
-        Ok(out)
-    }
-
+impl Outside<'_> {
     fn send(&self, count: usize) -> Result<(), String> {
         let mut sends = self.command(&["send", "orders", "--quiet"]);
         sends.stdin(Stdio::piped()).stdout(Stdio::null());
@@ -78,7 +48,7 @@ impl<'w> Person<'w> {
     fn reads(&self, count: usize) -> Result<(), String> {
         until(Duration::from_secs(60), || {
             let args = ["tail", "orders", "--last", "1000", "-o", "body"];
-            let bodies = self.says(&args, 0, "book")?;
+            let bodies = self.ends(&args, 0, "book")?;
             let has = bodies.lines().count();
             demand(has == count, format!("{has} of {count} messages"))
         })
@@ -88,7 +58,7 @@ impl<'w> Person<'w> {
 /// Settings reach every member, a person moves the master, and a member is made anew, each through the API server.
 fn of_three(world: &World) -> Result<(), String> {
     start(world)?;
-    let person = Person::new(world)?;
+    let person = Outside::new(world, NAMESPACE)?;
     person.send(MESSAGES)?;
     let patch = r#"{"spec":{"config":{"retentionHours":24}}}"#;
     world.patch(NAMESPACE, GROUP, patch)?;
@@ -113,11 +83,11 @@ fn of_three(world: &World) -> Result<(), String> {
     let master = master(world)?;
     let to = if master == "a-broker-0" { "1" } else { "0" };
     let switch = ["broker", "switchover", "a", "--to", to, "--yes"];
-    person.says(&switch, 0, "switched over")?;
+    person.ends(&switch, 0, "switched over")?;
     let pod = format!("a-broker-{to}");
     world.wait_for(NAMESPACE, GROUP, ".status.master", |now| now == pod)?;
     let promote = ["broker", "promote", "a", "2", "--accept-loss", "--yes"];
-    person.says(&promote, 6, "is the master and answers")?;
+    person.ends(&promote, 6, "is the master and answers")?;
 
     let rebuild = |member: &str| {
         let wait = "4m";
@@ -126,7 +96,7 @@ fn of_three(world: &World) -> Result<(), String> {
     let anew = |member: &str, code: i32, text: &str| {
         let args = rebuild(member);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        person.says(&args, code, text)
+        person.ends(&args, code, text)
     };
     anew(to, 6, "is the master: hand over first")?;
     let volume = |uid: &str| world.get(NAMESPACE, "pvc/data-a-broker-2", uid);
@@ -144,7 +114,7 @@ fn of_three(world: &World) -> Result<(), String> {
 /// promotes a member.
 fn continued(world: &World) -> Result<(), String> {
     start(world)?;
-    let person = Person::new(world)?;
+    let person = Outside::new(world, NAMESPACE)?;
     let messages = messages(&person)?;
     let epoch = |what: &str| {
         let epoch = world.get(NAMESPACE, "brokergroupelection/a-broker", ".status.epoch")?;
@@ -189,7 +159,7 @@ fn continued(world: &World) -> Result<(), String> {
         "--wait",
         "2m",
     ];
-    person.says(&promote, 0, "master")?;
+    person.ends(&promote, 0, "master")?;
     whole(world)?;
     let now = master(world)?;
     demand(now == "a-broker-1", format!("{now} is the master"))?;
@@ -201,7 +171,7 @@ fn restored(world: &World) -> Result<(), String> {
     s3::needs()?;
     let s3 = S3::start(world.lab.api_server().0)?;
     start(world)?;
-    let person = Person::new(world)?;
+    let person = Outside::new(world, NAMESPACE)?;
     let messages = messages(&person)?;
     let uid = 10_001;
     world.lab.apply(&format!(
@@ -265,7 +235,7 @@ spec:
 }
 
 /// Takes a backup of the first group into a bucket, from outside of the cluster; a group that begins with it.
-fn from_bucket(world: &World, person: &Person<'_>, s3: &S3) -> Result<String, String> {
+fn from_bucket(world: &World, person: &Outside<'_>, s3: &S3) -> Result<String, String> {
     let place = format!("s3://{BUCKET}/prod");
     let mut backup = person.command(&["backup", "a", "--to", &place]);
     backup
@@ -295,9 +265,9 @@ fn begins_with(name: &str, from: &str) -> String {
 }
 
 /// The messages that there are; some are sent when there are none.
-fn messages(person: &Person<'_>) -> Result<usize, String> {
+fn messages(person: &Outside<'_>) -> Result<usize, String> {
     let args = ["tail", "orders", "--last", "1000", "-o", "body"];
-    let has = person.says(&args, 0, "")?.lines().count();
+    let has = person.ends(&args, 0, "")?.lines().count();
     if has > 0 {
         return Ok(has);
     }
