@@ -468,7 +468,7 @@ impl Writing {
     fn begin(&self, store: Arc<Follower>, unwritten: Unwritten) {
         let write = move || {
             unwritten.write(&store);
-            // Before the end of this is seen: whoever has the store next may need it alone.
+            // Dropped before the write is seen to have ended: the next user of the store may need it alone.
             drop(store);
         };
         *self.0.lock() = Some(tokio::task::spawn_blocking(write));

@@ -160,7 +160,7 @@ impl HalfTable {
         self.state.lock().parked.get(&position).cloned()
     }
 
-    /// Whoever has the claim ends what lies at a position, and nobody else.
+    /// Only the holder of the claim ends the half message at a position.
     ///
     /// # Errors
     /// It has ended, or ends.

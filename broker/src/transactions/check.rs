@@ -35,7 +35,7 @@ pub(crate) async fn run(broker: &Arc<Broker>, stop: CancellationToken) {
     let mut jumps = broker.clock_watch.changes();
     checks.take_fresh();
     checks.not_before_ms = i64::MIN;
-    // After a full round the next one waits, whoever wakes the task.
+    // A round begins no earlier than this, even when something wakes the task before.
     let mut next_round_ms = i64::MIN;
     loop {
         let looked_ms = broker.monotonic_ms();

@@ -99,7 +99,7 @@ pub(crate) fn park_old(broker: &Broker, now_ms: i64) {
     if let Err(error) = forget_gone(broker) {
         tracing::warn!("parked half messages that have expired stay in the list for now: {error}");
     }
-    // Whoever looks what may be removed next waits for none of it.
+    // Written now, so that retention does not wait for these rows.
     let _ = broker.store.write_out();
 }
 

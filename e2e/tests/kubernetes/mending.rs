@@ -1,4 +1,4 @@
-//! Groups of three, looked after with nothing but a kubeconfig: settings, another master, a member made anew, an object that is made again,
+//! Groups of three that a person mends with nothing but a kubeconfig: settings, another master, a member made again, an object made again,
 //! a record that was deleted, a backup that another group begins with. These scenarios share one cluster, which nobody outside can dial.
 
 use std::process::Stdio;
@@ -55,7 +55,7 @@ impl Outside<'_> {
     }
 }
 
-/// Settings reach every member, a person moves the master, and a member is made anew, each through the API server.
+/// Settings reach every member, a person moves the master, and the operator makes a member again, each through the API server.
 fn of_three(world: &World) -> Result<(), String> {
     start(world)?;
     let person = Outside::new(world, NAMESPACE)?;

@@ -91,7 +91,7 @@ pub(crate) fn faults(world: &World) -> Result<(), String> {
     end(&three, load)
 }
 
-/// Kubernetes lets a container wait longer with each restart, up to minutes: a pod that has waited once is made anew before the next fault.
+/// Kubernetes lets a container wait longer with each restart, up to minutes: a pod that has waited once is made again before the next fault.
 fn rested(three: &Three<'_>) -> Result<(), String> {
     for pod in three.pods() {
         let restarts = three.get(
