@@ -1,9 +1,13 @@
 //! Runs commands, several side by side: shows the output of each as one piece, counts what test runners say, and measures time.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// So many lines of a step that failed are repeated at the end.
+const SAID: usize = 60;
 
 /// What all test runners together counted.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,8 @@ struct Results {
     counts: Counts,
     problems: Vec<String>,
     parts: Vec<Part>,
+    /// What steps that failed said of that, with the step's name.
+    said: Vec<(String, Vec<String>)>,
 }
 
 /// Runs steps, from any number of threads, and remembers how they ended.
@@ -58,11 +64,12 @@ impl Runner {
     pub(crate) fn step(&self, name: &str, output: Output, command: &mut Command) {
         self.say(&format!("==> {name}"));
         let began = self.start.elapsed();
-        let mut counts = Counts::default();
+        let mut heard = Heard::default();
         let outcome = match output {
-            Output::AsItComes => self.stream(command, &mut counts),
-            Output::AtTheEnd => self.collect(command, name, &mut counts),
+            Output::AsItComes => self.stream(command, &mut heard),
+            Output::AtTheEnd => self.collect(command, name, &mut heard),
         };
+        let mut counts = heard.counts;
         let took = self.start.elapsed().saturating_sub(began);
         self.say(&format!("==> {name}: {} s", took.as_secs()));
         self.time(name, began, took);
@@ -75,6 +82,9 @@ impl Runner {
             results
                 .problems
                 .push(format!("{name}: {} failed", counts.failed));
+        }
+        if counts.failed > 0 {
+            results.said.push((name.to_owned(), heard.said()));
         }
         results.counts.passed += counts.passed;
         results.counts.failed += counts.failed;
@@ -93,6 +103,9 @@ impl Runner {
             results.counts.failed += 1;
             let problem = format!("{name}: {} problems", problems.len());
             results.problems.push(problem);
+            let mut said = problems.to_vec();
+            said.truncate(SAID);
+            results.said.push((name.to_owned(), said));
         }
     }
 
@@ -110,7 +123,7 @@ impl Runner {
         result
     }
 
-    /// Prints the time of each part and the sums; true when all passed.
+    /// Prints the time of each part, what the failed ones said, and the sums; true when all passed.
     pub(crate) fn summary(&self) -> bool {
         let mut results = self.results();
         results.parts.sort_by_key(|part| part.began);
@@ -124,6 +137,10 @@ impl Runner {
         }
         let whole = self.start.elapsed().as_secs();
         text.push_str(&format!("       {whole:7}  in all\n"));
+        // Whoever sees the end of a long log only wants to know why.
+        for (name, said) in &results.said {
+            text.push_str(&format!("\n--- {name} failed:\n{}\n", said.join("\n")));
+        }
         for problem in &results.problems {
             text.push_str(&format!("failed: {problem}\n"));
         }
@@ -151,7 +168,7 @@ impl Runner {
         let _ = writeln!(shown, "{text}");
     }
 
-    fn stream(&self, command: &mut Command, counts: &mut Counts) -> Result<(), String> {
+    fn stream(&self, command: &mut Command, heard: &mut Heard) -> Result<(), String> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -162,7 +179,7 @@ impl Runner {
                 let line = line.map_err(|error| format!("cannot read the output: {error}"))?;
                 let line = String::from_utf8_lossy(&line);
                 self.say(&line);
-                add(&line, counts);
+                heard.line(&line);
             }
         }
         let status = child
@@ -171,12 +188,7 @@ impl Runner {
         ended(status)
     }
 
-    fn collect(
-        &self,
-        command: &mut Command,
-        name: &str,
-        counts: &mut Counts,
-    ) -> Result<(), String> {
+    fn collect(&self, command: &mut Command, name: &str, heard: &mut Heard) -> Result<(), String> {
         let (mut output, writer) =
             std::io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
         // Output and errors in the order in which they are written.
@@ -198,7 +210,7 @@ impl Runner {
             .map_err(|error| format!("cannot wait for the end: {error}"))?;
         let text = String::from_utf8_lossy(&text);
         for line in text.lines() {
-            add(line, counts);
+            heard.line(line);
         }
         self.say(&format!("\n--- {name}\n{}", text.trim_end()));
         read.map_err(|error| format!("cannot read the output: {error}"))?;
@@ -218,12 +230,56 @@ fn ended(status: std::process::ExitStatus) -> Result<(), String> {
     }
 }
 
-fn add(line: &str, counts: &mut Counts) {
-    if let Some(found) = of_line(line) {
-        counts.passed += found.passed;
-        counts.failed += found.failed;
-        counts.skipped += found.skipped;
+/// What a step has said.
+#[derive(Debug, Default)]
+struct Heard {
+    counts: Counts,
+    /// Whether the lines are those of a test runner about tests that failed.
+    of_failures: bool,
+    failures: Vec<String>,
+    last: VecDeque<String>,
+}
+
+impl Heard {
+    fn line(&mut self, line: &str) {
+        if let Some(found) = of_line(line) {
+            self.counts.passed += found.passed;
+            self.counts.failed += found.failed;
+            self.counts.skipped += found.skipped;
+            self.of_failures = false;
+            return;
+        }
+        if is_of_stack(line) {
+            return;
+        }
+        // The second list of that name has the names only.
+        if line == "failures:" {
+            self.of_failures = !self.of_failures;
+        } else if self.of_failures {
+            if self.failures.len() < SAID && !line.trim().is_empty() {
+                self.failures.push(line.to_owned());
+            }
+        } else {
+            self.last.truncate(SAID - 1);
+            self.last.push_front(line.to_owned());
+        }
     }
+
+    /// Why tests failed; the end of what was said where no test runner told that.
+    fn said(self) -> Vec<String> {
+        if self.failures.is_empty() {
+            return self.last.into_iter().rev().collect();
+        }
+        self.failures
+    }
+}
+
+/// Whether a line is of a stack trace: they are long and stand further up.
+fn is_of_stack(line: &str) -> bool {
+    let line = line.trim_start();
+    let frame = line.split_once(": ").map_or("", |(number, _)| number);
+    line.starts_with("at ")
+        || (!frame.is_empty() && frame.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The figures of a line `test result: ok. 3 passed; 0 failed; 1 ignored; …`, or of one that says what was skipped.
@@ -276,6 +332,24 @@ mod tests {
             })
         );
         assert_eq!(of_line("test broker::x ... ok"), None);
+    }
+
+    #[test]
+    fn why_tests_failed_is_repeated_without_stacks() {
+        let mut heard = Heard::default();
+        let text = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nno port\n  0: f\n     at x.rs:1\n\n\nfailures:\n    b\n\n\
+                    test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        text.lines().for_each(|line| heard.line(line));
+        assert_eq!(heard.counts.failed, 1);
+        assert_eq!(heard.said(), ["---- b stdout ----", "no port"]);
+
+        let mut heard = Heard::default();
+        (0..100).for_each(|number| heard.line(&format!("line {number}")));
+        let said = heard.said();
+        assert_eq!(
+            (said.len(), said.last().map(String::as_str)),
+            (SAID, Some("line 99"))
+        );
     }
 
     #[test]
