@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 use kube::Client;
@@ -20,6 +21,9 @@ use crate::lease::Leadership;
 use crate::metrics::Metrics;
 use crate::queues::{Queues, Receivers};
 use crate::{server, watches, wiring};
+
+/// Between two questions at start to an API server that is away.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Options of `run`.
 #[derive(Debug, Clone, Args)]
@@ -82,7 +86,7 @@ fn image(text: &str) -> Result<String, String> {
 /// Runs until `stop`, or until another process leads.
 ///
 /// # Errors
-/// When the API server cannot be reached, the definitions are not installed, or leadership is lost: end the process then.
+/// When no API server is configured, it refuses this process, or leadership is lost: end the process then. One that is away is waited for.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error> {
     // An error means that the process has chosen a provider before.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -95,10 +99,9 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error>
     serve(&options, &metrics, &ready, &mut tasks).await?;
     let version = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        version = client.apiserver_version() => version,
+        version = version(&client, ASK_AGAIN) => version?,
     };
-    let version = version.map_err(Error::doing("asking the API server for its version"))?;
-    tracing::info!(kubernetes = version.git_version, "connected");
+    tracing::info!(kubernetes = version, "connected");
 
     let identity = options.identity.clone().unwrap_or_else(|| {
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "rmq-operator".to_owned());
@@ -155,6 +158,24 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error>
         leadership.release().await;
     }
     outcome
+}
+
+/// The version of the API server. One that is away is asked again: Kubernetes starts a process that ended later and later.
+async fn version(client: &Client, again: Duration) -> Result<String, Error> {
+    loop {
+        let error = match client.apiserver_version().await {
+            Ok(version) => return Ok(version.git_version),
+            Err(error) => error,
+        };
+        let refuses =
+            matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
+        let error = Error::doing("asking the API server for its version")(error);
+        if refuses {
+            return Err(error);
+        }
+        tracing::warn!("{error}; trying again in {again:?}");
+        tokio::time::sleep(again).await;
+    }
 }
 
 /// How the API server is reached.
@@ -230,7 +251,53 @@ fn watch(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// An API server that gives these answers to one connection each.
+    async fn answers(listener: TcpListener, answers: &[&str]) {
+        for answer in answers {
+            let (mut asked, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let byte = asked.read_u8().await.expect("a request");
+                request.push(byte);
+            }
+            let answer = answer.as_bytes();
+            asked.write_all(answer).await.expect("an answer");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_is_away_is_waited_for_and_one_that_refuses_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let config = kube::Config::new(format!("http://{at}").parse().expect("an address"));
+        let client = Client::try_from(config).expect("a client");
+        let version = serde_json::json!({
+            "major": "1", "minor": "34", "gitVersion": "v1.34.2", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+            "goVersion": "", "compiler": "", "platform": "",
+        });
+        let version = version.to_string();
+        let head = "connection: close\r\ncontent-type: application/json\r\ncontent-length";
+        let good = format!(
+            "HTTP/1.1 200 OK\r\n{head}: {}\r\n\r\n{version}",
+            version.len()
+        );
+        let starting = format!("HTTP/1.1 503 Service Unavailable\r\n{head}: 0\r\n\r\n");
+        let refused = format!("HTTP/1.1 403 Forbidden\r\n{head}: 0\r\n\r\n");
+        let serving = tokio::spawn(async move {
+            // The first closes the connection without a word, as a port that nobody serves.
+            answers(listener, &["", &starting, &good, &refused]).await;
+        });
+        let found = super::version(&client, Duration::from_millis(1)).await;
+        assert_eq!(found.expect("it is there by and by"), "v1.34.2");
+        let error = super::version(&client, Duration::from_millis(1)).await;
+        let error = error.expect_err("it refuses").to_string();
+        assert!(error.contains("asking the API server"), "{error}");
+        serving.await.expect("all were asked for");
+    }
 
     #[test]
     fn only_names_of_namespaces_are_taken() {
