@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{DirEntry, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -115,7 +116,8 @@ pub fn may_install() -> bool {
     is_in_ci() || std::env::var(INSTALL).is_ok_and(|value| value == "1")
 }
 
-/// Builds the Maven project of `kind` into `built`. Asks the network only for what was not fetched before.
+/// Builds the Maven project of `kind` into `built`, once for what its folder holds: other suites may run the programs already, and a jar that is
+/// written again under a running JVM ends it. Asks the network only for what was not fetched before.
 ///
 /// # Errors
 /// What Maven printed.
@@ -125,10 +127,18 @@ pub fn maven(kind: &str, built: &Path) -> Result<(), String> {
     let lock = File::create(&path);
     let lock = lock.and_then(|file| file.lock().map(|()| file));
     let _lock = lock.map_err(|error| format!("cannot lock {}: {error}", path.display()))?;
+    let source = source_dir(kind);
+    let mut hasher = DefaultHasher::new();
+    hash_folder(&source, &mut hasher)
+        .map_err(|error| format!("cannot read {}: {error}", source.display()))?;
+    let (from, now) = (built.join("built-from"), hasher.finish().to_string());
+    if std::fs::read_to_string(&from).is_ok_and(|before| before == now) {
+        return Ok(());
+    }
     let package = |offline: bool| {
         let mut command = Command::new("mvn");
         command
-            .current_dir(source_dir(kind))
+            .current_dir(&source)
             .args(["-q", "-B", "package"])
             .arg(format!("-Dcompat.build={}", built.display()));
         if offline {
@@ -139,7 +149,24 @@ pub fn maven(kind: &str, built: &Path) -> Result<(), String> {
     match package(true) {
         Err(_) if may_install() => package(false),
         built => built,
+    }?;
+    std::fs::write(&from, now).map_err(|error| format!("cannot write {}: {error}", from.display()))
+}
+
+/// Takes in all files below a folder: paths and contents.
+fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> std::io::Result<()> {
+    let entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(DirEntry::path).collect();
+    paths.sort();
+    for path in paths {
+        path.hash(hasher);
+        if path.is_dir() {
+            hash_folder(&path, hasher)?;
+        } else {
+            std::fs::read(&path)?.hash(hasher);
+        }
     }
+    Ok(())
 }
 
 /// A folder for what is built from the programs of `kind`, below cargo's target folder, and shared by all runs.
