@@ -243,7 +243,12 @@ final class Plan {
         String topic = topic();
         List<Object> pairs = shape(topic);
         pairs.addAll(List.of("topic", topic, "queue", queueOf(topic), "how", "sync"));
-        pairs.addAll(one(List.of(List.<Object>of("delayLevel", 1), List.<Object>of("delayMs", 300), List.<Object>of("delaySec", 1), List.<Object>of("deliverIn", 700))));
+        pairs.addAll(one(List.of(List.<Object>of("delayLevel", 1), List.<Object>of("delayMs", 300), List.<Object>of("delaySec", 1), List.<Object>of("deliverIn", 2_000))));
+        int body = pairs.contains("deliverIn") ? pairs.indexOf("bytes") : -1;
+        if (body >= 0) {
+            // A large message may come when its time has passed, at one server and not at the other.
+            pairs.subList(body, body + 2).clear();
+        }
         add("send_delayed", pairs.toArray());
     }
 
