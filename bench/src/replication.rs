@@ -5,10 +5,10 @@ mod catch_up;
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rmq_ports::Port;
 use rmq_protocol::bodies::{GroupStatus, MemberStatus};
 use rmq_protocol::code::RequestCode;
 use serde::Serialize;
@@ -85,6 +85,8 @@ struct Found {
 
 /// A master, and perhaps a replica that is in sync.
 struct Group {
+    /// Where the master serves replicas.
+    port: Port,
     master: Server,
     replica: Option<Server>,
 }
@@ -211,6 +213,7 @@ impl Plan {
 
     fn lone(&self, command: &str) -> io::Result<Group> {
         Ok(Group {
+            port: Port::hold()?,
             master: Server::start(command, &self.dir("alone"), Ready::Topic)?,
             replica: None,
         })
@@ -237,10 +240,11 @@ impl Plan {
 
     /// A master and a replica that is in sync with it.
     fn group(&self, ack_mode: &str) -> io::Result<Group> {
-        let port = free_port()?;
-        let master = self.master(port, ack_mode)?;
-        let replica = self.replica(port, ack_mode, "", &self.work_dir)?;
+        let port = Port::hold()?;
+        let master = self.master(&port, ack_mode)?;
+        let replica = self.replica(&port, ack_mode, "", &self.work_dir)?;
         let group = Group {
+            port,
             master,
             replica: Some(replica),
         };
@@ -250,10 +254,11 @@ impl Plan {
         Ok(group)
     }
 
-    fn master(&self, port: u16, ack_mode: &str) -> io::Result<Server> {
+    fn master(&self, port: &Port, ack_mode: &str) -> io::Result<Server> {
         let command = format!(
-            "{} --set brokerId=0 --set ackMode={ack_mode} --set replicationListen=127.0.0.1:{port}",
-            self.server
+            "{} --set brokerId=0 --set ackMode={ack_mode} --set replicationListen={}",
+            self.server,
+            port.addr()
         );
         // It creates no topic before a replica is in sync.
         Server::start(&command, &self.dir("master"), Ready::Route)
@@ -262,14 +267,15 @@ impl Plan {
     /// A replica, started through `wrapper`, with its directory in `parent`.
     fn replica(
         &self,
-        port: u16,
+        port: &Port,
         ack_mode: &str,
         wrapper: &str,
         parent: &Path,
     ) -> io::Result<Server> {
         let command = format!(
-            "{wrapper} {} --set brokerId=1 --set ackMode={ack_mode} --set replicationListen=127.0.0.1:0 --set replicationMaster=127.0.0.1:{port}",
-            self.server
+            "{wrapper} {} --set brokerId=1 --set ackMode={ack_mode} --set replicationListen=127.0.0.1:0 --set replicationMaster={}",
+            self.server,
+            port.addr()
         );
         let command = self.on_other_cpu(&command);
         Server::start(&command, &dir_in(parent, "replica"), Ready::Route)
@@ -354,10 +360,6 @@ fn dir_in(parent: &Path, name: &str) -> PathBuf {
 fn remove(dir: &Path) -> io::Result<()> {
     std::fs::remove_dir_all(dir)?;
     std::fs::remove_file(dir.with_extension("log"))
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl fmt::Display for Replication {

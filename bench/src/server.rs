@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rmq_ports::Port;
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::GetRouteinfoByTopic;
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,6 +19,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// Between attempts to reach a server that starts.
 const RETRY: Duration = Duration::from_micros(500);
+/// What the second port of a server of this protocol is away from its own.
+const FAST: i16 = -2;
 
 /// When a server counts as started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,7 @@ pub enum Ready {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    _ports: [Port; 2],
     addr: String,
     dir: PathBuf,
     started_in: Duration,
@@ -46,8 +49,8 @@ impl Server {
     /// When it cannot be started, ends, or is not ready within a minute.
     pub fn start(command: &str, dir: &Path, ready: Ready) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let port = free_port()?;
-        let management = free_port()?;
+        let ports = [Port::hold_with(&[FAST])?, Port::hold()?];
+        let [port, management] = [ports[0].number(), ports[1].number()];
         let mut words: Vec<String> = command
             .split_whitespace()
             .map(|word| {
@@ -84,6 +87,7 @@ impl Server {
         })?;
         let mut server = Self {
             child,
+            _ports: ports,
             addr: format!("127.0.0.1:{port}"),
             dir: dir.to_owned(),
             started_in: Duration::ZERO,
@@ -183,17 +187,6 @@ impl Drop for Server {
             // Nothing is left to do when it is gone already.
             let _ = self.child.kill();
             let _ = self.child.wait();
-        }
-    }
-}
-
-/// A port that is free now, with the two below it (servers of this protocol use port - 2 as well).
-fn free_port() -> io::Result<u16> {
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
-        if port > 3 && TcpListener::bind(("127.0.0.1", port - 2)).is_ok() {
-            return Ok(port);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rmq_ports::Port;
 use serde_json::Value;
 
 /// A running `rmq-ctl dev`; killed when dropped, so a failing test leaves nothing behind.
@@ -285,40 +286,26 @@ fn manifests_start_as_many_servers_as_they_say() {
 
 #[test]
 fn old_clients_find_the_fast_port() {
-    // Two ports that are free now, two apart; another try when somebody takes one meanwhile.
-    let free = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.local_addr().expect("bound").port()
-    };
-    for _ in 0..20 {
-        let port = free();
-        if port < 1027 || std::net::TcpListener::bind(("127.0.0.1", port - 2)).is_err() {
-            continue;
-        }
-        let broker_port = port.to_string();
-        let mut child = command(&[
-            "--tmp",
-            "--port",
-            "0",
-            "--broker-port",
-            &broker_port,
-            "--print-json",
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("rmq-ctl starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().expect("stdout is piped"))
-            .read_line(&mut line)
-            .expect("stdout is UTF-8");
-        let Ok(ready) = serde_json::from_str(&line) else {
-            let _ = child.wait();
-            continue;
-        };
-        let dev = Dev { child, ready };
-        std::net::TcpStream::connect(("127.0.0.1", port - 2)).expect("the fast port answers");
-        assert!(dev.stop().success());
-        return;
-    }
-    panic!("no two free ports, two apart");
+    let port = Port::hold_with(&[-2]).expect("two ports");
+    let broker_port = port.number().to_string();
+    let mut child = command(&[
+        "--tmp",
+        "--port",
+        "0",
+        "--broker-port",
+        &broker_port,
+        "--print-json",
+    ])
+    .stdout(Stdio::piped())
+    .spawn()
+    .expect("rmq-ctl starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("stdout is piped"))
+        .read_line(&mut line)
+        .expect("stdout is UTF-8");
+    let ready = serde_json::from_str(&line).expect("JSON");
+    let dev = Dev { child, ready };
+    let fast = ("127.0.0.1", port.number() - 2);
+    std::net::TcpStream::connect(fast).expect("the fast port answers");
+    assert!(dev.stop().success());
 }

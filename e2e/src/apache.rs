@@ -6,6 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rmq_ports::Port;
+
+use crate::cluster::registered;
 use crate::foreign::{self, Needs};
 
 /// Below Maven's local repository, once everything was fetched.
@@ -92,23 +95,12 @@ pub struct Apache {
     name_server: String,
     broker: String,
     _servers: [Jvm; 2],
+    _ports: [Port; 2],
     _home: tempfile::TempDir,
 }
 
-/// Ports that the broker takes: its own, two below, and the one for replicas.
-fn free_ports() -> Result<(u16, u16), String> {
-    let failed = |error: std::io::Error| format!("no free port: {error}");
-    for _ in 0..100 {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
-        let neighbours =
-            [port - 2, port + 1].map(|port| std::net::TcpListener::bind(("127.0.0.1", port)));
-        if neighbours.iter().all(Result::is_ok) {
-            return Ok((port, port + 1));
-        }
-    }
-    Err("no free ports beside each other".to_owned())
-}
+/// What the ports that a server takes are away from its own: its fast port, and a broker's for replicas.
+const NEIGHBOURS: &[i16] = &[-2, 1];
 
 impl Apache {
     /// Starts both from what Maven put into `built`; `more` is added to the broker's configuration.
@@ -122,29 +114,33 @@ impl Apache {
             std::fs::write(&path, text).map_err(|error| format!("cannot write {name}: {error}"))?;
             Ok(path.display().to_string())
         };
-        let (port, _) = free_ports()?;
+        let hold = || Port::hold_with(NEIGHBOURS).map_err(|error| format!("no free port: {error}"));
+        let ports = [hold()?, hold()?];
+        let [port, broker] = [ports[0].number(), ports[1].number()];
         let config = write("namesrv.conf", &format!("listenPort={port}\n"))?;
         let name_server = format!("127.0.0.1:{port}");
         let class = "org.apache.rocketmq.namesrv.NamesrvStartup";
         let first = Jvm::start(built, home.path(), class, &["-c".to_owned(), config])?;
-        let (port, replicas) = free_ports()?;
         let store = home.path().join("store");
         let config = write(
             "broker.conf",
             &format!(
-                "brokerClusterName=DefaultCluster\nbrokerName=broker-java\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={port}\n\
-                 haListenPort={replicas}\nstorePathRootDir={0}\nstorePathCommitLog={0}/commitlog\nmappedFileSizeCommitLog=16777216\n\
+                "brokerClusterName=DefaultCluster\nbrokerName=broker-java\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={broker}\n\
+                 haListenPort={1}\nstorePathRootDir={0}\nstorePathCommitLog={0}/commitlog\nmappedFileSizeCommitLog=16777216\n\
                  mappedFileSizeConsumeQueue=300000\nautoCreateTopicEnable=false\n{more}",
-                store.display()
+                store.display(),
+                broker + 1,
             ),
         )?;
         let class = "org.apache.rocketmq.broker.BrokerStartup";
         let args = ["-n", &name_server, "-c", &config].map(str::to_owned);
         let second = Jvm::start(built, home.path(), class, &args)?;
+        registered(&name_server)?;
         Ok(Self {
             name_server,
-            broker: format!("127.0.0.1:{port}"),
+            broker: format!("127.0.0.1:{broker}"),
             _servers: [first, second],
+            _ports: ports,
             _home: home,
         })
     }

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rmq_client::{Client, Queue, TopicSpec};
+use rmq_ports::Port;
 use tempfile::TempDir;
 
 use crate::process::Process;
 
 /// Longest time for a route to follow a broker.
 const ROUTE_WITHIN: Duration = Duration::from_secs(20);
+/// Between two questions to a name server.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// How the broker acknowledges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,36 @@ impl FlushMode {
     }
 }
 
+/// Waits until a name server lists a broker: one that serves has not told it at once.
+///
+/// # Errors
+/// When that takes longer than 20 s.
+pub fn registered(name_server: &str) -> Result<(), String> {
+    let wait = async {
+        let client = Client::connect(format!("rmq://{name_server}")).await?;
+        while client.cluster_info().await?.broker_addr_table.is_empty() {
+            tokio::time::sleep(AGAIN).await;
+        }
+        client.shutdown().await;
+        Ok::<(), rmq_client::Error>(())
+    };
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let waited = runtime
+            .map_err(|error| error.to_string())?
+            .block_on(async { tokio::time::timeout(ROUTE_WITHIN, wait).await });
+        match waited {
+            Ok(ended) => ended.map_err(|error| format!("name server {name_server}: {error}")),
+            Err(_) => Err(format!("no broker registers at {name_server}")),
+        }
+    };
+    // The caller may be a task of a runtime, which must not wait in another one.
+    std::thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|_| Err("the wait for a broker panicked".to_owned()))
+}
+
 /// Name servers and one broker. Everything ends, and the folder goes, when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -36,6 +69,7 @@ pub struct Cluster {
     name_servers: Vec<Option<Process>>,
     /// They keep their addresses over a restart.
     name_server_addrs: Vec<String>,
+    _ports: Vec<Port>,
     broker: Option<Process>,
     flush: FlushMode,
     /// Further settings of the broker, `KEY=VALUE`.
@@ -46,7 +80,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `name_servers` name servers and a broker.
+    /// Starts `name_servers` name servers and a broker, and waits until each of them knows the broker.
     ///
     /// # Panics
     /// When one of them does not start.
@@ -67,9 +101,13 @@ impl Cluster {
         environment: &[(&'static str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let ports: Vec<Port> = (0..name_servers)
+            .map(|_| Port::hold().expect("a port"))
+            .collect();
         let mut cluster = Self {
             name_servers: (0..name_servers).map(|_| None).collect(),
-            name_server_addrs: vec!["127.0.0.1:0".to_owned(); name_servers],
+            name_server_addrs: ports.iter().map(|port| port.addr().to_string()).collect(),
+            _ports: ports,
             broker: None,
             flush,
             settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
@@ -83,6 +121,9 @@ impl Cluster {
             cluster.start_name_server(index);
         }
         cluster.start_broker();
+        for addr in &cluster.name_server_addrs {
+            registered(addr).unwrap_or_else(|error| panic!("{error}"));
+        }
         cluster
     }
 
@@ -119,7 +160,7 @@ impl Cluster {
         ));
     }
 
-    /// Starts a name server, at its old address where it had one.
+    /// Starts a name server, at the address that it always has.
     ///
     /// # Panics
     /// When it runs already or does not start.
@@ -135,7 +176,6 @@ impl Cluster {
             String::new(),
         ];
         let process = Process::start("rmq-namesrv", &args, &self.log(&format!("namesrv-{index}")));
-        self.name_server_addrs[index] = process.addr().to_owned();
         self.name_servers[index] = Some(process);
     }
 
@@ -229,7 +269,7 @@ impl Cluster {
     /// When it cannot be created.
     pub async fn create_topic(&mut self, client: &Client, topic: &str, queues: u16) -> Vec<Queue> {
         let created = async {
-            // The broker may not have registered yet.
+            // One that was started again may not have registered yet.
             while client
                 .cluster_info()
                 .await

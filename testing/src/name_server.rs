@@ -1,19 +1,24 @@
 //! The name servers of a cluster, each at an address that it keeps.
 
 use rmq_namesrv::{NameServer, NameServerConfig, RunningNameServer};
+use rmq_ports::Port;
 use tokio::sync::Mutex;
 
 pub(crate) struct OneNameServer {
     address: String,
+    /// Its own while it is stopped too.
+    _port: Port,
     running: Mutex<Option<RunningNameServer>>,
 }
 
 impl OneNameServer {
     pub(crate) async fn start() -> Self {
-        let running = name_server("127.0.0.1:0").await;
+        let port = Port::hold().expect("a port");
+        let address = port.addr().to_string();
         Self {
-            address: running.local_addr().to_string(),
-            running: Mutex::new(Some(running)),
+            running: Mutex::new(Some(name_server(&address).await)),
+            address,
+            _port: port,
         }
     }
 

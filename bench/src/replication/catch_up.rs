@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rmq_ports::Port;
 use rustix::io::ReadWriteFlags;
 
 use super::{Group, Plan, fill, replicas, status, stop};
@@ -37,9 +38,10 @@ impl Plan {
     /// Fills a master, has an empty replica copy it while nobody sends, and then others beside producers with a fixed rate, each after the same
     /// producers alone and beside a file that is written.
     pub(super) fn catch_up(&self) -> io::Result<Rows> {
-        let port = super::free_port()?;
+        let port = Port::hold()?;
         let mut group = Group {
-            master: self.master(port, "memory")?,
+            master: self.master(&port, "memory")?,
+            port,
             replica: None,
         };
         let stored = self.fill(&group.master)?;
@@ -47,7 +49,7 @@ impl Plan {
         // Before and behind the copy, so that nobody has the better half of a disk that slows down.
         let before = self.machine(&mut page_cache)?;
         settle(&mut page_cache)?;
-        let copied = self.copy(&mut group, port, "", &self.work_dir)?;
+        let copied = self.copy(&mut group, "", &self.work_dir)?;
         let behind = self.machine(&mut page_cache)?;
         let [device, aside, network] =
             std::array::from_fn(|figure| f64::midpoint(before[figure], behind[figure]));
@@ -60,7 +62,7 @@ impl Plan {
             ("catch-up / slower", copied / device.min(network)),
         ];
         for _ in 0..self.pairs {
-            self.pair(&mut group, port, &mut page_cache, &mut rows)?;
+            self.pair(&mut group, &mut page_cache, &mut rows)?;
         }
         drop(page_cache);
         group.stop()?;
@@ -71,7 +73,6 @@ impl Plan {
     fn pair(
         &self,
         group: &mut Group,
-        port: u16,
         page_cache: &mut Option<PageCache>,
         rows: &mut Rows,
     ) -> io::Result<()> {
@@ -83,7 +84,7 @@ impl Plan {
         let (_, disk) = self.beside(&target, || self.device_mb(write_plain))?;
         settle(page_cache)?;
         let parent = self.replica_dir.as_deref().unwrap_or(&self.work_dir);
-        let (copied, felt) = self.beside(&target, || self.copy(group, port, APART, parent))?;
+        let (copied, felt) = self.beside(&target, || self.copy(group, APART, parent))?;
         rows.extend([
             ("beside load: catch-up MB/s", copied),
             ("producers p99 us", alone.p99_us),
@@ -150,13 +151,13 @@ impl Plan {
 
     /// 10^6 bytes a second of the master's log that an empty replica has on its disk, from the start of its process. It is removed then.
     /// The replica is started through `wrapper`, with its directory in `parent`.
-    fn copy(&self, group: &mut Group, port: u16, wrapper: &str, parent: &Path) -> io::Result<f64> {
+    fn copy(&self, group: &mut Group, wrapper: &str, parent: &Path) -> io::Result<f64> {
         let end = status(&mut Desk::connect(&group.master.target().addr)?)?.end;
         if let Some(dir) = &group.master.target().dir {
             read_log(dir)?;
         }
         let began = Instant::now();
-        group.replica = Some(self.replica(port, "memory", wrapper, parent)?);
+        group.replica = Some(self.replica(&group.port, "memory", wrapper, parent)?);
         group.wait(CATCHES_UP_WITHIN, |state| {
             replicas(state).any(|replica| {
                 replica.connected && replica.flushed.is_some_and(|flushed| flushed >= end)

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rmq_broker::{BrokerConfig, BrokerServer, Deps, Listeners, RunningBroker};
+use rmq_broker::{BrokerConfig, BrokerServer, Deps, RunningBroker};
 use rmq_config::{AckMode, Election, NameServerConfig};
 use rmq_election::driver::{BootClock, Clock};
 use rmq_election::machine::BootMs;
 use rmq_election::place::memory::{Memory, MemoryPlace};
 use rmq_election::place::{self as places, MemberId, Place, Record};
 use rmq_namesrv::{NameServer, RunningNameServer};
+use rmq_ports::Port;
 use rmq_protocol::bodies::BrokerMemberGroupBody;
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::requests::GetBrokerMemberGroup;
@@ -51,6 +52,8 @@ pub(crate) struct Member {
     pub(crate) config: BrokerConfig,
     pub(crate) way: Arc<MemoryPlace>,
     pub(crate) boot: Boot,
+    /// It may be off for a while.
+    _ports: [Port; 2],
     /// Gone with the member.
     _folder: TempDir,
 }
@@ -121,16 +124,13 @@ impl Group {
             .collect();
         let memory = Memory::new();
         let mut members = Vec::new();
-        // The ports are let go again; each member gets its own back.
-        let mut held = Vec::new();
         for id in 0..size {
             let folder = tempfile::tempdir().expect("a folder");
             let mut config = config(folder.path());
             config.fast_port = false;
-            let listeners = Listeners::bind(&config).await.expect("ports");
-            config.listen = listeners.addr().to_string();
-            config.replication_listen = listeners.replication_addr().expect("a port").to_string();
-            held.push(listeners);
+            let ports = [(); 2].map(|()| Port::hold().expect("a port"));
+            config.listen = ports[0].addr().to_string();
+            config.replication_listen = ports[1].addr().to_string();
             config.broker_id = i64::try_from(id).expect("small");
             config.name_servers = addresses.join(";");
             config.election = Election::Memory;
@@ -143,6 +143,7 @@ impl Group {
                 config,
                 way: Arc::new(memory.way(format!("member {id}"))),
                 boot: Boot::default(),
+                _ports: ports,
                 _folder: folder,
             });
         }

@@ -1,6 +1,7 @@
 //! What is left after a stop, and after a kill.
 
 use rmq_broker::{BrokerServer, Deps, Flush};
+use rmq_ports::Port;
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::{OffsetReply, QueryConsumerOffset, Reply, UpdateConsumerOffset};
 use rmq_protocol::route::perm;
@@ -138,34 +139,20 @@ async fn the_second_port_answers_like_the_first() {
     let rig = Rig::start().await;
     assert_eq!(rig.broker.fast_addr(), None);
     rig.stop().await;
-    // Another process may take a port between the choice and its use: choose again.
-    for _ in 0..20 {
-        let chosen = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = chosen.local_addr().expect("an address").port();
-        if std::net::TcpListener::bind(("127.0.0.1", port - 2)).is_err() {
-            continue;
-        }
-        drop(chosen);
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut fixed = config(folder.path());
-        fixed.listen = format!("127.0.0.1:{port}");
-        let Ok(broker) = BrokerServer::start(fixed, Deps::default()).await else {
-            continue;
-        };
-        let Some(fast) = broker.fast_addr() else {
-            broker.shutdown().await.expect("a clean stop");
-            continue;
-        };
-        assert_eq!(fast.port(), port - 2);
-        Client::at(&fast.to_string())
-            .put("t", "", "by the side door")
-            .await;
-        assert_eq!(
-            Client::to(&broker).pull(&pull("t", 0, 0)).await.bodies(),
-            ["by the side door"]
-        );
-        broker.shutdown().await.expect("a clean stop");
-        return;
-    }
-    panic!("no pair of free ports was found");
+    let port = Port::hold_with(&[-2]).expect("two ports");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut fixed = config(folder.path());
+    fixed.listen = port.addr().to_string();
+    let broker = BrokerServer::start(fixed, Deps::default()).await;
+    let broker = broker.expect("it starts");
+    let fast = broker.fast_addr().expect("the second port");
+    assert_eq!(fast.port(), port.number() - 2);
+    Client::at(&fast.to_string())
+        .put("t", "", "by the side door")
+        .await;
+    assert_eq!(
+        Client::to(&broker).pull(&pull("t", 0, 0)).await.bodies(),
+        ["by the side door"]
+    );
+    broker.shutdown().await.expect("a clean stop");
 }

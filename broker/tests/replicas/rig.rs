@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use rmq_broker::{BrokerConfig, BrokerServer, Deps, RunningBroker};
+use rmq_ports::Port;
 use rmq_protocol::bodies::{HaRuntimeInfo, KvTable};
 use rmq_protocol::code::RequestCode;
 use rmq_transport::ManualClock;
@@ -19,6 +20,7 @@ pub(crate) struct Member {
     pub(crate) clock: Option<ManualClock>,
     /// Between the master and this replica.
     pub(crate) wire: Option<Relay>,
+    ports: [Port; 2],
     folder: TempDir,
 }
 
@@ -76,22 +78,16 @@ impl Member {
     }
 
     pub(crate) async fn stop(self, is_killed: bool) -> Stopped {
-        let listen = self.broker.addr().to_string();
-        let replication = self.broker.replication_addr().expect("a port").to_string();
         if is_killed {
             self.broker.kill().await;
         } else {
             self.broker.shutdown().await.expect("a clean stop");
         }
         Stopped {
-            config: BrokerConfig {
-                listen,
-                replication_listen: replication,
-                fast_port: false,
-                ..self.config
-            },
+            config: self.config,
             clock: self.clock,
             wire: self.wire,
+            ports: self.ports,
             folder: self.folder,
         }
     }
@@ -110,6 +106,7 @@ impl Member {
             config,
             clock: stopped.clock,
             wire: stopped.wire,
+            ports: stopped.ports,
             folder: stopped.folder,
         }
     }
@@ -121,6 +118,8 @@ pub(crate) struct Stopped {
     /// The system's where there is none.
     pub(crate) clock: Option<ManualClock>,
     pub(crate) wire: Option<Relay>,
+    /// Of its clients and its replicas, while it is off too.
+    pub(crate) ports: [Port; 2],
     pub(crate) folder: TempDir,
 }
 
@@ -129,6 +128,10 @@ impl Stopped {
     pub(crate) fn new(id: i64, wire: Option<Relay>, change: impl Fn(&mut BrokerConfig)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = config(folder.path());
+        let ports = [(); 2].map(|()| Port::hold().expect("a port"));
+        config.listen = ports[0].addr().to_string();
+        config.fast_port = false;
+        config.replication_listen = ports[1].addr().to_string();
         config.broker_id = id;
         config.slave_read_enable = true;
         if let Some(wire) = &wire {
@@ -139,6 +142,7 @@ impl Stopped {
             config,
             clock: None,
             wire,
+            ports,
             folder,
         }
     }

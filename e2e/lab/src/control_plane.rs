@@ -2,10 +2,11 @@
 //! listens on ports of the system's choice, and runs beside a whole cluster.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rmq_ports::Port;
 
 use crate::{binaries, lab_dir};
 
@@ -37,6 +38,7 @@ pub fn missing_for_control_plane() -> Option<String> {
 pub struct ControlPlane {
     dir: tempfile::TempDir,
     parts: Vec<Child>,
+    _ports: [Port; 3],
 }
 
 impl ControlPlane {
@@ -57,11 +59,14 @@ impl ControlPlane {
             .prefix("rmq-control-plane-")
             .tempdir_in(&parent)
             .map_err(|error| format!("{}: {error}", parent.display()))?;
+        let hold = || Port::hold().map_err(|error| format!("no free port: {error}"));
+        let ports = [hold()?, hold()?, hold()?];
+        let [client, peer, api] = [0, 1, 2].map(|index: usize| ports[index].number());
         let mut plane = Self {
             dir,
             parts: Vec::new(),
+            _ports: ports,
         };
-        let [client, peer, api] = free_ports()?;
         let client = format!("http://127.0.0.1:{client}");
         let peer = format!("http://127.0.0.1:{peer}");
         plane.part(
@@ -259,21 +264,6 @@ impl Drop for ControlPlane {
             let _ = part.wait();
         }
     }
-}
-
-/// Ports that nobody listens on now.
-fn free_ports<const N: usize>() -> Result<[u16; N], String> {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0"));
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        let listener = listener.as_ref();
-        let addr = listener.map(TcpListener::local_addr);
-        *port = match addr {
-            Ok(Ok(addr)) => addr.port(),
-            _ => return Err("the system has no free port".to_owned()),
-        };
-    }
-    Ok(ports)
 }
 
 fn openssl(args: &[&str]) -> Result<(), String> {

@@ -76,17 +76,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rmq-broker",
             "rmq-election",
             "rmq-namesrv",
+            "rmq-ports",
             "rmq-store",
             "rmq-transport",
             "rmq-testing-macros",
         ],
     ),
     ("rmq-testing-macros", &[]),
+    ("rmq-ports", &[]),
     ("first-service", &["rmq-client"]),
     ("order-service", &["rmq-client"]),
     // Not our servers, nor their transport: it must be able to measure anybody's.
-    ("rmq-bench", &["rmq-process", "rmq-protocol", "rmq-texts"]),
-    ("rmq-lab", &[]),
+    (
+        "rmq-bench",
+        &["rmq-ports", "rmq-process", "rmq-protocol", "rmq-texts"],
+    ),
+    ("rmq-lab", &["rmq-ports"]),
     (
         "rmq-e2e",
         &[
@@ -95,6 +100,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rmq-client",
             "rmq-filter",
             "rmq-lab",
+            "rmq-ports",
         ],
     ),
     ("xtask", &["rmq-lab"]),
