@@ -40,8 +40,10 @@ pub struct Timings {
     /// How long a new master waits for the members of the in-sync set before it takes those that did not come out of the set.
     /// At most 60,000.
     pub recover_limit_ms: u64,
-    /// How long writes stay closed for a switchover whose target does not come. 500 to 60,000.
+    /// How long a switchover waits until its target is in sync, and at its end until the target comes. 500 to 60,000.
     pub transfer_limit_ms: u64,
+    /// How long writes stay closed until the target of a switchover has the end of the log. 500 to 60,000.
+    pub drain_limit_ms: u64,
     /// How long a candidate waits for the answers of other members; a candidate with an empty log waits ten times as long at the first
     /// start of a group. At most 10,000.
     pub ask_ms: u64,
@@ -62,6 +64,7 @@ impl Timings {
             reconnect_limit_ms: 300,
             recover_limit_ms: 1_000,
             transfer_limit_ms: 5_000,
+            drain_limit_ms: 3_000,
             ask_ms: 300,
             away_ms: lease_ms / 15 * 4,
         }
@@ -97,6 +100,7 @@ impl Timings {
             ),
             ("recover limit", self.recover_limit_ms, 0, 60_000),
             ("transfer limit", self.transfer_limit_ms, 500, 60_000),
+            ("drain limit", self.drain_limit_ms, 500, 60_000),
             ("ask limit", self.ask_ms, 0, 10_000),
             (
                 "away limit",

@@ -75,7 +75,7 @@ impl Machine {
                     transfer.step = TransferStep::Draining {
                         end_is_known: false,
                     };
-                    transfer.until = now.after(timings.transfer_limit_ms);
+                    transfer.until = now.after(timings.drain_limit_ms);
                     let why = WritesClosed::Switchover(to);
                     master.writes = Writes::Closed(why);
                     out.push(Action::CloseWrites { why });

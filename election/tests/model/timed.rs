@@ -84,6 +84,7 @@ const TIMINGS: Timings = Timings {
     reconnect_limit_ms: 1_000,
     recover_limit_ms: 0,
     transfer_limit_ms: 1_000,
+    drain_limit_ms: 1_000,
     ask_ms: 0,
     away_ms: 2,
 };

@@ -203,6 +203,7 @@ pub(crate) fn timings() -> Timings {
         reconnect_limit_ms: 0,
         recover_limit_ms: 1,
         transfer_limit_ms: 1,
+        drain_limit_ms: 1,
         ask_ms: 0,
         away_ms: 1_000,
     }

@@ -1,10 +1,12 @@
 //! Starts the election's part of a member, and stops it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmq_election::driver::{Driver, Handle, Wish};
+use rmq_election::driver::{Driver, Handle, RequestError, Wish};
 use rmq_election::machine::{Facts, Machine, Question, State, WritesClosed};
+use rmq_election::place::MemberId;
 use rmq_replication::{Asked, MasterEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,8 +20,9 @@ use crate::lives::{Ending, Lives, TAKES_SNAPSHOT};
 use crate::start::StartError;
 use crate::tasks;
 
-/// A master that stops hands over to a replica within this time, or else the others notice that it is gone.
-const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// A master that stops hands over to a replica within this time, or else the others notice that it is gone: time for a second replica, and
+/// half of what Kubernetes leaves a pod.
+const HAND_OVER_MAX: Duration = Duration::from_secs(15);
 /// How often the end of a hand-over is looked for.
 const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
@@ -198,40 +201,61 @@ impl Member {
         ending
     }
 
-    /// A master that stops asks a replica that has everything to take over: that is quicker than to be missed.
+    /// A master that stops asks a replica that has everything to take over: that is quicker than to be missed. Where that one does not, the next
+    /// one is asked.
     async fn hand_over(&self, handle: &Handle) {
-        let facts = handle.facts();
-        let ready = facts
-            .members
-            .iter()
-            .filter(|member| member.in_sync && member.connected && !member.partial);
-        let to = ready.min_by_key(|member| (member.lag_bytes, member.seat.member));
-        let (State::Active, Some(to)) = (facts.state, to) else {
-            return;
-        };
-        let wish = Wish::Switchover { to: to.seat.member };
-        let number = format!("stop-{}-{}", self.elected.me, self.elected.clock.now().0);
+        let mut asked = BTreeSet::new();
         let hands_over = async {
-            if let Err(error) = self.elected.request(wish, &number).await {
-                tracing::warn!("no replica is asked to take over: {error}");
-                return;
-            }
-            let is_open = |number: &str| {
+            while handle.facts().state == State::Active {
                 let facts = handle.facts();
-                let record = facts.record.as_ref();
-                let outcome = record.and_then(|record| record.outcome.as_ref());
-                facts.state == State::Active
-                    && outcome.is_none_or(|outcome| outcome.request != number)
-            };
-            while is_open(&number) {
-                tokio::time::sleep(HAND_OVER_LOOK).await;
+                let ready = facts
+                    .members
+                    .iter()
+                    .filter(|member| member.in_sync && member.connected && !member.partial);
+                // Who was asked before comes last.
+                let to = ready.min_by_key(|member| {
+                    let member_id = member.seat.member;
+                    (asked.contains(&member_id), member.lag_bytes, member_id)
+                });
+                let Some(to) = to.map(|member| member.seat.member) else {
+                    return;
+                };
+                if !asked.insert(to) {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                if let Err(error) = self.hand_over_to(handle, to).await {
+                    tracing::warn!("no replica is asked to take over: {error}");
+                    return;
+                }
             }
         };
-        if tokio::time::timeout(HAND_OVER_MAX, hands_over)
+        let is_late = tokio::time::timeout(HAND_OVER_MAX, hands_over)
             .await
-            .is_err()
-        {
-            tracing::warn!(to = %to.seat.member, "the replica did not take over in time");
+            .is_err();
+        if is_late {
+            tracing::warn!(?asked, "no replica took over in time");
+        }
+    }
+
+    /// Asks one replica, and waits until it has taken over or the record says why it does not.
+    async fn hand_over_to(&self, handle: &Handle, to: MemberId) -> Result<(), RequestError> {
+        let wish = Wish::Switchover { to };
+        let number = format!("stop-{}-{}", self.elected.me, self.elected.clock.now().0);
+        self.elected.request(wish, &number).await?;
+        loop {
+            let facts = handle.facts();
+            if facts.state != State::Active {
+                return Ok(());
+            }
+            let record = facts.record.as_ref();
+            let outcome = record.and_then(|record| record.outcome.as_ref());
+            if let Some(outcome) = outcome.filter(|outcome| outcome.request == number) {
+                if let Some(refused) = &outcome.refused {
+                    tracing::info!(%to, "a replica does not take over: {refused}");
+                }
+                return Ok(());
+            }
+            tokio::time::sleep(HAND_OVER_LOOK).await;
         }
     }
 
