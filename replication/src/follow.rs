@@ -41,6 +41,8 @@ const UNWRITTEN_BYTES_MAX: u64 = 2 << 20;
 
 /// What was confirmed is shown together, at most once in this time: that reads the log again.
 const SHOW_PAUSE: Duration = Duration::from_millis(1);
+/// A master that has closed so many connections in a row before anything was copied does not hand over: it is missing.
+const CLOSED_MAX: u32 = 5;
 
 /// Where events of a replica go. They are rare: a few for each connection.
 pub type ReplicaEvents = UnboundedSender<ReplicaEvent>;
@@ -188,6 +190,7 @@ pub async fn follow(following: Following, stop: CancellationToken) -> End {
     let (first, longest) = following.config.back_off;
     let mut pause = first;
     let mut last_told: Option<Reason> = None;
+    let mut closed = 0;
     loop {
         let attempt = async {
             match TcpStream::connect(&following.target.address).await {
@@ -218,9 +221,13 @@ pub async fn follow(following: Following, stop: CancellationToken) -> End {
         if has_worked {
             pause = first;
             last_told = None;
+            closed = 0;
         } else if reason.kind == ReasonKind::Stopping {
-            // Nobody copies from one that closes each connection.
-            reason.kind = ReasonKind::Silence;
+            closed += 1;
+            // Nobody copies from one that closes each connection; one that hands over does so for a moment.
+            if closed >= CLOSED_MAX {
+                reason.kind = ReasonKind::Silence;
+            }
         }
         if last_told.as_ref() != Some(&reason) {
             let event = match reason.kind.is_refusal() {
