@@ -31,7 +31,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// One request, connecting included. Default 5 s.
     pub request: Duration,
-    /// How old a route may become before it is asked for again. Default 30 s.
+    /// How old a route may become before a newer one is asked for. Default 30 s. It is used meanwhile, up to four times as old.
     pub route_age: Duration,
     /// Between heartbeats of a group's member. Default 30 s; brokers forget a client after 120 s.
     pub heartbeat: Duration,

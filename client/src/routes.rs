@@ -143,6 +143,32 @@ struct Known {
     is_expired: bool,
     /// Who of it is gone from the name servers.
     gone: Option<String>,
+    /// Whether a task asks for a newer one.
+    is_asked: bool,
+    /// When no name server answered.
+    unanswered: Option<Instant>,
+}
+
+impl Known {
+    fn is_fresh(&self, age_max: Duration) -> bool {
+        let age_max = if self.is_expired {
+            age_max.min(YOUNG)
+        } else {
+            age_max
+        };
+        self.since.elapsed() < age_max
+    }
+}
+
+/// A known route, for a request that is to be sent.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// Young enough.
+    Fresh(Arc<Route>),
+    /// Good enough for now. A newer one is to be asked for aside, where `ask` says so.
+    Old { route: Arc<Route>, ask: bool },
+    /// Too old, or a request by it failed: the name servers come first.
+    Doubted,
 }
 
 /// Routes that were asked for, with their age. Bounded: the oldest makes room.
@@ -154,20 +180,42 @@ pub(crate) struct Routes {
 }
 
 const ROUTES_MAX: usize = 10_000;
+/// A route is used until it has this many times its greatest age, while a newer one is asked for: the name servers may be slow or away.
+const USED_FOR: u32 = 4;
+/// Where no name server answered, requests go by the known route for so long before one of them waits for an answer again.
+const UNANSWERED: Duration = Duration::from_secs(1);
 /// A route that is younger is not asked for again, however often it fails: many sends fail at once when a master goes.
 const YOUNG: Duration = Duration::from_millis(50);
 
 impl Routes {
-    pub(crate) fn fresh(&self, topic: &str, age_max: Duration) -> Option<Arc<Route>> {
-        let known = self.known.lock();
-        let known = known.get(topic)?;
-        let age_max = if known.is_expired {
-            age_max.min(YOUNG)
-        } else {
-            age_max
+    /// The known route of a topic. Who gets one to `ask` for tells [`Routes::answered`] or [`Routes::learn`]s.
+    pub(crate) fn kept(&self, topic: &str, age_max: Duration) -> Kept {
+        let mut known = self.known.lock();
+        let Some(known) = known.get_mut(topic) else {
+            return Kept::Doubted;
         };
-        let is_fresh = known.since.elapsed() < age_max;
-        is_fresh.then(|| Arc::clone(&known.route))
+        let route = Arc::clone(&known.route);
+        if known.is_fresh(age_max) {
+            return Kept::Fresh(route);
+        }
+        let is_good = !known.is_expired && known.since.elapsed() < age_max * USED_FOR;
+        let is_unanswered = known
+            .unanswered
+            .is_some_and(|since| since.elapsed() < UNANSWERED);
+        if !is_good && !is_unanswered && !known.is_asked {
+            return Kept::Doubted;
+        }
+        let ask = !known.is_asked && !is_unanswered;
+        known.is_asked |= ask;
+        Kept::Old { route, ask }
+    }
+
+    /// What the name servers gave to who asked for a route: an answer that is no route, or none.
+    pub(crate) fn answered(&self, topic: &str, is_answer: bool) {
+        if let Some(known) = self.known.lock().get_mut(topic) {
+            known.is_asked = false;
+            known.unanswered = (!is_answer).then(Instant::now);
+        }
     }
 
     /// Whatever its age: better than nothing while no name server answers.
@@ -195,6 +243,8 @@ impl Routes {
                 since: Instant::now(),
                 is_expired: false,
                 gone: None,
+                is_asked: false,
+                unanswered: None,
             },
         );
         route
@@ -242,7 +292,7 @@ impl Routes {
         known.get(topic).is_some_and(|known| known.is_expired)
     }
 
-    /// Too old for [`Routes::fresh`] from now on.
+    /// Too old for [`Routes::kept`] from now on.
     pub(crate) fn expire(&self, topic: &str) {
         if let Some(known) = self.known.lock().get_mut(topic) {
             known.is_expired = true;
@@ -296,9 +346,45 @@ mod tests {
         assert_eq!(routes.expire_at("b:2"), None);
         routes.learn(route);
         assert_eq!(routes.expire_at("b:2").as_deref(), Some("t"));
-        assert!(routes.fresh("t", Duration::from_secs(60)).is_some());
-        assert!(routes.fresh("t", Duration::ZERO).is_none() && routes.any("t").is_some());
+        let age_max = Duration::from_secs(60);
+        assert!(matches!(routes.kept("t", age_max), Kept::Fresh(_)));
+        assert!(matches!(routes.kept("t", Duration::ZERO), Kept::Doubted));
         routes.forget("t");
         assert!(routes.any("t").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_route_is_used_while_one_task_asks_for_a_newer_one() {
+        let age_max = Duration::from_secs(30);
+        let routes = Routes::default();
+        let route = || Route::new("t", TopicRoute::default());
+        let ask = |routes: &Routes| match routes.kept("t", age_max) {
+            Kept::Old { ask, .. } => Some(ask),
+            Kept::Fresh(_) | Kept::Doubted => None,
+        };
+        assert!(matches!(routes.kept("t", age_max), Kept::Doubted));
+        routes.learn(route());
+        tokio::time::advance(age_max).await;
+        assert_eq!([ask(&routes), ask(&routes)], [Some(true), Some(false)]);
+        routes.answered("t", false);
+        assert_eq!(ask(&routes), Some(false), "nobody answered just now");
+        tokio::time::advance(UNANSWERED).await;
+        assert_eq!(ask(&routes), Some(true));
+        routes.learn(route());
+        assert!(matches!(routes.kept("t", age_max), Kept::Fresh(_)));
+
+        // Too old, and nobody knows anything newer: one waits for the name servers, and the next ones do not.
+        tokio::time::advance(age_max * USED_FOR).await;
+        assert!(matches!(routes.kept("t", age_max), Kept::Doubted));
+        routes.answered("t", false);
+        assert_eq!(ask(&routes), Some(false));
+        routes.answered("t", true);
+        assert!(matches!(routes.kept("t", age_max), Kept::Doubted));
+
+        // A request by it failed.
+        routes.learn(route());
+        routes.expire("t");
+        tokio::time::advance(YOUNG).await;
+        assert!(matches!(routes.kept("t", age_max), Kept::Doubted));
     }
 }

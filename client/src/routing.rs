@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rmq_protocol::ResponseCode;
 use rmq_protocol::names::{NameError, validate_topic};
 use rmq_protocol::requests::{GetBrokerClusterInfo, GetRouteinfoByTopic, Request};
@@ -13,10 +15,17 @@ use crate::error::{Error, ErrorKind};
 use crate::events::Event;
 use crate::queue::Queue;
 use crate::remote::{Answer, Remote};
-use crate::routes::Route;
+use crate::routes::{Kept, Route};
+
+/// A name server that has not answered after so long is not waited for alone.
+const NEXT_AFTER: Duration = Duration::from_millis(300);
+
+fn is_no_answer(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout)
+}
 
 impl Client {
-    /// Asks the name servers, one after the other until one answers.
+    /// Asks a name server, and the next one when that fails or takes long; the first answer counts. Only for what changes nothing.
     pub(crate) async fn ask_name_server<'a, R: Request<'a> + Sync>(
         &self,
         request: &R,
@@ -24,20 +33,33 @@ impl Client {
     ) -> Result<Answer, Error> {
         let servers = self.url().name_servers();
         let first = self.name_server();
+        let mut next = (0..servers.len()).map(|step| first.wrapping_add(step) % servers.len());
+        let ask = async |index: usize| {
+            let server = self.remote(&servers[index]);
+            let answer = server.call_any(R::CODE.as_i32(), request, body).await;
+            (index, answer)
+        };
+        let mut asked: FuturesUnordered<_> = next.next().map(&ask).into_iter().collect();
         let mut last = None;
-        for step in 0..servers.len() {
-            let index = first.wrapping_add(step) % servers.len();
-            match self
-                .remote(&servers[index])
-                .call_any(R::CODE.as_i32(), request, body)
-                .await
-            {
-                Ok(answer) => {
+        loop {
+            let answered = tokio::select! {
+                answered = asked.next() => answered,
+                () = tokio::time::sleep(NEXT_AFTER), if next.len() > 0 => {
+                    asked.extend(next.next().map(&ask));
+                    continue;
+                }
+            };
+            match answered {
+                Some((index, Ok(answer))) => {
                     self.set_name_server(index);
                     return Ok(answer);
                 }
-                Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
-                Err(error) => last = Some(error),
+                Some((_, Err(error))) if error.kind() == ErrorKind::Closed => return Err(error),
+                Some((_, Err(error))) => {
+                    last = Some(error);
+                    asked.extend(next.next().map(&ask));
+                }
+                None => break,
             }
         }
         let error = last.unwrap_or_else(Error::closed);
@@ -61,8 +83,9 @@ impl Client {
         ClusterInfo::from_json(answer.body()).map_err(|error| Error::from(error).at(answer.addr()))
     }
 
-    /// The route of a topic, at most as old as [`Timeouts::route_age`](crate::Timeouts::route_age). An older one is given while no name
-    /// server answers, and while all brokers of the topic are gone from the name servers.
+    /// The route of a topic. One that is older than [`Timeouts::route_age`](crate::Timeouts::route_age) is given while a newer one is asked for
+    /// aside; one four times as old, or by which a request failed, only when no name server answers, or when all brokers of the topic are
+    /// gone from there.
     ///
     /// # Errors
     /// [`ErrorKind::NoRoute`] when the name servers know none.
@@ -70,15 +93,34 @@ impl Client {
     /// # Cancel safety
     /// Only reads: a dropped call leaves nothing behind.
     pub async fn route(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        if let Some(route) = self.routes().fresh(topic, self.timeouts().route_age) {
-            return Ok(route);
-        }
-        match self.refresh_route(topic).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout) => {
-                self.routes().any(topic).ok_or(error)
+        match self.routes().kept(topic, self.timeouts().route_age) {
+            Kept::Fresh(route) | Kept::Old { route, ask: false } => return Ok(route),
+            Kept::Old { route, ask: true } => {
+                let (client, topic) = (self.clone(), topic.to_owned());
+                self.tasks().spawn(async move {
+                    tokio::select! {
+                        () = client.stopped().cancelled() => {}
+                        // A failure is noted; the next one asks again.
+                        _ = client.ask_route(&topic) => {}
+                    }
+                });
+                return Ok(route);
             }
+            Kept::Doubted => {}
+        }
+        match self.ask_route(topic).await {
+            Err(error) if is_no_answer(&error) => self.routes().any(topic).ok_or(error),
             result => result,
         }
+    }
+
+    /// As [`Client::refresh_route`], and whoever asks next is told when there was no route.
+    async fn ask_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
+        let asked = self.refresh_route(topic).await;
+        if let Err(error) = &asked {
+            self.routes().answered(topic, !is_no_answer(error));
+        }
+        asked
     }
 
     /// The route of a topic, asked for now.

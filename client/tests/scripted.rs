@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rmq_client::{Client, ErrorKind, Message, PullOptions, PullStatus, Queue};
+use rmq_client::{Client, ErrorKind, Message, PullOptions, PullStatus, Queue, Timeouts};
 use rmq_protocol::bodies::{ConsumerList, HeartbeatData};
 use rmq_protocol::header::{FieldSink, FieldSource};
 use rmq_protocol::message::{LogPosition, QueueId, QueueOffset, RecordFields, batch, properties};
@@ -74,6 +74,14 @@ async fn server(script: impl Fn(RequestCode, &mut Exchange<'_>) + Send + Sync + 
 
 /// A name server that knows these brokers, and topic `t` with two queues at each; `template` says whether `TBW102` exists.
 async fn name_server(brokers: &[(&str, &Server)], template: bool) -> Server {
+    server(routes(brokers, template)).await
+}
+
+/// What that name server answers.
+fn routes(
+    brokers: &[(&str, &Server)],
+    template: bool,
+) -> impl Fn(RequestCode, &mut Exchange<'_>) + Send + Sync + 'static {
     let data: BTreeMap<String, BrokerData> = brokers
         .iter()
         .map(|(name, server)| {
@@ -86,7 +94,7 @@ async fn name_server(brokers: &[(&str, &Server)], template: bool) -> Server {
             ((*name).to_owned(), data)
         })
         .collect();
-    server(move |code, exchange| match code {
+    move |code, exchange| match code {
         RequestCode::GetBrokerClusterInfo => {
             let info = ClusterInfo {
                 broker_addr_table: data.clone(),
@@ -114,8 +122,7 @@ async fn name_server(brokers: &[(&str, &Server)], template: bool) -> Server {
             exchange.ok_body(&(), &route.to_json());
         }
         other => panic!("{other} at a name server"),
-    })
-    .await
+    }
 }
 
 async fn connect(name_server: &Server) -> Client {
@@ -173,6 +180,63 @@ async fn a_dead_name_server_is_passed_over() {
         client.cluster_info().await.unwrap_err().kind(),
         ErrorKind::Closed
     );
+}
+
+/// A name server that takes requests and answers them only while it is `awake`.
+async fn sleepy(
+    awake: &Arc<AtomicBool>,
+    script: impl Fn(RequestCode, &mut Exchange<'_>) + Send + Sync + 'static,
+) -> Server {
+    let (awake, parked) = (Arc::clone(awake), Mutex::new(Vec::new()));
+    server(move |code, exchange| match awake.load(Ordering::SeqCst) {
+        true => script(code, exchange),
+        false => parked.lock().push(exchange.park()),
+    })
+    .await
+}
+
+/// Longer than any test.
+fn patient() -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    timeouts.connect = Duration::from_secs(600);
+    timeouts.request = Duration::from_secs(600);
+    timeouts
+}
+
+#[tokio::test]
+async fn a_silent_name_server_is_not_waited_for() {
+    let silent = sleepy(&Arc::default(), |_, _| unreachable!("it sleeps")).await;
+    let alive = name_server(&[], false).await;
+    let url = format!("rmq://{},{}", silent.addr, alive.addr);
+    let connecting = Client::builder(url).timeouts(patient()).connect();
+    let connected = tokio::time::timeout(Duration::from_secs(60), connecting).await;
+    let client = connected.expect("the other one answers").unwrap();
+    client.shutdown().await;
+}
+
+#[tokio::test]
+async fn sends_do_not_wait_for_name_servers_that_went_silent() {
+    let broker = server(|_, exchange| exchange.ok(&stored(0, 1))).await;
+    let awake = Arc::new(AtomicBool::new(true));
+    let names = sleepy(&awake, routes(&[("a", &broker)], false)).await;
+    let mut timeouts = patient();
+    timeouts.route_age = Duration::from_millis(50);
+    let url = format!("rmq://{}", names.addr);
+    let client = Client::builder(url).timeouts(timeouts).connect();
+    let client = client.await.unwrap();
+    let producer = client.producer();
+    producer.send(Message::new("t", "before")).await.unwrap();
+    awake.store(false, Ordering::SeqCst);
+    let sends = async {
+        let began = tokio::time::Instant::now();
+        // Twice as long as the route is young.
+        while began.elapsed() < 2 * timeouts.route_age {
+            producer.send(Message::new("t", "meanwhile")).await.unwrap();
+        }
+    };
+    let sent = tokio::time::timeout(Duration::from_secs(60), sends).await;
+    sent.expect("the known route is used");
+    client.shutdown().await;
 }
 
 #[tokio::test]
