@@ -8,8 +8,9 @@ use crate::world::{World, cluster, group, pods_of_brokers};
 
 /// A master that is gone is replaced within this time: twice what it may take where three nodes do not share two cores with other suites.
 pub(crate) const FAILOVER_MAX: Duration = Duration::from_secs(20);
-/// A master that hands over is missed for no longer than this: more than the 2 s it may take, for the same reason.
-pub(crate) const SWITCHOVER_MAX: Duration = Duration::from_secs(5);
+/// A master that hands over is missed for no longer than this. It may take 2 s; here its three nodes share two cores with other suites, whose
+/// load alone costs a lease now and then. The figures are measured by hand.
+pub(crate) const SWITCHOVER_MAX: Duration = Duration::from_secs(15);
 
 /// The group, with name servers, topic `orders` and group `billing`.
 #[derive(Clone, Copy)]
