@@ -21,6 +21,7 @@ use crate::group::to_master::ToMaster;
 use crate::groups::Groups;
 use crate::identity::Identity;
 use crate::kept;
+use crate::light::LightQueues;
 use crate::limits::Limits;
 use crate::listeners::LISTENERS;
 use crate::locks::QueueLocks;
@@ -54,6 +55,7 @@ pub(crate) struct Broker {
     pub(crate) to_master: ToMaster,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
+    pub(crate) light: Arc<LightQueues>,
     pub(crate) sessions: Sessions,
     pub(crate) offsets: ConsumerOffsets,
     pub(crate) locks: QueueLocks,
@@ -129,16 +131,19 @@ impl Broker {
         suffix.push(property::CLUSTER, &config.cluster_name);
         suffix.push(property::TRACE_ON, "true");
         let limits = Limits::of(&config);
+        let light = Arc::new(LightQueues::new(&store, &config));
         Ok(Arc::new(Self {
             limits,
             memory: MemoryBudget::new(memory_bytes(config.memory_bytes), config.connections_max),
-            topics: Topics::open(&store, tables.topics, limits).map_err(unreadable)?,
+            topics: Topics::open(&store, tables.topics, limits, &light).map_err(unreadable)?,
             groups: Groups::new(
                 &store,
                 tables.groups,
                 config.auto_create_subscription_group,
                 limits,
+                &light,
             ),
+            light,
             sessions: Sessions::default(),
             offsets: ConsumerOffsets::new(&store, tables.offsets),
             locks: QueueLocks::default(),

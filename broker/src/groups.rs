@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::attributes::{self, AttributeError};
 use crate::data::Data;
+use crate::light::LightQueues;
 use crate::limits::Limits;
 use crate::offsets::ConsumerOffsets;
 use crate::tables::groups::{self, GroupTable};
@@ -58,6 +59,7 @@ pub(crate) struct Groups {
     limits: Limits,
     /// Whether an unknown group that pulls is made; it can change.
     pub(crate) auto_create: AtomicBool,
+    light: Arc<LightQueues>,
 }
 
 impl Groups {
@@ -72,6 +74,7 @@ impl Groups {
         table: Arc<GroupTable>,
         auto_create: bool,
         limits: Limits,
+        light: &Arc<LightQueues>,
     ) -> Self {
         for group in table.all() {
             if group.gives_up_at_once() {
@@ -87,11 +90,22 @@ impl Groups {
             deciding: Mutex::default(),
             limits,
             auto_create: AtomicBool::new(auto_create),
+            light: Arc::clone(light),
         }
     }
 
+    /// The group. One that is named as a light queue and has no settings has those of a new group.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Group>> {
-        self.table.get(name)
+        self.table.get(name).or_else(|| {
+            let config = || SubscriptionGroupConfig::new(name);
+            let is_light = self.light.is_group(name);
+            is_light.then(|| self.table.group(config(), BTreeMap::new()))
+        })
+    }
+
+    /// Whether a group is named as a light queue, and has no settings.
+    pub(crate) fn is_light(&self, name: &str) -> bool {
+        self.light.is_group(name) && self.table.get(name).is_none()
     }
 
     /// The group, made when it is missing and that is allowed.

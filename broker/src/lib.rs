@@ -22,6 +22,7 @@ mod groups;
 mod handlers;
 mod identity;
 mod kept;
+mod light;
 mod limits;
 mod link;
 mod listeners;

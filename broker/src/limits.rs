@@ -13,6 +13,8 @@ pub(crate) const LATER_BYTES_MAX: usize = 1_024;
 /// Longest property string of a message that is sent, with what the broker adds, bytes.
 pub(crate) const SENT_BYTES_MAX: usize =
     properties::PROPERTIES_BYTES_MAX - RECORD_CRC_BYTES - LATER_BYTES_MAX;
+/// Offsets of groups that are named as light queues: so many for each light queue that the broker may have.
+pub(crate) const LIGHT_PAIRS_PER_QUEUE: usize = 4;
 /// Index entries that one pull looks at: bounds the work of a filter that matches little.
 pub(crate) const PULL_SCAN_MAX: usize = 2_000;
 /// Queues of the broker that statistics are kept of one by one (how long sends and pulls took); more are not counted.

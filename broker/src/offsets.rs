@@ -195,6 +195,11 @@ impl ConsumerOffsets {
             .copied()
     }
 
+    /// Of how many pairs of topic and group offsets are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
     /// All offsets of a group in a topic.
     pub(crate) fn of(&self, topic: &str, group: &str) -> BTreeMap<i32, i64> {
         let state = self.table.lock();
@@ -253,7 +258,7 @@ impl ConsumerOffsets {
         let state = self.table.lock();
         let mut names: Vec<String> = state
             .iter()
-            .filter_map(|(key, _)| key.split_once('@'))
+            .filter_map(|(key, _)| offsets::topic_and_group(key))
             .filter_map(|(topic, group)| pick(topic, group))
             .collect();
         names.sort();
@@ -301,7 +306,7 @@ impl ConsumerOffsets {
         topic: &str,
     ) -> Result<Removed, SettingsError> {
         self.remove_with(changes, |key| {
-            key.split_once('@').is_some_and(|(other, _)| other == topic)
+            offsets::topic_and_group(key).is_some_and(|(other, _)| other == topic)
         })
     }
 
@@ -312,7 +317,7 @@ impl ConsumerOffsets {
         group: &str,
     ) -> Result<Removed, SettingsError> {
         self.remove_with(changes, |key| {
-            key.split_once('@').is_some_and(|(_, other)| other == group)
+            offsets::topic_and_group(key).is_some_and(|(_, other)| other == group)
         })
     }
 

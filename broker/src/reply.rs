@@ -19,6 +19,7 @@ use crate::clients::refusal::ClientRefusal;
 use crate::filter::FilterError;
 use crate::groups::GroupError;
 use crate::handlers::refusal::{FormRefusal, Handled, Refusal, RelayRefusal};
+use crate::light::LightError;
 use crate::messages::refusal::{
     LookUpRefusal, NoGroup, PropertyRefusal, PullRefusal, RecallRefusal, SendBackRefusal,
     SendRefusal,
@@ -314,6 +315,15 @@ fn of_property(refusal: &PropertyRefusal) -> ResponseCode {
         | PropertyRefusal::TimerTooFar { .. }
         | PropertyRefusal::TooLong(_)
         | PropertyRefusal::NoRoom { .. } => ResponseCode::MessageIllegal,
+        PropertyRefusal::Further(error) => match error {
+            LightError::Off
+            | LightError::Name { .. }
+            | LightError::Twice(_)
+            | LightError::TooMany(_) => ResponseCode::MessageIllegal,
+            // apache/rocketmq `SendMessageProcessor`. Another broker may have fewer.
+            LightError::Exceeded { .. } => ResponseCode::SystemError,
+            LightError::Read(error) => of_read(error),
+        },
     }
 }
 
@@ -427,7 +437,7 @@ fn of_offset(refusal: &OffsetRefusal) -> ResponseCode {
         OffsetRefusal::NoGroup(_) => ResponseCode::SubscriptionGroupNotExist,
         OffsetRefusal::NoTopic(_) | OffsetRefusal::NoTopicYet(_) => ResponseCode::TopicNotExist,
         OffsetRefusal::NoQueue { .. } => ResponseCode::InvalidParameter,
-        OffsetRefusal::Negative(_) => ResponseCode::SystemError,
+        OffsetRefusal::Negative(_) | OffsetRefusal::TooMany { .. } => ResponseCode::SystemError,
         OffsetRefusal::NotStored(error) => of_progress(error),
         OffsetRefusal::Read(error) => of_read(error),
     }
@@ -542,6 +552,7 @@ fn of_settings(error: &SettingsError) -> ResponseCode {
 fn of_topic(error: &TopicError) -> ResponseCode {
     match error {
         TopicError::Name(_)
+        | TopicError::Light(_)
         | TopicError::Queues { .. }
         | TopicError::Perm { .. }
         | TopicError::System(_) => ResponseCode::InvalidParameter,

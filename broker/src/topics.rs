@@ -7,10 +7,11 @@ use rmq_protocol::bodies::{DataVersion, TopicConfig, TopicConfigTable};
 use rmq_protocol::message::LogPosition;
 use rmq_protocol::names::{self, AUTO_CREATE_TOPIC, BENCHMARK_TOPIC, NameError};
 use rmq_protocol::route::perm;
-use rmq_store::{ReadError, SettingsError};
+use rmq_store::{Change, ReadError, SettingsError};
 use tokio::sync::watch;
 
 use crate::data::Data;
+use crate::light::LightQueues;
 use crate::limits::Limits;
 use crate::offsets::ConsumerOffsets;
 pub(crate) use crate::tables::topics::Topic;
@@ -26,6 +27,7 @@ pub(crate) struct Topics {
     /// Held while a change is decided and appended, so that each change builds on the one before it in the log.
     deciding: Mutex<()>,
     limits: Limits,
+    light: Arc<LightQueues>,
 }
 
 /// Why a topic cannot be had or changed.
@@ -35,6 +37,10 @@ pub(crate) enum TopicError {
     Name(#[from] NameError),
     #[error("the topic {0} belongs to the system")]
     System(String),
+    #[error(
+        "{0} is the name of a light queue (enableLmq): it has no settings and needs no creation"
+    )]
+    Light(String),
     #[error(
         "the topic {topic} cannot have {queues} queues ({field}); 1 to {max} are allowed (queuesPerTopicMax)"
     )]
@@ -67,6 +73,7 @@ impl Topics {
         store: &Data,
         table: Arc<TopicTable>,
         limits: Limits,
+        light: &Arc<LightQueues>,
     ) -> Result<Self, ReadError> {
         table.open_queues(|topic, id| store.queue(topic, id))?;
         Ok(Self {
@@ -74,6 +81,7 @@ impl Topics {
             table,
             deciding: Mutex::default(),
             limits,
+            light: Arc::clone(light),
         })
     }
 
@@ -136,8 +144,13 @@ impl Topics {
         Ok(())
     }
 
-    /// The topic, without allocating.
+    /// The topic, without allocating; a light queue as one.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.table.get(name).or_else(|| self.light.topic(name))
+    }
+
+    /// The topic, if it has settings: a light queue has none.
+    pub(crate) fn with_settings(&self, name: &str) -> Option<Arc<Topic>> {
         self.table.get(name)
     }
 
@@ -179,6 +192,10 @@ impl Topics {
 
     /// Whether a topic may have these settings.
     pub(crate) fn check(&self, config: &TopicConfig) -> Result<(), TopicError> {
+        let name = config.topic_name.as_str();
+        if self.light.is_queue(name) && self.table.newest(name).is_none() {
+            return Err(TopicError::Light(name.to_owned()));
+        }
         check(config, self.limits.queues_per_topic)
     }
 
@@ -258,7 +275,8 @@ impl Topics {
     }
 
     /// Removes a topic, makes its messages unreachable, and forgets the offsets that groups have of it, all with one record where
-    /// it fits one; returns when that is as durable as a message. Whether there was one.
+    /// it fits one; returns when that is as durable as a message. Whether there was one. Of a light queue the messages become unreachable there, and
+    /// stay in their topics.
     pub(crate) async fn delete(
         &self,
         name: &str,
@@ -267,15 +285,17 @@ impl Topics {
         let (was_there, removed) = {
             let _deciding = self.deciding.lock();
             let was_there = self.table.newest(name).is_some();
-            let changes = match was_there {
-                true => topics::remove(name).to_vec(),
-                false => Vec::new(),
+            let is_light = !was_there && self.light.is_queue(name);
+            let changes = match (was_there, is_light) {
+                (true, _) => topics::remove(name).to_vec(),
+                (false, true) => vec![Change::delete_queues(name)],
+                (false, false) => Vec::new(),
             };
             let removed = offsets.remove_topic_with(changes, name)?;
             if let Some(end) = removed.first_end.filter(|_| was_there) {
                 self.table.appended(name, None, end.0, false);
             }
-            (was_there, removed)
+            (was_there || is_light, removed)
         };
         if let Some(end) = removed.end {
             self.store.settings()?.wait(end).await?;

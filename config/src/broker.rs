@@ -297,6 +297,15 @@ settings! {
     /// Topics of this broker. More than one registration holds (registrationBytes) is registered in parts.
     "topicsMax" topics_max: usize = 50_000 =>
         number(&[(1, 1_000_000)]);
+    /// Whether the broker has light queues (LMQ): queues named %LMQ%…, which messages name beside their topic, and groups named so. They need no creation.
+    "enableLmq" enable_lmq: bool = false =>
+        flag().upstream_too();
+    /// Whether a message is entered into the light queues that it names (INNER_MULTI_DISPATCH), besides its own. Needs enableLmq; without both, such a message is refused.
+    "enableMultiDispatch" enable_multi_dispatch: bool = false =>
+        flag().upstream_too();
+    /// Light queues of this broker: those that ever had a message. A message that names one more is refused. Each takes about 400 bytes of memory while it is used.
+    "maxLmqConsumeQueueNum" light_queues_max: usize = 1_000_000 =>
+        number(&[(1, 100_000_000)]).upstream_too();
     /// Queues of a topic.
     "queuesPerTopicMax" queues_per_topic_max: i32 = 1_024 =>
         number(&[(1, 65_536)]);

@@ -75,6 +75,7 @@ fn run(store: &Master, queues: &[QueueRef]) -> Result<(Duration, Duration), Appe
                 tag_hash: 2_598_919,
                 keys: "",
                 unique_key: &text[9..41],
+                further: &[],
             };
             end = store.append_at(&message, 1_795_355_382_300)?.end;
         }

@@ -250,6 +250,7 @@ impl SettingsLog for SettingsWriter {
             tag_hash: 0,
             keys: "",
             unique_key: "",
+            further: &[],
         };
         let appended = self.appender.append(purpose, &message, usize::MAX, now)?;
         Ok(appended.end.0)

@@ -95,6 +95,12 @@ impl QueueRef {
         self.0.wanted.load(Ordering::Relaxed)
     }
 
+    /// A queue that no store has: it never has messages. For who asks about one that is not there.
+    #[must_use]
+    pub fn nowhere(topic: &str, id: i32) -> Self {
+        Self::with_head(Arc::from(topic), id, QueueHead::default(), 0)
+    }
+
     /// A queue with the head it had when it was last in memory.
     pub(crate) fn with_head(topic: Arc<str>, id: i32, head: QueueHead, min: i64) -> Self {
         Self(Arc::new(Queue {

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
+use rmq_protocol::names::LMQ_PREFIX;
 use smallvec::SmallVec;
 
 use crate::error::ReadError;
@@ -46,9 +48,24 @@ pub(crate) struct Queues {
     topics: RwLock<Topics>,
     /// Topics whose deletion is on its way, with all their queues in memory.
     deleted: Mutex<HashSet<Box<str>, RandomState>>,
+    /// Light queues that ever were, in memory or not.
+    light: AtomicUsize,
 }
 
 impl Queues {
+    /// With so many light queues that are not in memory.
+    pub(crate) fn with_light(light: usize) -> Self {
+        Self {
+            light: AtomicUsize::new(light),
+            ..Self::default()
+        }
+    }
+
+    /// How many light queues there are.
+    pub(crate) fn light(&self) -> usize {
+        self.light.load(Ordering::Relaxed)
+    }
+
     /// The queue, created when it never was.
     pub(crate) fn get_or_create(
         &self,
@@ -64,8 +81,12 @@ impl Queues {
             Some(queue) => Ok(queue),
             None => {
                 // Without its head the queue would hand out offsets twice.
-                let head = source.head(topic, queue_id)?.unwrap_or_default();
-                topics.insert(topic, queue_id, head, source)
+                let head = source.head(topic, queue_id)?;
+                let queue = topics.insert(topic, queue_id, head.unwrap_or_default(), source)?;
+                if head.is_none() && topic.starts_with(LMQ_PREFIX) {
+                    self.light.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(queue)
             }
         }
     }

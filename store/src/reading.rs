@@ -31,6 +31,13 @@ impl Store {
         self.log().dispatcher.find_queue(topic, queue_id)
     }
 
+    /// How many light queues (`%LMQ%…`) there are: those that ever had a message, and those that were looked up by [`queue`](Self::queue) since the
+    /// start.
+    #[must_use]
+    pub fn light_queues(&self) -> usize {
+        self.log().dispatcher.light_queues()
+    }
+
     /// Every queue of a topic that ever was, sorted by id.
     ///
     /// # Errors

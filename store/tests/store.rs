@@ -51,6 +51,7 @@ fn message<'a>(
         tag_hash: tag_hash("A"),
         keys,
         unique_key: "",
+        further: &[],
     }
 }
 

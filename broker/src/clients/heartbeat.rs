@@ -61,7 +61,8 @@ pub(crate) fn take(
                 return false;
             }
         };
-        if !broker.role.is_master() {
+        // The topic of a group that needs no creation is made when a member gives something back.
+        if !broker.role.is_master() || broker.groups.is_light(name) {
             return true;
         }
         // Groups that broadcast and those of the system have one too: tools find the brokers of a group by its route.

@@ -347,6 +347,10 @@ fn append(
         }
         _ => copy::with(text, &[(property::DELAY_STAMP, None)]),
     };
+    let further = match broker.light.of_stored(topic.name(), &kept) {
+        Ok(further) => further,
+        Err(error) => return Ok(Outcome::Unreadable(error)),
+    };
     let appended = Copy {
         of: &view,
         topic: topic.name(),
@@ -354,6 +358,7 @@ fn append(
         properties: &kept,
         reconsume_times: view.reconsume_times(),
         ends: Some(key.position),
+        further: &further,
     }
     .append(broker.store.master()?)?;
     let (stats, size) = (&broker.stats, u64::from(appended.size));

@@ -15,6 +15,8 @@ pub(crate) struct Copy<'a> {
     pub(crate) reconsume_times: i32,
     /// The position of the message whose wait the copy ends.
     pub(crate) ends: Option<u64>,
+    /// Light queues that the copy is entered into too.
+    pub(crate) further: &'a [QueueRef],
 }
 
 impl Copy<'_> {
@@ -38,16 +40,18 @@ impl Copy<'_> {
             tag_hash: properties::get(text, property::TAGS).map_or(0, tag_hash),
             keys: properties::get(text, property::KEYS).unwrap_or_default(),
             unique_key: properties::get(text, property::UNIQ_KEY).unwrap_or_default(),
+            further: self.further,
         })
     }
 }
 
-/// The property string with some properties set (`Some`) or removed (`None`). The record's checksum is always left out: the store
-/// makes a new one.
+/// The property string with some properties set (`Some`) or removed (`None`). What the store writes into each record is always left out: the
+/// checksum, and the offsets in light queues.
 pub(crate) fn with(text: &str, changes: &[(&str, Option<&str>)]) -> String {
     let mut builder = properties::Builder::new();
     builder.extend_except(text, |name| {
-        name == property::CRC32 || changes.iter().any(|(changed, _)| *changed == name)
+        matches!(name, property::CRC32 | property::INNER_MULTI_QUEUE_OFFSET)
+            || changes.iter().any(|(changed, _)| *changed == name)
     });
     for (name, value) in changes {
         if let Some(value) = value {
@@ -63,7 +67,7 @@ mod tests {
 
     #[test]
     fn properties_are_set_removed_and_kept() {
-        let text = "A\u{1}1\u{2}B\u{1}2\u{2}__CRC32#\u{1}0123456789\u{2}";
+        let text = "A\u{1}1\u{2}B\u{1}2\u{2}INNER_MULTI_QUEUE_OFFSET\u{1}7\u{2}__CRC32#\u{1}0123456789\u{2}";
         assert_eq!(
             with(text, &[("A", None), ("B", Some("3")), ("C", Some("4"))]),
             "B\u{1}3\u{2}C\u{1}4\u{2}"

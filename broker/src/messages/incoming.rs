@@ -51,6 +51,10 @@ pub(crate) struct Found {
     timers: Timers,
     /// The message counts when its transaction is committed.
     pub(crate) is_half: bool,
+    /// The light queues that it names.
+    pub(crate) further: Option<Range<usize>>,
+    /// It has what the store writes into each record, as one that was received and is sent again.
+    pub(crate) is_stray: bool,
     /// It belongs to a sequence.
     is_in_order: bool,
     /// What the message asks for and this version does not do.
@@ -106,7 +110,7 @@ impl Found {
     #[inline]
     fn take(&mut self, name: &str, value: &str) -> Result<(), PropertyRefusal> {
         // All that are compared below begin with one of these letters: most properties are done after one look.
-        if !matches!(name.as_bytes(), [b'D' | b'I' | b'T' | b'_', ..]) {
+        if !matches!(name.as_bytes(), [b'D' | b'T' | b'_', ..]) {
             return Ok(());
         }
         match name {
@@ -122,9 +126,6 @@ impl Found {
             property::SHARDING_KEY => self.is_in_order = true,
             property::PRIORITY => self.missing = Some(Feature::Priorities),
             property::LITE_TOPIC => self.missing = Some(Feature::LiteTopics),
-            property::INNER_MULTI_DISPATCH | property::INNER_MULTI_QUEUE_OFFSET => {
-                self.missing = Some(Feature::FurtherQueues);
-            }
             _ => {}
         }
         Ok(())
@@ -185,7 +186,6 @@ pub(crate) fn complete(
         text.push(separator);
     }
     let mut found = Found::default();
-    let mut stray = false;
     {
         let base = text.as_ptr() as usize;
         let range = |value: &str| {
@@ -197,12 +197,14 @@ pub(crate) fn complete(
                 property::TAGS => found.tags = Some(range(value)),
                 property::KEYS => found.keys = Some(range(value)),
                 property::UNIQ_KEY => found.unique_key = range(value),
+                property::INNER_MULTI_DISPATCH => found.further = Some(range(value)),
                 property::CLUSTER
                 | property::MSG_REGION
                 | property::TRACE_ON
                 | property::POP_CK
                 | property::DELAY_STAMP
-                | property::CRC32 => stray = true,
+                | property::INNER_MULTI_QUEUE_OFFSET
+                | property::CRC32 => found.is_stray = true,
                 _ => found.take(name, value)?,
             }
         }
@@ -215,7 +217,7 @@ pub(crate) fn complete(
     if found.is_half && (found.delay_level > 0 || found.is_timed()) {
         return Err(PropertyRefusal::HalfDelayed);
     }
-    if stray {
+    if found.is_stray {
         // A message that was received and is sent again brings the broker's own properties along.
         *text = copy::with(
             text,
@@ -225,7 +227,6 @@ pub(crate) fn complete(
                 (property::TRACE_ON, None),
                 (property::POP_CK, None),
                 (property::DELAY_STAMP, None),
-                (property::CRC32, None),
             ],
         );
         return complete(broker, text, is_retry);
@@ -245,8 +246,16 @@ pub(crate) fn complete(
 /// Reads the properties of a batch's member, which may ask for nothing.
 pub(crate) fn check_member(text: &str) -> Result<Found, PropertyRefusal> {
     let mut found = Found::default();
+    let base = text.as_ptr() as usize;
     for (name, value) in properties::iter(text) {
-        found.take(name, value)?;
+        match name {
+            property::INNER_MULTI_DISPATCH => {
+                let start = value.as_ptr() as usize - base;
+                found.further = Some(start..start + value.len());
+            }
+            property::INNER_MULTI_QUEUE_OFFSET => found.is_stray = true,
+            _ => found.take(name, value)?,
+        }
     }
     let waits = found.delay_level > 0 || found.is_timed();
     if found.is_half || waits {
@@ -258,17 +267,19 @@ pub(crate) fn check_member(text: &str) -> Result<Found, PropertyRefusal> {
     }
 }
 
-/// Whether every later copy of a message fits: delayed, given back, dead letter.
+/// Whether every later copy of a message fits: delayed, given back, dead letter. `further`: light queues that it names.
 pub(crate) fn check_room(
     broker: &Broker,
     topic: &str,
     body: &[u8],
     text: &str,
+    further: usize,
 ) -> Result<(), PropertyRefusal> {
-    if text.len() > SENT_BYTES_MAX {
-        return Err(PropertyRefusal::TooLong(text.len()));
+    let properties = text.len() + rmq_store::offsets_bytes_max(further);
+    if properties > SENT_BYTES_MAX {
+        return Err(PropertyRefusal::TooLong(properties));
     }
-    let bytes = body.len() + text.len() + topic.len() + RECORD_HEAD_BYTES + RECORD_CRC_BYTES;
+    let bytes = body.len() + properties + topic.len() + RECORD_HEAD_BYTES + RECORD_CRC_BYTES;
     let segment_bytes = broker.config.segment_bytes;
     if (bytes + LATER_BYTES_MAX) as u64 > segment_bytes {
         return Err(PropertyRefusal::NoRoom {

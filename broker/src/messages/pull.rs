@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::filter::{Filter, FilterError};
 use crate::groups::{GivenCounters, Group};
 use crate::limits;
+use crate::progress::commit::check_room;
 use crate::quota::{Left, Quota};
 use crate::topics::Topic;
 
@@ -93,6 +94,10 @@ pub(crate) fn plan(
     check_group(&group)?;
     let topic = check_topic(broker, topic_name)?;
     let queue = check_queue(&topic, pull.queue_id, group.name())?;
+    let queue = match topic.is_light() && pull.suspend_ms > 0 {
+        true => broker.light.awaited(queue),
+        false => queue,
+    };
     check_pair(&group, topic_name)?;
     let (filter, known) = match pull.wanted {
         Wanted::Expression { text, kind } => {
@@ -111,7 +116,8 @@ pub(crate) fn plan(
             (filter, Some(known))
         }
     };
-    if let Some(offset) = pull.commit.filter(|offset| *offset >= 0) {
+    let commit = pull.commit.filter(|offset| *offset >= 0);
+    if let Some(offset) = commit.filter(|_| check_room(broker, topic_name, name).is_ok()) {
         broker
             .offsets
             .commit_anyway(topic_name, name, pull.queue_id, offset);
@@ -146,7 +152,7 @@ pub(crate) fn plan(
             bytes_max: bytes_max.min(at_once.1),
             scan_entries_max: limits::PULL_SCAN_MAX,
         },
-        given: group.counters().given(topic_name),
+        given: group.counters().given(topic.counted_as()),
         topic,
         group,
         suspend_ms: pull.suspend_ms.clamp(0, limits::SUSPEND_MS_MAX),

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::filter::FilterError;
 use crate::group::member::TooFewInSync;
 use crate::groups::GroupError;
+use crate::light::LightError;
 use crate::limits::{BODY_BYTES_MAX, LATER_BYTES_MAX, SENT_BYTES_MAX};
 use crate::message_type::MessageType;
 use crate::quota::{COLD_BYTES, COLD_SECONDS, Over};
@@ -43,7 +44,6 @@ pub(crate) enum Feature {
     Cancellations,
     Priorities,
     LiteTopics,
-    FurtherQueues,
 }
 
 impl Feature {
@@ -52,7 +52,6 @@ impl Feature {
             Self::Cancellations => "messages that take a timer back (TIMER_DEL_UNIQKEY)",
             Self::Priorities => "messages with a priority (_SYS_MSG_PRIORITY_)",
             Self::LiteTopics => "messages of lite topics (__LITE_TOPIC)",
-            Self::FurtherQueues => "messages for several queues (INNER_MULTI_DISPATCH)",
         }
     }
 
@@ -61,7 +60,6 @@ impl Feature {
             Self::Cancellations => "recall it by the handle of its send (RECALL_MESSAGE, 370)",
             Self::Priorities => "use a topic for each priority",
             Self::LiteTopics => "use ordinary topics, or tags",
-            Self::FurtherQueues => "send to each topic by itself",
         }
     }
 }
@@ -80,6 +78,8 @@ pub(crate) enum PropertyRefusal {
         .0.text(), env!("CARGO_PKG_VERSION"), .0.instead()
     )]
     NotThere(Feature),
+    #[error(transparent)]
+    Further(#[from] LightError),
     #[error(
         "a transactional message (TRAN_MSG) cannot be delayed; send a delayed message when the transaction has ended"
     )]

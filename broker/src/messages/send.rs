@@ -24,6 +24,7 @@ use crate::broker::Broker;
 use crate::clock_watch::Moment;
 use crate::delay::levels::Timer;
 use crate::groups::Group;
+use crate::light::FurtherQueues;
 use crate::limits;
 use crate::tables::half as table;
 use crate::topics::Topic;
@@ -322,9 +323,18 @@ impl Sending<'_> {
         let found = incoming::complete(broker, properties, is_retry)?;
         check_type(broker, topic, &found)?;
         let text = properties.as_str();
+        let named = found.further.clone().filter(|_| !is_retry);
+        let further = match named {
+            Some(names) => broker
+                .light
+                .of_sent(&text[names])
+                .map_err(PropertyRefusal::from)?,
+            None => FurtherQueues::new(),
+        };
         // Room for a retry was left when the message was sent first.
         if !is_retry {
-            incoming::check_room(broker, topic.name(), incoming.body, text)?;
+            let further = further.len();
+            incoming::check_room(broker, topic.name(), incoming.body, text, further)?;
         }
         if incoming.reconsume_times < 0 {
             return Err(SendRefusal::ReconsumeTimes(incoming.reconsume_times));
@@ -343,6 +353,8 @@ impl Sending<'_> {
             tag_hash: found.tags.clone().map_or(0, |range| tag_hash(&text[range])),
             keys: found.keys.clone().map_or("", |range| &text[range]),
             unique_key: &text[found.unique_key.clone()],
+            // One that waits is entered into them when it comes to its topic.
+            further: &[],
         };
         let timer = match found.is_timed() {
             true => self.timer(&found)?,
@@ -355,6 +367,10 @@ impl Sending<'_> {
         };
         match way {
             Way::Queue => {
+                let message = NewMessage {
+                    further: &further,
+                    ..message
+                };
                 let (sent, size) = self.store(&message, queue_id)?;
                 recent.appended(queue_id, 1, size);
                 Ok(sent)
@@ -573,6 +589,7 @@ impl Sending<'_> {
         }
         let queue = self.queue(topic, queue_id)?;
         let mut owned: Vec<Option<String>> = Vec::new();
+        let mut further: Vec<FurtherQueues> = Vec::new();
         let mut entries = Vec::new();
         for entry in members {
             let entry = entry.map_err(|error| SendRefusal::BatchDamaged {
@@ -581,9 +598,21 @@ impl Sending<'_> {
             })?;
             let found = incoming::check_member(entry.properties)?;
             check_type(broker, topic, &found)?;
-            incoming::check_room(broker, topic.name(), entry.body, entry.properties)?;
-            let ends = entry.properties.is_empty() || entry.properties.ends_with('\u{2}');
-            owned.push((!ends).then(|| [entry.properties, "\u{2}"].concat()));
+            let text = entry.properties;
+            let named = match found.further {
+                Some(names) => broker
+                    .light
+                    .of_sent(&text[names])
+                    .map_err(PropertyRefusal::from)?,
+                None => FurtherQueues::new(),
+            };
+            incoming::check_room(broker, topic.name(), entry.body, text, named.len())?;
+            further.push(named);
+            let ends = text.is_empty() || text.ends_with('\u{2}');
+            owned.push(match found.is_stray {
+                true => Some(copy::with(text, &[])),
+                false => (!ends).then(|| [text, "\u{2}"].concat()),
+            });
             entries.push(entry);
         }
         if entries.is_empty() {
@@ -592,7 +621,8 @@ impl Sending<'_> {
         let messages: Vec<NewMessage<'_>> = entries
             .iter()
             .zip(&owned)
-            .map(|(entry, owned)| {
+            .zip(&further)
+            .map(|((entry, owned), further)| {
                 let text = owned.as_deref().unwrap_or(entry.properties);
                 NewMessage {
                     queue,
@@ -608,6 +638,7 @@ impl Sending<'_> {
                     tag_hash: properties::get(text, property::TAGS).map_or(0, tag_hash),
                     keys: properties::get(text, property::KEYS).unwrap_or_default(),
                     unique_key: properties::get(text, property::UNIQ_KEY).unwrap_or_default(),
+                    further,
                 }
             })
             .collect();

@@ -150,6 +150,7 @@ fn copy_of<'a>(
         properties,
         reconsume_times: of.reconsume_times().saturating_add(1),
         ends: None,
+        further: &[],
     }
 }
 

@@ -16,6 +16,7 @@ use crate::listeners::LISTENERS;
 use crate::messages::look_up;
 use crate::quota::Limit;
 use crate::stats::requests::{BOUNDS_US, Took};
+use crate::tables::offsets::topic_and_group;
 use crate::topics::Topic;
 use crate::transactions::state::Ends;
 
@@ -92,7 +93,7 @@ pub(super) fn half_messages(broker: &Broker, out: &mut Samples) {
 
 /// The ends of each topic's transactions, of topics that there are.
 fn all_ends(broker: &Broker) -> Vec<(String, Arc<Ends>)> {
-    let is_there = |topic: &str| broker.topics.get(topic).is_some();
+    let is_there = |topic: &str| broker.topics.with_settings(topic).is_some();
     broker.transactions.all_ends(is_there)
 }
 
@@ -117,7 +118,7 @@ pub(super) fn of_groups(broker: &Broker, out: &mut Samples, pick: fn((u64, u64))
             .offsets
             .topics_of(group.name())
             .into_iter()
-            .filter(|topic| broker.topics.get(topic).is_some())
+            .filter(|topic| broker.topics.with_settings(topic).is_some())
             .map(|topic| (topic, (0, 0)))
             .collect();
         given.extend(
@@ -219,7 +220,7 @@ impl Reading {
 fn readings(broker: &Broker) -> Vec<Reading> {
     let mut read: BTreeMap<(String, String), BTreeMap<i32, i64>> = BTreeMap::new();
     for (key, offsets) in broker.offsets.all() {
-        if let Some((topic, group)) = key.split_once('@') {
+        if let Some((topic, group)) = topic_and_group(&key) {
             read.insert((group.to_owned(), topic.to_owned()), offsets);
         }
     }
@@ -232,7 +233,8 @@ fn readings(broker: &Broker) -> Vec<Reading> {
     let readings = read.into_iter().filter_map(|((group, topic), offsets)| {
         Some(Reading {
             group,
-            topic: broker.topics.get(&topic)?,
+            // A series for each light queue would be too many.
+            topic: broker.topics.with_settings(&topic)?,
             offsets,
         })
     });

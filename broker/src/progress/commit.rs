@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::refusal::OffsetRefusal;
 use crate::audit::{self, Origin};
 use crate::broker::Broker;
+use crate::limits::LIGHT_PAIRS_PER_QUEUE;
 use crate::messages::look_up::is_in_memory;
+use crate::tables::offsets::topic_and_group;
 
 /// An offset that a client tells.
 pub(crate) struct Commit<'a> {
@@ -52,6 +54,24 @@ pub(crate) fn next(
     }
 }
 
+/// Whether an offset of this group may be kept. Groups that are named as light queues need no creation, so the number of their offsets is limited.
+///
+/// # Errors
+/// It may not.
+pub(crate) fn check_room(broker: &Broker, topic: &str, group: &str) -> Result<(), OffsetRefusal> {
+    if !broker.groups.is_light(group) || !broker.offsets.of(topic, group).is_empty() {
+        return Ok(());
+    }
+    let max = broker.light.max().saturating_mul(LIGHT_PAIRS_PER_QUEUE);
+    if broker.offsets.len() < max {
+        return Ok(());
+    }
+    Err(OffsetRefusal::TooMany {
+        group: group.to_owned(),
+        max,
+    })
+}
+
 /// Remembers where a group continues.
 ///
 /// # Errors
@@ -79,6 +99,7 @@ pub(crate) fn commit(
     if offset < 0 {
         return Err(OffsetRefusal::Negative(offset));
     }
+    check_room(broker, topic, group)?;
     let is_member = broker
         .sessions
         .consumer(group)
@@ -108,7 +129,7 @@ pub(crate) fn raise(
     table: &BTreeMap<String, BTreeMap<i32, i64>>,
 ) -> Result<(), OffsetRefusal> {
     for (key, offsets) in table {
-        let Some((topic, group)) = key.split_once('@') else {
+        let Some((topic, group)) = topic_and_group(key) else {
             continue;
         };
         let known = broker.topics.get(topic);

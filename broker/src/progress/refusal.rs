@@ -33,6 +33,10 @@ pub(crate) enum OffsetRefusal {
     Negative(i64),
     #[error("the offset is not stored: {0}")]
     NotStored(AppendError),
+    #[error(
+        "the offset of group {group} is not kept: the broker has offsets of {max} pairs of topic and group, the limit for groups that need no creation (4 for each of maxLmqConsumeQueueNum)"
+    )]
+    TooMany { group: String, max: usize },
     #[error(transparent)]
     Read(#[from] ReadError),
 }

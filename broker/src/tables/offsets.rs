@@ -36,6 +36,8 @@ impl Keyed for Consumed {
     }
 }
 
+/// What a group that is named as a light queue begins with, behind the topic.
+const LIGHT_GROUP: &str = "@%LMQ%";
 /// Bytes of a stored change beside its key and its offsets.
 const CHANGE_BYTES: usize = 7;
 /// Bytes of one queue's offset.
@@ -43,6 +45,13 @@ const OFFSET_BYTES: usize = 12;
 
 pub(crate) fn key(topic: &str, group: &str) -> Key {
     [topic, "@", group].concat().into_boxed_str()
+}
+
+/// Topic and group of a key. Names of light queues and of their groups may have an `@`, other groups have none.
+pub(crate) fn topic_and_group(key: &str) -> Option<(&str, &str)> {
+    let light = key.rfind(LIGHT_GROUP).filter(|at| *at > 0);
+    let at = light.or_else(|| key.rfind('@'))?;
+    Some((key.get(..at)?, key.get(at + 1..)?))
 }
 
 /// The change that keeps the offsets of a key; `None` forgets them.
@@ -197,6 +206,11 @@ impl Progress {
         &mut self.rows.ahead_mut(key, new).offsets
     }
 
+    /// The number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Each key with its offsets, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Offsets)> {
         self.rows.iter().map(|row| (&*row.key, &row.offsets))
@@ -325,6 +339,20 @@ mod tests {
     use super::*;
 
     const KEY: &str = "orders@g";
+
+    #[test]
+    fn a_key_is_a_topic_and_a_group() {
+        for (topic, group) in [
+            ("orders", "g"),
+            ("%LMQ%p2p%a@b", "g"),
+            ("%LMQ%p2p%a@b", "%LMQ%a@@b"),
+            ("orders", "%LMQ%a@b"),
+            ("", "g"),
+        ] {
+            assert_eq!(topic_and_group(&key(topic, group)), Some((topic, group)));
+        }
+        assert_eq!(topic_and_group("orders"), None);
+    }
 
     fn says(table: &OffsetTable, offsets: Option<&[(i32, i64)]>, end: u64) {
         let value = offsets.map(|offsets| encode(&offsets.iter().copied().collect()));

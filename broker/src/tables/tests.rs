@@ -18,6 +18,7 @@ use super::topics::TopicTable;
 use super::{Tables, groups::Group};
 use crate::data::Data;
 use crate::groups::Groups;
+use crate::light::LightQueues;
 use crate::limits::Limits;
 use crate::offsets::ConsumerOffsets;
 use crate::topics::{TopicError, Topics};
@@ -79,11 +80,13 @@ impl Life {
     }
 
     fn of(store: Data, tables: Tables) -> Self {
-        let limits = Limits::of(&BrokerConfig::default());
-        let topics = Topics::open(&store, tables.topics.clone(), limits).expect("queues");
+        let config = BrokerConfig::default();
+        let limits = Limits::of(&config);
+        let light = Arc::new(LightQueues::new(&store, &config));
+        let topics = Topics::open(&store, tables.topics.clone(), limits, &light).expect("queues");
         Self {
             topics,
-            groups: Groups::new(&store, tables.groups.clone(), true, limits),
+            groups: Groups::new(&store, tables.groups.clone(), true, limits, &light),
             offsets: ConsumerOffsets::new(&store, tables.offsets.clone()),
             tables,
             store,

@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 use rmq_protocol::bodies::{DataVersion, TopicConfig};
 use rmq_protocol::names;
+use rmq_protocol::route::perm;
 use rmq_store::{Applied, Apply, Change, QueueRef, ReadError};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::watch;
 
 use super::ids::TOPICS;
@@ -30,6 +31,8 @@ pub(crate) struct Topic {
     pub(crate) message_type: Option<MessageType>,
     send_forbidden: bool,
     system: bool,
+    /// It is a light queue, and has no settings.
+    light: bool,
 }
 
 /// The queues of a topic: most topics of a large broker have one or two.
@@ -48,12 +51,26 @@ impl Topic {
         Self {
             send_forbidden: names::is_send_forbidden(&config.topic_name),
             system: names::is_system_topic(&config.topic_name),
+            light: false,
             quota: Quota::of(&config.attributes, None),
             message_type: MessageType::of_topic(&config.attributes),
             config,
             queues,
             counters: OnceLock::new(),
         }
+    }
+
+    /// A light queue as a topic. Messages name it beside their topic; nobody sends to it alone.
+    pub(crate) fn light(name: &str, queue: QueueRef) -> Arc<Self> {
+        let config = TopicConfig {
+            perm: perm::READ | perm::WRITE,
+            ..TopicConfig::new(name, 1)
+        };
+        Arc::new(Self {
+            send_forbidden: true,
+            light: true,
+            ..Self::new(config, smallvec![queue])
+        })
     }
 
     /// One without queues.
@@ -75,6 +92,20 @@ impl Topic {
 
     pub(crate) fn name(&self) -> &str {
         &self.config.topic_name
+    }
+
+    /// Whether it is a light queue.
+    pub(crate) fn is_light(&self) -> bool {
+        self.light
+    }
+
+    /// The name under which is counted what groups get of it: light queues may be many, and are counted together (apache/rocketmq
+    /// `LmqBrokerStatsManager`).
+    pub(crate) fn counted_as(&self) -> &str {
+        match self.light {
+            true => names::LMQ_PREFIX,
+            false => self.name(),
+        }
     }
 
     /// The queue of this number, if it may be used.

@@ -162,12 +162,16 @@ fn commit(broker: &Broker, record: &RecordSlice, position: u64) -> Result<LogPos
     // A topic may have lost queues while the message waited.
     let queue = topic.queue(queue_id).or_else(|| topic.queue(0));
     let queue = queue.ok_or_else(|| TopicWithoutQueue(name.to_owned()))?;
+    let properties = half::committed(&view);
+    let further = broker.light.of_stored(name, &properties);
+    let further = further.map_err(|error| EndRefusal::Read { position, error })?;
     let appended = Moved {
         of: &view,
         topic: name,
         queue,
-        properties: &half::committed(&view),
+        properties: &properties,
         transaction: flags::TRANSACTION_COMMIT,
+        further: &further,
     }
     .append(broker.store.master()?)?;
     topic.stored(&broker.stats, 1, appended.size.into(), 1);

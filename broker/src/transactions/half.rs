@@ -38,6 +38,8 @@ pub(crate) struct Moved<'a> {
     pub(crate) properties: &'a str,
     /// The transaction bits of the system flag.
     pub(crate) transaction: i32,
+    /// Light queues that it is entered into too.
+    pub(crate) further: &'a [QueueRef],
 }
 
 impl Moved<'_> {
@@ -61,6 +63,7 @@ impl Moved<'_> {
             tag_hash: properties::get(text, property::TAGS).map_or(0, tag_hash),
             keys: properties::get(text, property::KEYS).unwrap_or_default(),
             unique_key: properties::get(text, property::UNIQ_KEY).unwrap_or_default(),
+            further: self.further,
         })
     }
 }

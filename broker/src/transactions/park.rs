@@ -61,6 +61,7 @@ pub(crate) fn park(
         queue,
         properties: view.properties(),
         transaction: 0,
+        further: &[],
     }
     .append(broker.store.master()?)?;
     claim.keep();

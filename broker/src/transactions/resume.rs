@@ -68,6 +68,7 @@ fn begin(broker: &Broker, message_id: &str) -> Result<LogPosition, ResumeRefusal
         queue: &transactions.queue,
         properties: view.properties(),
         transaction: 0,
+        further: &[],
     }
     .append(broker.store.master()?)?;
     claim.keep();

@@ -4,6 +4,7 @@ mod admin;
 mod clock;
 mod consumers;
 mod earlier;
+mod light;
 mod order;
 mod recorded;
 mod replies;

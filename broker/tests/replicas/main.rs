@@ -2,6 +2,7 @@
 
 mod copies;
 mod damage;
+mod light;
 mod mend;
 mod offsets;
 mod passed_on;

@@ -132,7 +132,7 @@ pub(super) static WITHOUT: &[Without] = &[
     ),
     (
         "members elect their master without DLedger: election, members, leaseMs",
-        "dLegerGroup dLegerPeers dLegerSelfId enableDLegerCommitLog preferredLeaderId storePathDLedgerCommitLog",
+        "dLegerGroup dLegerPeers dLegerSelfId enableBatchPush enableDLegerCommitLog preferredLeaderId storePathDLedgerCommitLog",
     ),
     (
         "members elect their master without a controller: election, members, leaseMs, minInSync",
@@ -154,8 +154,12 @@ pub(super) static WITHOUT: &[Without] = &[
          timerWheelSnapshotFlush timerWheelSnapshotIntervalMs",
     ),
     (
-        "messages for several queues are not there yet",
-        "combineCQUseRocksdbForLmq enableBatchPush enableLmq enableLmqQuota enableLmqStats enableMultiDispatch maxLmqConsumeQueueNum",
+        "the number of light queues is always limited: maxLmqConsumeQueueNum",
+        "enableLmqQuota",
+    ),
+    (
+        "what groups get of light queues is counted together",
+        "enableLmqStats",
     ),
     (
         "messages that wait for their time and their recall follow the settings of the page of configuration",
@@ -286,7 +290,7 @@ pub(super) static WITHOUT: &[Without] = &[
         "there is no RocksDB: tables and millions of queues are in files of the store",
         "bottomMostCompressionTypeForConsumeQueueStore cleanRocksDBDirtyCQIntervalMin combineAssignOffsetCQType \
          combineCQEnableCheckSelf combineCQLoadingCQTypes combineCQMaxExtraSearchCommitLogFiles combineCQPreferCQType \
-         configManagerVersion enableRocksDBLog enableSplitMetadata indexRocksDBEnable iteratorWhenUseRocksdbConsumeQueue \
+         combineCQUseRocksdbForLmq configManagerVersion enableRocksDBLog enableSplitMetadata indexRocksDBEnable iteratorWhenUseRocksdbConsumeQueue \
          maxRocksDBIndexQueryDays memTableFlushIntervalMs realTimePersistRocksDBConfig rocksdbCQDoubleWriteEnable \
          rocksdbCompressionType rocksdbFlushWalFrequency rocksdbWalFileRollingThreshold splitMetadataSize statRocksDBCQIntervalSec \
          storeType timerRocksDBEnable timerRocksDBPrecisionMs timerRocksDBRollIntervalHours timerRocksDBRollMaxTps \

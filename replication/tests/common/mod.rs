@@ -71,6 +71,7 @@ pub(crate) fn message<'a>(queue: &'a QueueRef, body: &'a [u8]) -> NewMessage<'a>
         tag_hash: 0,
         keys: "",
         unique_key: "",
+        further: &[],
     }
 }
 

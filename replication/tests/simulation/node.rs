@@ -380,6 +380,7 @@ impl Life {
             tag_hash: 0,
             keys: "",
             unique_key: "",
+            further: &[],
         };
         let Ok(appended) = master.append(&new) else {
             return false;

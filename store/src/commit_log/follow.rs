@@ -210,6 +210,9 @@ impl CommitLog {
                 Ok(entry) => {
                     let queue = &entry.queue;
                     queue.set_next_offset(queue.next_offset().max(entry.queue_offset + 1));
+                    for (queue, offset) in entry.further.iter().flatten() {
+                        queue.set_next_offset(queue.next_offset().max(offset + 1));
+                    }
                     at.newest_ms = at.newest_ms.max(entry.store_ms);
                     at.position = end;
                     entries.push(entry);

@@ -15,7 +15,9 @@ use super::window::FILLER_BYTES;
 use crate::derived::Entry;
 use crate::epochs::Epochs;
 use crate::error::{AppendError, EpochError};
+use crate::further::Further;
 use crate::purpose::Purpose;
+use crate::queue::QueueRef;
 use crate::settings::SETTINGS_TOPIC;
 
 /// Store times that are ahead of a trusted clock by more than this start at the clock again: they would expire too late.
@@ -160,6 +162,20 @@ impl Appender {
     }
 }
 
+/// The next offset of each of these queues, which is taken.
+#[inline]
+fn take_places(queues: &[QueueRef]) -> Further {
+    if queues.is_empty() {
+        return None;
+    }
+    let places = queues.iter().map(|queue| {
+        let offset = queue.next_offset();
+        queue.set_next_offset(offset + 1);
+        (queue.clone(), offset)
+    });
+    Some(places.collect())
+}
+
 /// Gives a record its place. There is room for it.
 // Inlined: this is all that each message does under the append mutex.
 #[inline(always)]
@@ -169,6 +185,7 @@ fn place(
     record: &mut Prepared<'_>,
     now_ms: i64,
 ) -> Appended {
+    record.number();
     let queue = record.message.queue;
     let position = staging.next();
     let queue_offset = queue.next_offset();
@@ -189,6 +206,7 @@ fn place(
         settings: (record.message.topic == SETTINGS_TOPIC)
             .then(|| bytes::Bytes::copy_from_slice(record.message.body)),
         fed: record.fed.take(),
+        further: take_places(record.message.further),
     });
     log.files.positions.appended.store(end, Ordering::Release);
     Appended {

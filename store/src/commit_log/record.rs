@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::crc_shift::Shift;
 use crate::config::StoreConfig;
 use crate::error::AppendError;
+use crate::further;
 use crate::index::keys::{KeyHashes, key_hashes};
 use crate::queue::QueueRef;
 use crate::settings::{Declared, FedRecord, FedRows};
@@ -62,6 +63,9 @@ pub struct NewMessage<'a> {
     pub keys: &'a str,
     /// The client's message id.
     pub unique_key: &'a str,
+    /// Light queues that it is in as well: those that its property `INNER_MULTI_DISPATCH` names, in the same order. None is named twice, and none is
+    /// `queue`. The store adds the property with its offsets there, which `properties` must not have.
+    pub further: &'a [QueueRef],
 }
 
 /// An encoded message without its place.
@@ -75,10 +79,20 @@ pub(crate) struct Prepared<'a> {
     /// CRC of everything between head and CRC property, and what it does to the head's.
     tail_crc: u32,
     shift: Shift,
+    /// What only a message with further queues has.
+    offsets: Option<Box<Offsets>>,
+    /// Bytes of the record; with further queues the most that it may take, until it is [numbered](Self::number).
     pub(crate) size: usize,
     pub(crate) keys: KeyHashes,
     /// Rows of tables that it sets or removes.
     pub(crate) fed: FedRows,
+}
+
+/// The offsets in further queues as a property. They are known under the lock, so what follows from their length is known there as well.
+struct Offsets {
+    text: String,
+    /// CRC of the body.
+    body: crc32fast::Hasher,
 }
 
 impl<'a> Prepared<'a> {
@@ -96,10 +110,11 @@ impl<'a> Prepared<'a> {
                 max: body_bytes_max,
             });
         }
-        let properties_len = properties.len() + RECORD_CRC_BYTES;
+        let offsets_max = further::offsets_bytes_max(message.further.len());
+        let properties_len = properties.len() + offsets_max + RECORD_CRC_BYTES;
         if properties_len > PROPERTIES_MAX {
             return Err(AppendError::PropertiesTooLarge {
-                bytes: properties.len(),
+                bytes: properties.len() + offsets_max,
                 max: PROPERTIES_MAX - RECORD_CRC_BYTES,
             });
         }
@@ -109,7 +124,7 @@ impl<'a> Prepared<'a> {
                 max: TOPIC_MAX,
             });
         }
-        let long_topic = topic.len() > 127;
+        let long_topic = has_long_topic(message);
 
         let mut hasher = NO_BYTES.clone();
         hasher.update(body);
@@ -118,12 +133,13 @@ impl<'a> Prepared<'a> {
         } else {
             hasher.clone().finalize() & 0x7fff_ffff
         };
-        let topic_len = (topic.len() as u16).to_be_bytes();
-        let middle = joined([
-            &topic_len[usize::from(!long_topic)..],
-            topic,
-            &(properties_len as u16).to_be_bytes(),
-        ]);
+        let offsets = (!message.further.is_empty()).then(|| {
+            Box::new(Offsets {
+                text: String::with_capacity(offsets_max),
+                body: hasher.clone(),
+            })
+        });
+        let middle = middle(message, properties_len);
         hasher.update(&middle);
         hasher.update(properties);
         let tail_len = body.len() + middle.len() + properties.len();
@@ -143,6 +159,7 @@ impl<'a> Prepared<'a> {
             store_ms_at: 0,
             tail_crc: hasher.finalize(),
             shift: Shift::of(tail_len),
+            offsets,
             size: 0,
             keys: key_hashes(message.topic, message.keys, message.unique_key),
             fed: declared.fed_by(&FedRecord {
@@ -167,7 +184,7 @@ impl<'a> Prepared<'a> {
         prepared.push(&message.reconsume_times.to_be_bytes());
         prepared.push(&message.prepared_position.to_be_bytes());
         prepared.push(&(body.len() as i32).to_be_bytes());
-        let size = prepared.head_len + tail_len + RECORD_CRC_BYTES;
+        let size = prepared.head_len + tail_len + offsets_max + RECORD_CRC_BYTES;
         // A record and the filler after it must fit, and leave a segment some use.
         if size as u64 + 8 > config.segment_bytes {
             return Err(AppendError::RecordTooLarge {
@@ -178,6 +195,32 @@ impl<'a> Prepared<'a> {
         prepared.size = size;
         prepared.head[..4].copy_from_slice(&(size as i32).to_be_bytes());
         Ok(prepared)
+    }
+
+    /// Takes the next offset of each further queue into the properties: the record has its size afterwards. Call it under the append mutex.
+    #[inline]
+    pub(crate) fn number(&mut self) {
+        if let Some(offsets) = self.offsets.take() {
+            self.offsets = Some(self.number_further(offsets));
+        }
+    }
+
+    #[cold]
+    fn number_further(&mut self, mut offsets: Box<Offsets>) -> Box<Offsets> {
+        let message = self.message;
+        further::write_offsets(message.further, &mut offsets.text);
+        let properties = message.properties.len() + offsets.text.len();
+        self.middle = middle(message, properties + RECORD_CRC_BYTES);
+        let mut hasher = offsets.body.clone();
+        hasher.update(&self.middle);
+        hasher.update(message.properties);
+        hasher.update(offsets.text.as_bytes());
+        let tail_len = message.body.len() + self.middle.len() + properties;
+        self.tail_crc = hasher.finalize();
+        self.shift = Shift::of(tail_len);
+        self.size = self.head_len + tail_len + RECORD_CRC_BYTES;
+        self.head[..4].copy_from_slice(&(self.size as i32).to_be_bytes());
+        offsets
     }
 
     /// Appends the record with its place to `out`.
@@ -201,6 +244,9 @@ impl<'a> Prepared<'a> {
         out.extend_from_slice(message.body);
         out.extend_from_slice(&self.middle);
         out.extend_from_slice(message.properties);
+        if let Some(offsets) = &self.offsets {
+            out.extend_from_slice(offsets.text.as_bytes());
+        }
         out.extend_from_slice(&crc_property(crc));
     }
 
@@ -220,6 +266,20 @@ impl<'a> Prepared<'a> {
     fn patch(&mut self, at: usize, bytes: [u8; 8]) {
         self.head[at..at + 8].copy_from_slice(&bytes);
     }
+}
+
+fn has_long_topic(message: &NewMessage<'_>) -> bool {
+    message.topic.len() > 127
+}
+
+/// What is between body and properties.
+fn middle(message: &NewMessage<'_>, properties_len: usize) -> SmallVec<[u8; SHORT]> {
+    let topic_len = (message.topic.len() as u16).to_be_bytes();
+    joined([
+        &topic_len[usize::from(!has_long_topic(message))..],
+        message.topic.as_bytes(),
+        &(properties_len as u16).to_be_bytes(),
+    ])
 }
 
 /// The property that a record ends with.

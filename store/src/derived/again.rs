@@ -8,6 +8,7 @@ use super::error::DispatchError;
 use super::shared::{Shared, State};
 use crate::derived::look_up::Located;
 use crate::error::ReadError;
+use crate::further::{self, LIGHT_QUEUE_ID};
 use crate::index::RunDamaged;
 use crate::queue::QueueRef;
 use crate::settings::{FedRecord, FedRow, QUEUE_HEADS, RecordPlace, SETTINGS_TOPIC, decode};
@@ -40,18 +41,24 @@ impl Shared {
                 if position >= tables_from || outcome.is_err() {
                     return;
                 }
-                let (topic, id) = (record.topic(), record.queue_id().0);
-                let queue = match self.queues.get_or_create(topic, id, self) {
-                    Ok(queue) => queue,
-                    Err(error) => {
-                        outcome = Err(error);
-                        return;
+                let own = (record.topic(), record.queue_id().0, record.queue_offset().0);
+                let further = further::of(&record).into_iter();
+                let further = further.map(|(topic, offset)| (topic, LIGHT_QUEUE_ID, offset));
+                for (topic, id, offset) in std::iter::once(own).chain(further) {
+                    let queue = match self.queues.get_or_create(topic, id, self) {
+                        Ok(queue) => queue,
+                        Err(error) => {
+                            outcome = Err(error);
+                            return;
+                        }
+                    };
+                    queue.set_max(queue.max_offset().max(offset + 1));
+                    if queue.head().last <= position {
+                        queue.set_last(position);
                     }
-                };
-                let offset = record.queue_offset().0;
-                queue.set_max(queue.max_offset().max(offset + 1));
-                if queue.head().last <= position {
-                    queue.set_last(position);
+                    if queue.touch() {
+                        state.touched.push(queue);
+                    }
                 }
                 // Settings that changed these rows later are taken again after this.
                 let found = found.get_or_insert(Again {
@@ -68,9 +75,6 @@ impl Shared {
                     if let Err(error) = self.take_row_of(&mut state, &record, row) {
                         outcome = Err(error);
                     }
-                }
-                if queue.touch() {
-                    state.touched.push(queue);
                 }
             };
             self.log

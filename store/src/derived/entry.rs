@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::further::Further;
 use crate::index::keys::KeyHashes;
 use crate::queue::QueueRef;
 use crate::settings::FedRows;
@@ -42,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) settings: Option<Bytes>,
     /// Rows of tables that the record sets or removes.
     pub(crate) fed: FedRows,
+    /// Its places in further queues.
+    pub(crate) further: Further,
 }
 
 impl Entry {

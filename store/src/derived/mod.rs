@@ -47,6 +47,7 @@ use self::shared::{Shared, State};
 use self::worker::Worker;
 use crate::error::ReadError;
 use crate::fs::Fs;
+use crate::further::{self, Further, LIGHT_QUEUE_ID};
 use crate::health::Health;
 use crate::index::keys::{KeyKind, RecentKeys, key_hashes};
 use crate::index::{Index, RunDamaged};
@@ -87,6 +88,7 @@ impl Dispatcher {
             problem,
         })?;
         tables.load().map_err(DispatchError::from)?;
+        let light = tables.light_heads().map_err(DispatchError::from)?;
         let state = State {
             touched: Vec::new(),
             keys: RecentKeys::default(),
@@ -107,7 +109,7 @@ impl Dispatcher {
         let dispatched = in_files.max(log.start());
         let shared = Arc::new(Shared {
             config,
-            queues: Queues::default(),
+            queues: Queues::with_light(light),
             declared,
             state: Mutex::new(state),
             index,
@@ -231,6 +233,17 @@ impl Dispatcher {
         // Pairs with the fence in `QueueRef::set_wanted`.
         fence(Ordering::SeqCst);
         for entry in entries.drain(..) {
+            for (queue, offset) in entry.further.iter().flatten() {
+                if queue.is_wanted() {
+                    arrivals.push(Arrival {
+                        offset: *offset,
+                        tag_hash: entry.tag_hash,
+                        position: entry.position,
+                        store_time_ms: entry.store_ms,
+                        queue: queue.clone(),
+                    });
+                }
+            }
             if entry.queue.is_wanted() {
                 arrivals.push(Arrival {
                     offset: entry.queue_offset,
@@ -273,15 +286,19 @@ impl Dispatcher {
         let topic = record.topic();
         let queue = self.queue(topic, record.queue_id().0)?;
         let (mut tags, mut keys, mut unique_key) = ("", "", "");
+        let (mut names, mut offsets) = ("", "");
         for (name, value) in properties::iter(record.properties()) {
             match name {
                 property::TAGS => tags = value,
                 property::KEYS => keys = value,
                 property::UNIQ_KEY => unique_key = value,
+                property::INNER_MULTI_DISPATCH => names = value,
+                property::INNER_MULTI_QUEUE_OFFSET => offsets = value,
                 _ => {}
             }
         }
         Ok(Entry {
+            further: self.further(&further::places(names, offsets))?,
             queue_offset: record.queue_offset().0,
             position: record.position().0,
             size: record.size() as u32,
@@ -292,6 +309,16 @@ impl Dispatcher {
             fed: self.shared.declared.fed_by(&FedRecord::of(record)),
             queue,
         })
+    }
+
+    fn further(&self, places: &[(&str, i64)]) -> Result<Further, ReadError> {
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let places = places
+            .iter()
+            .map(|(topic, offset)| Ok((self.queue(topic, LIGHT_QUEUE_ID)?, *offset)));
+        places.collect::<Result<Box<[_]>, ReadError>>().map(Some)
     }
 
     /// The queue, created when it never was.
@@ -308,6 +335,11 @@ impl Dispatcher {
         queue_id: i32,
     ) -> Result<Option<QueueRef>, ReadError> {
         self.shared.queues.find(topic, queue_id, &*self.shared)
+    }
+
+    /// How many light queues there are.
+    pub(crate) fn light_queues(&self) -> usize {
+        self.shared.queues.light()
     }
 
     /// Every queue of a topic that ever was, sorted by id.

@@ -92,46 +92,8 @@ impl Shared {
         let queue = &entry.queue;
         let max = queue.max_offset();
         if entry.position >= state.index_from {
-            let base = *state.base_ms.get_or_insert(entry.store_ms);
-            state.newest_ms = state.newest_ms.max(entry.store_ms);
-            let kept = RecentEntry {
-                position: entry.position,
-                tag_hash: entry.tag_hash,
-                size: entry.size,
-                time: u32::try_from(entry.store_ms - base).unwrap_or(u32::MAX),
-            };
-            let pushed = queue.recent().lock().push(entry.queue_offset, kept, max);
-            match pushed {
-                Pushed::Dense => {}
-                Pushed::AfterGap => {
-                    warn!(
-                        ?queue,
-                        offset = entry.queue_offset,
-                        position = entry.position,
-                        "the log has lost messages of this queue before this one"
-                    );
-                    if queue.min_offset() == max {
-                        queue.raise_min(entry.queue_offset);
-                    }
-                }
-                Pushed::Restarted => {
-                    error!(
-                        ?queue,
-                        offset = entry.queue_offset,
-                        position = entry.position,
-                        "the offsets of this queue jump; what is before is given up"
-                    );
-                    queue.raise_min(entry.queue_offset);
-                }
-                Pushed::Taken => {
-                    error!(
-                        ?queue,
-                        offset = entry.queue_offset,
-                        position = entry.position,
-                        "two records have this offset; the later one is not readable"
-                    );
-                    return;
-                }
+            if !enter(state, entry, queue, entry.queue_offset) {
+                return;
             }
             for hash in &entry.keys {
                 state.keys.push(*hash, entry.position);
@@ -151,6 +113,9 @@ impl Shared {
         }
         if entry.queue_offset >= max {
             queue.set_max(entry.queue_offset + 1);
+        }
+        for (queue, offset) in entry.further.iter().flatten() {
+            take_further(state, entry, queue, *offset);
         }
     }
 
@@ -284,6 +249,65 @@ impl Shared {
         queue.set_next_offset(max.saturating_add(self.unseen_after(queue.head().last)));
         queue.set_min(oldest.unwrap_or(max).max(queue.floor()).min(max));
         Ok(())
+    }
+}
+
+/// Puts a record into the recent entries of a queue. False when another one has its offset.
+#[inline]
+fn enter(state: &mut State, entry: &Entry, queue: &QueueRef, offset: i64) -> bool {
+    let max = queue.max_offset();
+    let base = *state.base_ms.get_or_insert(entry.store_ms);
+    state.newest_ms = state.newest_ms.max(entry.store_ms);
+    let kept = RecentEntry {
+        position: entry.position,
+        tag_hash: entry.tag_hash,
+        size: entry.size,
+        time: u32::try_from(entry.store_ms - base).unwrap_or(u32::MAX),
+    };
+    let position = entry.position;
+    let pushed = queue.recent().lock().push(offset, kept, max);
+    match pushed {
+        Pushed::Dense => {}
+        Pushed::AfterGap => {
+            warn!(
+                ?queue,
+                offset, position, "the log has lost messages of this queue before this one"
+            );
+            if queue.min_offset() == max {
+                queue.raise_min(offset);
+            }
+        }
+        Pushed::Restarted => {
+            error!(
+                ?queue,
+                offset, position, "the offsets of this queue jump; what is before is given up"
+            );
+            queue.raise_min(offset);
+        }
+        Pushed::Taken => {
+            error!(
+                ?queue,
+                offset, position, "two records have this offset; the later one is not readable"
+            );
+            return false;
+        }
+    }
+    true
+}
+
+/// As [`Shared::take`], for a further queue of a record.
+fn take_further(state: &mut State, entry: &Entry, queue: &QueueRef, offset: i64) {
+    if entry.position >= state.index_from && !enter(state, entry, queue, offset) {
+        return;
+    }
+    if queue.touch() {
+        state.touched.push(queue.clone());
+    }
+    if entry.position >= state.tables_from {
+        queue.set_last(entry.position);
+    }
+    if offset >= queue.max_offset() {
+        queue.set_max(offset + 1);
     }
 }
 

@@ -9,6 +9,7 @@ use super::keys::{KeyEntry, key_hashes};
 use super::manifest::RunName;
 use super::run::{Run, RunDamaged, RunEntry, RunWriter, Span, publish};
 use super::{Index, recent};
+use crate::further::{self, LIGHT_QUEUE_ID};
 use crate::log_reader::LogReader;
 
 /// Why a run could not be written again.
@@ -25,6 +26,31 @@ struct Rows {
     queues: BTreeMap<(String, i32), (i64, Vec<RunEntry>)>,
     keys: Vec<KeyEntry>,
     base_ms: Option<i64>,
+}
+
+impl Rows {
+    /// Puts a record into the entries of a queue. False when another one has its offset.
+    fn enter(&mut self, topic: &str, id: i32, offset: i64, entry: RunEntry) -> bool {
+        let queue = self
+            .queues
+            .entry((topic.to_owned(), id))
+            .or_insert_with(|| (offset, Vec::new()));
+        let gap = offset - (queue.0 + queue.1.len() as i64);
+        if gap < 0 {
+            return false;
+        }
+        if gap > recent::HOLES_MAX {
+            *queue = (offset, Vec::new());
+        } else {
+            queue.1.extend((0..gap).map(|_| RunEntry {
+                size: 0,
+                tag_hash: 0,
+                ..entry
+            }));
+        }
+        queue.1.push(entry);
+        true
+    }
 }
 
 impl Index {
@@ -96,24 +122,12 @@ impl Index {
                     store_ms: Some(record.store_ms()),
                 };
                 let offset = record.queue_offset().0;
-                let queue = rows
-                    .queues
-                    .entry((record.topic().to_owned(), record.queue_id().0))
-                    .or_insert_with(|| (offset, Vec::new()));
-                let gap = offset - (queue.0 + queue.1.len() as i64);
-                if gap < 0 {
+                if !rows.enter(record.topic(), record.queue_id().0, offset, entry) {
                     return;
                 }
-                if gap > recent::HOLES_MAX {
-                    *queue = (offset, Vec::new());
-                } else {
-                    queue.1.extend((0..gap).map(|_| RunEntry {
-                        size: 0,
-                        tag_hash: 0,
-                        ..entry
-                    }));
+                for (topic, offset) in further::of(&record) {
+                    rows.enter(topic, LIGHT_QUEUE_ID, offset, entry);
                 }
-                queue.1.push(entry);
                 rows.base_ms = Some(
                     rows.base_ms
                         .map_or(record.store_ms(), |base| base.min(record.store_ms())),

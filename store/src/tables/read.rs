@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use rmq_protocol::message::LogPosition;
+use rmq_protocol::names::LMQ_PREFIX;
 
 use super::backend::guarded;
 use super::error::TablesError;
@@ -116,6 +117,29 @@ impl Tables {
             }
             Ok(found)
         })
+    }
+
+    /// How many heads of light queues there are.
+    pub(crate) fn light_heads(&self) -> Result<usize, TablesError> {
+        let database = self.database.read();
+        let Some(database) = database.as_ref() else {
+            return Ok(0);
+        };
+        let count = || -> Result<usize, redb::Error> {
+            let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
+                return Ok(0);
+            };
+            let from = LMQ_PREFIX.as_bytes();
+            let mut count = 0;
+            for row in heads.range(from..)? {
+                if !row?.0.value().starts_with(from) {
+                    break;
+                }
+                count += 1;
+            }
+            Ok(count)
+        };
+        guarded(count).map_err(|error| self.failed("reading", error))
     }
 
     fn of_queues<T: Default>(

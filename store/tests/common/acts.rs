@@ -1,11 +1,18 @@
 //! What masters do in the histories of tests.
 
 use rmq_protocol::message::LogPosition;
-use rmq_store::{Change, FlushMode, Master, StoreConfig, TableId};
+use rmq_store::{Change, FlushMode, Master, NewMessage, StoreConfig, TableId};
 
-use super::{Clock, Random, acked, config, message};
+use super::{Clock, Random, acked, config, further, message};
 
-pub(crate) const QUEUES: [(&str, i32); 4] = [("t", 0), ("t", 1), ("u", 0), ("never", 0)];
+pub(crate) const QUEUES: [(&str, i32); 6] = [
+    ("t", 0),
+    ("t", 1),
+    ("u", 0),
+    ("never", 0),
+    ("%LMQ%a", 0),
+    ("%LMQ%b", 0),
+];
 pub(crate) const KEYS: [&str; 4] = ["k0", "k1", "k2", "k3"];
 
 /// Tables in memory and on disk.
@@ -27,10 +34,16 @@ pub(crate) fn send(master: &Master, queue: usize, bytes: u64, key: u64) -> LogPo
     let (topic, id) = QUEUES[queue];
     let queue = master.queue(topic, id).expect("a queue");
     let key = KEYS[key as usize];
-    let properties = format!("KEYS\u{1}{key}\u{2}");
+    let mut properties = format!("KEYS\u{1}{key}\u{2}");
     let body = vec![b'a' + key.as_bytes()[1] % 26; bytes as usize];
+    // Light queues by key: none, the first, both.
+    let names = ["", "", "%LMQ%a", "%LMQ%b,%LMQ%a"][usize::from(key.as_bytes()[1] % 4)];
+    let further = further(master, names, &mut properties);
     let appended = master
-        .append(&message(&queue, &body, properties.as_bytes(), key))
+        .append(&NewMessage {
+            further: &further,
+            ..message(&queue, &body, properties.as_bytes(), key)
+        })
         .expect("appended");
     acked(master, appended.end);
     appended.end

@@ -12,8 +12,8 @@ use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, Fs, SimulatedDisk};
 use rmq_store::{
     AllMessages, AppendError, Appended, Epoch, FedRecord, FedRow, Feed, FlushMode, Follower,
-    KeyKind, Master, NewMessage, OpenError, QueueRef, ReadLimits, Row, Store, StoreConfig, Table,
-    TableId, Temperature,
+    KeyKind, LIGHT_QUEUE_ID, Master, NewMessage, OpenError, QueueRef, ReadLimits, Row, Store,
+    StoreConfig, Table, TableId, Temperature,
 };
 
 pub(crate) const LIMITS: ReadLimits = ReadLimits {
@@ -154,7 +154,18 @@ pub(crate) fn message<'a>(
         tag_hash: 0,
         keys,
         unique_key: "",
+        further: &[],
     }
+}
+
+/// The light queues of these names, with a comma between two, which the properties name from now on.
+pub(crate) fn further(master: &Master, names: &str, properties: &mut String) -> Vec<QueueRef> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    *properties += &format!("INNER_MULTI_DISPATCH\u{1}{names}\u{2}");
+    let queue = |name| master.queue(name, LIGHT_QUEUE_ID).expect("a queue");
+    names.split(',').map(queue).collect()
 }
 
 /// Waits until everything below `end` is acknowledged.

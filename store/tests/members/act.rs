@@ -6,37 +6,42 @@ use std::sync::mpsc::channel;
 
 use rmq_protocol::message::LogPosition;
 use rmq_store::fs::{Crash, FaultyFs};
-use rmq_store::{AppendError, Change, History, Installer};
+use rmq_store::{AppendError, Change, History, Installer, NewMessage};
 
 use super::{Members, Said, number, queue_of, shown};
-use crate::common::message;
+use crate::common::{further, message};
 
 impl Members {
     /// Appends; each message says its place.
     pub(super) fn append(&mut self, name: &str, queue: &str, rest: &[&str], settles: bool) -> Said {
         self.clock.advance(1);
         let (topic, id) = queue_of(queue);
-        let (mut key, mut bytes) = ("", 0);
+        let (mut key, mut names, mut bytes) = ("", "", 0);
         let mut bodies = Vec::new();
         for word in rest {
             match word.split_once('=') {
                 Some(("key", value)) => key = value,
+                Some(("further", value)) => names = value,
                 Some(("bytes", value)) => bytes = number(value) as usize,
                 _ => bodies.push(*word),
             }
         }
         let master = self.master(name);
         let queue = master.queue(topic, id).map_err(|error| error.to_string())?;
-        let properties = match key {
+        let mut properties = match key {
             "" => String::new(),
             key => format!("KEYS\u{1}{key}\u{2}"),
         };
+        let further = further(master, names, &mut properties);
         let mut text = String::new();
         let mut end = LogPosition(0);
         for body in bodies {
             let mut body = body.as_bytes().to_vec();
             body.resize(body.len().max(bytes), b'.');
-            let new = message(&queue, &body, properties.as_bytes(), key);
+            let new = NewMessage {
+                further: &further,
+                ..message(&queue, &body, properties.as_bytes(), key)
+            };
             match master.append(&new) {
                 Ok(appended) => {
                     end = appended.end;

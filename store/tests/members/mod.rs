@@ -52,7 +52,7 @@ use rmq_store::{
 use self::say::reported;
 use crate::common::{self, ASYNC, Clock, config};
 
-const QUEUES: [(&str, i32); 3] = [("t", 0), ("t", 1), ("u", 0)];
+const QUEUES: [(&str, i32); 4] = [("t", 0), ("t", 1), ("u", 0), ("%LMQ%a", 0)];
 const KEYS: [&str; 3] = ["k", "k1", "k2"];
 
 enum Role {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rmq_protocol::message::QueueOffset;
+use rmq_protocol::message::{QueueOffset, property};
 use rmq_store::{AllMessages, PutAside, RecoveryReport, Temperature};
 
 use super::{KEYS, Members, QUEUES, Role, Said, body, queue_of, shown};
@@ -71,7 +71,12 @@ impl Members {
             );
             for record in &outcome.records {
                 let view = record.view().expect("a record");
-                let _ = writeln!(text, "{} {}", view.queue_offset(), body(view.body()));
+                let _ = write!(text, "{} {}", view.queue_offset(), body(view.body()));
+                if let Some(offsets) = view.property(property::INNER_MULTI_QUEUE_OFFSET) {
+                    let names = view.property(property::INNER_MULTI_DISPATCH);
+                    let _ = write!(text, ", also {} at {offsets}", names.unwrap_or_default());
+                }
+                text.push('\n');
             }
             if outcome.next_offset <= at {
                 let _ = writeln!(text, "{:?}", outcome.status);

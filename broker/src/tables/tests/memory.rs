@@ -11,6 +11,7 @@ use rmq_store::{Change, Master, StoreConfig};
 
 use super::{ASYNC, config, tables};
 use crate::data::Data;
+use crate::light::LightQueues;
 use crate::limits::Limits;
 use crate::tables::{groups, topics};
 use crate::topics::Topics;
@@ -48,8 +49,10 @@ fn measure(dir: &Path) {
     let tables = tables();
     let (store, _) = Master::open(config_in(dir, &tables), Arc::new(RealFs)).expect("opens");
     let store = Data::of_master(store);
-    let limits = Limits::of(&BrokerConfig::default());
-    let topics = Topics::open(&store, tables.topics.clone(), limits).expect("queues");
+    let config = BrokerConfig::default();
+    let limits = Limits::of(&config);
+    let light = Arc::new(LightQueues::new(&store, &config));
+    let topics = Topics::open(&store, tables.topics.clone(), limits, &light).expect("queues");
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let figure = status.lines().find(|line| line.starts_with("RssAnon:"));
     let rows = topics.len() + tables.groups.len();

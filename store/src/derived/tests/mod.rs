@@ -79,6 +79,7 @@ fn nothing_above_the_confirmed_position_is_visible() {
             store_ms: 1,
             keys: KeyHashes::new(),
             settings: None,
+            further: None,
         };
         entries.push(entry);
     }
