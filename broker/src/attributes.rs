@@ -46,6 +46,7 @@ const OF_TOPICS: &[Attribute] = &[
             "FIFO",
             "DELAY",
             "TRANSACTION",
+            "PRIORITY",
             MIXED,
         ]),
         changeable: true,

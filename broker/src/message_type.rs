@@ -12,16 +12,18 @@ pub(crate) enum MessageType {
     Fifo,
     Delay,
     Transaction,
+    Priority,
     Mixed,
 }
 
 impl MessageType {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Unspecified,
         Self::Normal,
         Self::Fifo,
         Self::Delay,
         Self::Transaction,
+        Self::Priority,
         Self::Mixed,
     ];
 
@@ -32,6 +34,7 @@ impl MessageType {
             Self::Fifo => "FIFO",
             Self::Delay => "DELAY",
             Self::Transaction => "TRANSACTION",
+            Self::Priority => "PRIORITY",
             Self::Mixed => "MIXED",
         }
     }
@@ -60,8 +63,8 @@ mod tests {
 
     #[test]
     fn a_topic_takes_its_own_type_or_all() {
-        use MessageType::{Delay, Fifo, Mixed, Normal, Transaction, Unspecified};
-        let messages = [Normal, Fifo, Delay, Transaction];
+        use MessageType::{Delay, Fifo, Mixed, Normal, Priority, Transaction, Unspecified};
+        let messages = [Normal, Fifo, Delay, Transaction, Priority];
         for topic in messages {
             let taken = messages.into_iter().filter(|kind| topic.takes(*kind));
             assert_eq!(taken.collect::<Vec<_>>(), [topic]);

@@ -168,6 +168,8 @@ pub enum MessageType {
     Delay,
     /// Transactional messages.
     Transaction,
+    /// Messages with a priority, each in the queue of its priority.
+    Priority,
     /// All kinds.
     Mixed,
 }
@@ -181,6 +183,7 @@ impl MessageType {
             Self::Fifo => "Fifo",
             Self::Delay => "Delay",
             Self::Transaction => "Transaction",
+            Self::Priority => "Priority",
             Self::Mixed => "Mixed",
         }
     }
@@ -193,6 +196,7 @@ impl MessageType {
             Self::Fifo => "FIFO",
             Self::Delay => "DELAY",
             Self::Transaction => "TRANSACTION",
+            Self::Priority => "PRIORITY",
             Self::Mixed => "MIXED",
         }
     }
@@ -205,6 +209,7 @@ impl MessageType {
             Self::Fifo,
             Self::Delay,
             Self::Transaction,
+            Self::Priority,
             Self::Mixed,
         ]
         .into_iter()
@@ -278,6 +283,7 @@ mod tests {
             MessageType::Fifo,
             MessageType::Delay,
             MessageType::Transaction,
+            MessageType::Priority,
             MessageType::Mixed,
         ] {
             assert_eq!(serde_json::json!(kind), kind.name());

@@ -57,6 +57,8 @@ pub(crate) struct Found {
     pub(crate) is_stray: bool,
     /// It belongs to a sequence.
     is_in_order: bool,
+    /// How urgent it is; negative: it does not say.
+    priority: Option<i32>,
     /// What the message asks for and this version does not do.
     missing: Option<Feature>,
 }
@@ -80,11 +82,11 @@ fn not_understood(name: &str, value: &str, expected: &'static str) -> PropertyRe
     }
 }
 
-/// The delay level, as upstream's `Integer.parseInt`; 0 and below: no delay. Dead letters carry such ones.
-fn level(value: &str) -> Result<i32, PropertyRefusal> {
+/// A whole number, as upstream's `Integer.parseInt`. Delay levels may be 0 and below, which means no delay: dead letters carry such ones.
+fn whole(name: &str, value: &str) -> Result<i32, PropertyRefusal> {
     value
         .parse()
-        .map_err(|_| not_understood(property::DELAY, value, "a 32-bit integer"))
+        .map_err(|_| not_understood(name, value, "a 32-bit integer"))
 }
 
 /// A time of a timer.
@@ -114,7 +116,7 @@ impl Found {
             return Ok(());
         }
         match name {
-            property::DELAY => self.delay_level = level(value)?,
+            property::DELAY => self.delay_level = whole(name, value)?,
             property::TRAN_MSG => self.is_half = is_true(name, value)?,
             property::TIMER_DELAY_SEC => {
                 self.timers.delay_of_seconds_ms = Some(time(name, value)?.saturating_mul(1_000));
@@ -124,7 +126,7 @@ impl Found {
             property::TIMER_OUT_MS => self.timers.is_out = true,
             property::TIMER_DEL_UNIQKEY => self.missing = Some(Feature::Cancellations),
             property::SHARDING_KEY => self.is_in_order = true,
-            property::PRIORITY => self.missing = Some(Feature::Priorities),
+            property::PRIORITY => self.priority = Some(whole(name, value)?),
             property::LITE_TOPIC => self.missing = Some(Feature::LiteTopics),
             _ => {}
         }
@@ -156,9 +158,18 @@ impl Found {
             MessageType::Delay
         } else if self.is_in_order {
             MessageType::Fifo
+        } else if self.priority.is_some() {
+            MessageType::Priority
         } else {
             MessageType::Normal
         }
+    }
+
+    /// The queue of a message with a priority, whatever queue it was sent to: that of the priority's number, the last one at most (apache/rocketmq
+    /// `SendMessageProcessor.sendMessage`). `None`: the message has none.
+    pub(crate) fn queue_of_priority(&self, write_queues: i32) -> Option<i32> {
+        let priority = self.priority.filter(|priority| *priority >= 0)?;
+        Some(priority.min(write_queues - 1).max(0))
     }
 
     /// Whether the message asks for a time at all.
@@ -217,18 +228,21 @@ pub(crate) fn complete(
     if found.is_half && (found.delay_level > 0 || found.is_timed()) {
         return Err(PropertyRefusal::HalfDelayed);
     }
-    if found.is_stray {
+    // Delays, transactions and sequences count more than a priority.
+    let is_idle = found.priority.is_some() && found.message_type() != MessageType::Priority;
+    if found.is_stray || is_idle {
         // A message that was received and is sent again brings the broker's own properties along.
-        *text = copy::with(
-            text,
-            &[
-                (property::CLUSTER, None),
-                (property::MSG_REGION, None),
-                (property::TRACE_ON, None),
-                (property::POP_CK, None),
-                (property::DELAY_STAMP, None),
-            ],
-        );
+        let mut changes = vec![
+            (property::CLUSTER, None),
+            (property::MSG_REGION, None),
+            (property::TRACE_ON, None),
+            (property::POP_CK, None),
+            (property::DELAY_STAMP, None),
+        ];
+        if is_idle {
+            changes.push((property::PRIORITY, None));
+        }
+        *text = copy::with(text, &changes);
         return complete(broker, text, is_retry);
     }
     if found.unique_key.is_empty() {

@@ -42,7 +42,6 @@ pub(crate) struct TopicWithoutQueue(pub(crate) String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
     Cancellations,
-    Priorities,
     LiteTopics,
 }
 
@@ -50,7 +49,6 @@ impl Feature {
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Cancellations => "messages that take a timer back (TIMER_DEL_UNIQKEY)",
-            Self::Priorities => "messages with a priority (_SYS_MSG_PRIORITY_)",
             Self::LiteTopics => "messages of lite topics (__LITE_TOPIC)",
         }
     }
@@ -58,7 +56,6 @@ impl Feature {
     pub(crate) const fn instead(self) -> &'static str {
         match self {
             Self::Cancellations => "recall it by the handle of its send (RECALL_MESSAGE, 370)",
-            Self::Priorities => "use a topic for each priority",
             Self::LiteTopics => "use ordinary topics, or tags",
         }
     }

@@ -322,6 +322,8 @@ impl Sending<'_> {
         let is_retry = retry_group.is_some();
         let found = incoming::complete(broker, properties, is_retry)?;
         check_type(broker, topic, &found)?;
+        let of_priority = found.queue_of_priority(topic.config.write_queue_nums);
+        let queue_id = of_priority.unwrap_or(queue_id);
         let text = properties.as_str();
         let named = found.further.clone().filter(|_| !is_retry);
         let further = match named {

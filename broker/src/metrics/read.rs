@@ -68,6 +68,7 @@ pub(super) fn of_topics(broker: &Broker, out: &mut Samples, counter: usize) {
             Some("FIFO") => "fifo",
             Some("DELAY") => "delay",
             Some("TRANSACTION") => "transaction",
+            Some("PRIORITY") => "priority",
             _ => "normal",
         };
         let labels = vec![

@@ -6,7 +6,7 @@ use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::header::{CommandHead, Header};
 use rmq_protocol::message::batch::{self, BatchEntry};
 use rmq_protocol::message::property;
-use rmq_protocol::requests::SendMessage;
+use rmq_protocol::requests::{SendMessage, UpdateAndCreateTopic};
 use rmq_protocol::route::perm;
 use rmq_protocol::{FrameLimits, HeaderEncoding, Split, encode_frame, split};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -558,5 +558,76 @@ async fn sends_of_one_read_to_several_topics_are_kept_apart() {
         let counted = value(&metrics, "rocketmq_messages_in_total", &[&label]);
         assert_eq!(counted, Some(count), "{metrics}");
     }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_priority_goes_to_the_queue_of_its_priority() {
+    let rig = Rig::start_with(Deps::default(), |config| {
+        config.topic_message_type_check = true;
+    })
+    .await;
+    let client = rig.client();
+    client.set_queues("t", (6, 4), 6).await;
+    // Properties, the queue of the request, the queue in the answer.
+    for (properties, asked, queue) in [
+        ("_SYS_MSG_PRIORITY_\u{1}0\u{2}", 2, 0),
+        ("_SYS_MSG_PRIORITY_\u{1}2\u{2}", -1, 2),
+        // No queue that nobody writes to any more.
+        ("_SYS_MSG_PRIORITY_\u{1}2147483647\u{2}", 1, 3),
+        ("_SYS_MSG_PRIORITY_\u{1}-1\u{2}", 1, 1),
+    ] {
+        let request = SendMessage {
+            queue_id: asked,
+            ..message("t", 0, properties)
+        };
+        let sent = client.send(&request, properties.as_bytes()).await;
+        let sent = sent.expect("stored");
+        assert_eq!(sent.queue_id, queue, "{properties}");
+        let pulled = client.pull(&pull("t", queue, sent.queue_offset)).await;
+        let record = pulled.records.first().expect("a record");
+        assert!(record.property(property::PRIORITY).is_some());
+    }
+    // What counts more takes the priority away.
+    let in_order = "_SYS_MSG_PRIORITY_\u{1}0\u{2}__SHARDINGKEY\u{1}k\u{2}";
+    let request = message("t", 2, in_order);
+    let sent = client.send(&request, b"in order").await.expect("stored");
+    assert_eq!(sent.queue_id, 2);
+    let pulled = client.pull(&pull("t", 2, sent.queue_offset)).await;
+    let record = pulled.records.first().expect("a record");
+    assert_eq!(record.property(property::PRIORITY), None);
+    assert_eq!(record.property(property::SHARDING_KEY), Some("k"));
+    let delayed = "_SYS_MSG_PRIORITY_\u{1}0\u{2}DELAY\u{1}1\u{2}";
+    client.put("t", delayed, "later").await;
+    let parked = client.pull(&pull("SCHEDULE_TOPIC_XXXX", 0, 0)).await;
+    let record = parked.records.first().expect("a record");
+    assert_eq!(record.property(property::PRIORITY), None);
+
+    // Topics say that they are for such messages.
+    let request = UpdateAndCreateTopic {
+        topic: "urgent".into(),
+        default_topic: None,
+        read_queue_nums: 2,
+        write_queue_nums: 2,
+        perm: 6,
+        topic_filter_type: None,
+        topic_sys_flag: None,
+        order: None,
+        attributes: Some("+message.type=PRIORITY".into()),
+        force: None,
+    };
+    let answer = client
+        .call(RequestCode::UpdateAndCreateTopic, &request, &[])
+        .await;
+    assert_eq!(answer.code(), 0, "{}", remark(&answer));
+    client
+        .put("urgent", "_SYS_MSG_PRIORITY_\u{1}1\u{2}", "high")
+        .await;
+    let refused = client.send(&message("urgent", 0, ""), b"plain").await;
+    let refused = refused.expect_err("another type");
+    assert!(
+        refused.code == 13 && refused.remark.contains("PRIORITY"),
+        "{refused:?}"
+    );
     rig.stop().await;
 }

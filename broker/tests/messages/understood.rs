@@ -28,7 +28,7 @@ async fn properties_are_understood_or_refused() {
     client.create_topic("t", 1, 6).await;
     let mut refused: Vec<(&str, &str, &str)> = NO_NUMBERS
         .iter()
-        .map(|value| (property::DELAY, *value, *value))
+        .flat_map(|value| [property::DELAY, property::PRIORITY].map(|name| (name, *value, *value)))
         .collect();
     for value in ["yes", "1", " true", "true ", "truee"] {
         refused.push((property::TRAN_MSG, value, value));
@@ -43,7 +43,6 @@ async fn properties_are_understood_or_refused() {
         }
     }
     for (name, value, says) in [
-        (property::PRIORITY, "5", "priority"),
         (property::LITE_TOPIC, "l", "lite topics"),
         (
             property::INNER_MULTI_DISPATCH,
@@ -195,7 +194,7 @@ async fn features_that_are_not_there_are_refused_at_the_first_request() {
         assert_eq!(answer.code(), 3, "{}: {text}", code.name());
         assert!(text.contains(code.name()), "{text}");
     }
-    for kind in ["LITE", "PRIORITY", "MIXED"] {
+    for kind in ["LITE", "MIXED"] {
         let attributes = format!("+message.type={kind}");
         let fields = [
             ("topic", "lite"),

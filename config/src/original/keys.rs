@@ -166,10 +166,6 @@ pub(super) static WITHOUT: &[Without] = &[
         "allowRecallWhenBrokerNotWriteable",
     ),
     (
-        "messages with a priority are not there yet",
-        "priorityOrderAsc",
-    ),
-    (
         "names have the limits of the protocol",
         "autoMessageVersionOnTopicLen maxTopicLength",
     ),
@@ -206,7 +202,7 @@ pub(super) static WITHOUT: &[Without] = &[
          popConsumerKVServiceInit popConsumerKVServiceLog popFromRetryProbability popFromRetryProbabilityForPriority \
          popInflightMessageThreshold popLongPollingForceNotifyInterval popPollingMapExpireTimeSeconds popPollingMapSize popPollingSize \
          popResponseReturnActualRetryTopic popReviveConcurrency popReviveMaxAttemptTimes popReviveMaxReturnSizePerRead \
-         popReviveSkipIfGroupAbsent retrieveMessageFromPopRetryTopicV1 reviveAckWaitMs reviveInterval reviveMaxSlow reviveQueueNum \
+         popReviveSkipIfGroupAbsent priorityOrderAsc retrieveMessageFromPopRetryTopicV1 reviveAckWaitMs reviveInterval reviveMaxSlow reviveQueueNum \
          reviveScanTime serverLoadBalancerEnable skipPreOnline skipWhenCKRePutReachMaxTimes useMessageFilterForNotification \
          useSeparateRetryQueue",
     ),
