@@ -5,17 +5,28 @@ use std::sync::Arc;
 
 use crate::tables::half::Names;
 
-/// Half messages in the order in which their time comes, by producer group. What has ended is left out when its time comes.
+/// What is done when a time comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Ask,
+    Park,
+}
+
+/// Half messages in the order in which their time comes, by producer group. What has ended is left out when its time comes, and so is what was
+/// scheduled anew since.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     groups: HashMap<Box<str>, BTreeSet<(i64, u64)>>,
     /// Those that were asked about for the last time.
     parking: BTreeSet<(i64, u64)>,
+    /// What counts of each position: what it was scheduled for last.
+    last: HashMap<u64, (i64, What)>,
 }
 
 impl Schedule {
     /// A half message is to be asked about at a time.
     pub(super) fn ask(&mut self, names: &Arc<Names>, at_ms: i64, position: u64) {
+        self.last.insert(position, (at_ms, What::Ask));
         if let Some(group) = self.groups.get_mut(&names.group) {
             group.insert((at_ms, position));
             return;
@@ -26,6 +37,7 @@ impl Schedule {
 
     /// A half message is to be parked at a time.
     pub(super) fn park(&mut self, at_ms: i64, position: u64) {
+        self.last.insert(position, (at_ms, What::Park));
         self.parking.insert((at_ms, position));
     }
 
@@ -38,14 +50,22 @@ impl Schedule {
         is_open: impl Fn(u64) -> bool,
     ) -> Vec<u64> {
         let mut due = Vec::new();
+        let last = &mut self.last;
         let is_due = |set: &BTreeSet<(i64, u64)>| {
             let first = set.first();
             first.is_some_and(|(at_ms, _)| *at_ms <= now_ms)
         };
+        let counts = |last: &HashMap<u64, (i64, What)>, at_ms: i64, position: u64| {
+            last.get(&position) == Some(&(at_ms, What::Ask)) && is_open(position)
+        };
         let mut turns = Vec::new();
         for (group, set) in &mut self.groups {
-            while is_due(set) && set.first().is_some_and(|(_, position)| !is_open(*position)) {
+            while is_due(set)
+                && let Some((at_ms, position)) = set.first().copied()
+                && !counts(last, at_ms, position)
+            {
                 set.pop_first();
+                forget(last, position, (at_ms, What::Ask));
             }
             if is_due(set) && is_there(group) {
                 turns.push(set);
@@ -53,8 +73,14 @@ impl Schedule {
         }
         while !turns.is_empty() && due.len() < max {
             turns.retain_mut(|set| {
-                if due.len() < max && is_due(set) {
-                    due.extend(set.pop_first().map(|(_, position)| position));
+                if due.len() < max
+                    && is_due(set)
+                    && let Some((at_ms, position)) = set.pop_first()
+                {
+                    if counts(last, at_ms, position) {
+                        due.push(position);
+                    }
+                    forget(last, position, (at_ms, What::Ask));
                 }
                 is_due(set)
             });
@@ -67,11 +93,13 @@ impl Schedule {
     pub(super) fn due_to_park(&mut self, now_ms: i64, max: usize) -> Vec<u64> {
         let mut due = Vec::new();
         while due.len() < max
-            && let Some(first) = self.parking.first().copied()
-            && first.0 <= now_ms
+            && let Some((at_ms, position)) = self.parking.first().copied()
+            && at_ms <= now_ms
         {
-            self.parking.remove(&first);
-            due.push(first.1);
+            self.parking.pop_first();
+            if forget(&mut self.last, position, (at_ms, What::Park)) {
+                due.push(position);
+            }
         }
         due
     }
@@ -84,6 +112,15 @@ impl Schedule {
             .filter_map(|(_, set)| set.first());
         asks.chain(self.parking.first()).map(|first| first.0).min()
     }
+}
+
+/// Whether this was what counts of a position; then nothing does any more.
+fn forget(last: &mut HashMap<u64, (i64, What)>, position: u64, what: (i64, What)) -> bool {
+    let counts = last.get(&position) == Some(&what);
+    if counts {
+        last.remove(&position);
+    }
+    counts
 }
 
 #[cfg(test)]
@@ -130,5 +167,25 @@ mod tests {
         assert_eq!(schedule.due_to_park(5, 1), [1]);
         assert_eq!(schedule.due_to_park(8, 9), [2]);
         assert_eq!(schedule.next_ms(|_| false), Some(9));
+    }
+
+    #[test]
+    fn what_is_scheduled_anew_counts_once() {
+        let mut schedule = Schedule::default();
+        let names = names("g");
+        // It was to be parked at 50 or asked about at 40, and is checked from the beginning.
+        schedule.park(50, 1);
+        schedule.ask(&names, 10, 1);
+        schedule.ask(&names, 40, 2);
+        schedule.ask(&names, 10, 2);
+        let ask =
+            |schedule: &mut Schedule, now_ms| schedule.due_to_ask(now_ms, 10, |_| true, |_| true);
+        assert_eq!(ask(&mut schedule, 10), [1, 2]);
+        schedule.ask(&names, 70, 1);
+        schedule.ask(&names, 70, 2);
+        assert!(schedule.due_to_park(60, 9).is_empty());
+        assert!(ask(&mut schedule, 60).is_empty());
+        assert_eq!(ask(&mut schedule, 70), [1, 2]);
+        assert!(schedule.last.is_empty() && schedule.next_ms(|_| true).is_none());
     }
 }

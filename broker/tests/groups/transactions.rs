@@ -510,6 +510,53 @@ async fn producers_are_asked_ever_more_seldom_and_then_the_message_is_parked_and
     rig.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_checked_from_the_beginning_is_checked_once_at_a_time() {
+    let clock = ManualClock::at(START_MS);
+    let rig = start(&clock, |config| config.transaction_check_max = 2).await;
+    let client = rig.client();
+    let mut producer = Producer::join(&rig.broker, "p1", GROUP).await;
+    half(&client, "undecided").await;
+    let checked = async |checks| {
+        support_until(&client, |list| list.transactions[0].checks == checks).await;
+    };
+    clock.advance(Duration::from_secs(6));
+    producer.is_asked().await;
+    checked(1).await;
+    clock.advance(Duration::from_secs(30));
+    producer.is_asked().await;
+    // After the second check it would be parked in a minute.
+    checked(2).await;
+    clock.advance(Duration::from_secs(20));
+    let id = list(&client, false).await.transactions[0]
+        .offset_msg_id
+        .clone();
+    let resume = ResumeCheckHalfMessage {
+        topic: Some(TOPIC.into()),
+        msg_id: Some(id.into()),
+    };
+    let code = RequestCode::ResumeCheckHalfMessage;
+    let answer = client.call(code, &resume, &[]).await;
+    assert_eq!(answer.code(), 0, "{}", remark(&answer));
+    clock.advance(Duration::from_millis(100));
+    assert_eq!(producer.is_asked().await.checks, "1");
+    checked(1).await;
+    for (seconds, checks) in [(30, 2), (60, 2)] {
+        clock.advance(Duration::from_millis(seconds * 1_000 - 1));
+        list(&client, false).await;
+        producer.is_not_asked();
+        assert_eq!(list(&client, false).await.open_count, 1, "not parked yet");
+        clock.advance(Duration::from_millis(1));
+        if seconds == 30 {
+            assert_eq!(producer.is_asked().await.checks, checks.to_string());
+            checked(checks).await;
+        }
+    }
+    until_counts(&client, 0, 1).await;
+    producer.is_not_asked();
+    rig.stop().await;
+}
+
 /// Waits until the list of open transactions is as wanted.
 async fn support_until(client: &Client, is_wanted: impl Fn(&TransactionList) -> bool) {
     let waiting = async {
