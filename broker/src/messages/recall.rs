@@ -13,7 +13,7 @@ use crate::delay::levels::Claim;
 use crate::tables::due_key::{Key, TIMERS};
 use crate::tables::ids::WAITING;
 use crate::tables::stamp::Stamp;
-use crate::tables::waiting::removed;
+use crate::tables::waiting::{ends, removed};
 use crate::work;
 
 /// Messages of one unique key that are looked at.
@@ -115,12 +115,29 @@ fn take_back(broker: &Broker, handle: &RecallHandle) -> Result<Found, RecallRefu
                 return Err(error.into());
             }
         }
-        if key.due_ms > now_ms {
+        // A wall clock that was set back has made it come before its time by that clock.
+        if key.due_ms > now_ms && !was_delivered(broker, handle, key.position) {
             return Ok(Found::Before);
         }
         refusal = RecallRefusal::Time("the message was delivered, or taken back, before");
     }
     Err(refusal)
+}
+
+/// Whether the message that waited at a position lies in its topic. May wait for the disk.
+fn was_delivered(broker: &Broker, handle: &RecallHandle, position: u64) -> bool {
+    let mut found = broker.store.find_by_key(
+        &handle.topic,
+        &handle.unique_key,
+        KeyKind::UniqueKey,
+        LOOKED_AT,
+        0,
+        i64::MAX,
+    );
+    found.any(|record| {
+        let view = record.view();
+        view.is_some_and(|view| view.prepared_position() == ends(position))
+    })
 }
 
 /// The row of a record, if the handle is its.

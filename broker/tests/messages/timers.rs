@@ -429,6 +429,29 @@ async fn a_message_is_taken_back_by_its_handle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_came_is_not_taken_back_by_a_clock_that_was_set_back() {
+    let clock = ManualClock::at(START_MS);
+    let rig = start(&clock).await;
+    let client = rig.client();
+    clock.jump_ms(3_600_000);
+    let delay = |key: &str| format!("TIMER_DELAY_SEC\u{1}10\u{2}UNIQ_KEY\u{1}{key}\u{2}");
+    let sent = client.put("t", &delay("first"), "first").await;
+    let handle = sent.recall_handle.expect("a handle");
+    clock.jump_ms(-3_600_000);
+    clock.advance(Duration::from_secs(10));
+    come(&client, 1).await;
+    // By the wall clock its time comes in an hour.
+    for _ in 0..2 {
+        let refused = recall(&client, "t", &handle).await.expect_err("it came");
+        assert!(refused.remark.contains("timestamp invalid"), "{refused:?}");
+        client.put("t", &delay("next"), "next").await;
+        clock.advance(Duration::from_secs(10));
+        come(&client, 2).await;
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn recall_is_refused_when_it_is_off_or_nobody_may_write() {
     let clock = ManualClock::at(START_MS);
     let off = |config: &mut BrokerConfig| config.recall_message = false;
