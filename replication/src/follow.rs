@@ -41,6 +41,8 @@ const UNWRITTEN_BYTES_MAX: u64 = 2 << 20;
 
 /// What was confirmed is shown together, at most once in this time: that reads the log again.
 const SHOW_PAUSE: Duration = Duration::from_millis(1);
+/// So much later, if nothing more comes. A timer that is shorter than the system's own costs each message more than it is worth.
+const SHOW_DELAY: Duration = Duration::from_millis(4);
 /// A master that has closed so many connections in a row before anything was copied does not hand over: it is missing.
 const CLOSED_MAX: u32 = 5;
 
@@ -449,7 +451,7 @@ where
             let is_sent = outbox.poll_send(stream, cx).map_err(lost)?.is_ready();
             // Not before the reports have left, and that wakes this task anyway.
             let due = match is_sent && session.has_to_show() {
-                true => session.due().min(next_show),
+                true => session.due().min(next_show + SHOW_DELAY),
                 false => session.due(),
             };
             let due = origin + due;

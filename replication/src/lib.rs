@@ -13,6 +13,7 @@
 //! | `members.rs` | which members a message waits for, and where each is |
 //! | `session/` | the two ends of a connection, without sockets, threads or a clock |
 //! | `serve.rs`, `follow.rs` | the same over any stream, on tokio |
+//! | `lane.rs` | the master's sending side, which the thread that writes the log uses too |
 //! | `fetch.rs`, `reading.rs` | a stretch of the log that is damaged at one end of a connection, read at the other |
 //! | `pace.rs` | how fast the log goes to a replica that is far behind |
 //! | `ask.rs` | a question of the election to another member |
@@ -35,6 +36,7 @@ mod event;
 mod fetch;
 mod follow;
 mod greeting;
+mod lane;
 mod members;
 mod outbox;
 mod pace;

@@ -198,7 +198,8 @@ impl Members {
         }
         // Whoever tells the store an older position has done it when the lock is free.
         let mut told = self.telling.lock();
-        self.tell(&mut told);
+        let position = self.everywhere();
+        self.tell(&mut told, position);
         drop(told);
         self.tell_news();
         self.changed.notify_waiters();
@@ -456,8 +457,8 @@ impl Members {
             };
             let position = self.everywhere();
             if position != last {
-                self.tell(&mut told);
-                last = told.unwrap_or(position);
+                self.tell(&mut told, position);
+                last = position;
             }
             drop(told);
             // A report that came in between found the lock held.
@@ -467,8 +468,7 @@ impl Members {
         }
     }
 
-    fn tell(&self, told: &mut Option<Option<LogPosition>>) {
-        let position = self.everywhere();
+    fn tell(&self, told: &mut Option<Option<LogPosition>>, position: Option<LogPosition>) {
         *told = Some(position);
         (self.replicated)(position);
     }

@@ -81,22 +81,11 @@ impl Outbox {
         self.join_added();
         while self.unsent > 0 {
             let writer = Pin::new(&mut *writer);
-            let first = self.parts.front().map_or(&[][..], |part| &part.bytes);
-            let first = first.get(self.sent..).unwrap_or_default();
-            let sent = match self.parts.len() {
+            let sent = self.with_parts(|parts| match parts {
                 // One part costs the system less than two.
-                1 => writer.poll_write(cx, first),
-                _ => {
-                    let others = self.parts.iter().skip(1).map(|part| &*part.bytes);
-                    let parts = std::iter::once(first).chain(others);
-                    let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
-                    let filled = slices.iter_mut().zip(parts);
-                    let count = filled
-                        .map(|(slice, part)| *slice = io::IoSlice::new(part))
-                        .count();
-                    writer.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
-                }
-            };
+                [only] => writer.poll_write(cx, only),
+                all => writer.poll_write_vectored(cx, all),
+            });
             let sent = ready!(sent)?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -109,6 +98,42 @@ impl Outbox {
             self.is_unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Sends what `write` takes without waiting: whether that is everything. An error is left to [`poll_send`](Self::poll_send), which meets it
+    /// again.
+    pub(crate) fn try_send(
+        &mut self,
+        write: impl Fn(&[io::IoSlice<'_>]) -> io::Result<usize>,
+    ) -> bool {
+        self.join_added();
+        while self.unsent > 0 {
+            match self.with_parts(&write) {
+                Ok(sent) if sent > 0 => {
+                    self.was_sent(sent);
+                    self.is_unflushed = true;
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Calls `write` with what is to be sent next.
+    fn with_parts<T>(&self, write: impl FnOnce(&[io::IoSlice<'_>]) -> T) -> T {
+        let first = self.parts.front().map_or(&[][..], |part| &part.bytes);
+        let first = first.get(self.sent..).unwrap_or_default();
+        if self.parts.len() <= 1 {
+            return write(&[io::IoSlice::new(first)]);
+        }
+        let others = self.parts.iter().skip(1).map(|part| &*part.bytes);
+        let parts = std::iter::once(first).chain(others);
+        let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
+        let filled = slices.iter_mut().zip(parts);
+        let count = filled
+            .map(|(slice, part)| *slice = io::IoSlice::new(part))
+            .count();
+        write(slices.get(..count).unwrap_or_default())
     }
 
     /// Makes parts of what sessions have added.

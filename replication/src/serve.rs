@@ -1,24 +1,25 @@
 //! The port of a member: its log for those who copy, if it is the master, and answers to the questions of the election.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rmq_store::Store;
+use rmq_store::{Store, Taker};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ReplicationConfig;
 use crate::event::{Asked, MasterEvent};
 use crate::greeting::Identity;
+use crate::lane::{Lane, Offering, Sending, TryWrite, Unwilling};
 use crate::members::Members;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
@@ -90,7 +91,7 @@ pub async fn serve(
             if is_one_too_many {
                 turn_away(stream, peer, &source, config.connections_max).await;
             } else {
-                serve_stream(stream, Some(peer), &source, config).await;
+                serve_socket(stream, peer, &source, config).await;
             }
         });
     };
@@ -190,19 +191,6 @@ async fn close(stream: TcpStream, reason: Reason) {
     let _ = tokio::time::timeout(UNREAD_MAX, reading.read_to_end(&mut rest)).await;
 }
 
-/// Ends the session, also when the task is dropped.
-struct Serving<'a> {
-    session: MasterSession,
-    source: &'a Source,
-    reason: Reason,
-}
-
-impl Drop for Serving<'_> {
-    fn drop(&mut self) {
-        self.session.end(self.source, &self.reason);
-    }
-}
-
 /// Copies the log over one connection, of any kind, until it ends.
 pub async fn serve_stream<S>(
     stream: S,
@@ -212,42 +200,97 @@ pub async fn serve_stream<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut stream = stream;
-    let mut outbox = Outbox::default();
+    let (reader, writer) = tokio::io::split(stream);
+    let session = MasterSession::new(config.clone(), Duration::ZERO);
+    let cannot: TryWrite<_> = |_, _| Err(io::ErrorKind::WouldBlock.into());
+    let lane = Lane::new(source.clone(), session, writer, cannot);
+    serve_over(reader, &lane, Arc::new(Unwilling), peer, config).await;
+}
+
+/// As [`serve_stream`], over a socket, to which the thread that writes the log writes as well.
+async fn serve_socket(
+    stream: TcpStream,
+    peer: SocketAddr,
+    source: &Source,
+    config: ReplicationConfig,
+) {
+    let (reader, writer) = stream.into_split();
+    let session = MasterSession::new(config.clone(), Duration::ZERO);
+    let lane = Lane::new(source.clone(), session, writer, try_write);
+    let lane = Arc::new(lane);
+    let taker: Arc<dyn Taker> = Arc::clone(&lane) as _;
+    serve_over(reader, &lane, taker, Some(peer), config).await;
+}
+
+fn try_write(writer: &OwnedWriteHalf, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    match parts {
+        [only] => writer.try_write(only),
+        all => writer.try_write_vectored(all),
+    }
+}
+
+/// Ends the session when the task is dropped.
+struct Serving<'a, W>(&'a Lane<W>);
+
+impl<W> Drop for Serving<'_, W> {
+    fn drop(&mut self) {
+        if let Some(mut sending) = self.0.close() {
+            let reason = Reason::new(ReasonKind::Stopping, "the master stops");
+            sending.session.end(self.0.source(), &reason);
+        }
+    }
+}
+
+async fn serve_over<R, W>(
+    mut reader: R,
+    lane: &Lane<W>,
+    taker: Arc<dyn Taker>,
+    peer: Option<SocketAddr>,
+    config: ReplicationConfig,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let source = lane.source();
     let pace = Pace::new(config.catch_up_bytes_per_second);
-    let mut serving = Serving {
-        session: MasterSession::new(config, Duration::ZERO),
-        source,
-        reason: Reason::new(ReasonKind::Stopping, "the master stops"),
+    let serving = Serving(lane);
+    let ended = run(&mut reader, lane, &taker, pace).await;
+    let sending = lane.close();
+    drop(serving);
+    let Some(Sending {
+        mut session,
+        mut outbox,
+        mut writer,
+    }) = sending
+    else {
+        return;
     };
-    let session = &mut serving.session;
-    let reason = match run(&mut stream, &mut outbox, session, source, pace).await {
-        Ok(()) => send_snapshot(&mut stream, &mut outbox, source).await,
+    let reason = match ended {
+        Ok(()) => send_snapshot(&mut writer, &mut outbox, source).await,
         Err(reason) => reason,
     };
-    if !serving.session.is_welcome() && reason.kind != ReasonKind::Answered {
+    if !session.is_welcome() && reason.kind != ReasonKind::Answered {
         source.tell(MasterEvent::Refused {
             peer,
             reason: reason.clone(),
         });
     }
-    serving.reason = reason.clone();
-    drop(serving);
+    session.end(source, &reason);
     outbox.frames().push(encode(&Frame::Close(reason)));
-    outbox.send_last(&mut stream).await;
+    outbox.send_last(&mut writer).await;
 }
 
 /// Runs until the replica wants a snapshot, or the connection ends. An acknowledgement waits for each turn of it: what has happened is looked
 /// at once, and what there is to send is written at once, by the turn that finds it.
-async fn run<S>(
-    stream: &mut S,
-    outbox: &mut Outbox,
-    session: &mut MasterSession,
-    source: &Source,
+async fn run<R, W>(
+    reader: &mut R,
+    lane: &Lane<W>,
+    taker: &Arc<dyn Taker>,
     mut pace: Pace,
 ) -> Result<(), Reason>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
 {
     let lost = |session: &mut MasterSession, error: io::Error| {
         if is_closed(&error) {
@@ -258,7 +301,8 @@ where
             format!("the connection to the replica broke: {error}"),
         )
     };
-    let origin = Instant::now();
+    let (source, origin) = (lane.source(), lane.origin());
+    let mut offering = None;
     let mut decoder = Decoder::new();
     let mut alarm = pin!(tokio::time::sleep_until(origin));
     let mut reading = Reading::default();
@@ -266,10 +310,20 @@ where
     let mut progressed = pin!(source.store.progressed());
     let mut changed = pin!(source.members.changed());
     poll_fn(|cx| {
+        let mut sending = lane.lock();
+        let Some(Sending {
+            session,
+            outbox,
+            writer,
+        }) = &mut *sending
+        else {
+            let reason = Reason::new(ReasonKind::Stopping, "the connection is closed");
+            return Poll::Ready(Err(reason));
+        };
         // Everything but the stream was looked at since the last thing that has happened.
         let mut has_looked = false;
         loop {
-            let read = pin!(stream.read_buf(decoder.buffer())).poll(cx);
+            let read = pin!(reader.read_buf(decoder.buffer())).poll(cx);
             match read.map_err(|error| lost(session, error))? {
                 Poll::Pending if has_looked => return Poll::Pending,
                 Poll::Pending => {}
@@ -288,6 +342,9 @@ where
                         return Poll::Ready(Ok(()));
                     }
                     progressed.set(source.store.progressed());
+                    if offering.is_none() && session.is_welcome() {
+                        offering = Some(Offering::begin(&source.store, taker));
+                    }
                 }
             }
             has_looked = true;
@@ -320,7 +377,7 @@ where
                     let Some(want) = session.wants(source) else {
                         break;
                     };
-                    let written = source.store.positions().written;
+                    let written = source.store.written().0;
                     if written - want.from.0 <= HOT_BYTES {
                         let piece = read_piece(&source.store, want, outbox.spare())?;
                         session.send(piece, source, now, outbox.frames());
@@ -337,7 +394,7 @@ where
                     has_looked = false;
                 }
                 let is_full = outbox.bytes() >= UNSENT_BYTES_MAX;
-                let sent = outbox.poll_send(stream, cx);
+                let sent = outbox.poll_send(writer, cx);
                 let is_sent = sent.map_err(|error| lost(session, error))?.is_ready();
                 if !is_full || !is_sent {
                     break;

@@ -10,7 +10,8 @@ use rmq_protocol::message::LogPosition;
 use rmq_protocol::{MemberId, Seat};
 use rmq_replication::{
     Asked, Clock, Counts, End, Followed, Following, Greeting, Identity, MasterEvent, Members,
-    ReasonKind, ReplicaEvent, ReplicationConfig, Source, Target, ask, follow, install, serve,
+    ReasonKind, ReplicaEvent, ReplicationConfig, Source, Target, ask, follow, follow_apart, install,
+    serve,
 };
 use rmq_store::fs::SimulatedDisk;
 use rmq_store::{FlushMode, Follower, History, Master, RetentionRound, Store};
@@ -237,6 +238,50 @@ async fn what_a_replica_flushes_later_is_reported() {
         bytes: 1 << 30,
     };
     copies(Counts::Flushed, flush).await;
+}
+
+/// A replica that has everything gets a message from the thread that has written it: the thread on which the tasks of the master run is held up
+/// meanwhile.
+#[tokio::test]
+async fn what_is_written_leaves_without_a_task() {
+    let serving = Serving::start(master(config("m", ASYNC), disk()), Counts::Received).await;
+    serving.members.require(&[seat(0), seat(1)]);
+    let store = Arc::new(follower(config("r", ASYNC), disk()));
+    let (events, _told) = unbounded_channel();
+    let stop = CancellationToken::new();
+    let following = Following {
+        target: Target {
+            address: serving.address.clone(),
+            member: None,
+            epoch: 0,
+        },
+        store: Arc::clone(&store),
+        identity: identity(1),
+        config: config_without_heartbeat(),
+        events,
+        followed: Arc::default(),
+    };
+    let end = tokio::spawn(follow_apart(following, stop.clone()));
+    for size in [10, 3_000, 9_000, 100] {
+        let first = append(&serving.master, "t", b"the replica has it");
+        settled(&serving.master, first.end).await;
+        let second = append(&serving.master, "t", &vec![7; size]);
+        serving.master.write_out().expect("written");
+        let (done, received) = std::sync::mpsc::channel();
+        let done = move |outcome| {
+            let _ = done.send(outcome);
+        };
+        store.receive(second.end, Box::new(done));
+        let received = received.recv_timeout(PATIENCE).expect("in time");
+        received.expect("written at the replica");
+        assert!(serving.master.positions().confirmed < second.end.0);
+        settled(&serving.master, second.end).await;
+    }
+    let written = serving.master.positions().written;
+    assert_eq!(log(&store, written), log(&serving.master, written));
+    stop.cancel();
+    assert!(matches!(end.await.expect("no panic"), End::Stopped));
+    serving.stop().await.close().expect("closed");
 }
 
 /// A replica that takes nothing holds the confirmed position back, and nothing of it is seen; the master knows who is missing.

@@ -64,7 +64,7 @@ mod watermark;
 pub use cold::{ColdPool, ColdPoolFull};
 pub use commit_log::{
     Appended, CheckedLog, CopyError, DamagedRange, Done, LogPiece, MendError, Mended, NewMessage,
-    TruncateError, check_log,
+    Taker, TruncateError, check_log,
 };
 pub use config::{ConfigProblems, FlushMode, NowMs, STAGED_BYTES_MAX, StoreConfig};
 pub use derived::by_time::Boundary;

@@ -12,7 +12,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::watch;
 
 use crate::cold::ColdPool;
-use crate::commit_log::{CommitLog, DamagedRange, Done, MendError, Mended};
+use crate::commit_log::{CommitLog, DamagedRange, Done, MendError, Mended, Taker};
 use crate::derived::Arrivals;
 use crate::epochs::{Epoch, Epochs};
 use crate::error::{AppendError, CheckpointError};
@@ -170,6 +170,27 @@ impl Store {
         Positions::of(&self.0.log)
     }
 
+    /// End of what is written: [`Positions::written`], for who looks with each message.
+    #[must_use]
+    pub fn written(&self) -> LogPosition {
+        let positions = &self.0.log.files.positions;
+        LogPosition(positions.written.load(Ordering::Acquire))
+    }
+
+    /// End of what is durable: [`Positions::flushed`].
+    #[must_use]
+    pub fn flushed(&self) -> LogPosition {
+        let positions = &self.0.log.files.positions;
+        LogPosition(positions.flushed.load(Ordering::Acquire))
+    }
+
+    /// End of what can no longer be truncated: [`Positions::confirmed`].
+    #[must_use]
+    pub fn confirmed(&self) -> LogPosition {
+        let positions = &self.0.log.files.positions;
+        LogPosition(positions.confirmed.load(Ordering::Acquire))
+    }
+
     /// The confirmed position as it moves.
     #[must_use]
     pub fn watch_confirmed(&self) -> watch::Receiver<u64> {
@@ -180,6 +201,17 @@ impl Store {
     /// after the call and before waiting. It costs who writes next to nothing, however many wait.
     pub fn progressed(&self) -> Notified<'_> {
         self.0.log.files.progressed()
+    }
+
+    /// From now on this one is offered what is written, as long as it lives. What was written before is not: look at
+    /// [`positions`](Self::positions) after the call.
+    pub fn add_taker(&self, taker: &Arc<dyn Taker>) {
+        self.0.log.takers.add(taker);
+    }
+
+    /// Undoes [`add_taker`](Self::add_taker).
+    pub fn remove_taker(&self, taker: &Arc<dyn Taker>) {
+        self.0.log.takers.remove(taker);
     }
 
     /// The tables are those at this position, from a snapshot, and the log below it is not all here yet: nothing should be read from this

@@ -207,18 +207,26 @@ impl MasterSession {
         Ok(())
     }
 
+    /// Whether the replica has reported everything that it was sent, and what follows begins at `from`.
+    pub(crate) fn has_nothing_but(&self, from: LogPosition) -> bool {
+        match &self.state {
+            State::Copying(copying) => copying.in_flight.is_empty() && copying.next == from,
+            _ => false,
+        }
+    }
+
     /// What is to be read and sent now, as far as the replica keeps up.
     #[must_use]
     pub fn wants(&self, source: &Source) -> Option<Want> {
         let State::Copying(copying) = &self.state else {
             return None;
         };
-        let end = source.store.positions().written;
+        let end = source.store.written();
         let in_flight = copying.next.0.saturating_sub(copying.reported.received.0);
         let is_full = !copying.in_flight.is_empty()
             && (in_flight >= self.config.in_flight_bytes_max
                 || copying.in_flight.len() >= PIECES_MAX);
-        if copying.next.0 >= end || is_full {
+        if copying.next >= end || is_full {
             return None;
         }
         let (_, epoch_ends) = copying.own.epoch_at(copying.next);
@@ -313,8 +321,7 @@ impl MasterSession {
             let (own, may_fetch) = (&copying.own, copying.may_fetch);
             copying.fetching.ask(wanted, own, may_fetch, out);
         }
-        let positions = source.store.positions();
-        let confirmed = LogPosition(positions.confirmed);
+        let confirmed = source.store.confirmed();
         if confirmed > copying.told.confirmed && copying.confirm_due.is_none() {
             copying.confirm_due = Some(now + self.config.confirm_delay);
         }
@@ -323,12 +330,12 @@ impl MasterSession {
             copying.confirm_due = None;
             copying.told = Marks {
                 confirmed,
-                begin: LogPosition(positions.min),
+                begin: LogPosition(source.store.positions().min),
             };
             self.spoken = now;
             out.push(encode(&Frame::Progress {
                 marks: copying.told,
-                end: LogPosition(positions.written),
+                end: source.store.written(),
             }));
         }
         Ok(())
@@ -586,7 +593,7 @@ impl Copying {
         }
         let popped = self.in_flight.drain(..reached);
         let was_all_at = popped.filter_map(|sent| sent.was_all_at).max();
-        let has_all = report.received.0 >= source.store.positions().written;
+        let has_all = report.received >= source.store.written();
         let caught_up = match has_all {
             true => Some(source.members.now()),
             false => was_all_at,

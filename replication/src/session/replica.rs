@@ -639,10 +639,10 @@ impl Copying {
 
     /// What the store has.
     fn has(&self, store: &Follower) -> Report {
-        let positions = store.positions();
+        let (flushed, written) = (store.flushed(), store.written());
         Report {
-            received: LogPosition(positions.written).min(self.end),
-            flushed: LogPosition(positions.flushed.min(positions.written)).min(self.end),
+            received: written.min(self.end),
+            flushed: flushed.min(written).min(self.end),
         }
     }
 }

@@ -235,10 +235,18 @@ impl Files {
         Ok(())
     }
 
-    /// The log is written up to `end`.
+    /// The log is written up to `end`. Whoever waits for it is [told](Self::announce_written) afterwards.
     pub(super) fn written(&self, end: u64) {
         self.positions.written.store(end, Ordering::Release);
-        self.progressed.notify_waiters();
+    }
+
+    /// Something was written, and `confirmed` was confirmed by then. `is_taken`: whoever waits for progress knows that already.
+    pub(super) fn announce_written(&self, confirmed: u64, is_taken: bool) {
+        self.confirmed_told.fetch_max(confirmed, Ordering::AcqRel);
+        if !is_taken {
+            self.progressed.notify_waiters();
+        }
+        self.announce_confirmed();
     }
 
     /// Waits for the next progress of written, flushed or confirmed.

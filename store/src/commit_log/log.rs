@@ -12,6 +12,7 @@ use super::files::Files;
 use super::flush::Flush;
 use super::following::Following;
 use super::staging::{Staging, Writer};
+use super::takers::Takers;
 use crate::config::StoreConfig;
 use crate::derived::Dispatcher;
 use crate::error::AppendError;
@@ -41,6 +42,7 @@ pub(crate) struct CommitLog {
     pub(super) acks: Acks,
     pub(super) flush: Flush,
     pub(super) following: Following,
+    pub(crate) takers: Takers,
 }
 
 impl CommitLog {
@@ -73,6 +75,7 @@ impl CommitLog {
             acks: Acks::default(),
             flush,
             following,
+            takers: Takers::default(),
         }
     }
 

@@ -214,4 +214,13 @@ pub(super) struct Writer {
     pub(super) empty: Part,
     pub(super) parts: Vec<Part>,
     pub(super) arrivals: Vec<Arrival>,
+    /// What was written last, for those who take it from memory.
+    pub(super) fresh: Fresh,
+}
+
+/// Records that were just written, with the position of the first. Empty: nothing that anybody takes.
+#[derive(Default)]
+pub(super) struct Fresh {
+    pub(super) start: u64,
+    pub(super) bytes: Vec<u8>,
 }

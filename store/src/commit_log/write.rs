@@ -9,7 +9,8 @@ use parking_lot::MutexGuard;
 
 use super::acks::{Done, Goal};
 use super::log::CommitLog;
-use super::staging::Writer;
+use super::staging::{Fresh, Writer};
+use super::takers::TAKEN_BYTES_MAX;
 use crate::config::FlushMode;
 use crate::derived::Arrival;
 use crate::error::AppendError;
@@ -204,10 +205,15 @@ impl CommitLog {
         let written = self
             .write_staged(&mut writer)
             .and_then(|end| match is_synced {
-                true => self.files.sync_up_to(end).map(|()| end),
+                // Replicas copy while the disk works.
+                true => {
+                    let confirmed = self.files.positions.confirmed.load(Ordering::Acquire);
+                    self.files.announce_written(confirmed, false);
+                    self.files.sync_up_to(end).map(|()| end)
+                }
                 false => Ok(end),
             })
-            .inspect(|end| self.show(&mut writer, *end));
+            .inspect(|end| self.show(&mut writer, *end, is_synced));
         vital.done();
         let end = match written {
             Ok(end) => end,
@@ -218,9 +224,15 @@ impl CommitLog {
             }
         };
         let mut arrivals = std::mem::take(&mut writer.arrivals);
+        let mut fresh = std::mem::take(&mut writer.fresh);
         drop(writer);
+        match is_synced {
+            // Written and flushed were told by then.
+            true => self.files.announce_confirmed(),
+            false => self.offer(&mut fresh),
+        }
         self.dispatcher.announce(&mut arrivals);
-        self.keep_arrivals(arrivals);
+        self.keep(arrivals, fresh.bytes);
         if self.following.is_on() {
             self.show_copied();
         } else {
@@ -238,12 +250,26 @@ impl CommitLog {
         }
     }
 
-    fn keep_arrivals(&self, arrivals: Vec<Arrival>) {
-        if arrivals.capacity() > 0
+    /// Offers what was just written to those who take it from memory, and tells those who did not.
+    fn offer(&self, fresh: &mut Fresh) {
+        // Before they look at it themselves.
+        let confirmed = self.files.positions.confirmed.load(Ordering::Acquire);
+        let is_taken = !fresh.bytes.is_empty() && self.takers.take(fresh.start, &fresh.bytes);
+        self.files.announce_written(confirmed, is_taken);
+        fresh.bytes.clear();
+    }
+
+    /// Keeps buffers for the next round.
+    fn keep(&self, arrivals: Vec<Arrival>, bytes: Vec<u8>) {
+        if (arrivals.capacity() > 0 || bytes.capacity() > 0)
             && let Some(mut writer) = self.write.try_lock()
-            && writer.arrivals.capacity() == 0
         {
-            writer.arrivals = arrivals;
+            if writer.arrivals.capacity() == 0 {
+                writer.arrivals = arrivals;
+            }
+            if writer.empty.bytes.capacity() == 0 {
+                writer.empty.bytes = bytes;
+            }
         }
     }
 
@@ -276,10 +302,12 @@ impl CommitLog {
         Ok(end)
     }
 
-    /// Hands what was written to the dispatcher, which shows what is confirmed of it.
-    fn show(&self, writer: &mut Writer, end: u64) {
+    /// Hands what was written to the dispatcher, which shows what is confirmed of it. What waits for replicas stays to be
+    /// [offered](Self::offer), unless it is synced, and so known already.
+    fn show(&self, writer: &mut Writer, end: u64, is_synced: bool) {
         let positions = &self.files.positions;
         let mut last = None;
+        let is_one = writer.parts.len() == 1;
         for mut part in writer.parts.drain(..) {
             self.dispatcher.collect(
                 &mut part.entries,
@@ -295,10 +323,21 @@ impl CommitLog {
         if let Some(mut part) = last
             && part.bytes.capacity() <= KEEP_STAGING_BYTES
         {
+            // What is confirmed is answered first.
+            let is_offered = is_one
+                && !is_synced
+                && positions.confirmed.load(Ordering::Acquire) < end
+                && part.bytes.len() <= TAKEN_BYTES_MAX
+                && !self.takers.is_empty();
+            if is_offered {
+                writer.fresh = Fresh {
+                    start: part.start,
+                    bytes: std::mem::take(&mut part.bytes),
+                };
+            }
             part.bytes.clear();
             writer.empty = part;
         }
-        self.files.announce_confirmed();
         self.files.prepare_ahead(end);
     }
 
