@@ -10,8 +10,8 @@ use rmq_protocol::message::LogPosition;
 use rmq_protocol::{MemberId, Seat};
 use rmq_replication::{
     Asked, Clock, Counts, End, Followed, Following, Greeting, Identity, MasterEvent, Members,
-    ReasonKind, ReplicaEvent, ReplicationConfig, Source, Target, ask, follow, follow_apart, install,
-    serve,
+    ReasonKind, ReplicaEvent, ReplicationConfig, Source, Target, ask, follow, follow_apart,
+    install, serve,
 };
 use rmq_store::fs::SimulatedDisk;
 use rmq_store::{FlushMode, Follower, History, Master, RetentionRound, Store};
