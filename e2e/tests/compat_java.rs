@@ -21,6 +21,9 @@ const SCENARIOS: &[&str] = &[
     "admin_topic",
     "dashboard_pages",
     "exporter_cycle",
+    "light_queues",
+    "light_queues_lite_pull",
+    "light_queues_of_groups",
     "lite_pull_seek",
     "lite_pull_sql",
     "lite_pull_subscribe",
@@ -70,6 +73,7 @@ const SCENARIOS: &[&str] = &[
     "send_creates_topic",
     "send_limits",
     "send_one_way",
+    "send_priority",
     "send_selected_queue",
     "send_sync",
     "timers_deliver",
@@ -161,7 +165,8 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let mut list = Command::new("java");
     list.arg("-cp").arg(class_path(&built));
     foreign::check_list(list.args(["rmq.compat.Main", "list"]), SCENARIOS)?;
-    let mut cluster = Cluster::start(1, FlushMode::Async);
+    let light = ["enableLmq=true", "enableMultiDispatch=true"];
+    let mut cluster = Cluster::start_with(1, FlushMode::Async, &light, &[]);
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let name_server = cluster.name_server(0).addr().to_owned();
     let java = |headers| java(&built, home.path(), headers, &name_server);

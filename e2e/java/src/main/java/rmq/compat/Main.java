@@ -40,6 +40,7 @@ public final class Main {
         Offsets.addTo(scenarios);
         Limits.addTo(scenarios);
         Consoles.addTo(scenarios);
+        LightQueues.addTo(scenarios);
 
         PrintStream out = System.out;
         if (arguments.length == 0) {

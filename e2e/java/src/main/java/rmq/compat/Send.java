@@ -30,6 +30,7 @@ final class Send {
         scenarios.put("send_batch", Send::batch);
         scenarios.put("send_selected_queue", Send::selectedQueue);
         scenarios.put("send_compressed", Send::compressed);
+        scenarios.put("send_priority", Send::priority);
         scenarios.put("send_limits", Send::limits);
         scenarios.put("send_creates_topic", Send::createsTopic);
     }
@@ -122,6 +123,28 @@ final class Send {
             Check.equal("message id", result.getMsgId().split(",")[i], message.getMsgId());
             MessageExt same = cluster.admin.viewMessage(topic, result.getOffsetMsgId().split(",")[i]);
             Check.equal("body by offset message id", "batch " + i, Cluster.body(same));
+        }
+    }
+
+    /** A message with a priority goes to the queue of its priority, whatever the producer chose. */
+    static void priority(Cluster cluster) throws Exception {
+        String topic = cluster.topic("send_priority", 4);
+        DefaultMQProducer producer = cluster.producer("send");
+        MessageQueue chosen = new MessageQueue(topic, cluster.brokerName, 1);
+        for (int priority : List.of(0, 3, 2, 100)) {
+            Message message = Cluster.message(topic, "", "", "priority " + priority);
+            message.setPriority(priority);
+            SendResult sent = producer.send(message, chosen);
+            Check.equal("queue of priority " + priority, Math.min(priority, 3), sent.getMessageQueue().getQueueId());
+        }
+        Message delayed = Cluster.message(topic, "", "", "delayed");
+        delayed.setPriority(3);
+        delayed.setDelayTimeMs(1);
+        producer.send(delayed, chosen);
+        for (MessageExt found : cluster.readAll(topic, 5)) {
+            boolean isDelayed = Cluster.body(found).equals("delayed");
+            Check.equal("a priority of its own", !isDelayed, found.getPriority() >= 0);
+            Check.equal("queue of " + Cluster.body(found), isDelayed ? 1 : Math.min(found.getPriority(), 3), found.getQueueId());
         }
     }
 
