@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::header::Language;
+use rmq_protocol::names::{TRACE_TOPIC, validate_topic};
 use rmq_transport::{CallerConfig, Clock, Connector, SystemClock, TcpConnector};
 
 use crate::client::Client;
@@ -70,6 +71,7 @@ pub struct ClientBuilder {
     pub(crate) caller: CallerConfig,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) first_connect_within: Duration,
+    pub(crate) message_traces: Option<String>,
 }
 
 impl ClientBuilder {
@@ -87,6 +89,7 @@ impl ClientBuilder {
             },
             credentials: None,
             first_connect_within: Duration::ZERO,
+            message_traces: None,
         }
     }
 
@@ -153,15 +156,41 @@ impl ClientBuilder {
         self
     }
 
+    /// Writes what the client does with each message into `topic`; `None`: `RMQ_SYS_TRACE_TOPIC`, which brokers make. Producers say that they
+    /// sent it, how a transaction ended and that they recalled it; consumers say when they began with it and how it ended. `rmq-ctl trace`,
+    /// `mqadmin queryMsgTraceById` and [`Admin::traces`](crate::Admin::traces) read it. Default: off.
+    ///
+    /// Traces leave within a second, in messages of up to 64 records, and never hold up what they speak of: beyond 2,048 records that wait
+    /// they are dropped and counted ([`Client::message_traces_lost`]). [`Client::shutdown`] sends what waits; a client that is only
+    /// dropped takes up to a second of it along. No traces are written of messages of `topic` and of `RMQ_SYS_TRACE_TOPIC`.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), rmq_client::Error> {
+    /// use rmq_client::{Client, Message};
+    ///
+    /// let client = Client::builder("rmq://localhost:9876").message_traces(None).connect().await?;
+    /// let receipt = client.producer().send(Message::new("orders", "17")).await?;
+    /// println!("rmq-ctl trace {}", receipt.message_id());
+    /// client.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn message_traces(mut self, topic: Option<&str>) -> Self {
+        self.message_traces = Some(topic.unwrap_or(TRACE_TOPIC).to_owned());
+        self
+    }
+
     /// Connects: `Ok` means that a name server answered.
     ///
     /// # Errors
-    /// When the address cannot be understood or no name server answers in time.
+    /// When the address cannot be understood, the topic of message traces has a name that is not allowed, or no name server answers in time.
     ///
     /// # Cancel safety
     /// A dropped call leaves nothing behind.
     pub async fn connect(mut self) -> Result<Client, Error> {
         let url: ClusterUrl = self.url.parse()?;
+        if let Some(topic) = &self.message_traces {
+            validate_topic(topic).map_err(|error| Error::invalid(error.to_string()))?;
+        }
         self.caller.connect_timeout = self.timeouts.connect;
         Client::start(url, self).await
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::events::{Announcer, Event, Events, Health};
 use crate::incoming::{Incoming, Notices};
 use crate::life::Life;
 use crate::membership::MembershipBuilder;
+use crate::message_traces::{self, Traces};
 use crate::metrics::{self, Meters};
 use crate::missing::Missing;
 use crate::producer::{self, Producer, ProducerBuilder};
@@ -80,6 +81,10 @@ struct Inner {
     isolation: producer::Isolation,
     /// What all handles of the default producer share.
     default_producer: OnceLock<Arc<producer::ProducerState>>,
+    /// Where it says what it does with messages, when it does.
+    traces: Option<Traces>,
+    /// Its connections are closed, for good.
+    closed: AtomicBool,
     /// Ends what only watches the client.
     _gone: DropGuard,
 }
@@ -137,6 +142,7 @@ impl Client {
         let stopped = CancellationToken::new();
         let gone = stopped.child_token();
         let life = Arc::new(Life::default());
+        let (traces, records) = builder.message_traces.map(Traces::new).unzip();
         let inner = Inner {
             id: format!("{ip}@{name}"),
             url,
@@ -161,6 +167,8 @@ impl Client {
             events: Announcer::default(),
             isolation: producer::Isolation::default(),
             default_producer: OnceLock::new(),
+            traces,
+            closed: AtomicBool::new(false),
             _gone: gone.clone().drop_guard(),
         };
         let client = Self {
@@ -174,6 +182,11 @@ impl Client {
         }));
         let answered = client.first_answer(builder.first_connect_within).await;
         answered.map_err(|error| error.doing("connecting"))?;
+        if let Some(records) = records {
+            let producer = message_traces::producer(&client);
+            // Not one of the client's tasks: it writes what they say until the last of them has ended.
+            tokio::spawn(records.send(client.downgrade(), producer));
+        }
         Ok(client)
     }
 
@@ -272,7 +285,8 @@ impl Client {
             inner.credentials.clone(),
             Arc::clone(&inner.life),
         );
-        if inner.stopped.is_cancelled() || inner.life.has_ended() {
+        // While it ends in order it may need a server that it has not needed before.
+        if inner.closed.load(Ordering::Relaxed) || inner.life.has_ended() {
             remote.close();
         }
         remotes.insert(addr.to_owned(), remote.clone());
@@ -367,7 +381,7 @@ impl Client {
 
     /// Ends all that the client does and closes its connections; what is in flight has the time of one request, and consumers that
     /// were dropped have theirs ([`drain_within`](crate::ConsumerBuilder::drain_within)), then it fails. What members and consumers
-    /// hold must be given back before.
+    /// hold must be given back before. Message traces that wait are sent last, and have the time of one more request.
     ///
     /// # Cancel safety
     /// From its first poll on the client begins nothing new. Of a dropped call, the rest is done by the next one, or when the last clone
@@ -379,6 +393,10 @@ impl Client {
         let longest = Duration::from_millis(inner.longest_end_ms.load(Ordering::Relaxed));
         let limit = longest.max(inner.timeouts.request);
         let in_order = tokio::time::timeout(limit, inner.tasks.wait()).await;
+        if let Some(traces) = &inner.traces {
+            // What is not sent by then is lost.
+            let _ = tokio::time::timeout(inner.timeouts.request, traces.end()).await;
+        }
         inner.close();
         if in_order.is_err() {
             // Nothing is left to wait for: all calls have failed.
@@ -390,6 +408,27 @@ impl Client {
     pub(crate) fn waits_at_most(&self, end: Duration) {
         let ms = u64::try_from(end.as_millis()).unwrap_or(u64::MAX);
         self.inner.longest_end_ms.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    /// Records of message traces that nobody will read: more waited than there is room for, or no broker took them. 0 where the client
+    /// writes none ([`ClientBuilder::message_traces`]).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), rmq_client::Error> {
+    /// use rmq_client::Client;
+    ///
+    /// let client = Client::builder("rmq://localhost:9876").message_traces(None).connect().await?;
+    /// println!("{} lost", client.message_traces_lost());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn message_traces_lost(&self) -> u64 {
+        self.inner.traces.as_ref().map_or(0, Traces::lost)
+    }
+
+    /// Where it says what it does with messages, when it does.
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.inner.traces.as_ref()
     }
 
     pub(crate) fn routes(&self) -> &Routes {
@@ -486,7 +525,10 @@ impl WeakClient {
 impl Inner {
     /// Closes all connections, for good.
     fn close(&self) {
-        let remotes = std::mem::take(&mut *self.remotes.lock());
+        let mut remotes = self.remotes.lock();
+        // Under the lock: nothing is connected afterwards.
+        self.closed.store(true, Ordering::Relaxed);
+        let remotes = std::mem::take(&mut *remotes);
         remotes.values().for_each(Remote::close);
     }
 }

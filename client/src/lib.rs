@@ -39,7 +39,7 @@
 //! | [`Delivery::retry`], [`Delivery::retry_after`], [`Delivery::dead_letter`] | 30 s; the message is handed back later then |
 //! | [`Control::shutdown`], [`Deliveries::shutdown`], the end of [`HandledBuilder::run_until`] | [`ConsumerBuilder::drain_within`], 25 s unless it is set, and 2 s |
 //! | [`Membership::leave`] | a request to each name server, and a request |
-//! | [`Client::shutdown`] | a request, or the ends of dropped consumers, and 1 s |
+//! | [`Client::shutdown`] | a request, or the ends of dropped consumers, and 1 s; with [`ClientBuilder::message_traces`] another request |
 //! | [`PullConsumer::poll`] | its argument |
 //! | [`Deliveries::next`], [`Batches::next`], [`Reader::next`], [`Events::next`], [`Membership::changed`] | none: they wait for a message, an event, a change. Dropping such a wait loses nothing |
 //!
@@ -65,6 +65,7 @@ mod json;
 mod life;
 mod membership;
 mod message;
+mod message_traces;
 #[cfg_attr(not(feature = "metrics"), path = "metrics_off.rs")]
 mod metrics;
 mod missing;

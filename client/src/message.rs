@@ -213,13 +213,16 @@ impl Message {
         self.ordering_key.as_deref()
     }
 
+    /// Whether it is delivered later.
+    pub(crate) fn is_delayed(&self) -> bool {
+        let mut names = self.properties.iter().map(|(name, _)| name);
+        names.any(|name| name == property::DELAY || name.starts_with("TIMER_"))
+    }
+
     /// Whether it may leave together with others: brokers store a batch in one queue, at once.
     pub(crate) fn may_be_batched(&self) -> bool {
         self.ordering_key.is_none()
-            && !self
-                .properties
-                .iter()
-                .any(|(name, _)| name == property::DELAY || name.starts_with("TIMER_"))
+            && !self.is_delayed()
             && rmq_protocol::names::group_of_retry_topic(&self.topic).is_none()
     }
 

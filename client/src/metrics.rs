@@ -28,6 +28,7 @@ const DELIVERIES_IN_FLIGHT: &str = "rmq_client_deliveries_in_flight";
 const HANDLER_SECONDS: &str = "rmq_client_handler_duration_seconds";
 const SETTLED: &str = "rmq_client_settled_total";
 const LAG: &str = "rmq_client_lag_messages";
+const TRACES_LOST: &str = "rmq_client_traces_lost_total";
 
 /// How a metric is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,12 @@ const ALL: &[Described] = &[
         Unit::Count,
         "messages in the queues of this member that are not settled",
     ),
+    (
+        TRACES_LOST,
+        Form::Counter,
+        Unit::Count,
+        "records of message traces that were not stored",
+    ),
 ];
 
 /// Tells the recorder what each metric is.
@@ -119,6 +126,11 @@ pub(crate) fn describe() {
             Form::Histogram => metrics::describe_histogram!(*name, *unit, *what),
         }
     }
+}
+
+/// Records of message traces that nobody will read.
+pub(crate) fn traces_lost(records: usize) {
+    counter!(TRACES_LOST).increment(records as u64);
 }
 
 /// What a client measures of its sends.

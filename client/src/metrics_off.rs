@@ -6,6 +6,9 @@ pub(crate) const MEASURES: bool = false;
 
 pub(crate) fn describe() {}
 
+#[inline]
+pub(crate) fn traces_lost(_: usize) {}
+
 #[derive(Debug, Default)]
 pub(crate) struct Meters {}
 

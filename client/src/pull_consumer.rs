@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::Client;
 use crate::consumer::{Filter, StartFrom};
 use crate::error::{Error, ErrorKind};
+use crate::message_traces::Ended;
 use crate::pull::{PullOptions, Pulled};
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
@@ -137,6 +138,7 @@ impl PullConsumer {
         loop {
             let ready = self.take_ready(max);
             if !ready.is_empty() {
+                self.trace(&ready);
                 return Ok(ready);
             }
             self.start_pulls();
@@ -166,6 +168,20 @@ impl PullConsumer {
                 .collect();
             if assigned.ready.is_empty() {
                 assigned.position = assigned.fetch;
+            }
+        }
+    }
+
+    /// Says of messages that they are consumed: whoever polls them does not say it (`client/…/impl/consumer/DefaultLitePullConsumerImpl.java`).
+    fn trace(&self, messages: &[ReceivedMessage]) {
+        let Some(traces) = self.client.traces() else {
+            return;
+        };
+        for message in messages {
+            let retries = u32::try_from(message.reconsume_times()).unwrap_or(0);
+            let begun = traces.received(&self.client, &self.group, message, retries);
+            if let Some(begun) = begun {
+                traces.consumed(&self.client, &self.group, message, &begun, Ended::Success);
             }
         }
     }

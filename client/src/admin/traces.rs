@@ -1,14 +1,12 @@
-//! Message traces: what producers and consumers that write them (`enableMsgTrace` of Java clients) say of a message. Each trace is a message
+//! Message traces: what producers and consumers that write them ([`ClientBuilder::message_traces`](crate::ClientBuilder::message_traces), `enableMsgTrace` of Java clients) say of a message. Each trace is a message
 //! of a topic for that, found by the ids and keys of the messages that it speaks of (apache/rocketmq `client/.../trace/TraceDataEncoder`).
 
 use rmq_protocol::names::TRACE_TOPIC;
 
 use super::Admin;
 use crate::error::Error;
+use crate::message_traces::{ABSENT, FIELDS, RECORDS};
 
-/// Between records, and between their fields.
-const RECORDS: char = '\u{2}';
-const FIELDS: char = '\u{1}';
 /// Traces that one look-up brings of each broker.
 const TRACES: u16 = 64;
 
@@ -159,8 +157,7 @@ impl TraceStep {
         let fields: Vec<&str> = record.split(FIELDS).collect();
         let text = |at: usize| {
             let field = fields.get(at).copied().unwrap_or_default();
-            // What Java writes of a field that is not set.
-            if field == "null" {
+            if field == ABSENT {
                 String::new()
             } else {
                 field.to_owned()

@@ -12,6 +12,7 @@ use super::delivery::{Delivery, Inner};
 use super::state::{ConsumerState, Item};
 use super::{Consumer, ConsumerBuilder};
 use crate::error::{Error, ErrorKind};
+use crate::message_traces::Ended;
 use crate::trace;
 
 type Items = async_channel::Receiver<Item>;
@@ -142,7 +143,7 @@ where
         inner.meters().handled(since);
         match failure(handled) {
             None => inner.settle_done(),
-            Some(why) => inner.failed(why),
+            Some((why, ended)) => inner.failed(why, ended),
         }
     }
 }
@@ -163,7 +164,7 @@ where
         inner.meters().handled(since);
         match failure(handled) {
             None => inner.settle_done(),
-            Some(why) => inner.failed(why),
+            Some((why, ended)) => inner.failed(why, ended),
         }
     }
 }
@@ -186,12 +187,17 @@ fn taken(item: Item) -> Option<(Delivery, Arc<Inner>)> {
     }
 }
 
-/// Why a message is not handled.
-fn failure<E: Display>(handled: Result<Result<(), E>, Box<dyn Any + Send>>) -> Option<String> {
+/// Why a message is not handled, in words and as message traces have it.
+fn failure<E: Display>(
+    handled: Result<Result<(), E>, Box<dyn Any + Send>>,
+) -> Option<(String, Ended)> {
     match handled {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(panic) => Some(format!("the handler panicked: {}", text_of(&*panic))),
+        Ok(Err(error)) => Some((error.to_string(), Ended::Failed)),
+        Err(panic) => {
+            let why = format!("the handler panicked: {}", text_of(&*panic));
+            Some((why, Ended::Exception))
+        }
     }
 }
 

@@ -7,14 +7,23 @@ use rmq_protocol::requests::SendMessageReply;
 use tokio::time::Instant;
 
 use super::sending;
+use super::traces::OneOf;
 use super::{Outgoing, Producer, SendReceipt};
 use crate::error::Error;
 use crate::message::Message;
+use crate::message_traces::Subject;
 
 /// Messages that fit one request.
 struct Chunk {
     body: Vec<u8>,
-    unique_ids: Vec<String>,
+    parts: Vec<Part>,
+}
+
+/// One of them.
+struct Part {
+    unique_id: String,
+    /// What traces say of it, where they are written.
+    traced: Option<Box<Subject>>,
 }
 
 impl Producer {
@@ -78,6 +87,7 @@ impl Producer {
                 sys_flag: 0,
                 unique_id: String::new(),
                 born_ms: self.client.now_ms(),
+                traced: None,
             };
             match self
                 .deliver_raw(&outgoing, &outgoing.any_queue(), deadline)
@@ -86,22 +96,43 @@ impl Producer {
                 Ok((queue, answer)) => {
                     let reply = answer.fields::<SendMessageReply>()?;
                     let mut offset_ids = reply.msg_id.split(',');
-                    for (index, unique_id) in chunk.unique_ids.into_iter().enumerate() {
+                    for (index, part) in chunk.parts.into_iter().enumerate() {
                         let one = SendMessageReply {
                             msg_id: offset_ids.next().unwrap_or_default().to_owned(),
                             queue_offset: reply.queue_offset + index as i64,
                             ..reply.clone()
                         };
-                        results.push(Ok(SendReceipt::new(queue.clone(), unique_id, one)));
+                        self.trace_part(&outgoing, &part, Some((answer.addr(), &one)));
+                        results.push(Ok(SendReceipt::new(queue.clone(), part.unique_id, one)));
                     }
                 }
                 Err(error) => {
                     let error = SharedError::from(error);
-                    results.extend(chunk.unique_ids.iter().map(|_| Err(error.clone())));
+                    for part in &chunk.parts {
+                        self.trace_part(&outgoing, part, None);
+                        results.push(Err(error.clone()));
+                    }
                 }
             }
         }
         Ok(results)
+    }
+
+    fn trace_part(
+        &self,
+        outgoing: &Outgoing,
+        part: &Part,
+        stored: Option<(&str, &SendMessageReply)>,
+    ) {
+        if let Some(subject) = &part.traced {
+            let one = OneOf {
+                topic: &outgoing.topic,
+                id: &part.unique_id,
+                born_ms: outgoing.born_ms,
+                is_half: false,
+            };
+            self.trace_one(subject, &one, stored);
+        }
     }
 
     fn cut(&self, messages: &[Message]) -> Result<Vec<Chunk>, Error> {
@@ -119,16 +150,21 @@ impl Producer {
                 Error::invalid("a message of a batch is too large").source(error)
             })?;
             self.check_size(message.topic(), encoded.len())?;
+            let traces = self.client.traces();
+            let part = Part {
+                unique_id,
+                traced: traces.and_then(|traces| traces.subject(message)),
+            };
             match chunks.last_mut() {
                 Some(chunk)
                     if chunk.body.len() + encoded.len() <= self.shared.message_bytes_max =>
                 {
                     chunk.body.extend_from_slice(&encoded);
-                    chunk.unique_ids.push(unique_id);
+                    chunk.parts.push(part);
                 }
                 _ => chunks.push(Chunk {
                     body: encoded,
-                    unique_ids: vec![unique_id],
+                    parts: vec![part],
                 }),
             }
         }

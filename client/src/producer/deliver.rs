@@ -48,8 +48,17 @@ impl Producer {
         }
         let target = queue.map_or_else(|| outgoing.any_queue(), Target::Queue);
         let sent = self.deliver_raw(&outgoing, &target, deadline);
-        let (queue, answer) = sent.instrument(span.clone()).await?;
-        let reply = answer.fields::<SendMessageReply>()?;
+        let sent = sent.instrument(span.clone()).await;
+        let sent = sent.and_then(|(queue, answer)| {
+            let reply = answer.fields::<SendMessageReply>()?;
+            Ok((queue, answer, reply))
+        });
+        let stored = sent.as_ref().ok();
+        self.trace_send(
+            &outgoing,
+            stored.map(|(_, answer, reply)| (answer.addr(), reply)),
+        );
+        let (queue, _, reply) = sent?;
         Ok(SendReceipt::new(queue, outgoing.unique_id, reply))
     }
 

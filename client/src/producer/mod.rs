@@ -13,6 +13,7 @@ mod receipt;
 mod request;
 mod sending;
 mod sink;
+mod traces;
 mod transaction;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::client::Client;
 use crate::compression::Compression;
 use crate::error::{Error, ErrorKind};
 use crate::message::Message;
+use crate::message_traces::Subject;
 use crate::queue::Queue;
 
 pub use batch::SharedError;
@@ -103,6 +105,8 @@ struct Outgoing {
     unique_id: String,
     /// When it was made, Unix milliseconds.
     born_ms: i64,
+    /// What traces say of it, where they are written.
+    traced: Option<Box<Subject>>,
 }
 
 impl Outgoing {
@@ -397,6 +401,8 @@ impl Producer {
         let unique_id = self.client.unique_id(born_ms);
         let properties = message.encode_properties(&unique_id)?;
         let flag = message.user_flag();
+        let traced = self.client.traces();
+        let traced = traced.and_then(|traces| traces.subject(&message));
         let (topic, body, ordering_key) = message.into_parts();
         let (body, sys_flag) = match &self.shared.compression {
             Some(compression) => compression.deflate(&body),
@@ -412,6 +418,7 @@ impl Producer {
             flag,
             unique_id,
             born_ms,
+            traced,
         })
     }
 

@@ -42,7 +42,8 @@ impl Producer {
             recall_handle: handle.into(),
             broker_name: Some(read.broker_name.as_str().into()),
         };
-        let answer = master.call(&request, b"").await?;
-        Ok(answer.fields::<RecallMessageReply>()?.msg_id)
+        let answer = master.call(&request, b"").await;
+        self.trace_recall(&read, answer.is_ok());
+        Ok(answer?.fields::<RecallMessageReply>()?.msg_id)
     }
 }

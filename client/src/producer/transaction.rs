@@ -16,8 +16,10 @@ use crate::client::WeakClient;
 use crate::error::{Error, ErrorKind};
 use crate::incoming::{Checked, HalfMessage};
 use crate::message::Message;
+use crate::message_traces::Subject;
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
+use crate::remote::Answer;
 
 /// Questions of brokers that are answered at once; one that finds no room comes again.
 const CHECKS_MAX: usize = 64;
@@ -124,13 +126,15 @@ pub struct Transaction {
 
 /// How a broker knows a half message.
 #[derive(Debug, Clone)]
-struct HalfId {
-    queue: Queue,
+pub(super) struct HalfId {
+    pub(super) queue: Queue,
     queue_offset: i64,
     position: i64,
-    id: String,
+    pub(super) id: String,
     /// The broker has asked.
-    is_answer: bool,
+    pub(super) is_answer: bool,
+    /// What traces say of the message, where they are written.
+    pub(super) traced: Option<Box<Subject>>,
 }
 
 impl Transaction {
@@ -195,6 +199,7 @@ impl Producer {
             Err(error) => return Err(sending.failed(error)),
         };
         outgoing.sys_flag |= flags::TRANSACTION_PREPARED;
+        let traced = outgoing.traced.clone();
         let sent = self.deliver(outgoing, None, deadline, &sending.span).await;
         let receipt = sending.ended(sent)?;
         let position = position_of(receipt.offset_id())?;
@@ -206,6 +211,7 @@ impl Producer {
                 position,
                 id: receipt.message_id().to_owned(),
                 is_answer: false,
+                traced,
             },
             receipt,
         })
@@ -217,7 +223,10 @@ impl Producer {
         let mut pause = PAUSE_MIN;
         loop {
             let error = match self.end_once(half, decision, deadline).await {
-                Ok(()) => return Ok(()),
+                Ok(answer) => {
+                    self.trace_end(half, decision, answer.addr());
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             let passes = matches!(
@@ -243,7 +252,7 @@ impl Producer {
         half: &HalfId,
         decision: Decision,
         deadline: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<Answer, Error> {
         let fields = EndTransaction {
             topic: Some(half.queue.topic().into()),
             producer_group: self.shared.group.as_str().into(),
@@ -262,8 +271,8 @@ impl Producer {
         // The answer of an earlier try was lost.
         let ended_so = answer.field(ENDED_AS) == Some(decision.as_flag().to_string());
         match ended_so {
-            true => Ok(()),
-            false => answer.success().map(drop),
+            true => Ok(answer),
+            false => answer.success(),
         }
     }
 }
@@ -322,7 +331,9 @@ impl Checked for Answers {
         let producer = Producer::new(client.clone(), shared);
         client.tasks().spawn(async move {
             let _room = room;
+            let traces = producer.client.traces();
             let id = HalfId {
+                traced: traces.map(|traces| traces.subject_of_half(&half.message)),
                 queue: half.message.queue().clone(),
                 queue_offset: half.queue_offset,
                 position: half.position,

@@ -3,8 +3,8 @@
 mod hand_back;
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::held::Held;
 use crate::error::{Error, ErrorKind};
 use crate::message::{check_delay, delay_level};
+use crate::message_traces::{Consuming, Ended};
 use crate::metrics::QueueMeters;
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
@@ -68,6 +69,8 @@ pub(super) struct Inner {
     /// Whether it took room that it gives back.
     bytes: u32,
     received: Received,
+    /// Since a handler or a reader has it, where message traces are written.
+    traced: OnceLock<Box<Consuming>>,
 }
 
 /// A task that asks a broker to take a message back.
@@ -100,6 +103,7 @@ impl Delivery {
             repeated,
             settled: AtomicBool::new(false),
             bytes,
+            traced: OnceLock::new(),
         };
         Self {
             inner: Arc::new(inner),
@@ -209,6 +213,7 @@ impl Delivery {
     pub(super) fn note_taken(&self) {
         let inner = &self.inner;
         inner.held.note_taken(inner.message.queue_offset());
+        inner.trace_begin();
     }
 
     /// For a handler: the delivery no longer settles itself, the other half does.
@@ -252,7 +257,7 @@ impl Drop for Delivery {
             queue = %inner.message.queue(),
             "a delivery was dropped without ack, retry or dead_letter: it comes again"
         );
-        drop(inner.begin(Outcome::Again(None, None)));
+        drop(inner.begin(Outcome::Again(None, None), Ended::Failed));
     }
 }
 
@@ -306,13 +311,38 @@ impl Inner {
     }
 
     /// Whether this call settles the message; false when it was settled before.
-    fn settles(&self) -> bool {
-        !self.settled.swap(true, Ordering::AcqRel) && !self.is_stale()
+    fn settles(&self, ended: Ended) -> bool {
+        if self.settled.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        self.trace_end(ended);
+        !self.is_stale()
+    }
+
+    /// Says that the consumer has begun with the message, where message traces are written.
+    fn trace_begin(&self) {
+        let client = &self.held.shared().client;
+        let Some(traces) = client.traces() else {
+            return;
+        };
+        let retries = self.attempt() - 1;
+        if let Some(begun) = traces.received(client, self.group(), &self.message, retries) {
+            // It is taken once.
+            let _ = self.traced.set(Box::new(begun));
+        }
+    }
+
+    /// Says how it ended.
+    fn trace_end(&self, ended: Ended) {
+        let client = &self.held.shared().client;
+        if let (Some(begun), Some(traces)) = (self.traced.get(), client.traces()) {
+            traces.consumed(client, self.group(), &self.message, begun, ended);
+        }
     }
 
     /// It is done with.
     pub(super) fn settle_done(&self) {
-        if !self.settles() {
+        if !self.settles(Ended::Success) {
             return;
         }
         let _settle = self.received.settle("ack", None).entered();
@@ -327,7 +357,7 @@ impl Inner {
     /// Lets the message come again, or gives it to the dead letters. A task asks the broker to do so, and this waits for the task for
     /// [`HAND_BACK_WITHIN`] at most. The task continues when this wait ends early or is dropped.
     async fn settle_otherwise(self: &Arc<Self>, outcome: Outcome) -> Result<(), Error> {
-        let Some(handing_back) = self.begin(outcome) else {
+        let Some(handing_back) = self.begin(outcome, Ended::Failed) else {
             return Ok(());
         };
         match tokio::time::timeout(HAND_BACK_WITHIN, handing_back).await {
@@ -345,8 +375,8 @@ impl Inner {
     }
 
     /// The task that hands the message back, when a broker has to know.
-    fn begin(self: &Arc<Self>, outcome: Outcome) -> Option<HandingBack> {
-        if !self.settles() {
+    fn begin(self: &Arc<Self>, outcome: Outcome, ended: Ended) -> Option<HandingBack> {
+        if !self.settles(ended) {
             return None;
         }
         let shared = self.held.shared();
@@ -386,14 +416,14 @@ impl Inner {
     }
 
     /// The handler failed; a broker that is slow to take the message back does not hold up the worker.
-    pub(super) fn failed(self: &Arc<Self>, why: String) {
+    pub(super) fn failed(self: &Arc<Self>, why: String, ended: Ended) {
         tracing::warn!(
             message_id = self.message.message_id(),
             queue = %self.message.queue(),
             attempt = self.attempt(),
             "not handled: {why}"
         );
-        drop(self.begin(Outcome::Again(None, Some(why))));
+        drop(self.begin(Outcome::Again(None, Some(why)), ended));
     }
 
     fn settle_span(&self, level: i32) -> tracing::Span {
