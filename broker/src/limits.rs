@@ -27,8 +27,10 @@ pub(crate) const SUSPEND_MS_MAX: i64 = 120_000;
 pub(crate) const QUOTA_HOLD_MS_MAX: i64 = 1_000;
 /// Waiting pulls that are answered by the thread that brought the message; more are answered by tasks.
 pub(crate) const ANSWER_IN_PLACE_MAX: usize = 32;
-/// Messages that one look-up by key may bring (apache/rocketmq `MessageStoreConfig.defaultQueryMaxNum` and twice that).
+/// Messages that one look-up may bring (apache/rocketmq `MessageStoreConfig.maxMsgsNumBatch`).
 pub(crate) const QUERY_MAX: usize = 64;
+/// Messages that one look-up by unique key brings, whatever it asks for (`MessageStoreConfig.defaultQueryMaxNum`).
+pub(crate) const QUERY_UNIQUE_MAX: i32 = 32;
 /// Bytes of messages that one look-up by key brings, but for the first: the answer fits a frame.
 pub(crate) const QUERY_BYTES_MAX: usize = 12 << 20;
 /// One part in so many of the memory bound is for appended bytes that wait to be written.

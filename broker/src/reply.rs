@@ -446,7 +446,9 @@ fn of_offset(refusal: &OffsetRefusal) -> ResponseCode {
 fn of_look_up(refusal: &LookUpRefusal) -> ResponseCode {
     match refusal {
         LookUpRefusal::Negative(_) => ResponseCode::SystemError,
-        LookUpRefusal::NothingFound => ResponseCode::QueryNotFound,
+        LookUpRefusal::NothingFound | LookUpRefusal::TagNotFound { .. } => {
+            ResponseCode::QueryNotFound
+        }
         LookUpRefusal::Read(_, error) => of_read(error),
     }
 }

@@ -387,6 +387,8 @@ pub(crate) const fn reads_log(code: RequestCode) -> bool {
             | Code::GetConsumeStats
             | Code::GetBrokerConsumeStats
             | Code::QueryConsumeTimeSpan
+            | Code::GetTimerCheckPoint
+            | Code::GetTimerMetrics
     )
 }
 

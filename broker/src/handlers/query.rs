@@ -4,33 +4,36 @@ use std::sync::Arc;
 
 use rmq_protocol::code::ResponseCode;
 use rmq_protocol::requests::{
-    INDEX_KEY, INDEX_UNIQUE, QueryMessage, QueryMessageReply, ViewMessageById,
+    INDEX_KEY, INDEX_TAG, INDEX_UNIQUE, QueryMessage, QueryMessageReply, ViewMessageById,
 };
-use rmq_store::KeyKind;
 use rmq_transport::{Exchange, Reply};
 
 use super::refusal::{FormRefusal, Handled};
 use super::{blocking, decode};
 use crate::broker::Broker;
-use crate::messages::look_up::{self, ByKey};
+use crate::limits;
+use crate::messages::look_up::{self, ByKey, LookUp};
 use crate::reply::{self, Answer};
 
 pub(crate) fn by_key(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: QueryMessage<'_> = decode(exchange)?;
-    if let Some(kind) = request.index_type.as_deref()
-        && !["", INDEX_KEY, INDEX_UNIQUE].contains(&kind)
-    {
-        return Err(FormRefusal::IndexType(kind.to_owned()).into());
-    }
+    let of_type = match request.index_type.as_deref() {
+        None | Some("" | INDEX_KEY) => LookUp::AnyKey,
+        Some(INDEX_UNIQUE) => LookUp::UniqueKey,
+        Some(INDEX_TAG) => LookUp::Tag,
+        Some(other) => return Err(FormRefusal::IndexType(other.to_owned()).into()),
+    };
+    // The older form counts, and has a number of its own (apache/rocketmq `QueryMessageProcessor`).
+    let (kind, messages_max) = match request.unique_key_query {
+        Some(true) => (LookUp::UniqueKey, limits::QUERY_UNIQUE_MAX),
+        _ => (of_type, request.max_num),
+    };
+    // `lastKey` is for an index in RocksDB; the original's index in files passes over it too (`IndexService.queryOffset`).
     let wanted = ByKey {
         topic: request.topic.to_string(),
         key: request.key.to_string(),
-        kind: if request.is_unique() {
-            KeyKind::UniqueKey
-        } else {
-            KeyKind::Key
-        },
-        messages_max: request.max_num,
+        kind,
+        messages_max,
         from_ms: request.begin_timestamp,
         to_ms: request.end_timestamp,
     };

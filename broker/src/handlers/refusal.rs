@@ -151,7 +151,9 @@ pub(crate) enum FormRefusal {
     Negative { field: &'static str, number: i64 },
     #[error("field topicFilterType is {0:?}, neither SINGLE_TAG nor MULTI_TAG")]
     FilterType(String),
-    #[error("field indexType is {0:?}; messages are found by K (keys) and U (unique keys)")]
+    #[error(
+        "field indexType is {0:?}; messages are found by K (keys), U (unique keys) and T (tags)"
+    )]
     IndexType(String),
     #[error("{0}")]
     Encode(serde_json::Error),

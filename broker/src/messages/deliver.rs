@@ -112,6 +112,8 @@ pub(crate) fn give_later<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller
     match why {
         Later::Arrival { deadline_ms } => {
             broker.stats.pull_missed();
+            let queue_id = plan.queue.queue_id();
+            plan.given.pulls.came_to(queue_id, plan.offset);
             wait(broker, plan, puller, deadline_ms);
         }
         Later::Disk => read_cold(broker, plan, puller),
@@ -317,9 +319,11 @@ fn give_now<P: Puller>(
     puller.give(plan, outcome);
 }
 
-/// Counts what a pull was given, or that there was nothing.
+/// Counts what a pull was given, or that there was nothing, and notes where it came to.
 pub(crate) fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome, began_ms: i64) {
     let stats = &broker.stats;
+    let queue_id = plan.queue.queue_id();
+    plan.given.pulls.came_to(queue_id, outcome.next_offset);
     let (messages, bytes) = (outcome.records.len() as u64, outcome.total_bytes as u64);
     if messages == 0 {
         return stats.pull_missed();
@@ -331,6 +335,6 @@ pub(crate) fn count(broker: &Broker, plan: &PullPlan, outcome: &ReadOutcome, beg
     }
     let took_ms = (broker.monotonic_ms() - began_ms).max(0);
     let took = [took_ms as u64, 1];
-    plan.given.get_took.add(stats, plan.queue.queue_id(), took);
+    plan.given.get_took.add(stats, queue_id, took);
     stats.read_took(took_ms);
 }

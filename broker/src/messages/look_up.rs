@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::{AllMessages, KeyKind, QueueRef, ReadLimits, ReadStatus, RecordSlice, Temperature};
 
+use super::by_tag::{self, ByTag};
 use super::refusal::LookUpRefusal;
 use crate::broker::Broker;
 use crate::limits;
@@ -16,12 +17,21 @@ const ONE: ReadLimits = ReadLimits {
     scan_entries_max: 1,
 };
 
+/// What of a message is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LookUp {
+    /// A key, or the unique key, as in the original, whose index does not tell them apart.
+    AnyKey,
+    UniqueKey,
+    Tag,
+}
+
 /// Which messages are wanted.
 pub(crate) struct ByKey {
     pub(crate) topic: String,
     pub(crate) key: String,
-    pub(crate) kind: KeyKind,
-    /// 1 to [`limits::QUERY_MAX`] of them; a look-up by unique key brings the broker's own number, as upstream's.
+    pub(crate) kind: LookUp,
+    /// 1 to [`limits::QUERY_MAX`] of them.
     pub(crate) messages_max: i32,
     /// Stored from this time on, Unix milliseconds.
     pub(crate) from_ms: i64,
@@ -49,17 +59,38 @@ pub(crate) fn by_key(
 }
 
 fn find(broker: &Broker, wanted: &ByKey) -> Result<Vec<RecordSlice>, LookUpRefusal> {
-    let max = match wanted.kind {
-        KeyKind::UniqueKey => limits::QUERY_MAX / 2,
-        KeyKind::Key => usize::try_from(wanted.messages_max)
-            .unwrap_or(0)
-            .clamp(1, limits::QUERY_MAX),
-    };
-    let (topic, key) = (&wanted.topic, &wanted.key);
+    let max = usize::try_from(wanted.messages_max).unwrap_or(0);
+    let max = max.clamp(1, limits::QUERY_MAX);
+    let (topic, key) = (wanted.topic.as_str(), wanted.key.as_str());
     let (from, to) = (wanted.from_ms, wanted.to_ms);
-    let records = broker
-        .store
-        .find_by_key(topic, key, wanted.kind, max, from, to);
+    let with = |kind| broker.store.find_by_key(topic, key, kind, max, from, to);
+    let mut found = match wanted.kind {
+        LookUp::AnyKey => {
+            let any = newest_first(with(KeyKind::Key), with(KeyKind::UniqueKey));
+            that_fit(any.take(max))
+        }
+        LookUp::UniqueKey => that_fit(with(KeyKind::UniqueKey)),
+        LookUp::Tag => by_tag::find(
+            broker,
+            &ByTag {
+                topic,
+                tag: key,
+                max,
+                from_ms: from,
+                to_ms: to,
+            },
+        )?,
+    };
+    if found.is_empty() {
+        return Err(LookUpRefusal::NothingFound);
+    }
+    // The newest are found, and the oldest of them comes first (apache/rocketmq `DefaultMessageStore.queryMessage`).
+    found.reverse();
+    Ok(found)
+}
+
+/// As many as an answer holds.
+fn that_fit(records: impl Iterator<Item = RecordSlice>) -> Vec<RecordSlice> {
     let mut bytes = 0;
     let mut found: Vec<RecordSlice> = Vec::new();
     for record in records {
@@ -69,12 +100,28 @@ fn find(broker: &Broker, wanted: &ByKey) -> Result<Vec<RecordSlice>, LookUpRefus
         }
         found.push(record);
     }
-    if found.is_empty() {
-        return Err(LookUpRefusal::NothingFound);
-    }
-    // The newest are found, and the oldest of them comes first (apache/rocketmq `DefaultMessageStore.queryMessage`).
-    found.reverse();
-    Ok(found)
+    found
+}
+
+/// What two look-ups find, newest first, each message once.
+fn newest_first(
+    one: impl Iterator<Item = RecordSlice>,
+    other: impl Iterator<Item = RecordSlice>,
+) -> impl Iterator<Item = RecordSlice> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    let position = |record: &RecordSlice| record.view().map(|view| view.position());
+    std::iter::from_fn(move || {
+        let ours = one.peek().and_then(position);
+        let theirs = other.peek().and_then(position);
+        if ours == theirs {
+            other.next();
+        }
+        if ours >= theirs {
+            one.next()
+        } else {
+            other.next()
+        }
+    })
 }
 
 /// The message at a position of the log. May wait for the disk.

@@ -133,6 +133,10 @@ pub(crate) fn plan(
         .offsets
         .take_reset(topic_name, name, pull.queue_id)
         .filter(|reset| *reset != pull.offset);
+    let given = group.counters().given(topic.counted_as());
+    if let Some(offset) = moved_to {
+        given.pulls.came_to(pull.queue_id, offset);
+    }
     let bytes_max = match pull.bytes_max {
         Some(bytes) if bytes > 0 => (bytes as usize).min(broker.limits.pull_bytes),
         _ => limits::PULL_BYTES_DEFAULT.min(broker.limits.pull_bytes),
@@ -152,7 +156,7 @@ pub(crate) fn plan(
             bytes_max: bytes_max.min(at_once.1),
             scan_entries_max: limits::PULL_SCAN_MAX,
         },
-        given: group.counters().given(topic.counted_as()),
+        given,
         topic,
         group,
         suspend_ms: pull.suspend_ms.clamp(0, limits::SUSPEND_MS_MAX),

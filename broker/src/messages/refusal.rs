@@ -291,6 +291,10 @@ pub(crate) enum RecallRefusal {
 pub(crate) enum LookUpRefusal {
     #[error("can not find message, maybe time range not correct")]
     NothingFound,
+    #[error(
+        "can not find message with the tag \"{tag}\" among the newest {searched} entries of each queue; name a time before which to look"
+    )]
+    TagNotFound { tag: String, searched: i64 },
     #[error("can not find message by the offset, {0}: {1}")]
     Read(i64, ReadError),
     #[error("can not find message by the offset, {0}: it is negative")]

@@ -30,6 +30,8 @@ fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
         let Some(topic) = broker.topics.get(name) else {
             continue;
         };
+        let counted = settings.as_ref().and_then(|group| group.counted());
+        let given = counted.and_then(|counted| counted.of(name));
         for queue in topic
             .queues
             .iter()
@@ -41,6 +43,8 @@ fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
                 .get(name, group, queue.queue_id())
                 .unwrap_or_else(|| queue.first_offset())
                 .max(0);
+            let pulls = given.as_ref().map(|given| &given.pulls);
+            let pulled = pulls.and_then(|pulls| pulls.of(queue.queue_id()));
             let last = consumer_offset - 1;
             let last_timestamp = if last >= queue.min_offset() && last < max {
                 store_time(broker, queue, last).unwrap_or(0)
@@ -53,12 +57,11 @@ fn stats(broker: &Broker, group: &str, topics: &[String]) -> ConsumeStats {
                     broker_offset: max,
                     consumer_offset,
                     last_timestamp,
-                    pull_offset: consumer_offset,
+                    pull_offset: pulled.map_or(consumer_offset, |at| at.max(consumer_offset)),
                 },
             );
         }
-        let counted = settings.as_ref().and_then(|group| group.counted());
-        if let Some(given) = counted.and_then(|counted| counted.of(name)) {
+        if let Some(given) = given {
             let minute = given.got.snapshot(&broker.stats.sampler, Span::Minute);
             stats.consume_tps += minute.rate(MESSAGES);
         }

@@ -43,6 +43,36 @@ pub(crate) struct GivenCounters {
     pub(crate) get_took: ByQueue<2>,
     pub(crate) sent_back: Counted,
     pub(crate) given_up: Counted,
+    pub(crate) pulls: Pulls,
+}
+
+/// Where the last pull of each queue came to: the offset of the next one. Not kept over a restart, as in the original
+/// (`broker/…/offset/ConsumerOffsetManager.java`, `pullOffsetTable`).
+#[derive(Debug, Default)]
+pub(crate) struct Pulls(Mutex<Vec<i64>>);
+
+/// No pull came.
+const NONE: i64 = -1;
+
+impl Pulls {
+    pub(crate) fn came_to(&self, queue_id: i32, offset: i64) {
+        let Ok(at) = usize::try_from(queue_id) else {
+            return;
+        };
+        let mut pulls = self.0.lock();
+        if pulls.len() <= at {
+            pulls.resize(at + 1, NONE);
+        }
+        if let Some(pull) = pulls.get_mut(at) {
+            *pull = offset;
+        }
+    }
+
+    pub(crate) fn of(&self, queue_id: i32) -> Option<i64> {
+        let at = usize::try_from(queue_id).ok()?;
+        let pull = *self.0.lock().get(at)?;
+        (pull != NONE).then_some(pull)
+    }
 }
 
 impl GroupCounters {

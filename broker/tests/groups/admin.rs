@@ -8,7 +8,7 @@ use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::message::{OffsetMessageId, RecordView};
 use rmq_protocol::requests::{
     DeleteTopicInBroker, GetAllTopicConfig, GetConsumeStats, GetTopicConfig, GetTopicStatsInfo,
-    QueryMessage, UpdateConsumerOffset, ViewMessageById,
+    PullMessage, QueryMessage, UpdateConsumerOffset, ViewMessageById,
 };
 
 use crate::support::{Client, Rig, message, pull, remark};
@@ -178,7 +178,48 @@ async fn groups_are_listed_and_their_lag_is_counted() {
         .get(&MessageQueue::new("t", "broker-a", 0))
         .expect("the queue");
     assert_eq!((queue.broker_offset, queue.consumer_offset), (5, 2));
+    assert_eq!(queue.pull_offset, 2, "nobody has pulled");
     assert!(queue.last_timestamp > 0);
+    // Where the last pull came to, whatever is committed, and not behind that.
+    let pull_of = async || {
+        let answer = client
+            .call(RequestCode::GetConsumeStats, &request, &[])
+            .await;
+        let stats = ConsumeStats::from_json(answer.body()).expect("stats");
+        let queue = MessageQueue::new("t", "broker-a", 0);
+        stats
+            .offset_table
+            .get(&queue)
+            .expect("the queue")
+            .pull_offset
+    };
+    for (offset, messages, came_to) in [(0, 1, 2), (0, 4, 4), (4, 9, 5), (5, 9, 5), (1, 2, 3)] {
+        let request = PullMessage {
+            consumer_group: "g".into(),
+            max_msg_nums: messages,
+            ..pull("t", 0, offset)
+        };
+        client.pull(&request).await;
+        assert_eq!(pull_of().await, came_to, "{messages} from {offset}");
+    }
+    let reset = [
+        ("topic", "t"),
+        ("group", "g"),
+        ("timestamp", "0"),
+        ("isForce", "true"),
+    ];
+    let answer = client
+        .call(RequestCode::InvokeBrokerToResetOffset, &reset, &[])
+        .await;
+    assert_eq!(answer.code(), 0, "{}", remark(&answer));
+    assert_eq!(pull_of().await, 3, "nobody has pulled since");
+    let request = PullMessage {
+        consumer_group: "g".into(),
+        ..pull("t", 0, 3)
+    };
+    let told = client.call(RequestCode::PullMessage, &request, &[]).await;
+    assert_eq!(told.code(), ResponseCode::PullOffsetMoved.as_i32());
+    assert_eq!(pull_of().await, 0);
 
     let answer = client
         .call(RequestCode::GetAllSubscriptiongroupConfig, &(), &[])
@@ -214,7 +255,9 @@ async fn messages_are_found_by_key_unique_key_and_id() {
         ("one", None, 1),
         ("two", None, 1),
         ("C0FFEE", Some(true), 1),
-        ("C0FFEE", None, 0),
+        // The original's index does not tell them apart.
+        ("C0FFEE", None, 1),
+        ("one", Some(true), 0),
         ("three", None, 0),
     ] {
         let answer = client

@@ -1,7 +1,10 @@
 //! The order of what is answered, who is listed, and what is listed of groups that broadcast or belong to the system.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use rmq_broker::Deps;
 use rmq_protocol::bodies::{
     ConsumerConnection, ConsumerData, ConsumerList, GroupList, HeartbeatData, MessageModel,
     SubscriptionData, TopicConfig, TopicList,
@@ -12,6 +15,7 @@ use rmq_protocol::requests::{
     GetConsumerConnectionList, GetConsumerListByGroup, GetTopicConfig, QueryMessage,
     QueryTopicConsumeByWho, QueryTopicsByConsumer, UpdateConsumerOffset,
 };
+use rmq_transport::ManualClock;
 
 use crate::support::{Client, Rig, message, remark};
 
@@ -90,6 +94,111 @@ async fn messages_of_a_key_come_oldest_first_and_the_newest_when_there_are_more(
     assert_eq!(bodies(false, 32).await, "0123456");
     assert_eq!(bodies(false, 3).await, "456");
     assert_eq!(bodies(true, 32).await, "0123456");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newer_clients_say_what_kind_of_key_they_look_for() {
+    let clock = ManualClock::at(1_800_000_000_000);
+    let deps = Deps {
+        clock: Arc::new(clock.clone()),
+        ..Deps::default()
+    };
+    let rig = Rig::start_with(deps, |_| {}).await;
+    let client = rig.client();
+    client.create_topic("t", 3, 6).await;
+    for number in 0..40 {
+        // Tags that share a hash, and messages without one; one has its own unique key as a key.
+        let tag = ["TAGS\u{1}Aa\u{2}", "TAGS\u{1}BB\u{2}", ""][number as usize % 3];
+        let keys = format!("{tag}KEYS\u{1}k U{number}\u{2}UNIQ_KEY\u{1}U{number}\u{2}");
+        clock.advance(Duration::from_millis(1));
+        client
+            .send(
+                &message("t", number % 2, &keys),
+                number.to_string().as_bytes(),
+            )
+            .await
+            .expect("stored");
+    }
+    let query = |kind: &'static str, key: &'static str| QueryMessage {
+        unique_key_query: None,
+        topic: "t".into(),
+        key: key.into(),
+        max_num: 5,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        index_type: Some(kind.into()),
+        last_key: None,
+    };
+    let numbers = async |request: QueryMessage<'static>| {
+        let answer = client.call(RequestCode::QueryMessage, &request, &[]).await;
+        let records = RecordView::iter(answer.body());
+        let numbers: Vec<(i32, i64)> = records
+            .map(|record| {
+                let record = record.expect("whole records");
+                let text = std::str::from_utf8(record.body()).expect("digits");
+                (text.parse().expect("a number"), record.store_ms())
+            })
+            .collect();
+        (answer.code(), numbers)
+    };
+    let all = async |request| {
+        let (code, found) = numbers(request).await;
+        assert_eq!(code, 0);
+        found
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect::<Vec<i32>>()
+    };
+    // The newest of all queues, the oldest of them first.
+    assert_eq!(all(query("T", "Aa")).await, [27, 30, 33, 36, 39]);
+    assert_eq!(all(query("T", "BB")).await, [25, 28, 31, 34, 37]);
+    assert_eq!(all(query("K", "k")).await, [35, 36, 37, 38, 39]);
+    assert_eq!(all(query("", "k")).await, [35, 36, 37, 38, 39]);
+    // Once, though it is a key and a unique key.
+    assert_eq!(all(query("K", "U7")).await, [7]);
+    assert_eq!(all(query("U", "U7")).await, [7]);
+    // An index in files has no pages.
+    let with_last_key = QueryMessage {
+        last_key: Some("t@39".into()),
+        ..query("K", "k")
+    };
+    assert_eq!(all(with_last_key).await, [35, 36, 37, 38, 39]);
+    // By time, to the millisecond.
+    let (_, newest) = numbers(query("T", "Aa")).await;
+    let until_33 = QueryMessage {
+        begin_timestamp: newest[1].1,
+        end_timestamp: newest[2].1,
+        ..query("T", "Aa")
+    };
+    assert_eq!(all(until_33).await, [30, 33]);
+    let before = QueryMessage {
+        end_timestamp: newest[0].1 - 1,
+        max_num: 2,
+        ..query("T", "Aa")
+    };
+    assert_eq!(all(before).await, [21, 24]);
+    // The older form counts.
+    let unique = QueryMessage {
+        unique_key_query: Some(true),
+        ..query("T", "U3")
+    };
+    assert_eq!(all(unique).await, [3]);
+    let not_found = ResponseCode::QueryNotFound.as_i32();
+    for (kind, key) in [("T", "C"), ("T", "k"), ("U", "k"), ("K", "Aa")] {
+        assert_eq!(numbers(query(kind, key)).await.0, not_found, "{kind} {key}");
+    }
+    let of_no_topic = QueryMessage {
+        topic: "none".into(),
+        ..query("T", "Aa")
+    };
+    assert_eq!(numbers(of_no_topic).await.0, not_found);
+    let answer = client
+        .call(RequestCode::QueryMessage, &query("X", "k"), &[])
+        .await;
+    assert_eq!(answer.code(), ResponseCode::SystemError.as_i32());
+    let remark = remark(&answer);
+    assert!(remark.contains("T (tags)"), "{remark}");
     rig.stop().await;
 }
 

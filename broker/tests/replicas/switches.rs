@@ -3,7 +3,7 @@
 use rmq_protocol::code::{RequestCode, ResponseCode};
 
 use crate::rig::{Group, Member, Stopped, Wire, eventually};
-use crate::support::{Client, message, pull};
+use crate::support::{Client, message, pull, remark};
 
 /// Delivered after one second, with the default delays.
 const ONE_SECOND: &str = "DELAY\u{1}1\u{2}";
@@ -81,6 +81,37 @@ pub(crate) async fn change_roles(lost: Stopped, other: Member) -> (Member, Membe
     back.config.replication_master = wire.addr.to_string();
     back.wire = Some(wire);
     (master, Member::start(back).await)
+}
+
+/// A member that was killed says of timers, as of messages, nothing before its group has confirmed its log again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_waits_for_confirmation_says_nothing_of_timers() {
+    let (master, replica) = cut_off().await;
+    let replica = Member::start(replica.stop(true).await).await;
+    let client = replica.client();
+    let timers = [
+        RequestCode::GetTimerMetrics,
+        RequestCode::GetTimerCheckPoint,
+    ];
+    for code in timers {
+        let answer = client.call(code, &(), &[]).await;
+        assert_eq!(answer.code(), ResponseCode::SystemBusy.as_i32(), "{code:?}");
+        let remark = remark(&answer);
+        assert!(
+            remark.contains("has not confirmed all of its log again"),
+            "{remark}"
+        );
+    }
+    replica.wire.as_ref().expect("a wire").set(Wire::Whole);
+    for code in timers {
+        eventually("the group has confirmed it", async || {
+            client.call(code, &(), &[]).await.code() == 0
+        })
+        .await;
+    }
+    for member in [replica, master] {
+        member.stop(false).await;
+    }
 }
 
 async fn all(client: &Client) -> Vec<String> {

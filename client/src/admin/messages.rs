@@ -3,8 +3,8 @@
 use std::ops::{Bound, RangeBounds};
 use std::time::SystemTime;
 
-use rmq_protocol::requests::QueryMessage;
-use rmq_protocol::{ResponseCode, requests::Request};
+use rmq_protocol::ResponseCode;
+use rmq_protocol::requests::{INDEX_KEY, INDEX_TAG, INDEX_UNIQUE, QueryMessage, Request};
 
 use super::Admin;
 use crate::clock::unix_ms;
@@ -27,7 +27,9 @@ impl Admin {
         stored: impl RangeBounds<SystemTime>,
     ) -> Result<Vec<ReceivedMessage>, Error> {
         let (from_ms, to_ms) = milliseconds(&stored);
-        let found = self.query(topic, key, max, from_ms, to_ms, false).await?;
+        let found = self
+            .query(topic, key, max, from_ms, to_ms, INDEX_KEY)
+            .await?;
         // The index knows the key's hash only.
         Ok(found
             .into_iter()
@@ -47,13 +49,49 @@ impl Admin {
         topic: &str,
         id: &str,
     ) -> Result<Vec<ReceivedMessage>, Error> {
-        let found = self.query(topic, id, 32, 0, i64::MAX, true).await?;
+        let found = self.query(topic, id, 32, 0, i64::MAX, INDEX_UNIQUE).await?;
         Ok(found
             .into_iter()
             .filter(|message| message.message_id() == id)
             .collect())
     }
 
+    /// Messages of a topic with a tag that were stored in a time, the newest, at most `max` of each broker; `..` is any time. Brokers look
+    /// from the newest message on, and not without end ([limits](https://github.com/rmq-rs/rmq/blob/main/docs/reference/limits.md)). Brokers of
+    /// Apache RocketMQ find tags from 5.4 on.
+    ///
+    /// ```no_run
+    /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
+    /// for order in client.admin().messages_by_tag("orders", "paid", 10, ..).await? {
+    ///     println!("{}", order.message_id());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the topic has no route or a broker does not answer.
+    ///
+    /// # Cancel safety
+    /// Only reads: a dropped call leaves nothing behind.
+    pub async fn messages_by_tag(
+        &self,
+        topic: &str,
+        tag: &str,
+        max: u16,
+        stored: impl RangeBounds<SystemTime>,
+    ) -> Result<Vec<ReceivedMessage>, Error> {
+        let (from_ms, to_ms) = milliseconds(&stored);
+        let found = self
+            .query(topic, tag, max, from_ms, to_ms, INDEX_TAG)
+            .await?;
+        // Older brokers take it for a key.
+        Ok(found
+            .into_iter()
+            .filter(|message| message.tag() == Some(tag))
+            .collect())
+    }
+
+    /// `kind`: [`INDEX_KEY`], [`INDEX_UNIQUE`] or [`INDEX_TAG`].
     async fn query(
         &self,
         topic: &str,
@@ -61,7 +99,7 @@ impl Admin {
         max: u16,
         from_ms: i64,
         to_ms: i64,
-        unique: bool,
+        kind: &'static str,
     ) -> Result<Vec<ReceivedMessage>, Error> {
         let route = self.client.refresh_route(topic).await?;
         let mut found = Vec::new();
@@ -75,9 +113,9 @@ impl Admin {
                 max_num: i32::from(max),
                 begin_timestamp: from_ms,
                 end_timestamp: to_ms,
-                index_type: None,
+                index_type: Some(kind.into()),
                 last_key: None,
-                unique_key_query: Some(unique),
+                unique_key_query: Some(kind == INDEX_UNIQUE),
             };
             let answer = self
                 .client
