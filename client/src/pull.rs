@@ -176,14 +176,26 @@ impl Client {
             proxy_forward_client_id: None,
             broker_name: Some(queue.broker().into()),
         };
-        let mut remote = self.puller_of(queue).await?;
-        if waits {
-            remote = remote.with_timeout(self.timeouts().request + options.wait + WAIT_SLACK);
-        }
-        let answer = match remote
-            .call_any(PullMessage::CODE.as_i32(), &request, b"")
-            .await
+        let puller = async || {
+            let remote = self.puller_of(queue).await?;
+            Ok::<_, Error>(match waits {
+                true => remote.with_timeout(self.timeouts().request + options.wait + WAIT_SLACK),
+                false => remote,
+            })
+        };
+        let code = PullMessage::CODE.as_i32();
+        let mut remote = puller().await?;
+        let mut answered = remote.call_any(code, &request, b"").await;
+        // Connections to a master that has a successor are left: the successor is asked.
+        if let Err(error) = &answered
+            && error.kind() == ErrorKind::Unreachable
+            && self.has_other_master(queue, remote.addr())
         {
+            self.reading().silent(remote.addr());
+            remote = puller().await?;
+            answered = remote.call_any(code, &request, b"").await;
+        }
+        let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
                 // The next try asks where the broker is now, and passes over one that is silent.
@@ -232,6 +244,16 @@ impl Client {
             next_offset: reply.next_begin_offset,
             min_offset: reply.min_offset,
             max_offset: reply.max_offset,
+        })
+    }
+
+    /// Whether the known route has another master for the queue than the server at `addr`.
+    fn has_other_master(&self, queue: &Queue, addr: &str) -> bool {
+        let route = self.routes().any(queue.topic());
+        route.is_some_and(|route| {
+            route
+                .master(queue.broker())
+                .is_some_and(|master| master != addr)
         })
     }
 

@@ -20,6 +20,9 @@ use crate::routes::{Kept, Route};
 /// A name server that has not answered after so long is not waited for alone.
 const NEXT_AFTER: Duration = Duration::from_millis(300);
 
+/// A request waits so long for a newer route where it has one that is old and not wrong as far as is known.
+const NEWER_WITHIN: Duration = Duration::from_millis(100);
+
 fn is_no_answer(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Timeout)
 }
@@ -83,8 +86,8 @@ impl Client {
         ClusterInfo::from_json(answer.body()).map_err(|error| Error::from(error).at(answer.addr()))
     }
 
-    /// The route of a topic. One that is older than [`Timeouts::route_age`](crate::Timeouts::route_age) is given while a newer one is asked for
-    /// aside; one four times as old, or by which a request failed, only when no name server answers, or when all brokers of the topic are
+    /// The route of a topic. One that is older than [`Timeouts::route_age`](crate::Timeouts::route_age) is given when a newer one does not come within
+    /// 100 ms; one four times as old, or by which a request failed, only when no name server answers, or when all brokers of the topic are
     /// gone from there.
     ///
     /// # Errors
@@ -97,14 +100,19 @@ impl Client {
             Kept::Fresh(route) | Kept::Old { route, ask: false } => return Ok(route),
             Kept::Old { route, ask: true } => {
                 let (client, topic) = (self.clone(), topic.to_owned());
-                self.tasks().spawn(async move {
+                let asking = self.tasks().spawn(async move {
                     tokio::select! {
-                        () = client.stopped().cancelled() => {}
+                        () = client.stopped().cancelled() => Err(Error::closed()),
                         // A failure is noted; the next one asks again.
-                        _ = client.ask_route(&topic) => {}
+                        asked = client.ask_route(&topic) => asked,
                     }
                 });
-                return Ok(route);
+                return match tokio::time::timeout(NEWER_WITHIN, asking).await {
+                    Ok(Ok(Ok(newer))) => Ok(newer),
+                    Ok(Ok(Err(error))) if !is_no_answer(&error) => Err(error),
+                    // No name server answers, or not at once.
+                    _ => Ok(route),
+                };
             }
             Kept::Doubted => {}
         }

@@ -240,6 +240,56 @@ async fn sends_do_not_wait_for_name_servers_that_went_silent() {
 }
 
 #[tokio::test]
+async fn a_pull_goes_to_the_successor_of_the_master_that_it_waited_for() {
+    let (parked, mut waiting) = mpsc::unbounded_channel();
+    let before = server(move |_, exchange| parked.send(exchange.park()).unwrap()).await;
+    let after = server(|code, exchange| {
+        assert_eq!(code, RequestCode::PullMessage);
+        let reply = PullMessageReply {
+            suggest_which_broker_id: 0,
+            next_begin_offset: 7,
+            min_offset: 0,
+            max_offset: 7,
+            offset_delta: None,
+            topic_sys_flag: None,
+            group_sys_flag: None,
+            forbidden_type: None,
+        };
+        exchange.reply(ResponseCode::PullNotFound, None, &reply, b"");
+    })
+    .await;
+    let has_changed = Arc::new(AtomicBool::new(false));
+    let (old, new) = (
+        routes(&[("a", &before)], false),
+        routes(&[("a", &after)], false),
+    );
+    let changed = Arc::clone(&has_changed);
+    let names = server(move |code, exchange| match changed.load(Ordering::SeqCst) {
+        false => old(code, exchange),
+        true => new(code, exchange),
+    })
+    .await;
+    let client = Client::builder(format!("rmq://{}", names.addr))
+        .timeouts(patient())
+        .connect();
+    let client = client.await.unwrap();
+    let (queue, options) = (Queue::new("t", "a", 0), PullOptions::default());
+    let pull = client.pull(&queue, 7, &options);
+    let switch = async {
+        let held = waiting.recv().await;
+        has_changed.store(true, Ordering::SeqCst);
+        client.refresh_route("t").await.unwrap();
+        held
+    };
+    let both = async { tokio::join!(pull, switch) };
+    let (pulled, _held) = tokio::time::timeout(Duration::from_secs(60), both)
+        .await
+        .expect("the successor answers");
+    assert_eq!(pulled.unwrap().status, PullStatus::NoNewMessage);
+    client.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_busy_broker_is_avoided_and_the_message_keeps_its_id() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&seen);
