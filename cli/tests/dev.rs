@@ -24,7 +24,12 @@ fn command(args: &[&str]) -> Command {
 }
 
 fn start(args: &[&str]) -> Dev {
-    let mut all = vec!["--port", "0", "--broker-port", "0", "--print-json"];
+    start_at("0", args)
+}
+
+/// The same with a port of the broker that the test has chosen.
+fn start_at(broker_port: &str, args: &[&str]) -> Dev {
+    let mut all = vec!["--port", "0", "--broker-port", broker_port, "--print-json"];
     all.extend(args);
     let mut child = command(&all)
         .stdout(Stdio::piped())
@@ -287,24 +292,7 @@ fn manifests_start_as_many_servers_as_they_say() {
 #[test]
 fn old_clients_find_the_fast_port() {
     let port = Port::hold_with(&[-2]).expect("two ports");
-    let broker_port = port.number().to_string();
-    let mut child = command(&[
-        "--tmp",
-        "--port",
-        "0",
-        "--broker-port",
-        &broker_port,
-        "--print-json",
-    ])
-    .stdout(Stdio::piped())
-    .spawn()
-    .expect("rmq-ctl starts");
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("stdout is piped"))
-        .read_line(&mut line)
-        .expect("stdout is UTF-8");
-    let ready = serde_json::from_str(&line).expect("JSON");
-    let dev = Dev { child, ready };
+    let dev = start_at(&port.number().to_string(), &["--tmp"]);
     let fast = ("127.0.0.1", port.number() - 2);
     std::net::TcpStream::connect(fast).expect("the fast port answers");
     assert!(dev.stop().success());

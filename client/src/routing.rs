@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// As [`Client::refresh_route`], and whoever asks next is told when there was no route.
+    /// As [`Client::refresh_route`]. The next caller learns when there was no route.
     async fn ask_route(&self, topic: &str) -> Result<Arc<Route>, Error> {
         let asked = self.refresh_route(topic).await;
         if let Err(error) = &asked {

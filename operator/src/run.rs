@@ -86,7 +86,7 @@ fn image(text: &str) -> Result<String, String> {
 /// Runs until `stop`, or until another process leads.
 ///
 /// # Errors
-/// When no API server is configured, it refuses this process, or leadership is lost: end the process then. One that is away is waited for.
+/// When no API server is configured, it refuses this process, or leadership is lost: end the process then. The process waits for an API server that is away.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Error> {
     // An error means that the process has chosen a provider before.
     let _ = rustls::crypto::ring::default_provider().install_default();

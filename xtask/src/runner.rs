@@ -137,7 +137,7 @@ impl Runner {
         }
         let whole = self.start.elapsed().as_secs();
         text.push_str(&format!("       {whole:7}  in all\n"));
-        // Whoever sees the end of a long log only wants to know why.
+        // A long log is read from its end: the reasons stand there.
         for (name, said) in &results.said {
             text.push_str(&format!("\n--- {name} failed:\n{}\n", said.join("\n")));
         }

@@ -206,8 +206,11 @@ impl Member {
     async fn hand_over(&self, handle: &Handle) {
         let mut asked = BTreeSet::new();
         let hands_over = async {
-            while handle.facts().state == State::Active {
+            loop {
                 let facts = handle.facts();
+                if facts.state != State::Active {
+                    return;
+                }
                 let ready = facts
                     .members
                     .iter()
