@@ -257,6 +257,29 @@ fn bodies_of_nonsense_are_errors() {
     assert!(bodies::from_slice::<HeartbeatData>("heartbeat", b"\xff\xfe").is_err());
 }
 
+/// A client may call itself what it likes, also nearly as a queue is written.
+#[test]
+fn a_key_that_looks_like_a_queue_is_a_text() {
+    for id in [
+        "{\"brokerName\":",
+        "{\"brokerName\":1}",
+        "{\"brokerName\":\"b\"} ",
+    ] {
+        let mut status = bodies::ConsumerStatusBody::default();
+        let mut offsets = bodies::QueueMap::new();
+        offsets.push(bodies::MessageQueue::new("t", "b", 0), 17);
+        status.consumer_table.insert(id.to_owned(), offsets);
+        let json = status.to_json();
+        let read = bodies::ConsumerStatusBody::from_json(&json);
+        assert_eq!(read.expect("it is read back"), status);
+        let text = String::from_utf8(json).unwrap();
+        assert!(
+            text.contains(r#"{{"brokerName":"b","queueId":0,"topic":"t"}:17}"#),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn a_small_frame_never_makes_a_large_allocation() {
     // Claims of two gigabytes everywhere where a length can stand.

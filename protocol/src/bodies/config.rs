@@ -34,18 +34,34 @@ pub fn parse_properties(bytes: &[u8]) -> Result<Vec<(String, String)>, BodyError
     Ok(pairs)
 }
 
-/// Writes properties text.
+/// Writes properties text. Blanks at the ends of names and values are left out, and line breaks become blanks.
 #[must_use]
 pub fn write_properties<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> Vec<u8> {
     let mut out = String::new();
     for (name, value) in pairs {
-        out.push_str(name);
+        push_escaped(&mut out, name, &['=', ':']);
         out.push('=');
-        // A line break inside a value would start another pair.
-        out.push_str(&value.replace(['\r', '\n'], " "));
+        push_escaped(&mut out, value, &[]);
         out.push('\n');
     }
     out.into_bytes()
+}
+
+/// Appends a text that is read back as it is: a backslash begins an escape, and in a name `ends` would end it.
+fn push_escaped(out: &mut String, text: &str, ends: &[char]) {
+    // A line break would start another pair.
+    let text = text.replace(['\r', '\n'], " ");
+    let text = text.trim();
+    if !ends.is_empty() && text.starts_with(['#', '!']) {
+        // A comment begins so.
+        out.push('\\');
+    }
+    for character in text.chars() {
+        if character == '\\' || ends.contains(&character) {
+            out.push('\\');
+        }
+        out.push(character);
+    }
 }
 
 fn separator(line: &str) -> Option<usize> {
@@ -114,6 +130,11 @@ mod tests {
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
         assert_eq!(write_properties([("a", "1\n2"), ("b", "")]), b"a=1 2\nb=\n");
+        let odd = [("#a=b:c", "d:\\e=f"), ("!", "\\"), ("", "#")];
+        let text = write_properties(odd);
+        assert_eq!(text, b"\\#a\\=b\\:c=d:\\\\e=f\n\\!=\\\\\n=#\n");
+        let odd = odd.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(parse_properties(&text).unwrap(), odd);
         assert!(parse_properties(b"nothing here").is_err());
         assert!(parse_properties(b"\xff=1").is_err());
     }

@@ -161,12 +161,9 @@ pub(super) fn write_raw_keys<T: Serialize>(body: &T) -> Vec<u8> {
         }
         let (inside, after) = after.split_at(string_length(after).min(after.len()));
         let is_key = after.starts_with(b"\":");
-        match std::str::from_utf8(inside) {
-            Ok(inside) if is_key && inside.starts_with("{\\\"brokerName\\\":") => {
-                let inside = crate::header::Text::Escaped(inside);
-                out.extend_from_slice(inside.to_cow().as_bytes());
-            }
-            _ => {
+        match queue_text(inside).filter(|_| is_key) {
+            Some(queue) => out.extend_from_slice(queue.as_bytes()),
+            None => {
                 out.push(b'"');
                 out.extend_from_slice(inside);
                 out.push(b'"');
@@ -175,6 +172,19 @@ pub(super) fn write_raw_keys<T: Serialize>(body: &T) -> Vec<u8> {
         rest = after.get(1..).unwrap_or_default();
     }
     out
+}
+
+/// The JSON of a queue that the inside of a key holds; `None` when it is a key of other text, as the id of a client, which may look nearly
+/// the same.
+fn queue_text(inside: &[u8]) -> Option<String> {
+    if !inside.starts_with(b"{\\\"brokerName\\\":") {
+        return None;
+    }
+    let inside = std::str::from_utf8(inside).ok()?;
+    let text = crate::header::Text::Escaped(inside).to_cow().into_owned();
+    let queue: MessageQueue = serde_json::from_str(&text).ok()?;
+    let is_it = serde_json::to_string(&queue).is_ok_and(|again| again == text);
+    is_it.then_some(text)
 }
 
 /// Bytes up to the quote that ends a string.
