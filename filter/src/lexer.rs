@@ -68,11 +68,17 @@ pub(crate) type Wrong = (usize, Problem);
 pub(crate) struct Lexer<'a> {
     text: &'a str,
     at: usize,
+    /// Behind the end of the last line that has one: what is not there is not looked for at each token.
+    lines_end: usize,
 }
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self {
+            text,
+            at: 0,
+            lines_end: text.rfind(['\n', '\r']).map_or(0, |at| at + 1),
+        }
     }
 
     /// The next token and where it begins.
@@ -118,8 +124,8 @@ impl<'a> Lexer<'a> {
             let blank = rest.trim_start_matches([' ', '\t', '\n', '\r', '\u{c}']);
             self.at += rest.len() - blank.len();
             // Without an end of the line after them they are two signs, as in the original.
-            let line = blank.strip_prefix("--").and(blank.find(['\n', '\r']));
-            let length = if let Some(end) = line {
+            let is_line = blank.starts_with("--") && self.at < self.lines_end;
+            let length = if is_line && let Some(end) = blank.find(['\n', '\r']) {
                 end
             } else if let Some(comment) = blank.strip_prefix("/*") {
                 let end = comment.find("*/").ok_or((self.at, Problem::OpenComment))?;

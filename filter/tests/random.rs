@@ -141,6 +141,27 @@ fn evaluate(program: &Program, properties: &[(String, String)]) -> String {
     format!("{:?}", program.evaluate(pairs))
 }
 
+/// Each token is looked at once: 100,000 of them are read while a test waits, in a build without optimisation too.
+#[test]
+fn a_long_list_is_read_in_one_pass() {
+    let list = format!("a IN ({}'x')", "'eu', ".repeat(50_000));
+    let began = std::time::Instant::now();
+    let expression = Expression::parse(&list, Limits::default()).expect("a list");
+    assert!(matches!(expression, Expression::In { list, .. } if list.len() == 50_001));
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    // Comments end where their line ends, and are minus signs where none ends.
+    for (text, is_read) in [
+        ("a = 1 -- b\n AND c = 2", true),
+        ("a = 1 -- b", false),
+        ("-- a\n-- b\na = --1", true),
+        ("a = 1 --\n", true),
+        ("a = 1 --", false),
+    ] {
+        let read = Expression::parse(text, Limits::default());
+        assert_eq!(read.is_ok(), is_read, "{text:?}: {read:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
