@@ -155,7 +155,7 @@ pub fn read(origin: &str, text: &str) -> Original {
             original.put(origin, key, value);
         }
     }
-    original.settle(&pairs);
+    original.settle(origin, &pairs);
     original
 }
 
@@ -223,7 +223,7 @@ impl Original {
     }
 
     /// What two keys say together.
-    fn settle(&mut self, pairs: &[(String, String)]) {
+    fn settle(&mut self, origin: &str, pairs: &[(String, String)]) {
         for (host_key, ours) in [
             ("bindAddress", "listen"),
             ("metricsPromExporterHost", "management"),
@@ -231,21 +231,34 @@ impl Original {
             let Some(host) = last(pairs, host_key).filter(|host| !host.is_empty()) else {
                 continue;
             };
-            match self.taken.iter_mut().find(|taken| taken.key == ours) {
-                Some(taken) => {
-                    taken.value = taken.value.replacen("0.0.0.0", host, 1);
+            let known = self.taken.iter().position(|taken| taken.key == ours);
+            let mut together = match known.map(|at| self.taken.remove(at)) {
+                Some(mut taken) => {
                     taken.from.push_str(&format!(", {host_key}={host}"));
+                    taken
                 }
-                None if ours == "listen" => self.taken.push(Taken {
+                None if ours == "listen" => Taken {
                     key: ours,
-                    value: format!("{host}:10911"),
+                    value: "0.0.0.0:10911".to_owned(),
                     from: format!("{host_key}={host}"),
-                }),
-                None => self.leave(
-                    host_key,
-                    host,
-                    "there is no metricsPromExporterPort beside it".to_owned(),
-                ),
+                },
+                None => {
+                    let why = "there is no metricsPromExporterPort beside it".to_owned();
+                    self.leave(host_key, host, why);
+                    continue;
+                }
+            };
+            together.value = together.value.replacen("0.0.0.0", host, 1);
+            let row = BrokerConfig::rows()
+                .iter()
+                .find(|row| row.setting.key == ours);
+            let place = format!("{origin}, {host_key}");
+            let read = row.map(|row| row.setting.read(&place, &together.value, true));
+            match read {
+                Some(Err(problem)) => self.problems.push(problem),
+                _ => self
+                    .taken
+                    .insert(known.unwrap_or(self.taken.len()), together),
             }
         }
         let role = last(pairs, "brokerRole").unwrap_or("ASYNC_MASTER");

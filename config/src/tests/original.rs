@@ -48,6 +48,20 @@ fn the_file_that_the_original_ships_is_taken_over() {
 }
 
 #[test]
+fn an_address_that_is_none_is_told() {
+    for (text, key) in [
+        ("listenPort=10921\nbindAddress=broker a", "listen"),
+        ("bindAddress=[x", "listen"),
+    ] {
+        let read = original::read("broker.conf", text);
+        assert_eq!(read.problems.len(), 1, "{text}");
+        let problem = read.problems[0].to_string();
+        assert!(problem.contains("broker.conf, bindAddress"), "{problem}");
+        assert!(read.taken.iter().all(|taken| taken.key != key), "{text}");
+    }
+}
+
+#[test]
 fn values_are_written_in_our_form() {
     for (text, expected) in [
         ("listenPort=10921", vec![("listen", "0.0.0.0:10921")]),
