@@ -17,6 +17,9 @@ mod config;
 mod data;
 mod delay;
 mod filter;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod groups;
 mod handlers;

@@ -59,6 +59,9 @@ mod credentials;
 mod environment;
 mod error;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod incoming;
 #[cfg(feature = "serde")]
 mod json;

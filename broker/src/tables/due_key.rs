@@ -53,10 +53,17 @@ impl Key {
 
     /// Behind this key, and before the next one.
     pub(crate) fn after(self) -> Self {
-        Self {
-            position: self.position + 1,
-            topic: 0,
-            ..self
+        match self.position.checked_add(1) {
+            Some(position) => Self {
+                position,
+                topic: 0,
+                ..self
+            },
+            // No log is as long; a damaged row may say so.
+            None => Self {
+                topic: u32::MAX,
+                ..self
+            },
         }
     }
 

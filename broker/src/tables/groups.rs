@@ -180,6 +180,18 @@ fn decode(name: &str, value: &[u8]) -> Option<Stored> {
         .ok()
 }
 
+/// What is read of a row can be written and read again.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_back(value: &[u8]) {
+    let Some(stored) = decode("g", value) else {
+        return;
+    };
+    let json = serde_json::to_vec(&stored).unwrap_or_default();
+    let again = decode("g", &json);
+    let name = |stored: &Stored| stored.config.group_name.clone();
+    assert_eq!(again.as_ref().map(name), Some(name(&stored)));
+}
+
 /// The groups of a broker.
 pub(crate) struct GroupTable {
     rows: RwLock<Rows<Arc<Group>>>,

@@ -459,6 +459,14 @@ impl<'a> Row<'a> {
     }
 }
 
+/// What is read of a row is written as it was read.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_back(value: &[u8]) {
+    if let Some(row) = Row::decode(value) {
+        assert_eq!(Row::decode(&row.encode()), Some(row));
+    }
+}
+
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk()?;
     *bytes = rest;

@@ -177,6 +177,16 @@ fn decode(name: &str, value: &[u8]) -> Option<TopicConfig> {
         .ok()
 }
 
+/// What is read of a row is written as it was read.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_back(value: &[u8]) {
+    let Some(config) = decode("t", value) else {
+        return;
+    };
+    let json = serde_json::to_vec(&config).unwrap_or_default();
+    assert_eq!(decode("t", &json), Some(config));
+}
+
 /// How many queues a topic has.
 fn queue_count(config: &TopicConfig) -> i32 {
     config.read_queue_nums.max(config.write_queue_nums).max(1)

@@ -21,6 +21,8 @@ use crate::remote::Remote;
 
 pub use groups::GroupSpec;
 pub use topics::TopicSpec;
+#[cfg(feature = "fuzzing")]
+pub(crate) use traces::steps_of;
 pub use traces::{TraceKind, TraceStep};
 
 /// Topics, groups, offsets and brokers of a cluster. Cheap to clone.

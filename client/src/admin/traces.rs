@@ -98,14 +98,28 @@ impl Admin {
         let found = self.messages_by_key(topic, id, TRACES, ..).await?;
         let mut steps: Vec<TraceStep> = Vec::new();
         for message in &found {
-            let text = String::from_utf8_lossy(message.body());
-            steps.extend(text.split(RECORDS).filter_map(TraceStep::parse));
+            read(message.body(), &mut steps);
         }
         complete(&mut steps);
         steps.retain(|step| step.message_id == id || step.keys.split(' ').any(|key| key == id));
         steps.sort_by_key(|step| step.at_ms);
         Ok(steps)
     }
+}
+
+/// Reads the records of one message of the topic of traces.
+fn read(body: &[u8], steps: &mut Vec<TraceStep>) {
+    let text = String::from_utf8_lossy(body);
+    steps.extend(text.split(RECORDS).filter_map(TraceStep::parse));
+}
+
+/// What one message of the topic of traces says.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn steps_of(body: &[u8]) -> Vec<TraceStep> {
+    let mut steps = Vec::new();
+    read(body, &mut steps);
+    complete(&mut steps);
+    steps
 }
 
 /// Older consumers say when they began and for how long, but not when they ended, nor their group: their first step says that.

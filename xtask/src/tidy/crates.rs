@@ -92,6 +92,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["rmq-ports", "rmq-process", "rmq-protocol", "rmq-texts"],
     ),
     ("rmq-lab", &["rmq-ports"]),
+    // Whatever decodes bytes of others.
+    (
+        "rmq-fuzz-targets",
+        &[
+            "rmq-broker",
+            "rmq-client",
+            "rmq-config",
+            "rmq-election",
+            "rmq-filter",
+            "rmq-protocol",
+            "rmq-replication",
+            "rmq-store",
+            "rmq-texts",
+        ],
+    ),
     (
         "rmq-e2e",
         &[
