@@ -56,12 +56,12 @@ impl Retention {
         }
     }
 
-    /// For the runtime information.
+    /// For the runtime information. What is read of the broker after the number of rounds has what these rounds did.
     pub(crate) fn describe(&self, table: &mut BTreeMap<String, String>) {
-        let held = self.held_bytes.load(Ordering::Relaxed);
-        table.insert("bytesHeldForDelayedMessages".to_owned(), held.to_string());
         let rounds = self.rounds.load(Ordering::Acquire);
         table.insert("retentionRounds".to_owned(), rounds.to_string());
+        let held = self.held_bytes.load(Ordering::Relaxed);
+        table.insert("bytesHeldForDelayedMessages".to_owned(), held.to_string());
     }
 
     /// One round: by age when the clock has agreed with itself for long enough, by space in any case. May wait for the disk.

@@ -16,6 +16,8 @@ use crate::stats::Sample;
 pub(crate) fn table(broker: &Broker) -> BTreeMap<String, String> {
     broker.catch_up();
     let mut table = BTreeMap::new();
+    // First: what a round that is counted has removed is seen below.
+    broker.retention.describe(&mut table);
     let mut put = |name: &str, value: String| {
         table.insert(name.to_owned(), value);
     };
@@ -55,7 +57,6 @@ pub(crate) fn table(broker: &Broker) -> BTreeMap<String, String> {
     if let Some(problem) = &broker.fast_port_problem {
         put("fastPortProblem", problem.clone());
     }
-    broker.retention.describe(&mut table);
     let dropped = broker.delay.dropped.load(Ordering::Relaxed);
     table.insert("delayedMessagesDropped".to_owned(), dropped.to_string());
     let (open, parked) = broker.transactions.table.counts();

@@ -186,8 +186,16 @@ async fn each_planted_mistake_is_found() {
     for planted in PLANTED {
         let mut found = None;
         for seed in 0..SEEDS_OF_MISTAKES {
-            let run = run_alone(seed, planted.mistake, SHORT_PATIENCE);
-            if let Err(failure) = Box::pin(run).await {
+            let run = |patience| Box::pin(run_alone(seed, planted.mistake, patience));
+            let mut ended = run(SHORT_PATIENCE).await;
+            if ended
+                .as_ref()
+                .is_err_and(|failure| !planted.leads_to(&failure.wrong))
+            {
+                // On a busy machine what is right comes late too.
+                ended = run(PATIENCE).await;
+            }
+            if let Err(failure) = ended {
                 found = Some(failure);
                 break;
             }
@@ -197,7 +205,7 @@ async fn each_planted_mistake_is_found() {
             continue;
         };
         eprintln!("{:?}: seed {seed}: {wrong}", planted.mistake);
-        if !planted.found.iter().any(|begin| wrong.starts_with(begin)) {
+        if !planted.leads_to(&wrong) {
             missed.push(format!("{:?} is taken for {wrong}", planted.mistake));
         }
     }

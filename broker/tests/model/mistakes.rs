@@ -41,7 +41,14 @@ pub(crate) enum Mistake {
 /// A mistake, and the beginnings of the findings that it may lead to.
 pub(crate) struct Planted {
     pub(crate) mistake: Mistake,
-    pub(crate) found: &'static [&'static str],
+    found: &'static [&'static str],
+}
+
+impl Planted {
+    /// Whether a finding is one of those that the mistake may lead to.
+    pub(crate) fn leads_to(&self, finding: &str) -> bool {
+        self.found.iter().any(|begin| finding.starts_with(begin))
+    }
 }
 
 const fn planted(mistake: Mistake, found: &'static [&'static str]) -> Planted {
