@@ -280,6 +280,31 @@ fn a_key_that_looks_like_a_queue_is_a_text() {
     }
 }
 
+/// A compressed registration has few bytes for many topics: it is refused by what it announces, before they are taken.
+#[test]
+fn a_registration_of_too_many_topics_is_refused() {
+    use std::io::Write as _;
+
+    let registration = |topics: i32, mappings: i32| {
+        let piece = |text: &str| [&(text.len() as i32).to_be_bytes(), text.as_bytes()].concat();
+        let mut plain = piece("{}");
+        plain.extend_from_slice(&topics.to_be_bytes());
+        plain.extend(piece("t 1 1 6 SINGLE_TAG {}").repeat(topics.clamp(0, 3) as usize));
+        plain.extend(piece("[]"));
+        plain.extend_from_slice(&mappings.to_be_bytes());
+        let mut encoder =
+            flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&plain).unwrap();
+        let body = RegisterBrokerBody::from_compressed(&encoder.finish().unwrap(), 513);
+        body.map_err(|error| error.to_string())
+    };
+    assert!(registration(3, 0).is_ok());
+    let many = registration(1_000_001, 0).unwrap_err();
+    assert!(many.contains("1000001 topics"), "{many}");
+    let many = registration(3, 100_001).unwrap_err();
+    assert!(many.contains("100001 static topics"), "{many}");
+}
+
 #[test]
 fn a_small_frame_never_makes_a_large_allocation() {
     // Claims of two gigabytes everywhere where a length can stand.

@@ -19,6 +19,10 @@ use super::{
 
 /// Most bytes that a compressed registration may become.
 const INFLATED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most topics of one compressed registration: each takes a multiple of its bytes in memory.
+const TOPICS_MAX: i32 = 1_000_000;
+/// Most static topics of one compressed registration.
+const MAPPINGS_MAX: i32 = 100_000;
 /// The first version that appends the mappings of static topics: `V5_0_0`.
 const MAPPINGS_SINCE_VERSION: i32 = 413;
 
@@ -40,7 +44,7 @@ impl RegisterBrokerBody {
     /// Reads the compressed form of a broker with this version ordinal.
     ///
     /// # Errors
-    /// When the data is damaged or larger than 64 MiB.
+    /// When the data is damaged, larger than 64 MiB, or has more than 1,000,000 topics or 100,000 static ones.
     pub fn from_compressed(bytes: &[u8], version: i32) -> Result<Self, BodyError> {
         let mut inflated = Vec::new();
         ZlibDecoder::new(bytes)
@@ -56,7 +60,7 @@ impl RegisterBrokerBody {
         let mut body = Self::default();
         let table = &mut body.topic_config_serialize_wrapper;
         table.data_version = from_slice::<DataVersion>("data version", parts.piece()?)?;
-        for _ in 0..parts.int()? {
+        for _ in 0..parts.count("topics", TOPICS_MAX)? {
             let topic = decode_topic(parts.text()?)?;
             table
                 .topic_config_table
@@ -65,7 +69,7 @@ impl RegisterBrokerBody {
         body.filter_server_list = from_slice("filter server list", parts.piece()?)?;
         if version >= MAPPINGS_SINCE_VERSION && !parts.rest.is_empty() {
             let mut mappings = serde_json::Map::new();
-            for _ in 0..parts.int()? {
+            for _ in 0..parts.count("static topics", MAPPINGS_MAX)? {
                 let mapping: serde_json::Value = from_slice("topic queue mapping", parts.piece()?)?;
                 let topic = mapping
                     .get("topic")
@@ -131,6 +135,16 @@ impl<'a> Parts<'a> {
             .ok_or_else(|| binary("it ends inside a number".to_owned()))?;
         self.rest = rest;
         Ok(i32::from_be_bytes(*int))
+    }
+
+    fn count(&mut self, what: &str, max: i32) -> Result<i32, BodyError> {
+        let count = self.int()?;
+        if count > max {
+            return Err(binary(format!(
+                "it has {count} {what}, at most {max} are taken: register them in parts"
+            )));
+        }
+        Ok(count)
     }
 
     fn piece(&mut self) -> Result<&'a [u8], BodyError> {
