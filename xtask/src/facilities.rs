@@ -51,6 +51,18 @@ const TOOLS: &[Tool] = &[
         for_what: "the C++ client and a server that speaks S3 (in Python packages)",
     },
     Tool {
+        program: "node",
+        probe: &["--version"],
+        packages: &["nodejs"],
+        for_what: "the Node client",
+    },
+    Tool {
+        program: "npm",
+        probe: &["--version"],
+        packages: &["npm"],
+        for_what: "the Node client",
+    },
+    Tool {
         program: "ip",
         probe: &["-V"],
         packages: &["iproute2"],

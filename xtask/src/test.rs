@@ -25,6 +25,7 @@ const FOREIGN: &[&str] = &[
     "differences",
     "compat_go",
     "compat_python",
+    "compat_node",
     "backup_s3",
     "groups",
 ];
