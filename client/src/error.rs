@@ -302,8 +302,11 @@ impl From<CallError> for Error {
                 let what = format!("cannot connect: {source}");
                 (ErrorKind::Unreachable, addr, what)
             }
-            CallError::Lost { addr } => {
-                let what = "the connection was lost before the answer came".to_owned();
+            CallError::Lost { addr, why } => {
+                let why = why
+                    .as_ref()
+                    .map_or_else(String::new, |why| format!(": {why}"));
+                let what = format!("the connection was lost before the answer came{why}");
                 (ErrorKind::Unreachable, addr, what)
             }
             CallError::Timeout { addr, after } => (
@@ -393,6 +396,7 @@ mod tests {
     fn lost_calls_may_have_been_processed() {
         let lost: Error = CallError::Lost {
             addr: "b:1".to_owned(),
+            why: None,
         }
         .into();
         assert!(lost.may_have_been_processed() && lost.is_retryable());
@@ -410,7 +414,10 @@ mod tests {
                 addr: addr(),
                 source,
             },
-            CallError::Lost { addr: addr() },
+            CallError::Lost {
+                addr: addr(),
+                why: Some("it broke".to_owned()),
+            },
             CallError::Timeout {
                 addr: addr(),
                 after,
@@ -426,7 +433,7 @@ mod tests {
             texts,
             [
                 "cannot connect: connection refused (at b:1)",
-                "the connection was lost before the answer came (at b:1)",
+                "the connection was lost before the answer came: it broke (at b:1)",
                 "no answer within 4s (at b:1)",
                 "the request could not be sent within 4s: not connected (at b:1)",
             ]

@@ -5,16 +5,18 @@
 //!                       └─ a handshake ─► a place ─► handshake ─► its stream, and who the peer is
 //! ```
 //! A port without a handshake does not wait for the first byte: its connections are there at once. Places for handshakes are bounded,
-//! because a handshake costs far more than a frame; the time limit covers the wait for a place too.
+//! because a handshake costs far more than a frame; the time limit covers the wait for a place too. While somebody waits for a place, a
+//! handshake that has taken a tenth of the limit gives its place away: a crowd of peers that never finish holds up nobody for long.
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::clock::Clock;
 use crate::close_reason::CloseReason;
@@ -22,6 +24,8 @@ use crate::limits::TransportLimits;
 
 /// First byte of a TLS handshake. A frame within the limits starts with 0x00 or 0x01.
 pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
+/// First byte of a TLS alert.
+pub(crate) const TLS_ALERT: u8 = 0x15;
 
 /// Who a peer is, as far as its connection proves it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +34,8 @@ pub enum Identity {
     /// The connection proves nothing.
     #[default]
     Unknown,
-    /// The peer owns a certificate with this subject.
+    /// The peer owns a certificate, which was verified, with this name: the first URI of its subject alternative names, else the first DNS
+    /// name there, else its common name.
     Certificate(Arc<str>),
 }
 
@@ -38,6 +43,9 @@ pub enum Identity {
 pub trait Handshake: Send + Sync + 'static {
     /// Whether there is a handshake at all. Otherwise nobody looks at the first byte.
     const EXISTS: bool;
+
+    /// What a connection that may not be plain is told before it is closed.
+    const REFUSAL: &'static [u8] = &[];
 
     /// What frames are read from after a handshake.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
@@ -87,6 +95,10 @@ pub(crate) enum Accepted<T> {
 pub(crate) struct Acceptor<H> {
     handshake: H,
     places: Semaphore,
+    /// Connections that wait for a place.
+    waiting: AtomicUsize,
+    /// Told when one begins to wait.
+    waits: Notify,
     timeout: Duration,
     idle_timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -98,6 +110,8 @@ impl<H: Handshake> Acceptor<H> {
         Self {
             handshake,
             places: Semaphore::new(places),
+            waiting: AtomicUsize::new(0),
+            waits: Notify::new(),
             timeout: limits.handshake_timeout,
             idle_timeout: limits.idle_timeout,
             clock,
@@ -127,17 +141,47 @@ impl<H: Handshake> Acceptor<H> {
         match self.handshake.starts_with(first[0]) {
             Ok(true) => {}
             Ok(false) => return Ok(Accepted::Plain(socket)),
-            Err(error) => return Err(CloseReason::Handshake(error.to_string())),
+            Err(error) => {
+                refuse(&socket, H::REFUSAL);
+                return Err(CloseReason::Handshake(error.to_string()));
+            }
         }
+        let patience = self.timeout / 10;
         let shaken = async {
-            // The semaphore is never closed.
-            let _place = self.places.acquire().await;
-            self.handshake.shake(socket).await
+            let _place = self.place().await;
+            tokio::select! {
+                biased;
+                shaken = self.handshake.shake(socket) => {
+                    shaken.map_err(|error| CloseReason::Handshake(error.to_string()))
+                }
+                () = self.is_short(patience) => Err(CloseReason::HandshakeTimeout(patience)),
+            }
         };
         let late = CloseReason::HandshakeTimeout(self.timeout);
-        match self.within(self.timeout, late, shaken).await? {
-            Ok((stream, identity)) => Ok(Accepted::Shaken(stream, identity)),
-            Err(error) => Err(CloseReason::Handshake(error.to_string())),
+        let (stream, identity) = self.within(self.timeout, late, shaken).await??;
+        Ok(Accepted::Shaken(stream, identity))
+    }
+
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        self.waits.notify_waiters();
+        // The semaphore is never closed.
+        self.places.acquire().await.ok()
+    }
+
+    /// Waits until `patience` is over and somebody waits for a place.
+    async fn is_short(&self, patience: Duration) {
+        self.clock.sleep_ms(patience.as_millis() as i64).await;
+        loop {
+            // Before the look: who begins to wait after it is heard.
+            let waits = self.waits.notified();
+            if self.waiting.load(Ordering::Acquire) > 0 {
+                return;
+            }
+            waits.await;
         }
     }
 
@@ -152,4 +196,36 @@ impl<H: Handshake> Acceptor<H> {
             () = self.clock.sleep_ms(limit.as_millis() as i64) => Err(late),
         }
     }
+}
+
+/// Counts one that waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Says `refusal`, as far as that goes without waiting. A socket that is closed with bytes unread takes back what it has sent, so what has
+/// come is read before.
+fn refuse(socket: &TcpStream, refusal: &[u8]) {
+    if refusal.is_empty() {
+        return;
+    }
+    let mut unread = [0; 4_096];
+    for _ in 0..16 {
+        if !matches!(socket.try_read(&mut unread), Ok(bytes) if bytes > 0) {
+            break;
+        }
+    }
+    // The peer may be gone.
+    let _ = socket.try_write(refusal);
 }

@@ -18,10 +18,12 @@ pub enum CallError {
         source: Arc<io::Error>,
     },
     /// The connection broke after the request was handed to it: it may have been processed.
-    #[error("the connection to {addr} was lost before the answer came")]
+    #[error("the connection to {addr} was lost before the answer came{}", because(why.as_deref()))]
     Lost {
         /// Where to.
         addr: String,
+        /// Why, when more is known than that it was closed.
+        why: Option<String>,
     },
     /// No answer in time: it may have been processed.
     #[error("no answer from {addr} within {after:?}")]
@@ -65,4 +67,8 @@ impl CallError {
     pub fn may_have_been_processed(&self) -> bool {
         matches!(self, Self::Lost { .. } | Self::Timeout { .. })
     }
+}
+
+fn because(why: Option<&str>) -> String {
+    why.map_or_else(String::new, |why| format!(": {why}"))
 }

@@ -195,8 +195,16 @@ impl Caller {
                             addr: self.inner.addr.clone(),
                             after: timeout,
                         },
+                        Missing::Lost if peer.wants_tls() => CallError::Connect {
+                            addr: self.inner.addr.clone(),
+                            source: Arc::new(io::Error::new(
+                                io::ErrorKind::InvalidData,
+                                CloseReason::TlsOnly,
+                            )),
+                        },
                         Missing::Lost => CallError::Lost {
                             addr: self.inner.addr.clone(),
+                            why: peer.ended_for(),
                         },
                     });
                 }

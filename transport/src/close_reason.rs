@@ -17,9 +17,12 @@ pub enum CloseReason {
     BadFrame(String),
     /// The peer speaks TLS to a port without it.
     #[error(
-        "the peer starts a TLS handshake, which this port does not offer; use a plain connection"
+        "the peer starts a TLS handshake, which this port does not offer: give the server a certificate, or use a plain connection"
     )]
     Tls,
+    /// The peer answers a plain connection with TLS.
+    #[error("the other side takes only TLS, and this connection is plain: use TLS")]
+    TlsOnly,
     /// The handshake failed.
     #[error("the handshake failed: {0}")]
     Handshake(String),

@@ -87,6 +87,9 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let polled = self.poll_all(cx);
+        if let Poll::Ready(reason) = &polled {
+            self.peer.ends_for(reason);
+        }
         self.reading.settle(self.peer.parked());
         self.writing.settle();
         polled
@@ -166,6 +169,7 @@ impl<S: Service, IO: AsyncRead + AsyncWrite + Unpin> Connection<S, IO> {
 
     /// Everything is sent: from now on the stream only says goodbye.
     fn end(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
+        self.peer.ends_for(&reason);
         self.peer.gone();
         self.reading.give_up();
         self.ends = Some(reason);

@@ -28,6 +28,8 @@ mod scratch;
 mod server;
 mod spare;
 mod ticket;
+#[cfg(feature = "tls")]
+mod tls;
 mod writing;
 
 pub use accept::{Handshake, Identity, Plain};
@@ -46,3 +48,8 @@ pub use peer::{Peer, PeerCallError};
 pub use reply::{BatchReply, PendingReply, Replies, Reply};
 pub use server::{ServeReport, ServerConfig, bind, serve, serve_with};
 pub use ticket::{Busy, Ticket};
+#[cfg(feature = "tls")]
+pub use tls::{
+    ClientCertificates, Reloaded, TlsClient, TlsClientSettings, TlsConnector, TlsFile, TlsProblem,
+    TlsServer, TlsServerSettings, TlsSocket, TlsStatus,
+};

@@ -37,6 +37,8 @@ pub struct Peer {
     closing: Mutex<Option<CloseReason>>,
     close_asked: AtomicBool,
     draining: AtomicBool,
+    /// Why the connection ended.
+    ended: OnceLock<CloseReason>,
     cut: Notify,
     encoding: AtomicU8,
     language: AtomicU8,
@@ -85,6 +87,7 @@ impl Peer {
             closing: Mutex::new(None),
             close_asked: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            ended: OnceLock::new(),
             cut: Notify::new(),
             encoding: AtomicU8::new(0),
             language: AtomicU8::new(0),
@@ -282,6 +285,25 @@ impl Peer {
         let waiting = self.calls.lock().remove(&opaque);
         // A caller that gave up meanwhile is no failure.
         waiting.is_some_and(|sender| sender.send(frame()).is_ok())
+    }
+
+    /// Remembers why the connection ends. Told before [`Self::gone`], so that who waits knows it.
+    pub(crate) fn ends_for(&self, reason: &CloseReason) {
+        // The first reason is the cause of all others.
+        let _ = self.ended.set(reason.clone());
+    }
+
+    /// Whether the other side takes only TLS, and has handled nothing.
+    pub(crate) fn wants_tls(&self) -> bool {
+        matches!(self.ended.get(), Some(CloseReason::TlsOnly))
+    }
+
+    /// Why the connection ended, when that says more than that it did.
+    pub(crate) fn ended_for(&self) -> Option<String> {
+        match self.ended.get()? {
+            CloseReason::ByPeer | CloseReason::Stopping | CloseReason::Local(_) => None,
+            reason => Some(reason.to_string()),
+        }
     }
 
     /// The connection is gone: fails everybody who waits.

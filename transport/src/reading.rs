@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::accept::TLS_HANDSHAKE;
+use crate::accept::{TLS_ALERT, TLS_HANDSHAKE};
 use crate::budget::{MemoryBudget, Turn};
 use crate::clock::Clock;
 use crate::close_reason::CloseReason;
@@ -224,8 +224,12 @@ impl Reading {
             let received = ready!(poll_once(stream, cx, &mut space[..most]))?;
             front.copy_from_slice(&self.rest);
             let bytes = &buffer[..kept + received];
-            if matches!(self.next, Next::First) && bytes.first() == Some(&TLS_HANDSHAKE) {
-                return Poll::Ready(Err(CloseReason::Tls));
+            if matches!(self.next, Next::First) {
+                match bytes.first() {
+                    Some(&TLS_HANDSHAKE) => return Poll::Ready(Err(CloseReason::Tls)),
+                    Some(&TLS_ALERT) => return Poll::Ready(Err(CloseReason::TlsOnly)),
+                    _ => {}
+                }
             }
             self.received(clock);
             let handled = handle.frames(bytes)?;

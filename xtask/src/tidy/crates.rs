@@ -83,6 +83,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("rmq-testing-macros", &[]),
+    ("rmq-certificates", &[]),
     ("rmq-ports", &[]),
     ("first-service", &["rmq-client"]),
     ("order-service", &["rmq-client"]),
