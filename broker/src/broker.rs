@@ -160,7 +160,7 @@ impl Broker {
             stats: Stats::new(deps.clock.monotonic_ms(), now),
             requests: Arc::new(Requests::new(Arc::clone(&deps.clock))),
             open: [AtomicU64::new(0), AtomicU64::new(0)],
-            to_master: ToMaster::default(),
+            to_master: ToMaster::new(Arc::clone(&member.tls)),
             registrations: Registrations::new(
                 config.name_server_list(),
                 config.look_up_name_servers,
@@ -168,6 +168,7 @@ impl Broker {
                     true => member.replica_id(member.identity.seat.member),
                     false => config.broker_id,
                 },
+                Arc::clone(&member.tls),
             ),
             unique_ids: UniqueIdGenerator::new(
                 identity.store_host.ip(),

@@ -54,6 +54,7 @@ mod start;
 mod stats;
 mod tables;
 mod tasks;
+mod tls;
 mod topics;
 mod transactions;
 mod waiters;

@@ -39,6 +39,7 @@ use crate::service::{Answering, Away, BrokerService};
 use crate::start::{Deps, StartError};
 use crate::tables::Tables;
 use crate::tasks::{self, Tasks};
+use crate::tls::{self, Tls};
 use crate::waiters::Woken;
 
 /// Why a replica serves nothing while it takes a snapshot.
@@ -77,6 +78,8 @@ pub(crate) struct Lives {
     pub(crate) elected: Option<Arc<Elected>>,
     /// What was repaired in the log, in all lives.
     pub(crate) repairs: Arc<Repairs>,
+    /// Of its ports, and of the connections that it opens.
+    pub(crate) tls: Arc<Tls>,
     life: Mutex<Option<Life>>,
     /// A life has ended, and another one was to follow.
     has_changed: AtomicBool,
@@ -104,6 +107,7 @@ impl Lives {
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         Ok(Arc::new(Self {
+            tls: Tls::open(&config).await?,
             elected: Elected::of(&config, &deps).await?,
             identity: Identity::of(&config, listeners.addr).await,
             config,
@@ -180,7 +184,8 @@ impl Lives {
             let memory = MemoryBudget::new(budget, self.config.connections_max);
             let clock = Arc::clone(&self.deps.connection_clock);
             let server = server_config(&self.config, memory, clock);
-            let served = rmq_transport::serve(port, service, server, stop.clone());
+            let tls = Arc::clone(&self.tls);
+            let served = tls.serve(port, service, server, stop.clone());
             servers.push(tasks::serve(served));
         }
         let done = work.await;
@@ -224,7 +229,10 @@ impl Lives {
     ) -> Result<Installed, Reason> {
         let tables = Broker::tables(&self.config, self.deps.clock.now_ms());
         let store = (self.store_config(&tables), Arc::clone(&self.deps.fs));
-        let limits = ReplicationConfig::default();
+        let limits = ReplicationConfig {
+            guard: self.tls.guard(),
+            ..ReplicationConfig::default()
+        };
         rmq_replication::install(address, greeting, History::All, store, &limits).await
     }
 
@@ -325,7 +333,8 @@ impl Life {
             }
         };
         let boot_clock = Arc::clone(&lives.deps.boot_clock);
-        let settings = (&config, boot_clock, Arc::clone(&lives.repairs));
+        let (repairs, tls) = (Arc::clone(&lives.repairs), Arc::clone(&lives.tls));
+        let settings = (&config, boot_clock, repairs, tls);
         let copied_at = lives.replication_addr();
         let member = Member::new(
             settings,
@@ -365,7 +374,8 @@ impl Life {
                 listener,
             });
             let (server, stop) = (server.clone(), stop_serving.clone());
-            tasks::serve(rmq_transport::serve(port, service, server, stop))
+            let tls = Arc::clone(&lives.tls);
+            tasks::serve(tls.serve(port, service, server, stop))
         });
         let servers = servers.collect();
         // Name servers hear of this broker when it serves.
@@ -454,6 +464,7 @@ fn server_config(
         ..Default::default()
     };
     limits.connections_per_source_max = limits.connections_max;
+    tls::limits(config, &mut limits);
     ServerConfig {
         name: "broker",
         memory,

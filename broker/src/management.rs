@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rmq_process::Managed;
 use rmq_protocol::bodies::FindingSeverity;
 use rmq_store::StoreHealth;
+use rmq_transport::{TlsServer, TransportLimits};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,12 +19,20 @@ use crate::metrics;
 /// Serves the management port until `stop`, whichever life the broker is in.
 pub(crate) fn serve(
     listener: TcpListener,
+    tls: Option<Arc<TlsServer>>,
     current: watch::Receiver<Option<Arc<Broker>>>,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
         let managed = Arc::new(Management(current));
-        let served = rmq_process::serve_management(listener, managed, stop.cancelled_owned()).await;
+        let served = match tls {
+            None => rmq_process::serve_management(listener, managed, stop.cancelled_owned()).await,
+            Some(tls) => {
+                let streams = tls.streams(listener, &TransportLimits::default(), stop.clone());
+                let stop = stop.cancelled_owned();
+                rmq_process::serve_management_streams(streams, managed, stop).await
+            }
+        };
         if let Err(error) = served {
             tracing::error!("the management port ended: {error}");
         }

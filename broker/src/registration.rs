@@ -11,11 +11,12 @@ use std::sync::atomic::AtomicBool;
 
 use futures_util::future::AbortHandle;
 use parking_lot::{Mutex, RwLock};
-use rmq_transport::{Caller, CallerConfig, Clock, RefuseIncoming, TcpConnector};
+use rmq_transport::{Caller, CallerConfig, Clock, Connector, RefuseIncoming};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::standing::{Standing, Superseded};
+use crate::tls::Tls;
 use crate::topics::Topics;
 
 /// Longest wait, milliseconds, for name servers to hear of a change before it is answered.
@@ -26,6 +27,8 @@ pub(crate) struct Registrations {
     servers: RwLock<Vec<Arc<NameServer>>>,
     /// What is looked up again and again; empty when the list is fixed.
     names: Vec<String>,
+    /// With what they are connected to.
+    tls: Arc<Tls>,
     /// Nothing is registered any more.
     leaving: CancellationToken,
     /// As what this broker is registered.
@@ -56,11 +59,11 @@ struct Known {
 }
 
 impl NameServer {
-    fn new(addr: String) -> Arc<Self> {
+    fn new(addr: String, connector: Arc<dyn Connector>) -> Arc<Self> {
         Arc::new(Self {
             caller: Caller::new(
                 addr,
-                Arc::new(TcpConnector),
+                connector,
                 CallerConfig::default(),
                 Arc::new(RefuseIncoming),
             ),
@@ -86,15 +89,26 @@ pub(crate) struct NameServerHealth {
 impl Registrations {
     /// `look_up`: each address stands for all addresses that its name has, now and later.
     /// `broker_id`: under which it is registered to begin with.
-    pub(crate) fn new(addresses: Vec<String>, look_up: bool, broker_id: i64) -> Self {
+    pub(crate) fn new(
+        addresses: Vec<String>,
+        look_up: bool,
+        broker_id: i64,
+        tls: Arc<Tls>,
+    ) -> Self {
         let (fixed, names) = if look_up {
             (Vec::new(), addresses)
         } else {
             (addresses, Vec::new())
         };
         Self {
-            servers: RwLock::new(fixed.into_iter().map(NameServer::new).collect()),
+            servers: RwLock::new(
+                fixed
+                    .into_iter()
+                    .map(|addr| NameServer::new(addr, tls.connector(None)))
+                    .collect(),
+            ),
             names,
+            tls,
             leaving: CancellationToken::new(),
             standing: watch::Sender::new(Standing {
                 id: broker_id,
@@ -190,7 +204,9 @@ impl Registrations {
         let mut found = Vec::new();
         for name in &self.names {
             match tokio::net::lookup_host(name.as_str()).await {
-                Ok(addresses) => found.extend(addresses.map(|addr| addr.to_string())),
+                Ok(addresses) => {
+                    found.extend(addresses.map(|addr| (addr.to_string(), name.as_str())));
+                }
                 Err(error) if running.is_empty() => {
                     tracing::warn!(name, "cannot look up the name servers: {error}; trying on");
                     return;
@@ -200,18 +216,19 @@ impl Registrations {
             }
         }
         found.sort();
-        found.dedup();
+        // Certificates are for the name, so each address keeps the first that it was found by.
+        found.dedup_by(|one, other| one.0 == other.0);
         let mut servers = self.servers.write();
         servers.retain(|server| {
-            let stays = found.iter().any(|addr| addr == server.caller.addr());
+            let stays = found.iter().any(|(addr, _)| addr == server.caller.addr());
             if !stays {
                 server.caller.close();
             }
             stays
         });
-        for addr in found {
+        for (addr, name) in found {
             if !servers.iter().any(|server| server.caller.addr() == addr) {
-                servers.push(NameServer::new(addr));
+                servers.push(NameServer::new(addr, self.tls.connector(Some(name))));
             }
         }
     }

@@ -79,8 +79,10 @@ impl BrokerServer {
             (None, OpenAs::Master) => None,
         };
         let stop_management = CancellationToken::new();
-        let management = management
-            .map(|listener| management::serve(listener, lives.current(), stop_management.clone()));
+        let management = management.map(|listener| {
+            let tls = lives.tls.management().cloned();
+            management::serve(listener, tls, lives.current(), stop_management.clone())
+        });
         Ok(RunningBroker {
             lives,
             recovery,

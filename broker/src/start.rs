@@ -8,7 +8,7 @@ use rmq_election::driver::BootClock;
 use rmq_election::place::Place;
 use rmq_store::OpenError;
 use rmq_store::fs::{Fs, RealFs};
-use rmq_transport::{Clock, SystemClock};
+use rmq_transport::{Clock, SystemClock, TlsProblem};
 
 /// What a broker is given from outside.
 #[derive(Clone)]
@@ -62,6 +62,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Files of certificates cannot be used, each with the setting that names it.
+    #[error("TLS: {}", .0.iter().map(|(key, problem)| format!("{problem} ({key})")).collect::<Vec<_>>().join("\nTLS: "))]
+    Tls(Vec<(&'static str, TlsProblem)>),
     /// The members of the group cannot elect their master.
     #[error("election: {0}")]
     Election(String),

@@ -8,6 +8,7 @@ use crate::forms;
 use crate::problem::Problem;
 use crate::row::settings;
 use crate::setting::{choice, flag, number, ratio, text};
+use crate::tls::{TlsClientAuth, TlsMode, TlsOutgoing, TlsPorts};
 use crate::value::{Field, Value};
 
 /// When a message is acknowledged.
@@ -294,6 +295,48 @@ settings! {
     /// Bytes that all connections hold together, of what was received in part and of what waits to be sent; 0: a quarter of what the control group or the machine has. Beyond it, connections that want more wait, and the slowest are closed.
     "memoryBytes" memory_bytes: u64 = 0 =>
         number(&[(0, 0), (64 << 20, 1 << 50)]).unit("bytes");
+    /// Which connections the ports take: disabled (plain ones), permissive (plain ones, and with a certificate also those with TLS), enforcing (those with TLS). The first byte of a connection decides.
+    "tlsMode" tls_mode: TlsMode = TlsMode::Permissive =>
+        choice(TlsMode::WORDS).upstream("tls.server.mode");
+    /// File with the certificate (PEM) of this server, and behind it those that lead to its authority; empty: no TLS. It is read again when it changes.
+    "tlsCertificateFile" tls_certificate_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.server.certPath");
+    /// File with the key (PEM, not encrypted) of the certificate. It is read again when it changes.
+    "tlsKeyFile" tls_key_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.server.keyPath");
+    /// File with the certificates (PEM) of those who sign the certificates of clients. It is read again when it changes.
+    "tlsCaFile" tls_ca_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.server.trustCertPath");
+    /// Whether clients show certificates: none (they are not asked), optional (one that is shown must be good), require (who shows none is refused; needs tlsMode enforcing).
+    "tlsClientAuth" tls_client_auth: TlsClientAuth = TlsClientAuth::None =>
+        choice(TlsClientAuth::WORDS).upstream("tls.server.need.client.auth");
+    /// Whether the management port has TLS too, and then nothing else; its clients need no certificate.
+    "tlsManagement" tls_management: bool = false =>
+        flag();
+    /// How often the files of certificates are looked at.
+    "tlsReloadMs" tls_reload_ms: u64 = 10_000 =>
+        number(&[(100, 86_400_000)]).unit("milliseconds");
+    /// TLS handshakes of a port that run at once; more wait for a place.
+    "tlsHandshakesMax" tls_handshakes_max: usize = 512 =>
+        number(&[(1, 65_536)]);
+    /// Longest time of a TLS handshake, the wait for a place included. A handshake that has taken a tenth of it gives its place to one that waits.
+    "tlsHandshakeTimeoutMs" tls_handshake_timeout_ms: u64 = 10_000 =>
+        number(&[(100, 600_000)]).unit("milliseconds");
+    /// Whether the connections that this broker opens have TLS: to name servers, to its master and to the other members of its group.
+    "tlsOutgoing" tls_outgoing: bool = false =>
+        flag().upstream("tls.enable");
+    /// With tlsOutgoing: file with the certificates (PEM) of those who sign the servers'; empty: whom the system trusts. It is read again when it changes.
+    "tlsOutgoingCaFile" tls_outgoing_ca_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.client.trustCertPath");
+    /// With tlsOutgoing: file with the certificate (PEM) that this broker shows, where a server asks for one; may be that of tlsCertificateFile.
+    "tlsOutgoingCertificateFile" tls_outgoing_certificate_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.client.certPath");
+    /// With tlsOutgoing: file with the key (PEM, not encrypted) of that certificate.
+    "tlsOutgoingKeyFile" tls_outgoing_key_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.client.keyPath");
+    /// With tlsOutgoing: a name that the certificates of all servers have, where that is not the host that is connected to.
+    "tlsOutgoingServerName" tls_outgoing_server_name: String = String::new() =>
+        text(forms::HOST_OR_NONE);
     /// Topics of this broker. More than one registration holds (registrationBytes) is registered in parts.
     "topicsMax" topics_max: usize = 50_000 =>
         number(&[(1, 1_000_000)]);
@@ -391,6 +434,31 @@ impl BrokerConfig {
         }
     }
 
+    /// The TLS of its ports.
+    #[must_use]
+    pub fn tls_ports(&self) -> TlsPorts<'_> {
+        TlsPorts {
+            mode: self.tls_mode,
+            certificate: &self.tls_certificate_file,
+            key: &self.tls_key_file,
+            authorities: &self.tls_ca_file,
+            client_auth: self.tls_client_auth,
+            management: self.tls_management,
+        }
+    }
+
+    /// The TLS of connections that it opens.
+    #[must_use]
+    pub fn tls_outgoing(&self) -> TlsOutgoing<'_> {
+        TlsOutgoing {
+            is_on: self.tls_outgoing,
+            authorities: &self.tls_outgoing_ca_file,
+            certificate: &self.tls_outgoing_certificate_file,
+            key: &self.tls_outgoing_key_file,
+            server_name: &self.tls_outgoing_server_name,
+        }
+    }
+
     /// The delays of the delay levels in milliseconds, from level 1.
     #[must_use]
     pub fn delays_ms(&self) -> Vec<i64> {
@@ -417,6 +485,8 @@ fn together(config: &BrokerConfig) -> Vec<Problem> {
             forms::NO_REPLICATION
         ));
     }
+    problems.extend(config.tls_ports().problems());
+    problems.extend(config.tls_outgoing().problems());
     problems.extend(
         election::problems(config)
             .into_iter()

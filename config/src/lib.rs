@@ -30,6 +30,7 @@ mod row;
 mod setting;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 pub use broker::{AckMode, BrokerConfig, Flush};
@@ -41,4 +42,5 @@ pub use name_server::NameServerConfig;
 pub use problem::{ConfigError, Problem};
 pub use row::Row;
 pub use setting::{Form, Setting, Takes, Upstream};
+pub use tls::{TlsClientAuth, TlsMode, TlsOutgoing, TlsPorts};
 pub use value::Value;

@@ -1,9 +1,12 @@
 //! The settings of a name server.
 
+use std::path::PathBuf;
+
 use crate::forms;
 use crate::problem::Problem;
 use crate::row::settings;
-use crate::setting::{flag, number, text};
+use crate::setting::{choice, flag, number, text};
+use crate::tls::{TlsClientAuth, TlsMode, TlsPorts};
 
 settings! {
     /// Settings of a name server. `docs/reference/configuration.md` has them as a table.
@@ -69,13 +72,56 @@ settings! {
     /// Bytes that all connections hold together, of what was received in part and of what waits to be sent; 0: a quarter of what the control group or the machine has.
     "memoryBytes" memory_bytes: i64 = 0 =>
         number(&[(0, 0), (64 << 20, 1 << 40)]).unit("bytes");
+    /// Which connections the ports take: disabled (plain ones), permissive (plain ones, and with a certificate also those with TLS), enforcing (those with TLS). The first byte of a connection decides.
+    "tlsMode" tls_mode: TlsMode = TlsMode::Permissive =>
+        choice(TlsMode::WORDS).upstream("tls.server.mode");
+    /// File with the certificate (PEM) of this server, and behind it those that lead to its authority; empty: no TLS. It is read again when it changes.
+    "tlsCertificateFile" tls_certificate_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.server.certPath");
+    /// File with the key (PEM, not encrypted) of the certificate. It is read again when it changes.
+    "tlsKeyFile" tls_key_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.server.keyPath");
+    /// File with the certificates (PEM) of those who sign the certificates of clients. It is read again when it changes.
+    "tlsCaFile" tls_ca_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY).upstream("tls.server.trustCertPath");
+    /// Whether clients show certificates: none (they are not asked), optional (one that is shown must be good), require (who shows none is refused; needs tlsMode enforcing).
+    "tlsClientAuth" tls_client_auth: TlsClientAuth = TlsClientAuth::None =>
+        choice(TlsClientAuth::WORDS).upstream("tls.server.need.client.auth");
+    /// Whether the management port has TLS too, and then nothing else; its clients need no certificate.
+    "tlsManagement" tls_management: bool = false =>
+        flag();
+    /// How often the files of certificates are looked at.
+    "tlsReloadMs" tls_reload_ms: u64 = 10_000 =>
+        number(&[(100, 86_400_000)]).unit("milliseconds");
+    /// TLS handshakes of a port that run at once; more wait for a place.
+    "tlsHandshakesMax" tls_handshakes_max: usize = 512 =>
+        number(&[(1, 65_536)]);
+    /// Longest time of a TLS handshake, the wait for a place included. A handshake that has taken a tenth of it gives its place to one that waits.
+    "tlsHandshakeTimeoutMs" tls_handshake_timeout_ms: u64 = 10_000 =>
+        number(&[(100, 600_000)]).unit("milliseconds");
     /// How long requests may take that are being answered when it stops.
     "drainTimeoutMillis" drain_timeout_ms: i64 = 5_000 =>
         number(&[(0, 600_000)]).unit("milliseconds");
 }
 
+impl NameServerConfig {
+    /// The TLS of its ports.
+    #[must_use]
+    pub fn tls_ports(&self) -> TlsPorts<'_> {
+        TlsPorts {
+            mode: self.tls_mode,
+            certificate: &self.tls_certificate_file,
+            key: &self.tls_key_file,
+            authorities: &self.tls_ca_file,
+            client_auth: self.tls_client_auth,
+            management: self.tls_management,
+        }
+    }
+}
+
 fn together(config: &NameServerConfig) -> Vec<Problem> {
     forms::two_addresses(&config.listen, &config.management)
         .into_iter()
+        .chain(config.tls_ports().problems())
         .collect()
 }

@@ -14,6 +14,7 @@ mod metrics;
 mod registry;
 mod router;
 mod server;
+mod tls;
 
 pub use metrics::metric_families;
 pub use rmq_config::{ConfigError, Configuration, NameServerConfig};

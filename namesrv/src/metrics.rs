@@ -1,5 +1,6 @@
 //! Figures for `/metrics`. The page docs/reference/metrics.md is made of the families declared here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use rmq_process::{Family, FamilyKind, PROCESS_FAMILIES, ProcessMetrics};
 use rmq_protocol::{RequestCode, ResponseCode};
-use rmq_transport::MemoryUse;
+use rmq_transport::{MemoryUse, TlsServer};
 
 use crate::registry::Sizes;
 
@@ -78,6 +79,28 @@ const REJECTED: Family = Family {
     help: "Requests answered with an error, by the code of the answer",
     question: "Do clients ask for topics that nobody has?",
 };
+const TLS_NOT_AFTER: Family = Family {
+    name: "rocketmq_tls_certificate_not_after_seconds",
+    kind: FamilyKind::Gauge,
+    unit: "seconds",
+    labels: &["use"],
+    help: "When a certificate in use ends, Unix time; use is server or client",
+    question: "Does a certificate end soon? Alert on the difference to time().",
+};
+const TLS_STALE: Family = Family::gauge(
+    "rocketmq_tls_certificate_stale",
+    "1",
+    "1 while the files of the certificate cannot be used and an older one is; the log says why",
+    "Did a new certificate not arrive?",
+);
+const TLS_HANDSHAKES: Family = Family {
+    name: "rocketmq_tls_handshakes",
+    kind: FamilyKind::Counter,
+    unit: "handshakes",
+    labels: &["result"],
+    help: "TLS handshakes: full, resumed (a session was continued), failed",
+    question: "Do clients fail to connect with TLS? Do they connect again and again?",
+};
 const BUILD: Family = Family {
     name: "rocketmq_build_info",
     kind: FamilyKind::Gauge,
@@ -101,6 +124,9 @@ pub fn metric_families() -> Vec<Family> {
         CONNECTIONS_LIMIT,
         MEMORY,
         MEMORY_LIMIT,
+        TLS_NOT_AFTER,
+        TLS_STALE,
+        TLS_HANDSHAKES,
         BUILD,
     ];
     own.into_iter().chain(PROCESS_FAMILIES).collect()
@@ -114,6 +140,16 @@ struct ByRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByUse {
+    r#use: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -135,11 +171,40 @@ pub(crate) struct Metrics {
     memory_max: Gauge,
     connections: Gauge,
     open: AtomicI64,
+    tls: Option<Tls>,
+}
+
+/// What is told of TLS, where there is a certificate.
+#[derive(Debug)]
+struct Tls {
+    server: Arc<TlsServer>,
+    not_after: Series<ByUse, Gauge>,
+    is_stale: Gauge,
+    handshakes: Series<ByResult, Counter>,
+}
+
+impl Tls {
+    fn look(&self) {
+        let status = self.server.status();
+        let of_server = ByUse { r#use: "server" };
+        self.not_after
+            .get_or_create(&of_server)
+            .set(status.not_after_s);
+        self.is_stale.set(i64::from(status.is_stale));
+        for (result, count) in [
+            ("full", status.full),
+            ("resumed", status.resumed),
+            ("failed", status.failed),
+        ] {
+            let counter = self.handshakes.get_or_create(&ByResult { result });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Metrics {
-    /// `started_ms` is when the server started, Unix milliseconds.
-    pub(crate) fn new(started_ms: i64, connections_max: i64) -> Self {
+    /// `started_ms` is when the server started, Unix milliseconds; `tls` is that of its port.
+    pub(crate) fn new(started_ms: i64, connections_max: i64, tls: Option<Arc<TlsServer>>) -> Self {
         let mut registry = Registry::default();
         let gauge = |registry: &mut Registry, family: Family| {
             let gauge = Gauge::<i64>::default();
@@ -161,6 +226,20 @@ impl Metrics {
         let reason = ResponseCode::TopicNotExist.name();
         drop(rejected.get_or_create(&ByReason { reason }));
         registry.register(REJECTED.name, REJECTED.help, rejected.clone());
+        let tls = tls.map(|server| {
+            let handshakes = Series::<ByResult, Counter>::default();
+            let (name, help) = (TLS_HANDSHAKES.name, TLS_HANDSHAKES.help);
+            registry.register(name, help, handshakes.clone());
+            let not_after = Series::<ByUse, Gauge>::default();
+            let (name, help) = (TLS_NOT_AFTER.name, TLS_NOT_AFTER.help);
+            registry.register(name, help, not_after.clone());
+            Tls {
+                server,
+                not_after,
+                is_stale: gauge(&mut registry, TLS_STALE),
+                handshakes,
+            }
+        });
         let build = Series::<Build, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION");
         build.get_or_create(&Build { version }).set(1);
@@ -178,6 +257,7 @@ impl Metrics {
             memory_max,
             connections,
             open: AtomicI64::new(0),
+            tls,
         }
     }
 
@@ -214,6 +294,9 @@ impl Metrics {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
         self.connections.set(self.open.load(Ordering::Relaxed));
+        if let Some(tls) = &self.tls {
+            tls.look();
+        }
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rmq_config::{ConfigError, Configuration as _, NameServerConfig};
-use rmq_transport::{Clock, MemoryBudget, ServerConfig, SystemClock, bind, memory_bytes, serve};
+use rmq_transport::{
+    Clock, MemoryBudget, ServerConfig, SystemClock, TlsProblem, TransportLimits, bind,
+    memory_bytes, serve, serve_with,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +20,7 @@ use crate::kv::KvConfigs;
 use crate::management::Management;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::tls::Tls;
 
 /// What a name server gets from outside.
 #[derive(Clone)]
@@ -57,6 +61,12 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Files of certificates cannot be used, each with the setting that names it.
+    #[error("TLS: {}", .0.iter().map(|(key, problem)| format!("{problem} ({key})")).collect::<Vec<_>>().join("\nTLS: "))]
+    Tls(Vec<(&'static str, TlsProblem)>),
+    /// The start was interrupted.
+    #[error("the start was interrupted: {0}")]
+    Interrupted(String),
     /// A file of key-value settings that cannot be read.
     #[error("cannot read {path} (kvConfigPath): {source}")]
     Kv {
@@ -85,6 +95,11 @@ impl NameServer {
             path: config.kv_config_path.clone(),
             source,
         })?;
+        let (of_tls, every) = (config.clone(), Duration::from_millis(config.tls_reload_ms));
+        let tls = tokio::task::spawn_blocking(move || Tls::open(&of_tls));
+        let tls = tls
+            .await
+            .map_err(|error| StartError::Interrupted(error.to_string()))??;
         let listen = |key: &'static str, addr: &str| {
             let addr = addr.to_owned();
             async move {
@@ -103,6 +118,8 @@ impl NameServer {
             usize::try_from(config.connections_max).unwrap_or(usize::MAX);
         server.limits.connections_per_source_max =
             usize::try_from(config.connections_per_source_max).unwrap_or(usize::MAX);
+        server.limits.handshakes_max = config.tls_handshakes_max;
+        server.limits.handshake_timeout = Duration::from_millis(config.tls_handshake_timeout_ms);
         server.memory = MemoryBudget::new(
             memory_bytes(u64::try_from(config.memory_bytes).unwrap_or(0)),
             server.limits.connections_max,
@@ -112,7 +129,11 @@ impl NameServer {
             Duration::from_millis(u64::try_from(config.drain_timeout_ms).unwrap_or(0));
         server.clock = Arc::clone(&deps.clock);
 
-        let metrics = Metrics::new(deps.clock.now_ms(), config.connections_max);
+        let metrics = Metrics::new(
+            deps.clock.now_ms(),
+            config.connections_max,
+            tls.clients.clone(),
+        );
         let handlers = Arc::new(Handlers {
             registry: Registry::default(),
             kv,
@@ -134,17 +155,30 @@ impl NameServer {
                 handlers: Arc::clone(&handlers),
                 stopping: stopping.clone(),
             });
-            let closed = closed.clone().cancelled_owned();
+            let (closed, tls) = (closed.clone(), tls.management.clone());
             tasks.push(tokio::spawn(async move {
-                let served = rmq_process::serve_management(listener, managed, closed).await;
+                let stop = closed.clone().cancelled_owned();
+                let served = match tls {
+                    None => rmq_process::serve_management(listener, managed, stop).await,
+                    Some(tls) => {
+                        let streams = tls.streams(listener, &TransportLimits::default(), closed);
+                        rmq_process::serve_management_streams(streams, managed, stop).await
+                    }
+                };
                 if let Err(error) = served {
                     tracing::error!("the management port ended: {error}");
                 }
             }));
         }
-        let server = serve(listener, handlers, server, stopping.clone());
+        for tls in [&tls.clients, &tls.management].into_iter().flatten() {
+            tasks.push(tokio::spawn(Arc::clone(tls).watch(every, stopping.clone())));
+        }
+        let stop = stopping.clone();
         let served = tokio::spawn(async move {
-            let report = server.await;
+            let report = match tls.clients {
+                None => serve(listener, handlers, server, stop).await,
+                Some(tls) => serve_with(listener, tls, handlers, server, stop).await,
+            };
             tracing::debug!(?report, "the name server's connections are closed");
         });
         tracing::info!(addr = %local_addr, management = management_addr.map(tracing::field::display), "name server ready");

@@ -30,7 +30,7 @@ pub use colours::stderr_has_colours;
 pub use log::{ENVIRONMENT_HELP, LogFormat, LogOptions, Stopping};
 pub use log_writer::LogWriter;
 #[cfg(feature = "management")]
-pub use management::{Managed, serve_management};
+pub use management::{Managed, serve_management, serve_management_streams};
 #[cfg(feature = "metrics")]
 pub use metrics::{
     Family, FamilyKind, PROCESS_FAMILIES, ProcessMetrics, process_values, scrape_problems,

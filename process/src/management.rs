@@ -9,7 +9,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 /// What a server says on its management port.
 pub trait Managed: Send + Sync + 'static {
@@ -43,6 +46,53 @@ pub async fn serve_management<M: Managed>(
     managed: Arc<M>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    serve(listener, managed, stop).await
+}
+
+/// Serves the streams that come until `stop`, as with TLS: somebody else accepts connections.
+///
+/// # Errors
+/// None is known.
+pub async fn serve_management_streams<M, IO>(
+    streams: mpsc::Receiver<IO>,
+    managed: Arc<M>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    M: Managed,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    serve(Streams(streams), managed, stop).await
+}
+
+/// Streams as axum takes them. Where they come from is nobody's concern here.
+struct Streams<IO>(mpsc::Receiver<IO>);
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Listener for Streams<IO> {
+    type Io = IO;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (IO, ()) {
+        match self.0.recv().await {
+            Some(stream) => (stream, ()),
+            // Who accepts has ended, and the stop is near.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn serve<M: Managed, L: Listener>(
+    listener: L,
+    managed: Arc<M>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    L::Addr: fmt::Debug,
+{
     let routes = Router::new()
         .route("/livez", get(live::<M>))
         .route("/readyz", get(ready::<M>))

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::config::ReplicationConfig;
 use crate::greeting::Greeting;
+use crate::guard::{Guarded, not_shaken};
 use crate::outbox::Outbox;
 use crate::reason::{Reason, ReasonKind};
 use crate::wire::{Decoder, Frame, encode};
@@ -33,7 +34,11 @@ pub async fn ask(
                 format!("the member at {address} cannot be reached: {error}"),
             )
         })?;
-        ask_stream(stream, greeting, question).await
+        match config.guard.dial(stream, address).await {
+            Ok(Guarded::Plain(stream)) => ask_stream(stream, greeting, question).await,
+            Ok(Guarded::Other(stream)) => ask_stream(stream, greeting, question).await,
+            Err(error) => Err(not_shaken(address, &error)),
+        }
     };
     let max = config.greeting_max;
     tokio::time::timeout(max, asked).await.unwrap_or_else(|_| {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::guard::MaybeGuard;
+
 /// Largest piece of the log that is read and sent at once, bytes; a larger record travels alone.
 pub const PIECE_BYTES_MAX: usize = 1 << 20;
 
@@ -28,6 +30,8 @@ pub struct ReplicationConfig {
     pub confirm_delay: Duration,
     /// Connections that a master keeps open at a time, greeted or not; 1 or more (default 64). Further ones are closed.
     pub connections_max: usize,
+    /// What stands between a socket and its first frame (default nothing). It has [`greeting_max`](Self::greeting_max) too.
+    pub guard: MaybeGuard,
 }
 
 impl Default for ReplicationConfig {
@@ -42,6 +46,7 @@ impl Default for ReplicationConfig {
             back_off: (Duration::from_millis(50), Duration::from_secs(2)),
             confirm_delay: Duration::from_millis(5),
             connections_max: 64,
+            guard: MaybeGuard::default(),
         }
     }
 }

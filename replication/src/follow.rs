@@ -25,6 +25,7 @@ use crate::config::ReplicationConfig;
 use crate::event::{End, ReplicaEvent};
 use crate::fetch::{Fetched, Wanted};
 use crate::greeting::Identity;
+use crate::guard::{Guarded, not_shaken};
 use crate::outbox::Outbox;
 use crate::reading::Reading;
 use crate::reason::{Reason, ReasonKind};
@@ -199,7 +200,7 @@ pub async fn follow(following: Following, stop: CancellationToken) -> End {
                 Ok(stream) => {
                     // Reports are small and must not wait for each other.
                     let _ = stream.set_nodelay(true);
-                    follow_over(stream, &following, &writing).await
+                    shaken(stream, &following, &writing).await
                 }
                 Err(error) => (unreachable_master(&following, &error), false),
             }
@@ -323,6 +324,17 @@ where
     let ended = follow_over(stream, following, &writing).await;
     writing.finish().await;
     ended
+}
+
+/// Follows over a socket that was connected, after what stands between it and its first frame.
+async fn shaken(stream: TcpStream, following: &Following, writing: &Writing) -> (Ended, bool) {
+    let (config, address) = (&following.config, &following.target.address);
+    let shaken = tokio::time::timeout(config.greeting_max, config.guard.dial(stream, address));
+    match shaken.await.unwrap_or_else(|late| Err(late.into())) {
+        Ok(Guarded::Plain(stream)) => follow_over(stream, following, writing).await,
+        Ok(Guarded::Other(stream)) => follow_over(stream, following, writing).await,
+        Err(error) => (Ended::Again(not_shaken(address, &error)), false),
+    }
 }
 
 async fn follow_over<S>(stream: S, following: &Following, writing: &Writing) -> (Ended, bool)

@@ -16,6 +16,7 @@
 //! | `lane.rs` | the master's sending side, which the thread that writes the log uses too |
 //! | `fetch.rs`, `reading.rs` | a stretch of the log that is damaged at one end of a connection, read at the other |
 //! | `pace.rs` | how fast the log goes to a replica that is far behind |
+//! | `guard.rs` | what may stand between a socket and its first frame, as TLS |
 //! | `ask.rs` | a question of the election to another member |
 //! | `snapshot.rs` | a snapshot of the master for a replica whose log ends before the master's begins |
 //! | `event.rs`, `config.rs` | what the driver is told; limits and times |
@@ -36,6 +37,7 @@ mod event;
 mod fetch;
 mod follow;
 mod greeting;
+mod guard;
 mod lane;
 mod members;
 mod outbox;
@@ -53,6 +55,7 @@ pub use event::{Asked, End, MasterEvent, Parting, ReplicaEvent};
 pub use fetch::Fetched;
 pub use follow::{Followed, Following, ReplicaEvents, Target, follow, follow_apart, follow_stream};
 pub use greeting::{EPOCHS_MAX, Greeting, Identity, NAME_BYTES_MAX, VERSION};
+pub use guard::{Guard, GuardFuture, Guarded, MaybeGuard, Stream};
 pub use members::{Clock, Connection, Counts, MemberProgress, Members, Replicated, Report};
 pub use reason::{Reason, ReasonKind};
 pub use serve::{MasterEvents, Questions, Source, refuse, serve, serve_stream};

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ReplicationConfig;
 use crate::event::{Asked, MasterEvent};
 use crate::greeting::Identity;
+use crate::guard::Guarded;
 use crate::lane::{Lane, Offering, Sending, TryWrite, Unwilling};
 use crate::members::Members;
 use crate::outbox::Outbox;
@@ -91,7 +92,23 @@ pub async fn serve(
             if is_one_too_many {
                 turn_away(stream, peer, &source, config.connections_max).await;
             } else {
-                serve_socket(stream, peer, &source, config).await;
+                let shaken = config.guard.accept(stream);
+                let shaken = tokio::time::timeout(config.greeting_max, shaken).await;
+                match shaken.unwrap_or_else(|late| Err(late.into())) {
+                    Ok(Guarded::Plain(stream)) => {
+                        serve_socket(stream, peer, &source, config).await;
+                    }
+                    Ok(Guarded::Other(stream)) => {
+                        serve_stream(stream, Some(peer), &source, config).await;
+                    }
+                    Err(error) => source.tell(MasterEvent::Refused {
+                        peer: Some(peer),
+                        reason: Reason::new(
+                            ReasonKind::Silence,
+                            format!("there is no connection: {error}"),
+                        ),
+                    }),
+                }
             }
         });
     };
@@ -105,13 +122,22 @@ pub async fn serve(
 pub async fn refuse(
     listener: TcpListener,
     reason: Reason,
+    config: ReplicationConfig,
     stop: CancellationToken,
 ) -> io::Result<()> {
     accept(&listener, &stop, |connections, stream, _| {
         // Who connects gets its answer; of many, the newest are let go.
         if connections.len() < REFUSING_MAX {
-            let reason = reason.clone();
-            connections.spawn(close(stream, reason));
+            let (reason, config) = (reason.clone(), config.clone());
+            connections.spawn(async move {
+                let shaken = config.guard.accept(stream);
+                match tokio::time::timeout(config.greeting_max, shaken).await {
+                    Ok(Ok(Guarded::Plain(stream))) => close(stream, reason).await,
+                    Ok(Ok(Guarded::Other(stream))) => close(stream, reason).await,
+                    // It asks again, and tells its own log why.
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            });
         }
     })
     .await
@@ -180,7 +206,7 @@ async fn turn_away(stream: TcpStream, peer: SocketAddr, source: &Source, connect
 }
 
 /// Says the reason, and closes the connection.
-async fn close(stream: TcpStream, reason: Reason) {
+async fn close(stream: impl AsyncRead + AsyncWrite, reason: Reason) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut outbox = Outbox::default();
     outbox.frames().push(encode(&Frame::Close(reason)));

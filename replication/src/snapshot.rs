@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::config::ReplicationConfig;
 use crate::greeting::Greeting;
+use crate::guard::{Guarded, not_shaken};
 use crate::outbox::{Outbox, may_block};
 use crate::reason::{Reason, ReasonKind};
 use crate::serve::Source;
@@ -39,7 +40,17 @@ pub async fn install(
             format!("the master at {address} cannot be reached: {error}"),
         )
     })?;
-    install_stream(stream, greeting, history, store, config.silence_max).await
+    let silence_max = config.silence_max;
+    let shaken = tokio::time::timeout(config.greeting_max, config.guard.dial(stream, address));
+    match shaken.await.unwrap_or_else(|late| Err(late.into())) {
+        Ok(Guarded::Plain(stream)) => {
+            install_stream(stream, greeting, history, store, silence_max).await
+        }
+        Ok(Guarded::Other(stream)) => {
+            install_stream(stream, greeting, history, store, silence_max).await
+        }
+        Err(error) => Err(not_shaken(address, &error)),
+    }
 }
 
 async fn install_stream<S>(

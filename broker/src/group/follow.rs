@@ -161,7 +161,10 @@ pub(super) fn copying(
         target,
         store,
         identity: member.identity.clone(),
-        config: ReplicationConfig::default(),
+        config: ReplicationConfig {
+            guard: member.tls.guard(),
+            ..ReplicationConfig::default()
+        },
         events,
         followed: Arc::clone(&member.followed),
     };

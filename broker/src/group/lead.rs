@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::member::Member;
 use crate::data::Data;
+use crate::tls::Tls;
 
 /// A replica that catches up is looked at this often, milliseconds.
 const CLOSE_LOOK_MS: i64 = 20;
@@ -33,8 +34,9 @@ pub(crate) struct Lead<'a> {
 }
 
 /// How the master copies its log.
-pub(crate) fn replication(config: &BrokerConfig) -> ReplicationConfig {
+pub(crate) fn replication(config: &BrokerConfig, tls: &Arc<Tls>) -> ReplicationConfig {
     ReplicationConfig {
+        guard: tls.guard(),
         catch_up_bytes_per_second: config.catch_up_bytes_per_second,
         ..ReplicationConfig::default()
     }
@@ -77,7 +79,7 @@ pub(crate) async fn run(lead: Lead<'_>, stop: CancellationToken) {
         events,
         questions,
     };
-    let config = replication(lead.config);
+    let config = replication(lead.config, &lead.member.tls);
     let serving = rmq_replication::serve(listener, source, config, stop.clone());
     let mut serving = std::pin::pin!(serving);
     let mut look = lead.look(&members);

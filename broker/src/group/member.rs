@@ -18,6 +18,7 @@ use super::elected::state::Elected;
 use super::repairs::Repairs;
 use super::term::Term;
 use crate::listeners;
+use crate::tls::Tls;
 
 /// Too few members are in sync for a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +97,8 @@ pub(crate) struct Member {
     pub(crate) stuck: Mutex<Option<Stuck>>,
     /// What was repaired in the log.
     pub(crate) repairs: Arc<Repairs>,
+    /// With what members connect.
+    pub(crate) tls: Arc<Tls>,
     members: RwLock<Option<Arc<Members>>>,
     /// Writes are refused. For the message path.
     is_below_min: AtomicBool,
@@ -107,7 +110,7 @@ impl Member {
     /// The member that has `store`; `follower` when it is a replica. `listener` is the replication port, to be served by a master with fixed
     /// roles, and `replication_addr` where others reach it. `elected`: the election, and who this member is there.
     pub(crate) fn new(
-        (config, clock, repairs): (&BrokerConfig, Arc<dyn Clock>, Arc<Repairs>),
+        (config, clock, repairs, tls): (&BrokerConfig, Arc<dyn Clock>, Arc<Repairs>, Arc<Tls>),
         store: &Store,
         elected: Option<(Arc<Elected>, Seat)>,
         follower: Option<Arc<Follower>>,
@@ -147,6 +150,7 @@ impl Member {
             needs_snapshot: watch::Sender::new(None),
             stuck: Mutex::default(),
             repairs,
+            tls,
             members: RwLock::new(None),
             is_below_min: AtomicBool::new(counts_itself && in_sync_min > 1),
             in_sync: AtomicUsize::new(1),

@@ -4,8 +4,9 @@ use rmq_process::{Family, FamilyKind};
 use rmq_store::{SYNC_BOUNDS_US, StoreHealth};
 
 use super::read::{
-    connections, consumers, dead_letters, ends, finish_latency, half_messages, lag, lag_seconds,
-    load, of_groups, of_topics, producers, quotas, refusals, requests, storage,
+    certificates, connections, consumers, dead_letters, ends, finish_latency, half_messages,
+    handshakes, lag, lag_seconds, load, of_groups, of_topics, producers, quotas, refusals,
+    requests, storage,
 };
 use super::replication::{
     connected, epoch, findings, in_sync, in_sync_min, lag_bytes, lag_time, possibly_lost,
@@ -91,6 +92,22 @@ metrics! {
         "Connections and answers that wait because connections hold too much memory",
         "Are clients slowed because connections hold too much memory?",
         |broker, out| out.one(broker.memory.usage().waiting() as f64);
+    gauge "rocketmq_tls_certificate_not_after_seconds", "seconds", ["use"],
+        "When a certificate in use ends, Unix time; use is server or client",
+        "Does a certificate end soon? Alert on the difference to time().",
+        certificates;
+    gauge "rocketmq_tls_certificate_stale", "1", [],
+        "1 while the files of the certificate cannot be used and an older one is; the log says why",
+        "Did a new certificate not arrive?",
+        |broker, out| {
+            if let Some(tls) = broker.member.tls.ports() {
+                out.one(f64::from(u8::from(tls.status().is_stale)));
+            }
+        };
+    counter "rocketmq_tls_handshakes", "handshakes", ["result"],
+        "TLS handshakes: full, resumed (a session was continued), failed",
+        "Do clients fail to connect with TLS? Do they connect again and again?",
+        handshakes;
     gauge "rocketmq_topic_number", "topics", [],
         "Topics",
         "How near is the broker to topicsMax? Do topics appear that nobody ordered?",

@@ -34,6 +34,29 @@ pub(super) fn load(counter: &AtomicU64) -> f64 {
     counter.load(Ordering::Relaxed) as f64
 }
 
+pub(super) fn certificates(broker: &Broker, out: &mut Samples) {
+    let tls = &broker.member.tls;
+    let of_ports = tls.ports().map(|tls| ("server", tls.status().not_after_s));
+    let of_client = tls.own_not_after_s().map(|end| ("client", end));
+    for (of, not_after_s) in of_ports.into_iter().chain(of_client) {
+        out.with(vec![("use", of.to_owned())], not_after_s as f64);
+    }
+}
+
+pub(super) fn handshakes(broker: &Broker, out: &mut Samples) {
+    let Some(tls) = broker.member.tls.ports() else {
+        return;
+    };
+    let status = tls.status();
+    for (result, count) in [
+        ("full", status.full),
+        ("resumed", status.resumed),
+        ("failed", status.failed),
+    ] {
+        out.with(vec![("result", result.to_owned())], count as f64);
+    }
+}
+
 pub(super) fn storage(out: &mut Samples, value: f64) {
     out.with(
         vec![

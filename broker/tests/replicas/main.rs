@@ -16,5 +16,6 @@ mod snapshots;
 mod support;
 mod switches;
 mod timers;
+mod tls;
 mod transactions;
 mod wire;

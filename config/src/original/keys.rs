@@ -8,7 +8,7 @@ pub(super) type Without = (&'static str, &'static str);
 #[rustfmt::skip]
 pub(super) static WITHOUT: &[Without] = &[
     (
-        "TLS is not there yet",
+        "servers speak TLS when they have a certificate (tlsCertificateFile), and brokers towards others with tlsOutgoing",
         "useTLS",
     ),
     (

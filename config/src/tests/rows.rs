@@ -48,8 +48,16 @@ fn good<C: Configuration>(row: &Row<C>) -> BoxedStrategy<Value> {
             | "etcdPasswordFile"
             | "etcdCaFile"
             | "etcdCertificateFile"
-            | "etcdKeyFile" => texts(&["", "x", "/a b/c.pem"]),
-            "etcdServerName" | "electionNamespace" | "electionName" => texts(&["", "a-b.c"]),
+            | "etcdKeyFile"
+            | "tlsCertificateFile"
+            | "tlsKeyFile"
+            | "tlsCaFile"
+            | "tlsOutgoingCaFile"
+            | "tlsOutgoingCertificateFile"
+            | "tlsOutgoingKeyFile" => texts(&["", "x", "/a b/c.pem"]),
+            "etcdServerName" | "electionNamespace" | "electionName" | "tlsOutgoingServerName" => {
+                texts(&["", "a-b.c"])
+            }
             // Any text is fine, whatever is in it.
             "region" => "\\PC{0,60}".prop_map(Value::Text).boxed(),
             "kvConfigPath" => any::<String>().prop_map(Value::Text).boxed(),
@@ -154,7 +162,7 @@ fn bad<C>(row: &Row<C>) -> Vec<String> {
                 .chain([vec!["http://a:1"; 17].join(",")])
                 .collect(),
             "etcdPrefix" => ["", "/", "rmq", "/rmq/"].map(str::to_owned).to_vec(),
-            "etcdServerName" | "electionNamespace" | "electionName" => {
+            "etcdServerName" | "electionNamespace" | "electionName" | "tlsOutgoingServerName" => {
                 ["a/b", "a:1", "-"].map(str::to_owned).to_vec()
             }
             "region" => vec!["a".repeat(256), "a\u{1}b".to_owned()],

@@ -420,7 +420,10 @@ impl Inner {
     async fn ask(&self, member: Member, question: Question) -> Option<Standing> {
         let greeting = self.greeting()?;
         let question = serde_json::to_vec(&question).ok()?;
-        let config = ReplicationConfig::default();
+        let config = ReplicationConfig {
+            guard: self.lives.tls.guard(),
+            ..ReplicationConfig::default()
+        };
         let answer = rmq_replication::ask(&member.replication, greeting, &question, &config).await;
         match answer {
             Ok(answer) => serde_json::from_slice(&answer).ok(),

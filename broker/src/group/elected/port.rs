@@ -47,9 +47,10 @@ impl Port {
         end(serving.take()).await;
         let stop = CancellationToken::new();
         let (listener, until) = (Arc::clone(&self.listener), stop.clone());
+        let config = self.config.clone();
         let task = tasks::serve(async move {
             keep(&listener, &until, |listener| {
-                rmq_replication::refuse(listener, reason.clone(), until.clone())
+                rmq_replication::refuse(listener, reason.clone(), config.clone(), until.clone())
             })
             .await;
         });

@@ -46,7 +46,7 @@ pub(crate) async fn start(
             "the other members need a replication port of this one".to_owned(),
         ));
     };
-    let port = Arc::new(Port::new(listener, replication(&lives.config)));
+    let port = Arc::new(Port::new(listener, replication(&lives.config, &lives.tls)));
     let (events, told) = mpsc::unbounded_channel();
     let (questions, asked) = mpsc::unbounded_channel();
     let (needs_snapshot, wanted) = mpsc::channel(1);
