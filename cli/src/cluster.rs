@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use rmq_client::{
     Client, ClientBuilder, ClusterUrl, Connector, Credentials, ErrorKind, TcpConnector, Timeouts,
+    Tls,
 };
 use rmq_plan::{Change, Resource};
 
@@ -16,6 +17,7 @@ use crate::error::Failure;
 use crate::kubernetes::{self, Found, Kubernetes, KubernetesRef};
 use crate::output::Output;
 use crate::program::is_plugin;
+use crate::tls::{TlsOptions, TlsRef};
 
 /// Options of every command that talks to a cluster.
 #[derive(Debug, Clone, Args)]
@@ -91,6 +93,9 @@ pub(crate) struct ClusterOptions {
     )]
     pub(crate) kubeconfig: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
+
     /// Print times in UTC.
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) utc: bool,
@@ -113,6 +118,7 @@ impl ClusterOptions {
             cluster: None,
             kube_context: None,
             kubeconfig: None,
+            tls: TlsOptions::default(),
             utc: false,
         }
     }
@@ -297,6 +303,8 @@ pub(crate) struct Place {
     pub(crate) source: String,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) kubernetes: Option<Kubernetes>,
+    /// How addresses are reached.
+    pub(crate) connector: Arc<dyn Connector>,
     /// Why a Kubernetes that was looked at was not chosen.
     pub(crate) note: Option<String>,
 }
@@ -315,14 +323,6 @@ impl Place {
         output.detail(&format!("cluster: {}", self.name()));
     }
 
-    /// How addresses are reached.
-    pub(crate) fn connector(&self) -> Arc<dyn Connector> {
-        match &self.kubernetes {
-            Some(kubernetes) => kubernetes.connector(),
-            None => Arc::new(TcpConnector),
-        }
-    }
-
     /// A client of these name servers.
     pub(crate) fn builder(&self, options: &ClusterOptions) -> ClientBuilder {
         let mut timeouts = Timeouts::default();
@@ -336,7 +336,7 @@ impl Place {
         timeouts.request = options.timeout.unwrap_or(usual).min(MAX_REQUEST);
         let builder = Client::builder(self.url.clone())
             .timeouts(timeouts)
-            .connector(self.connector());
+            .connector(Arc::clone(&self.connector));
         match &self.credentials {
             Some(credentials) => builder.credentials(credentials.clone()),
             None => builder,
@@ -353,6 +353,7 @@ enum Way {
 /// Flag, then environment, then context, then the only NameServer that the kubeconfig points to, then this machine.
 pub(crate) async fn resolve(options: &ClusterOptions) -> Result<Place, Failure> {
     let mut credentials = None;
+    let mut tls = None;
     let mut note = None;
     let environment = || {
         ["RMQ_URL", "NAMESRV_ADDR"].into_iter().find_map(|name| {
@@ -396,6 +397,7 @@ pub(crate) async fn resolve(options: &ClusterOptions) -> Result<Place, Failure> 
         } else if let Some((name, context)) = config.context(options.context.as_deref(), &path)? {
             let named = context.credentials.as_ref();
             credentials = named.map(CredentialsRef::read).transpose()?;
+            tls = Some(context.tls.as_ref().map(TlsRef::read));
             let source = format!("context \"{name}\"");
             match (&context.nameserver, &context.kubernetes) {
                 (Some(addr), None) => (Way::Addresses(addr.clone(), None), source),
@@ -443,7 +445,25 @@ pub(crate) async fn resolve(options: &ClusterOptions) -> Result<Place, Failure> 
             .fact("from", &source)
             .cause(&error)
     })?;
+    let unusable = |error: rmq_client::Error| {
+        Failure::coded(&codes::CONFIG, "TLS cannot be used").cause(&error)
+    };
+    let tls = match (options.tls.read(), tls) {
+        (Some(tls), _) => Some(tls),
+        // A context says it, and else the environment.
+        (None, Some(of_context)) => of_context,
+        (None, None) => Tls::from_env().map_err(unusable)?,
+    };
+    let through: Arc<dyn Connector> = match &kubernetes {
+        Some(kubernetes) => kubernetes.connector(),
+        None => Arc::new(TcpConnector),
+    };
+    let connector = match tls {
+        Some(tls) => tls.connector(through).map_err(unusable)?,
+        None => through,
+    };
     Ok(Place {
+        connector,
         url: url.to_string(),
         source,
         credentials,

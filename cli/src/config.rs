@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::codes;
 use crate::error::Failure;
 use crate::kubernetes::KubernetesRef;
+use crate::tls::TlsRef;
 
 /// A file in the project, found upwards from the working folder.
 const PROJECT_FILE: &str = ".rmq.yaml";
@@ -35,6 +36,9 @@ pub(crate) struct Context {
     /// The credentials that sign requests; absent: requests are not signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) credentials: Option<CredentialsRef>,
+    /// TLS; absent: connections are plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsRef>,
 }
 
 /// Where the keys are: never in this file itself.

@@ -27,6 +27,7 @@ mod program;
 mod render;
 mod runtime;
 mod stop;
+mod tls;
 mod when;
 mod write;
 mod yaml;

@@ -11,6 +11,8 @@ use rmq_transport::{CallerConfig, Clock, Connector, SystemClock, TcpConnector};
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::error::Error;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::url::ClusterUrl;
 
 /// Time limits.
@@ -67,6 +69,8 @@ pub struct ClientBuilder {
     pub(crate) name: Option<String>,
     pub(crate) timeouts: Timeouts,
     pub(crate) connector: Arc<dyn Connector>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) caller: CallerConfig,
     pub(crate) credentials: Option<Credentials>,
@@ -81,6 +85,8 @@ impl ClientBuilder {
             name: None,
             timeouts: Timeouts::default(),
             connector: Arc::new(TcpConnector),
+            #[cfg(feature = "tls")]
+            tls: None,
             clock: Arc::new(SystemClock),
             caller: CallerConfig {
                 language: Language::Rust,
@@ -114,6 +120,22 @@ impl ClientBuilder {
     /// How connections are opened: plain TCP unless told otherwise.
     pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
         self.connector = connector;
+        self
+    }
+
+    /// Connects with TLS, over what the [connector](Self::connector) opens. Default: connections are plain.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), rmq_client::Error> {
+    /// use rmq_client::{Client, Tls};
+    ///
+    /// let tls = Tls::new().ca_file("/etc/rmq/ca.crt");
+    /// let client = Client::builder("rmq://localhost:9876").tls(tls).connect().await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -182,7 +204,8 @@ impl ClientBuilder {
     /// Connects: `Ok` means that a name server answered.
     ///
     /// # Errors
-    /// When the address cannot be understood, the topic of message traces has a name that is not allowed, or no name server answers in time.
+    /// When the address cannot be understood, the topic of message traces has a name that is not allowed, files of TLS cannot be used, or no name
+    /// server answers in time.
     ///
     /// # Cancel safety
     /// A dropped call leaves nothing behind.
@@ -190,6 +213,12 @@ impl ClientBuilder {
         let url: ClusterUrl = self.url.parse()?;
         if let Some(topic) = &self.message_traces {
             validate_topic(topic).map_err(|error| Error::invalid(error.to_string()))?;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.take() {
+            let through = Arc::clone(&self.connector);
+            let opened = tokio::task::spawn_blocking(move || tls.connector(through)).await;
+            self.connector = opened.map_err(|error| Error::closed().source(error))??;
         }
         self.caller.connect_timeout = self.timeouts.connect;
         Client::start(url, self).await

@@ -115,6 +115,9 @@ impl Client {
     /// binding: a folder under `SERVICE_BINDING_ROOT` whose file `type` says `rmq` or `rocketmq`, with a file `uri`, or `host` and
     /// perhaps `port`.
     ///
+    /// Connections have TLS when `RMQ_TLS` is `true`, or one of these is set: `RMQ_TLS_CA_FILE`, `RMQ_TLS_CERTIFICATE_FILE` with
+    /// `RMQ_TLS_KEY_FILE`, `RMQ_TLS_SERVER_NAME`. They are what the functions of `Tls` with these names take.
+    ///
     /// # Errors
     /// When none of them is set, or as [`Client::connect`].
     ///
@@ -122,7 +125,13 @@ impl Client {
     /// A dropped call leaves nothing behind.
     pub async fn from_env() -> Result<Self, Error> {
         let url = crate::environment::cluster_url(|name| std::env::var_os(name))?;
-        Self::connect(url).await
+        let builder = Self::builder(url);
+        #[cfg(feature = "tls")]
+        let builder = match crate::tls::Tls::from_env()? {
+            Some(tls) => builder.tls(tls),
+            None => builder,
+        };
+        builder.connect().await
     }
 
     /// Connects with other than the usual settings.

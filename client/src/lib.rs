@@ -82,6 +82,8 @@ mod received;
 mod remote;
 mod routes;
 mod routing;
+#[cfg(feature = "tls")]
+mod tls;
 mod trace;
 mod url;
 
@@ -112,6 +114,8 @@ pub use remote::{Answer, Remote};
 #[cfg(all(unix, feature = "signal"))]
 pub use rmq_process::stop_signal;
 pub use routes::Route;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use trace::TraceContext;
 pub use url::{ClusterUrl, UrlError};
 

@@ -46,7 +46,7 @@ enum What {
         /// Its name.
         name: String,
     },
-    /// Add or change a context: --nameserver gives the addresses, --kube-context (with -n and --cluster) a cluster in Kubernetes.
+    /// Add or change a context: --nameserver gives the addresses, --kube-context (with -n and --cluster) a cluster in Kubernetes; the options of TLS belong to it.
     SetContext {
         /// Its name.
         name: String,
@@ -178,6 +178,7 @@ pub(crate) fn run(
                 nameserver: cluster.nameserver.clone(),
                 kubernetes,
                 credentials,
+                tls: cluster.tls.remembered()?,
             };
             config.contexts.insert(name.clone(), context);
             // The first one is surely meant.

@@ -58,7 +58,7 @@ pub(crate) async fn run(
     let place = resolve(cluster_options).await?;
     place.tell(output);
     let name = place.name();
-    let connector = place.connector();
+    let connector = std::sync::Arc::clone(&place.connector);
     let parsed: ClusterUrl = place.url.parse().map_err(|error: rmq_client::UrlError| {
         Failure::coded(&codes::INVALID, "the address of the cluster cannot be used").cause(&error)
     })?;

@@ -17,7 +17,7 @@ const THROUGH_KUBERNETES_WITHIN: Duration = Duration::from_secs(10);
 /// Whether a name server answers, and whether it is one.
 pub(super) async fn name_server(addr: &str, place: &Place, options: &ClusterOptions) -> Check {
     let subject = format!("nameserver/{addr}");
-    if let Err(why) = dial(addr, place.kubernetes.is_some(), &*place.connector()).await {
+    if let Err(why) = dial(addr, place.kubernetes.is_some(), &*place.connector).await {
         return Check::new(
             "name-server-reachable",
             subject,
@@ -33,6 +33,7 @@ pub(super) async fn name_server(addr: &str, place: &Place, options: &ClusterOpti
         source: place.source.clone(),
         credentials: place.credentials.clone(),
         kubernetes: place.kubernetes.clone(),
+        connector: std::sync::Arc::clone(&place.connector),
         note: None,
     };
     match alone.builder(options).connect().await {

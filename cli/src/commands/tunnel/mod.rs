@@ -77,7 +77,7 @@ async fn tunnel(
     let mut stop = stop::listen()?;
     let place = resolve(cluster_options).await?;
     place.tell(output);
-    let connector = place.connector();
+    let connector = std::sync::Arc::clone(&place.connector);
     let cluster = Cluster::open(place, cluster_options).await?;
     let (tunnel, mut news) = Tunnel::new(connector, Some(options.broker_port));
     let name_servers = name_servers(&tunnel, options, &cluster).await?;
