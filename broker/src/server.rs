@@ -47,7 +47,8 @@ impl BrokerServer {
     pub async fn start(config: BrokerConfig, deps: Deps) -> Result<RunningBroker, StartError> {
         config.validate()?;
         let listeners = Listeners::bind(&config).await?;
-        Self::start_on(listeners, config, deps).await
+        // The settings are large, and each part of a start holds them.
+        Box::pin(Self::start_on(listeners, config, deps)).await
     }
 
     /// Starts a broker: opens the store, loads the tables, serves, starts the tasks, registers. Returns when clients can be served;

@@ -147,7 +147,7 @@ async fn files_that_cannot_be_used_are_told_all_at_once() {
     std::fs::write(&config.tls_ca_file, "").expect("written");
     config.tls_outgoing_certificate_file = certificates.path().join("nowhere.crt");
     let started = BrokerServer::start(config, Deps::default()).await;
-    let error = started.err().expect("it does not start");
+    let error = started.expect_err("it does not start");
     assert!(
         matches!(&error, StartError::Tls(problems) if problems.len() == 3),
         "{error}"
