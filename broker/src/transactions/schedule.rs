@@ -13,7 +13,7 @@ enum What {
 }
 
 /// Half messages in the order in which their time comes, by producer group. What has ended is left out when its time comes, and so is what was
-/// scheduled anew since.
+/// scheduled again since.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     groups: HashMap<Box<str>, BTreeSet<(i64, u64)>>,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_scheduled_anew_counts_once() {
+    fn what_is_scheduled_again_counts_once() {
         let mut schedule = Schedule::default();
         let names = names("g");
         // It was to be parked at 50 or asked about at 40, and is checked from the beginning.

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use rmq_broker::{BrokerConfig, BrokerServer, Deps};
 use rmq_protocol::code::RequestCode;
-use rmq_protocol::message::{OffsetMessageId, batch, batch::BatchEntry, flags, property};
+use rmq_protocol::message::{OffsetMessageId, flags, property};
 use rmq_protocol::requests::{
     ConsumerSendMsgBack, DeleteTopicInBroker, EndTransaction, GetMaxOffset, GetMinOffset,
-    OffsetReply, PullMessage, QueryConsumerOffset, Reply, SendMessage, UpdateConsumerOffset,
+    OffsetReply, PullMessage, QueryConsumerOffset, Reply, UpdateConsumerOffset,
 };
 use rmq_transport::ManualClock;
 
 use crate::support::{
-    Client, PATIENCE, Rig, config, message, parked, pull, remark, sent, waiting_pull,
+    Client, PATIENCE, Rig, config, message, parked, pull, remark, waiting_pull,
 };
 
 const START_MS: i64 = 1_800_000_000_000;
@@ -275,7 +275,6 @@ async fn light_queues_are_the_same_after_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn members_of_a_batch_name_queues_of_their_own() {
     let (rig, client) = start().await;
-    let mut body = Vec::new();
     // Twelve of them, so that offsets get a digit more within the batch.
     let members: Vec<(String, String)> = (0..12)
         .map(|number| {
@@ -288,22 +287,8 @@ async fn members_of_a_batch_name_queues_of_their_own() {
             (number.to_string(), [&names(queues), stale].concat())
         })
         .collect();
-    for (text, properties) in &members {
-        let entry = BatchEntry {
-            flag: 0,
-            body: text.as_bytes(),
-            properties,
-        };
-        batch::encode(&entry, &mut body).expect("valid");
-    }
-    let request = SendMessage {
-        batch: true,
-        ..message("t", 0, "")
-    };
-    let answer = client
-        .call(RequestCode::SendBatchMessage, &request, &body)
-        .await;
-    sent(&answer).expect("stored");
+    let each = members.iter().map(|(text, more)| (&**text, &**more));
+    client.send_batch("t", each).await.expect("stored");
     let expected: Vec<String> = (0..12)
         .map(|number| match number {
             5 => "5 0,5".to_owned(),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use rmq_broker::Deps;
 use rmq_protocol::code::RequestCode;
-use rmq_protocol::message::{batch, batch::BatchEntry, property};
-use rmq_protocol::requests::SendMessage;
+use rmq_protocol::message::property;
 use rmq_transport::ManualClock;
 
 use crate::retries::{give_back, position};
@@ -98,21 +97,8 @@ async fn what_is_taken_can_take_every_later_step() {
             retries += 1;
         }
         // A member of a batch.
-        let mut body = Vec::new();
-        let entry = BatchEntry {
-            flag: 0,
-            body: b"x",
-            properties: &text,
-        };
-        batch::encode(&entry, &mut body).expect("valid");
-        let request = SendMessage {
-            batch: true,
-            ..message(&topic, 0, "")
-        };
-        let answer = client
-            .call(RequestCode::SendBatchMessage, &request, &body)
-            .await;
-        assert_eq!(answer.code(), 0, "{bytes}: {}", remark(&answer));
+        let stored = client.send_batch(&topic, [("x", &*text)]).await;
+        stored.unwrap_or_else(|refused| panic!("{bytes}: {refused:?}"));
         let at = position(&client, &topic, taken).await;
         taken += 1;
         assert_eq!(give_back(&client, &group, at, 18, None).await, 0, "{bytes}");

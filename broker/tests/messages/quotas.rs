@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use rmq_broker::Deps;
 use rmq_protocol::code::{RequestCode, ResponseCode};
-use rmq_protocol::message::batch::{self, BatchEntry};
-use rmq_protocol::requests::{SendMessage, UpdateAndCreateTopic};
+use rmq_protocol::requests::UpdateAndCreateTopic;
 use rmq_transport::ManualClock;
 
-use crate::support::{Client, Refused, Rig, get, message, parked, pull, remark, sent, value};
+use crate::support::{Client, Refused, Rig, get, message, parked, pull, remark, value};
 
 const START_MS: i64 = 1_800_000_000_000;
 const BUSY: i32 = ResponseCode::SystemBusy.as_i32();
@@ -63,21 +62,8 @@ async fn until_refused(client: &Client, body: &[u8]) -> (usize, Refused) {
 }
 
 async fn send_batch(client: &Client, bodies: &[&str], properties: &str) -> Result<(), Refused> {
-    let mut body = Vec::new();
-    for text in bodies {
-        let entry = BatchEntry {
-            flag: 0,
-            body: text.as_bytes(),
-            properties,
-        };
-        batch::encode(&entry, &mut body).expect("valid");
-    }
-    let request = SendMessage {
-        batch: true,
-        ..message("t", 0, "")
-    };
-    let answer = client.call(RequestCode::SendBatchMessage, &request, &body);
-    sent(&answer.await).map(drop)
+    let members = bodies.iter().map(|body| (*body, properties));
+    client.send_batch("t", members).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

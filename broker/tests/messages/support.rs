@@ -10,6 +10,7 @@ use rmq_broker::{BrokerConfig, BrokerServer, Deps, RunningBroker};
 use rmq_protocol::bodies::SubscriptionGroupConfig;
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::header::FieldSource;
+use rmq_protocol::message::batch::{self, BatchEntry};
 use rmq_protocol::message::{RecordView, property};
 use rmq_protocol::requests::{
     PullMessage, PullMessageReply, Reply, SendMessage, SendMessageReply, UpdateAndCreateTopic,
@@ -239,6 +240,32 @@ impl Client {
         body: &[u8],
     ) -> Result<SendMessageReply, Refused> {
         sent(&self.call(RequestCode::SendMessageV2, message, body).await)
+    }
+
+    /// Sends messages as one batch: each with a body and properties.
+    pub(crate) async fn send_batch<'m>(
+        &self,
+        topic: &str,
+        members: impl IntoIterator<Item = (&'m str, &'m str)>,
+    ) -> Result<SendMessageReply, Refused> {
+        let mut body = Vec::new();
+        for (text, properties) in members {
+            let entry = BatchEntry {
+                flag: 0,
+                body: text.as_bytes(),
+                properties,
+            };
+            batch::encode(&entry, &mut body).expect("valid");
+        }
+        let request = SendMessage {
+            batch: true,
+            ..message(topic, 0, "")
+        };
+        sent(
+            &self
+                .call(RequestCode::SendBatchMessage, &request, &body)
+                .await,
+        )
     }
 
     /// Sends and expects that it is stored.

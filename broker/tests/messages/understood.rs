@@ -2,8 +2,8 @@
 
 use rmq_protocol::bodies::{ConsumerData, HeartbeatData, SubscriptionData};
 use rmq_protocol::code::RequestCode;
-use rmq_protocol::message::{batch, batch::BatchEntry, property};
-use rmq_protocol::requests::{PullMessage, SendMessage};
+use rmq_protocol::message::property;
+use rmq_protocol::requests::PullMessage;
 
 use crate::support::{Rig, message, pull, remark};
 
@@ -65,20 +65,9 @@ async fn properties_are_understood_or_refused() {
             "{properties}: {answer:?}"
         );
         // The same as a member of a batch.
-        let mut body = Vec::new();
-        let entry = BatchEntry {
-            flag: 0,
-            body: b"x",
-            properties: &properties,
-        };
-        batch::encode(&entry, &mut body).expect("valid");
-        let request = SendMessage {
-            batch: true,
-            ..message("t", 0, "")
-        };
-        let code = RequestCode::SendBatchMessage;
-        let answer = client.call(code, &request, &body).await;
-        assert_eq!(answer.code(), 13, "{properties}: {}", remark(&answer));
+        let answer = client.send_batch("t", [("x", &*properties)]).await;
+        let answer = answer.expect_err(&properties);
+        assert_eq!(answer.code, 13, "{properties}: {answer:?}");
     }
     assert_eq!(client.pull(&pull("t", 0, 0)).await.code, 19, "none stored");
 

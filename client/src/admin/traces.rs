@@ -1,6 +1,8 @@
 //! Message traces: what producers and consumers that write them ([`ClientBuilder::message_traces`](crate::ClientBuilder::message_traces), `enableMsgTrace` of Java clients) say of a message. Each trace is a message
 //! of a topic for that, found by the ids and keys of the messages that it speaks of (apache/rocketmq `client/.../trace/TraceDataEncoder`).
 
+use std::collections::HashMap;
+
 use rmq_protocol::names::TRACE_TOPIC;
 
 use super::Admin;
@@ -122,28 +124,57 @@ pub(crate) fn steps_of(body: &[u8]) -> Vec<TraceStep> {
     steps
 }
 
-/// Older consumers say when they began and for how long, but not when they ended, nor their group: their first step says that.
+/// Older consumers say when they began and for how long, but not when they ended, nor their group: their first step says that. Each step is looked at
+/// once, and anybody may write a trace, so its numbers may be any.
 fn complete(steps: &mut [TraceStep]) {
-    let begun: Vec<TraceStep> = steps
+    let mut begun: HashMap<(&str, &str), Begun> = HashMap::new();
+    for step in steps.iter() {
+        if step.kind == TraceKind::Received {
+            let begun = begun.entry((&step.client, &step.message_id));
+            // The first one counts.
+            begun.or_insert_with(|| Begun::of(step));
+        }
+    }
+    // Where a completed step stands, so that the steps can be changed while their texts are keys.
+    let ends: Vec<(usize, Begun)> = steps
         .iter()
-        .filter(|step| step.kind == TraceKind::Received)
-        .cloned()
+        .enumerate()
+        .filter(|(_, step)| step.kind == TraceKind::Consumed)
+        .filter_map(|(index, step)| {
+            let first = begun.get(&(step.client.as_str(), step.message_id.as_str()))?;
+            Some((index, first.clone()))
+        })
         .collect();
-    for step in steps
-        .iter_mut()
-        .filter(|step| step.kind == TraceKind::Consumed)
-    {
-        let first = begun
-            .iter()
-            .find(|first| first.client == step.client && first.message_id == step.message_id);
-        let Some(first) = first else { continue };
+    for (index, first) in ends {
+        let Some(step) = steps.get_mut(index) else {
+            continue;
+        };
         if step.group.is_empty() {
-            step.group.clone_from(&first.group);
+            step.group = first.group;
         }
         if step.at_ms.is_none() {
-            step.at_ms = first.at_ms.map(|at| at + step.took_ms.unwrap_or(0));
+            let took = step.took_ms.unwrap_or(0);
+            step.at_ms = first.at_ms.map(|at| at.saturating_add(took));
         }
         step.retries = first.retries;
+    }
+}
+
+/// What the first step of a consumer says of its last.
+#[derive(Clone)]
+struct Begun {
+    group: String,
+    at_ms: Option<i64>,
+    retries: Option<i64>,
+}
+
+impl Begun {
+    fn of(step: &TraceStep) -> Self {
+        Self {
+            group: step.group.clone(),
+            at_ms: step.at_ms,
+            retries: step.retries,
+        }
     }
 }
 
@@ -313,6 +344,63 @@ mod tests {
         );
         for odd in ["", "Pub|1", "Later|1|2|3"] {
             assert_eq!(TraceStep::parse(&odd.replace('|', "\u{1}")), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_read() {
+        let (most, least) = (i64::MAX, i64::MIN);
+        for (at, took, ended) in [
+            (most, most, most),
+            (least, least, least),
+            (most, least, -1),
+            (0, most, most),
+        ] {
+            let mut steps = vec![
+                parse(&format!("SubBefore|{at}|null|g|R|ID|{took}|k")),
+                parse(&format!("SubAfter|R|ID|{took}|true|k|0")),
+            ];
+            complete(&mut steps);
+            assert_eq!(steps[1].at_ms, Some(ended), "{at} + {took}");
+            assert_eq!(steps[1].retries, Some(took));
+        }
+        // What no number holds is absent.
+        let mut steps = vec![
+            parse("SubBefore|9223372036854775808|null|g|R|ID|x|k"),
+            parse("SubAfter|R|ID|-9223372036854775809|true|k|0"),
+        ];
+        complete(&mut steps);
+        let end = &steps[1];
+        assert_eq!((end.at_ms, end.took_ms, end.retries), (None, None, None));
+        assert_eq!(end.group, "g", "the rest counts");
+    }
+
+    /// Were each step compared with each, these would take minutes.
+    #[test]
+    fn a_large_trace_is_completed() {
+        const STEPS: i64 = 200_000;
+        let text = |number: i64| number.to_string();
+        let mut steps: Vec<TraceStep> = (0..STEPS)
+            .rev()
+            .map(|number| TraceStep {
+                client: text(number),
+                message_id: "ID".to_owned(),
+                took_ms: Some(7),
+                ..TraceStep::new(TraceKind::Consumed)
+            })
+            .collect();
+        steps.extend((0..STEPS).map(|number| TraceStep {
+            client: text(number),
+            message_id: "ID".to_owned(),
+            group: "g".to_owned(),
+            at_ms: Some(number),
+            retries: Some(1),
+            ..TraceStep::new(TraceKind::Received)
+        }));
+        complete(&mut steps);
+        for (step, number) in steps.iter().zip((0..STEPS).rev()) {
+            let end = (step.at_ms, step.retries, step.group.as_str());
+            assert_eq!(end, (Some(number + 7), Some(1), "g"));
         }
     }
 }
