@@ -87,7 +87,7 @@ mod tls;
 mod trace;
 mod url;
 
-pub use admin::{Admin, GroupSpec, TopicSpec, TraceKind, TraceStep};
+pub use admin::{Admin, GroupSpec, MessageTrack, TopicSpec, TraceKind, TraceStep, TrackKind};
 pub use builder::{ClientBuilder, Timeouts};
 pub use client::Client;
 pub use compression::Compression;

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
 use crate::error::Failure;
 use crate::facts::lookup::{self, Bounds};
-use crate::facts::messages;
+use crate::facts::{messages, tracks};
 use crate::input;
 use crate::output::Output;
 use crate::render::RenderOptions;
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
-    /// Find messages by id, by business key or by place.
+    /// Find messages by id, by business key, by tag or by place, and what groups have done with them.
     #[command(
         alias = "m",
         alias = "messages",
@@ -34,11 +34,19 @@ An id is the id that `send` printed, or an offset id. An offset id names a broke
 Without -t the topics are asked, 16 at once, those of users first, until one has the message or a bound is reached (--max-topics,
 --within): one request to a name server and one to each of its brokers for each topic. The command says what it asked.
 
+--tag finds the newest messages with the tag. Brokers look from the newest message on, and not without end.
+
+--groups says of each group what it has done with the message, and why: consumed; filtered (it has passed the message, and its filter leaves the
+message out); not-consumed-yet, and how far behind it is; retrying, and when the next attempt is due; dead-letter; not-online (it has not come to the
+message, and no member is online); broadcasting; pull (the broker knows no offset of it); unknown, and what failed.
+
 Examples:
   rmq-ctl find message 7F00000100002A9F0000000000000064
   rmq-ctl find message AC110001... -t orders
+  rmq-ctl find message AC110001... -t orders --groups
   rmq-ctl send orders hello | cut -d' ' -f1 | rmq-ctl find message -
   rmq-ctl find message -t orders --key order-17 --since 2h
+  rmq-ctl find message -t orders --tag paid --max 5 --groups -o json
   rmq-ctl find message -t orders --offset broker-a/0@42"
     )]
     Message(MessageOptions),
@@ -47,7 +55,7 @@ Examples:
 #[derive(Debug, Args)]
 struct MessageOptions {
     /// The ids, as `send` printed them or offset ids; - is stdin, one a line.
-    #[arg(value_name = "ID", required_unless_present_any = ["key", "offset"])]
+    #[arg(value_name = "ID", required_unless_present_any = ["key", "tag", "offset"])]
     id: Vec<String>,
     /// The topic.
     #[arg(short, long, required_unless_present = "id")]
@@ -55,6 +63,9 @@ struct MessageOptions {
     /// A business key.
     #[arg(long, requires = "topic", conflicts_with_all = ["id", "offset"])]
     key: Option<String>,
+    /// A tag.
+    #[arg(long, requires = "topic", conflicts_with_all = ["id", "key", "offset"])]
+    tag: Option<String>,
     /// A place: BROKER/QUEUE@OFFSET.
     #[arg(
         long,
@@ -63,15 +74,18 @@ struct MessageOptions {
         value_name = "BROKER/QUEUE@OFFSET"
     )]
     offset: Option<String>,
-    /// Stored since, for keys.
+    /// Stored since, for keys and tags.
     #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
     since: Option<i64>,
-    /// Stored before, for keys.
+    /// Stored before, for keys and tags.
     #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
     until: Option<i64>,
-    /// At most this many messages of each broker, for keys.
+    /// At most this many messages of each broker, for keys and tags.
     #[arg(long, default_value_t = 32)]
     max: u16,
+    /// What each group has done with the messages, and why.
+    #[arg(long)]
+    groups: bool,
     #[command(flatten)]
     bounds: Bounds,
     #[command(flatten)]
@@ -91,9 +105,11 @@ pub(crate) async fn run(
             .fact("asked", &cluster.name)
             .because("it was never stored under that name, or its time of retention is over"));
     }
-    options
-        .render
-        .list(&messages::listing(&found, &cluster), output)
+    let listing = match options.groups {
+        true => tracks::listing(&cluster, &found).await?,
+        false => messages::listing(&found, &cluster),
+    };
+    options.render.list(&listing, output)
 }
 
 async fn find(
@@ -103,16 +119,14 @@ async fn find(
 ) -> Result<Vec<ReceivedMessage>, Failure> {
     let admin = cluster.client.admin();
     let topic = options.topic.as_deref().unwrap_or_default();
-    let found = match (&options.key, &options.offset) {
-        (Some(key), _) => {
-            let since = Bound::Included(when::system_time(options.since.unwrap_or(0)));
-            let until = options.until.map(when::system_time);
-            let until = until.map_or(Bound::Unbounded, Bound::Included);
-            admin
-                .messages_by_key(topic, key, options.max, (since, until))
-                .await
-        }
-        (None, Some(place)) => {
+    let since = Bound::Included(when::system_time(options.since.unwrap_or(0)));
+    let until = options.until.map(when::system_time);
+    let stored = (since, until.map_or(Bound::Unbounded, Bound::Included));
+    let max = options.max;
+    let found = match (&options.key, &options.tag, &options.offset) {
+        (Some(key), _, _) => admin.messages_by_key(topic, key, max, stored).await,
+        (None, Some(tag), _) => admin.messages_by_tag(topic, tag, max, stored).await,
+        (None, None, Some(place)) => {
             let (queue, offset) = parse_place(topic, place)?;
             let pull = PullOptions::default().max_messages(1);
             let pulled = cluster.client.pull(&queue, offset, &pull).await;
@@ -122,7 +136,7 @@ async fn find(
                 messages
             })
         }
-        (None, None) => {
+        (None, None, None) => {
             let mut found = Vec::new();
             for id in input::values(&options.id)? {
                 found.extend(match &options.topic {

@@ -15,8 +15,8 @@ use crate::when;
 #[derive(Debug, Args)]
 #[command(after_help = "Reads only.
 
-Clients write traces when they are told to: Java with enableMsgTrace. Producers say when a message was sent and how long that took, consumers
-when they began with it and how it ended. `describe message` says which groups have passed it, without traces.
+Clients write traces when they are told to: Java with enableMsgTrace, Rust with ClientBuilder::message_traces. Producers say when a message was sent
+and how long that took, consumers when they began with it and how it ended. `find message --groups` says what groups have done with it, without traces.
 
 Examples:
   rmq-ctl trace AC110001000018B4AAC2187B1C4A0000

@@ -23,6 +23,7 @@ pub(crate) mod queues;
 mod quotas;
 mod timers;
 pub(crate) mod topics;
+pub(crate) mod tracks;
 mod transactions;
 pub(crate) mod versions;
 

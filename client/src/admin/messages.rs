@@ -10,6 +10,7 @@ use super::Admin;
 use crate::clock::unix_ms;
 use crate::error::Error;
 use crate::received::ReceivedMessage;
+use crate::remote::Remote;
 
 impl Admin {
     /// Messages of a topic with a business key that were stored in a time, at most `max` of each broker; `..` is any time.
@@ -26,10 +27,8 @@ impl Admin {
         max: u16,
         stored: impl RangeBounds<SystemTime>,
     ) -> Result<Vec<ReceivedMessage>, Error> {
-        let (from_ms, to_ms) = milliseconds(&stored);
-        let found = self
-            .query(topic, key, max, from_ms, to_ms, INDEX_KEY)
-            .await?;
+        let query = Query::key(topic, key, max).within(milliseconds(&stored));
+        let found = self.query(&query).await?;
         // The index knows the key's hash only.
         Ok(found
             .into_iter()
@@ -49,7 +48,7 @@ impl Admin {
         topic: &str,
         id: &str,
     ) -> Result<Vec<ReceivedMessage>, Error> {
-        let found = self.query(topic, id, 32, 0, i64::MAX, INDEX_UNIQUE).await?;
+        let found = self.query(&Query::unique(topic, id, 32)).await?;
         Ok(found
             .into_iter()
             .filter(|message| message.message_id() == id)
@@ -80,10 +79,11 @@ impl Admin {
         max: u16,
         stored: impl RangeBounds<SystemTime>,
     ) -> Result<Vec<ReceivedMessage>, Error> {
-        let (from_ms, to_ms) = milliseconds(&stored);
-        let found = self
-            .query(topic, tag, max, from_ms, to_ms, INDEX_TAG)
-            .await?;
+        let query = Query {
+            kind: INDEX_TAG,
+            ..Query::key(topic, tag, max).within(milliseconds(&stored))
+        };
+        let found = self.query(&query).await?;
         // Older brokers take it for a key.
         Ok(found
             .into_iter()
@@ -91,48 +91,90 @@ impl Admin {
             .collect())
     }
 
-    /// `kind`: [`INDEX_KEY`], [`INDEX_UNIQUE`] or [`INDEX_TAG`].
-    async fn query(
-        &self,
-        topic: &str,
-        key: &str,
-        max: u16,
-        from_ms: i64,
-        to_ms: i64,
-        kind: &'static str,
-    ) -> Result<Vec<ReceivedMessage>, Error> {
-        let route = self.client.refresh_route(topic).await?;
+    /// Of each broker of the topic.
+    pub(super) async fn query(&self, query: &Query<'_>) -> Result<Vec<ReceivedMessage>, Error> {
+        let route = self.client.refresh_route(query.topic).await?;
         let mut found = Vec::new();
         for data in &route.raw().broker_datas {
             let Some(addr) = route.reader(&data.broker_name) else {
                 continue;
             };
-            let request = QueryMessage {
-                topic: topic.into(),
-                key: key.into(),
-                max_num: i32::from(max),
-                begin_timestamp: from_ms,
-                end_timestamp: to_ms,
-                index_type: Some(kind.into()),
-                last_key: None,
-                unique_key_query: Some(kind == INDEX_UNIQUE),
-            };
-            let answer = self
-                .client
-                .remote(addr)
-                .call_any(QueryMessage::CODE.as_i32(), &request, b"")
-                .await?;
-            if answer.code() == ResponseCode::QueryNotFound.as_i32() {
-                continue;
-            }
-            let answer = answer.success()?;
-            found.extend(ReceivedMessage::parse_all(
-                answer.body(),
-                &data.broker_name,
-            )?);
+            let remote = self.client.remote(addr);
+            found.extend(self.query_at(&remote, &data.broker_name, query).await?);
         }
         found.sort_by_key(ReceivedMessage::stored_at);
         Ok(found)
+    }
+
+    /// Of one member of a broker group; it need not have the topic.
+    pub(super) async fn query_at(
+        &self,
+        remote: &Remote,
+        broker: &str,
+        query: &Query<'_>,
+    ) -> Result<Vec<ReceivedMessage>, Error> {
+        let request = QueryMessage {
+            topic: query.topic.into(),
+            key: query.key.into(),
+            max_num: i32::from(query.max),
+            begin_timestamp: query.from_ms,
+            end_timestamp: query.to_ms,
+            index_type: Some(query.kind.into()),
+            last_key: None,
+            unique_key_query: Some(query.kind == INDEX_UNIQUE),
+        };
+        let answer = remote
+            .call_any(QueryMessage::CODE.as_i32(), &request, b"")
+            .await?;
+        if answer.code() == ResponseCode::QueryNotFound.as_i32() {
+            return Ok(Vec::new());
+        }
+        let answer = answer.success()?;
+        ReceivedMessage::parse_all(answer.body(), broker)
+    }
+}
+
+/// Which messages are looked up.
+pub(super) struct Query<'a> {
+    pub(super) topic: &'a str,
+    pub(super) key: &'a str,
+    /// Of each broker, at most.
+    pub(super) max: u16,
+    /// Stored from this time on, Unix milliseconds.
+    pub(super) from_ms: i64,
+    /// Stored until this time, Unix milliseconds.
+    pub(super) to_ms: i64,
+    /// [`INDEX_KEY`], [`INDEX_UNIQUE`] or [`INDEX_TAG`].
+    pub(super) kind: &'static str,
+}
+
+impl<'a> Query<'a> {
+    /// By the id that its producer gave a message, of any time.
+    pub(super) fn unique(topic: &'a str, id: &'a str, max: u16) -> Self {
+        Self {
+            topic,
+            key: id,
+            max,
+            from_ms: 0,
+            to_ms: i64::MAX,
+            kind: INDEX_UNIQUE,
+        }
+    }
+
+    /// By business key, of any time.
+    pub(super) fn key(topic: &'a str, key: &'a str, max: u16) -> Self {
+        Self {
+            kind: INDEX_KEY,
+            ..Self::unique(topic, key, max)
+        }
+    }
+
+    fn within(self, (from_ms, to_ms): (i64, i64)) -> Self {
+        Self {
+            from_ms,
+            to_ms,
+            ..self
+        }
     }
 }
 

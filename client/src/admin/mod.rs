@@ -9,6 +9,7 @@ mod name_servers;
 mod offsets;
 mod topics;
 mod traces;
+mod tracks;
 mod transactions;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use topics::TopicSpec;
 #[cfg(feature = "fuzzing")]
 pub(crate) use traces::steps_of;
 pub use traces::{TraceKind, TraceStep};
+pub use tracks::{MessageTrack, TrackKind};
 
 /// Topics, groups, offsets and brokers of a cluster. Cheap to clone.
 ///

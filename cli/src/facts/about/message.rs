@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::codes;
 use crate::error::Failure;
 use crate::facts::lookup;
+use crate::facts::tracks::{self, TrackItem};
 use crate::messages::MessageItem;
 use crate::output::Output;
 use crate::render::schema_of;
@@ -18,16 +19,7 @@ use crate::when;
 #[serde(rename_all = "camelCase")]
 struct MessageAbout<'m> {
     message: MessageItem<'m>,
-    groups: Vec<ConsumedBy>,
-}
-
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct ConsumedBy {
-    group: String,
-    /// Whether the group's offset has passed the message.
-    is_consumed: bool,
-    why: String,
+    groups: Vec<TrackItem>,
 }
 
 pub(crate) async fn message(
@@ -43,32 +35,7 @@ pub(crate) async fn message(
             format!("there is no message {id}"),
         ));
     };
-    let admin = cluster.client.admin();
-    let mut groups = Vec::new();
-    for group in admin
-        .groups_of_topic(message.topic())
-        .await
-        .map_err(failed)?
-    {
-        let offset = admin
-            .committed_offset(&group, message.queue())
-            .await
-            .map_err(failed)?;
-        let is_consumed = offset.is_some_and(|offset| offset > message.queue_offset());
-        let why = match offset {
-            Some(offset) if is_consumed => format!("the group is at {offset}"),
-            Some(offset) => format!(
-                "the group is at {offset}, {} messages before it",
-                message.queue_offset() - offset
-            ),
-            None => "the group has consumed nothing of this queue".to_owned(),
-        };
-        groups.push(ConsumedBy {
-            group,
-            is_consumed,
-            why,
-        });
-    }
+    let groups = tracks::of(cluster, message).await.map_err(failed)?;
     let mut rows = vec![
         vec![
             "place".to_owned(),
@@ -98,14 +65,8 @@ pub(crate) async fn message(
         ("Message", vec!["NAME", "VALUE"], rows),
         (
             "Groups",
-            vec!["GROUP", "CONSUMED", "WHY"],
-            groups
-                .iter()
-                .map(|by| {
-                    let consumed = if by.is_consumed { "yes" } else { "no" };
-                    vec![by.group.clone(), consumed.to_owned(), by.why.clone()]
-                })
-                .collect(),
+            tracks::COLUMNS.to_vec(),
+            groups.iter().map(TrackItem::cells).collect(),
         ),
         (
             "Body",
