@@ -94,6 +94,9 @@ const ASSIGNMENT: &str = "assignment_strategies";
 /// Not a scenario of the program either: it prints what it reads of the bodies that our client compressed.
 const COMPRESSED: &str = "reads_what_rust_compressed";
 
+/// Nor this: mqadmin prints what our client wrote of a message.
+const TRACED: &str = "mqadmin_reads_what_rust_traced";
+
 /// Nor this: it prints what the original's evaluation says of expressions.
 const FILTERS: &str = "filter_expressions";
 
@@ -131,7 +134,7 @@ fn main() -> ExitCode {
         .iter()
         .copied()
         .chain(binary.iter().map(String::as_str))
-        .chain([ASSIGNMENT, COMPRESSED, FILTERS])
+        .chain([ASSIGNMENT, COMPRESSED, TRACED, FILTERS])
         .chain(spring::SCENARIOS.iter().copied())
         .collect();
     foreign::main("java", &all, needs, Box::new(run))
@@ -177,7 +180,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let (binary, json): (Vec<&str>, Vec<&str>) = scenarios
         .iter()
         .copied()
-        .filter(|scenario| ![ASSIGNMENT, COMPRESSED, FILTERS].contains(scenario))
+        .filter(|scenario| ![ASSIGNMENT, COMPRESSED, TRACED, FILTERS].contains(scenario))
         .partition(|scenario| scenario.starts_with(BINARY));
     let mut outcomes = Outcomes::new();
     if !json.is_empty() {
@@ -201,6 +204,10 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     if scenarios.contains(&COMPRESSED) {
         let read = java_command(&built, home.path(), "JSON");
         outcomes.insert(COMPRESSED.to_owned(), same_bodies(read, &name_server));
+    }
+    if scenarios.contains(&TRACED) {
+        let mqadmin = java_command(&built, home.path(), "JSON");
+        outcomes.insert(TRACED.to_owned(), same_trace(mqadmin, &name_server));
     }
     if !binary.is_empty() {
         let plain = binary.iter().filter_map(|name| name.strip_prefix(BINARY));
@@ -380,6 +387,62 @@ fn same_bodies(mut java: Command, name_server: &str) -> Result<(), String> {
             "it read\n{read}instead of\n{expected}{}",
             String::from_utf8_lossy(&output.stderr)
         ));
+    }
+    Ok(())
+}
+
+/// What mqadmin shows of a message that our client sent and consumed, and wrote traces of.
+fn same_trace(mut mqadmin: Command, name_server: &str) -> Result<(), String> {
+    const TOPIC: &str = "traced-by-rust";
+    const PRODUCERS: &str = "traced-by-rust-producers";
+    const CONSUMERS: &str = "traced-by-rust-consumers";
+    let writes = async {
+        let traced = Client::builder(name_server).message_traces(None);
+        let client = traced.connect().await?;
+        let spec = TopicSpec::new(TOPIC).queues(1);
+        client.admin().create_topic(&spec).await?;
+        let consumer = client.consumer(CONSUMERS).subscribe(TOPIC, "*");
+        let mut deliveries = consumer.from(StartFrom::First).stream().await?;
+        let producer = client.producer_builder().group(PRODUCERS).build();
+        let order = Message::new(TOPIC, "17").key("order-17").tag("paid");
+        let receipt = producer.send(order).await?;
+        if let Some(order) = deliveries.next().await? {
+            order.ack().await?;
+        }
+        deliveries.shutdown().await?;
+        // The last traces leave before it ends.
+        client.shutdown().await;
+        Ok::<_, rmq_client::Error>((
+            receipt.message_id().to_owned(),
+            client.message_traces_lost(),
+        ))
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let written = runtime.block_on(async { tokio::time::timeout(DEADLINE, writes).await });
+    let written = written.map_err(|_| "our client has consumed nothing".to_owned())?;
+    let (id, lost) = written.map_err(|error| error.to_string())?;
+    if lost > 0 {
+        return Err(format!("{lost} records of traces were lost"));
+    }
+    let output = mqadmin
+        .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
+        .args(["queryMsgTraceById", "-n", name_server, "-i", &id])
+        .output()
+        .map_err(|error| format!("java cannot be run: {error}"))?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    // Type, group, host, day and time, how long it took, how it ended.
+    for (kind, group) in [("Pub", PRODUCERS), ("Sub", CONSUMERS)] {
+        let is_it = |line: &&str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            matches!(words[..], [first, of, _, _, _, took, "success"]
+                if first == kind && of == group && took.ends_with("ms"))
+        };
+        if printed.lines().filter(is_it).count() != 1 {
+            return Err(format!(
+                "no line {kind} of {group} in\n{printed}{}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
+        }
     }
     Ok(())
 }
