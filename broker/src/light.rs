@@ -96,13 +96,13 @@ impl LightQueues {
             && name.len() <= NAME_BYTES_MAX
     }
 
-    /// The light queue of this name as a topic: an empty one when no message named it so far. `None`: the name is none of a light queue.
+    /// The light queue of this name as a topic: an empty one when no message named it so far, or its messages have all expired. `None`: the name is none of a light queue.
     pub(crate) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         if !self.is_queue(name) {
             return None;
         }
         let queue = match self.store.find_queue(name, LIGHT_QUEUE_ID) {
-            Ok(found) => found.unwrap_or_else(|| QueueRef::nowhere(name, LIGHT_QUEUE_ID)),
+            Ok(found) => found.unwrap_or_else(|| self.store.light_queue_to_come(name)),
             Err(error) => {
                 tracing::error!(name, %error, "a light queue cannot be looked up");
                 return None;
@@ -113,9 +113,6 @@ impl LightQueues {
 
     /// The queue that a pull waits at, for a light queue that [`topic`](Self::topic) gave: from now on the broker has it, if there may be one more.
     pub(crate) fn awaited(&self, queue: QueueRef) -> QueueRef {
-        if queue.max_offset() > 0 {
-            return queue;
-        }
         // Beyond the limit no message comes either, and what cannot be looked up is said when it is asked for the next time.
         self.make(queue.topic()).unwrap_or(queue)
     }

@@ -346,7 +346,7 @@ settings! {
     /// Whether a message is entered into the light queues that it names (INNER_MULTI_DISPATCH), besides its own. Needs enableLmq; without both, such a message is refused.
     "enableMultiDispatch" enable_multi_dispatch: bool = false =>
         flag().upstream_too();
-    /// Light queues of this broker: those that ever had a message. A message that names one more is refused. Each takes about 400 bytes of memory while it is used.
+    /// Light queues of this broker: those that have messages, or at which somebody waits. A message that names one more is refused. Each takes about 400 bytes of memory while it is used.
     "maxLmqConsumeQueueNum" light_queues_max: usize = 1_000_000 =>
         number(&[(1, 100_000_000)]).upstream_too();
     /// Queues of a topic.

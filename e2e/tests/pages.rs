@@ -17,6 +17,7 @@ const PAGES: &[&str] = &[
     "start/java.md",
     "start/go.md",
     "operate/backup.md",
+    "operate/messages.md",
 ];
 /// Its files configure real servers, on which its commands run.
 const PRODUCTION: &str = "operate/production.md";

@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_property_has_room() {
         let queue = |next| {
-            let queue = QueueRef::nowhere("t", 0);
+            let queue = QueueRef::nowhere("t", 0, 0);
             queue.set_next_offset(next);
             queue
         };

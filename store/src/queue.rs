@@ -95,10 +95,14 @@ impl QueueRef {
         self.0.wanted.load(Ordering::Relaxed)
     }
 
-    /// A queue that no store has: it never has messages. For who asks about one that is not there.
-    #[must_use]
-    pub fn nowhere(topic: &str, id: i32) -> Self {
-        Self::with_head(Arc::from(topic), id, QueueHead::default(), 0)
+    /// A queue that no store has: it never has messages, and would begin at this offset. For who asks about one that is not there.
+    pub(crate) fn nowhere(topic: &str, id: i32, begin: i64) -> Self {
+        let head = QueueHead {
+            next: begin,
+            floor: begin,
+            last: 0,
+        };
+        Self::with_head(Arc::from(topic), id, head, begin)
     }
 
     /// A queue with the head it had when it was last in memory.
@@ -126,6 +130,24 @@ impl QueueRef {
     /// Moves the counter. Call it only under the append mutex, or while nothing is appended.
     pub(crate) fn set_next_offset(&self, next: i64) {
         self.0.next.store(next, Ordering::Relaxed);
+    }
+
+    /// Whether somebody else has a clone.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Whether the queue never had a message that is known.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.0.last.load(Ordering::Relaxed) == 0 && self.0.recent.lock().is_empty()
+    }
+
+    /// The first message of an unused queue is at this offset. Call it under the dispatcher's lock.
+    pub(crate) fn begin_at(&self, offset: i64) {
+        *self.0.recent.lock() = Recent::empty(offset);
+        self.0.floor.store(offset, Ordering::Release);
+        self.set_min(offset);
+        self.set_max(offset);
     }
 
     pub(crate) fn recent(&self) -> &Mutex<Recent> {

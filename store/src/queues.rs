@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -13,6 +13,10 @@ use smallvec::SmallVec;
 
 use crate::error::ReadError;
 use crate::queue::{QueueHead, QueueRef};
+use crate::tables::LightHeads;
+
+/// Queues that are taken out of memory while the table is locked once.
+const UNUSED_AT_ONCE: usize = 1_024;
 
 /// Where queues that are not in memory come from.
 pub(crate) trait QueueSource: Send + Sync {
@@ -48,17 +52,27 @@ pub(crate) struct Queues {
     topics: RwLock<Topics>,
     /// Topics whose deletion is on its way, with all their queues in memory.
     deleted: Mutex<HashSet<Box<str>, RandomState>>,
-    /// Light queues that ever were, in memory or not.
+    /// Light queues that are known, in memory or not.
     light: AtomicUsize,
+    /// Where a light queue begins that is not known: behind the offsets of each that was forgotten.
+    light_begin: AtomicI64,
+    /// Light queues whose heads are being removed from the tables: they are not known any more.
+    forgotten: Mutex<HashSet<Box<str>, RandomState>>,
 }
 
 impl Queues {
-    /// With so many light queues that are not in memory.
-    pub(crate) fn with_light(light: usize) -> Self {
+    /// With light queues that are not in memory.
+    pub(crate) fn with_light(light: LightHeads) -> Self {
         Self {
-            light: AtomicUsize::new(light),
+            light: AtomicUsize::new(light.count),
+            light_begin: AtomicI64::new(light.begin),
             ..Self::default()
         }
+    }
+
+    /// Where a light queue begins that is not known.
+    pub(crate) fn light_begin(&self) -> i64 {
+        self.light_begin.load(Ordering::Acquire)
     }
 
     /// How many light queues there are.
@@ -66,29 +80,123 @@ impl Queues {
         self.light.load(Ordering::Relaxed)
     }
 
-    /// The queue, created when it never was.
+    /// The queue, created when it is not known.
     pub(crate) fn get_or_create(
         &self,
         topic: &str,
         queue_id: i32,
         source: &dyn QueueSource,
     ) -> Result<QueueRef, ReadError> {
+        self.known_or(topic, queue_id, source, |light_begin| light_begin)
+    }
+
+    /// The light queue that a stored record is in, at this offset; a queue that is not known begins there, wherever others would.
+    pub(crate) fn light_of_record(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        source: &dyn QueueSource,
+    ) -> Result<QueueRef, ReadError> {
+        self.known_or(topic, queue_id, source, |_| offset)
+    }
+
+    fn known_or(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        source: &dyn QueueSource,
+        begin: impl FnOnce(i64) -> i64,
+    ) -> Result<QueueRef, ReadError> {
         if let Some(queue) = self.loaded(topic, queue_id) {
             return Ok(queue);
         }
         let mut topics = self.topics.write();
-        match topics.find(topic, queue_id) {
-            Some(queue) => Ok(queue),
-            None => {
-                // Without its head the queue would hand out offsets twice.
-                let head = source.head(topic, queue_id)?;
-                let queue = topics.insert(topic, queue_id, head.unwrap_or_default(), source)?;
-                if head.is_none() && topic.starts_with(LMQ_PREFIX) {
-                    self.light.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(queue)
+        if let Some(queue) = topics.find(topic, queue_id) {
+            return Ok(queue);
+        }
+        // Without its head the queue would hand out offsets twice.
+        if let Some(head) = self.head(topic, queue_id, source)? {
+            return topics.insert(topic, queue_id, head, source);
+        }
+        if !topic.starts_with(LMQ_PREFIX) {
+            return topics.insert(topic, queue_id, QueueHead::default(), source);
+        }
+        let light_begin = self.light_begin();
+        let next = begin(light_begin);
+        let head = QueueHead {
+            next,
+            floor: next.min(light_begin),
+            last: 0,
+        };
+        let queue = topics.insert(topic, queue_id, head, source)?;
+        self.light.fetch_add(1, Ordering::Relaxed);
+        Ok(queue)
+    }
+
+    /// The head of a queue that is not in memory, if the queue is known. Call it with the table of queues locked.
+    fn head(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        source: &dyn QueueSource,
+    ) -> Result<Option<QueueHead>, ReadError> {
+        match topic.starts_with(LMQ_PREFIX) && self.forgotten.lock().contains(topic) {
+            true => Ok(None),
+            false => source.head(topic, queue_id),
+        }
+    }
+
+    /// Begins to forget light queues whose messages have all left the log: those that nobody holds. `queues`: their names, each with an offset behind all
+    /// that it has given. Returns the names of those that are not known from now on; [`end_forgetting`](Self::end_forgetting) is to follow.
+    ///
+    /// A queue that is held may be about to get a message. Only this table lends queues, so one that nobody holds stays so while the table is locked.
+    pub(crate) fn begin_forgetting(&self, queues: Vec<(Box<str>, i64)>) -> Vec<Box<str>> {
+        let mut topics = self.topics.write();
+        let mut forgotten = self.forgotten.lock();
+        let mut names = Vec::new();
+        for (topic, end) in queues {
+            if let Some(end) = topics.remove_light(&topic).map(|next| next.max(end)) {
+                self.light_begin.fetch_max(end, Ordering::AcqRel);
+                forgotten.insert(topic.clone());
+                names.push(topic);
             }
         }
+        self.light.fetch_sub(names.len(), Ordering::Relaxed);
+        names
+    }
+
+    /// The heads have been removed from the tables, or could not be: then the queues are known again.
+    pub(crate) fn end_forgetting(&self, names: &[Box<str>], removed: bool) {
+        let topics = self.topics.write();
+        self.forgotten.lock().clear();
+        if !removed {
+            // Those that were made meanwhile were counted then.
+            let known = names.iter().filter(|name| topics.of(name).is_empty());
+            self.light.fetch_add(known.count(), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes light queues out of memory that never had a message, and that nobody holds.
+    pub(crate) fn forget_unused_light(&self) -> usize {
+        let unused: Vec<Arc<str>> = {
+            let topics = self.topics.read();
+            let light = topics.table.iter().flatten();
+            light
+                .filter(|queue| queue.topic().starts_with(LMQ_PREFIX) && queue.is_unused())
+                .map(QueueRef::shared_topic)
+                .collect()
+        };
+        let mut count = 0;
+        for names in unused.chunks(UNUSED_AT_ONCE) {
+            let mut topics = self.topics.write();
+            for name in names {
+                let is_unused = topics.of(name).iter().all(QueueRef::is_unused);
+                count += usize::from(is_unused && topics.remove_light(name).is_some());
+            }
+        }
+        self.light.fetch_sub(count, Ordering::Relaxed);
+        count
     }
 
     /// The queue, if it ever was.
@@ -104,8 +212,8 @@ impl Queues {
         let mut topics = self.topics.write();
         match topics.find(topic, queue_id) {
             Some(queue) => Ok(Some(queue)),
-            None => source
-                .head(topic, queue_id)?
+            None => self
+                .head(topic, queue_id, source)?
                 .map(|head| topics.insert(topic, queue_id, head, source))
                 .transpose(),
         }
@@ -118,7 +226,12 @@ impl Queues {
         source: &dyn QueueSource,
     ) -> Result<Vec<QueueRef>, ReadError> {
         let mut topics = self.topics.write();
-        for (queue_id, head) in source.heads_of(topic)? {
+        let is_forgotten = topic.starts_with(LMQ_PREFIX) && self.forgotten.lock().contains(topic);
+        let heads = match is_forgotten {
+            true => Vec::new(),
+            false => source.heads_of(topic)?,
+        };
+        for (queue_id, head) in heads {
             if topics.find(topic, queue_id).is_none() {
                 topics.insert(topic, queue_id, head, source)?;
             }
@@ -172,6 +285,21 @@ impl Topics {
         let queues = self.of(topic);
         let index = queues.binary_search_by_key(&queue_id, QueueRef::queue_id);
         queues.get(index.ok()?).cloned()
+    }
+
+    /// Takes the queue of a light topic out of memory. The offset that it would have given next, 0 when it was not in memory; `None`: somebody holds it.
+    fn remove_light(&mut self, topic: &str) -> Option<i64> {
+        let hash = self.hasher.hash_one(topic);
+        let found = self.table.find_entry(hash, |queues| name(queues) == topic);
+        let Ok(entry) = found else {
+            return Some(0);
+        };
+        if entry.get().iter().any(QueueRef::is_held) {
+            return None;
+        }
+        let next = entry.get().iter().map(QueueRef::next_offset).max();
+        entry.remove();
+        next
     }
 
     fn insert(

@@ -8,6 +8,7 @@ use rmq_protocol::message::{LogPosition, QueueOffset};
 use crate::commit_log::LogPiece;
 use crate::derived::by_time::Boundary;
 use crate::error::ReadError;
+use crate::further::LIGHT_QUEUE_ID;
 use crate::index::keys::KeyKind;
 use crate::queue::QueueRef;
 use crate::read::{self, EntryFilter, ReadLimits, ReadOutcome, RecordSlice, Temperature};
@@ -31,11 +32,18 @@ impl Store {
         self.log().dispatcher.find_queue(topic, queue_id)
     }
 
-    /// How many light queues (`%LMQ%…`) there are: those that ever had a message, and those that were looked up by [`queue`](Self::queue) since the
-    /// start.
+    /// How many light queues (`%LMQ%…`) there are: those that have messages, and those that somebody holds. The others are forgotten when a segment of
+    /// the log has been removed.
     #[must_use]
     pub fn light_queues(&self) -> usize {
         self.log().dispatcher.light_queues()
+    }
+
+    /// A light queue that there is not: empty, at the offset at which it begins when it gets a message.
+    #[must_use]
+    pub fn light_queue_to_come(&self, name: &str) -> QueueRef {
+        let begin = self.log().dispatcher.light_begin();
+        QueueRef::nowhere(name, LIGHT_QUEUE_ID, begin)
     }
 
     /// Every queue of a topic that ever was, sorted by id.

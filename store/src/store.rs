@@ -414,6 +414,13 @@ impl Store {
         {
             tracing::warn!(%error, "epochs whose messages have all expired stay known for now");
         }
+        match self.0.log.dispatcher.forget_light() {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "light queues without messages are forgotten"),
+            Err(error) => {
+                tracing::warn!(%error, "light queues without messages stay known for now");
+            }
+        }
         Ok(removed)
     }
 

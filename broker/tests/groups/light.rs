@@ -12,9 +12,7 @@ use rmq_protocol::requests::{
 };
 use rmq_transport::ManualClock;
 
-use crate::support::{
-    Client, PATIENCE, Rig, config, message, parked, pull, remark, waiting_pull,
-};
+use crate::support::{Client, PATIENCE, Rig, config, message, parked, pull, remark, waiting_pull};
 
 const START_MS: i64 = 1_800_000_000_000;
 /// Longer than any test.
@@ -453,4 +451,81 @@ async fn a_deleted_light_queue_is_empty_and_its_offsets_continue() {
     let pulled = client.pull(&pull("%LMQ%a", 0, 2)).await;
     assert_eq!((pulled.bodies(), pulled.next()), (vec!["three"], 3));
     rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_light_queue_goes_with_its_last_message() {
+    let clock = ManualClock::at(START_MS);
+    let deps = Deps {
+        clock: Arc::new(clock.clone()),
+        ..Deps::default()
+    };
+    let rig = Rig::start_with(deps, |config| {
+        on(config);
+        config.light_queues_max = 4;
+        config.segment_bytes = 64 << 10;
+        config.retention_hours = 1;
+    })
+    .await;
+    let client = rig.client();
+    client.create_topic("t", 1, 6).await;
+    for body in ["one", "two"] {
+        client.put("t", &names("%LMQ%a,%LMQ%b"), body).await;
+    }
+    // Somebody waits at one without messages, and nobody at another one.
+    let reader = rig.client();
+    let request = waiting_pull("%LMQ%awaited", 0, "*", LONG);
+    let waiting = parked(&reader, reader.pull(&request)).await;
+    let in_vain = waiting_pull("%LMQ%unused", 0, "*", 1);
+    assert_eq!(client.pull(&in_vain).await.code, 19);
+    let properties = names("%LMQ%c");
+    let one_more = message("t", 0, &properties);
+    let refused = client.send(&one_more, b"x").await.expect_err("five");
+    assert!(refused.remark.contains("4 light queues"), "{refused:?}");
+
+    let large = vec![7; 20 << 10];
+    for _ in 0..8 {
+        let plain = message("t", 0, "");
+        client.send(&plain, &large).await.expect("stored");
+    }
+    clock.advance(Duration::from_secs(2 * 3_600));
+    let code = RequestCode::DeleteExpiredCommitlog;
+    let removed = client.call(code, &(), &[]).await;
+    assert_eq!(removed.code(), 0, "{}", remark(&removed));
+    // Offsets go on, also those of queues that never were: nobody can tell them from those that have gone.
+    for queue in ["%LMQ%a", "%LMQ%b", "%LMQ%c", "%LMQ%never"] {
+        assert_eq!(bounds(&client, queue, 0).await, Ok((2, 2)), "{queue}");
+    }
+    client.put("t", &names("%LMQ%c,%LMQ%d"), "three").await;
+    client.put("t", &names("%LMQ%a"), "four").await;
+    let refused = client.send(&message("t", 0, &names("%LMQ%e")), b"x").await;
+    refused.expect_err("five: the one at which somebody waits is among them");
+    let read = async |queue, offset| {
+        let pulled = client.pull(&pull(queue, 0, offset)).await;
+        let bodies: Vec<String> = pulled.bodies().into_iter().map(str::to_owned).collect();
+        (bodies, pulled.next())
+    };
+    assert_eq!(read("%LMQ%c", 2).await, (vec!["three".to_owned()], 3));
+    // Who had read all of it continues where the reader was.
+    assert_eq!(read("%LMQ%a", 2).await, (vec!["four".to_owned()], 3));
+    client.put("t", &names("%LMQ%awaited"), "at last").await;
+    let pulled = waiting.await;
+    assert_eq!((pulled.bodies(), pulled.next()), (vec!["at last"], 1));
+
+    // All of it is so after a restart.
+    let Rig { broker, folder } = rig;
+    broker.kill().await;
+    let mut config = config(folder.path());
+    on(&mut config);
+    config.light_queues_max = 4;
+    config.segment_bytes = 64 << 10;
+    let broker = BrokerServer::start(config, Deps::default()).await;
+    let broker = broker.expect("starts again");
+    let client = Client::to(&broker);
+    assert_eq!(bounds(&client, "%LMQ%a", 0).await, Ok((2, 3)));
+    assert_eq!(bounds(&client, "%LMQ%b", 0).await, Ok((2, 2)));
+    assert_eq!(bounds(&client, "%LMQ%awaited", 0).await, Ok((0, 1)));
+    let refused = client.send(&message("t", 0, &names("%LMQ%e")), b"x").await;
+    refused.expect_err("four are there");
+    broker.shutdown().await.expect("a clean stop");
 }

@@ -26,7 +26,7 @@ use crate::received::ReceivedMessage;
 /// Groups that are looked into at once.
 const AT_ONCE: usize = 8;
 /// Copies of a message that one look-up brings, at most: the newest count.
-const COPIES: u16 = 64;
+const COPIES_MAX: u16 = 64;
 /// The setting of brokers that says how long each delay level waits.
 const DELAY_LEVELS: &str = "messageDelayLevel";
 
@@ -309,7 +309,7 @@ impl Admin {
         };
         let queue = message.queue();
         let remote = self.client.reader_of(queue).await?;
-        let query = Query::unique(topic, id, COPIES);
+        let query = Query::unique(topic, id, COPIES_MAX);
         let found = self.query_at(&remote, queue.broker(), &query).await?;
         Ok(copies_of(message, found))
     }
@@ -323,7 +323,7 @@ impl Admin {
         let Some(key) = message.keys().next() else {
             return Ok(Vec::new());
         };
-        match self.query(&Query::key(topic, key, COPIES)).await {
+        match self.query(&Query::key(topic, key, COPIES_MAX)).await {
             Ok(found) => Ok(copies_of(message, found)),
             // The topic is made when the first member comes.
             Err(error) if error.kind() == ErrorKind::NoRoute => Ok(Vec::new()),

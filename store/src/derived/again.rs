@@ -45,7 +45,7 @@ impl Shared {
                 let further = further::of(&record).into_iter();
                 let further = further.map(|(topic, offset)| (topic, LIGHT_QUEUE_ID, offset));
                 for (topic, id, offset) in std::iter::once(own).chain(further) {
-                    let queue = match self.queues.get_or_create(topic, id, self) {
+                    let queue = match self.queues.light_of_record(topic, id, offset, self) {
                         Ok(queue) => queue,
                         Err(error) => {
                             outcome = Err(error);

@@ -18,6 +18,7 @@ mod by_key;
 pub(crate) mod by_time;
 mod entry;
 mod error;
+mod light;
 pub(crate) mod look_up;
 mod rows;
 mod seal;
@@ -120,6 +121,7 @@ impl Dispatcher {
             dispatched: AtomicU64::new(dispatched),
             live: AtomicBool::new(false),
             sealing: Mutex::new(()),
+            light_forgotten_to: AtomicU64::new(0),
         });
         Ok(Self {
             worker: Worker::new(Arc::clone(&shared)),
@@ -317,11 +319,18 @@ impl Dispatcher {
         }
         let places = places
             .iter()
-            .map(|(topic, offset)| Ok((self.queue(topic, LIGHT_QUEUE_ID)?, *offset)));
+            .map(|(topic, offset)| Ok((self.light_of_record(topic, *offset)?, *offset)));
         places.collect::<Result<Box<[_]>, ReadError>>().map(Some)
     }
 
-    /// The queue, created when it never was.
+    /// The light queue that a stored record is in.
+    fn light_of_record(&self, topic: &str, offset: i64) -> Result<QueueRef, ReadError> {
+        let shared = &*self.shared;
+        let queues = &shared.queues;
+        queues.light_of_record(topic, LIGHT_QUEUE_ID, offset, shared)
+    }
+
+    /// The queue, created when it is not known.
     pub(crate) fn queue(&self, topic: &str, queue_id: i32) -> Result<QueueRef, ReadError> {
         self.shared
             .queues
@@ -340,6 +349,16 @@ impl Dispatcher {
     /// How many light queues there are.
     pub(crate) fn light_queues(&self) -> usize {
         self.shared.queues.light()
+    }
+
+    /// Where a light queue begins that is not known.
+    pub(crate) fn light_begin(&self) -> i64 {
+        self.shared.queues.light_begin()
+    }
+
+    /// Forgets light queues whose messages have all left the log. See [`light`](self::light).
+    pub(crate) fn forget_light(&self) -> Result<u64, SealError> {
+        self.shared.forget_light()
     }
 
     /// Every queue of a topic that ever was, sorted by id.

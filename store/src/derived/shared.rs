@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use rmq_protocol::message::LogPosition;
-use tracing::{error, warn};
+use rmq_protocol::names::LMQ_PREFIX;
+use tracing::{debug, error, warn};
 
 use super::entry::{Arrivals, Entry};
 use crate::error::ReadError;
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(super) live: AtomicBool,
     /// One seal at a time.
     pub(crate) sealing: Mutex<()>,
+    /// Where the log began when light queues were forgotten last.
+    pub(super) light_forgotten_to: AtomicU64,
 }
 
 /// What changes with every record, behind the dispatcher's lock.
@@ -268,6 +271,11 @@ fn enter(state: &mut State, entry: &Entry, queue: &QueueRef, offset: i64) -> boo
     let pushed = queue.recent().lock().push(offset, kept, max);
     match pushed {
         Pushed::Dense => {}
+        Pushed::AfterGap if queue.min_offset() == max && queue.topic().starts_with(LMQ_PREFIX) => {
+            // Another member, which was the master, had forgotten the empty queue.
+            debug!(?queue, offset, "the light queue goes on");
+            queue.raise_min(offset);
+        }
         Pushed::AfterGap => {
             warn!(
                 ?queue,
@@ -297,6 +305,10 @@ fn enter(state: &mut State, entry: &Entry, queue: &QueueRef, offset: i64) -> boo
 
 /// As [`Shared::take`], for a further queue of a record.
 fn take_further(state: &mut State, entry: &Entry, queue: &QueueRef, offset: i64) {
+    if offset < queue.max_offset() && queue.is_unused() {
+        // Somebody waits at a queue that began where this member would have begun it.
+        queue.begin_at(offset);
+    }
     if entry.position >= state.index_from && !enter(state, entry, queue, offset) {
         return;
     }

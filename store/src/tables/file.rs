@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::backend::{Backend, Reports, guarded};
 use super::error::TablesError;
 use super::pending::Pending;
-use super::rows::{LoadError, builder, check, write};
+use super::rows::{LoadError, builder, check, forget_light, write};
 use crate::disk_error::{DiskError, Effect};
 use crate::fs::{File, Fs};
 use crate::health::Health;
@@ -218,6 +218,25 @@ impl Tables {
         heads: &[(&QueueRef, QueueHead)],
         applied_to: u64,
     ) -> Result<(), TablesError> {
+        self.change(|database| write(database, &self.declared, changes, heads, applied_to))?;
+        self.applied_to.store(applied_to, Ordering::Release);
+        self.complete.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Removes the heads of light queues, and says where such a queue begins from now on, in one durable transaction. They were committed before.
+    pub(crate) fn forget_light_heads(
+        &self,
+        topics: &[Box<str>],
+        begin: i64,
+    ) -> Result<(), TablesError> {
+        self.change(|database| forget_light(database, topics, begin))
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&Database) -> Result<(), redb::Error>,
+    ) -> Result<(), TablesError> {
         self.health
             .check_writable()
             .map_err(|error| self.failed("writing", error))?;
@@ -229,21 +248,16 @@ impl Tables {
         let outcome = {
             let database = self.database.read();
             match database.as_ref() {
-                Some(database) => {
-                    guarded(|| write(database, &self.declared, changes, heads, applied_to))
-                }
+                Some(database) => guarded(|| change(database)),
                 None => Err("the file is not open".to_owned()),
             }
         };
-        if let Err(problem) = outcome {
+        outcome.map_err(|problem| {
             let error = self.fails("writing", problem);
             // redb refuses everything after an I/O error (a full disk, say) until the next call that needs the file opens it again.
             self.put_down();
-            return Err(error);
-        }
-        self.applied_to.store(applied_to, Ordering::Release);
-        self.complete.store(true, Ordering::Release);
-        Ok(())
+            error
+        })
     }
 
     /// Closes the file for good: whoever still has the store must not write where another has opened it.

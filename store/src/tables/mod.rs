@@ -9,8 +9,10 @@
 //!  queue_heads      topic, 0x00, queue id as u32 + 2^31 BE  next offset i64, deleted below i64, newest position + 1 u64; little-endian
 //! ```
 //!
-//! Each seal is one durable transaction that also moves `applied_to`, so the file is always the exact state at one log position. It is
-//! created with the first seal. A damaged file is put aside and its content found again by replaying the log; where the log no
+//! The head of the queue 0 of `%LMQ%`, a name that no light queue has, says as its next offset where light queues begin that have no head.
+//!
+//! Each seal is one durable transaction that also moves `applied_to`, so the file is always the exact state at one log position, but for heads of light
+//! queues without messages, which go when the messages go. It is created with the first seal. A damaged file is put aside and its content found again by replaying the log; where the log no
 //! longer reaches back to its beginning, the store refuses to open instead of starting with settings lost.
 
 mod backend;
@@ -25,3 +27,4 @@ pub(crate) use copy::{KeyValue, Look, NewTables, RowsOf};
 pub(crate) use error::TablesError;
 pub(crate) use file::Tables;
 pub(crate) use pending::Pending;
+pub(crate) use rows::LightHeads;

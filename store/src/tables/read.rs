@@ -10,8 +10,11 @@ use rmq_protocol::names::LMQ_PREFIX;
 use super::backend::guarded;
 use super::error::TablesError;
 use super::file::Tables;
-use super::rows::{HEADS, decode_head, existing, head_key, in_memory, on_disk};
+use super::rows::{
+    HEADS, LightHeads, decode_head, existing, head_key, in_memory, light_begin_key, on_disk,
+};
 use crate::error::ReadError;
+use crate::further::LIGHT_QUEUE_ID;
 use crate::queue::QueueHead;
 use crate::settings::Applied;
 
@@ -119,27 +122,64 @@ impl Tables {
         })
     }
 
-    /// How many heads of light queues there are.
-    pub(crate) fn light_heads(&self) -> Result<usize, TablesError> {
+    /// What the heads say of light queues.
+    pub(crate) fn light_heads(&self) -> Result<LightHeads, TablesError> {
         let database = self.database.read();
         let Some(database) = database.as_ref() else {
-            return Ok(0);
+            return Ok(LightHeads::default());
         };
-        let count = || -> Result<usize, redb::Error> {
+        let look = || -> Result<LightHeads, redb::Error> {
+            let mut light = LightHeads::default();
             let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
-                return Ok(0);
+                return Ok(light);
             };
-            let from = LMQ_PREFIX.as_bytes();
-            let mut count = 0;
-            for row in heads.range(from..)? {
-                if !row?.0.value().starts_with(from) {
+            let begin = light_begin_key();
+            for row in heads.range(LMQ_PREFIX.as_bytes()..)? {
+                let (key, value) = row?;
+                if !key.value().starts_with(LMQ_PREFIX.as_bytes()) {
                     break;
                 }
-                count += 1;
+                if key.value() == begin {
+                    light.begin = decode_head(value.value()).map_or(0, |head| head.next);
+                } else {
+                    light.count += 1;
+                }
             }
-            Ok(count)
+            Ok(light)
         };
-        guarded(count).map_err(|error| self.failed("reading", error))
+        guarded(look).map_err(|error| self.failed("reading", error))
+    }
+
+    /// Heads of light queues in order of their topics, at most `max` that follow a topic.
+    pub(crate) fn light_heads_behind(
+        &self,
+        topic: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<(Box<str>, QueueHead)>, TablesError> {
+        self.read(|database| {
+            let mut found = Vec::new();
+            let Some(heads) = existing(database.begin_read()?.open_table(HEADS))? else {
+                return Ok(found);
+            };
+            let from = match topic {
+                Some(topic) => head_key(topic, LIGHT_QUEUE_ID),
+                None => light_begin_key(),
+            };
+            let after = (Bound::Excluded(&*from), Bound::Unbounded);
+            for row in heads.range::<&[u8]>(after)? {
+                let (key, value) = row?;
+                let key = key.value();
+                if found.len() == max || !key.starts_with(LMQ_PREFIX.as_bytes()) {
+                    break;
+                }
+                let topic = key.split_last_chunk::<5>().map(|(topic, _)| topic);
+                let topic = topic.and_then(|topic| std::str::from_utf8(topic).ok());
+                if let (Some(topic), Some(head)) = (topic, decode_head(value.value())) {
+                    found.push((topic.into(), head));
+                }
+            }
+            Ok(found)
+        })
     }
 
     fn of_queues<T: Default>(

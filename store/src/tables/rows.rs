@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
+use rmq_protocol::names::LMQ_PREFIX;
 
 use super::backend::Backend;
 use super::pending::Pending;
 use crate::disk_error::{Effect, meaning};
+use crate::further::LIGHT_QUEUE_ID;
 use crate::queue::{QueueHead, QueueRef};
 use crate::settings::Declared;
 
@@ -126,6 +128,43 @@ pub(super) fn write(
         let mut meta = transaction.open_table(META)?;
         meta.insert("format", FORMAT)?;
         meta.insert("applied_to", applied_to)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// What the heads say of light queues.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LightHeads {
+    /// Light queues with a head.
+    pub(crate) count: usize,
+    /// Where a light queue begins that has none.
+    pub(crate) begin: i64,
+}
+
+/// The key of the head that says where a light queue begins that has none. No light queue has the prefix alone as its name.
+pub(super) fn light_begin_key() -> Vec<u8> {
+    head_key(LMQ_PREFIX, LIGHT_QUEUE_ID)
+}
+
+/// Removes the heads of light queues, and says where such a queue begins from now on.
+pub(super) fn forget_light(
+    database: &Database,
+    topics: &[Box<str>],
+    begin: i64,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut heads = transaction.open_table(HEADS)?;
+        for topic in topics {
+            heads.remove(&*head_key(topic, LIGHT_QUEUE_ID))?;
+        }
+        let head = QueueHead {
+            next: begin,
+            floor: begin,
+            last: 0,
+        };
+        heads.insert(&*light_begin_key(), &encode_head(&head)[..])?;
     }
     transaction.commit()?;
     Ok(())

@@ -22,7 +22,7 @@
 //! | `restart A [master\|follower]`, `close A` | starts again, or stops in order |
 //! | `seal A`, `expire A [MS]` | writes index and tables; moves the clock and removes what has expired |
 //! | `fail A OPERATION PATH`, `full A [BYTES]`, `flip A P`, `lose A FILE`, `text A FILE LINE` | faults |
-//! | `read A TOPIC/ID [N]`, `find A TOPIC KEY`, `get A TABLE`, `state A`, `epochs A`, `damage A`, `files A FOLDER` | what a store says |
+//! | `read A TOPIC/ID [N]`, `find A TOPIC KEY`, `get A TABLE`, `light A`, `state A`, `epochs A`, `damage A`, `files A FOLDER` | what a store says |
 //! | `mend B A` | writes what is damaged in B again, with what A has there |
 //! | `take A B …` | as `copy`, and B writes nothing yet |
 //! | `master-begins B P` | B is told where its master's log begins |
@@ -292,6 +292,10 @@ impl Members {
                     removed.segments
                 ))
             }
+            ["light", name] => Ok(format!(
+                "{} light queues\n",
+                self.store(name).light_queues()
+            )),
             ["fail", name, operation, path] => {
                 let operation = match *operation {
                     "write" => Operation::Write,
