@@ -151,9 +151,11 @@ rows! {
         ("c", No(ALL_CLUSTERS)),
         ("s", No("all times are searched")), ("e", No("all times are searched")),
     ]);
-    "queryMsgByKey" "messages by business key" => Line("find message -t {t:TOPIC} --key {k:KEY} [--since {b!time}] [--until {e!time}] --max {m|64}", &[
+    "queryMsgByKey" "messages by business key, or by tag" => Choice("p", &[
+        ("K", "find message -t {t:TOPIC} --key {k:KEY} [--since {b!time}] [--until {e!time}] --max {m|64}"),
+        ("T", "find message -t {t:TOPIC} --tag {k:TAG} [--since {b!time}] [--until {e!time}] --max {m|64}"),
+    ], &[
         ("c", No(ALL_CLUSTERS)),
-        ("p", Unless("K", "only business keys are indexed")),
         ("l", No("there are no pages; --since, --until and --max choose")),
     ]);
     "queryMsgByOffset" "the message at a place" => Line("find message -t {t:TOPIC} --offset {b:BROKER}/{i:QUEUE}@{o:OFFSET}", &[

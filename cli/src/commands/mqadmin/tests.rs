@@ -52,6 +52,14 @@ fn old_lines_become_new_ones() {
             "create group G --or-change --attributes +a=b",
         ),
         (
+            "queryMsgByKey -t orders -k order-17",
+            "find message -t orders --key order-17 --max 64",
+        ),
+        (
+            "queryMsgByKey -t orders -k paid -p T -m 5",
+            "find message -t orders --tag paid --max 5",
+        ),
+        (
             "resetOffsetByTime -g g -t t -s 2026-01-31#09:00:00:000",
             "offsets reset g -t t --to '2026-01-31 09:00:00'",
         ),
