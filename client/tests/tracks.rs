@@ -248,10 +248,9 @@ async fn what_was_given_back_is_a_retry_and_then_a_dead_letter(cluster: TestClus
     let (queue, offset) = dead.copy.clone().expect("a place");
     assert_eq!((queue.topic(), offset), ("%DLQ%billing", 0));
     // The dead letter itself, which only this group has.
-    let letter = client
-        .admin()
-        .messages_by_unique_id("%DLQ%billing", &message.message_id());
-    let letter = letter.await.unwrap().remove(0);
+    let (admin, id) = (client.admin(), message.message_id());
+    let letter = admin.messages_by_unique_id("%DLQ%billing", &id).await;
+    let letter = letter.unwrap().remove(0);
     let of_letter = client.admin().message_tracks(&letter).await.unwrap();
     let [of_letter] = of_letter.as_slice() else {
         panic!("{of_letter:?}");
@@ -274,7 +273,9 @@ async fn messages_with_one_id_have_retries_of_their_own(cluster: TestCluster) {
         ..SendMessage::new("producers", "orders")
     };
     let broker = client.remote(&cluster.broker(0).address());
-    broker.call(&again, b"twice").await.unwrap();
+    let code = RequestCode::SendMessageV2.as_i32();
+    let stored = broker.call_any(code, &again, b"twice").await;
+    stored.unwrap().success().unwrap();
     let mut deliveries = client
         .consumer("billing")
         .subscribe("orders", "*")
@@ -290,9 +291,8 @@ async fn messages_with_one_id_have_retries_of_their_own(cluster: TestCluster) {
         }
     }
     deliveries.consumer().control().commit().await.unwrap();
-    let both = client
-        .admin()
-        .messages_by_unique_id("orders", first.message_id());
+    let admin = client.admin();
+    let both = admin.messages_by_unique_id("orders", first.message_id());
     let both = both.await.unwrap();
     let mut kinds = Vec::new();
     for message in &both {
