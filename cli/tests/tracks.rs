@@ -35,7 +35,11 @@ fn find_says_what_groups_have_done_with_a_message() {
         dev.run(&words)
     };
     let none = found(&[]);
-    assert!(none.err.contains("no group consumes the topic"), "{}", none.err);
+    assert!(
+        none.err.contains("no group consumes the topic"),
+        "{}",
+        none.err
+    );
     none.ok();
 
     for (group, attempts) in [
