@@ -456,11 +456,11 @@ async fn a_deleted_light_queue_is_empty_and_its_offsets_continue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_light_queue_goes_with_its_last_message() {
     let clock = ManualClock::at(START_MS);
-    let deps = Deps {
+    let deps = || Deps {
         clock: Arc::new(clock.clone()),
         ..Deps::default()
     };
-    let rig = Rig::start_with(deps, |config| {
+    let rig = Rig::start_with(deps(), |config| {
         on(config);
         config.light_queues_max = 4;
         config.segment_bytes = 64 << 10;
@@ -519,7 +519,7 @@ async fn a_light_queue_goes_with_its_last_message() {
     on(&mut config);
     config.light_queues_max = 4;
     config.segment_bytes = 64 << 10;
-    let broker = BrokerServer::start(config, Deps::default()).await;
+    let broker = BrokerServer::start(config, deps()).await;
     let broker = broker.expect("starts again");
     let client = Client::to(&broker);
     assert_eq!(bounds(&client, "%LMQ%a", 0).await, Ok((2, 3)));
