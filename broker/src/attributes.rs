@@ -27,6 +27,10 @@ const fn rate(name: &'static str) -> Attribute {
     }
 }
 
+/// The attribute that says what becomes of messages whose time is up.
+pub(crate) const CLEANUP_POLICY: &str = "cleanup.policy";
+/// The value of [`CLEANUP_POLICY`] that keeps the newest message of each key.
+pub(crate) const COMPACTION: &str = "COMPACTION";
 /// The attribute that says which messages a topic takes.
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
 /// The value of [`MESSAGE_TYPE`] that brokers take only where that is configured.
@@ -34,8 +38,8 @@ const MIXED: &str = "MIXED";
 
 const OF_TOPICS: &[Attribute] = &[
     Attribute {
-        name: "cleanup.policy",
-        values: Values::OneOf(&["DELETE"]),
+        name: CLEANUP_POLICY,
+        values: Values::OneOf(&["DELETE", COMPACTION]),
         changeable: false,
     },
     Attribute {
@@ -272,7 +276,7 @@ mod tests {
             ("+reserve.time", "9223372036854775808"),
             ("+reserve.time", " 1"),
             ("+queue.type", "BatchCQ"),
-            ("+cleanup.policy", "COMPACTION"),
+            ("+cleanup.policy", "compaction"),
         ] {
             let refused = change(None, &[(name, Some(value))]);
             assert!(
@@ -286,6 +290,7 @@ mod tests {
             ("+reserve.time", "-1"),
             ("+queue.type", "SimpleCQ"),
             ("+cleanup.policy", "DELETE"),
+            ("+cleanup.policy", "COMPACTION"),
             ("+quota.messages", "1"),
             ("+quota.bytes", "1000000000000"),
         ] {

@@ -312,6 +312,7 @@ fn of_property(refusal: &PropertyRefusal) -> ResponseCode {
         | PropertyRefusal::InBatch
         | PropertyRefusal::HalfDelayed
         | PropertyRefusal::OtherType { .. }
+        | PropertyRefusal::NoKey(_)
         | PropertyRefusal::TimerTooFar { .. }
         | PropertyRefusal::TooLong(_)
         | PropertyRefusal::NoRoom { .. } => ResponseCode::MessageIllegal,
@@ -557,6 +558,7 @@ fn of_topic(error: &TopicError) -> ResponseCode {
         | TopicError::Light(_)
         | TopicError::Queues { .. }
         | TopicError::Perm { .. }
+        | TopicError::Compacted(_)
         | TopicError::System(_) => ResponseCode::InvalidParameter,
         TopicError::TooMany(_) => ResponseCode::SystemError,
         TopicError::Read(_) => ResponseCode::ServiceNotAvailable,

@@ -38,6 +38,10 @@ pub(crate) enum TopicError {
     #[error("the topic {0} belongs to the system")]
     System(String),
     #[error(
+        "the topic {0} cannot have cleanup.policy COMPACTION: each retry and each dead letter counts by itself"
+    )]
+    Compacted(String),
+    #[error(
         "{0} is the name of a light queue (enableLmq): it has no settings and needs no creation"
     )]
     Light(String),
@@ -195,6 +199,10 @@ impl Topics {
         let name = config.topic_name.as_str();
         if self.light.is_queue(name) && self.table.newest(name).is_none() {
             return Err(TopicError::Light(name.to_owned()));
+        }
+        let is_of_group = names::is_retry_topic(name) || names::is_dlq_topic(name);
+        if is_of_group && topics::is_compacted(config) {
+            return Err(TopicError::Compacted(name.to_owned()));
         }
         check(config, self.limits.queues_per_topic)
     }

@@ -19,6 +19,7 @@ const SCENARIOS: &[&str] = &[
     "admin_kv_config",
     "admin_reset_offset",
     "admin_topic",
+    COMPACTION,
     "dashboard_pages",
     "exporter_cycle",
     "light_queues",
@@ -88,6 +89,9 @@ const SCENARIOS: &[&str] = &[
 /// A group with a Java member and a member of our client.
 const SHARED: &str = "push_shared_with_rust";
 const SHARED_TOPIC: &str = "shared-with-rust";
+/// At a broker of its own, with small segments that it gives up for want of space: nobody waits until they are old.
+const COMPACTION: &str = "compaction_topic";
+const GIVES_UP_SEGMENTS: &[&str] = &["segmentBytes=65536", "diskEvictRatio=0.001"];
 /// Not a scenario of the program: it prints how it divides queues, and our client must do the same.
 const ASSIGNMENT: &str = "assignment_strategies";
 
@@ -180,7 +184,9 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let (binary, json): (Vec<&str>, Vec<&str>) = scenarios
         .iter()
         .copied()
-        .filter(|scenario| ![ASSIGNMENT, COMPRESSED, TRACED, FILTERS].contains(scenario))
+        .filter(|scenario| {
+            ![ASSIGNMENT, COMPACTION, COMPRESSED, TRACED, FILTERS].contains(scenario)
+        })
         .partition(|scenario| scenario.starts_with(BINARY));
     let mut outcomes = Outcomes::new();
     if !json.is_empty() {
@@ -191,6 +197,12 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
         } else {
             run_all()?
         };
+    }
+    if scenarios.contains(&COMPACTION) {
+        let small = Cluster::start_with(1, FlushMode::Async, GIVES_UP_SEGMENTS, &[]);
+        let name_server = small.name_server(0).addr().to_owned();
+        let mut command = self::java(&built, home.path(), "JSON", &name_server);
+        outcomes.extend(foreign::run(command.arg(COMPACTION), DEADLINE)?);
     }
     if scenarios.contains(&ASSIGNMENT) {
         outcomes.insert(ASSIGNMENT.to_owned(), same_assignments(&built));

@@ -24,6 +24,7 @@
 
 mod cold;
 mod commit_log;
+mod compacted;
 mod config;
 mod derived;
 mod disk_error;
@@ -66,6 +67,7 @@ pub use commit_log::{
     Appended, CheckedLog, CopyError, DamagedRange, Done, LogPiece, MendError, Mended, NewMessage,
     Taker, TruncateError, check_log,
 };
+pub use compacted::compacted;
 pub use config::{ConfigProblems, FlushMode, NowMs, STAGED_BYTES_MAX, StoreConfig};
 pub use derived::by_time::Boundary;
 pub use derived::{Arrival, Arrivals, DispatchError};

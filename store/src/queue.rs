@@ -17,6 +17,9 @@ use crate::index::recent::Recent;
 #[derive(Clone)]
 pub struct QueueRef(Arc<Queue>);
 
+/// No message of a queue is kept beyond its segment.
+const NOTHING_KEPT: i64 = i64::MAX;
+
 pub(crate) struct Queue {
     topic: Arc<str>,
     id: i32,
@@ -26,9 +29,11 @@ pub(crate) struct Queue {
     touched: AtomicBool,
     /// The offset the next appended message gets. Changed only under the append mutex of the log.
     next: AtomicI64,
-    /// Visible range `[min, max)`. Changed only by dispatch and retention.
+    /// Visible range `[min, max)` of the log. Changed only by dispatch and retention.
     min: AtomicI64,
     max: AtomicI64,
+    /// The first message that is kept beyond its segment, or one before it: of compaction topics. `NOTHING_KEPT`: none.
+    kept: AtomicI64,
     /// Everything below was deleted with its topic; survives in the queue's head.
     floor: AtomicI64,
     /// Position of the newest dispatched record of this queue, plus one; 0 = none known.
@@ -67,7 +72,31 @@ impl QueueRef {
 
     /// Offset of the oldest message that can be read. Equal to [`max_offset`](Self::max_offset) when there is none.
     pub fn min_offset(&self) -> i64 {
+        // In this order: what is kept of a segment is known before the segment goes.
+        let in_log = self.log_min();
+        let kept = self.0.kept.load(Ordering::Acquire);
+        if kept >= in_log {
+            return in_log;
+        }
+        kept.max(self.floor())
+    }
+
+    /// Offset of the oldest message that the log has; what is kept of those before it is not there.
+    #[inline]
+    pub(crate) fn log_min(&self) -> i64 {
         self.0.min.load(Ordering::Acquire)
+    }
+
+    /// Whether messages are kept beyond their segments.
+    pub(crate) fn has_kept(&self) -> bool {
+        self.0.kept.load(Ordering::Acquire) != NOTHING_KEPT
+    }
+
+    /// The first message that is kept beyond its segment.
+    pub(crate) fn set_kept(&self, first: Option<i64>) {
+        self.0
+            .kept
+            .store(first.unwrap_or(NOTHING_KEPT), Ordering::Release);
     }
 
     /// Offset that the first message of this topic has or had: above 0 when an earlier topic of this name was deleted.
@@ -115,6 +144,7 @@ impl QueueRef {
             next: AtomicI64::new(head.next),
             min: AtomicI64::new(min),
             max: AtomicI64::new(head.next),
+            kept: AtomicI64::new(NOTHING_KEPT),
             floor: AtomicI64::new(head.floor),
             last: AtomicU64::new(head.last),
             hint: AtomicU64::new(u64::MAX),
@@ -158,7 +188,7 @@ impl QueueRef {
         self.0.max.store(max, Ordering::Release);
     }
 
-    /// Raises the oldest readable offset; it never goes back.
+    /// Raises the oldest offset of the log; it never goes back.
     pub(crate) fn raise_min(&self, min: i64) {
         self.0.min.fetch_max(min, Ordering::AcqRel);
     }

@@ -34,6 +34,8 @@ pub(crate) trait QueueSource: Send + Sync {
         queue_id: i32,
         head: &QueueHead,
     ) -> Result<Option<i64>, ReadError>;
+    /// The oldest offset, from one on, of a message that is kept beyond its segment.
+    fn kept_from(&self, topic: &str, queue_id: i32, from: i64) -> Result<Option<i64>, ReadError>;
 }
 
 /// The queues of a topic, sorted by id: one at least, which has the topic's name. Most topics of a large broker have one or two.
@@ -316,6 +318,7 @@ impl Topics {
             .unwrap_or(head.next);
         let min = oldest.max(head.floor);
         let queue = QueueRef::with_head(Arc::clone(&topic), queue_id, head, min);
+        queue.set_kept(source.kept_from(&topic, queue_id, head.floor)?);
         queue.set_next_offset(head.next.saturating_add(source.unseen_after(head.last)));
         let (hash, hasher) = (self.hasher.hash_one(&*topic), &self.hasher);
         let is_it = |queues: &TopicQueues| name(queues) == &*topic;

@@ -347,6 +347,7 @@ fn append(
         }
         _ => copy::with(text, &[(property::DELAY_STAMP, None)]),
     };
+    let kept = copy::for_topic(&topic, kept);
     let further = match broker.light.of_stored(topic.name(), &kept) {
         Ok(further) => further,
         Err(error) => return Ok(Outcome::Unreadable(error)),

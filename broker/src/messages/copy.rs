@@ -3,6 +3,7 @@
 use rmq_protocol::message::{RecordView, properties, property, tag_hash};
 use rmq_store::{AppendError, Appended, Master, NewMessage, QueueRef};
 
+use crate::tables::topics::Topic;
 use crate::tables::waiting;
 
 /// A stored message that goes to another queue as well.
@@ -45,13 +46,23 @@ impl Copy<'_> {
     }
 }
 
-/// The property string with some properties set (`Some`) or removed (`None`). What the store writes into each record is always left out: the
-/// checksum, and the offsets in light queues.
+/// The property string of a message of a topic, from one that [`with`] has made: one of a compaction topic says that it is.
+pub(crate) fn for_topic(topic: &Topic, text: String) -> String {
+    match topic.is_compacted {
+        true => rmq_store::compacted(&text),
+        false => text,
+    }
+}
+
+/// The property string with some properties set (`Some`) or removed (`None`). What follows from the place of a record is always left out: the
+/// checksum, the offsets in light queues, and that its topic is a compaction topic.
 pub(crate) fn with(text: &str, changes: &[(&str, Option<&str>)]) -> String {
     let mut builder = properties::Builder::new();
     builder.extend_except(text, |name| {
-        matches!(name, property::CRC32 | property::INNER_MULTI_QUEUE_OFFSET)
-            || changes.iter().any(|(changed, _)| *changed == name)
+        matches!(
+            name,
+            property::CRC32 | property::INNER_MULTI_QUEUE_OFFSET | property::COMPACTED
+        ) || changes.iter().any(|(changed, _)| *changed == name)
     });
     for (name, value) in changes {
         if let Some(value) = value {
@@ -67,7 +78,7 @@ mod tests {
 
     #[test]
     fn properties_are_set_removed_and_kept() {
-        let text = "A\u{1}1\u{2}B\u{1}2\u{2}INNER_MULTI_QUEUE_OFFSET\u{1}7\u{2}__CRC32#\u{1}0123456789\u{2}";
+        let text = "__COMPACTED\u{1}1\u{2}A\u{1}1\u{2}B\u{1}2\u{2}INNER_MULTI_QUEUE_OFFSET\u{1}7\u{2}__CRC32#\u{1}0123456789\u{2}";
         assert_eq!(
             with(text, &[("A", None), ("B", Some("3")), ("C", Some("4"))]),
             "B\u{1}3\u{2}C\u{1}4\u{2}"

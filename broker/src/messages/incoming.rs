@@ -214,6 +214,7 @@ pub(crate) fn complete(
                 | property::TRACE_ON
                 | property::POP_CK
                 | property::DELAY_STAMP
+                | property::COMPACTED
                 | property::INNER_MULTI_QUEUE_OFFSET
                 | property::CRC32 => found.is_stray = true,
                 _ => found.take(name, value)?,
@@ -267,7 +268,7 @@ pub(crate) fn check_member(text: &str) -> Result<Found, PropertyRefusal> {
                 let start = value.as_ptr() as usize - base;
                 found.further = Some(start..start + value.len());
             }
-            property::INNER_MULTI_QUEUE_OFFSET => found.is_stray = true,
+            property::INNER_MULTI_QUEUE_OFFSET | property::COMPACTED => found.is_stray = true,
             _ => found.take(name, value)?,
         }
     }

@@ -90,6 +90,11 @@ pub(crate) enum PropertyRefusal {
         expected: MessageType,
         actual: MessageType,
     },
+    /// Text of apache/rocketmq `SendMessageProcessor.sendMessage`, up to the semicolon.
+    #[error(
+        "Required message key is missing; the topic {0} keeps the newest message of each key (cleanup.policy COMPACTION): set property KEYS"
+    )]
+    NoKey(String),
     #[error("a batch cannot contain delayed or transactional messages")]
     InBatch,
     /// Text of apache/rocketmq `SendMessageProcessor.handlePutMessageResult`, up to the semicolon.

@@ -193,6 +193,15 @@ fn check_type(broker: &Broker, topic: &Topic, found: &Found) -> Result<(), Prope
     }
 }
 
+/// Whether the message has a key, where the topic keeps the newest of each. Checked for all that are sent to it, also if they are to wait first.
+fn check_key(topic: &Topic, keys: Option<&str>) -> Result<(), PropertyRefusal> {
+    let has_key = keys.is_some_and(|keys| !keys.trim().is_empty());
+    match topic.is_compacted && !has_key {
+        true => Err(PropertyRefusal::NoKey(topic.name().to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// The topic of this send. Most sends of a batch go to one topic, which is then looked up once: as the whole batch had been received
 /// before that, no send of it came after a change that this look did not see.
 fn recent_topic<'a>(
@@ -322,6 +331,7 @@ impl Sending<'_> {
         let is_retry = retry_group.is_some();
         let found = incoming::complete(broker, properties, is_retry)?;
         check_type(broker, topic, &found)?;
+        check_key(topic, found.keys.clone().map(|range| &properties[range]))?;
         let of_priority = found.queue_of_priority(topic.config.write_queue_nums);
         let queue_id = of_priority.unwrap_or(queue_id);
         let text = properties.as_str();
@@ -369,8 +379,11 @@ impl Sending<'_> {
         };
         match way {
             Way::Queue => {
+                let compacted = topic.is_compacted.then(|| rmq_store::compacted(text));
+                let properties = compacted.as_deref().unwrap_or(text);
                 let message = NewMessage {
                     further: &further,
+                    properties: properties.as_bytes(),
                     ..message
                 };
                 let (sent, size) = self.store(&message, queue_id)?;
@@ -601,6 +614,9 @@ impl Sending<'_> {
             let found = incoming::check_member(entry.properties)?;
             check_type(broker, topic, &found)?;
             let text = entry.properties;
+            if topic.is_compacted {
+                check_key(topic, properties::get(text, property::KEYS))?;
+            }
             let named = match found.further {
                 Some(names) => broker
                     .light
@@ -611,9 +627,13 @@ impl Sending<'_> {
             incoming::check_room(broker, topic.name(), entry.body, text, named.len())?;
             further.push(named);
             let ends = text.is_empty() || text.ends_with('\u{2}');
-            owned.push(match found.is_stray {
+            let changed = match found.is_stray {
                 true => Some(copy::with(text, &[])),
                 false => (!ends).then(|| [text, "\u{2}"].concat()),
+            };
+            owned.push(match topic.is_compacted {
+                true => Some(rmq_store::compacted(changed.as_deref().unwrap_or(text))),
+                false => changed,
             });
             entries.push(entry);
         }

@@ -6,7 +6,7 @@ pub(crate) const TOPICS: TableId = TableId::new(1);
 pub(crate) const GROUPS: TableId = TableId::new(2);
 pub(crate) const CONSUMER_OFFSETS: TableId = TableId::new(3);
 pub(crate) const DELAY_PROGRESS: TableId = TableId::new(4);
-// 5 is the store's own.
+// 5, 11 and 12 are the store's own.
 /// Configuration that was changed while the broker ran, by its key; few values, which the store holds as bytes.
 pub(crate) const BROKER_CONFIG: TableId = TableId::new(6);
 /// Was never used; a store may name it.

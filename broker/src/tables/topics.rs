@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::ids::TOPICS;
 use super::rows::{Keyed, Rows};
+use crate::attributes;
 use crate::message_type::MessageType;
 use crate::quota::Quota;
 use crate::stats::{ByQueue, Flow, Stats};
@@ -29,6 +30,8 @@ pub(crate) struct Topic {
     pub(crate) quota: Option<Arc<Quota>>,
     /// Which messages it takes, where that is checked; `None`: it does not say.
     pub(crate) message_type: Option<MessageType>,
+    /// The newest message of each key is kept when its time is up; each message has a key.
+    pub(crate) is_compacted: bool,
     send_forbidden: bool,
     system: bool,
     /// It is a light queue, and has no settings.
@@ -54,6 +57,7 @@ impl Topic {
             light: false,
             quota: Quota::of(&config.attributes, None),
             message_type: MessageType::of_topic(&config.attributes),
+            is_compacted: is_compacted(&config),
             config,
             queues,
             counters: OnceLock::new(),
@@ -164,6 +168,12 @@ pub(crate) fn set(config: &TopicConfig) -> serde_json::Result<Change> {
 /// The changes that remove a topic and make its messages unreachable: one record.
 pub(crate) fn remove(name: &str) -> [Change; 2] {
     [Change::remove(TOPICS, name), Change::delete_queues(name)]
+}
+
+/// Whether the settings of a topic ask that the newest message of each key is kept.
+pub(crate) fn is_compacted(config: &TopicConfig) -> bool {
+    let policy = config.attributes.get(attributes::CLEANUP_POLICY);
+    policy.is_some_and(|policy| policy == attributes::COMPACTION)
 }
 
 fn decode(name: &str, value: &[u8]) -> Option<TopicConfig> {

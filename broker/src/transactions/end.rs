@@ -8,6 +8,7 @@ use rmq_store::{AllMessages, ReadLimits, RecordSlice, Temperature};
 use super::half::{self, Moved};
 use super::refusal::EndRefusal;
 use crate::broker::Broker;
+use crate::messages::copy;
 use crate::messages::refusal::TopicWithoutQueue;
 use crate::tables::half::{self as table, Ending};
 
@@ -162,7 +163,7 @@ fn commit(broker: &Broker, record: &RecordSlice, position: u64) -> Result<LogPos
     // A topic may have lost queues while the message waited.
     let queue = topic.queue(queue_id).or_else(|| topic.queue(0));
     let queue = queue.ok_or_else(|| TopicWithoutQueue(name.to_owned()))?;
-    let properties = half::committed(&view);
+    let properties = copy::for_topic(&topic, half::committed(&view));
     let further = broker.light.of_stored(name, &properties);
     let further = further.map_err(|error| EndRefusal::Read { position, error })?;
     let appended = Moved {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod clock;
+mod compaction;
 mod consumers;
 mod earlier;
 mod light;

@@ -309,6 +309,24 @@ impl Client {
         remark(&answer)
     }
 
+    /// Creates or changes a topic with one queue, with changes of its attributes.
+    pub(crate) async fn with_attributes(&self, topic: &str, attributes: &str) -> OwnedFrame {
+        let request = UpdateAndCreateTopic {
+            topic: topic.into(),
+            default_topic: None,
+            read_queue_nums: 1,
+            write_queue_nums: 1,
+            perm: 6,
+            topic_filter_type: None,
+            topic_sys_flag: None,
+            order: None,
+            attributes: Some(attributes.into()),
+            force: None,
+        };
+        self.call(RequestCode::UpdateAndCreateTopic, &request, &[])
+            .await
+    }
+
     pub(crate) async fn create_group(
         &self,
         name: &str,

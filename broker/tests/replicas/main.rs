@@ -1,5 +1,6 @@
 //! A group with fixed roles in this process: brokers over real sockets and real files, and a wire between them that can be cut and held.
 
+mod compaction;
 mod copies;
 mod damage;
 mod light;

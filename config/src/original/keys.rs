@@ -304,7 +304,7 @@ pub(super) static WITHOUT: &[Without] = &[
          topicQueueLockNum useABSLock useReentrantLockWhenPutMessage",
     ),
     (
-        "topics that keep the newest message of each key are not there yet",
+        "compaction topics are on, and are compacted when their segments expire",
         "compactionCqMappedFileSize compactionMappedFileSize compactionScheduleInternal enableCompaction maxOffsetMapSize",
     ),
     (

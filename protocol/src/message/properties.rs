@@ -113,6 +113,8 @@ pub mod property {
         INNER_MULTI_DISPATCH = "INNER_MULTI_DISPATCH";
         /// Offsets in those queues.
         INNER_MULTI_QUEUE_OFFSET = "INNER_MULTI_QUEUE_OFFSET";
+        /// The newest message of its keys is kept: set by our brokers on messages of compaction topics, before all other properties.
+        COMPACTED = "__COMPACTED";
         /// How urgent it is, of messages with priorities.
         PRIORITY = "_SYS_MSG_PRIORITY_";
         /// The lite topic of its topic.

@@ -132,8 +132,12 @@ impl Shared {
             for queue in self.queues.of_topic(&topic, self)? {
                 let floor = self.first_behind(&queue, position)?;
                 queue.raise_floor(floor);
+                let mut state = self.state.lock();
+                state
+                    .pending
+                    .delete_below(queue.topic(), queue.queue_id(), floor);
                 if queue.touch() {
-                    self.state.lock().touched.push(queue);
+                    state.touched.push(queue);
                 }
             }
         }
@@ -208,7 +212,7 @@ impl Shared {
 
     /// The offset of the first message of a queue that lies at a log position or behind it.
     fn first_behind(&self, queue: &QueueRef, position: u64) -> Result<i64, DispatchError> {
-        let (mut low, mut high) = (queue.min_offset(), queue.max_offset());
+        let (mut low, mut high) = (queue.log_min(), queue.max_offset());
         let mut located: SmallVec<[Located; 32]> = SmallVec::new();
         while low < high {
             let middle = low + (high - low) / 2;

@@ -91,7 +91,7 @@ impl Shared {
                     // Where that is not known, the record is shown.
                     .map_or(true, |found| {
                         found.is_some_and(|queue| {
-                            offset >= queue.min_offset() && offset < queue.max_offset()
+                            offset >= queue.log_min() && offset < queue.max_offset()
                         })
                     })
             };

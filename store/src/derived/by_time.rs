@@ -1,5 +1,8 @@
 //! Finding messages by store time.
 
+use rmq_protocol::message::RecordView;
+use tracing::error;
+
 use super::shared::Shared;
 use crate::index::run::RunDamaged;
 use crate::queue::QueueRef;
@@ -37,12 +40,43 @@ impl Shared {
         // Lock order and publication as in `locate`: recents seen first, runs after.
         let recent = self.recent_by_time(queue, before);
         let in_runs = self.healed(|| self.runs_by_time(queue, before))?;
-        let found = in_runs.unwrap_or(recent).clamp(min, max);
+        let found = in_runs
+            .unwrap_or(recent)
+            .clamp(queue.log_min().min(max), max);
+        let found = self.kept_by_time(queue, found, before).clamp(min, max);
         Ok(match boundary {
             Boundary::Lower => found,
             Boundary::Upper if found > min => found - 1,
             Boundary::Upper => 0,
         })
+    }
+
+    /// The first offset that is not `before` among the messages that are kept beyond their segments; `found` in the log when there is none.
+    fn kept_by_time(&self, queue: &QueueRef, found: i64, before: impl Fn(i64) -> bool) -> i64 {
+        let (mut low, mut high) = (queue.min_offset(), queue.log_min().min(found));
+        let mut first = found;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let mut next = None;
+            let look = self.kept(queue, middle, high, &mut |offset, bytes| {
+                let time = RecordView::parse(bytes).map(|record| record.store_ms());
+                next = Some((offset, time.unwrap_or(i64::MIN)));
+                false
+            });
+            if let Err(error) = look {
+                error!(?queue, %error, "what is kept of the queue cannot be searched by time");
+                return found;
+            }
+            match next {
+                Some((offset, time)) if before(time) => low = offset + 1,
+                Some((offset, _)) => {
+                    first = offset;
+                    high = middle;
+                }
+                None => high = middle,
+            }
+        }
+        first
     }
 
     /// The first recent offset that is not `before`; the end of the queue when there is none.

@@ -36,7 +36,7 @@ impl Shared {
         out: &mut SmallVec<[Located; 32]>,
     ) -> Result<i64, RunDamaged> {
         let max = queue.max_offset();
-        let mut at = from.max(queue.min_offset());
+        let mut at = from.max(queue.log_min());
         let end = out.len() + count;
         while at < max && out.len() < end {
             let recent_first = {

@@ -16,6 +16,7 @@
 mod again;
 mod by_key;
 pub(crate) mod by_time;
+mod compact;
 mod entry;
 mod error;
 mod light;
@@ -46,6 +47,7 @@ use self::seal::SealError;
 pub(crate) use self::shared::DispatchConfig;
 use self::shared::{Shared, State};
 use self::worker::Worker;
+use crate::compacted;
 use crate::error::ReadError;
 use crate::fs::Fs;
 use crate::further::{self, Further, LIGHT_QUEUE_ID};
@@ -80,7 +82,7 @@ impl Dispatcher {
         settled: impl FnOnce() -> Result<(), E>,
     ) -> Result<Self, E> {
         let accept_lost = config.accept_lost_tables;
-        let declared = Arc::new(Declared::new(&config.tables));
+        let declared = Arc::new(Declared::new(&compacted::with_own(&config.tables)));
         let tables = Tables::open(dir, &fs, log.as_ref(), accept_lost, &declared, &health)
             .map_err(DispatchError::from)?;
         settled()?;
@@ -122,6 +124,7 @@ impl Dispatcher {
             live: AtomicBool::new(false),
             sealing: Mutex::new(()),
             light_forgotten_to: AtomicU64::new(0),
+            compacted_to: AtomicU64::new(0),
         });
         Ok(Self {
             worker: Worker::new(Arc::clone(&shared)),
@@ -434,8 +437,13 @@ impl Dispatcher {
 
     /// Store time of the oldest message of a queue, ms since 1970.
     pub(crate) fn earliest_store_time(&self, queue: &QueueRef) -> Option<i64> {
+        if queue.has_kept()
+            && let Some(time) = self.shared.oldest_kept_ms(queue)
+        {
+            return Some(time);
+        }
         let mut found = SmallVec::new();
-        let mut from = queue.min_offset();
+        let mut from = queue.log_min();
         // What is damaged has no time, and the message after it is the oldest that can be read.
         for _ in 0..DAMAGED_FIRST_MAX {
             found.clear();
@@ -478,7 +486,35 @@ impl Dispatcher {
         self.shared.maintain()
     }
 
-    /// Log segments below `position` are about to be removed: makes the tables durable up to there, drops runs, raises the minima.
+    /// Shows the messages of a queue that are kept beyond their segments, in a range of offsets and in order, until `visit` says no. Below the
+    /// minimum of the log nothing else of the queue is there.
+    pub(crate) fn kept(
+        &self,
+        queue: &QueueRef,
+        from: i64,
+        to: i64,
+        visit: &mut dyn FnMut(i64, &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        self.shared.kept(queue, from, to, visit)
+    }
+
+    /// Whether there are, or were, messages of compaction topics.
+    pub(crate) fn has_compacted(&self) -> bool {
+        self.shared.tables.has_compacted()
+    }
+
+    /// Whether the tables have what compaction topics keep of the log below `position`.
+    pub(crate) fn is_compacted_below(&self, position: u64) -> bool {
+        self.shared.is_compacted_below(position)
+    }
+
+    /// Copies into the tables what compaction topics keep of the log below `position`, for who takes the tables without that log.
+    pub(crate) fn compact_below(&self, position: u64) -> Result<(), SealError> {
+        self.shared.compact_below(position)
+    }
+
+    /// Log segments below `position` are about to be removed: makes the tables durable up to there, copies what compaction topics keep, drops runs,
+    /// raises the minima.
     ///
     /// # Errors
     /// The tables could not be made durable; the segments must stay.

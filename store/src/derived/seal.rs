@@ -11,6 +11,7 @@ use tracing::{debug, error};
 
 use super::shared::{Shared, State};
 use crate::disk_error::{DiskError, Effect};
+use crate::error::ReadError;
 use crate::index::keys::KeyEntry;
 use crate::index::manifest::RunName;
 use crate::index::recent::RecentEntry;
@@ -29,6 +30,8 @@ pub(crate) enum SealError {
     Tables(#[from] TablesError),
     #[error("the index could not be written: {0}")]
     Run(#[from] DiskError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error(transparent)]
     Damaged(#[from] RunDamaged),
     #[error(
@@ -102,6 +105,10 @@ impl Shared {
         self.index.fs.crash_point("index.log_durable");
         self.tables.commit(&batch.changes, &heads, batch.to)?;
         self.index.fs.crash_point("index.tables_committed");
+        // The copy of a message may have gone that was the first.
+        for queue in batch.touched.iter().filter(|queue| queue.has_kept()) {
+            self.look_at_kept(queue)?;
+        }
         Ok(())
     }
 
@@ -275,6 +282,21 @@ impl Shared {
 
     /// See [`Dispatcher::drop_below`](super::Dispatcher::drop_below).
     pub(crate) fn drop_below(&self, position: u64) -> Result<(), SealError> {
+        self.seal_up_to(position)?;
+        let _one = self.sealing.lock();
+        self.keep_below(position)?;
+        let runs = self.index.runs().clone();
+        for run in runs.iter().filter(|run| run.span().from < position) {
+            self.raise_minima(run, position)?;
+        }
+        let dropped = self.index.drop_below(position);
+        self.judged(dropped.map_err(|error| {
+            DiskError::at("replace the manifest in", &self.index.dir)(error).into()
+        }))
+    }
+
+    /// Seals until index and tables have the log up to a position.
+    pub(super) fn seal_up_to(&self, position: u64) -> Result<(), SealError> {
         while self.index.end().min(self.tables.applied_to()) < position
             && self.dispatched() > self.index.end()
         {
@@ -284,15 +306,7 @@ impl Shared {
         if applied < position {
             return Err(SealError::Behind { applied, position });
         }
-        let _one = self.sealing.lock();
-        let runs = self.index.runs().clone();
-        for run in runs.iter().filter(|run| run.span().from < position) {
-            self.raise_minima(run, position)?;
-        }
-        let dropped = self.index.drop_below(position);
-        self.judged(dropped.map_err(|error| {
-            DiskError::at("replace the manifest in", &self.index.dir)(error).into()
-        }))
+        Ok(())
     }
 
     /// Moves the minima of queues in memory past what a run holds below `position`.

@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) sealing: Mutex<()>,
     /// Where the log began when light queues were forgotten last.
     pub(super) light_forgotten_to: AtomicU64,
+    /// Of everything below, what compaction topics keep was copied in this life.
+    pub(super) compacted_to: AtomicU64,
 }
 
 /// What changes with every record, behind the dispatcher's lock.
@@ -155,6 +157,10 @@ impl Shared {
         live: bool,
     ) -> Result<(), ReadError> {
         let (key, value) = row.at(place);
+        if let Some(value) = value.as_deref().filter(|_| row.is_newest()) {
+            state.pending.put_newest(row.table(), &key, value);
+            return Ok(());
+        }
         let change = ChangeRef {
             table: row.table(),
             key: &key,
@@ -232,7 +238,10 @@ impl Shared {
     /// Who deletes loads the queues of the topic before, so that no disk is asked in the path of the append.
     fn delete_queues(&self, state: &mut State, topic: &str) -> Result<(), ReadError> {
         for queue in self.queues.of_deleted(topic, self)? {
-            queue.raise_floor(queue.max_offset());
+            let below = queue.max_offset();
+            queue.raise_floor(below);
+            let (topic, id) = (queue.topic(), queue.queue_id());
+            state.pending.delete_below(topic, id, below);
             if queue.touch() {
                 state.touched.push(queue);
             }
@@ -281,7 +290,7 @@ fn enter(state: &mut State, entry: &Entry, queue: &QueueRef, offset: i64) -> boo
                 ?queue,
                 offset, position, "the log has lost messages of this queue before this one"
             );
-            if queue.min_offset() == max {
+            if queue.log_min() == max {
                 queue.raise_min(offset);
             }
         }
@@ -347,5 +356,9 @@ impl QueueSource for Shared {
             return Ok(None);
         }
         self.first_in_runs(topic, queue_id)
+    }
+
+    fn kept_from(&self, topic: &str, queue_id: i32, from: i64) -> Result<Option<i64>, ReadError> {
+        self.tables.first_copy(topic, queue_id, from, i64::MAX)
     }
 }

@@ -2,155 +2,25 @@
 
 mod buffer;
 mod fetch;
+mod kept;
+mod outcome;
 pub(crate) mod resident;
 
-use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rmq_protocol::message::RecordView;
 use smallvec::SmallVec;
 
 use crate::commit_log::{CommitLog, check};
 use crate::derived::look_up::Located;
 use crate::queue::QueueRef;
-use crate::segment::Segment;
-use buffer::Buffer;
 pub use fetch::Temperature;
 use fetch::{Fetch, Fetched};
-
-/// How much one read may bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadLimits {
-    /// Messages at most.
-    pub messages_max: usize,
-    /// Bytes at most; the first message is given whatever its size.
-    pub bytes_max: usize,
-    /// Index entries looked at at most: bounds the work of a filter that matches little.
-    pub scan_entries_max: usize,
-}
-
-/// Decides which messages are read.
-pub trait EntryFilter {
-    /// By the hash of the tag, without looking at the message.
-    fn by_tag(&self, tag_hash: i64) -> bool;
-
-    /// Whether [`EntryFilter::by_record`] has something to say.
-    fn needs_record(&self) -> bool {
-        false
-    }
-
-    /// By the message itself.
-    fn by_record(&self, _record: &RecordView<'_>) -> bool {
-        true
-    }
-}
-
-/// Every message.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AllMessages;
-
-impl EntryFilter for AllMessages {
-    fn by_tag(&self, _tag_hash: i64) -> bool {
-        true
-    }
-}
-
-/// How a read ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadStatus {
-    /// There are messages.
-    Found,
-    /// There are messages, but the filter let none pass, or they are damaged; continue at the next offset.
-    NoMatch,
-    /// The queue has never had a message.
-    NoMessageInQueue,
-    /// The offset is below the oldest message.
-    OffsetTooSmall,
-    /// The offset is the next one to be written.
-    AtEnd,
-    /// The offset is beyond the next one to be written.
-    OffsetTooBig,
-    /// The messages are being removed; continue at the next offset.
-    Removed,
-    /// The data is not in memory; read again where waiting is allowed.
-    Cold,
-    /// The index cannot be read, nor written again from the log, for now. The next offset has not moved; try later, not at once.
-    Unavailable,
-}
-
-/// What a read brought.
-#[derive(Debug)]
-pub struct ReadOutcome {
-    /// How it ended.
-    pub status: ReadStatus,
-    /// The records, in order.
-    pub records: SmallVec<[RecordSlice; 32]>,
-    /// Bytes of all records.
-    pub total_bytes: usize,
-    /// Where to read on.
-    pub next_offset: i64,
-    /// Oldest offset of the queue.
-    pub min_offset: i64,
-    /// Offset after the newest message.
-    pub max_offset: i64,
-    /// How far the last record lies behind the end of the log; 0 when there is none.
-    pub behind_bytes: u64,
-}
-
-/// Bytes of one record as they lie in the log.
-#[derive(Clone)]
-pub struct RecordSlice {
-    source: Source,
-    len: usize,
-}
-
-#[derive(Clone)]
-enum Source {
-    /// What one read brought, from here on; other records may share it.
-    Read(Arc<Buffer>, usize),
-    /// Memory of the page cache, from this log position on.
-    Mapped(Arc<Segment>, u64),
-}
-
-impl RecordSlice {
-    pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            len: bytes.len(),
-            source: Source::Read(Arc::new(Buffer::from(bytes)), 0),
-        }
-    }
-
-    /// The record as fields. `None` cannot happen for a record that was checked when it was read.
-    #[must_use]
-    pub fn view(&self) -> Option<RecordView<'_>> {
-        RecordView::parse(self).ok()
-    }
-}
-
-impl Deref for RecordSlice {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match &self.source {
-            Source::Read(buffer, at) => buffer.get(*at, self.len),
-            Source::Mapped(segment, position) => segment.in_memory(*position, self.len),
-        }
-    }
-}
-
-impl fmt::Debug for RecordSlice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record of {} bytes", self.len)
-    }
-}
+pub use outcome::{AllMessages, EntryFilter, ReadLimits, ReadOutcome, ReadStatus, RecordSlice};
+use outcome::{SCAN_BYTES_MAX, Source};
 
 /// Entries looked up at once.
 const LOOK_UP: usize = 32;
-/// Bytes of messages that one read shows to a filter that looks at messages: bounds the work of one that matches little. The message that
-/// goes beyond is looked at.
-const SCAN_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn read(
     log: &CommitLog,
@@ -184,9 +54,62 @@ pub(crate) fn read(
     };
     match bound {
         Some((status, next)) => (outcome.status, outcome.next_offset) = (status, next),
-        None => read_into(&mut outcome, log, queue, limits, filter, temperature),
+        None if from < queue.log_min() => {
+            read_compacted(&mut outcome, log, queue, limits, filter, temperature);
+        }
+        None => {
+            read_into(&mut outcome, log, queue, limits, filter, temperature);
+            // Its segment went meanwhile, and something of it was kept.
+            if queue.log_min() > from && queue.has_kept() {
+                begin_again(&mut outcome, from);
+                read_compacted(&mut outcome, log, queue, limits, filter, temperature);
+            }
+        }
     }
     outcome
+}
+
+/// Reads what is kept of a compaction topic whose segments are gone, and where none of that is wanted the log behind.
+#[cold]
+fn read_compacted(
+    outcome: &mut ReadOutcome,
+    log: &CommitLog,
+    queue: &QueueRef,
+    limits: ReadLimits,
+    filter: &dyn EntryFilter,
+    temperature: Temperature,
+) {
+    loop {
+        let end = queue.log_min();
+        if outcome.next_offset < end {
+            // A table is never asked for what is in memory.
+            if temperature == Temperature::HotOnly {
+                outcome.status = ReadStatus::Cold;
+                return;
+            }
+            if !kept::read(outcome, log, queue, end, &limits, filter) {
+                return;
+            }
+        }
+        let from = outcome.next_offset;
+        if from >= outcome.max_offset {
+            return;
+        }
+        read_into(outcome, log, queue, limits, filter, temperature);
+        if queue.log_min() <= from {
+            return;
+        }
+        // More of the log went meanwhile.
+        begin_again(outcome, from);
+    }
+}
+
+/// Takes back what a read has found.
+fn begin_again(outcome: &mut ReadOutcome, from: i64) {
+    outcome.status = ReadStatus::NoMatch;
+    outcome.records.clear();
+    (outcome.total_bytes, outcome.behind_bytes) = (0, 0);
+    outcome.next_offset = from;
 }
 
 fn read_into(

@@ -63,6 +63,8 @@ enum Form {
     Placed(usize),
     /// The position is its key; the offset and the store time are in its value, here.
     Numbered { value: Box<[u8]>, place_at: usize },
+    /// The offset is the value; a row of a newer record stays.
+    Newest,
     /// The row is removed.
     Removed,
 }
@@ -112,6 +114,19 @@ impl FedRow {
         row
     }
 
+    /// A row whose value is the record's offset in its queue, big-endian. All records that set it are of one queue, and the newest counts, also where
+    /// records are read again after damage to the disk.
+    #[must_use]
+    pub(crate) fn newest(table: TableId, key: &[u8]) -> Self {
+        let mut row = Self::plain(table, key);
+        row.form = Form::Newest;
+        row
+    }
+
+    pub(crate) fn is_newest(&self) -> bool {
+        self.form == Form::Newest
+    }
+
     pub(crate) fn is_removed(&self) -> bool {
         self.form == Form::Removed
     }
@@ -141,6 +156,7 @@ impl FedRow {
                 value.extend_from_slice(&place.store_ms.to_be_bytes());
                 value.extend_from_slice(after);
             }
+            Form::Newest => value.extend_from_slice(&place.queue_offset.to_be_bytes()),
             Form::Removed => return (key, None),
         }
         (key, Some(value))

@@ -14,8 +14,10 @@ use crate::queue::QueueRef;
 
 /// The store's own table: the head of each queue. A change of this table in a settings record deletes the queues of the topic that is its key.
 pub(crate) const QUEUE_HEADS: TableId = TableId::new(5);
+/// Numbers of tables that belong to the store: heads of queues, and what is kept of compaction topics.
+const OWN_NUMBERS: [u8; 4] = [0, 5, 11, 12];
 /// Names of tables on disk that belong to the store.
-const OWN_NAMES: [&str; 2] = ["meta", "queue_heads"];
+const OWN_NAMES: [&str; 4] = ["meta", "queue_heads", "compacted_keys", "compacted_records"];
 
 /// One table, as the owner of a store declares it.
 #[derive(Clone)]
@@ -251,7 +253,7 @@ pub(crate) fn problems(tables: &[Table]) -> Vec<String> {
     let mut problems = Vec::new();
     for (index, table) in tables.iter().enumerate() {
         let earlier = tables.get(..index).unwrap_or_default();
-        if table.id == QUEUE_HEADS || table.id.number() == 0 || OWN_NAMES.contains(&table.name) {
+        if OWN_NUMBERS.contains(&table.id.number()) || OWN_NAMES.contains(&table.name) {
             problems.push(format!(
                 "table {table:?} has a number or name that is the store's own"
             ));

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rmq_protocol::message::LogPosition;
 
 use super::format::{Broken, Decoder, Item, SnapshotHeader, VERSION};
+use crate::compacted;
 use crate::config::StoreConfig;
 use crate::epochs::Epochs;
 use crate::fs::{Fs, Lock};
@@ -225,7 +226,7 @@ impl Installer {
         let (fs, dir) = (&*self.fs, &self.config.dir);
         for table in &header.tables {
             let known = |name: &str, on_disk| {
-                let mut tables = self.config.tables.iter();
+                let mut tables = compacted::with_own(&self.config.tables).into_iter();
                 tables.any(|table| table.name == name && table.is_on_disk() == on_disk)
             };
             let (name, is_known) = match table {

@@ -3,6 +3,7 @@
 use rmq_protocol::message::LogPosition;
 
 use super::format::{CHUNK_BYTES_MAX, Item, SnapshotHeader, chunk};
+use crate::compacted::{KEYS_NAME, RECORDS_NAME};
 use crate::log_reader::LogReader;
 use crate::store::Store;
 use crate::tables::{Look, RowsOf};
@@ -77,13 +78,21 @@ impl Store {
             });
         }
         let log = self.log();
-        let look = self.while_open(|| log.dispatcher.look_at_tables());
-        let look = look.ok_or(SnapshotError::Closed)?.map_err(failed)?;
-        let position = look.applied_to;
         let files = &log.files;
-        let segment = files
-            .segment(position)
-            .map_or(position, |segment| segment.base());
+        let (look, segment) = loop {
+            let look = self.while_open(|| log.dispatcher.look_at_tables());
+            let look = look.ok_or(SnapshotError::Closed)?.map_err(failed)?;
+            let segment = files.segment(look.applied_to);
+            let segment = segment.map_or(look.applied_to, |segment| segment.base());
+            // Whatever the other store takes of the log below, its tables have what compaction topics keep of that.
+            if log.dispatcher.is_compacted_below(segment) {
+                break (look, segment);
+            }
+            drop(look);
+            let compacted = self.while_open(|| log.dispatcher.compact_below(segment));
+            compacted.ok_or(SnapshotError::Closed)?.map_err(failed)?;
+        };
+        let position = look.applied_to;
         let oldest = LogReader::start(&**files);
         let mut begins = oldest.min(segment);
         for range in self.damage().iter().filter(|range| range.from < position) {
@@ -103,6 +112,10 @@ impl Store {
                 return Err(SnapshotError::Epochs);
             }
         }
+        // Stores of versions that know no compaction topics take the others.
+        let own = [KEYS_NAME, RECORDS_NAME].into_iter();
+        let own = own.filter(|_| log.dispatcher.has_compacted());
+        let own = own.map(|name| RowsOf::OnDisk(name.to_owned()));
         let tables = std::iter::once(RowsOf::Heads).chain(log.config.tables.iter().map(|table| {
             let name = table.name.to_owned();
             match table.is_on_disk() {
@@ -119,7 +132,7 @@ impl Store {
                 .into_iter()
                 .filter(|epoch| epoch.first.0 <= position)
                 .collect(),
-            tables: tables.collect(),
+            tables: tables.chain(own).collect(),
         };
         let mut items = Vec::new();
         Item::Header(header.clone()).write(&mut items);

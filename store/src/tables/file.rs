@@ -10,9 +10,11 @@ use redb::Database;
 use tracing::{error, info, warn};
 
 use super::backend::{Backend, Reports, guarded};
+use super::compacted::InUse;
 use super::error::TablesError;
 use super::pending::Pending;
 use super::rows::{LoadError, builder, check, forget_light, write};
+use crate::compacted::COMPACTED_KEYS;
 use crate::disk_error::{DiskError, Effect};
 use crate::fs::{File, Fs};
 use crate::health::Health;
@@ -34,7 +36,9 @@ pub(crate) struct Tables {
     /// What was wrong with the file when it was opened.
     note: Option<String>,
     pub(super) declared: Arc<Declared>,
-    health: Arc<Health>,
+    /// What there is of compaction topics.
+    pub(super) compacted: InUse,
+    pub(super) health: Arc<Health>,
     reports: Arc<Reports>,
 }
 
@@ -57,6 +61,7 @@ impl Tables {
             complete: AtomicBool::new(false),
             note: None,
             declared: Arc::clone(declared),
+            compacted: InUse::default(),
             health: Arc::clone(health),
             reports: Arc::default(),
         };
@@ -127,6 +132,7 @@ impl Tables {
                 "complete up to log position {applied_to} only"
             )));
         }
+        guarded(|| self.find_compacted(&database)).map_err(LoadError::Damaged)?;
         *self.database.write() = Some(database);
         self.applied_to.store(applied_to, Ordering::Release);
         self.complete.store(true, Ordering::Release);
@@ -219,6 +225,9 @@ impl Tables {
         applied_to: u64,
     ) -> Result<(), TablesError> {
         self.change(|database| write(database, &self.declared, changes, heads, applied_to))?;
+        if changes.on_disk.contains_key(&COMPACTED_KEYS) {
+            self.note_compacted();
+        }
         self.applied_to.store(applied_to, Ordering::Release);
         self.complete.store(true, Ordering::Release);
         Ok(())

@@ -11,11 +11,13 @@
 //!
 //! The head of the queue 0 of `%LMQ%`, a name that no light queue has, says as its next offset where light queues begin that have no head.
 //!
-//! Each seal is one durable transaction that also moves `applied_to`, so the file is always the exact state at one log position, but for heads of light
+//! `compacted.rs` of the crate draws two more tables. Each seal is one durable transaction that also moves `applied_to`, so the file is always the exact state at one log position, but for heads of light
 //! queues without messages, which go when the messages go. It is created with the first seal. A damaged file is put aside and its content found again by replaying the log; where the log no
 //! longer reaches back to its beginning, the store refuses to open instead of starting with settings lost.
 
 mod backend;
+mod compacted;
+mod copies;
 mod copy;
 mod error;
 mod file;
@@ -23,6 +25,7 @@ mod pending;
 mod read;
 mod rows;
 
+pub(crate) use compacted::Candidate;
 pub(crate) use copy::{KeyValue, Look, NewTables, RowsOf};
 pub(crate) use error::TablesError;
 pub(crate) use file::Tables;

@@ -7,7 +7,9 @@ use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
 use rmq_protocol::names::LMQ_PREFIX;
 
 use super::backend::Backend;
+use super::compacted;
 use super::pending::Pending;
+use crate::compacted::COMPACTED_KEYS;
 use crate::disk_error::{Effect, meaning};
 use crate::further::LIGHT_QUEUE_ID;
 use crate::queue::{QueueHead, QueueRef};
@@ -105,6 +107,10 @@ pub(super) fn write(
             }
         }
         for (table, changed) in &changes.on_disk {
+            if *table == COMPACTED_KEYS {
+                compacted::write_keys(&transaction, changed)?;
+                continue;
+            }
             let Some(name) = name(*table) else {
                 continue;
             };
@@ -116,6 +122,7 @@ pub(super) fn write(
                 }
             }
         }
+        compacted::remove_deleted(&transaction, &changes.deleted)?;
         let mut sorted: Vec<_> = heads
             .iter()
             .map(|(queue, head)| (head_key(queue.topic(), queue.queue_id()), head))

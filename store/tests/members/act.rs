@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use rmq_protocol::message::LogPosition;
 use rmq_store::fs::{Crash, FaultyFs};
-use rmq_store::{AppendError, Change, History, Installer, NewMessage};
+use rmq_store::{AppendError, Change, History, Installer, NewMessage, compacted};
 
 use super::{Members, Said, number, queue_of, shown};
 use crate::common::{further, message};
@@ -16,11 +16,12 @@ impl Members {
     pub(super) fn append(&mut self, name: &str, queue: &str, rest: &[&str], settles: bool) -> Said {
         self.clock.advance(1);
         let (topic, id) = queue_of(queue);
-        let (mut key, mut names, mut bytes) = ("", "", 0);
+        let (mut key, mut names, mut bytes, mut is_compacted) = ("", "", 0, false);
         let mut bodies = Vec::new();
         for word in rest {
             match word.split_once('=') {
                 Some(("key", value)) => key = value,
+                Some(("compacted", value)) => (key, is_compacted) = (value, true),
                 Some(("further", value)) => names = value,
                 Some(("bytes", value)) => bytes = number(value) as usize,
                 _ => bodies.push(*word),
@@ -32,12 +33,18 @@ impl Members {
             "" => String::new(),
             key => format!("KEYS\u{1}{key}\u{2}"),
         };
+        if is_compacted {
+            properties = compacted(&properties);
+        }
         let further = further(master, names, &mut properties);
         let mut text = String::new();
         let mut end = LogPosition(0);
         for body in bodies {
             let mut body = body.as_bytes().to_vec();
-            body.resize(body.len().max(bytes), b'.');
+            match &*body {
+                b"~" => body.clear(),
+                _ => body.resize(body.len().max(bytes), b'.'),
+            }
             let new = NewMessage {
                 further: &further,
                 ..message(&queue, &body, properties.as_bytes(), key)

@@ -3,7 +3,7 @@
 //! | command | does |
 //! | --- | --- |
 //! | `open A master\|follower [sync\|async]` | opens a store, or makes one; async flushes by `seal` and `close` only |
-//! | `append A TOPIC/ID BODY… [key=K] [bytes=N]` | appends a message for each body and settles them; `bytes` makes them longer |
+//! | `append A TOPIC/ID BODY… [key=K] [compacted=K] [bytes=N]` | appends a message for each body and settles them; `compacted`: with this key, of a compaction topic; `bytes` makes them longer, but for the empty body `~` |
 //! | `stage A TOPIC/ID BODY…` | appends and writes nothing |
 //! | `write A` | writes what is staged |
 //! | `put A TABLE KEY VALUE`, `remove A TABLE KEY`, `delete A TOPIC` | changes settings, or deletes the queues of a topic |
@@ -117,6 +117,9 @@ fn queue_of(word: &str) -> (&str, i32) {
 
 /// The body of a message: its first word.
 fn body(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "~".to_owned();
+    }
     let text = String::from_utf8_lossy(bytes);
     text.trim_end_matches('.').to_owned()
 }

@@ -41,6 +41,7 @@ public final class Main {
         Limits.addTo(scenarios);
         Consoles.addTo(scenarios);
         LightQueues.addTo(scenarios);
+        Compaction.addTo(scenarios);
 
         PrintStream out = System.out;
         if (arguments.length == 0) {
