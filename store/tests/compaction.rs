@@ -399,8 +399,8 @@ fn readers_miss_nothing_while_segments_go() {
 struct Of(&'static str);
 
 impl EntryFilter for Of {
-    fn by_tag(&self, tag_hash: i64) -> bool {
-        tag_hash == tag_hash(self.0)
+    fn by_tag(&self, hash: i64) -> bool {
+        hash == tag_hash(self.0)
     }
 }
 
