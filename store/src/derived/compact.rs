@@ -21,9 +21,9 @@ use crate::tables::Candidate;
 /// Entries of a run that are looked at together.
 const PIECE: u32 = 1_024;
 /// Records that are copied with one transaction, bytes: about so many, or one that is larger.
-const AT_ONCE_BYTES: usize = 8 << 20;
+const AT_ONCE_BYTES_MAX: usize = 8 << 20;
 /// The same, records.
-const AT_ONCE: usize = 4_096;
+const AT_ONCE_MAX: usize = 4_096;
 
 impl Shared {
     /// See [`Dispatcher::is_compacted_below`](super::Dispatcher::is_compacted_below).
@@ -148,7 +148,7 @@ impl Keeping<'_> {
                 }
                 let offset = chunk.first_offset + i64::from(index);
                 self.record(entry.position, offset, topic, queue_id);
-                if self.bytes >= AT_ONCE_BYTES || self.candidates.len() >= AT_ONCE {
+                if self.bytes >= AT_ONCE_BYTES_MAX || self.candidates.len() >= AT_ONCE_MAX {
                     self.write()?;
                 }
             }
