@@ -51,10 +51,12 @@ async fn all(client: &Client) -> Vec<(i64, String)> {
         let Some(fields) = pulled.fields.as_ref() else {
             return found;
         };
-        if fields.next_begin_offset <= next {
+        // A replica does not say where to go on from an offset that is gone.
+        let after = fields.next_begin_offset.max(fields.min_offset);
+        if after <= next {
             return found;
         }
-        next = fields.next_begin_offset;
+        next = after;
     }
 }
 
