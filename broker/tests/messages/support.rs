@@ -310,6 +310,7 @@ impl Client {
     }
 
     /// Creates or changes a topic with one queue, with changes of its attributes.
+    #[allow(dead_code, reason = "the tests of groups and replicas use it")]
     pub(crate) async fn with_attributes(&self, topic: &str, attributes: &str) -> OwnedFrame {
         let request = UpdateAndCreateTopic {
             topic: topic.into(),
