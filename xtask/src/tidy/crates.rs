@@ -9,6 +9,7 @@ use super::paths::without_tests;
 
 /// What each crate may use of ours, tests aside. The reasons are in ARCHITECTURE.md.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("rmq-access", &["rmq-protocol"]),
     ("rmq-process", &["rmq-texts"]),
     ("rmq-texts", &[]),
     ("rmq-config", &["rmq-protocol", "rmq-texts"]),
@@ -21,11 +22,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rmq-election", &["rmq-crds", "rmq-protocol"]),
     (
         "rmq-namesrv",
-        &["rmq-config", "rmq-process", "rmq-protocol", "rmq-transport"],
+        &[
+            "rmq-access",
+            "rmq-config",
+            "rmq-process",
+            "rmq-protocol",
+            "rmq-transport",
+        ],
     ),
     (
         "rmq-broker",
         &[
+            "rmq-access",
             "rmq-config",
             "rmq-filter",
             "rmq-process",
@@ -56,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "rmq-ctl",
         &[
+            "rmq-access",
             "rmq-backup",
             "rmq-client",
             "rmq-config",
