@@ -9,7 +9,7 @@ use crate::problem::Problem;
 use crate::row::settings;
 use crate::setting::{choice, flag, number, ratio, text};
 use crate::tls::{TlsClientAuth, TlsMode, TlsOutgoing, TlsPorts};
-use crate::value::{Field, Value};
+use crate::value::{Field, HiddenText, Value};
 
 /// When a message is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -376,6 +376,42 @@ settings! {
     /// Whether consumers may filter by the properties of messages, with SQL92 expressions.
     "enablePropertyFilter" enable_property_filter: bool = true =>
         flag().upstream_too();
+    /// Whether each request must be signed by a user, or come by a connection whose certificate names one. Users are stored with the other settings of the group (rmq-ctl create user).
+    "authenticationEnabled" authentication: bool = false =>
+        flag().upstream_too();
+    /// Whether users other than super users may only do what their rules allow (rmq-ctl set acl). Needs authenticationEnabled.
+    "authorizationEnabled" authorization: bool = false =>
+        flag().upstream_too();
+    /// A super user who is there until one of the same name is stored: JSON, {"username":"NAME","password":"…"}.
+    "initAuthenticationUser" init_user: HiddenText = HiddenText::default() =>
+        text(forms::USER).secret().upstream_too();
+    /// The file with what initAuthenticationUser is otherwise.
+    "initAuthenticationUserFile" init_user_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY);
+    /// With what this broker signs what it asks name servers and the master of its group: JSON, {"accessKey":"NAME","secretKey":"…"}. It is a super user here, too; all members of the group need the same.
+    "innerClientAuthenticationCredentials" inner_credentials: HiddenText = HiddenText::default() =>
+        text(forms::USER).secret().upstream_too();
+    /// The file with what innerClientAuthenticationCredentials is otherwise.
+    "innerClientAuthenticationCredentialsFile" inner_credentials_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY);
+    /// Codes of requests that are served without a signature, with commas. Each opens a request to everybody.
+    "authenticationWhitelist" authentication_whitelist: String = String::new() =>
+        text(forms::REQUEST_CODES).upstream_too();
+    /// Codes of requests that every user may send, with commas.
+    "authorizationWhitelist" authorization_whitelist: String = String::new() =>
+        text(forms::REQUEST_CODES).upstream_too();
+    /// The file with the key that passwords of users are stored with: 32 bytes, or base64 of 32 bytes; empty: they are stored as they are. All members of the group need the same.
+    "userSecretsKeyFile" user_secrets_key_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY);
+    /// Users of this broker.
+    "usersMax" users_max: usize = 10_000 =>
+        number(&[(1, 100_000)]);
+    /// Entries of the rules of one user; what they take as JSON is at most 1 MiB.
+    "aclEntriesMax" acl_entries_max: usize = 10_000 =>
+        number(&[(1, 10_000)]);
+    /// Failed signatures of one address in a second; the answers to more are delayed by a second each.
+    "authenticationFailuresPerSecond" authentication_failures_per_second: u32 = 10 =>
+        number(&[(1, 100_000)]);
     /// Bytes of topics in one registration at a name server; what is more goes into further ones. A name server takes frames of up to 16 MiB.
     "registrationBytes" registration_bytes: usize = 4 << 20 =>
         number(&[(64 << 10, 8 << 20)]).unit("bytes");
@@ -492,6 +528,13 @@ fn together(config: &BrokerConfig) -> Vec<Problem> {
             .into_iter()
             .map(Problem::Together),
     );
+    problems.extend(forms::access_problems(
+        (config.authentication, config.authorization),
+        [
+            (&config.init_user, &config.init_user_file),
+            (&config.inner_credentials, &config.inner_credentials_file),
+        ],
+    ));
     problems
 }
 

@@ -93,26 +93,30 @@ pub trait Configuration: Clone + Default + 'static {
         Ok(changed)
     }
 
-    /// Every key with its value.
+    /// Every key with its value; secrets are left empty.
     #[must_use]
     fn pairs(&self) -> Vec<(&'static str, String)> {
         Self::rows()
             .iter()
-            .map(|row| (row.setting.key, (row.get)(self).to_string()))
+            .map(|row| {
+                let shown = row.setting.shown((row.get)(self));
+                (row.setting.key, shown.to_string())
+            })
             .collect()
     }
 
-    /// The settings that Apache RocketMQ has too, with its names and in its forms.
+    /// The settings that Apache RocketMQ has too, with its names and in its forms; secrets are left empty.
     #[must_use]
     fn upstream_pairs(&self) -> Vec<(&'static str, String)> {
         let pair = |row: &Row<Self>| {
             let name = row.setting.upstream_name()?;
-            Some((name, row.setting.upstream_text(&(row.get)(self))))
+            let shown = row.setting.shown((row.get)(self));
+            Some((name, row.setting.upstream_text(&shown)))
         };
         Self::rows().iter().filter_map(pair).collect()
     }
 
-    /// All settings as YAML, each below what it does; [`Configuration::load`] reads it.
+    /// All settings as YAML, each below what it does; [`Configuration::load`] reads it. Secrets are left empty.
     #[must_use]
     fn to_yaml(&self) -> String {
         let mut out = String::new();
@@ -122,6 +126,9 @@ pub trait Configuration: Clone + Default + 'static {
                 ("", range) => range,
                 (unit, range) => format!("{unit}, {range}"),
             };
+            if setting.is_secret {
+                facts.push_str("; not printed");
+            }
             if setting.is_live {
                 facts.push_str("; changes while it runs");
             }
@@ -131,7 +138,7 @@ pub trait Configuration: Clone + Default + 'static {
                 "# {} [{facts}]\n{}: {}",
                 setting.about(),
                 setting.key,
-                (row.get)(self).to_yaml()
+                setting.shown((row.get)(self)).to_yaml()
             );
         }
         out

@@ -1,18 +1,77 @@
 //! The forms of texts that settings take.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use rmq_protocol::names;
+use rmq_protocol::{RequestCode, names};
 
 use crate::delay_levels;
 use crate::problem::Problem;
 use crate::setting::Form;
+use crate::value::HiddenText;
 
 /// Any text.
 pub(crate) const ANY: Form = Form {
     expected: "a text",
     check: |_| Ok(()),
 };
+
+/// A user with a password, or nothing. What is wrong with it is told without its text.
+pub(crate) const USER: Form = Form {
+    expected: r#"JSON such as {"username":"NAME","password":"…"} or {"accessKey":"NAME","secretKey":"…"}, or empty"#,
+    check: |text| {
+        let user: serde_json::Value = match text {
+            "" => return Ok(()),
+            text => serde_json::from_str(text).unwrap_or_default(),
+        };
+        let has = |name: &str| user[name].as_str().is_some_and(|text| !text.is_empty());
+        expect((has("username") && has("password")) || (has("accessKey") && has("secretKey")))
+    },
+};
+
+/// Request codes, or nothing.
+pub(crate) const REQUEST_CODES: Form = Form {
+    expected: "request codes separated by commas, such as 105,106, or empty",
+    check: |text| {
+        let parts = text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty());
+        let is_code = |part: &str| {
+            let number = part.parse().ok();
+            number.and_then(RequestCode::from_i32).is_some()
+        };
+        let wrong = parts.clone().find(|part| !is_code(part));
+        wrong.map_or(Ok(()), |part| {
+            Err(format!("there is no request code {part:?}"))
+        })
+    },
+};
+
+/// `GROUP=USER` with commas, or nothing.
+pub(crate) const IDENTITIES: Form = Form {
+    expected: "broker groups and their users, GROUP=USER separated by commas, or empty",
+    check: |text| identities(text).map(drop),
+};
+
+/// Reads such a list.
+pub(crate) fn identities(text: &str) -> Result<Vec<(String, String)>, String> {
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let pairs = parts.map(|part| {
+        let (group, user) = part
+            .split_once('=')
+            .ok_or_else(|| format!("{part:?} is not GROUP=USER"))?;
+        told(names::BrokerName::parse(group))?;
+        match user {
+            "" => Err(format!("{part:?} names no user")),
+            user => Ok((group.to_owned(), user.to_owned())),
+        }
+    });
+    pairs.collect()
+}
 
 /// A region: a property of messages, whose separators are control characters.
 pub(crate) const REGION: Form = Form {
@@ -124,4 +183,28 @@ pub(crate) fn two_addresses(listen: &str, management: &str) -> Option<Problem> {
             "listen and management are both {listen}: give one of them another port"
         ))
     })
+}
+
+/// What is wrong with the settings of access together: `on` has authentication and authorization, `users` a text and a file each.
+pub(crate) fn access_problems(
+    on: (bool, bool),
+    users: [(&HiddenText, &PathBuf); 2],
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let (false, true) = on {
+        problems.push(
+            "authorizationEnabled needs authenticationEnabled: without a signature nobody knows whose rules count"
+                .to_owned(),
+        );
+    }
+    let keys = [
+        "initAuthenticationUser",
+        "innerClientAuthenticationCredentials",
+    ];
+    for ((text, file), key) in users.into_iter().zip(keys) {
+        if !text.is_empty() && !file.as_os_str().is_empty() {
+            problems.push(format!("{key} and {key}File are both set: leave one out"));
+        }
+    }
+    problems.into_iter().map(Problem::Together).collect()
 }

@@ -43,4 +43,4 @@ pub use problem::{ConfigError, Problem};
 pub use row::Row;
 pub use setting::{Form, Setting, Takes, Upstream};
 pub use tls::{TlsClientAuth, TlsMode, TlsOutgoing, TlsPorts};
-pub use value::Value;
+pub use value::{HiddenText, Value, secret_file};

@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::row::settings;
 use crate::setting::{choice, flag, number, text};
 use crate::tls::{TlsClientAuth, TlsMode, TlsPorts};
+use crate::value::HiddenText;
 
 settings! {
     /// Settings of a name server. `docs/reference/configuration.md` has them as a table.
@@ -99,6 +100,39 @@ settings! {
     /// Longest time of a TLS handshake, the wait for a place included. A handshake that has taken a tenth of it gives its place to one that waits.
     "tlsHandshakeTimeoutMs" tls_handshake_timeout_ms: u64 = 10_000 =>
         number(&[(100, 600_000)]).unit("milliseconds");
+    /// Whether each request must be signed by a user, or come by a connection whose certificate names one; those of authenticationWhitelist need none.
+    "authenticationEnabled" authentication: bool = false =>
+        flag();
+    /// Whether users other than super users may only do what their rules in usersFile allow. Needs authenticationEnabled.
+    "authorizationEnabled" authorization: bool = false =>
+        flag();
+    /// A super user: JSON, {"username":"NAME","password":"…"}.
+    "initAuthenticationUser" init_user: HiddenText = HiddenText::default() =>
+        text(forms::USER).secret();
+    /// The file with what initAuthenticationUser is otherwise.
+    "initAuthenticationUserFile" init_user_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY);
+    /// Who registers brokers, a super user: JSON, {"accessKey":"NAME","secretKey":"…"}, as the brokers have it.
+    "innerClientAuthenticationCredentials" inner_credentials: HiddenText = HiddenText::default() =>
+        text(forms::USER).secret();
+    /// The file with what innerClientAuthenticationCredentials is otherwise.
+    "innerClientAuthenticationCredentialsFile" inner_credentials_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY);
+    /// The file with further users and their rules: JSON, {"users":[…],"acls":[…]} with the bodies of codes 3001 and 3006.
+    "usersFile" users_file: PathBuf = PathBuf::new() =>
+        text(forms::ANY);
+    /// Codes of requests that are served without a signature, with commas. 105: clients ask for routes, and name servers do not know the users of brokers.
+    "authenticationWhitelist" authentication_whitelist: String = "105".to_owned() =>
+        text(forms::REQUEST_CODES);
+    /// Codes of requests that every user may send, with commas.
+    "authorizationWhitelist" authorization_whitelist: String = String::new() =>
+        text(forms::REQUEST_CODES);
+    /// Which user alone registers a broker group, GROUP=USER with commas. A group that is not named here belongs to the user who registered it first, while it is registered.
+    "brokerIdentities" broker_identities: String = String::new() =>
+        text(forms::IDENTITIES);
+    /// Failed signatures of one address in a second; the answers to more are delayed by a second each.
+    "authenticationFailuresPerSecond" authentication_failures_per_second: u32 = 10 =>
+        number(&[(1, 100_000)]);
     /// How long requests may take that are being answered when it stops.
     "drainTimeoutMillis" drain_timeout_ms: i64 = 5_000 =>
         number(&[(0, 600_000)]).unit("milliseconds");
@@ -117,11 +151,26 @@ impl NameServerConfig {
             management: self.tls_management,
         }
     }
+
+    /// Which user alone registers which broker group.
+    #[must_use]
+    pub fn broker_identity_list(&self) -> Vec<(String, String)> {
+        // A list that cannot be understood was refused before.
+        forms::identities(&self.broker_identities).unwrap_or_default()
+    }
 }
 
 fn together(config: &NameServerConfig) -> Vec<Problem> {
-    forms::two_addresses(&config.listen, &config.management)
+    let mut problems: Vec<Problem> = forms::two_addresses(&config.listen, &config.management)
         .into_iter()
         .chain(config.tls_ports().problems())
-        .collect()
+        .collect();
+    problems.extend(forms::access_problems(
+        (config.authentication, config.authorization),
+        [
+            (&config.init_user, &config.init_user_file),
+            (&config.inner_credentials, &config.inner_credentials_file),
+        ],
+    ));
+    problems
 }

@@ -4,6 +4,9 @@ use crate::kubernetes::Kubernetes;
 use crate::problem::Problem;
 use crate::value::Value;
 
+/// What is shown in the place of a secret.
+const HIDDEN: &str = "(hidden)";
+
 /// One setting of a server: everything but its default and its field, which are in its [`Row`](crate::Row).
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -21,6 +24,8 @@ pub struct Setting {
     pub upstream: Upstream,
     /// Whether it changes while the server runs. The others need a restart.
     pub is_live: bool,
+    /// Whether its value is a secret: nobody is shown it.
+    pub is_secret: bool,
     /// Where it is set in Kubernetes.
     pub kubernetes: Kubernetes,
 }
@@ -77,6 +82,7 @@ impl Setting {
             advice: "",
             upstream: Upstream::Unknown,
             is_live: false,
+            is_secret: false,
             kubernetes: Kubernetes::Open,
         }
     }
@@ -132,6 +138,12 @@ impl Setting {
         self
     }
 
+    /// Nobody is shown its value.
+    pub(crate) const fn secret(mut self) -> Self {
+        self.is_secret = true;
+        self
+    }
+
     /// The operator sets it, from this field of the resource.
     pub(crate) const fn field(mut self, field: &'static str) -> Self {
         self.kubernetes = Kubernetes::Field(field);
@@ -166,6 +178,14 @@ impl Setting {
         match self.upstream {
             Upstream::Written(_, write) => write(value),
             _ => value.to_string(),
+        }
+    }
+
+    /// The value as others may see it: nothing of a secret.
+    pub(crate) fn shown(&self, value: Value) -> Value {
+        match self.is_secret {
+            true => Value::Text(String::new()),
+            false => value,
         }
     }
 
@@ -210,7 +230,7 @@ impl Setting {
             origin: origin.to_owned(),
             key: self.key,
             expected: self.takes.expected(self.unit),
-            value: value.to_owned(),
+            value: if self.is_secret { HIDDEN } else { value }.to_owned(),
             why: why.join("; "),
         }
     }

@@ -1,7 +1,9 @@
 //! The value of a setting, and the types that fields of a configuration have.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 /// The value of a setting. Its text is what variables, arguments and requests have.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,6 +112,79 @@ impl Field for PathBuf {
 
     fn of(value: &Value) -> Option<Self> {
         String::of(value).map(Self::from)
+    }
+}
+
+/// A text that is not shown: neither printed nor told to anybody who asks for the configuration, and cleared in memory.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct HiddenText(Zeroizing<String>);
+
+impl HiddenText {
+    /// This text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// This text or, when a file is named, what the file holds without white space around it; `None`: neither says anything.
+    ///
+    /// # Errors
+    /// The file cannot be read, is larger than 64 KiB, or holds no text. The text says so, without what the file holds.
+    pub fn or_file(&self, path: &Path) -> Result<Option<Self>, String> {
+        if path.as_os_str().is_empty() {
+            return Ok((!self.is_empty()).then(|| self.clone()));
+        }
+        let bytes = Zeroizing::new(secret_file(path)?);
+        let text = std::str::from_utf8(&bytes);
+        let text = text.map_err(|_| format!("{} does not hold UTF-8", path.display()))?;
+        Ok(Some(Self::new(text.trim().to_owned())))
+    }
+}
+
+/// Bytes of a file with a secret.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// What a file with a secret holds.
+///
+/// # Errors
+/// The file cannot be read, or is larger than 64 KiB.
+pub fn secret_file(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error| format!("{} cannot be read: {error}", path.display());
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > SECRET_BYTES_MAX {
+        return Err(format!(
+            "{} has {length} bytes, and {SECRET_BYTES_MAX} are allowed",
+            path.display()
+        ));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+impl fmt::Debug for HiddenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "none" } else { "hidden" })
+    }
+}
+
+impl Field for HiddenText {
+    fn value(&self) -> Value {
+        Value::Text(self.0.to_string())
+    }
+
+    fn of(value: &Value) -> Option<Self> {
+        String::of(value).map(Self::new)
     }
 }
 

@@ -425,3 +425,54 @@ fn settings_of_a_custom_resource_are_checked_with_a_way_out() {
     let open = BrokerConfig::settings().filter(|s| s.kubernetes == Kubernetes::Open);
     assert!(open.count() > 15);
 }
+
+#[test]
+fn secrets_are_not_shown() {
+    let user = r#"{"username":"root","password":"hunter2"}"#;
+    let config = argument::<BrokerConfig>("initAuthenticationUser", user).expect("a user");
+    assert!(config.init_user.reveal().contains("hunter2"));
+    let pairs = |pairs: Vec<(&str, String)>| format!("{pairs:?}");
+    for shown in [
+        config.to_yaml(),
+        format!("{config:?}"),
+        pairs(config.pairs()),
+        pairs(config.upstream_pairs()),
+    ] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    for wrong in ["hunter2", r#"{"password":"hunter2"}"#] {
+        let error = argument::<BrokerConfig>("initAuthenticationUser", wrong).expect_err(wrong);
+        let error = error.to_string();
+        assert!(
+            error.contains("(hidden)") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+    let as_object = format!("initAuthenticationUser: {user}");
+    let error = load::<BrokerConfig>(&as_object, &[], &[]).expect_err("no text");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn rules_need_to_know_whose_they_are() {
+    let error = argument::<BrokerConfig>("authorizationEnabled", "true").expect_err("alone");
+    assert!(
+        error.to_string().contains("needs authenticationEnabled"),
+        "{error}"
+    );
+    let both = [
+        (
+            "initAuthenticationUser",
+            r#"{"username":"a","password":"b"}"#,
+        ),
+        ("initAuthenticationUserFile", "x"),
+    ];
+    let error = load::<NameServerConfig>("", &[], &both).expect_err("both");
+    assert!(error.to_string().contains("are both set"), "{error}");
+    for (key, wrong) in [
+        ("authenticationWhitelist", "10,9999"),
+        ("brokerIdentities", "a"),
+    ] {
+        assert!(argument::<NameServerConfig>(key, wrong).is_err(), "{key}");
+    }
+}

@@ -58,6 +58,14 @@ fn good<C: Configuration>(row: &Row<C>) -> BoxedStrategy<Value> {
             "etcdServerName" | "electionNamespace" | "electionName" | "tlsOutgoingServerName" => {
                 texts(&["", "a-b.c"])
             }
+            // Nobody is shown them, and so nobody reads them again.
+            "initAuthenticationUser" | "innerClientAuthenticationCredentials" => texts(&[""]),
+            "initAuthenticationUserFile"
+            | "innerClientAuthenticationCredentialsFile"
+            | "userSecretsKeyFile"
+            | "usersFile" => texts(&["", "/a b/c.json"]),
+            "authenticationWhitelist" | "authorizationWhitelist" => texts(&["", "105", "10, 310,"]),
+            "brokerIdentities" => texts(&["", "a=b", "a=b, c=d,"]),
             // Any text is fine, whatever is in it.
             "region" => "\\PC{0,60}".prop_map(Value::Text).boxed(),
             "kvConfigPath" => any::<String>().prop_map(Value::Text).boxed(),
