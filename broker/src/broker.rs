@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use rmq_access::Accounts;
 use rmq_config::BrokerConfig;
 use rmq_protocol::bodies::TopicConfig;
 use rmq_protocol::message::{UniqueIdGenerator, properties, property};
@@ -12,6 +13,7 @@ use rmq_store::{OpenError, SettingsError};
 use rmq_transport::{Clock, MemoryBudget, memory_bytes};
 use tokio::runtime::Handle;
 
+use crate::access::Access;
 use crate::backups::Backups;
 use crate::clock_watch::ClockWatch;
 use crate::data::Data;
@@ -29,14 +31,18 @@ use crate::offsets::ConsumerOffsets;
 use crate::registration::Registrations;
 use crate::retention::{self, Retention};
 use crate::role::{CurrentRole, Role};
+use crate::secrets::{Secrets, Signer};
 use crate::sessions::Sessions;
 use crate::start::{Deps, StartError};
 use crate::stats::Stats;
 use crate::stats::requests::Requests;
 use crate::tables::Tables;
+use crate::tables::acls::AclTable;
 use crate::tables::topics::TopicTable;
+use crate::tables::users::UserTable;
 use crate::topics::{Topic, TopicError, Topics};
 use crate::transactions::state::Transactions;
+use crate::users::Users;
 use crate::waiters::{Waiters, Woken};
 
 /// A running broker's shared state.
@@ -55,6 +61,11 @@ pub(crate) struct Broker {
     pub(crate) to_master: ToMaster,
     pub(crate) topics: Topics,
     pub(crate) groups: Groups,
+    /// Who asks, and whether they may; `None`: everybody may everything.
+    pub(crate) access: Option<Access>,
+    pub(crate) users: Users,
+    /// With what this broker signs what it asks others.
+    pub(crate) signer: Option<Signer>,
     pub(crate) light: Arc<LightQueues>,
     pub(crate) sessions: Sessions,
     pub(crate) offsets: ConsumerOffsets,
@@ -86,7 +97,11 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// The tables that the store is opened with.
-    pub(crate) fn tables(config: &BrokerConfig, now_ms: i64) -> Tables {
+    pub(crate) fn tables(config: &BrokerConfig, secrets: &Secrets, now_ms: i64) -> Tables {
+        let accounts = Arc::new(Accounts::default());
+        for user in &secrets.users {
+            accounts.configure(user.clone());
+        }
         let delays = config.delays_ms();
         let system = Topics::system(
             &config.cluster_name,
@@ -101,6 +116,11 @@ impl Broker {
             delay: Arc::default(),
             waiting: Arc::default(),
             half: Arc::default(),
+            users: Arc::new(UserTable::new(
+                secrets.sealing.clone(),
+                Arc::clone(&accounts),
+            )),
+            acls: Arc::new(AclTable::new(accounts)),
         }
     }
 
@@ -110,7 +130,7 @@ impl Broker {
         deps: Deps,
         store: Data,
         member: Member,
-        tables: Tables,
+        (tables, secrets): (Tables, &Secrets),
         identity: Identity,
         fast_port_problem: Option<String>,
     ) -> Result<Arc<Self>, StartError> {
@@ -143,6 +163,9 @@ impl Broker {
                 limits,
                 &light,
             ),
+            access: Access::of(&config, tables.users.accounts()),
+            users: Users::new(&store, tables.users, tables.acls, limits),
+            signer: secrets.signer.clone(),
             light,
             sessions: Sessions::default(),
             offsets: ConsumerOffsets::new(&store, tables.offsets),

@@ -6,6 +6,7 @@
 #[cfg(test)]
 extern crate self as rmq_broker;
 
+mod access;
 mod admin;
 mod attributes;
 mod audit;
@@ -47,6 +48,7 @@ mod requests;
 mod retention;
 mod role;
 mod router;
+mod secrets;
 mod server;
 mod service;
 mod sessions;
@@ -57,6 +59,7 @@ mod tasks;
 mod tls;
 mod topics;
 mod transactions;
+mod users;
 mod waiters;
 mod work;
 
@@ -64,6 +67,8 @@ pub use listeners::Listeners;
 pub use metrics::{METRIC_LABELS, metric_families};
 pub use offline::store_config;
 pub use requests::{RequestRow, Roles, Served, request_table};
-pub use rmq_config::{AckMode, BrokerConfig, ConfigError, Configuration, Election, Flush};
+pub use rmq_config::{
+    AckMode, BrokerConfig, ConfigError, Configuration, Election, Flush, HiddenText,
+};
 pub use server::{BrokerServer, RunningBroker};
 pub use start::{Deps, StartError};

@@ -55,6 +55,10 @@ pub(crate) struct Limits {
     pub(crate) queues_per_topic: i32,
     /// Subscription groups of the broker.
     pub(crate) groups: usize,
+    /// Users of the broker.
+    pub(crate) users: usize,
+    /// Entries of the rules of one user.
+    pub(crate) acl_entries: usize,
     /// Clients of one group.
     pub(crate) clients_per_group: usize,
     /// Messages in one answer to a pull, whatever is asked.
@@ -75,6 +79,8 @@ impl Limits {
             topics: config.topics_max,
             queues_per_topic: config.queues_per_topic_max,
             groups: config.groups_max,
+            users: config.users_max,
+            acl_entries: config.acl_entries_max,
             clients_per_group: config.clients_per_group_max,
             pull_messages: config.pull_messages_max,
             pull_bytes: config.pull_bytes_max,

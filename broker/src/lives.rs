@@ -35,6 +35,7 @@ use crate::identity::Identity;
 use crate::listeners::{self, Listeners};
 use crate::recovery;
 use crate::registration::keep;
+use crate::secrets::Secrets;
 use crate::service::{Answering, Away, BrokerService};
 use crate::start::{Deps, StartError};
 use crate::tables::Tables;
@@ -72,6 +73,7 @@ pub(crate) enum Ending {
 pub(crate) struct Lives {
     pub(crate) config: BrokerConfig,
     pub(crate) deps: Deps,
+    secrets: Secrets,
     pub(crate) identity: Identity,
     pub(crate) listeners: Listeners,
     /// The election of the group, if it has one.
@@ -108,6 +110,7 @@ impl Lives {
         config.validate()?;
         Ok(Arc::new(Self {
             tls: Tls::open(&config).await?,
+            secrets: Secrets::read(&config)?,
             elected: Elected::of(&config, &deps).await?,
             identity: Identity::of(&config, listeners.addr).await,
             config,
@@ -227,7 +230,7 @@ impl Lives {
         address: &str,
         greeting: Greeting,
     ) -> Result<Installed, Reason> {
-        let tables = Broker::tables(&self.config, self.deps.clock.now_ms());
+        let tables = Broker::tables(&self.config, &self.secrets, self.deps.clock.now_ms());
         let store = (self.store_config(&tables), Arc::clone(&self.deps.fs));
         let limits = ReplicationConfig {
             guard: self.tls.guard(),
@@ -319,7 +322,7 @@ impl Life {
                 source,
             })?;
         let config = lives.config.clone();
-        let tables = Broker::tables(&config, lives.deps.clock.now_ms());
+        let tables = Broker::tables(&config, &lives.secrets, lives.deps.clock.now_ms());
         let opened = lives.open_store(open_as, &tables).await?;
         let (store, recovery) = (opened.data, opened.recovery);
         recovery::tell(&recovery, lives.has_changed.load(Ordering::Relaxed));
@@ -355,7 +358,7 @@ impl Life {
             lives.deps.clone(),
             store,
             member,
-            tables,
+            (tables, &lives.secrets),
             lives.identity.clone(),
             listeners.fast_port_problem.clone(),
         )?;

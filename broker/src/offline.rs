@@ -7,12 +7,13 @@ use rmq_store::StoreConfig;
 
 use crate::broker::Broker;
 use crate::config;
+use crate::secrets::Secrets;
 
 /// With what a broker of this configuration opens its store, its tables among it: for programs that make such a store while no broker has it open.
 /// `now_ms` is the wall clock, Unix milliseconds.
 #[must_use]
 pub fn store_config(config: &BrokerConfig, now_ms: i64) -> StoreConfig {
     let mut store = config::store(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    store.tables = Broker::tables(config, now_ms).declared();
+    store.tables = Broker::tables(config, &Secrets::default(), now_ms).declared();
     store
 }

@@ -13,7 +13,9 @@ use rmq_protocol::requests::ENDED_AS;
 use rmq_store::{AppendError, ReadError, SettingsError};
 use rmq_transport::{Exchange, OwnedFrame, PendingReply, Reply};
 
-use crate::admin::refusal::{ConfigRefusal, GroupMasterRefusal, GroupRefusal, TopicRefusal};
+use crate::admin::refusal::{
+    ConfigRefusal, GroupMasterRefusal, GroupRefusal, TopicRefusal, UserRefusal,
+};
 use crate::backups::BackupRefusal;
 use crate::clients::refusal::ClientRefusal;
 use crate::filter::FilterError;
@@ -29,6 +31,7 @@ use crate::stats::requests::{self, Requests, Tally};
 use crate::tables::half::{Ending, NotOpen};
 use crate::topics::TopicError;
 use crate::transactions::refusal::{EndRefusal, ResumeRefusal};
+use crate::users::UsersError;
 
 /// A successful answer that is given later.
 pub(crate) struct Answer<F = (), B = Vec<u8>> {
@@ -201,6 +204,8 @@ fn code_of(refusal: &Refusal) -> ResponseCode {
         | Refusal::NotPassedOn { code, .. } => at_replica(*code),
         Refusal::Unconfirmed(_) => ResponseCode::SystemBusy,
         Refusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
+        Refusal::NotPassed(_) => ResponseCode::NoPermission,
+        Refusal::User(refusal) => of_user(refusal),
         Refusal::Late(error) => of_append(error),
         Refusal::Incomplete(_) | Refusal::Fields(_) => ResponseCode::SystemError,
         Refusal::Form(refusal) => of_form(refusal),
@@ -221,6 +226,28 @@ fn code_of(refusal: &Refusal) -> ResponseCode {
         Refusal::End(refusal) => of_end(refusal),
         Refusal::Resume(refusal) => of_resume(refusal),
         Refusal::Statistics(_) | Refusal::Retention(_) => ResponseCode::SystemError,
+    }
+}
+
+/// apache/rocketmq `AdminBrokerProcessor.handleAuthException` answers 16 whatever is wrong; its `ResponseCode` has a code for some of it.
+fn of_user(refusal: &UserRefusal) -> ResponseCode {
+    match refusal {
+        UserRefusal::Blank | UserRefusal::Body => ResponseCode::InvalidParameter,
+        UserRefusal::Unknown(_) => ResponseCode::UserNotExist,
+        UserRefusal::OnlySuper | UserRefusal::OwnRules(_) => ResponseCode::NoPermission,
+        UserRefusal::Configured(_) => ResponseCode::IllegalOperation,
+        UserRefusal::Users(error) => match error {
+            UsersError::User(_)
+            | UsersError::Acl(_)
+            | UsersError::Resource(_)
+            | UsersError::TooManyEntries { .. }
+            | UsersError::TooLarge { .. } => ResponseCode::InvalidParameter,
+            UsersError::Exists(_) => ResponseCode::IllegalOperation,
+            UsersError::Unknown(_) => ResponseCode::UserNotExist,
+            UsersError::NoAcl(_) | UsersError::NoEntry { .. } => ResponseCode::PolicyNotExist,
+            UsersError::TooMany(_) | UsersError::Seal(_) => ResponseCode::SystemError,
+            UsersError::Store(error) => of_settings(error),
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use rmq_transport::Exchange;
 use crate::broker::Broker;
 use crate::handlers::admin::{
     backup, broker as itself, cold, connections, consumption, groups, offsets as admin_offsets,
-    relay, replication, timers, topics,
+    relay, replication, timers, topics, users,
 };
 use crate::handlers::batch::Batch;
 use crate::handlers::refusal::Handled;
@@ -283,15 +283,16 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         Code::EndBackup => one(backup::end, UPDATE_CLUSTER, Any),
 
         // Users and their rights.
-        Code::AuthCreateUser
-        | Code::AuthUpdateUser
-        | Code::AuthDeleteUser
-        | Code::AuthCreateAcl
-        | Code::AuthUpdateAcl
-        | Code::AuthDeleteAcl => not_yet(UPDATE_CLUSTER, Master),
-        Code::AuthGetUser | Code::AuthListUser | Code::AuthGetAcl | Code::AuthListAcl => {
-            not_yet(GET_CLUSTER, Any)
-        }
+        Code::AuthCreateUser => one(users::create, UPDATE_CLUSTER, Master),
+        Code::AuthUpdateUser => one(users::update, UPDATE_CLUSTER, Master),
+        Code::AuthDeleteUser => one(users::delete, UPDATE_CLUSTER, Master),
+        Code::AuthGetUser => one(users::one, GET_CLUSTER, Any),
+        Code::AuthListUser => one(users::list, GET_CLUSTER, Any),
+        Code::AuthCreateAcl => one(users::create_acl, UPDATE_CLUSTER, Master),
+        Code::AuthUpdateAcl => one(users::update_acl, UPDATE_CLUSTER, Master),
+        Code::AuthDeleteAcl => one(users::delete_acl, UPDATE_CLUSTER, Master),
+        Code::AuthGetAcl => one(users::acl, GET_CLUSTER, Any),
+        Code::AuthListAcl => one(users::acls, GET_CLUSTER, Any),
         // Access control before 5.0, which 5.5.0 has no handler for.
         Code::UpdateAndCreateAclConfig
         | Code::DeleteAclConfig

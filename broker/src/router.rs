@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use rmq_access::{NotPassed, Passed, Refusals, Request};
 use rmq_protocol::code::RequestCode;
+use rmq_protocol::requests::EndTransaction;
 use rmq_transport::Exchange;
 
+use crate::access::{Access, certificate_of};
+use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::group::pass;
 use crate::handlers::batch::Batch;
-use crate::handlers::pass_on;
 use crate::handlers::refusal::{Handled, Refusal};
+use crate::handlers::{decode, pass_on};
 use crate::messages::refusal::PullRefusal;
 use crate::reply;
 use crate::requests::{Handler, Roles, Serving, reads_log, row};
@@ -22,7 +26,10 @@ pub(crate) fn route(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exch
             .began_us
             .get_or_insert_with(|| broker.clock.monotonic_us()),
     );
-    let handled = handle(broker, batch, exchange);
+    let handled = match handle(broker, batch, exchange) {
+        Err(Refusal::NotPassed(why)) => not_passed(broker, exchange, why),
+        handled => handled,
+    };
     reply::in_place(&broker.requests, &mut batch.answered, exchange, handled);
 }
 
@@ -30,6 +37,9 @@ fn handle(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exchange<'_>) 
     let number = exchange.header.code;
     let code = RequestCode::from_i32(number).ok_or(Refusal::UnknownCode(number))?;
     let row = row(code);
+    if let Some(access) = &broker.access {
+        admit(broker, access, batch, exchange, code)?;
+    }
     let is_served = match row.roles {
         Roles::Any => true,
         Roles::Master | Roles::PassedOn => broker.role.is_master(),
@@ -60,6 +70,73 @@ fn handle(broker: &Arc<Broker>, batch: &mut Batch, exchange: &mut Exchange<'_>) 
         Serving::Unneeded(because) => Err(Refusal::Unneeded(code, because)),
         Serving::NotYet | Serving::Nowhere => Err(Refusal::NotServed(code)),
     }
+}
+
+/// Lets a request pass whose sender is known, and may.
+fn admit(
+    broker: &Broker,
+    access: &Access,
+    batch: &mut Batch,
+    exchange: &mut Exchange<'_>,
+    code: RequestCode,
+) -> Handled {
+    let topic = match code {
+        // What it ends is about a topic, whatever the request says; old producers say nothing.
+        RequestCode::EndTransaction => ended_topic(broker, exchange),
+        _ => None,
+    };
+    let passed = access.gate.pass(
+        &Request {
+            code,
+            rights: row(code).rights,
+            header: exchange.header,
+            body: exchange.body,
+            from: exchange.peer.remote_addr().ip(),
+            certificate: certificate_of(exchange),
+            about: topic.as_deref(),
+        },
+        &mut batch.recent,
+    )?;
+    exchange.is_verified = matches!(passed, Passed::User(_));
+    Ok(())
+}
+
+/// The topic of the half message that a request ends.
+fn ended_topic(broker: &Broker, exchange: &Exchange<'_>) -> Option<String> {
+    let request: EndTransaction<'_> = decode(exchange).ok()?;
+    let position = u64::try_from(request.commit_log_offset).ok()?;
+    let table = &broker.transactions.table;
+    let names = match table.get(position) {
+        Some(half) => half.names,
+        None => table.parked_of(position)?.1.names,
+    };
+    Some(names.topic.to_string())
+}
+
+/// Refuses a request whose sender is not known, or may not. A source that fails again and again waits for its answers.
+#[cold]
+fn not_passed(broker: &Arc<Broker>, exchange: &mut Exchange<'_>, why: NotPassed) -> Handled {
+    let Some(access) = &broker.access else {
+        return Err(why.into());
+    };
+    let from = exchange.peer.remote_addr().ip();
+    let is_beyond = access
+        .refusals
+        .count(from, &why, broker.connection_now_ms());
+    if !is_beyond {
+        let name = RequestCode::from_i32(exchange.header.code).map_or("unknown", RequestCode::name);
+        exchange.asker().refused(name, &why.to_string());
+        return Err(why.into());
+    }
+    if matches!(why, NotPassed::Denied(_)) {
+        return Err(why.into());
+    }
+    let (then, reply) = (Arc::clone(broker), exchange.park());
+    broker.run_task(async move {
+        then.connection_clock.sleep_ms(Refusals::DELAY_MS).await;
+        reply::refuse_later(reply, &why.into());
+    });
+    Ok(())
 }
 
 /// Whether this replica lacks what the request asks for.

@@ -51,6 +51,9 @@ pub enum StartError {
     /// The configuration is wrong.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// A secret cannot be read, or is none. The text has the setting and no secret.
+    #[error("configuration: {0}")]
+    Secret(String),
     /// An address cannot be listened on.
     #[error("cannot listen on {addr} ({key}): {source}; another address: --{key} HOST:PORT")]
     Listen {

@@ -507,3 +507,131 @@ fn slow_peers_do_not_make_the_process_grow() {
     drop((slow, unfinished));
     assert_eq!(running.stop(), Some(0));
 }
+
+/// Secrets that are planted everywhere show nowhere: neither in the log at its loudest, nor in metrics, printed settings, answers and errors.
+#[test]
+fn secrets_show_nowhere() {
+    const SECRETS: [&str; 5] = [
+        "planted-root",
+        "planted-inner",
+        "planted-user",
+        "planted-wrong",
+        "planted-body",
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let user = r#"{"username":"root","password":"planted-root"}"#;
+    let inner = r#"{"accessKey":"inner","secretKey":"planted-inner"}"#;
+    let (_, printed, _) = output(
+        program()
+            .arg("--print-config")
+            .env("RMQ_BROKER_INIT_AUTHENTICATION_USER", user),
+    );
+    let (_, _, refused) = output(program().args(["--set", "initAuthenticationUser=planted-wrong"]));
+    assert!(refused.contains("initAuthenticationUser"), "{refused}");
+    let key = folder.path().join("key");
+    std::fs::write(&key, [7; 32]).expect("written");
+    let log = folder.path().join("log");
+    let mut child = program()
+        .args(["--listen", "127.0.0.1:0", "--management", "127.0.0.1:0"])
+        .args(["--set", "authenticationEnabled=true"])
+        .args(["--set", "authorizationEnabled=true", "--data"])
+        .arg(folder.path().join("data"))
+        .env("RMQ_BROKER_INIT_AUTHENTICATION_USER", user)
+        .env("RMQ_BROKER_INNER_CLIENT_AUTHENTICATION_CREDENTIALS", inner)
+        .env("RMQ_BROKER_USER_SECRETS_KEY_FILE", &key)
+        .env("RMQ_LOG", "trace")
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("the program starts");
+    let stdout = child.stdout.take().expect("piped");
+    let lines: Vec<String> = BufReader::new(stdout)
+        .lines()
+        .take(2)
+        .map(|line| line.expect("a line"))
+        .collect();
+    let addr = |line: &String| line.rsplit(' ').next().expect("an address").to_owned();
+    let mut shown = vec![printed, refused];
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    shown.extend(runtime.block_on(answers(&addr(&lines[0]))));
+    let management = addr(&lines[1]);
+    let management = management.trim_start_matches("http://");
+    let mut metrics = TcpStream::connect(management).expect("it listens there");
+    metrics
+        .write_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+        .expect("sent");
+    let mut text = String::new();
+    metrics.read_to_string(&mut text).expect("text");
+    let counted = r#"rocketmq_authentication_failures_total{reason="wrong_signature""#;
+    assert!(text.contains(counted), "{text}");
+    shown.push(text);
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let log = std::fs::read_to_string(log).expect("the log");
+    assert!(log.contains("user created"), "{log}");
+    shown.push(log);
+    for secret in SECRETS {
+        let at = shown.iter().position(|text| text.contains(secret));
+        assert_eq!(at, None, "{secret} shows");
+    }
+}
+
+/// What a broker answers to all kinds of requests with secrets in them.
+async fn answers(addr: &str) -> Vec<String> {
+    use rmq_protocol::code::RequestCode as Code;
+    use rmq_protocol::signature::sign;
+    let caller = rmq_transport::Caller::new(
+        addr,
+        std::sync::Arc::new(rmq_transport::TcpConnector),
+        rmq_transport::CallerConfig::default(),
+        std::sync::Arc::new(rmq_transport::RefuseIncoming),
+    );
+    let ann = [("username", "ann")];
+    let made = br#"{"password":"planted-user","userType":"Normal"}"#;
+    let odd = br#"{"password":{"planted-body":1}}"#;
+    let long = format!(r#"{{"password":"{}"}}"#, "planted-body".repeat(100));
+    let by_root = "planted-root";
+    type Asked<'a> = (Code, &'a [(&'a str, &'a str)], &'a [u8], (&'a str, &'a str));
+    let asked: [Asked<'_>; 8] = [
+        (Code::AuthCreateUser, &ann, made, ("root", by_root)),
+        (Code::AuthCreateUser, &ann, odd, ("root", by_root)),
+        (
+            Code::AuthUpdateUser,
+            &ann,
+            long.as_bytes(),
+            ("root", by_root),
+        ),
+        (Code::GetBrokerConfig, &[], b"", ("root", by_root)),
+        (Code::GetBrokerRuntimeInfo, &[], b"", ("root", by_root)),
+        (Code::GetBrokerConfig, &[], b"", ("root", "planted-wrong")),
+        (Code::AuthListUser, &[], b"", ("ann", "planted-user")),
+        (
+            Code::UpdateBrokerConfig,
+            &[],
+            b"initAuthenticationUser=planted-body",
+            ("root", by_root),
+        ),
+    ];
+    let mut shown = Vec::new();
+    for (code, fields, body, (user, password)) in asked {
+        let fields: Vec<(String, String)> = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let signature = sign(user, password, &fields, body);
+        let patience = std::time::Duration::from_secs(20);
+        let answer = caller
+            .call(code.as_i32(), &(fields, signature), body, patience)
+            .await
+            .expect("an answer");
+        let header = answer.header();
+        let remark = header.remark.as_ref().map(ToString::to_string);
+        shown.push(format!(
+            "{code} {} {remark:?} {:?} {}",
+            answer.code(),
+            header.fields,
+            String::from_utf8_lossy(answer.body())
+        ));
+    }
+    shown
+}

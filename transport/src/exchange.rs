@@ -56,6 +56,8 @@ pub struct Exchange<'a> {
     pub body: &'a [u8],
     /// Who sent it.
     pub peer: &'a Arc<Peer>,
+    /// Whether the service has verified which user sent it: by the request's signature, or by the certificate of its connection.
+    pub is_verified: bool,
     pub(crate) out: &'a mut BytesMut,
     pub(crate) answer: Answer,
     pub(crate) began_us: Option<i64>,

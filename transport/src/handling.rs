@@ -165,6 +165,7 @@ impl<S: Service> Handling<S> {
             header,
             body: frame.body,
             peer: &self.peer,
+            is_verified: false,
             out,
             answer: Answer::Missing,
             began_us: None,

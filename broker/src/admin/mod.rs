@@ -14,3 +14,4 @@ pub(crate) mod runtime;
 pub(crate) mod statistics;
 pub(crate) mod timers;
 pub(crate) mod topics;
+pub(crate) mod users;

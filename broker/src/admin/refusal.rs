@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::attributes::AttributeError;
 use crate::groups::GroupError;
 use crate::topics::TopicError;
+use crate::users::UsersError;
 use crate::work::Interrupted;
 
 /// Topics.
@@ -100,4 +101,34 @@ pub(crate) enum GroupMasterRefusal {
     FixedRoles,
     #[error("the request is not written down: {0}")]
     Election(#[from] RequestError),
+}
+
+/// Users and their rules.
+#[derive(Debug, Error)]
+pub(crate) enum UserRefusal {
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    #[error("The username is blank")]
+    Blank,
+    #[error(
+        "the user cannot be read: it is not JSON with username, password, userType and userStatus"
+    )]
+    Body,
+    #[error("The user is not exist: {0}")]
+    Unknown(String),
+    #[error("The super user can only be created, changed or deleted by a super user")]
+    OnlySuper,
+    #[error("user {0} cannot change the own rules; a super user can")]
+    OwnRules(String),
+    #[error(
+        "user {0} is of the broker's configuration (initAuthenticationUser or innerClientAuthenticationCredentials), and stays as long as it is there"
+    )]
+    Configured(String),
+}
+
+impl UserRefusal {
+    /// A part of the request that is not as it should be.
+    pub(crate) fn of(error: impl Into<UsersError>) -> Self {
+        Self::Users(error.into())
+    }
 }

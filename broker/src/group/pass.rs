@@ -10,6 +10,7 @@ use rmq_transport::Caller;
 
 use crate::broker::Broker;
 use crate::role::Role;
+use crate::secrets::signed;
 
 /// Offsets are gathered for so long, milliseconds; a master that comes back is told at once.
 const GATHER_MS: i64 = 1_000;
@@ -61,7 +62,7 @@ async fn pass_to(broker: &Broker, addr: String) {
     let mut is_told = false;
     loop {
         let table = broker.offsets.to_pass(OFFSETS_MAX).await;
-        let passed = pass(&caller, &table).await;
+        let passed = pass(broker, &caller, &table).await;
         match &passed {
             Ok(()) => broker.offsets.passed(&table),
             Err(error) if !is_told => tracing::warn!(
@@ -75,13 +76,19 @@ async fn pass_to(broker: &Broker, addr: String) {
     }
 }
 
-async fn pass(caller: &Caller, table: &BTreeMap<String, BTreeMap<i32, i64>>) -> Result<(), String> {
+async fn pass(
+    broker: &Broker,
+    caller: &Caller,
+    table: &BTreeMap<String, BTreeMap<i32, i64>>,
+) -> Result<(), String> {
     let body = ConsumerOffsetTable {
         data_version: None,
         offset_table: table.clone(),
-    };
+    }
+    .to_json();
+    let fields = signed(broker.signer.as_ref(), (), &body);
     let code = RequestCode::RaiseConsumerOffsets.as_i32();
-    let answer = caller.call(code, &(), &body.to_json(), CALL_TIMEOUT).await;
+    let answer = caller.call(code, &fields, &body, CALL_TIMEOUT).await;
     let answer = answer.map_err(|error| error.to_string())?;
     if answer.code() == ResponseCode::Success.as_i32() {
         return Ok(());

@@ -1,5 +1,6 @@
 //! What one connection gathers during one socket read.
 
+use rmq_access::Recent;
 use rmq_transport::Ticket;
 
 use crate::messages::send::{SendBatch, Sent};
@@ -18,6 +19,8 @@ pub(crate) struct Batch {
     pub(crate) began_us: Option<i64>,
     /// Room for the message id of an answer.
     pub(crate) id: Vec<u8>,
+    /// The user of the last request.
+    pub(crate) recent: Recent,
     /// What was answered in place.
     pub(crate) answered: Tally,
 }

@@ -28,18 +28,18 @@ use rmq_protocol::requests::Request;
 use rmq_transport::Exchange;
 
 use self::refusal::{Handled, Refusal};
+use crate::access;
 use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::reply::{self, Answer};
 
-/// The field of a request with the name of its user (apache/rocketmq `SessionCredentials.ACCESS_KEY`).
-const USER_FIELD: &str = "AccessKey";
-
 impl Origin for Exchange<'_> {
     fn asker(&self) -> Asker {
-        let user = self.header.fields.get(USER_FIELD);
-        let user = user.map(|user| user.to_cow().into_owned());
-        Asker::new(self.peer.remote_addr(), user)
+        let asker = Asker::new(self.peer.remote_addr(), access::user_of(self));
+        match self.is_verified {
+            true => asker.verified(),
+            false => asker,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why a request is refused: what its operation says, or that the request is not as the protocol writes it. [`crate::reply`] has the
 //! response codes.
 
+use rmq_access::NotPassed;
 use rmq_protocol::bodies::BodyError;
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::FieldError;
@@ -8,7 +9,7 @@ use rmq_store::{AppendError, ReadError};
 use rmq_transport::{CallError, PeerCallError};
 
 use crate::admin::refusal::{
-    ConfigRefusal, GroupMasterRefusal, GroupRefusal, NoStatistics, TopicRefusal,
+    ConfigRefusal, GroupMasterRefusal, GroupRefusal, NoStatistics, TopicRefusal, UserRefusal,
 };
 use crate::backups::BackupRefusal;
 use crate::clients::refusal::ClientRefusal;
@@ -94,6 +95,11 @@ pub(crate) enum Refusal {
         name = .0.name()
     )]
     Unconfirmed(RequestCode),
+    /// Nobody knows who sent it, or they may not.
+    #[error(transparent)]
+    NotPassed(#[from] NotPassed),
+    #[error(transparent)]
+    User(#[from] UserRefusal),
     #[error(transparent)]
     Fields(#[from] FieldError),
     #[error(transparent)]

@@ -1,11 +1,12 @@
 //! Every family that a broker tells, with its meaning. The page docs/reference/metrics.md is made of this table.
 
+use rmq_access::Refusals;
 use rmq_process::{Family, FamilyKind};
 use rmq_store::{SYNC_BOUNDS_US, StoreHealth};
 
 use super::read::{
-    certificates, connections, consumers, dead_letters, ends, finish_latency, half_messages,
-    handshakes, lag, lag_seconds, load, of_groups, of_topics, producers, quotas, refusals,
+    authentication_failures, certificates, connections, consumers, dead_letters, ends, finish_latency, half_messages,
+    handshakes, lag, lag_seconds, load, of_access, of_groups, of_topics, producers, quotas, refusals,
     requests, storage,
 };
 use super::replication::{
@@ -318,6 +319,22 @@ metrics! {
         "Requests that were refused, by the code of the answer",
         "What do clients ask for in vain, and why is it refused?",
         refusals;
+    counter "rocketmq_authentication_failures", "requests", ["reason"],
+        "Requests whose sender was not known (authenticationEnabled), by reason",
+        "Does somebody try passwords? Does a client have an old one?",
+        authentication_failures;
+    counter "rocketmq_authentication_delays", "answers", [],
+        "Answers to such requests that were delayed because their address had failed too often (authenticationFailuresPerSecond)",
+        "Does one address fail again and again?",
+        |broker, out| of_access(broker, out, Refusals::delayed);
+    counter "rocketmq_authorization_refusals", "requests", [],
+        "Requests of known users who may not (authorizationEnabled)",
+        "Does a client lack a right?",
+        |broker, out| of_access(broker, out, Refusals::denied);
+    gauge "rocketmq_user_number", "users", [],
+        "Users, with those of the configuration",
+        "How near is the broker to usersMax?",
+        |broker, out| out.one(broker.users.len() as f64);
     histogram "rocketmq_rpc_latency_seconds", "seconds", ["request_code"],
         "From when a request was read until its answer was ready; pulls that wait for messages are left out",
         "How long do clients wait for the broker? Is the broker slow, or the network?",

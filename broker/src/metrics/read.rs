@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rmq_access::{Refusals, Unauthenticated};
 use rmq_protocol::bodies::{Connection, ConsumeType};
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::names;
@@ -406,6 +407,24 @@ pub(super) fn refusals(broker: &Broker, out: &mut Samples) {
     for (reason, count) in refusals {
         out.with(vec![("reason", reason.to_owned())], count as f64);
     }
+}
+
+/// All reasons from the start, so that the first failure is a step.
+pub(super) fn authentication_failures(broker: &Broker, out: &mut Samples) {
+    let mut failures: BTreeMap<&str, u64> =
+        Unauthenticated::REASONS.map(|reason| (reason, 0)).into();
+    if let Some(access) = &broker.access {
+        failures.extend(access.refusals.unauthenticated());
+    }
+    for (reason, count) in failures {
+        out.with(vec![("reason", reason.to_owned())], count as f64);
+    }
+}
+
+pub(super) fn of_access(broker: &Broker, out: &mut Samples, count: fn(&Refusals) -> u64) {
+    let counted = broker.access.as_ref();
+    let counted = counted.map_or(0, |access| count(&access.refusals));
+    out.one(counted as f64);
 }
 
 pub(super) fn connections(broker: &Broker, out: &mut Samples) {

@@ -22,6 +22,7 @@ use super::standing::{self, Refused, Standing};
 use super::{Known, NameServer};
 use crate::broker::Broker;
 use crate::group::member::MasterAt;
+use crate::secrets::signed;
 use crate::topics::Topic;
 
 /// Registered again after this, milliseconds; a name server forgets a broker after 120 s.
@@ -60,7 +61,7 @@ async fn leave_one(broker: &Broker, server: &NameServer) {
         .caller
         .call(
             RequestCode::UnregisterBroker.as_i32(),
-            &request,
+            &signed(broker.signer.as_ref(), request, &[]),
             &[],
             LEAVE_TIMEOUT,
         )
@@ -200,7 +201,7 @@ async fn look_for_rival(broker: &Broker, server: &NameServer) {
         .caller
         .call(
             RequestCode::GetBrokerMemberGroup.as_i32(),
-            &request,
+            &signed(broker.signer.as_ref(), request, &[]),
             &[],
             CALL_TIMEOUT,
         )
@@ -334,7 +335,7 @@ async fn register_part(
         .caller
         .call(
             RequestCode::RegisterBroker.as_i32(),
-            &Part { request, is_part },
+            &signed(broker.signer.as_ref(), Part { request, is_part }, body),
             body,
             CALL_TIMEOUT,
         )

@@ -17,3 +17,7 @@ pub(crate) const WAITING: TableId = TableId::new(8);
 pub(crate) const DELIVERED: TableId = TableId::new(9);
 /// Half messages that have not ended, by their position in the log.
 pub(crate) const HALF_MESSAGES: TableId = TableId::new(10);
+/// Users, by their names.
+pub(crate) const USERS: TableId = TableId::new(20);
+/// The rules of users, by the users' names.
+pub(crate) const ACLS: TableId = TableId::new(21);

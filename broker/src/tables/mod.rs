@@ -4,6 +4,7 @@
 //!
 //! A table's number and name are a part of the disk format.
 
+pub(crate) mod acls;
 pub(crate) mod delay;
 pub(crate) mod due_key;
 pub(crate) mod groups;
@@ -14,21 +15,24 @@ pub(crate) mod rows;
 pub(crate) mod stamp;
 pub(crate) mod timing;
 pub(crate) mod topics;
+pub(crate) mod users;
 pub(crate) mod waiting;
 
 use std::sync::Arc;
 
 use rmq_store::Table;
 
+use self::acls::AclTable;
 use self::delay::DelayTable;
 use self::groups::GroupTable;
 use self::half::{HalfTable, OfMessages};
 use self::ids::{
-    BROKER_CONFIG, CONSUMER_OFFSETS, DELAY_PROGRESS, DELIVERED, GROUPS, HALF_MESSAGES, KV, TOPICS,
-    WAITING,
+    ACLS, BROKER_CONFIG, CONSUMER_OFFSETS, DELAY_PROGRESS, DELIVERED, GROUPS, HALF_MESSAGES, KV,
+    TOPICS, USERS, WAITING,
 };
 use self::offsets::OffsetTable;
 use self::topics::TopicTable;
+use self::users::UserTable;
 use self::waiting::Waiting;
 
 /// The tables that follow the log, in memory, and what is known of those on disk.
@@ -39,6 +43,8 @@ pub(crate) struct Tables {
     pub(crate) delay: Arc<DelayTable>,
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) half: Arc<HalfTable>,
+    pub(crate) users: Arc<UserTable>,
+    pub(crate) acls: Arc<AclTable>,
 }
 
 impl Tables {
@@ -47,6 +53,8 @@ impl Tables {
         vec![
             Table::applied(TOPICS, "topics", self.topics.clone()),
             Table::applied(GROUPS, "groups", self.groups.clone()),
+            Table::applied(USERS, "users", self.users.clone()),
+            Table::applied(ACLS, "acls", self.acls.clone()),
             Table::applied(CONSUMER_OFFSETS, "consumer_offsets", self.offsets.clone()).progress(),
             Table::applied(DELAY_PROGRESS, "delay_progress", self.delay.clone()).progress(),
             Table::applied(HALF_MESSAGES, "half_messages", self.half.clone())

@@ -38,6 +38,8 @@ fn tables() -> Tables {
         delay: Arc::default(),
         waiting: Arc::default(),
         half: Arc::default(),
+        users: Arc::default(),
+        acls: Arc::default(),
     }
 }
 

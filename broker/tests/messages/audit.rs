@@ -160,6 +160,10 @@ const WITHOUT: &[Code] = &[
     Code::ReadBackupLog,
     Code::EndBackup,
     Code::GetTransactions,
+    Code::AuthGetUser,
+    Code::AuthListUser,
+    Code::AuthGetAcl,
+    Code::AuthListAcl,
     Code::GetBrokerConfig,
     Code::CleanExpiredConsumequeue,
     Code::CleanUnusedTopic,
@@ -215,6 +219,11 @@ async fn each_change_has_one_line() {
         json!({ "groupConfigList": [config] })
             .to_string()
             .into_bytes()
+    };
+    let rule = |resource: &str| {
+        let entry = json!({"resource": resource, "actions": ["Pub"], "decision": "Allow"});
+        let policies = json!([{"policyType": "Custom", "entries": [entry]}]);
+        json!({ "policies": policies }).to_string().into_bytes()
     };
     let topics = json!({"topicConfigList": [{"topicName": "listed", "readQueueNums": 2, "writeQueueNums": 2, "perm": 6}]});
     let (to_new, to_retry) = (send_fields("sent"), send_fields("%RETRY%again"));
@@ -447,6 +456,40 @@ async fn each_change_has_one_line() {
             ],
         )
         .with(b"made".to_vec()),
+        change(
+            Code::AuthCreateUser,
+            &[("username", "eve")],
+            ["user created", "eve", "", "\"userType\":\"Normal\""],
+        )
+        .with(br#"{"password":"p"}"#.to_vec()),
+        change(
+            Code::AuthUpdateUser,
+            &[("username", "eve")],
+            ["user changed", "eve", "enable", "disable"],
+        )
+        .with(br#"{"userStatus":"disable"}"#.to_vec()),
+        change(
+            Code::AuthCreateAcl,
+            &[("subject", "User:eve")],
+            ["rules changed", "eve", "", "Topic:a"],
+        )
+        .with(rule("Topic:a")),
+        change(
+            Code::AuthUpdateAcl,
+            &[("subject", "User:eve")],
+            ["rules changed", "eve", "Topic:a", "Topic:b"],
+        )
+        .with(rule("Topic:b")),
+        change(
+            Code::AuthDeleteAcl,
+            &[("subject", "User:eve"), ("resource", "Topic:a")],
+            ["rules deleted", "eve", "Topic:a", "Topic:b"],
+        ),
+        change(
+            Code::AuthDeleteUser,
+            &[("username", "eve")],
+            ["user deleted", "eve", "disable", ""],
+        ),
         change(
             Code::DeleteSubscriptiongroup,
             &[("groupName", "made"), ("cleanOffset", "true")],

@@ -19,4 +19,5 @@ mod switches;
 mod timers;
 mod tls;
 mod transactions;
+mod users;
 mod wire;

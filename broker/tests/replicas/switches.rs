@@ -69,18 +69,18 @@ async fn cut_off() -> (Member, Member) {
 
 /// The other member becomes the master, and the killed one its replica.
 pub(crate) async fn change_roles(lost: Stopped, other: Member) -> (Member, Member) {
-    let mut other = other.stop(false).await;
+    let mut other = Box::pin(other.stop(false)).await;
     let wire = other.wire.take().expect("a wire");
     other.config.broker_id = 0;
     other.config.replication_master.clear();
-    let master = Member::start(other).await;
+    let master = Box::pin(Member::start(other)).await;
     wire.lead_to(master.broker.replication_addr().expect("a port"));
     wire.set(Wire::Whole);
     let mut back = lost;
     back.config.broker_id = 1;
     back.config.replication_master = wire.addr.to_string();
     back.wire = Some(wire);
-    (master, Member::start(back).await)
+    (master, Box::pin(Member::start(back)).await)
 }
 
 /// A member that was killed says of timers, as of messages, nothing before its group has confirmed its log again.

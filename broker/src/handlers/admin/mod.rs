@@ -11,6 +11,7 @@ pub(crate) mod relay;
 pub(crate) mod replication;
 pub(crate) mod timers;
 pub(crate) mod topics;
+pub(crate) mod users;
 
 use super::refusal::FormRefusal;
 use crate::reply::Answer;
