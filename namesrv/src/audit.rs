@@ -3,14 +3,13 @@
 use rmq_process::Asker;
 use rmq_transport::Exchange;
 
-/// The field of a request with the name of its user (apache/rocketmq `SessionCredentials.ACCESS_KEY`).
-const USER_FIELD: &str = "AccessKey";
+use crate::access::named_user;
 
 /// Who sent this request.
 pub(crate) fn asker(exchange: &Exchange<'_>) -> Asker {
-    let user = exchange.header.fields.get(USER_FIELD);
-    Asker::new(
-        exchange.peer.remote_addr(),
-        user.map(|user| user.to_cow().into_owned()),
-    )
+    let asker = Asker::new(exchange.peer.remote_addr(), named_user(exchange));
+    match exchange.is_verified {
+        true => asker.verified(),
+        false => asker,
+    }
 }

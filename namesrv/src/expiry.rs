@@ -19,5 +19,8 @@ pub(crate) async fn run(handlers: Arc<Handlers>, stop: CancellationToken) {
         for change in handlers.registry.expire(now_ms, timeout_ms) {
             handlers.announce(&change);
         }
+        if let Some(access) = &handlers.access {
+            access.disown(|group| handlers.is_registered(group));
+        }
     }
 }

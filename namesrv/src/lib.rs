@@ -5,6 +5,7 @@
 //!
 //! [`NameServer::start`] runs one inside any program; the binary `rmq-namesrv` is a thin shell around it.
 
+mod access;
 mod audit;
 mod expiry;
 mod handlers;
@@ -17,6 +18,6 @@ mod server;
 mod tls;
 
 pub use metrics::metric_families;
-pub use rmq_config::{ConfigError, Configuration, NameServerConfig};
+pub use rmq_config::{ConfigError, Configuration, HiddenText, NameServerConfig};
 pub use router::request_table;
 pub use server::{Deps, NameServer, RunningNameServer, StartError};

@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family as Series;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use rmq_access::{NotPassed, Unauthenticated};
 use rmq_process::{Family, FamilyKind, PROCESS_FAMILIES, ProcessMetrics};
 use rmq_protocol::{RequestCode, ResponseCode};
 use rmq_transport::{MemoryUse, TlsServer};
@@ -101,6 +102,22 @@ const TLS_HANDSHAKES: Family = Family {
     help: "TLS handshakes: full, resumed (a session was continued), failed",
     question: "Do clients fail to connect with TLS? Do they connect again and again?",
 };
+const FAILURES: Family = Family {
+    name: "rocketmq_authentication_failures",
+    kind: FamilyKind::Counter,
+    unit: "requests",
+    labels: &["reason"],
+    help: "Requests whose sender was not known (authenticationEnabled), by reason",
+    question: "Does somebody try passwords? Does a broker have an old one?",
+};
+const DENIED: Family = Family {
+    name: "rocketmq_authorization_refusals",
+    kind: FamilyKind::Counter,
+    unit: "requests",
+    labels: &[],
+    help: "Requests of known users who may not (authorizationEnabled), and registrations of other users' broker groups",
+    question: "Does a tool lack a right? Does a broker take another one's name?",
+};
 const BUILD: Family = Family {
     name: "rocketmq_build_info",
     kind: FamilyKind::Gauge,
@@ -120,6 +137,8 @@ pub fn metric_families() -> Vec<Family> {
         ENTRIES,
         REQUESTS,
         REJECTED,
+        FAILURES,
+        DENIED,
         CONNECTIONS,
         CONNECTIONS_LIMIT,
         MEMORY,
@@ -163,6 +182,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Series<ByRequest, Counter>,
     rejected: Series<ByReason, Counter>,
+    failures: Series<ByReason, Counter>,
+    denied: Counter,
     brokers: Gauge,
     groups: Gauge,
     topics: Gauge,
@@ -240,6 +261,13 @@ impl Metrics {
                 handshakes,
             }
         });
+        let failures = Series::<ByReason, Counter>::default();
+        for reason in Unauthenticated::REASONS {
+            drop(failures.get_or_create(&ByReason { reason }));
+        }
+        registry.register(FAILURES.name, FAILURES.help, failures.clone());
+        let denied = Counter::default();
+        registry.register(DENIED.name, DENIED.help, denied.clone());
         let build = Series::<Build, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION");
         build.get_or_create(&Build { version }).set(1);
@@ -249,6 +277,8 @@ impl Metrics {
             registry,
             requests,
             rejected,
+            failures,
+            denied,
             brokers,
             groups,
             topics,
@@ -279,6 +309,20 @@ impl Metrics {
     pub(crate) fn refused(&self, code: ResponseCode) {
         let reason = code.name();
         self.rejected.get_or_create(&ByReason { reason }).inc();
+    }
+
+    pub(crate) fn not_passed(&self, why: &NotPassed) {
+        match why {
+            NotPassed::Unauthenticated(why) => {
+                let reason = why.reason();
+                self.failures.get_or_create(&ByReason { reason }).inc();
+            }
+            NotPassed::Denied(_) => self.denied_one(),
+        }
+    }
+
+    pub(crate) fn denied_one(&self) {
+        self.denied.inc();
     }
 
     /// The text of `/metrics`.

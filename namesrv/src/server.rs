@@ -14,6 +14,7 @@ use rmq_transport::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::expiry;
 use crate::handlers::Handlers;
 use crate::kv::KvConfigs;
@@ -51,6 +52,9 @@ pub enum StartError {
     /// A setting is wrong.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// Users that cannot be read. The text has no password.
+    #[error("configuration: {0}")]
+    Access(String),
     /// An address that cannot be listened on.
     #[error("cannot listen on {addr} ({key}): {source}; another address: --{key} HOST:PORT")]
     Listen {
@@ -100,6 +104,7 @@ impl NameServer {
         let tls = tls
             .await
             .map_err(|error| StartError::Interrupted(error.to_string()))??;
+        let access = Access::of(&config).map_err(StartError::Access)?;
         let listen = |key: &'static str, addr: &str| {
             let addr = addr.to_owned();
             async move {
@@ -137,6 +142,7 @@ impl NameServer {
         let handlers = Arc::new(Handlers {
             registry: Registry::default(),
             kv,
+            access,
             config: ArcSwap::from_pointee(config),
             changing: parking_lot::Mutex::new(()),
             started_ms: deps.clock.monotonic_ms(),

@@ -46,6 +46,7 @@ impl Handlers {
             }
         }
         broker_id("RegisterBroker", request.broker_id)?;
+        self.check_owner(&request.broker_name, exchange)?;
         for (what, text) in [
             ("haServerAddr", &request.ha_server_addr),
             ("__ZONE_NAME", &request.zone_name),
@@ -121,6 +122,7 @@ impl Handlers {
     pub(crate) fn unregister_broker(&self, exchange: &mut Exchange<'_>) -> Handled {
         let request: UnregisterBroker<'_> = decode(exchange.header)?;
         broker_id("UnregisterBroker", request.broker_id)?;
+        self.check_owner(&request.broker_name, exchange)?;
         let known = self.registry.member_group("", &request.broker_name);
         let known = known.broker_addrs.get(&request.broker_id);
         let was_there = known.is_some_and(|addr| *addr == request.broker_addr);

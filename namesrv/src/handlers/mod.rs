@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rmq_access::{NotPassed, Passed, Recent, Refusals, Request as Asked};
 use rmq_config::NameServerConfig;
 use rmq_protocol::header::Header;
 use rmq_protocol::requests::{FieldError, FieldProblem, RegisterBrokerReply, Request};
 use rmq_protocol::{RequestCode, ResponseCode};
 use rmq_transport::{Clock, Exchange, MemoryBudget, Peer, Reply, Service};
 
+use crate::access::{self, Access};
+use crate::audit;
 use crate::kv::KvConfigs;
 use crate::metrics::Metrics;
 use crate::registry::{Registry, Superseded};
@@ -24,6 +27,8 @@ use crate::router;
 pub(crate) struct Handlers {
     pub(crate) registry: Registry,
     pub(crate) kv: KvConfigs,
+    /// Who asks, and whether they may; `None`: everybody may everything.
+    pub(crate) access: Option<Access>,
     pub(crate) config: ArcSwap<NameServerConfig>,
     /// Held while settings change: two changes at once must not undo each other.
     pub(crate) changing: Mutex<()>,
@@ -35,12 +40,17 @@ pub(crate) struct Handlers {
 }
 
 impl Service for Handlers {
-    type Batch = ();
+    type Batch = Recent;
 
-    fn request(&self, (): &mut (), exchange: &mut Exchange<'_>) {
+    fn request(&self, recent: &mut Recent, exchange: &mut Exchange<'_>) {
         let number = exchange.header.code;
         let code = RequestCode::from_i32(number);
         self.metrics.request(code);
+        if let (Some(access), Some(code)) = (&self.access, code)
+            && let Err(why) = admit(access, code, recent, exchange)
+        {
+            return self.not_passed(access, code, exchange, why);
+        }
         let handled = match code.map(|code| (code, router::row(code).handler)) {
             Some((_, Some(handle))) => handle(self, exchange),
             Some((code, None)) => Err(unsupported(number, code.name())),
@@ -66,6 +76,78 @@ impl Service for Handlers {
         for change in self.registry.closed(peer) {
             self.announce(&change);
         }
+    }
+}
+
+/// Lets a request pass whose sender is known, and may.
+fn admit(
+    access: &Access,
+    code: RequestCode,
+    recent: &mut Recent,
+    exchange: &mut Exchange<'_>,
+) -> Result<(), NotPassed> {
+    let request = Asked {
+        code,
+        rights: router::row(code).rights,
+        header: exchange.header,
+        body: exchange.body,
+        from: exchange.peer.remote_addr().ip(),
+        certificate: access::certificate_of(exchange),
+        about: None,
+    };
+    let passed = access.gate.pass(&request, recent)?;
+    exchange.is_verified = matches!(passed, Passed::User(_));
+    Ok(())
+}
+
+impl Handlers {
+    /// Refuses a request whose sender is not known, or may not. A source that fails again and again waits for its answers.
+    #[cold]
+    fn not_passed(
+        &self,
+        access: &Access,
+        code: RequestCode,
+        exchange: &mut Exchange<'_>,
+        why: NotPassed,
+    ) {
+        let from = exchange.peer.remote_addr().ip();
+        let now_ms = self.clock.monotonic_ms();
+        let is_beyond = access.refusals.count(from, &why, now_ms);
+        self.metrics.refused(ResponseCode::NoPermission);
+        self.metrics.not_passed(&why);
+        let remark = why.to_string();
+        if !is_beyond {
+            audit::asker(exchange).refused(code.name(), &remark);
+        }
+        if is_beyond && matches!(why, NotPassed::Unauthenticated(_)) {
+            let (clock, reply) = (Arc::clone(&self.clock), exchange.park());
+            tokio::spawn(async move {
+                clock.sleep_ms(Refusals::DELAY_MS).await;
+                reply.fail(ResponseCode::NoPermission, remark);
+            });
+            return;
+        }
+        exchange.fail(ResponseCode::NoPermission, remark);
+    }
+
+    /// Whether a member of this broker group is registered.
+    pub(crate) fn is_registered(&self, group: &str) -> bool {
+        let members = self.registry.member_group("", group);
+        !members.broker_addrs.is_empty()
+    }
+
+    /// Refuses to change the registration of another user's broker group.
+    fn check_owner(&self, group: &str, exchange: &Exchange<'_>) -> Result<(), Refusal> {
+        let Some(access) = &self.access else {
+            return Ok(());
+        };
+        let user = access::named_user(exchange).filter(|_| exchange.is_verified);
+        let owned = access.own(group, user.as_deref(), self.is_registered(group));
+        owned.map_err(|why| {
+            self.metrics.denied_one();
+            audit::asker(exchange).refused("REGISTER_BROKER", &why);
+            Refusal::new(ResponseCode::NoPermission, why)
+        })
     }
 }
 
