@@ -4,9 +4,9 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::cluster::ClusterOptions;
 use crate::commands::{
-    apply, backup, bench, broker, cheat, cluster, completion, config, consume, create, delete,
-    describe, dev, dlq, doctor, explain, export, find, get, health, lag, migrate, mqadmin, offsets,
-    recall, restore, send, set, tail, top, trace, tunnel, version, wait,
+    apply, backup, bench, broker, can_i, cheat, cluster, completion, config, consume, create,
+    delete, describe, dev, dlq, doctor, explain, export, find, get, health, lag, login, migrate,
+    mqadmin, offsets, recall, restore, send, set, tail, top, trace, tunnel, version, wait, whoami,
 };
 use crate::output::Color;
 
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Tasks with a broker group: replication, switchover, promote, drain, undrain, clean.
     #[command(name = "broker")]
     Broker(broker::BrokerOptions),
+    /// Whether a user may do something, and by which rule.
+    #[command(name = "can-i")]
+    CanI(can_i::Options),
     /// Recipes for tasks.
     Cheat(cheat::Options),
     /// Checks of a whole cluster: versions, balance.
@@ -68,9 +71,9 @@ pub(crate) enum Command {
     Config(config::Options),
     /// Consume as a member of a group; moves its offsets.
     Consume(consume::Options),
-    /// Create a topic or group.
+    /// Create a topic, group or user.
     Create(create::Options),
-    /// Delete topics or groups.
+    /// Delete topics, groups, users or rules.
     Delete(delete::Options),
     /// Show everything about one topic, group, broker, cluster, name server, queue, client or message.
     Describe(describe::Options),
@@ -88,12 +91,14 @@ pub(crate) enum Command {
     Export(export::Options),
     /// Find messages by id, key or offset.
     Find(find::Options),
-    /// List topics, groups, brokers, clusters, queues, clients, settings or messages.
+    /// List topics, groups, brokers, clusters, queues, clients, users, settings or messages.
     Get(get::Options),
     /// Whether the cluster is well, and if not, why.
     Health(health::Options),
     /// How far groups are behind.
     Lag(lag::Options),
+    /// Sign requests of a context as a user.
+    Login(login::Options),
     /// Print manual pages.
     Manual(completion::ManualOptions),
     /// What Apache RocketMQ's files are here: the settings of a broker.conf.
@@ -124,7 +129,7 @@ Examples:
     /// Send messages.
     #[command(visible_alias = "produce")]
     Send(send::Options),
-    /// Change settings of topics, groups or brokers.
+    /// Change settings of topics, groups, users or brokers.
     Set(set::Options),
     /// Read messages without a group; moves no offsets.
     Tail(tail::Options),
@@ -138,6 +143,8 @@ Examples:
     Version(version::Options),
     /// Wait until a condition is met.
     Wait(wait::Options),
+    /// As whom requests are signed, and whether the brokers recognise the user.
+    Whoami(whoami::Options),
 }
 
 impl Command {

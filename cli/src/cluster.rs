@@ -179,6 +179,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// For messages: which name servers, and who said so.
     pub(crate) name: String,
+    /// The access key that requests are signed with.
+    pub(crate) signs_as: Option<String>,
     /// The Kubernetes that it was found in.
     pub(crate) kubernetes: Option<Kubernetes>,
     /// Print times in UTC.
@@ -211,7 +213,9 @@ impl Cluster {
                 None => failure,
             }
         })?;
+        let signs_as = place.credentials.as_ref();
         Ok(Self {
+            signs_as: signs_as.map(|credentials| credentials.access_key().to_owned()),
             client,
             name,
             kubernetes: place.kubernetes,

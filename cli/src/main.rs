@@ -111,6 +111,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Backup(options) => on_cluster(commands::backup::run(options, cluster, output)),
         Command::Bench(options) => on_cluster(commands::bench::run(options, cluster, output)),
         Command::Broker(options) => on_cluster(commands::broker::broker(options, cluster, output)),
+        Command::CanI(options) => on_cluster(commands::can_i::run(options, cluster, output)),
         Command::Cheat(options) => commands::cheat::run(options, output),
         Command::Cluster(options) => on_cluster(commands::cluster::run(options, cluster, output)),
         Command::Completion(options) => {
@@ -131,6 +132,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
         Command::Get(options) => on_cluster(commands::get::run(options, cluster, output)),
         Command::Health(options) => on_cluster(commands::health::run(options, cluster, output)),
         Command::Lag(options) => on_cluster(commands::lag::run(options, cluster, output)),
+        Command::Login(options) => on_cluster(commands::login::run(options, cluster, output)),
         Command::Manual(options) => commands::completion::manual(options, Args::command(), output),
         Command::Migrate(options) => commands::migrate::run(options, output),
         Command::Mqadmin(options) => commands::mqadmin::run(options, output),
@@ -149,6 +151,7 @@ fn run(command: &Command, cluster: &ClusterOptions, output: &Output) -> Result<(
             "waiting",
             commands::wait::run(options, cluster, output),
         )),
+        Command::Whoami(options) => on_cluster(commands::whoami::run(options, cluster, output)),
     }
 }
 

@@ -170,7 +170,9 @@ impl Error {
                 | ResponseCode::SubscriptionGroupNotExist
                 | ResponseCode::SubscriptionNotExist
                 | ResponseCode::ConsumerNotOnline
-                | ResponseCode::BrokerNotExist,
+                | ResponseCode::BrokerNotExist
+                | ResponseCode::UserNotExist
+                | ResponseCode::PolicyNotExist,
             ) => ErrorKind::NotFound,
             _ => ErrorKind::Refused,
         };

@@ -1,4 +1,4 @@
-//! `rmq-ctl create`: topics and groups. Changes state.
+//! `rmq-ctl create`: topics, groups and users. Changes state.
 
 use clap::{Args, Subcommand};
 use rmq_client::ErrorKind;
@@ -6,6 +6,7 @@ use rmq_client::protocol::bodies::{SubscriptionGroupConfig, TopicConfig};
 use rmq_crds::{MessageType, Permission, SubscriptionGroup, Topic};
 use rmq_plan::{Action, Resource};
 
+use super::users::{self, CreateUser};
 use crate::brokers::BrokerOptions;
 use crate::changes::{carry_out_all, show};
 use crate::cluster::{Cluster, ClusterOptions};
@@ -48,6 +49,16 @@ Examples:
   rmq-ctl create group billing --max-attempts 3 --ordered"
     )]
     Group(GroupOptions),
+    /// Create a user, who signs requests, at every broker.
+    #[command(
+        alias = "u",
+        after_help = "Changes state. Without --password-file a password is made, and printed on stdout.
+
+Examples:
+  rmq-ctl create user checkout
+  rmq-ctl create user root --super --if-not-exists"
+    )]
+    User(CreateUser),
 }
 
 #[derive(Debug, Args)]
@@ -150,9 +161,19 @@ pub(crate) async fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
+    if let Noun::User(options) = &options.noun {
+        if options.write.is_client_run() {
+            let subject = options.subject();
+            output.data(&format!("{subject} would be created (no server was asked)"));
+            return Ok(());
+        }
+        return users::create_user(options, cluster, output).await;
+    }
     let (noun, name, write, owner) = match &options.noun {
         Noun::Topic(options) => ("topic", &options.name, &options.write, options.owner),
         Noun::Group(options) => ("group", &options.name, &options.write, options.owner),
+        // As above.
+        Noun::User(_) => return Ok(()),
     };
     if write.is_client_run() {
         output.data(&format!(
@@ -167,6 +188,7 @@ pub(crate) async fn run(
     match &options.noun {
         Noun::Topic(options) => topic(options, &cluster, output).await,
         Noun::Group(options) => group(options, &cluster, output).await,
+        Noun::User(_) => Ok(()),
     }
 }
 

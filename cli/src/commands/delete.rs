@@ -1,8 +1,9 @@
-//! `rmq-ctl delete`: topics and groups. Changes state, and asks first.
+//! `rmq-ctl delete`: topics, groups, users and rules. Changes state, and asks first.
 
 use clap::{Args, Subcommand};
 use rmq_client::protocol::requests::{DeleteSubscriptionGroup, DeleteTopicInBroker, Request};
 
+use super::users::{self, DeleteAcl, DeleteUser};
 use crate::brokers::BrokerOptions;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::codes;
@@ -42,6 +43,26 @@ Examples:
   rmq-ctl delete group billing --offsets --yes"
     )]
     Group(GroupOptions),
+    /// Delete a user with the rules at every broker.
+    #[command(
+        alias = "u",
+        after_help = "Changes state. Without a terminal it needs --yes.
+
+Examples:
+  rmq-ctl delete user checkout --dry-run
+  rmq-ctl delete user checkout --yes"
+    )]
+    User(DeleteUser),
+    /// Delete the rules of a user, or the rule of one resource.
+    #[command(
+        alias = "acls",
+        after_help = "Changes state. Without a terminal it needs --yes.
+
+Examples:
+  rmq-ctl delete acl checkout --dry-run
+  rmq-ctl delete acl checkout Topic:orders --yes"
+    )]
+    Acl(DeleteAcl),
     /// Delete a value that the name servers keep.
     #[command(
         hide = true,
@@ -91,6 +112,8 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let (name, write) = match &options.noun {
+        Noun::User(options) => (options.subject(), &options.write),
+        Noun::Acl(options) => (options.subject(), &options.write),
         Noun::Topic(options) => (format!("topic/{}", options.name), &options.write),
         Noun::Group(options) => (
             format!("group/{}", options.common.name),
@@ -105,11 +128,16 @@ pub(crate) async fn run(
         output.data(&format!("{name} would be deleted (no server was asked)"));
         return Ok(());
     }
+    match &options.noun {
+        Noun::User(options) => return users::delete_user(options, cluster, output).await,
+        Noun::Acl(options) => return users::delete_acl(options, cluster, output).await,
+        _ => {}
+    }
     let cluster = Cluster::connect(cluster, output).await?;
     let owned = match &options.noun {
         Noun::Topic(options) => Some(("topic", options)),
         Noun::Group(options) => Some(("group", &options.common)),
-        Noun::Kv(_) => None,
+        Noun::Kv(_) | Noun::User(_) | Noun::Acl(_) => None,
     };
     if let Some((noun, options)) = owned {
         let wanted = [(noun, options.name.as_str())];
@@ -120,6 +148,8 @@ pub(crate) async fn run(
         Noun::Topic(options) => topic(options, &cluster, output).await,
         Noun::Group(options) => group(options, &cluster, output).await,
         Noun::Kv(options) => kv(options, &cluster, output).await,
+        // As above.
+        Noun::User(_) | Noun::Acl(_) => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod broker;
+pub(crate) mod can_i;
 pub(crate) mod cheat;
 pub(crate) mod cluster;
 pub(crate) mod completion;
@@ -21,6 +22,7 @@ pub(crate) mod find;
 pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod lag;
+pub(crate) mod login;
 pub(crate) mod migrate;
 pub(crate) mod mqadmin;
 pub(crate) mod offsets;
@@ -32,8 +34,10 @@ pub(crate) mod tail;
 pub(crate) mod top;
 pub(crate) mod trace;
 pub(crate) mod tunnel;
+pub(crate) mod users;
 pub(crate) mod version;
 pub(crate) mod wait;
+pub(crate) mod whoami;
 
 /// `rmq-ctl options`: its help, which lists the options of every verb.
 pub(crate) fn options(

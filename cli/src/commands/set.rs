@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use rmq_crds::{MessageType, Permission, Quota, QuotaLimit, SubscriptionGroup, Topic};
 use rmq_plan::{Action, Resource};
 
+use super::users::{self, SetAcl, SetUser};
 use crate::brokers::BrokerOptions;
 use crate::changes::{carry_out_all, show};
 use crate::cluster::{Cluster, ClusterOptions};
@@ -76,6 +77,29 @@ Examples:
   rmq-ctl set broker broker-a brokerPermission=6 --yes"
     )]
     Broker(SettingsOptions),
+    /// Change a user: the password, whether enabled, super or normal.
+    #[command(
+        alias = "u",
+        after_help = "Changes state. Asks before it takes something away from clients.
+
+Examples:
+  rmq-ctl set user checkout --disable --yes
+  rmq-ctl set user checkout --password-file new.password --yes"
+    )]
+    User(SetUser),
+    /// Give a user rules, each in the place of the one of its resource.
+    #[command(
+        alias = "acls",
+        after_help = "Changes state.
+
+A user who is not super may nothing but what rules allow. A rule that denies counts before all that allow. Rules of --default are asked where no
+other rule matches. `rmq-ctl can-i` tells what comes of the rules.
+
+Examples:
+  rmq-ctl set acl checkout --allow Pub=Topic:orders --allow Sub=Topic:prices --allow Sub=Group:checkout
+  rmq-ctl set acl auditor --allow Get,List=* --deny All=Topic:secret-* --from 10.1.0.0/16"
+    )]
+    Acl(SetAcl),
     /// Change values that the name servers keep.
     #[command(
         hide = true,
@@ -140,6 +164,21 @@ pub(crate) async fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
+    match &options.noun {
+        Noun::User(options) if options.write.is_client_run() => {
+            let subject = options.subject();
+            output.data(&format!("{subject} would be changed (no server was asked)"));
+            return Ok(());
+        }
+        Noun::User(options) => return users::set_user(options, cluster, output).await,
+        Noun::Acl(options) if options.write.is_client_run() => {
+            let subject = options.subject();
+            output.data(&format!("{subject} would be changed (no server was asked)"));
+            return Ok(());
+        }
+        Noun::Acl(options) => return users::set_acl(options, cluster, output).await,
+        _ => {}
+    }
     let (noun, settings, owner) = match &options.noun {
         Noun::Topic(owned) => ("topic", &owned.settings, Some(owned.owner)),
         Noun::Group(owned) => ("group", &owned.settings, Some(owned.owner)),
@@ -149,6 +188,8 @@ pub(crate) async fn run(
         }
         Noun::Broker(settings) => ("broker", settings, None),
         Noun::Kv(settings) => ("kv", settings, None),
+        // As above.
+        Noun::User(_) | Noun::Acl(_) => return Ok(()),
     };
     let new = &match &options.noun {
         Noun::Quota(_) => quota_values(settings.read()?)?,
@@ -178,7 +219,7 @@ pub(crate) async fn run(
     let all = BrokerOptions::default();
     let brokers = match &options.noun {
         Noun::Topic(owned) | Noun::Group(owned) | Noun::Quota(owned) => &owned.brokers,
-        Noun::Broker(_) | Noun::Kv(_) => &all,
+        Noun::Broker(_) | Noun::Kv(_) | Noun::User(_) | Noun::Acl(_) => &all,
     };
     let brokers = brokers.names(&cluster).await?;
     match noun {

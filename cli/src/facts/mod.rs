@@ -25,6 +25,7 @@ mod timers;
 pub(crate) mod topics;
 pub(crate) mod tracks;
 mod transactions;
+pub(crate) mod users;
 pub(crate) mod versions;
 
 pub(crate) use noun::{Asked, Names, Noun};
@@ -43,4 +44,6 @@ pub(crate) const NOUNS: &[&Noun] = &[
     &quotas::NOUN,
     &messages::NOUN,
     &transactions::NOUN,
+    &users::NOUN,
+    &users::ACLS,
 ];

@@ -11,6 +11,7 @@ mod topics;
 mod traces;
 mod tracks;
 mod transactions;
+mod users;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! `rmq-ctl doctor`: why something does not work. Reads only.
 
+mod access;
 mod ways;
 
 use clap::Args;
@@ -81,6 +82,13 @@ pub(crate) async fn run(
     };
     let mut cluster = Cluster::open(place, cluster_options).await?;
     cluster.name.clone_from(&name);
+    let closed = access::name_servers(&cluster, &working).await;
+    if closed.len() == working.len() {
+        // Nothing more can be seen.
+        checks.extend(closed);
+        return finish(options, &checks, &name, output);
+    }
+    checks.extend(closed);
     let views = name_servers::views(&cluster).await;
     checks.extend(objects::checks(&cluster, &views).await);
     let none = views
@@ -97,6 +105,7 @@ pub(crate) async fn run(
         return finish(options, &checks, &name, output);
     }
     checks.extend(agree(&views));
+    checks.extend(access::brokers(&cluster).await);
     let mut brokers = Vec::new();
     for (name, _) in registrations(&views) {
         let (group, broker) = tokio::join!(

@@ -46,7 +46,8 @@ macro_rules! rows {
 }
 
 const STATIC: &str = "topics with fixed logical queues are not supported; the servers answer their codes with \"not supported\"";
-const SECURITY: &str = "the servers have no users and ACLs yet";
+const OF_BROKERS: &str = "users are set at all brokers that the name servers know";
+const COPIED: &str = "the members of a broker group have the same users by themselves; rmq-ctl create user and set acl make them at all groups";
 const NO_CONTROLLER: &str = "there is no controller: the members of a broker group elect their master, and all of them are asked";
 const LITE: &str = "there are no lite topics";
 const ROCKSDB: &str = "the store is not RocksDB";
@@ -229,18 +230,27 @@ rows! {
     "updateNamesrvConfig" "change them" => Out("name servers take their settings from their file and command line");
     "updateKvConfig" "set a value at the name servers" => Line("set kv {s:SPACE} {k:KEY}={v:VALUE}", &[]);
     "deleteKvConfig" "remove a value" => Line("delete kv {s:SPACE} {k:KEY}", &[]);
-    "createUser" "users" => Out(SECURITY);
-    "updateUser" "users" => Out(SECURITY);
-    "deleteUser" "users" => Out(SECURITY);
-    "getUser" "users" => Out(SECURITY);
-    "listUser" "users" => Out(SECURITY);
-    "copyUser" "users" => Out(SECURITY);
-    "createAcl" "access rules" => Out(SECURITY);
-    "updateAcl" "access rules" => Out(SECURITY);
-    "deleteAcl" "access rules" => Out(SECURITY);
-    "getAcl" "access rules" => Out(SECURITY);
-    "listAcl" "access rules" => Out(SECURITY);
-    "copyAcl" "access rules" => Out(SECURITY);
+    "createUser" "users" => Out("rmq-ctl create user USER --password-file FILE makes one (--super a super user): a password is never on the command line");
+    "updateUser" "users" => Line("set user {u:USER} --password-file FILE", &[
+        ("b", No(OF_BROKERS)), ("c", No(ALL_CLUSTERS)),
+        ("p", No("a password is read from a file: never from the command line")),
+        ("t", No("--super and --normal set the type")),
+        ("s", No("--enable and --disable set the status")),
+    ]);
+    "deleteUser" "users" => Line("delete user {u:USER}", &[("b", No(OF_BROKERS)), ("c", No(ALL_CLUSTERS))]);
+    "getUser" "users" => Line("get users {u:USER}", &[("b", No(OF_BROKERS)), ("c", No(ALL_CLUSTERS))]);
+    "listUser" "users" => Line("get users [{f}]", &[("b", No(OF_BROKERS)), ("c", No(ALL_CLUSTERS))]);
+    "copyUser" "users" => Out(COPIED);
+    "createAcl" "access rules" => Out("rmq-ctl set acl USER --allow Pub,Sub=Topic:orders --deny … --from NETWORK gives rules");
+    "updateAcl" "access rules" => Out("rmq-ctl set acl USER --allow Pub,Sub=Topic:orders --deny … --from NETWORK gives rules, each in the place of the one of its resource");
+    "deleteAcl" "access rules" => Out("rmq-ctl delete acl USER [RESOURCE] deletes rules");
+    "getAcl" "access rules" => Out("rmq-ctl get acls USER prints the rules");
+    "listAcl" "access rules" => Line("get acls", &[
+        ("b", No(OF_BROKERS)), ("c", No(ALL_CLUSTERS)),
+        ("s", No("rmq-ctl get acls USER prints the rules of one user")),
+        ("r", No("rmq-ctl get acls | grep RESOURCE")),
+    ]);
+    "copyAcl" "access rules" => Out(COPIED);
     "exportMetadata" "dump topics and groups" => Line("export {t?topics} {g?groups}", &[
         ("c", No(ALL_CLUSTERS)), ("b", No("all brokers are asked; settings that differ are said")),
         ("f", No("it prints YAML: > FILE keeps it")),
