@@ -18,6 +18,7 @@ const PAGES: &[&str] = &[
     "start/go.md",
     "operate/backup.md",
     "operate/messages.md",
+    "operate/users.md",
 ];
 /// Its files configure real servers, on which its commands run.
 const PRODUCTION: &str = "operate/production.md";
