@@ -10,6 +10,7 @@ use std::path::Path;
 const PAGE: &str = "docs/reference/limits.md";
 /// Whose constants it names.
 const CRATES: &[&str] = &[
+    "access",
     "protocol",
     "transport",
     "store",
