@@ -5,9 +5,9 @@ use rmq_process::{Family, FamilyKind};
 use rmq_store::{SYNC_BOUNDS_US, StoreHealth};
 
 use super::read::{
-    authentication_failures, certificates, connections, consumers, dead_letters, ends, finish_latency, half_messages,
-    handshakes, lag, lag_seconds, load, of_access, of_groups, of_topics, producers, quotas, refusals,
-    requests, storage,
+    authentication_failures, certificates, connections, consumers, dead_letters, ends,
+    finish_latency, half_messages, handshakes, lag, lag_seconds, load, of_access, of_groups,
+    of_topics, producers, quotas, refusals, requests, storage,
 };
 use super::replication::{
     connected, epoch, findings, in_sync, in_sync_min, lag_bytes, lag_time, possibly_lost,
