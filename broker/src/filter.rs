@@ -106,6 +106,18 @@ pub(crate) fn check_size(
     }
 }
 
+impl Filter {
+    /// Whether both let the same messages pass, as far as that is known without evaluating them.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, Self::All) => true,
+            (Self::Tags(own), Self::Tags(theirs)) => Arc::ptr_eq(own, theirs) || own == theirs,
+            (Self::Sql(own), Self::Sql(theirs)) => Arc::ptr_eq(own, theirs),
+            _ => false,
+        }
+    }
+}
+
 impl EntryFilter for Filter {
     fn by_tag(&self, tag_hash: i64) -> bool {
         match self {
@@ -140,6 +152,20 @@ mod tests {
         assert!(!filter.by_tag(tag_hash("C")) && !filter.by_tag(0));
         let all = Filter::parse("t", "*", None, &limits);
         assert!(matches!(all, Ok(Filter::All)));
+    }
+
+    #[test]
+    fn filters_of_the_same_tags_are_the_same() {
+        let limits = Limits::of(&rmq_config::BrokerConfig::default());
+        let of =
+            |expression: &str, kind| Filter::parse("t", expression, kind, &limits).expect("valid");
+        let (all, two) = (of("*", None), of("A || B", None));
+        assert!(all.is_same(&of("", Some("TAG"))) && two.is_same(&of("B||A", None)));
+        let expression = of("a > 1", Some("SQL92"));
+        assert!(expression.is_same(&expression.clone()));
+        for (one, other) in [(&all, &two), (&two, &of("A", None)), (&all, &expression)] {
+            assert!(!one.is_same(other) && !other.is_same(one));
+        }
     }
 
     #[test]

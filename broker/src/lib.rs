@@ -32,6 +32,7 @@ mod link;
 mod listeners;
 mod lives;
 mod locks;
+mod looks;
 mod management;
 mod message_type;
 mod messages;

@@ -11,7 +11,8 @@ use crate::broker::Broker;
 use crate::clients::members;
 use crate::handlers::batch::Batch;
 use crate::handlers::send;
-use crate::waiters::{self, Woken};
+use crate::looks::Looks;
+use crate::waiters::{self, Waiter, Woken};
 use crate::{limits, router};
 
 /// The network's view of a broker, at one of [`LISTENERS`](crate::listeners::LISTENERS).
@@ -64,6 +65,14 @@ impl Service for Away {
     }
 }
 
+/// Has pulls that waited for the same queue look again. How many.
+fn wake(waiters: impl Iterator<Item = Waiter>) -> usize {
+    let mut looks = Looks::default();
+    waiters
+        .map(|waiter| waiter.wake_among(Woken::Arrived, &mut looks))
+        .count()
+}
+
 /// Answers waiting pulls when the store says that their messages are there.
 pub(crate) struct Answering(pub(crate) Weak<Broker>);
 
@@ -74,13 +83,14 @@ impl Arrivals for Answering {
         };
         let mut answered = 0;
         for (queue, tags) in waiters::by_queue(arrivals) {
-            for waiter in broker.waiters.take_matching(&queue, &tags) {
-                answered += 1;
-                if answered <= limits::ANSWER_IN_PLACE_MAX {
-                    waiter.wake(Woken::Arrived);
-                } else {
-                    broker.run_task(async move { waiter.wake(Woken::Arrived) });
-                }
+            let mut taken = broker.waiters.take_matching(&queue, &tags);
+            let here = limits::ANSWER_IN_PLACE_MAX.saturating_sub(answered);
+            answered += wake(taken.by_ref().take(here));
+            while taken.len() > 0 {
+                let some: Vec<_> = taken.by_ref().take(limits::ANSWER_IN_PLACE_MAX).collect();
+                broker.run_task(async move {
+                    wake(some.into_iter());
+                });
             }
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::filter::Filter;
 use crate::groups::Group;
+use crate::looks::Looks;
 
 const SHARDS: usize = 16;
 
@@ -29,7 +30,7 @@ pub(crate) struct Waiter {
     pub(crate) deadline_ms: i64,
     /// Stands for the connection that waits.
     pub(crate) owner: u64,
-    pub(crate) wake: Box<dyn FnOnce(Woken) + Send>,
+    pub(crate) wake: Box<dyn FnOnce(Woken, &mut Looks) + Send>,
 }
 
 /// Why a pull waits no more.
@@ -46,7 +47,12 @@ pub(crate) enum Woken {
 impl Waiter {
     /// Ends the waiting. The waiter was taken out before.
     pub(crate) fn wake(self, woken: Woken) {
-        (self.wake)(woken);
+        self.wake_among(woken, &mut Looks::default());
+    }
+
+    /// As [`wake`](Self::wake), for one of several that are woken one after the other.
+    pub(crate) fn wake_among(self, woken: Woken, looks: &mut Looks) {
+        (self.wake)(woken, looks);
     }
 }
 
@@ -241,7 +247,13 @@ impl Iterator for Taken {
     fn next(&mut self) -> Option<Waiter> {
         self.0.next().map(|(_, waiter)| waiter)
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
 }
+
+impl ExactSizeIterator for Taken {}
 
 /// Queues with the tags that arrived in each. Most calls bring one message.
 pub(crate) type ByQueue = SmallVec<[(QueueRef, SmallVec<[i64; 2]>); 2]>;

@@ -10,6 +10,7 @@ use rmq_transport::Room;
 use super::pull::{self, PullPlan};
 use super::refusal::PullRefusal;
 use crate::broker::Broker;
+use crate::looks::{Looks, Wanted};
 use crate::waiters::{Waiter, Woken};
 
 /// A client that asked for messages and is answered later, by exactly one of these.
@@ -127,6 +128,15 @@ impl PullPlan {
             deadline_ms: now_ms + self.suspend_ms,
         }
     }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            queue: self.queue.clone(),
+            offset: self.offset,
+            limits: self.limits,
+            filter: self.filter.clone(),
+        }
+    }
 }
 
 fn read(broker: &Broker, plan: &PullPlan, temperature: Temperature) -> ReadOutcome {
@@ -152,8 +162,8 @@ fn wait<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P, deadline_ms:
         deadline_ms,
         owner,
         // The waiter is taken when the broker stops, and with it this reference to the broker.
-        wake: Box::new(move |woken| match woken {
-            Woken::Arrived => again(&then, plan, puller, deadline_ms),
+        wake: Box::new(move |woken, looks| match woken {
+            Woken::Arrived => again(&then, plan, puller, deadline_ms, looks),
             Woken::Ended => end(&then, plan, puller),
             Woken::Gone => puller.forget(),
         }),
@@ -174,12 +184,18 @@ fn wait<P: Puller>(broker: &Arc<Broker>, plan: PullPlan, puller: P, deadline_ms:
 }
 
 /// A pull that waited looks again: something arrived in its queue.
-fn again<P: Puller>(broker: &Arc<Broker>, mut plan: PullPlan, puller: P, deadline_ms: i64) {
+fn again<P: Puller>(
+    broker: &Arc<Broker>,
+    mut plan: PullPlan,
+    puller: P,
+    deadline_ms: i64,
+    looks: &mut Looks,
+) {
     if let Err(refusal) = pull::check_again(broker, &mut plan) {
         return puller.refuse(refusal);
     }
     let began_ms = broker.monotonic_ms();
-    let outcome = read(broker, &plan, Temperature::HotOnly);
+    let outcome = looks.look(&broker.store, plan.wanted());
     match outcome.status {
         // Another reader of the same records was faster to see them, or they are not visible yet.
         ReadStatus::AtEnd | ReadStatus::NoMessageInQueue
@@ -199,8 +215,8 @@ fn again<P: Puller>(broker: &Arc<Broker>, mut plan: PullPlan, puller: P, deadlin
         }
         ReadStatus::Cold => read_cold(broker, plan, puller),
         // More than one read may scan lies between what it waited for and what came: the client asks again from there.
-        _ if fits(broker, &outcome) => give_now(broker, &plan, &outcome, puller, began_ms),
-        _ => give_when_room(broker, plan, outcome, puller),
+        _ if fits(broker, outcome) => give_now(broker, &plan, outcome, puller, began_ms),
+        _ => read_when_room(broker, plan, outcome.total_bytes, puller),
     }
 }
 
