@@ -260,7 +260,8 @@ impl Segment {
     pub(crate) fn residency(&self, from: u64, to: u64) -> Option<Residency> {
         let map = self.map.as_ref()?;
         let offset = usize::try_from(from.checked_sub(self.base)?).ok()?;
-        Some(map.residency(offset, usize::try_from(to.checked_sub(from)?).ok()?))
+        let len = usize::try_from(to.checked_sub(from)?).ok()?;
+        Some(self.file.residency(map, offset, len))
     }
 
     /// Whether a record is among them.

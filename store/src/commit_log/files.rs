@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Condvar, Mutex};
 use rmq_protocol::message::RecordView;
 use tokio::sync::futures::Notified;
@@ -97,6 +97,11 @@ impl Files {
 
     pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
         self.segments.load_full()
+    }
+
+    /// As [`segments`](Self::segments), for a moment: no counter that all readers share is touched.
+    pub(crate) fn segments_now(&self) -> Guard<Arc<Vec<Arc<Segment>>>> {
+        self.segments.load()
     }
 
     /// The segment that holds `position`; the first byte after the last segment belongs to none.

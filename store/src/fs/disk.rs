@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::map::Map;
+use super::map::{Map, Residency};
 
 /// Waits for folders that are being synced. An outcome for each, in their order.
 pub type FoldersSynced = Box<dyn FnOnce() -> Vec<io::Result<()>> + Send>;
@@ -80,6 +80,10 @@ pub trait File: Send + Sync {
     /// A view of the first `len` bytes, in which later writes appear, for what is in memory; `None` where that is not offered.
     fn map(&self, _len: u64) -> io::Result<Option<Map>> {
         Ok(None)
+    }
+    /// Which pages of a stretch of a map of this file are in memory now.
+    fn residency(&self, map: &Map, offset: usize, len: usize) -> Residency {
+        map.residency(offset, len)
     }
     /// Asks the system to read a range into memory soon. A hint.
     fn will_need(&self, _offset: u64, _len: u64) {}

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::disk::{File, Fs, Lock, Space};
+use super::map::{Map, Residency};
 
 /// What fails. The first five stand for several calls of the seam, the others for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +54,8 @@ pub enum Operation {
     Space,
     /// Reading what is in memory.
     ReadCached,
+    /// Asking which pages of a map are in memory.
+    Residency,
     /// Locking a file.
     Lock,
 }
@@ -102,6 +105,7 @@ struct Plan {
     /// Errors that were given so far.
     given: AtomicUsize,
     cold: AtomicBool,
+    maps: AtomicBool,
     bad: Mutex<Vec<Bad>>,
 }
 
@@ -181,6 +185,12 @@ impl FaultyFs {
     /// Whether all files pretend not to be in memory.
     pub fn set_cold(&self, cold: bool) {
         self.plan.cold.store(cold, Ordering::Relaxed);
+    }
+
+    /// Whether files that are opened from now on can be mapped, where the file system behind can map them. No error is planned for what is
+    /// read from a map: it is only used for what is in memory.
+    pub fn set_maps(&self, maps: bool) {
+        self.plan.maps.store(maps, Ordering::Relaxed);
     }
 
     fn check(&self, call: Operation, path: &Path) -> io::Result<()> {
@@ -398,6 +408,28 @@ impl File for FaultyFile {
         let in_memory = bad.map_or(len, |bad| usize::try_from(bad - offset).unwrap_or(len));
         let into = into.get_mut(..in_memory).unwrap_or_default();
         self.inner.read_cached(offset, into)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Option<Map>> {
+        if self.plan.maps.load(Ordering::Relaxed) {
+            self.inner.map(len)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn residency(&self, map: &Map, offset: usize, len: usize) -> Residency {
+        if self.check(Operation::Residency).is_err() || self.plan.cold.load(Ordering::Relaxed) {
+            return Residency::none();
+        }
+        let mut residency = self.inner.residency(map, offset, len);
+        // What cannot be read never came into memory.
+        for bad in self.plan.bad.lock().iter() {
+            if self.path.contains(&bad.path_contains) {
+                residency.leave_out(&bad.range);
+            }
+        }
+        residency
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -81,6 +82,23 @@ impl Map {
 }
 
 impl Residency {
+    /// Nothing is in memory.
+    pub(super) fn none() -> Self {
+        Self {
+            first_page: 0,
+            pages: SmallVec::new(),
+        }
+    }
+
+    /// The pages that hold a part of `range` are not in memory.
+    pub(super) fn leave_out(&mut self, range: &Range<u64>) {
+        let page = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        let (from, to) = (page(range.start) / PAGE, page(range.end).div_ceil(PAGE));
+        for (number, is_there) in (self.first_page..).zip(&mut self.pages) {
+            *is_there &= u8::from(!(from..to).contains(&number));
+        }
+    }
+
     /// Whether all of these bytes are in memory.
     #[must_use]
     pub fn covers(&self, offset: usize, len: usize) -> bool {

@@ -42,7 +42,7 @@ pub(super) enum Fetched {
     Removed,
 }
 
-/// Bytes of log whose pages are asked for with one call.
+/// Bytes of log whose pages are asked for with one call; the last record may lie beyond.
 const ASK_BYTES_MAX: u64 = 1 << 20;
 
 /// How to read.
@@ -134,19 +134,39 @@ impl<'a> Fetch<'a> {
     }
 
     /// Asks the system how many of these records of a segment are in memory, up to the first that is not. It is asked for whole
-    /// blocks, so that it need not be asked again for their neighbours.
+    /// blocks, those that the next readers come to included, so that it need not be asked again for their neighbours.
     fn ask(&self, segment: &Segment, group: &[Located], now_ms: u32) -> Option<usize> {
         let (first, last) = (group.first()?, group.last()?);
-        let from = (first.position / BLOCK_BYTES * BLOCK_BYTES).max(segment.base());
-        let end = segment.end().min(self.confirmed).max(last.end());
-        let to = last.end().next_multiple_of(BLOCK_BYTES).min(end);
-        let residency = segment.residency(from, to)?;
-        if segment.is_among(&residency, from, (to - from) as usize) {
-            self.resident.found(from, to, now_ms);
+        let known_to = self.resident.known_to(first.position, now_ms);
+        let from = known_to.max(segment.base());
+        if from >= last.end() {
+            // Another reader has asked meanwhile.
             return Some(group.len());
         }
-        let is_in_memory =
-            |entry: &&Located| segment.is_among(&residency, entry.position, entry.size as usize);
+        let end = segment.end().min(self.confirmed).max(last.end());
+        // The readers of this queue continue behind, with stretches of about this size.
+        let stretch = last.end() - first.position;
+        let ahead = last.end().saturating_add(2 * stretch);
+        let most = from.saturating_add(ASK_BYTES_MAX).max(last.end());
+        let to = ahead.min(most).next_multiple_of(BLOCK_BYTES).min(end);
+        let residency = segment.residency(from, to)?;
+        let mut at = from;
+        while at < to {
+            let block_to = to.min((at + 1).next_multiple_of(BLOCK_BYTES));
+            // A part of the block may lie in another segment.
+            let is_whole = at.is_multiple_of(BLOCK_BYTES)
+                && (block_to.is_multiple_of(BLOCK_BYTES) || block_to >= self.confirmed);
+            if is_whole && segment.is_among(&residency, at, (block_to - at) as usize) {
+                self.resident.found(at, block_to, now_ms);
+            }
+            at = block_to;
+        }
+        let is_in_memory = |entry: &&Located| {
+            // What begins before was known already.
+            let asked = entry.position.max(from);
+            let rest = entry.end().saturating_sub(asked) as usize;
+            rest == 0 || segment.is_among(&residency, asked, rest)
+        };
         Some(group.iter().take_while(is_in_memory).count())
     }
 

@@ -120,7 +120,7 @@ fn read_into(
     filter: &dyn EntryFilter,
     temperature: Temperature,
 ) {
-    let segments = log.files.segments();
+    let segments = log.files.segments_now();
     let confirmed = log.files.positions.confirmed.load(Ordering::Acquire);
     let fetch = Fetch {
         segments: &segments,

@@ -33,12 +33,21 @@ impl Resident {
 
     /// Whether all of a stretch was in memory a moment before `now_ms`.
     pub(super) fn has(&self, from: u64, to: u64, now_ms: u32) -> bool {
-        blocks(from, to).all(|block| {
-            self.slot(block).is_some_and(|slot| {
-                let known = slot.load(Ordering::Relaxed);
-                known >> 32 == block & u64::from(u32::MAX)
-                    && now_ms.wrapping_sub(known as u32) < FRESH_MS
-            })
+        blocks(from, to).all(|block| self.is_fresh(block, now_ms))
+    }
+
+    /// Where the first block begins, from the one of `from` on, of which it is not known.
+    pub(super) fn known_to(&self, from: u64, now_ms: u32) -> u64 {
+        let first = from / BLOCK_BYTES;
+        let unknown = (first..first + SLOTS as u64).find(|block| !self.is_fresh(*block, now_ms));
+        unknown.unwrap_or(first) * BLOCK_BYTES
+    }
+
+    fn is_fresh(&self, block: u64, now_ms: u32) -> bool {
+        self.slot(block).is_some_and(|slot| {
+            let known = slot.load(Ordering::Relaxed);
+            known >> 32 == block & u64::from(u32::MAX)
+                && now_ms.wrapping_sub(known as u32) < FRESH_MS
         })
     }
 
@@ -73,6 +82,8 @@ mod tests {
         assert!(resident.has(17, BLOCK_BYTES + 1, 5 + FRESH_MS - 1));
         assert!(!resident.has(17, BLOCK_BYTES + 1, 5 + FRESH_MS));
         assert!(!resident.has(17, 2 * BLOCK_BYTES + 1, 5));
+        assert_eq!(resident.known_to(17, 5), 2 * BLOCK_BYTES);
+        assert_eq!(resident.known_to(17, 5 + FRESH_MS), 0);
         // Another block of the same slot.
         let turn = SLOTS as u64 * BLOCK_BYTES;
         assert!(!resident.has(turn, turn + 1, 5));

@@ -6,7 +6,7 @@ use super::format::{BLOCK_BYTES_MAX, BlockBuffer, RunDamaged};
 use super::read::Run;
 
 /// Blocks that a thread keeps.
-const SLOTS: usize = 8;
+const SLOTS: usize = 32;
 
 struct Kept {
     /// Identity of the run; 0: nothing.
