@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::apache;
 use crate::load::Load;
 use crate::page_cache::{DISK_BYTES, PageCache};
 use crate::report::{Report, median, number};
@@ -102,7 +103,8 @@ fn warn_of_free_memory(free: u64) {
     );
 }
 
-/// Starts a server on a fresh directory, runs the load, stops it and removes the directory; fills the page cache before.
+/// Starts a server on a fresh directory, runs the load, stops it and removes the directory; fills the page cache before. A JVM is warmed up for
+/// 20 seconds at least.
 ///
 /// # Errors
 /// When the server does not start or the load cannot run; the directory and the server's log stay then.
@@ -116,7 +118,13 @@ pub fn run_once(
         warn_of_free_memory(free);
     }
     let server = Server::start(command, dir, Ready::Topic)?;
-    let report = load.run(&server.target())?;
+    let report = if apache::is_meant(command) {
+        load.clone()
+            .warmed_up(apache::WARM_UP)
+            .run(&server.target())?
+    } else {
+        load.run(&server.target())?
+    };
     server.stop()?;
     std::fs::remove_dir_all(dir)?;
     std::fs::remove_file(dir.with_extension("log"))?;

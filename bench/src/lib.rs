@@ -1,6 +1,7 @@
 //! Load generator for any server that speaks the RocketMQ remoting protocol, and a reference server that shows what the
 //! machine allows. It shares the codec with our servers and nothing else.
 
+mod apache;
 pub mod compare;
 pub mod disk;
 pub mod idle;

@@ -62,7 +62,7 @@ enum Command {
         /// Command of server A; {port}, {management} and {dir} are replaced.
         #[arg(long)]
         a: String,
-        /// Command of server B.
+        /// Command of server B; `reference` is this program's own, `apache [JVM options] [key=value …]` the broker of Apache RocketMQ.
         #[arg(long, default_value = "reference")]
         b: String,
         /// Pairs of runs.
@@ -283,6 +283,9 @@ enum LoadArgs {
         /// Messages a second.
         #[arg(long, default_value_t = 10_000.0)]
         rate: f64,
+        /// Groups, each of which gets every message.
+        #[arg(long, default_value_t = 1)]
+        groups: usize,
         /// Messages an answer may bring.
         #[arg(long, default_value_t = 32)]
         each: i32,
@@ -320,9 +323,15 @@ impl LoadArgs {
                 messages: *messages,
                 messages_each: *each,
             }),
-            Self::E2e { shape, rate, each } => Load::EndToEnd(EndToEnd {
+            Self::E2e {
+                shape,
+                rate,
+                groups,
+                each,
+            } => Load::EndToEnd(EndToEnd {
                 shape: shape.shape(),
                 rate: *rate,
+                groups: (*groups).max(1),
                 messages_each: *each,
             }),
         }

@@ -11,6 +11,7 @@ use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::GetRouteinfoByTopic;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::apache;
 use crate::load::{Target, create_topics};
 use crate::stop;
 use crate::wire::Desk;
@@ -19,8 +20,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// Between attempts to reach a server that starts.
 const RETRY: Duration = Duration::from_micros(500);
-/// What the second port of a server of this protocol is away from its own.
-const FAST: i16 = -2;
+/// What the other ports of a server of this protocol are away from its own: the second one for clients, and a broker's for replicas.
+const NEIGHBOURS: &[i16] = &[-2, 1];
 
 /// When a server counts as started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +44,14 @@ pub struct Server {
 
 impl Server {
     /// Starts `command`, in which `{port}`, `{management}` (another free port) and `{dir}` are replaced, and waits until it
-    /// is ready. `reference …` is this program's own reference server. Words are split at spaces; there is no shell.
+    /// is ready. `reference …` is this program's own reference server, `apache …` the broker of Apache RocketMQ. Words are split at spaces;
+    /// there is no shell.
     ///
     /// # Errors
     /// When it cannot be started, ends, or is not ready within a minute.
     pub fn start(command: &str, dir: &Path, ready: Ready) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let ports = [Port::hold_with(&[FAST])?, Port::hold()?];
+        let ports = [Port::hold_with(NEIGHBOURS)?, Port::hold()?];
         let [port, management] = [ports[0].number(), ports[1].number()];
         let mut words: Vec<String> = command
             .split_whitespace()
@@ -68,6 +70,9 @@ impl Server {
                 "--dir".to_owned(),
                 dir.to_string_lossy().into_owned(),
             ]);
+        }
+        if apache::is_meant(command) {
+            words = apache::command(&words, dir, port)?;
         }
         let (program, arguments) = words
             .split_first()

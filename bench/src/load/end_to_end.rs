@@ -1,5 +1,5 @@
 //! Delivery: messages sent at a rate and received by long poll; the latency is from when a message was due to when its
-//! consumer has it.
+//! consumer has it. With several groups each message is delivered once to each of them.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rmq_protocol::message::RecordView;
 
 use super::engine::Engine;
 use super::pull::encode_pull;
-use super::{PRODUCER_GROUP, Shape, Target, create_topics, register_consumer};
+use super::{CONSUMER_GROUP, PRODUCER_GROUP, Shape, Target, create_topics, register_consumer};
 use crate::report::{Report, Sample, latencies};
 use crate::template::SendTemplate;
 use crate::wire::{Desk, OPAQUE_BASE, Wire};
@@ -21,24 +21,32 @@ const TAIL: Duration = Duration::from_secs(5);
 /// Sends in flight on the producer's connection.
 const DEPTH: usize = 4_096;
 
-/// A delivery load: one producer connection, one consumer connection with a long poll for each queue.
+/// A delivery load: one producer connection, and for each group a consumer connection with a long poll for each queue.
 #[derive(Debug, Clone)]
 pub struct EndToEnd {
     /// Sizes, topics, times. One topic is used.
     pub shape: Shape,
     /// Messages a second.
     pub rate: f64,
+    /// Groups that get every message.
+    pub groups: usize,
     /// Most messages an answer may bring.
     pub messages_each: i32,
+}
+
+/// A group, and where it is in each queue.
+struct Group {
+    name: String,
+    offsets: Vec<i64>,
 }
 
 struct Run<'a> {
     plan: &'a EndToEnd,
     topic: String,
     start: Instant,
-    /// 0 sends, 1 receives.
+    /// 0 sends, each of the others receives for a group.
     wires: Vec<Wire>,
-    offsets: Vec<i64>,
+    groups: Vec<Group>,
     free: Vec<usize>,
     encoded: BytesMut,
     sent: u64,
@@ -59,15 +67,33 @@ impl EndToEnd {
         let topics = vec!["bench_delivery".to_owned()];
         let mut desk = Desk::connect(&target.addr)?;
         create_topics(&mut desk, &topics, self.shape.queues)?;
-        register_consumer(&mut desk, "bench@delivery", &topics)?;
+        let groups: Vec<Group> = (0..self.groups)
+            .map(|number| Group {
+                name: match number {
+                    0 => CONSUMER_GROUP.to_owned(),
+                    _ => format!("{CONSUMER_GROUP}_{number}"),
+                },
+                offsets: vec![0; self.shape.queues as usize],
+            })
+            .collect();
+        // A connection of one client for each group: members for as long as they are open.
+        let mut desks = vec![desk];
+        for (number, group) in groups.iter().enumerate() {
+            let mut desk = Desk::connect(&target.addr)?;
+            let client = format!("bench@delivery{number}");
+            register_consumer(&mut desk, &client, &group.name, &topics)?;
+            desks.push(desk);
+        }
         let start = Instant::now();
         let from = start + self.shape.warm_up;
         let run = Run {
             plan: self,
             topic: topics[0].clone(),
             start,
-            wires: vec![Wire::connect(&target.addr)?, Wire::connect(&target.addr)?],
-            offsets: vec![0; self.shape.queues as usize],
+            wires: (0..=self.groups)
+                .map(|_| Wire::connect(&target.addr))
+                .collect::<io::Result<_>>()?,
+            groups,
             free: (0..DEPTH).rev().collect(),
             encoded: BytesMut::new(),
             sent: 0,
@@ -101,10 +127,13 @@ impl Run<'_> {
             .collect();
         let filler = vec![b'x'; body_bytes - 8];
         let mut engine = Engine::new(&self.wires)?;
-        for queue in 0..self.offsets.len() {
-            self.poll(queue);
+        for group in 0..self.groups.len() {
+            for queue in 0..self.groups[group].offsets.len() {
+                self.poll(group, queue);
+            }
+            self.wires[1 + group].flush()?;
         }
-        self.wires[1].flush()?;
+        let groups = self.groups.len() as u64;
         let rate = self.plan.rate;
         let due_at =
             |start: Instant, number: u64| start + Duration::from_secs_f64(number as f64 / rate);
@@ -119,7 +148,7 @@ impl Run<'_> {
             if is_over && after.is_none() {
                 after = Some(target.sample()?);
             }
-            if is_over && (self.received >= self.sent || now >= self.to + TAIL) {
+            if is_over && (self.received >= self.sent * groups || now >= self.to + TAIL) {
                 break;
             }
             let mut wait = Duration::from_millis(10);
@@ -148,7 +177,7 @@ impl Run<'_> {
                 if number == 0 {
                     self.acknowledged()?;
                 } else {
-                    self.delivered()?;
+                    self.delivered(number - 1)?;
                 }
                 self.wires[number].flush()
             })?;
@@ -156,9 +185,9 @@ impl Run<'_> {
         let payload = self.measured * body_bytes as u64;
         let mut report = Report::new(
             format!(
-                "delivery by long poll, {} messages/s, {} queues, {}",
+                "delivery by long poll, {} messages/s, {groups} groups, {} queues, {}",
                 self.plan.rate,
-                self.offsets.len(),
+                self.plan.shape.queues,
                 self.plan.shape.describe()
             ),
             self.plan.shape.duration,
@@ -167,7 +196,7 @@ impl Run<'_> {
             &self.latencies,
         );
         report.errors = self.errors;
-        let missing = self.sent.saturating_sub(self.received);
+        let missing = (self.sent * groups).saturating_sub(self.received);
         if missing > 0 {
             report.errors += missing;
             report.error_codes.insert("no delivery".to_owned(), missing);
@@ -179,18 +208,22 @@ impl Run<'_> {
         Ok(report)
     }
 
-    fn poll(&mut self, queue: usize) {
+    fn poll(&mut self, group: usize, queue: usize) {
+        let Group { name, offsets } = &self.groups[group];
         encode_pull(
             &mut self.encoded,
             self.plan.shape.encoding,
             queue,
+            name,
             &self.topic,
             queue as i32,
-            self.offsets[queue],
+            offsets[queue],
             self.plan.messages_each,
             LONG_POLL,
         );
-        self.wires[1].output.extend_from_slice(&self.encoded);
+        self.wires[1 + group]
+            .output
+            .extend_from_slice(&self.encoded);
     }
 
     fn acknowledged(&mut self) -> io::Result<()> {
@@ -202,13 +235,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn delivered(&mut self) -> io::Result<()> {
+    fn delivered(&mut self, group: usize) -> io::Result<()> {
         let mut answered: Vec<(usize, Option<i64>)> = Vec::new();
         let (start, from, to) = (self.start, self.from, self.to);
         let (received, measured) = (&mut self.received, &mut self.measured);
         let (errors, latencies) = (&mut self.errors, &mut self.latencies);
         loop {
-            let more = self.wires[1].receive(|answer| {
+            let more = self.wires[1 + group].receive(|answer| {
                 let now = Instant::now();
                 let mut next = None;
                 if answer.code == ResponseCode::Success.as_i32() {
@@ -243,9 +276,9 @@ impl Run<'_> {
         }
         for (queue, next) in answered {
             if let Some(next) = next {
-                self.offsets[queue] = next;
+                self.groups[group].offsets[queue] = next;
             }
-            self.poll(queue);
+            self.poll(group, queue);
         }
         Ok(())
     }

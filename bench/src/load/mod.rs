@@ -109,6 +109,18 @@ pub enum Load {
 }
 
 impl Load {
+    /// The same with a longer time before measuring, if it is shorter.
+    #[must_use]
+    pub fn warmed_up(mut self, at_least: Duration) -> Self {
+        let shape = match &mut self {
+            Self::Send(send) => &mut send.shape,
+            Self::Pull(pull) => &mut pull.shape,
+            Self::EndToEnd(end_to_end) => &mut end_to_end.shape,
+        };
+        shape.warm_up = shape.warm_up.max(at_least);
+        self
+    }
+
     /// Runs it once.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ impl Pull {
         }
         let topics = self.shape.topic_names();
         let mut desk = Desk::connect(&target.addr)?;
-        register_consumer(&mut desk, "bench@pull", &topics)?;
+        register_consumer(&mut desk, "bench@pull", CONSUMER_GROUP, &topics)?;
         let mut cursors = self.cursors(&mut desk, &topics)?;
         let mut wires = (0..self.connections)
             .map(|_| Wire::connect(&target.addr))
@@ -201,6 +201,7 @@ impl Pull {
             encoded,
             self.shape.encoding,
             slot,
+            CONSUMER_GROUP,
             &cursor.topic,
             cursor.queue,
             cursor.offset,
@@ -217,6 +218,7 @@ pub(super) fn encode_pull(
     out: &mut BytesMut,
     encoding: HeaderEncoding,
     slot: usize,
+    group: &str,
     topic: &str,
     queue: i32,
     offset: i64,
@@ -228,7 +230,7 @@ pub(super) fn encode_pull(
         sys_flag |= pull_flag::SUSPEND;
     }
     let request = PullMessage {
-        consumer_group: Cow::Borrowed(CONSUMER_GROUP),
+        consumer_group: Cow::Borrowed(group),
         topic: Cow::Borrowed(topic),
         queue_id: queue,
         queue_offset: offset,

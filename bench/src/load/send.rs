@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 
 use super::engine::Engine;
-use super::{PRODUCER_GROUP, Shape, Target, create_topics, register_consumer};
+use super::{CONSUMER_GROUP, PRODUCER_GROUP, Shape, Target, create_topics, register_consumer};
 use crate::report::{Report, Sample, latencies};
 use crate::template::{SendTemplate, batch_body};
 use crate::wire::{Desk, OPAQUE_BASE, Wire};
@@ -46,7 +46,7 @@ impl Send {
     pub fn run(&self, target: &Target) -> io::Result<Report> {
         let mut desk = Desk::connect(&target.addr)?;
         create_topics(&mut desk, &self.shape.topic_names(), self.shape.queues)?;
-        register_consumer(&mut desk, "bench@send", &[])?;
+        register_consumer(&mut desk, "bench@send", CONSUMER_GROUP, &[])?;
         Run::new(self, target)?.run(target)
     }
 

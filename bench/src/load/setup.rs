@@ -9,7 +9,7 @@ use rmq_protocol::bodies::{
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::requests::{HeartBeat, UpdateAndCreateTopic};
 
-use super::{CONSUMER_GROUP, PRODUCER_GROUP};
+use super::PRODUCER_GROUP;
 use crate::wire::{Desk, Said};
 
 /// Creates topics at the broker, with as many read as write queues.
@@ -36,11 +36,16 @@ pub fn create_topics(desk: &mut Desk, topics: &[String], queues: i32) -> io::Res
     Ok(())
 }
 
-/// Sends a heartbeat that makes this connection a member of the load's groups, subscribed to everything of `topics`.
+/// Sends a heartbeat that makes this connection a member of the load's producers and of `group`, subscribed to everything of `topics`.
 ///
 /// # Errors
 /// When the broker refuses it.
-pub fn register_consumer(desk: &mut Desk, client_id: &str, topics: &[String]) -> io::Result<()> {
+pub fn register_consumer(
+    desk: &mut Desk,
+    client_id: &str,
+    group: &str,
+    topics: &[String],
+) -> io::Result<()> {
     let heartbeat = HeartbeatData {
         client_id: client_id.to_owned(),
         producer_data_set: vec![ProducerData {
@@ -48,7 +53,7 @@ pub fn register_consumer(desk: &mut Desk, client_id: &str, topics: &[String]) ->
         }],
         consumer_data_set: vec![ConsumerData {
             consume_from_where: ConsumeFromWhere::LastOffset,
-            group_name: CONSUMER_GROUP.to_owned(),
+            group_name: group.to_owned(),
             subscription_data_set: topics
                 .iter()
                 .map(|topic| SubscriptionData::tags(topic.as_str(), "*", 1))
