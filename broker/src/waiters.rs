@@ -18,6 +18,9 @@ use crate::looks::Looks;
 
 const SHARDS: usize = 16;
 
+/// Answers a pull that waited, or lets it wait again.
+type Wake = Box<dyn FnOnce(Woken, &mut Looks) + Send>;
+
 /// A pull that waits.
 pub(crate) struct Waiter {
     pub(crate) queue: QueueRef,
@@ -30,7 +33,7 @@ pub(crate) struct Waiter {
     pub(crate) deadline_ms: i64,
     /// Stands for the connection that waits.
     pub(crate) owner: u64,
-    pub(crate) wake: Box<dyn FnOnce(Woken, &mut Looks) + Send>,
+    pub(crate) wake: Wake,
 }
 
 /// Why a pull waits no more.
