@@ -24,6 +24,7 @@ const FOREIGN: &[&str] = &[
     "stats_apache",
     "differences",
     "compat_go",
+    "compat_tls",
     "compat_python",
     "compat_node",
     "backup_s3",
