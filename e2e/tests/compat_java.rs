@@ -199,7 +199,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
         };
     }
     if scenarios.contains(&COMPACTION) {
-        let small = Cluster::start_with(1, FlushMode::Async, GIVES_UP_SEGMENTS, &[]);
+        let mut small = Cluster::start_with(1, FlushMode::Async, GIVES_UP_SEGMENTS, &[]);
         let name_server = small.name_server(0).addr().to_owned();
         let mut command = self::java(&built, home.path(), "JSON", &name_server);
         outcomes.extend(foreign::run(command.arg(COMPACTION), DEADLINE)?);
