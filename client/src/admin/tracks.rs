@@ -24,7 +24,7 @@ use crate::queue::Queue;
 use crate::received::ReceivedMessage;
 
 /// Groups that are looked into at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE_MAX: usize = 8;
 /// Copies of a message that one look-up brings, at most: the newest count.
 const COPIES_MAX: u16 = 64;
 /// The setting of brokers that says how long each delay level waits.
@@ -168,7 +168,7 @@ impl Admin {
                 },
             }
         });
-        Ok(stream::iter(tracks).buffered(AT_ONCE).collect().await)
+        Ok(stream::iter(tracks).buffered(AT_ONCE_MAX).collect().await)
     }
 
     /// What one group has done with a message, as [`message_tracks`](Self::message_tracks) says it; also of a group that has nothing to do with its topic.
