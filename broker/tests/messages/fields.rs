@@ -157,6 +157,10 @@ impl Good {
             "topicFilterType" => "SINGLE_TAG",
             "attributes" | "dataVersion" | "lastKey" | "topicList" | "clientAddr"
             | "deadLetterReason" => "",
+            "username" | "filter" | "subjectFilter" => "somebody",
+            "subject" => "User:somebody",
+            "policyType" => "CUSTOM",
+            "resource" | "resourceFilter" => "Topic:t",
             "subscription" => "*",
             "expressionType" => "TAG",
             "requestSource" => "-1",
