@@ -59,7 +59,15 @@ mod tests {
                 let arguments = [(setting.key.to_owned(), text.clone())];
                 let Ok(config) = BrokerConfig::load(None, [], &arguments) else {
                     // These settings need another one beside them.
-                    let beside = ["election", "leaseMs", "minInSync", "replicaReconnectMs"];
+                    let beside = [
+                        "election",
+                        "leaseMs",
+                        "minInSync",
+                        "replicaReconnectMs",
+                        "tlsClientAuth",
+                        "tlsMode",
+                        "tlsOutgoing",
+                    ];
                     assert!(beside.contains(&setting.key), "{} {text}", setting.key);
                     continue;
                 };

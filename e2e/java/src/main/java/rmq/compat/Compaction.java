@@ -36,6 +36,8 @@ final class Compaction {
             Check.equal("code without a key", 13, refused.getResponseCode());
             Check.contains("remark without a key", refused.getErrorMessage(), "Required message key is missing");
         }
+        // Compressed they would fill no segment.
+        producer.setCompressMsgBodyOverHowmuch(Integer.MAX_VALUE);
         for (int i = 0; i < 6; i++) {
             producer.send(Cluster.message(filler, "", "", "x".repeat(40_000)));
         }
