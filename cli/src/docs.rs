@@ -246,12 +246,15 @@ fn every_verb_says_whether_it_changes_anything() {
 /// One rule: `-` is stdin wherever a command reads a file or a list of values, and its help says so.
 #[test]
 fn what_reads_takes_stdin() {
-    /// Read for a reason of their own: the kubeconfig by its library, the credentials again at each use, and lines of another program.
+    /// Read for a reason of their own: the kubeconfig by its library, the credentials and what TLS needs again at each use, and lines of another program.
     const NOT: &[&str] = &[
         "kubeconfig",
         "import/file",
         "mqadmin/line",
         "tunnel/command",
+        "tls_ca",
+        "tls_certificate",
+        "tls_key",
     ];
     fn walk(command: &Command, silent: &mut Vec<String>) {
         for argument in command.get_arguments() {

@@ -390,7 +390,7 @@ fn completion_manual_and_translation() {
         "{}",
         line.out
     );
-    run(&["mqadmin", "createUser", "-u", "x"]).fails(3, &["no counterpart", "users"]);
+    run(&["mqadmin", "createUser", "-u", "x"]).fails(3, &["no counterpart", "create user"]);
     run(&["mqadmin", "topicLst"]).fails(3, &["topicList"]);
     assert!(dev.run(&["cheat", "lag"]).ok().contains("rmq-ctl lag"));
     dev.run(&["cheat", "nothing"]).fails(3, &["known tasks"]);

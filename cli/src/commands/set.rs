@@ -96,7 +96,7 @@ A user who is not super may nothing but what rules allow. A rule that denies cou
 other rule matches. `rmq-ctl can-i` tells what comes of the rules.
 
 Examples:
-  rmq-ctl set acl checkout --allow Pub=Topic:orders --allow Sub=Topic:prices --allow Sub=Group:checkout
+  rmq-ctl set acl checkout --allow Pub=Topic:orders --allow Sub=Group:checkout
   rmq-ctl set acl auditor --allow Get,List=* --deny All=Topic:secret-* --from 10.1.0.0/16"
     )]
     Acl(SetAcl),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rmq_protocol::message::QueueOffset;
+use rmq_protocol::message::{LogPosition, QueueOffset};
 use rmq_store::fs::{Crash, Fs, SimulatedDisk};
 use rmq_store::{
     AllMessages, Change, FlushMode, Follower, History, Installer, Master, NewMessage, ReadLimits,
@@ -34,6 +34,17 @@ fn config() -> StoreConfig {
         ],
         ..StoreConfig::new(FOLDER)
     }
+}
+
+/// Waits until everything below `end` is on the disk and in the tables.
+fn settle(store: &Master, end: LogPosition) {
+    let (done, settled) = std::sync::mpsc::channel();
+    let done = Box::new(move |outcome| {
+        let _ = done.send(outcome);
+    });
+    store.settle(end, done);
+    store.write_out().expect("written");
+    settled.recv().expect("it is told").expect("settled");
 }
 
 /// A store with messages, values, rows and keys, that was closed, or whose power is gone.
@@ -67,8 +78,8 @@ fn disk(is_closed: bool) -> SimulatedDisk {
                 Change::set(VALUES, "name", "value"),
                 Change::set(ROWS, "row", "value"),
             ];
-            store.settings().put(&changes).expect("put");
-            store.write_out().expect("written");
+            let end = store.settings().put(&changes).expect("put");
+            settle(&store, end);
             store.checkpoint().expect("written");
         }
     }
