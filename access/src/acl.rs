@@ -124,7 +124,7 @@ pub enum AclError {
     #[error("the ACL has no policy with an entry")]
     Empty,
     /// Another kind of policy.
-    #[error("the policy type {0:?} is neither Custom nor Default")]
+    #[error("policyType {0:?} is neither Custom nor Default")]
     Policy(String),
     /// Not a resource.
     #[error(transparent)]

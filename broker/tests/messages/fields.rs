@@ -311,6 +311,9 @@ const REPLIES: &[RequestCode] = &[
 ];
 const PULLS: &[RequestCode] = &[RequestCode::PullMessage, RequestCode::LitePullMessage];
 const READS: &[RequestCode] = &[RequestCode::ReadBackupTables, RequestCode::ReadBackupLog];
+const USER_CHANGES: &[RequestCode] = &[RequestCode::AuthCreateUser, RequestCode::AuthUpdateUser];
+const USER_READS: &[RequestCode] = &[RequestCode::AuthDeleteUser, RequestCode::AuthGetUser];
+const ACL_CHANGES: &[RequestCode] = &[RequestCode::AuthCreateAcl, RequestCode::AuthUpdateAcl];
 const ALL: &[RequestCode] = &[];
 const ANY: &[&str] = &[];
 const NEGATIVE: &[&str] = &["-1", "-2147483648", "-9223372036854775808"];
@@ -319,6 +322,17 @@ const LARGE: &[&str] = &["2147483647", "9223372036854775807"];
 /// Values of the right form that no good request has, and what they get where that is no refusal with name and value: as from
 /// Apache RocketMQ, which takes them with this meaning. The first row that fits counts.
 const MEANT: &[(&[RequestCode], &str, &[&str], i32)] = &[
+    // The body is read first, and is nobody and no rule: `users.rs`.
+    (USER_CHANGES, "username", ANY, 29),
+    (ACL_CHANGES, "subject", ANY, 29),
+    // No user has such a name, and none is listed.
+    (USER_READS, "username", &["a b", "a\u{7}b", LONG], 0),
+    (&[RequestCode::AuthListUser], "filter", ANY, 0),
+    (&[RequestCode::AuthListAcl], "subjectFilter", ANY, 0),
+    (&[RequestCode::AuthListAcl], "resourceFilter", ANY, 0),
+    // Of every type, and for every resource; the user is not there.
+    (&[RequestCode::AuthDeleteAcl], "policyType", &[""], 3_001),
+    (&[RequestCode::AuthDeleteAcl], "resource", &[""], 3_001),
     // The message of the handle is not there.
     (&[RequestCode::RecallMessage], "producerGroup", ANY, 604),
     (&[RequestCode::RecallMessage], "bname", ANY, 604),
