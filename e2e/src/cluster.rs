@@ -263,6 +263,28 @@ impl Cluster {
         })
     }
 
+    /// Creates topics of two queues for scenarios of a foreign client that has no administration. Blocks.
+    ///
+    /// # Errors
+    /// When no runtime can be made.
+    ///
+    /// # Panics
+    /// When a topic cannot be created.
+    pub fn create_topics(&mut self, names: impl Iterator<Item = String>) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no runtime: {error}"))?;
+        runtime.block_on(async {
+            let client = self.client().await;
+            for name in names {
+                self.create_topic(&client, &name, 2).await;
+            }
+            client.shutdown().await;
+            Ok(())
+        })
+    }
+
     /// Creates a topic.
     ///
     /// # Panics

@@ -69,27 +69,9 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     };
     foreign::check_list(node().arg("list"), SCENARIOS)?;
     let mut cluster = Cluster::start(1, FlushMode::Async);
-    create_topics(&mut cluster)?;
+    cluster.create_topics(SCENARIOS.iter().map(|scenario| format!("node-{scenario}")))?;
     foreign::run(
         node().arg(cluster.name_server(0).addr()).args(scenarios),
         DEADLINE,
     )
-}
-
-/// This client has no administration.
-fn create_topics(cluster: &mut Cluster) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("no runtime: {error}"))?;
-    runtime.block_on(async {
-        let client = cluster.client().await;
-        for scenario in SCENARIOS {
-            cluster
-                .create_topic(&client, &format!("node-{scenario}"), 2)
-                .await;
-        }
-        client.shutdown().await;
-        Ok(())
-    })
 }

@@ -70,7 +70,7 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
     let program = foreign::source_dir("python").join("compat.py");
     foreign::check_list(Command::new(&python).arg(&program).arg("list"), SCENARIOS)?;
     let mut cluster = Cluster::start(1, FlushMode::Async);
-    create_topics(&mut cluster)?;
+    cluster.create_topics(SCENARIOS.iter().map(|scenario| format!("cpp-{scenario}")))?;
     let home = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let mut outcomes = Outcomes::new();
     for scenario in scenarios {
@@ -91,22 +91,4 @@ fn run(scenarios: &[String]) -> Result<Outcomes, String> {
         }
     }
     Ok(outcomes)
-}
-
-/// This client has no administration.
-fn create_topics(cluster: &mut Cluster) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("no runtime: {error}"))?;
-    runtime.block_on(async {
-        let client = cluster.client().await;
-        for scenario in SCENARIOS {
-            cluster
-                .create_topic(&client, &format!("cpp-{scenario}"), 2)
-                .await;
-        }
-        client.shutdown().await;
-        Ok(())
-    })
 }
