@@ -125,6 +125,8 @@ async fn replicas_end_with_the_same_and_continue() {
         ..Stopped::new(2, Some(wire), small)
     })
     .await;
+    // It opens its store again with the snapshot.
+    late.catches_up_with(&master).await;
     shows(&late, &kept).await;
     late.broker.shutdown().await.expect("a clean stop");
 

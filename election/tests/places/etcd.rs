@@ -315,8 +315,10 @@ async fn an_etcd_that_is_killed_comes_back_with_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_endpoint_of_several_is_enough() {
     let Some(etcd) = Etcd::start() else { return };
-    // Nobody listens on the one, and the other never answers.
-    let gone = Proxy::to(fixed(etcd.addr)).await.addr();
+    // Nobody listens on the one, whose port is held, and the other never answers.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let gone = held.local_addr().expect("an address");
     let silent = Proxy::to(fixed(etcd.addr)).await;
     silent.is_now(Is::WithoutAnswers);
 

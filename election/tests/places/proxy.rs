@@ -73,8 +73,11 @@ async fn pass_on(client: TcpStream, server: SocketAddr, mut is: watch::Receiver<
     let answers = async {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
-            if *ways.borrow() == Is::WithoutAnswers {
-                continue;
+            // An answer that comes after the cut belongs to a request that was sent after it.
+            match *ways.borrow() {
+                Is::Good => {}
+                Is::WithoutAnswers => continue,
+                Is::Cut => return,
             }
             if to_client.write_all(&buffer[..read]).await.is_err() {
                 return;
