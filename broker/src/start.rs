@@ -8,7 +8,8 @@ use rmq_election::driver::BootClock;
 use rmq_election::place::Place;
 use rmq_store::OpenError;
 use rmq_store::fs::{Fs, RealFs};
-use rmq_transport::{Clock, SystemClock, TlsProblem};
+use rmq_tls::TlsFilesError;
+use rmq_transport::{Clock, SystemClock};
 
 /// What a broker is given from outside.
 #[derive(Clone)]
@@ -66,8 +67,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Files of certificates cannot be used, each with the setting that names it.
-    #[error("TLS: {}", .0.iter().map(|(key, problem)| format!("{problem} ({key})")).collect::<Vec<_>>().join("\nTLS: "))]
-    Tls(Vec<(&'static str, TlsProblem)>),
+    #[error(transparent)]
+    Tls(#[from] TlsFilesError),
     /// The members of the group cannot elect their master.
     #[error("election: {0}")]
     Election(String),

@@ -15,7 +15,6 @@ mod metrics;
 mod registry;
 mod router;
 mod server;
-mod tls;
 
 pub use metrics::metric_families;
 pub use rmq_config::{ConfigError, Configuration, HiddenText, NameServerConfig};

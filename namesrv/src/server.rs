@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rmq_config::{ConfigError, Configuration as _, NameServerConfig};
+use rmq_tls::TlsFilesError;
 use rmq_transport::{
-    Clock, MemoryBudget, ServerConfig, SystemClock, TlsProblem, TransportLimits, bind,
-    memory_bytes, serve, serve_with,
+    Clock, MemoryBudget, ServerConfig, SystemClock, TransportLimits, bind, memory_bytes, serve,
+    serve_with,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,6 @@ use crate::kv::KvConfigs;
 use crate::management::Management;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::tls::Tls;
 
 /// What a name server gets from outside.
 #[derive(Clone)]
@@ -66,8 +66,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// Files of certificates cannot be used, each with the setting that names it.
-    #[error("TLS: {}", .0.iter().map(|(key, problem)| format!("{problem} ({key})")).collect::<Vec<_>>().join("\nTLS: "))]
-    Tls(Vec<(&'static str, TlsProblem)>),
+    #[error(transparent)]
+    Tls(#[from] TlsFilesError),
     /// The start was interrupted.
     #[error("the start was interrupted: {0}")]
     Interrupted(String),
@@ -100,7 +100,7 @@ impl NameServer {
             source,
         })?;
         let (of_tls, every) = (config.clone(), Duration::from_millis(config.tls_reload_ms));
-        let tls = tokio::task::spawn_blocking(move || Tls::open(&of_tls));
+        let tls = tokio::task::spawn_blocking(move || rmq_tls::Ports::open(of_tls.tls_ports()));
         let tls = tls
             .await
             .map_err(|error| StartError::Interrupted(error.to_string()))??;
@@ -176,7 +176,7 @@ impl NameServer {
                 }
             }));
         }
-        for tls in [&tls.clients, &tls.management].into_iter().flatten() {
+        for tls in tls.all() {
             tasks.push(tokio::spawn(Arc::clone(tls).watch(every, stopping.clone())));
         }
         let stop = stopping.clone();

@@ -167,7 +167,7 @@ async fn what_does_not_go_together_is_refused() {
     let started = NameServer::start(config.clone(), Deps::default()).await;
     let error = started.expect_err("no files");
     assert!(
-        matches!(&error, StartError::Tls(problems) if problems.len() == 2),
+        matches!(&error, StartError::Tls(error) if error.problems().len() == 2),
         "{error}"
     );
     config.tls_key_file = PathBuf::new();

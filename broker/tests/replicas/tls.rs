@@ -149,7 +149,7 @@ async fn files_that_cannot_be_used_are_told_all_at_once() {
     let started = BrokerServer::start(config, Deps::default()).await;
     let error = started.expect_err("it does not start");
     assert!(
-        matches!(&error, StartError::Tls(problems) if problems.len() == 3),
+        matches!(&error, StartError::Tls(error) if error.problems().len() == 3),
         "{error}"
     );
     let text = error.to_string();
