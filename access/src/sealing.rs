@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use aes_gcm::aead::rand_core::RngCore;
 use aes_gcm::aead::{Aead, KeyInit, OsRng, Payload};
 use aes_gcm::{AeadCore, Aes256Gcm, Nonce};
 use base64::Engine;
@@ -52,6 +53,14 @@ impl SealingKey {
         };
         let cipher = Aes256Gcm::new_from_slice(key);
         cipher.map(Self).map_err(|_| SealError::Key(bytes.len()))
+    }
+
+    /// A new key as [`read`](Self::read) takes it: base64 of 32 random bytes.
+    #[must_use]
+    pub fn random() -> Secret {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        OsRng.fill_bytes(key.as_mut());
+        Secret::new(STANDARD.encode(*key))
     }
 
     /// Seals a password for a user.
@@ -126,6 +135,8 @@ mod tests {
         let sealed = SealingKey::read(text.as_bytes()).expect("base64");
         let sealed = sealed.seal("a", &Secret::new("b".to_owned()));
         assert!(key(7).open("a", &sealed.expect("sealed")).is_ok());
+        let random = SealingKey::random();
+        assert!(SealingKey::read(random.reveal().as_bytes()).is_ok());
         assert_eq!(SealingKey::read(b"short").err(), Some(SealError::Key(5)));
     }
 }

@@ -378,22 +378,22 @@ settings! {
         flag().upstream_too();
     /// Whether each request must be signed by a user, or come by a connection whose certificate names one. Users are stored with the other settings of the group (rmq-ctl create user).
     "authenticationEnabled" authentication: bool = false =>
-        flag().upstream_too();
+        flag().upstream_too().field("spec.authentication");
     /// Whether users other than super users may only do what their rules allow (rmq-ctl set acl). Needs authenticationEnabled.
     "authorizationEnabled" authorization: bool = false =>
-        flag().upstream_too();
+        flag().upstream_too().field("spec.authorization");
     /// A super user who is there until one of the same name is stored: JSON, {"username":"NAME","password":"…"}.
     "initAuthenticationUser" init_user: HiddenText = HiddenText::default() =>
-        text(forms::USER).secret().upstream_too();
+        text(forms::USER).secret().upstream_too().operator("the Secret of spec.authentication of the NameServer has it");
     /// The file with what initAuthenticationUser is otherwise.
     "initAuthenticationUserFile" init_user_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY);
+        text(forms::ANY).operator("the Secret of spec.authentication of the NameServer has it");
     /// With what this broker signs what it asks name servers and the master of its group: JSON, {"accessKey":"NAME","secretKey":"…"}. It is a super user here, too; all members of the group need the same.
     "innerClientAuthenticationCredentials" inner_credentials: HiddenText = HiddenText::default() =>
-        text(forms::USER).secret().upstream_too();
+        text(forms::USER).secret().upstream_too().operator("the Secret of spec.authentication of the NameServer has it");
     /// The file with what innerClientAuthenticationCredentials is otherwise.
     "innerClientAuthenticationCredentialsFile" inner_credentials_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY);
+        text(forms::ANY).operator("the Secret of spec.authentication of the NameServer has it");
     /// Codes of requests that are served without a signature, with commas. Each opens a request to everybody.
     "authenticationWhitelist" authentication_whitelist: String = String::new() =>
         text(forms::REQUEST_CODES).upstream_too();
@@ -402,7 +402,7 @@ settings! {
         text(forms::REQUEST_CODES).upstream_too();
     /// The file with the key that passwords of users are stored with: 32 bytes, or base64 of 32 bytes; empty: they are stored as they are. All members of the group need the same.
     "userSecretsKeyFile" user_secrets_key_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY);
+        text(forms::ANY).operator("the Secret of spec.authentication of the NameServer has it");
     /// Users of this broker.
     "usersMax" users_max: usize = 10_000 =>
         number(&[(1, 100_000)]);

@@ -50,7 +50,7 @@ pub(crate) const REQUEST_CODES: Form = Form {
 
 /// `GROUP=USER` with commas, or nothing.
 pub(crate) const IDENTITIES: Form = Form {
-    expected: "broker groups and their users, GROUP=USER separated by commas, or empty",
+    expected: "broker groups and their users, GROUP=USER separated by commas (*=USER: all others), or empty",
     check: |text| identities(text).map(drop),
 };
 
@@ -64,7 +64,9 @@ pub(crate) fn identities(text: &str) -> Result<Vec<(String, String)>, String> {
         let (group, user) = part
             .split_once('=')
             .ok_or_else(|| format!("{part:?} is not GROUP=USER"))?;
-        told(names::BrokerName::parse(group))?;
+        if group != "*" {
+            told(names::BrokerName::parse(group))?;
+        }
         match user {
             "" => Err(format!("{part:?} names no user")),
             user => Ok((group.to_owned(), user.to_owned())),

@@ -102,32 +102,32 @@ settings! {
         number(&[(100, 600_000)]).unit("milliseconds");
     /// Whether each request must be signed by a user, or come by a connection whose certificate names one; those of authenticationWhitelist need none.
     "authenticationEnabled" authentication: bool = false =>
-        flag();
+        flag().field("spec.authentication");
     /// Whether users other than super users may only do what their rules in usersFile allow. Needs authenticationEnabled.
     "authorizationEnabled" authorization: bool = false =>
-        flag();
+        flag().field("spec.authorization");
     /// A super user: JSON, {"username":"NAME","password":"…"}.
     "initAuthenticationUser" init_user: HiddenText = HiddenText::default() =>
-        text(forms::USER).secret();
+        text(forms::USER).secret().operator("the Secret of spec.authentication has it");
     /// The file with what initAuthenticationUser is otherwise.
     "initAuthenticationUserFile" init_user_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY);
+        text(forms::ANY).operator("the Secret of spec.authentication has it");
     /// Who registers brokers, a super user: JSON, {"accessKey":"NAME","secretKey":"…"}, as the brokers have it.
     "innerClientAuthenticationCredentials" inner_credentials: HiddenText = HiddenText::default() =>
-        text(forms::USER).secret();
+        text(forms::USER).secret().operator("the Secret of spec.authentication has it");
     /// The file with what innerClientAuthenticationCredentials is otherwise.
     "innerClientAuthenticationCredentialsFile" inner_credentials_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY);
+        text(forms::ANY).operator("the Secret of spec.authentication has it");
     /// The file with further users and their rules: JSON, {"users":[…],"acls":[…]} with the bodies of codes 3001 and 3006.
     "usersFile" users_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY);
+        text(forms::ANY).field("spec.authentication.usersSecretName");
     /// Codes of requests that are served without a signature, with commas. 105: clients ask for routes, and name servers do not know the users of brokers.
     "authenticationWhitelist" authentication_whitelist: String = "105".to_owned() =>
         text(forms::REQUEST_CODES);
     /// Codes of requests that every user may send, with commas.
     "authorizationWhitelist" authorization_whitelist: String = String::new() =>
         text(forms::REQUEST_CODES);
-    /// Which user alone registers a broker group, GROUP=USER with commas. A group that is not named here belongs to the user who registered it first, while it is registered.
+    /// Which user alone registers a broker group, GROUP=USER with commas; *=USER is about all groups that are not named. Without it, a group that is not named here belongs to the user who registered it first, while it is registered.
     "brokerIdentities" broker_identities: String = String::new() =>
         text(forms::IDENTITIES);
     /// Failed signatures of one address in a second; the answers to more are delayed by a second each.

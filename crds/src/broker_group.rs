@@ -14,6 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Authentication, Authorization};
 use crate::election::{ElectionAckMode, ElectionRequest};
 use crate::name_server::{Scalar, without_nulls};
 use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, PodOverrides};
@@ -66,7 +67,8 @@ use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, P
     validation = ("self.replicas == 1 || oldSelf.replicas == 1 || (has(self.replication) && has(self.replication.ackMode) ? self.replication.ackMode : 'inSync') == (has(oldSelf.replication) && has(oldSelf.replication.ackMode) ? oldSelf.replication.ackMode : 'inSync')", "replication.ackMode cannot be changed while the group has replicas: make another BrokerGroup and drain this one"),
     validation = ("has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)", "restoreFrom cannot be changed: it says what a new group begins with, so make another BrokerGroup"),
     validation = ("!has(self.restoreFrom) || has(self.storage.size)", "restoreFrom needs a volume: storage.size"),
-    validation = ("self.replicas == 1 || !has(self.listeners.external) || self.listeners.external.type == 'NodePort' || !has(self.listeners.external.advertisedHost)", "one advertisedHost with type LoadBalancer or HostPort would be the address of all brokers of the group: leave advertisedHost out, or use type NodePort")
+    validation = ("self.replicas == 1 || !has(self.listeners.external) || self.listeners.external.type == 'NodePort' || !has(self.listeners.external.advertisedHost)", "one advertisedHost with type LoadBalancer or HostPort would be the address of all brokers of the group: leave advertisedHost out, or use type NodePort"),
+    validation = ("!has(self.authorization) || !self.authorization.enabled || (has(self.authentication) && self.authentication.enabled)", "authorization needs authentication: rules are those of users, so set authentication.enabled: true")
 )]
 pub struct BrokerGroupSpec {
     /// The NameServer object whose servers the brokers register with.
@@ -130,6 +132,14 @@ pub struct BrokerGroupSpec {
     /// The backup that the group begins with. Its first broker gets the data of the backup, the others copy them. Only for a group without volumes of its own; it cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_from: Option<RestoreFrom>,
+
+    /// Whether requests must be signed by users. Default: the brokers serve everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
+
+    /// Whether the rules of users count. Default: each user may everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
 }
 
 fn one() -> i32 {

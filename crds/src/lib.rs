@@ -4,6 +4,7 @@
 //! Group `rmq.rs`, version `v1alpha1`, all namespaced. Field docs become `kubectl explain`; rules that can be known from the
 //! object alone are CEL rules in the schema.
 
+mod access;
 mod broker_group;
 mod conditions;
 mod election;
@@ -13,6 +14,7 @@ mod reference;
 mod subscription_group;
 mod topic;
 
+pub use access::{Authentication, Authorization, NameServerAuthentication};
 pub use broker_group::{
     BrokerGroup, BrokerGroupConfig, BrokerGroupSpec, BrokerGroupStatus, Drain, DrainStatus, Flush,
     Listeners, MemberRole, MemberStatus, NodeDownPolicy, Rebuild, RebuildClaim, Replication,

@@ -13,6 +13,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Authorization, NameServerAuthentication};
 use crate::reference::{ExternalListener, Image, PodOverrides};
 
 /// Name servers that belong together: brokers register with each of them, clients ask one of them.
@@ -54,6 +55,10 @@ use crate::reference::{ExternalListener, Image, PodOverrides};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(oldSelf.authentication) || has(self.authentication)", "authentication cannot be taken away, as stored passwords are sealed with a key of its Secret: set authentication.enabled: false"),
+    validation = ("!has(self.authorization) || !self.authorization.enabled || (has(self.authentication) && self.authentication.enabled)", "authorization needs authentication: rules are those of users, so set authentication.enabled: true")
+)]
 pub struct NameServerSpec {
     /// How many name servers. Two or more: one of them can be lost.
     #[serde(default = "two")]
@@ -77,6 +82,14 @@ pub struct NameServerSpec {
     )]
     #[schemars(extend("maxProperties" = 64))]
     pub config: BTreeMap<String, Scalar>,
+
+    /// Users, and whether requests must be signed. Here and with enabled: false, the servers of the cluster have keys and sign, and serve everybody. Default: no users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<NameServerAuthentication>,
+
+    /// Whether the rules of users of authentication.usersSecretName count at the name servers. Default: each of them may everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
 
     /// How clients outside of the cluster reach the name servers. Default: they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +161,8 @@ impl Default for NameServerSpec {
             image: Image::default(),
             resources: None,
             config: BTreeMap::new(),
+            authentication: None,
+            authorization: None,
             external_listener: None,
             pod: PodOverrides::default(),
         }
@@ -176,6 +191,9 @@ pub struct NameServerStatus {
     /// What clients outside of the cluster are given, where an external listener is wanted: `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_addresses: Option<String>,
+    /// The Secret with the keys of the cluster, once the operator has seen or made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_secret: Option<String>,
     /// Ready, Progressing, Stalled, Paused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

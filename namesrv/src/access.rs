@@ -100,7 +100,8 @@ impl Access {
             // The code is on the white list.
             return Ok(());
         };
-        if let Some(owner) = self.owners.named.get(group) {
+        let named = &self.owners.named;
+        if let Some(owner) = named.get(group).or_else(|| named.get("*")) {
             return match owner == user {
                 true => Ok(()),
                 false => Err(format!(
@@ -229,6 +230,17 @@ mod tests {
         assert!(access.own("b", Some("ann"), true).is_err());
         access.disown(|_| false);
         assert_eq!(access.own("b", Some("ann"), true), Ok(()));
+    }
+
+    #[test]
+    fn all_other_groups_can_belong_to_one_user() {
+        let mut config = config(INNER);
+        config.broker_identities = "*=inner, a=ann".to_owned();
+        let access = Access::of(&config).expect("users").expect("checks");
+        assert_eq!(access.own("a", Some("ann"), false), Ok(()));
+        assert!(access.own("a", Some("inner"), false).is_err());
+        assert_eq!(access.own("b", Some("inner"), false), Ok(()));
+        assert!(access.own("b", Some("ann"), false).is_err());
     }
 
     #[test]

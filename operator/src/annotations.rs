@@ -19,6 +19,9 @@ pub(crate) const APPLIED: &str = "rmq.rs/applied";
 /// On pods: hash of the configuration that they were started with.
 pub(crate) const CONFIG_HASH: &str = "rmq.rs/config-hash";
 
+/// On pods of brokers: the Secret with the keys that they have.
+pub(crate) const ACCESS: &str = "rmq.rs/access";
+
 /// Whether the annotation has this value.
 pub(crate) fn is(object: &impl ResourceExt, name: &str, value: &str) -> bool {
     object

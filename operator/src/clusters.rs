@@ -10,6 +10,7 @@ use rmq_client::{Client, ErrorKind};
 use rmq_plan::{Change, Resource, Survey};
 use tokio::sync::oneshot;
 
+use crate::credentials::Signer;
 use crate::error::Error;
 
 /// Longest wait for an answer. The next look asks again.
@@ -24,11 +25,29 @@ const WRITE_MAX: usize = 64;
 /// Clients by the addresses of their name servers.
 #[derive(Default)]
 pub(crate) struct Clusters {
-    clients: Mutex<HashMap<String, Client>>,
+    clients: Mutex<HashMap<String, Connected>>,
+    /// With what requests are signed, by the address of each name server; none: they are not.
+    signers: Mutex<HashMap<String, Signer>>,
     /// By addresses and noun. The lock is held while brokers are asked, so that all looks wait for one answer.
     surveys: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Known>>>>>,
     /// By addresses and noun.
     writes: Mutex<HashMap<String, Arc<Writes>>>,
+}
+
+/// A client, and with what it signs.
+#[derive(Clone)]
+struct Connected {
+    client: Client,
+    signer: Option<Signer>,
+}
+
+impl Connected {
+    fn signs_with(&self, signer: Option<&Signer>) -> bool {
+        match (&self.signer, signer) {
+            (Some(own), Some(other)) => own.is(other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
 }
 
 /// Changes of one cluster. Changes that arrive during a write wait for its end; then they are written together.
@@ -121,14 +140,39 @@ impl Clusters {
     /// A client of these name servers (`host:port`).
     pub(crate) async fn client(&self, addresses: &[String]) -> Result<Client, Error> {
         let key = addresses.join(";");
-        if let Some(client) = self.clients.lock().get(&key) {
-            return Ok(client.clone());
+        let signer = addresses
+            .first()
+            .and_then(|addr| self.signers.lock().get(addr).cloned());
+        if let Some(known) = self.clients.lock().get(&key)
+            && known.signs_with(signer.as_ref())
+        {
+            return Ok(known.client.clone());
         }
-        let client = Client::builder(key.clone())
-            .request_timeout(REQUEST_TIMEOUT)
-            .connect()
-            .await?;
-        Ok(self.clients.lock().entry(key).or_insert(client).clone())
+        let mut builder = Client::builder(key.clone()).request_timeout(REQUEST_TIMEOUT);
+        if let Some(signer) = &signer {
+            builder = builder.credentials(signer.credentials());
+        }
+        let client = builder.connect().await?;
+        let connected = Connected {
+            client: client.clone(),
+            signer,
+        };
+        let before = self.clients.lock().insert(key, connected);
+        if let Some(before) = before {
+            before.client.shutdown().await;
+        }
+        Ok(client)
+    }
+
+    /// Has requests to the cluster of these name servers signed with this, or not signed.
+    pub(crate) fn sign(&self, addresses: &[String], signer: Option<&Signer>) {
+        let mut signers = self.signers.lock();
+        for addr in addresses {
+            match signer {
+                Some(signer) => signers.insert(addr.clone(), signer.clone()),
+                None => signers.remove(addr),
+            };
+        }
     }
 
     /// All topics, or all groups, of the cluster: of the kind that `settings` are.
@@ -191,14 +235,14 @@ impl Clusters {
             .lock()
             .retain(|key, _| !key.ends_with(&cluster));
         self.writes.lock().retain(|key, _| !key.ends_with(&cluster));
-        let mut gone: Vec<Client> = Vec::new();
+        let mut gone: Vec<Connected> = Vec::new();
         {
             let mut clients = self.clients.lock();
             gone.extend(clients.remove(&addresses.join(";")));
             gone.extend(addresses.iter().filter_map(|addr| clients.remove(addr)));
         }
-        for client in gone {
-            client.shutdown().await;
+        for connected in gone {
+            connected.client.shutdown().await;
         }
     }
 

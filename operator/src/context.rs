@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::Client;
 
 use crate::clusters::Clusters;
+use crate::credentials;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::queues::Queues;
@@ -19,6 +20,7 @@ pub(crate) struct Context {
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clusters: Clusters,
+    pub(crate) credentials: credentials::Known,
     pub(crate) stores: Stores,
     pub(crate) queues: Queues,
 }

@@ -10,6 +10,7 @@ mod clusters;
 mod conditions;
 mod context;
 mod controller;
+mod credentials;
 mod elections;
 mod error;
 mod events;

@@ -241,6 +241,7 @@ fn watch(
             events: Events::new(recorder.clone()),
             metrics: metrics.clone(),
             clusters: Clusters::default(),
+            credentials: Default::default(),
             stores,
             queues,
         };

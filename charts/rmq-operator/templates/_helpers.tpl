@@ -49,6 +49,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
+# The keys of clusters with spec.authentication. Get: those that objects name, and its own, one by one; it cannot list them, and watches none. A rule
+# with names would need names that nobody knows before.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create]
 # One broker at a time when nodes are drained.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

@@ -65,7 +65,7 @@ fn good<C: Configuration>(row: &Row<C>) -> BoxedStrategy<Value> {
             | "userSecretsKeyFile"
             | "usersFile" => texts(&["", "/a b/c.json"]),
             "authenticationWhitelist" | "authorizationWhitelist" => texts(&["", "105", "10, 310,"]),
-            "brokerIdentities" => texts(&["", "a=b", "a=b, c=d,"]),
+            "brokerIdentities" => texts(&["", "a=b", "a=b, c=d,", "*=b, a=c"]),
             // Any text is fine, whatever is in it.
             "region" => "\\PC{0,60}".prop_map(Value::Text).boxed(),
             "kvConfigPath" => any::<String>().prop_map(Value::Text).boxed(),

@@ -15,6 +15,7 @@ const ALL: &[(&str, Test)] = &[
     ("definitions_stay", definitions_stay),
     ("rights", rights),
     ("operator_is_restricted", operator_is_restricted),
+    ("networks_are_closed", networks_are_closed),
     ("wrong_values_are_refused", wrong_values_are_refused),
     ("schema_of_the_cluster", schema_of_the_cluster),
 ];
@@ -124,7 +125,7 @@ fn definition_of(plural: &str) -> Value {
     yaml(&std::fs::read_to_string(path).expect("a definition"))
 }
 
-/// Each right has its reason, none is a wildcard, none reaches Secrets or into pods; with a list of namespaces there are none elsewhere.
+/// Each right has its reason, none is a wildcard, none lists Secrets or reaches into pods; with a list of namespaces there are none elsewhere.
 fn rights() {
     for (args, namespaces) in [
         (vec![], None),
@@ -171,7 +172,12 @@ fn rights() {
                 );
             }
             for resource in list(rule, "resources") {
-                assert!(!resource.starts_with("secrets"), "{rule}");
+                // One by one, by names that it knows.
+                if resource.starts_with("secrets") {
+                    assert_eq!(resource, "secrets");
+                    let allowed = ["get", "create", "patch"];
+                    assert!(list(rule, "verbs").all(|verb| allowed.contains(&verb)));
+                }
                 assert!(!resource.starts_with("pods/"), "{rule}");
                 assert!(!resource.starts_with("cluster"), "{rule}");
                 // It makes the roles of brokers; without escalate and bind it gives nothing that it does not have.
@@ -203,6 +209,75 @@ fn operator_is_restricted() {
     assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
 }
 
+/// The ports of a policy with who reaches them: the names of namespaces, and labels of pods.
+fn reached(policy: &Value) -> Vec<(i64, Option<Vec<String>>)> {
+    let mut all = Vec::new();
+    for rule in policy["spec"]["ingress"].as_array().expect("rules") {
+        let from = rule["from"].as_array().map(|peers| {
+            let peer = |peer: &Value| {
+                let labels = |selector: &str| {
+                    let labels = peer[selector]["matchLabels"].as_object().cloned();
+                    labels.unwrap_or_default().into_values()
+                };
+                let labels = labels("namespaceSelector").chain(labels("podSelector"));
+                let labels: Vec<String> = labels
+                    .map(|value| value.as_str().unwrap_or_default().to_owned())
+                    .collect();
+                labels.join("/")
+            };
+            peers.iter().map(peer).collect()
+        });
+        for port in rule["ports"].as_array().expect("ports") {
+            all.push((port["port"].as_i64().expect("a port"), from.clone()));
+        }
+    }
+    all
+}
+
+/// Members alone reach the replication port, the operator and monitoring the management ports; clients reach the rest, or those that are named.
+fn networks_are_closed() {
+    let policies = |args: &[&str]| -> Vec<Value> {
+        let all = objects(&render("rmq-cluster", args).expect("rendered")).into_iter();
+        all.filter(|object| object["kind"] == "NetworkPolicy")
+            .collect()
+    };
+    assert!(policies(&["--set", "networkPolicies.enabled=false"]).is_empty());
+    let all = policies(&[]);
+    let names: Vec<_> = all.iter().map(|one| &one["metadata"]["name"]).collect();
+    assert_eq!(
+        names,
+        [
+            "main-name-servers",
+            "main-brokers",
+            "main-a-members",
+            "main-b-members"
+        ]
+    );
+    let watchers = ["rmq-system/rmq-operator", "monitoring"].map(str::to_owned);
+    let watchers = Some(watchers.to_vec());
+    let name_servers = [(9876, None), (9878, watchers.clone())];
+    assert_eq!(reached(&all[0]), name_servers);
+    let brokers = [(10911, None), (10909, None), (10999, watchers)];
+    assert_eq!(reached(&all[1]), brokers);
+    let members = vec!["broker/main-a".to_owned()];
+    assert_eq!(reached(&all[2]), [(10912, Some(members))]);
+
+    let few = policies(&[
+        "--set-json",
+        r#"networkPolicies.monitoring=[]"#,
+        "--set-json",
+        r#"networkPolicies.clients=[{"namespaceSelector":{"matchLabels":{"team":"shop"}}}]"#,
+        "--set",
+        "networkPolicies.operatorNamespace=ops",
+    ]);
+    let operator = "ops/rmq-operator".to_owned();
+    let clients = vec!["main".to_owned(), operator.clone(), "shop".to_owned()];
+    assert_eq!(
+        reached(&few[0]),
+        [(9876, Some(clients)), (9878, Some(vec![operator]))]
+    );
+}
+
 fn wrong_values_are_refused() {
     for (chart, set, wanted) in [
         ("rmq-crds", "keep=maybe", "got string, want boolean"),
@@ -223,6 +298,16 @@ fn wrong_values_are_refused() {
             "'keys' not allowed",
         ),
         ("rmq-cluster", "nameServers.replicas=2", "'nameServers' not"),
+        (
+            "rmq-cluster",
+            "networkPolicies.enabled=sometimes",
+            "got string, want boolean",
+        ),
+        (
+            "rmq-cluster",
+            "networkPolicies.clients[0].podSelektor.a=b",
+            "'podSelektor' not allowed",
+        ),
         ("rmq-cluster", "nameServer.replicas=0", "minimum: got 0"),
         (
             "rmq-cluster",
@@ -310,9 +395,38 @@ fn schema_of_the_cluster() {
             "brokerGroups": broker_groups,
             "topics": named("^[%|a-zA-Z0-9_-]+$", "topic"),
             "subscriptionGroups": named("^[%|a-zA-Z0-9_-]+$", "subscriptionGroup"),
+            "networkPolicies": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "enabled": {"type": "boolean"},
+                    "operatorNamespace": {
+                        "type": "string",
+                        "maxLength": 63,
+                        "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+                    },
+                    "monitoring": {"$ref": "#/$defs/peers"},
+                    "clients": {"$ref": "#/$defs/peers"},
+                },
+            },
         },
         "$defs": {
             "brokerGroup": spec("brokergroups", &["nameServerRef", "brokerName"]),
+            // The API server looks into selectors.
+            "peers": {
+                "type": "array",
+                "maxItems": 64,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "minProperties": 1,
+                    "properties": {
+                        "ipBlock": {"type": "object"},
+                        "namespaceSelector": {"type": "object"},
+                        "podSelector": {"type": "object"},
+                    },
+                },
+            },
             "topic": spec("topics", &["nameServerRef", "topicName"]),
             "subscriptionGroup": spec("subscriptiongroups", &["nameServerRef", "groupName"]),
         }

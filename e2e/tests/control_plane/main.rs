@@ -12,6 +12,7 @@ mod proxy;
 mod schema;
 #[path = "../../../election/tests/places/suite.rs"]
 mod suite;
+mod users;
 mod world;
 
 use std::process::ExitCode;
@@ -67,6 +68,8 @@ const ALL: &[(&str, Scenario)] = &[
         "only_the_namespaces_it_is_told",
         leading::namespaces_and_rights,
     ),
+    ("the_keys_of_a_cluster", users::keys_of_a_cluster),
+    ("a_cluster_with_keys_of_its_own", users::keys_of_their_own),
 ];
 
 fn main() -> ExitCode {

@@ -240,6 +240,26 @@ fn of_objects() -> Vec<Case> {
         topic("t", json!({"queues": 4, "readQueues": 8})),
         topic("t", json!({"queues": 8, "readQueues": 4})),
     ));
+    let unknown = "authorization needs authentication: rules are those of users, so set authentication.enabled: true";
+    let both =
+        |authentication: Value| json!({"authentication": authentication, "authorization": {}});
+    for (kind, with) in [
+        (
+            "BrokerGroup",
+            (|spec| group("rules", spec)) as fn(Value) -> Value,
+        ),
+        (
+            "NameServer",
+            |spec| json!({"metadata": {"name": "rules"}, "spec": spec}),
+        ),
+    ] {
+        all.push(case(
+            kind,
+            unknown,
+            with(both(json!({}))),
+            with(both(json!({"enabled": false}))),
+        ));
+    }
     all
 }
 
@@ -331,6 +351,24 @@ fn of_changes() -> Vec<Case> {
         "replication.ackMode cannot be changed while the group has replicas: make another BrokerGroup and drain this one",
         json!({"ackMode": "inSync", "minInSync": 1}),
         json!({"ackMode": "memory"}),
+    );
+    let keyed =
+        json!({"metadata": {"name": "keyed"}, "spec": {"authentication": {"enabled": true}}});
+    changes(
+        "NameServer",
+        &keyed,
+        "authentication",
+        "authentication cannot be taken away, as stored passwords are sealed with a key of its Secret: set authentication.enabled: false",
+        json!({"enabled": false}),
+        Value::Null,
+    );
+    changes(
+        "NameServer",
+        &keyed,
+        "authentication",
+        "authentication.secretName cannot be changed: stored passwords are sealed with the key of the Secret",
+        json!({"usersSecretName": "people"}),
+        json!({"secretName": "other"}),
     );
     let named = json!({"nameServerRef": {"name": "main"}, "topicName": "T"});
     changes(

@@ -19,7 +19,7 @@ use rmq_crds::{
 
 use crate::annotations;
 use crate::objects::names::{self, Labels};
-use crate::objects::{Advertised, Children, external, hash, headless, metadata, pod};
+use crate::objects::{Advertised, Children, external, hash, headless, keyring, metadata, pod};
 use crate::yaml;
 
 use super::membership::Membership;
@@ -37,6 +37,8 @@ pub(super) struct Given<'a> {
     pub(super) advertised: &'a [Option<Advertised>],
     /// The election of a group with replicas.
     pub(super) membership: Option<&'a Membership>,
+    /// The Secret with the keys of the cluster, where it has some.
+    pub(super) access: Option<&'a str>,
 }
 
 /// The children as they must be. As long as a group with an external listener lacks an address of it, only what the listener needs is made.
@@ -89,7 +91,7 @@ pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
     if let Some(membership) = membership {
         electing::add(&mut children, object, membership, &labels);
     }
-    let settings = configuration(object, &namespace, membership);
+    let settings = configuration(object, &namespace, given);
     let mut env = Vec::new();
     let (files, command) = match membership {
         None => {
@@ -126,11 +128,17 @@ pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
     if membership.is_some() {
         pod_labels.insert(names::ELECTED.to_owned(), "true".to_owned());
     }
-    let volumes = if spec.storage.ephemeral {
+    let mut volumes = if spec.storage.ephemeral {
         vec![pod::ephemeral("data")]
     } else {
         Vec::new()
     };
+    let mut mounts = vec![pod::data_mount()];
+    if let Some(secret) = given.access {
+        let (volume, mount) = keyring::of_broker_pods(secret);
+        volumes.push(volume);
+        mounts.push(mount);
+    }
     let mut ports = vec![
         listen,
         pod::port(fast.0, fast.1),
@@ -150,7 +158,7 @@ pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
         resources: resources(object),
         config_map: workload.clone(),
         volumes,
-        mounts: vec![pod::data_mount()],
+        mounts,
         overrides: &spec.pod,
         labels: pod_labels,
         annotations: annotations(object, settings, given),
@@ -227,6 +235,9 @@ fn annotations(
         }
     };
     let mut annotations = Labels::from([(annotations::CONFIG_HASH.to_owned(), hash)]);
+    if let Some(secret) = given.access {
+        annotations.insert(annotations::ACCESS.to_owned(), secret.to_owned());
+    }
     if let Some(restart) = object.annotations().get(annotations::RESTART) {
         annotations.insert(annotations::RESTART.to_owned(), restart.clone());
     }
@@ -312,10 +323,14 @@ pub(super) fn claim(object: &BrokerGroup, labels: Labels) -> Option<PersistentVo
 fn configuration(
     object: &BrokerGroup,
     namespace: &str,
-    membership: Option<&Membership>,
+    given: Given<'_>,
 ) -> BTreeMap<String, Scalar> {
+    let membership = given.membership;
     let spec = &object.spec;
     let mut config = spec.config.extra.clone();
+    if given.access.is_some() {
+        config.extend(keyring::broker_settings());
+    }
     let mut set = |key: &str, value: Scalar| config.insert(key.to_owned(), value);
     let text = |value: &str| Scalar::Text(value.to_owned());
     let name_servers = names::name_servers_host(&spec.name_server_ref.name, namespace);
@@ -352,6 +367,13 @@ fn configuration(
         "autoCreateTopic",
         Scalar::Bool(live::auto_creates_topics(typed)),
     );
+    let wanted = spec.authentication.map(|of| of.enabled);
+    if let Some(enabled) = wanted {
+        set("authenticationEnabled", Scalar::Bool(enabled));
+    }
+    if let Some(of) = spec.authorization {
+        set("authorizationEnabled", Scalar::Bool(of.enabled));
+    }
     if let Some(flush) = typed.flush {
         let flush = match flush {
             Flush::Async => "async",
@@ -392,7 +414,21 @@ mod tests {
             default_image: "rmq:test",
             advertised,
             membership: None,
+            access: None,
         }
+    }
+
+    #[test]
+    fn brokers_with_keys_have_them_in_files_and_none_in_their_settings() {
+        let mut object: BrokerGroup = yaml::case("broker-group-small");
+        object.spec.authentication = Some(rmq_crds::Authentication { enabled: true });
+        object.spec.authorization = Some(rmq_crds::Authorization { enabled: true });
+        let given = Given {
+            access: Some("main-access"),
+            ..given(&[])
+        };
+        let children = build(&object, given);
+        insta::assert_snapshot!("broker-group-closed", yaml::write(&children));
     }
 
     #[test]

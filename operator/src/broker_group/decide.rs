@@ -12,7 +12,7 @@ use crate::apply;
 use crate::conditions::Verdict;
 use crate::events::News;
 use crate::fetch::age;
-use crate::objects::{Children, names};
+use crate::objects::{Children, keyring, names};
 use crate::observe;
 use crate::requeue;
 
@@ -72,8 +72,13 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
     if let Some(decision) = restore::decide(observed, &status) {
         return decision;
     }
+    let access = match name_server.map_or(Ok(None), keyring::of_brokers) {
+        Ok(access) => access,
+        Err(waits) => return told(observed, status, waits),
+    };
     let membership = membership::of(observed);
     let given = Given {
+        access: access.as_deref(),
         default_image: observed.default_image,
         advertised: &observed.advertised,
         membership: membership.as_ref(),

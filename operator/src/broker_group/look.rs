@@ -9,6 +9,7 @@ use rmq_crds::{BrokerGroup, ElectionAckMode, NameServer, RolloutStep};
 use crate::annotations;
 use crate::apply;
 use crate::context::Context;
+use crate::credentials;
 use crate::error::Error;
 use crate::fetch;
 use crate::objects::{advertised, names};
@@ -38,6 +39,13 @@ pub(super) async fn look<'a>(
     let Some(name_server) = observed.name_server.clone() else {
         return observed;
     };
+    if let Err(error) = credentials::sign(&name_server, context).await {
+        tracing::warn!(
+            namespace = observed.namespace(),
+            name = observed.name(),
+            "requests to brokers are not signed: {error}"
+        );
+    }
     if object.metadata.deletion_timestamp.is_some() {
         end(&mut observed, &name_server, context, memory).await;
     } else if !annotations::is(object, annotations::PAUSED, "true") {

@@ -27,8 +27,18 @@ pub(crate) fn validate(
             ),
         ));
     }
-    if name_server.is_none() {
+    let Some(name_server) = name_server else {
         return Err(Verdict::no_name_server(&object.spec.name_server_ref.name));
+    };
+    let is_closed = object.spec.authentication.is_some_and(|of| of.enabled);
+    if is_closed && name_server.spec.authentication.is_none() {
+        return Err(Verdict::stalled(
+            "InvalidSpec",
+            format!(
+                "spec.authentication: NameServer {} has no spec.authentication, and so the cluster no keys: set it there, with enabled: false where name servers shall serve everybody",
+                object.spec.name_server_ref.name
+            ),
+        ));
     }
     Ok(())
 }

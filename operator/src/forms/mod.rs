@@ -30,6 +30,12 @@ pub(crate) fn of_name_server(object: &NameServer) -> Vec<String> {
     let spec = &object.spec;
     let mut forms = Forms::default();
     forms.image(&spec.image);
+    if let Some(of) = &spec.authentication {
+        let secret = of.secret_name.as_ref();
+        forms.name("spec.authentication.secretName", secret);
+        let users = of.users_secret_name.as_ref();
+        forms.name("spec.authentication.usersSecretName", users);
+    }
     forms.listener("spec.externalListener", spec.external_listener.as_ref());
     forms.pod(&spec.pod);
     forms.problems

@@ -1,5 +1,7 @@
 //! The children of a NameServer object. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -8,14 +10,23 @@ use rmq_crds::{ExternalType, NameServer};
 
 use crate::annotations;
 use crate::objects::names::{self, Labels};
-use crate::objects::{Children, external, hash, headless, metadata, one_at_a_time, pod};
+use crate::objects::{Children, external, hash, headless, keyring, metadata, one_at_a_time, pod};
 use crate::yaml;
 
 /// Seconds between the start of a name server and the restart of the next: brokers find it within five.
 const MIN_READY_SECONDS: i32 = 10;
 
-/// The children as they must be. `default_image` is for an object that names none.
-pub(crate) fn build(object: &NameServer, default_image: &str) -> Children {
+/// The keys of name servers that ask for signatures.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keys<'a> {
+    /// The Secret that has them.
+    pub(super) secret: &'a str,
+    /// The user that brokers sign as.
+    pub(super) broker: &'a str,
+}
+
+/// The children as they must be. `default_image` is for an object that names none; without `keys` the name servers serve everybody.
+pub(super) fn build(object: &NameServer, default_image: &str, keys: Option<Keys<'_>>) -> Children {
     let name = object.name_any();
     let workload = names::name_servers(&name);
     let labels = names::labels(names::NAME_SERVER, &name, &name);
@@ -23,12 +34,21 @@ pub(crate) fn build(object: &NameServer, default_image: &str) -> Children {
     let meta = |name: String| metadata(object, name, &labels);
     let spec = &object.spec;
 
-    let config = yaml::write(&spec.config);
-    let config = if spec.config.is_empty() {
-        String::new()
-    } else {
-        config
+    let users = spec.authentication.as_ref();
+    let users = users.and_then(|of| of.users_secret_name.as_deref());
+    let mut config = BTreeMap::new();
+    if let Some(keys) = keys {
+        let authorizes = spec.authorization.is_some_and(|of| of.enabled);
+        config = keyring::name_server_settings(authorizes, users.is_some(), keys.broker);
+    }
+    // Among them may be another brokerIdentities.
+    config.extend(spec.config.clone());
+    let config = match config.is_empty() {
+        true => String::new(),
+        false => yaml::write(&config),
     };
+    let keys = keys.map(|keys| keyring::of_name_server_pods(keys.secret, users));
+    let (volumes, mounts) = keys.into_iter().flatten().unzip();
     let mut children = Children::default();
     let mut annotations = Labels::from([(annotations::CONFIG_HASH.to_owned(), hash(&config))]);
     if let Some(restart) = object.annotations().get(annotations::RESTART) {
@@ -89,8 +109,8 @@ pub(crate) fn build(object: &NameServer, default_image: &str) -> Children {
         env: Vec::new(),
         resources,
         config_map: workload.clone(),
-        volumes: Vec::new(),
-        mounts: Vec::new(),
+        volumes,
+        mounts,
         overrides: &spec.pod,
         labels: labels.clone(),
         annotations,
@@ -124,7 +144,30 @@ mod tests {
     fn objects_of_a_name_server() {
         for case in ["name-server-small", "name-server-full"] {
             let object: NameServer = crate::yaml::case(case);
-            insta::assert_snapshot!(case, yaml::write(&build(&object, "rmq:test")));
+            insta::assert_snapshot!(case, yaml::write(&build(&object, "rmq:test", None)));
         }
+    }
+
+    #[test]
+    fn name_servers_with_keys_ask_for_signatures() {
+        let mut object: NameServer = crate::yaml::case("name-server-small");
+        let open = yaml::write(&build(&object, "rmq:test", None));
+        object.spec.authentication = Some(rmq_crds::NameServerAuthentication {
+            enabled: true,
+            secret_name: None,
+            users_secret_name: Some("people".to_owned()),
+        });
+        object.spec.authorization = Some(rmq_crds::Authorization { enabled: true });
+        assert_eq!(
+            yaml::write(&build(&object, "rmq:test", None)),
+            open,
+            "until all brokers sign, nothing is restarted"
+        );
+        let keys = Keys {
+            secret: "main-access",
+            broker: "rmq-broker",
+        };
+        let closed = yaml::write(&build(&object, "rmq:test", Some(keys)));
+        insta::assert_snapshot!("name-server-closed", closed);
     }
 }

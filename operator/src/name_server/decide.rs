@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 use rmq_crds::{ExternalType, NameServer, NameServerStatus};
 
 use crate::conditions::Verdict;
+use crate::credentials::Access;
 use crate::forms;
 use crate::keys;
 use crate::objects::{Children, advertised, names};
@@ -51,9 +52,14 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
         let verdict = Verdict::stalled("InvalidSpec", problems.join("; "));
         return say(observed, None, status, verdict);
     }
+    if let Access::Problem(verdict) = &observed.access {
+        return say(observed, None, status, verdict.clone());
+    }
     let has = observed.has();
     let held = scale_in::held(object, has, &observed.shown);
-    let mut wanted = children::build(object, observed.default_image);
+    let enforced = enforced(observed);
+    let waits = waits_for_brokers(observed, enforced.is_some());
+    let mut wanted = children::build(object, observed.default_image, enforced);
     if held.is_some() {
         for set in &mut wanted.stateful_sets {
             set.spec.get_or_insert_default().replicas = Some(has);
@@ -64,12 +70,13 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
     let problem = observe::problems(pods, []).into_iter().next();
     let problem = problem.or_else(|| observed.missing.clone());
     let verdict = judge(object, observed.set.as_deref(), problem);
-    match held {
+    let held = held.map(|why| ("ScaleInPending", why));
+    match held.or(waits) {
         // A problem comes first: it may be the reason.
-        Some(why) if !verdict.stalled => {
+        Some((reason, why)) if !verdict.stalled => {
             let verdict = Verdict {
                 ready: (status.ready_replicas >= object.spec.replicas).into(),
-                ..Verdict::progressing("ScaleInPending", why)
+                ..Verdict::progressing(reason, why)
             };
             Decision {
                 children: Some(wanted),
@@ -79,6 +86,28 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
         }
         _ => say(observed, Some(wanted), status, verdict),
     }
+}
+
+/// The keys of name servers that are to ask for signatures now. They begin with it when all brokers sign, and stay with it.
+fn enforced<'a>(observed: &'a Observed<'_>) -> Option<children::Keys<'a>> {
+    let wanted = observed.object.spec.authentication.as_ref()?.enabled;
+    let Access::Keyed { secret, broker } = &observed.access else {
+        return None;
+    };
+    let is_safe = observed.is_enforced || observed.unsigned.is_empty();
+    (wanted && is_safe).then_some(children::Keys { secret, broker })
+}
+
+/// Why name servers do not ask for signatures yet.
+fn waits_for_brokers(observed: &Observed<'_>, is_enforced: bool) -> Option<(&'static str, String)> {
+    let wanted = observed.object.spec.authentication.as_ref()?.enabled;
+    (wanted && !is_enforced).then(|| {
+        let groups = observed.unsigned.join(", ");
+        let why = format!(
+            "name servers ask for signatures when all brokers sign; broker groups with brokers that do not yet: {groups}"
+        );
+        ("AuthenticationPending", why)
+    })
 }
 
 /// A look whose verdict says when to look again.
@@ -108,6 +137,10 @@ fn filled(observed: &Observed<'_>, status: NameServerStatus) -> NameServerStatus
         selector: Some(names::as_text(&selector)),
         addresses: Some(names::name_server_addresses(object).join(";")),
         external_addresses: external_addresses(object, observed.service.as_deref(), &pods),
+        access_secret: match &observed.access {
+            Access::Keyed { secret, .. } => Some(secret.clone()),
+            Access::Open | Access::Problem(_) => status.access_secret,
+        },
         replicas: seen.map_or(0, |seen| seen.replicas),
         ready_replicas: seen.and_then(|seen| seen.ready_replicas).unwrap_or(0),
         ..status

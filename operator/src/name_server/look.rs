@@ -10,6 +10,8 @@ use rmq_crds::NameServer;
 
 use crate::annotations;
 use crate::context::Context;
+use crate::credentials::{self, Access};
+use crate::error::Error;
 use crate::fetch;
 use crate::objects::names;
 use crate::observe;
@@ -29,6 +31,12 @@ pub(super) struct Observed<'a> {
     pub(super) service: Option<Arc<Service>>,
     /// Why a pod is missing.
     pub(super) missing: Option<observe::Problem>,
+    /// The keys of the cluster.
+    pub(super) access: Access,
+    /// Whether the name servers' file asks for signatures.
+    pub(super) is_enforced: bool,
+    /// Broker groups with brokers that have no keys yet.
+    pub(super) unsigned: Vec<String>,
     /// What each name server shows, while fewer are wanted.
     pub(super) shown: Vec<(String, Shown)>,
 }
@@ -48,7 +56,13 @@ impl Observed<'_> {
 }
 
 /// One look.
-pub(super) async fn look<'a>(object: &'a NameServer, context: &'a Context) -> Observed<'a> {
+///
+/// # Errors
+/// The API server does not give or take the Secret with the keys.
+pub(super) async fn look<'a>(
+    object: &'a NameServer,
+    context: &'a Context,
+) -> Result<Observed<'a>, Error> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let workload = names::name_servers(&name);
     let stores = &context.stores;
@@ -62,11 +76,15 @@ pub(super) async fn look<'a>(object: &'a NameServer, context: &'a Context) -> Ob
         pods: stores.pods.of(&term),
         service: stores.services.get(&namespace, &external),
         missing: None,
+        access: Access::Open,
+        is_enforced: is_enforced(&namespace, &workload, context),
+        unsigned: unsigned(&namespace, &name, context),
         shown: Vec::new(),
     };
     if object.metadata.deletion_timestamp.is_some() || observed.is_paused() {
-        return observed;
+        return Ok(observed);
     }
+    observed.access = credentials::prepare(object, context).await?;
     if observe::missing_pods(observed.set.as_deref(), object.spec.replicas) {
         observed.missing = fetch::why_missing(context, &namespace, &workload, &[]).await;
     }
@@ -74,5 +92,27 @@ pub(super) async fn look<'a>(object: &'a NameServer, context: &'a Context) -> Ob
     if scale_in::is_asked(object, has) {
         observed.shown = scale_in::ask(object, has, context).await;
     }
-    observed
+    Ok(observed)
+}
+
+/// Whether the file of the name servers asks for signatures.
+fn is_enforced(namespace: &str, workload: &str, context: &Context) -> bool {
+    let files = context.stores.config_maps.get(namespace, workload);
+    let data = files.as_ref().and_then(|files| files.data.as_ref());
+    let mut files = data.into_iter().flat_map(|data| data.values());
+    files.any(|file| {
+        file.lines()
+            .any(|line| line == "authenticationEnabled: true")
+    })
+}
+
+/// Broker groups of the cluster with brokers that have no keys: name servers that asked for signatures would not know them any more.
+fn unsigned(namespace: &str, name: &str, context: &Context) -> Vec<String> {
+    let groups = context.stores.groups_of(namespace, name).into_iter();
+    let lacks = |group: &String| {
+        let pods = context.stores.pods_of(namespace, group);
+        pods.iter()
+            .any(|pod| !pod.annotations().contains_key(annotations::ACCESS))
+    };
+    groups.map(|group| group.name_any()).filter(lacks).collect()
 }

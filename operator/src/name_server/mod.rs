@@ -21,7 +21,7 @@ impl Reconciled for NameServer {
     type Memory = ();
 
     async fn reconcile(&self, context: &Arc<Context>, _memory: &Arc<()>) -> Result<Action, Error> {
-        let observed = look::look(self, context).await;
+        let observed = look::look(self, context).await?;
         let decision = decide::decide(&observed);
         if let Some(children) = &decision.children {
             apply::children(context, self, children).await?;

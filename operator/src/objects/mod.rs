@@ -1,6 +1,7 @@
 //! The objects of Kubernetes that servers are made of. Pure: the same in, the same out.
 
 pub(crate) mod access;
+pub(crate) mod keyring;
 pub(crate) mod names;
 pub(crate) mod pod;
 

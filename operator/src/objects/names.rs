@@ -58,6 +58,11 @@ pub(crate) fn name_servers(object: &str) -> String {
     format!("{object}-namesrv")
 }
 
+/// The Secret with the keys of a cluster, where its NameServer object names no other.
+pub(crate) fn access(name_server: &str) -> String {
+    format!("{name_server}-access")
+}
+
 /// The disruption budget of all brokers of a cluster.
 pub(crate) fn brokers_of(name_server: &str) -> String {
     format!("{name_server}-brokers")

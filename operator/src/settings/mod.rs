@@ -18,6 +18,7 @@ use rmq_crds::NameServer;
 use crate::apply;
 use crate::conditions::Verdict;
 use crate::context::Context;
+use crate::credentials;
 use crate::error::Error;
 use crate::objects::names;
 use crate::requeue;
@@ -53,7 +54,11 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
                 None => return Ok(Action::await_change()),
             }
         }
-        Step::Bring(name_server) => bring(object, &name_server, context).await?,
+        Step::Bring(name_server) => match credentials::sign(&name_server, context).await {
+            Ok(()) => bring(object, &name_server, context).await?,
+            Err(Error::NotYet(what)) => (None, Verdict::progressing("WaitingForKeys", what)),
+            Err(error) => return Err(error),
+        },
     };
     write(context, object, brokers, &verdict).await
 }

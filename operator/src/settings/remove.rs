@@ -8,6 +8,7 @@ use crate::apply;
 use crate::broker_group;
 use crate::conditions::Verdict;
 use crate::context::Context;
+use crate::credentials;
 use crate::error::Error;
 use crate::fetch::is_terminating;
 use crate::objects::names;
@@ -42,6 +43,7 @@ async fn delete<K: Kind>(
 ) -> Result<Option<Verdict>, Error> {
     let addresses = names::name_server_addresses(name_server);
     let deleted = async {
+        credentials::sign(name_server, context).await?;
         let client = context.clusters.client(&addresses).await?;
         object.delete(&client).await
     };

@@ -56,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "rmq-operator",
         &[
+            "rmq-access",
             "rmq-client",
             "rmq-config",
             "rmq-crds",

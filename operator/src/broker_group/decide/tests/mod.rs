@@ -72,6 +72,7 @@ fn applied(object: &BrokerGroup) -> StatefulSet {
         default_image: "rmq:test",
         advertised: &[],
         membership: None,
+        access: None,
     };
     let built = children::build(object, given);
     let mut set = built.stateful_sets.into_iter().next().expect("one");
