@@ -14,7 +14,13 @@ use crate::input::{self, Input};
 /// Kinds that only the operator can do something with.
 const OF_THE_OPERATOR: &[&str] = &["NameServer", "BrokerGroup"];
 /// All kinds.
-const KINDS: &[&str] = &["NameServer", "BrokerGroup", "Topic", "SubscriptionGroup"];
+const KINDS: &[&str] = &[
+    "NameServer",
+    "BrokerGroup",
+    "Topic",
+    "SubscriptionGroup",
+    "User",
+];
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -212,6 +218,13 @@ fn one(
                 document,
                 place,
             });
+            return Ok(());
+        }
+        // Their passwords are in Secrets.
+        "User" => {
+            all.skipped.push(format!(
+                "{place}: the operator makes users; without it, rmq-ctl create user and set acl do"
+            ));
             return Ok(());
         }
         kind => {

@@ -13,6 +13,7 @@ mod quota;
 mod reference;
 mod subscription_group;
 mod topic;
+mod user;
 
 pub use access::{Authentication, Authorization, NameServerAuthentication};
 pub use broker_group::{
@@ -36,6 +37,10 @@ pub use subscription_group::{
     SubscriptionGroup, SubscriptionGroupRetry, SubscriptionGroupSpec, SubscriptionGroupStatus,
 };
 pub use topic::{MessageType, Permission, Topic, TopicSpec, TopicStatus};
+pub use user::{
+    PasswordSecret, User, UserAction, UserBinding, UserDecision, UserPolicy, UserRight, UserSpec,
+    UserStatus,
+};
 
 /// API group of all kinds.
 pub const GROUP: &str = "rmq.rs";
@@ -61,6 +66,7 @@ pub fn definitions()
         NameServer::crd(),
         SubscriptionGroup::crd(),
         Topic::crd(),
+        User::crd(),
     ]
 }
 
@@ -193,6 +199,7 @@ mod tests {
                 Some("NameServer") => serde_json::to_value(from::<NameServer>(&value).spec),
                 Some("BrokerGroup") => serde_json::to_value(from::<BrokerGroup>(&value).spec),
                 Some("Topic") => serde_json::to_value(from::<Topic>(&value).spec),
+                Some("User") => serde_json::to_value(from::<User>(&value).spec),
                 Some("SubscriptionGroup") => {
                     serde_json::to_value(from::<SubscriptionGroup>(&value).spec)
                 }

@@ -9,7 +9,7 @@ pub const RESTART: &str = "rmq.rs/restart";
 /// A member of a BrokerGroup, by its number or pod: it is made anew from the others, with a new volume. The operator removes the annotation
 /// when that is done.
 pub(crate) const REBUILD: &str = rmq_crds::REBUILD;
-/// `"false"` on a Topic or SubscriptionGroup: the operator no longer changes the brokers' settings.
+/// `"false"` on a Topic, SubscriptionGroup or User: the operator no longer changes the brokers' settings.
 pub const MANAGED: &str = "rmq.rs/managed";
 /// `"true"`: a removal does not wait: neither for messages of a BrokerGroup that were not consumed, nor for name servers that know all
 /// brokers.

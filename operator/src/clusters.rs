@@ -10,8 +10,8 @@ use rmq_client::{Client, ErrorKind};
 use rmq_plan::{Change, Resource, Survey};
 use tokio::sync::oneshot;
 
-use crate::credentials::Signer;
 use crate::error::Error;
+use crate::signer::Signer;
 
 /// Longest wait for an answer. The next look asks again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);

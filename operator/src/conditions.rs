@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rmq_crds::{
     BrokerGroupStatus, Condition, ConditionStatus, Conditions, NameServerStatus,
-    SubscriptionGroupStatus, TopicStatus,
+    SubscriptionGroupStatus, TopicStatus, UserStatus,
 };
 use serde::Serialize;
 
@@ -41,7 +41,8 @@ statuses!(
     NameServerStatus,
     BrokerGroupStatus,
     TopicStatus,
-    SubscriptionGroupStatus
+    SubscriptionGroupStatus,
+    UserStatus
 );
 
 /// What one look at an object came to.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kube::Client;
 
 use crate::clusters::Clusters;
-use crate::credentials;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::queues::Queues;
+use crate::signer;
 use crate::stores::Stores;
 
 /// Shared by the looks at all kinds in one namespace, or in all namespaces. What one kind remembers is not here
@@ -20,7 +20,7 @@ pub(crate) struct Context {
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clusters: Clusters,
-    pub(crate) credentials: credentials::Known,
+    pub(crate) credentials: signer::Known,
     pub(crate) stores: Stores,
     pub(crate) queues: Queues,
 }

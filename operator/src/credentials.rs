@@ -3,18 +3,16 @@
 //! Secrets are read by their names alone, and not watched: the operator has the right to get one that it knows the name of, and not to list
 //! them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret as SecretObject;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt};
-use parking_lot::Mutex;
 use rmq_access::{SealingKey, Secret, User};
-use rmq_client::Credentials;
 use rmq_crds::NameServer;
 use serde_json::json;
 
@@ -22,53 +20,12 @@ use crate::conditions::Verdict;
 use crate::context::Context;
 use crate::error::Error;
 use crate::objects::{keyring, names};
-
-/// How long a Secret that was read is not read again. No watch tells of its changes.
-const READ_LASTS: Duration = Duration::from_secs(30);
+use crate::signer::{Keys, READ_LASTS, Signer};
 
 /// The user that the operator makes for itself.
 const OPERATOR_USER: &str = "rmq-operator";
 /// The user that it makes for the brokers of a cluster.
 const BROKER_USER: &str = "rmq-broker";
-
-/// With what requests to a cluster are signed.
-#[derive(Clone)]
-pub(crate) struct Signer {
-    user: String,
-    password: Secret,
-}
-
-impl Signer {
-    pub(crate) fn new(user: &str, password: &Secret) -> Self {
-        Self {
-            user: user.to_owned(),
-            password: password.clone(),
-        }
-    }
-
-    /// As clients take it.
-    pub(crate) fn credentials(&self) -> Credentials {
-        Credentials::new(&self.user, self.password.reveal())
-    }
-
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        self.user == other.user && self.password.reveal() == other.password.reveal()
-    }
-}
-
-/// What the Secret of a cluster has.
-#[derive(Clone)]
-struct Keys {
-    operator: Signer,
-    /// The user that brokers sign as.
-    broker: String,
-}
-
-/// The Secrets that were read, by namespace and name.
-#[derive(Default)]
-pub(crate) struct Known {
-    read: Mutex<HashMap<(String, String), (Instant, Arc<Keys>)>>,
-}
 
 /// What a NameServer's look finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +107,17 @@ fn remember(object: &NameServer, context: &Context, name: &str, keys: Keys) {
     let mut read = context.credentials.read.lock();
     read.retain(|_, (at, _)| at.elapsed() < READ_LASTS);
     read.insert(key, (Instant::now(), Arc::new(keys)));
+}
+
+/// Whether a user is the operator's or the brokers' own. The cluster's Secret must have been read.
+pub(crate) fn is_reserved(object: &NameServer, context: &Context, user: &str) -> bool {
+    let Some(name) = keyring::secret(object) else {
+        return false;
+    };
+    let key = (object.namespace().unwrap_or_default(), name);
+    let read = context.credentials.read.lock();
+    let keys = read.get(&key);
+    keys.is_some_and(|(_, keys)| keys.operator.user == user || keys.broker == user)
 }
 
 /// Reads a Secret by its name.

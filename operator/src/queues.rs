@@ -2,7 +2,7 @@
 
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
-use rmq_crds::{BrokerGroup, NameServer, SubscriptionGroup, Topic};
+use rmq_crds::{BrokerGroup, NameServer, SubscriptionGroup, Topic, User};
 use tokio::sync::mpsc;
 
 /// The end of a queue that takes wakes.
@@ -16,6 +16,7 @@ pub(crate) struct Queues {
     pub(crate) broker_groups: Sender<BrokerGroup>,
     pub(crate) topics: Sender<Topic>,
     pub(crate) subscription_groups: Sender<SubscriptionGroup>,
+    pub(crate) users: Sender<User>,
 }
 
 /// The other ends of [`Queues`].
@@ -24,6 +25,7 @@ pub(crate) struct Receivers {
     pub(crate) broker_groups: Receiver<BrokerGroup>,
     pub(crate) topics: Receiver<Topic>,
     pub(crate) subscription_groups: Receiver<SubscriptionGroup>,
+    pub(crate) users: Receiver<User>,
 }
 
 impl Queues {
@@ -33,17 +35,20 @@ impl Queues {
         let (broker_groups, of_broker_groups) = mpsc::unbounded_channel();
         let (topics, of_topics) = mpsc::unbounded_channel();
         let (subscription_groups, of_subscription_groups) = mpsc::unbounded_channel();
+        let (users, of_users) = mpsc::unbounded_channel();
         let queues = Self {
             name_servers,
             broker_groups,
             topics,
             subscription_groups,
+            users,
         };
         let receivers = Receivers {
             name_servers: of_name_servers,
             broker_groups: of_broker_groups,
             topics: of_topics,
             subscription_groups: of_subscription_groups,
+            users: of_users,
         };
         (queues, receivers)
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer, SubscriptionGroup, Topic};
+use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer, SubscriptionGroup, Topic, User};
 
 use crate::objects::names;
 use crate::watch::Watch;
@@ -17,6 +17,7 @@ pub(crate) struct Stores {
     pub(crate) broker_groups: Watch<BrokerGroup>,
     pub(crate) topics: Watch<Topic>,
     pub(crate) subscription_groups: Watch<SubscriptionGroup>,
+    pub(crate) users: Watch<User>,
     pub(crate) elections: Watch<BrokerGroupElection>,
     pub(crate) accounts: Watch<ServiceAccount>,
     pub(crate) roles: Watch<Role>,
@@ -37,6 +38,7 @@ impl Stores {
             broker_groups,
             topics,
             subscription_groups,
+            users,
             elections,
             accounts,
             roles,
@@ -52,6 +54,7 @@ impl Stores {
         broker_groups.ready().await;
         topics.ready().await;
         subscription_groups.ready().await;
+        users.ready().await;
         elections.ready().await;
         accounts.ready().await;
         roles.ready().await;

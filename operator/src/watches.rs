@@ -8,7 +8,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::events::Recorder;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use rmq_crds::{BrokerGroup, SubscriptionGroup, Topic};
+use rmq_crds::{BrokerGroup, SubscriptionGroup, Topic, User};
 use tokio::task::JoinSet;
 
 use crate::invalid::Invalid;
@@ -44,6 +44,7 @@ pub(crate) fn start(
         }),
         topics: watches.own(settings::terms::<Topic>),
         subscription_groups: watches.own(settings::terms::<SubscriptionGroup>),
+        users: watches.own(settings::terms::<User>),
         elections: watches.children(&ours, |_| {}),
         accounts: watches.children(&ours, |_| {}),
         roles: watches.children(&ours, |_| {}),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
-use rmq_crds::{BrokerGroup, Conditions, NameServer, SubscriptionGroup, Topic};
+use rmq_crds::{BrokerGroup, Conditions, NameServer, SubscriptionGroup, Topic, User};
 
 use crate::context::Context;
 use crate::controller::{Controller, Reconciled};
@@ -18,6 +18,7 @@ struct Controllers {
     broker_groups: Arc<Controller<BrokerGroup>>,
     topics: Arc<Controller<Topic>>,
     subscription_groups: Arc<Controller<SubscriptionGroup>>,
+    users: Arc<Controller<User>>,
 }
 
 /// Looks at all objects of one namespace, or of all, until it is dropped.
@@ -27,6 +28,7 @@ pub(crate) async fn act(context: Arc<Context>, receivers: Receivers) {
         broker_groups: Controller::new(&context),
         topics: Controller::new(&context),
         subscription_groups: Controller::new(&context),
+        users: Controller::new(&context),
     };
     let stores = &context.stores;
     // Without its full list, a watch would not show a child that exists.
@@ -38,6 +40,7 @@ pub(crate) async fn act(context: Arc<Context>, receivers: Receivers) {
         () = controllers.broker_groups.run(&stores.broker_groups, receivers.broker_groups) => {}
         () = controllers.topics.run(&stores.topics, receivers.topics) => {}
         () = controllers.subscription_groups.run(&stores.subscription_groups, receivers.subscription_groups) => {}
+        () = controllers.users.run(&stores.users, receivers.users) => {}
     }
 }
 
@@ -59,6 +62,7 @@ fn wire(context: &Arc<Context>, controllers: &Controllers) {
     settings_wake(&controllers.subscription_groups, |queues| {
         &queues.subscription_groups
     });
+    settings_wake(&controllers.users, |queues| &queues.users);
 }
 
 /// A change of a child wakes its owner. Listeners do not keep what they wake alive: the watches that call them belong to it.
@@ -112,7 +116,11 @@ fn name_servers_wake(controller: &Arc<Controller<NameServer>>) {
         for group in context.stores.groups_of(&namespace, &name) {
             context.queues.wake_group(&namespace, &group.name_any());
         }
-        let ready = |object: &NameServer| Some(object.status.as_ref()?.ready_replicas);
+        // Users need the keys of the cluster.
+        let ready = |object: &NameServer| {
+            let status = object.status.as_ref()?;
+            Some((status.ready_replicas, status.access_secret.clone()))
+        };
         if serving(old, ready) != serving(new, ready) {
             wake_settings(context, &names::cluster_term(&namespace, &name), &namespace);
         }
@@ -161,8 +169,8 @@ fn broker_groups_wake(controller: &Arc<Controller<BrokerGroup>>) {
     });
 }
 
-/// A Topic or SubscriptionGroup wakes itself, and when it is gone, the objects that want the same name.
-fn settings_wake<K: settings::Kind>(
+/// A Topic, SubscriptionGroup or User wakes itself, and when it is gone, the objects that want the same name.
+fn settings_wake<K: settings::Placed>(
     controller: &Arc<Controller<K>>,
     queue: fn(&Queues) -> &Sender<K>,
 ) {
@@ -173,7 +181,7 @@ fn settings_wake<K: settings::Kind>(
         };
         let context = &controller.context;
         if let (Some(old), Some(new)) = (old, new) {
-            settings::touched(old, new, context);
+            K::touched(old, new, context);
         }
         let queue = queue(&context.queues);
         wake_itself(&controller, queue, object, new.is_none());
@@ -204,7 +212,7 @@ fn wake_itself<K: Reconciled>(
     }
 }
 
-/// Wakes the topics and subscription groups of a cluster.
+/// Wakes the topics, subscription groups and users of a cluster.
 fn wake_settings(context: &Context, cluster: &str, namespace: &str) {
     for topic in context.stores.topics.of(cluster) {
         wake(&context.queues.topics, namespace, &topic.name_any());
@@ -215,5 +223,8 @@ fn wake_settings(context: &Context, cluster: &str, namespace: &str) {
             namespace,
             &group.name_any(),
         );
+    }
+    for user in context.stores.users.of(cluster) {
+        wake(&context.queues.users, namespace, &user.name_any());
     }
 }

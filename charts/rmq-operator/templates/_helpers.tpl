@@ -23,19 +23,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "rmq-operator.rules" -}}
 # Its own kinds: read them, ...
 - apiGroups: [rmq.rs]
-  resources: [nameservers, brokergroups, topics, subscriptiongroups]
+  resources: [nameservers, brokergroups, topics, subscriptiongroups, users]
   verbs: [get, list, watch]
 # ... say how they are, ...
 - apiGroups: [rmq.rs]
-  resources: [nameservers/status, brokergroups/status, topics/status, subscriptiongroups/status]
+  resources: [nameservers/status, brokergroups/status, topics/status, subscriptiongroups/status, users/status]
   verbs: [patch]
 # ... hold them until what they stand for is cleaned up (metadata.finalizers) ...
 - apiGroups: [rmq.rs]
-  resources: [brokergroups, topics, subscriptiongroups]
+  resources: [brokergroups, topics, subscriptiongroups, users]
   verbs: [patch]
 # ... and name them as owners of their children where the API server checks that (OwnerReferencesPermissionEnforcement).
 - apiGroups: [rmq.rs]
-  resources: [nameservers/finalizers, brokergroups/finalizers]
+  resources: [nameservers/finalizers, brokergroups/finalizers, users/finalizers]
   verbs: [update]
 # Name servers and brokers. Delete: larger volumes need a new StatefulSet around the same pods.
 - apiGroups: [apps]
@@ -49,11 +49,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# The keys of clusters with spec.authentication. Get: those that objects name, and its own, one by one; it cannot list them, and watches none. A rule
+# The keys of clusters with spec.authentication, and of users. Get: those that objects name, and its own, one by one. Patch: those that workloads mount; it cannot list them, and watches none. A rule
 # with names would need names that nobody knows before.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create]
+  verbs: [get, create, patch]
 # One broker at a time when nodes are drained.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

@@ -106,7 +106,7 @@ fn goldens() {
 fn definitions_stay() {
     for (args, keep) in [(&[][..], Some("keep")), (&["--set", "keep=false"], None)] {
         let mut found = objects(&render("rmq-crds", args).expect("rendered"));
-        assert_eq!(found.len(), 5);
+        assert_eq!(found.len(), 6);
         for definition in &mut found {
             let policy = &definition["metadata"]["annotations"]["helm.sh/resource-policy"];
             assert_eq!(policy.as_str(), keep);
@@ -395,6 +395,7 @@ fn schema_of_the_cluster() {
             "brokerGroups": broker_groups,
             "topics": named("^[%|a-zA-Z0-9_-]+$", "topic"),
             "subscriptionGroups": named("^[%|a-zA-Z0-9_-]+$", "subscriptionGroup"),
+            "users": named("^[!-~]+$", "user"),
             "networkPolicies": {
                 "type": "object",
                 "additionalProperties": false,
@@ -412,6 +413,7 @@ fn schema_of_the_cluster() {
         },
         "$defs": {
             "brokerGroup": spec("brokergroups", &["nameServerRef", "brokerName"]),
+            "user": spec("users", &["nameServerRef", "userName"]),
             // The API server looks into selectors.
             "peers": {
                 "type": "array",

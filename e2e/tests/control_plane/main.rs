@@ -70,6 +70,7 @@ const ALL: &[(&str, Scenario)] = &[
     ),
     ("the_keys_of_a_cluster", users::keys_of_a_cluster),
     ("a_cluster_with_keys_of_its_own", users::keys_of_their_own),
+    ("users_and_their_secrets", users::users),
 ];
 
 fn main() -> ExitCode {

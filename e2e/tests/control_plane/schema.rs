@@ -240,6 +240,28 @@ fn of_objects() -> Vec<Case> {
         topic("t", json!({"queues": 4, "readQueues": 8})),
         topic("t", json!({"queues": 8, "readQueues": 4})),
     ));
+    let rights = |rights: Value| topic("u", json!({"rights": rights}));
+    all.push(case(
+        "User",
+        "a right is about one of topic, group and cluster",
+        rights(json!([{"topic": "a", "actions": ["Pub"]}])),
+        rights(json!([{"topic": "a", "group": "b", "actions": ["Pub"]}])),
+    ));
+    all.push(case(
+        "User",
+        "a super user may everything: leave rights out, or super",
+        topic("u", json!({"super": true})),
+        topic(
+            "u",
+            json!({"super": true, "rights": [{"topic": "a", "actions": ["Pub"]}]}),
+        ),
+    ));
+    all.push(case(
+        "User",
+        "the name has at most 63 characters, as the name of a Secret is made of it",
+        topic(&"u".repeat(63), json!({})),
+        topic(&"u".repeat(64), json!({})),
+    ));
     let unknown = "authorization needs authentication: rules are those of users, so set authentication.enabled: true";
     let both =
         |authentication: Value| json!({"authentication": authentication, "authorization": {}});
@@ -406,6 +428,25 @@ fn of_changes() -> Vec<Case> {
         ),
         "nameServerRef",
         "nameServerRef cannot be changed: make another SubscriptionGroup",
+        reference("main"),
+        Value::Null,
+    );
+    changes(
+        "User",
+        &topic("changes", json!({"userName": "u"})),
+        "userName",
+        "userName cannot be changed: make another User",
+        json!("u"),
+        json!("v"),
+    );
+    changes(
+        "User",
+        &topic(
+            "changes-reference",
+            json!({"nameServerRef": {"name": "main"}}),
+        ),
+        "nameServerRef",
+        "nameServerRef cannot be changed: make another User",
         reference("main"),
         Value::Null,
     );

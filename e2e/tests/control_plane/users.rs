@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::ResourceExt;
-use rmq_crds::{BrokerGroup, NameServer};
+use rmq_crds::{BrokerGroup, NameServer, User};
 use serde_json::{Value, json};
 
 use crate::world::{Operator, Outcome, World, demand, group, name_server, text};
@@ -318,4 +318,176 @@ pub(crate) fn keys_of_their_own(world: &World) -> Outcome {
         demand(made.count() == 0, "it made keys that it was given")?;
         operator.stop().await
     })
+}
+
+fn user(name: &str, more: Value) -> Value {
+    let mut spec = json!({"nameServerRef": {"name": "main"}});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    json!({"metadata": {"name": name}, "spec": spec})
+}
+
+/// A user gets a Secret for workloads before there are brokers, keeps the password in it, and takes nobody's Secret or name.
+pub(crate) fn users(world: &World) -> Outcome {
+    world.runtime.block_on(async {
+        let namespace = "people";
+        let operator = of_the_chart(world, namespace).await?;
+        let open = name_server("main");
+        world.create::<NameServer>(namespace, open).await?;
+        let right = json!({"rights": [{"topic": "orders", "actions": ["Pub"]}]});
+        world
+            .create::<User>(namespace, user("checkout", right))
+            .await?;
+        world
+            .wait_condition::<User>(
+                namespace,
+                "checkout",
+                ["Stalled", "True", "NoAuthentication", "spec.authentication"],
+            )
+            .await?;
+        let keyed = json!({"spec": {"authentication": {"enabled": false}}});
+        world
+            .merge::<NameServer>(namespace, "main", keyed)
+            .await?;
+        // The pods of its servers do not run: the Secret is there, and the brokers are waited for.
+        world
+            .wait_condition::<User>(
+                namespace,
+                "checkout",
+                ["Progressing", "True", "ClusterUnreachable", ""],
+            )
+            .await?;
+        let made = files(world, namespace, "checkout-binding").await?;
+        let entry = |name: &str| {
+            let found = made.iter().find(|(file, _)| file == name);
+            found.map(|(_, text)| text.clone()).unwrap_or_default()
+        };
+        demand(
+            entry("type") == "rocketmq"
+                && entry("provider") == "rmq"
+                && entry("username") == "checkout"
+                && entry("nameServer") == format!("{}:9876", entry("host")),
+            format!("the binding has {:?}", made.iter().map(|(file, _)| file).collect::<Vec<_>>()),
+        )?;
+        let password = entry("password");
+        demand(password.len() >= 32, "the password is random")?;
+        let api = world.api::<Secret>(namespace);
+        let binding = api.get("checkout-binding").await.map_err(text)?;
+        demand(
+            binding.type_.as_deref() == Some("servicebinding.io/rocketmq")
+                && binding.owner_references().len() == 1,
+            "the Secret goes with its user",
+        )?;
+        // A change by hand is changed back; the password is what the Secret says.
+        let spoilt = json!({"stringData": {"username": "somebody"}});
+        world
+            .merge::<Secret>(namespace, "checkout-binding", spoilt)
+            .await?;
+        world
+            .merge::<User>(namespace, "checkout", again_at("1"))
+            .await?;
+        world
+            .wait::<Secret>(namespace, "checkout-binding", "the user's name", |secret| {
+                let data = secret.data.as_ref();
+                data.is_some_and(|data| data["username"].0 == b"checkout")
+            })
+            .await?;
+        demand(
+            files(world, namespace, "checkout-binding").await? == made,
+            "the password was made twice",
+        )?;
+        // Its own password, which is missing first.
+        let named = json!({"passwordSecret": {"name": "own"}});
+        world
+            .create::<User>(namespace, user("billing", named))
+            .await?;
+        world
+            .wait_condition::<User>(
+                namespace,
+                "billing",
+                ["Stalled", "True", "SecretNotFound", "there is no Secret own"],
+            )
+            .await?;
+        let own = json!({"metadata": {"name": "own"}, "stringData": {"password": "planted-user-password\n"}});
+        world.create::<Secret>(namespace, own).await?;
+        world.merge::<User>(namespace, "billing", again_at("2")).await?;
+        world
+            .wait::<Secret>(namespace, "billing-binding", "its own password", |secret| {
+                let data = secret.data.as_ref();
+                data.is_some_and(|data| data["password"].0 == b"planted-user-password")
+            })
+            .await?;
+        // What belongs to others.
+        let foreign = json!({"metadata": {"name": "audit-binding"}, "stringData": {"a": "b"}});
+        world.create::<Secret>(namespace, foreign).await?;
+        world
+            .create::<User>(namespace, user("audit", json!({})))
+            .await?;
+        world
+            .wait_condition::<User>(
+                namespace,
+                "audit",
+                ["Stalled", "True", "NameTaken", "audit-binding"],
+            )
+            .await?;
+        let reserved = json!({"userName": "rmq-operator"});
+        world
+            .create::<User>(namespace, user("root", reserved))
+            .await?;
+        let second = json!({"userName": "checkout"});
+        world
+            .create::<User>(namespace, user("second", second))
+            .await?;
+        for name in ["root", "second"] {
+            world
+                .wait_condition::<User>(
+                    namespace,
+                    name,
+                    ["Stalled", "True", "ResourceConflict", ""],
+                )
+                .await?;
+        }
+        let wrong = json!({"rights": [{"topic": "a", "actions": ["Pub"], "sourceIps": ["home"]}]});
+        world
+            .create::<User>(namespace, user("wrong", wrong))
+            .await?;
+        world
+            .wait_condition::<User>(
+                namespace,
+                "wrong",
+                ["Stalled", "True", "InvalidSpec", "spec.rights[0]"],
+            )
+            .await?;
+        hidden(
+            world,
+            namespace,
+            &[password, "planted-user-password".to_owned()],
+        )
+        .await?;
+        // No broker ever served, but nobody knows that without BrokerGroups: it is waited for, until a person says otherwise.
+        let users = world.api::<User>(namespace);
+        users
+            .delete("checkout", &Default::default())
+            .await
+            .map_err(text)?;
+        world
+            .wait_condition::<User>(
+                namespace,
+                "checkout",
+                ["Progressing", "True", "ClusterUnreachable", "the object goes when"],
+            )
+            .await?;
+        let left = json!({"metadata": {"annotations": {"rmq.rs/managed": "false"}}});
+        world.merge::<User>(namespace, "checkout", left).await?;
+        world.wait_gone::<User>(namespace, "checkout").await?;
+        world
+            .wait_gone::<Secret>(namespace, "checkout-binding")
+            .await?;
+        operator.stop().await
+    })
+}
+
+fn again_at(time: &str) -> Value {
+    json!({"metadata": {"annotations": {"look": time}}})
 }

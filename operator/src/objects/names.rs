@@ -10,7 +10,7 @@ pub(crate) type Labels = BTreeMap<String, String>;
 
 /// The manager of the fields of children (server-side apply).
 pub(crate) const FIELD_MANAGER: &str = "rmq-operator";
-/// Keeps a BrokerGroup until its messages were consumed, and a Topic or SubscriptionGroup until it is deleted at the brokers.
+/// Keeps a BrokerGroup until its messages were consumed, and a Topic, SubscriptionGroup or User until it is deleted at the brokers.
 pub(crate) const FINALIZER: &str = "rmq.rs/cleanup";
 
 /// Label with the name of the NameServer object: on everything of a cluster.
@@ -61,6 +61,11 @@ pub(crate) fn name_servers(object: &str) -> String {
 /// The Secret with the keys of a cluster, where its NameServer object names no other.
 pub(crate) fn access(name_server: &str) -> String {
     format!("{name_server}-access")
+}
+
+/// The Secret of a User object for workloads.
+pub(crate) fn binding(user: &str) -> String {
+    format!("{user}-binding")
 }
 
 /// The disruption budget of all brokers of a cluster.

@@ -14,16 +14,16 @@ use crate::objects::names;
 use super::kind::{Kind, was_ready};
 
 /// The brokers of one look.
-pub(super) struct Brought {
+pub(crate) struct Brought {
     /// Brokers that have it, with all settings of its object.
-    pub(super) brokers: Vec<String>,
+    pub(crate) brokers: Vec<String>,
     /// Brokers that serve and cannot have it yet, because they are not in the routes.
-    pub(super) absent: Vec<String>,
+    pub(crate) absent: Vec<String>,
 }
 
 /// Brokers that serve and are not among the masters that the asked name server shows. A broker is ready when any of several name servers
 /// has it.
-fn absent(groups: &[Arc<BrokerGroup>], masters: &[String]) -> Vec<String> {
+pub(crate) fn absent(groups: &[Arc<BrokerGroup>], masters: &[String]) -> Vec<String> {
     let serves = |group: &&Arc<BrokerGroup>| {
         let status = group.status.as_ref();
         group.metadata.deletion_timestamp.is_none()

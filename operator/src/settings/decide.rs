@@ -1,4 +1,4 @@
-//! Decides what one look at a `Topic` or `SubscriptionGroup` does, and the verdict on one that brokers have. Pure.
+//! Decides what one look at a `Topic`, `SubscriptionGroup` or `User` does, and the verdict on one that brokers have. Pure.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::apply;
 use crate::conditions::Verdict;
 
 use super::bring::Brought;
-use super::kind::{Kind, was_ready};
+use super::kind::{Placed, was_ready};
 
 /// All that a decision takes.
 pub(super) struct Observed<'a, K> {
@@ -45,7 +45,7 @@ impl From<Step> for Decision {
 }
 
 /// The decision on what was seen.
-pub(super) fn decide<K: Kind>(observed: Observed<'_, K>) -> Decision {
+pub(super) fn decide<K: Placed>(observed: Observed<'_, K>) -> Decision {
     let Observed {
         object,
         name_server,
@@ -74,8 +74,7 @@ pub(super) fn decide<K: Kind>(observed: Observed<'_, K>) -> Decision {
         };
     }
     if let Some(winner) = winner {
-        let settings = object.settings();
-        let (noun, name) = (settings.noun(), settings.name());
+        let (noun, name) = (K::NOUN, common.name);
         let message =
             format!("{noun} {name} belongs to the older object {winner}; delete one of the two");
         return Step::Say(Verdict::stalled("ResourceConflict", message)).into();
@@ -95,7 +94,7 @@ pub(super) fn decide<K: Kind>(observed: Observed<'_, K>) -> Decision {
 
 /// The verdict on an object that was brought about: ready when all brokers have it, and clients find it there. `silent` name servers do not
 /// show it.
-pub(super) fn judge<K: Kind>(object: &K, brought: &Brought, silent: &[String]) -> Verdict {
+pub(crate) fn judge<K: Placed>(object: &K, brought: &Brought, silent: &[String]) -> Verdict {
     let Brought { brokers, absent } = brought;
     if brokers.is_empty() {
         return Verdict::progressing(
@@ -103,8 +102,7 @@ pub(super) fn judge<K: Kind>(object: &K, brought: &Brought, silent: &[String]) -
             "no broker of the cluster is in the routes yet",
         );
     }
-    let settings = object.settings();
-    let (noun, at) = (settings.noun(), brokers.join(", "));
+    let (noun, at) = (K::NOUN, brokers.join(", "));
     if !absent.is_empty() {
         let absent = absent.join(", ");
         let message = format!("{noun} is up to date at {at}; not in the routes yet: {absent}");

@@ -1,4 +1,4 @@
-//! `Topic` and `SubscriptionGroup` objects: what they have in common, and how they are found.
+//! `Topic`, `SubscriptionGroup` and `User` objects: what they have in common, and how they are found.
 
 use std::sync::Arc;
 
@@ -17,13 +17,11 @@ use crate::objects::names;
 use crate::stores::Stores;
 use crate::watch::Watch;
 
-/// A kind whose objects are settings of brokers.
-pub(crate) trait Kind: Reconciled {
-    /// Whether clients find it by routes of the name servers.
-    const HAS_ROUTES: bool;
+/// A kind whose objects stand for something that the brokers of a cluster keep.
+pub(crate) trait Placed: Reconciled {
+    /// The word for messages.
+    const NOUN: &'static str;
 
-    /// The object, as plans take it.
-    fn settings(&self) -> Resource;
     /// What the kinds have in common.
     fn common(&self) -> Common<'_>;
     /// Fills in the fields that do not depend on the verdict. `brokers` have it; None: unknown, and the status keeps its list.
@@ -35,6 +33,18 @@ pub(crate) trait Kind: Reconciled {
         &self,
         client: &Client,
     ) -> impl Future<Output = Result<Result<(), String>, Error>> + Send;
+
+    /// A change of the object was seen.
+    fn touched(_old: &Self, _new: &Self, _context: &Context) {}
+}
+
+/// A kind whose objects are settings that plans compare.
+pub(crate) trait Kind: Placed {
+    /// Whether clients find it by routes of the name servers.
+    const HAS_ROUTES: bool;
+
+    /// The object, as plans take it.
+    fn settings(&self) -> Resource;
 }
 
 /// What an object of such a kind says, whatever its kind.
@@ -50,7 +60,7 @@ pub(crate) struct Common<'a> {
 }
 
 /// The terms under which an object is found: its cluster, and its name in the cluster.
-pub(crate) fn terms<K: Kind>(object: &K) -> Vec<String> {
+pub(crate) fn terms<K: Placed>(object: &K) -> Vec<String> {
     let namespace = object.namespace().unwrap_or_default();
     let cluster = object.common().name_server;
     let cluster = cluster.map(|reference| names::cluster_term(&namespace, &reference.name));
@@ -58,7 +68,7 @@ pub(crate) fn terms<K: Kind>(object: &K) -> Vec<String> {
 }
 
 /// The term of all objects that want the same name in the same cluster.
-pub(crate) fn name_term<K: Kind>(object: &K) -> String {
+pub(crate) fn name_term<K: Placed>(object: &K) -> String {
     let Common {
         name, name_server, ..
     } = object.common();
@@ -68,7 +78,7 @@ pub(crate) fn name_term<K: Kind>(object: &K) -> String {
 }
 
 /// Whether the last look found the object ready.
-pub(super) fn was_ready<K: Kind>(object: &K) -> bool {
+pub(super) fn was_ready<K: Placed>(object: &K) -> bool {
     let conditions = object.status().map_or(&[][..], Status::conditions);
     conditions
         .iter()
@@ -76,14 +86,14 @@ pub(super) fn was_ready<K: Kind>(object: &K) -> bool {
 }
 
 /// The NameServer object of the cluster, when it exists.
-pub(super) fn name_server_of<K: Kind>(object: &K, context: &Context) -> Option<Arc<NameServer>> {
+pub(super) fn name_server_of<K: Placed>(object: &K, context: &Context) -> Option<Arc<NameServer>> {
     let namespace = object.namespace().unwrap_or_default();
     let name_servers = &context.stores.name_servers;
     name_servers.get(&namespace, &object.common().name_server?.name)
 }
 
 /// The name of the older object that wants the same name in the same cluster.
-pub(super) fn conflict<K: Kind>(object: &K, context: &Context) -> Option<String> {
+pub(super) fn conflict<K: Placed>(object: &K, context: &Context) -> Option<String> {
     let rivals = K::watch(&context.stores).of(&name_term(object));
     let rivals = rivals.iter().filter(|other| {
         other.uid() != object.uid()

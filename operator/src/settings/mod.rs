@@ -1,5 +1,5 @@
-//! What `Topic` and `SubscriptionGroup` share: both are settings of brokers and have no pods. The object is the truth: a change by hand at a
-//! broker is changed back, and topics and groups without an object are left alone.
+//! What `Topic`, `SubscriptionGroup` and `User` share: brokers keep what they stand for, and they have no pods. The object is the truth: a change
+//! by hand at a broker is changed back, and topics, groups and users without an object are left alone.
 //!
 //! A look has three parts: what is *seen* in the watches, what is *decided* of it (`decide.rs`, pure), and what is *done*. Brokers are asked
 //! by what is done alone (`bring.rs`, `remove.rs`): one survey of a cluster answers for many objects.
@@ -24,16 +24,33 @@ use crate::objects::names;
 use crate::requeue;
 use crate::status;
 use crate::time;
+pub(crate) use bring::{Brought, absent};
+pub(crate) use decide::judge;
 use decide::{Observed, Step};
-pub(crate) use kind::{Common, Kind, name_term, terms, touched};
+pub(crate) use kind::{Common, Kind, Placed, name_term, terms, touched};
 
 /// Pauses between looks at an object that is stalled: the correction wakes it, so a look is only for changes at brokers.
 const STALLED: (u64, u64) = (30, 60);
 /// Pauses between looks at an object that waits for brokers.
 const WAITING: (u64, u64) = (2, 10);
 
-/// One look at an object.
-pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<Action, Error> {
+/// One look at a topic or a group.
+pub(crate) async fn reconcile_settings<K: Kind>(
+    object: &K,
+    context: &Context,
+) -> Result<Action, Error> {
+    reconcile(object, context, async |name_server: &NameServer| {
+        bring(object, name_server, context).await
+    })
+    .await
+}
+
+/// One look at an object. `bring` brings it about at the brokers: those that have it, where they are known, and the verdict.
+pub(crate) async fn reconcile<K: Placed>(
+    object: &K,
+    context: &Context,
+    bring: impl AsyncFnOnce(&NameServer) -> Result<(Option<Vec<String>>, Verdict), Error>,
+) -> Result<Action, Error> {
     let decision = decide::decide(Observed {
         object,
         name_server: kind::name_server_of(object, context),
@@ -55,7 +72,7 @@ pub(crate) async fn reconcile<K: Kind>(object: &K, context: &Context) -> Result<
             }
         }
         Step::Bring(name_server) => match credentials::sign(&name_server, context).await {
-            Ok(()) => bring(object, &name_server, context).await?,
+            Ok(()) => bring(&name_server).await?,
             Err(Error::NotYet(what)) => (None, Verdict::progressing("WaitingForKeys", what)),
             Err(error) => return Err(error),
         },
@@ -84,7 +101,7 @@ async fn bring<K: Kind>(
     }
 }
 
-async fn write<K: Kind>(
+async fn write<K: Placed>(
     context: &Context,
     object: &K,
     brokers: Option<Vec<String>>,

@@ -1,4 +1,4 @@
-//! The end of a `Topic` or `SubscriptionGroup` object.
+//! The end of a `Topic`, `SubscriptionGroup` or `User` object.
 
 use kube::ResourceExt;
 use rmq_crds::{DeletionPolicy, NameServer};
@@ -13,11 +13,11 @@ use crate::error::Error;
 use crate::fetch::is_terminating;
 use crate::objects::names;
 
-use super::kind::Kind;
+use super::kind::Placed;
 
 /// Deletes the topic or group at the brokers, when its object asks for that, and lets the object go. Returns the verdict when the object
 /// must stay for now. A namespace or cluster that goes too is never delayed. `name_server` is None when the brokers are left alone.
-pub(super) async fn remove<K: Kind>(
+pub(super) async fn remove<K: Placed>(
     object: &K,
     name_server: Option<&NameServer>,
     context: &Context,
@@ -36,7 +36,7 @@ pub(super) async fn remove<K: Kind>(
 }
 
 /// Deletes it at the brokers; the verdict says why it could not be deleted.
-async fn delete<K: Kind>(
+async fn delete<K: Placed>(
     object: &K,
     name_server: &NameServer,
     context: &Context,
@@ -49,8 +49,7 @@ async fn delete<K: Kind>(
     };
     match deleted.await {
         Ok(Ok(())) => {
-            let settings = object.settings();
-            let (noun, name) = (settings.noun(), settings.name());
+            let (noun, name) = (K::NOUN, object.common().name);
             let note = format!("{noun} {name} is deleted at all brokers");
             context.events.note(object, "Deleted", note).await;
             Ok(None)

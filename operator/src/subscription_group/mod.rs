@@ -11,7 +11,7 @@ use crate::clusters::is_gone;
 use crate::context::Context;
 use crate::controller::Reconciled;
 use crate::error::Error;
-use crate::settings::{self, Common, Kind};
+use crate::settings::{self, Common, Kind, Placed};
 use crate::stores::Stores;
 use crate::watch::Watch;
 
@@ -19,7 +19,7 @@ impl Reconciled for SubscriptionGroup {
     type Memory = ();
 
     async fn reconcile(&self, context: &Arc<Context>, _memory: &Arc<()>) -> Result<Action, Error> {
-        settings::reconcile(self, context).await
+        settings::reconcile_settings(self, context).await
     }
 }
 
@@ -28,6 +28,14 @@ impl Kind for SubscriptionGroup {
 
     fn settings(&self) -> Resource {
         Resource::Group(self.clone())
+    }
+}
+
+impl Placed for SubscriptionGroup {
+    const NOUN: &'static str = "group";
+
+    fn touched(old: &Self, new: &Self, context: &Context) {
+        settings::touched(old, new, context);
     }
 
     fn common(&self) -> Common<'_> {
