@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::controller::Reconciled;
 use crate::credentials;
 use crate::error::Error;
-use crate::settings::{self, Brought, Common, Placed};
+use crate::settings::{self, Common, Placed};
 use crate::stores::Stores;
 use crate::watch::Watch;
 use bring::Written;
@@ -119,8 +119,7 @@ async fn bring(
         rights,
     };
     match bring::bring(&wanted, name_server, context, &memory.written).await {
-        Ok(Brought { brokers, absent }) => {
-            let brought = Brought { brokers, absent };
+        Ok(brought) => {
             let verdict = settings::judge(object, &brought, &[]);
             Ok((Some(brought.brokers), verdict))
         }
