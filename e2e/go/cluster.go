@@ -31,6 +31,10 @@ func newCluster(nameServer, broker string) (*cluster, error) {
 	if c.admin, err = admin.NewAdmin(admin.WithResolver(c.resolver()), admin.WithCredentials(credentials())); err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
+	if credentials().AccessKey != "" {
+		// This client's administration signs its requests from this one on, whatever comes of it.
+		_, _ = c.admin.GetAllSubscriptionGroup(context.Background(), c.broker, 10*time.Second)
+	}
 	if c.producer, err = c.startProducer("shared"); err != nil {
 		return nil, err
 	}

@@ -44,6 +44,8 @@ const OF_CPP: &[&str] = &["pull", "push_tags", "send_and_push"];
 const ROOT: (&str, &str) = ("root", "root-password");
 /// The topic that Go and C++ try to use, and a user who may use another one only.
 const TRIED: &str = "tried";
+/// The same for C++.
+const TRIED_BY_CPP: &str = "tried-by-cpp";
 const STRANGER: (&str, &str) = ("stranger", "stranger-password");
 /// Longest time of one program.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -182,7 +184,7 @@ impl Servers {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let topics = OF_CPP.iter().map(|scenario| format!("cpp-{scenario}"));
-        for topic in topics.chain([TRIED.to_owned()]) {
+        for topic in topics.chain([TRIED, TRIED_BY_CPP].map(str::to_owned)) {
             let spec = TopicSpec::new(topic).queues(2);
             client.admin().create_topic(&spec).await?;
         }
@@ -315,11 +317,20 @@ fn cpp_refused(servers: &Servers) -> Result<(), String> {
     let attempt = |keys: Option<(&str, &str)>| {
         let mut cpp = clients::python("compat.py")?;
         cpp.env("HOME", servers.folder.path());
-        cpp.args(["try", servers.name_server.addr(), TRIED]);
+        cpp.args(["try", servers.name_server.addr(), TRIED_BY_CPP]);
         if let Some(keys) = keys {
             with_keys(&mut cpp, keys);
         }
         foreign::run(&mut cpp, DEADLINE)
     };
-    refused(&attempt, &["try_send"])
+    // This client does not tell what the broker says. The log of the broker does.
+    for keys in [Some(STRANGER), Some((ROOT.0, "another-password")), None] {
+        all_refused(&attempt(keys)?, &["try_send"], "ProducerSendSyncFailed")?;
+    }
+    let says = "User:stranger has no permission to access Topic:tried-by-cpp";
+    let log = servers.broker.log();
+    if !log.contains(says) {
+        return Err(format!("the log does not say \"{says}\":\n{log}"));
+    }
+    all_good(&attempt(Some(ROOT))?, &["try_send"])
 }

@@ -71,8 +71,12 @@ final class Closed {
             Check.contains(what, error.getErrorMessage(), why);
             return;
         } catch (Exception error) {
-            // Producers wrap what the last broker said.
-            Check.contains(what, error + " " + error.getCause(), why);
+            // Producers wrap what the last broker said, and those of transactions once more.
+            StringBuilder said = new StringBuilder();
+            for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+                said.append(cause).append(' ');
+            }
+            Check.contains(what, said.toString(), why);
             return;
         }
         throw new Check.Failed(what + ": expected a refusal (" + why + "), and it was done");
