@@ -30,9 +30,8 @@ const GO_REFUSED: &str = "go_refused";
 const CPP_RIGHT: &str = "cpp_right_key";
 const CPP_REFUSED: &str = "cpp_refused";
 
-/// Of the Go program: administration, and both ways of messages.
+/// Of the Go program. What it asks name servers for its administration needs a user there.
 const OF_GO: &[&str] = &[
-    "admin_topic",
     "pull_from_offset",
     "push_retry_dead_letter",
     "send_sync",
