@@ -6,6 +6,7 @@ COPY . .
 RUN cargo build --release -p rmq-broker -p rmq-namesrv -p rmq-operator -p rmq-ctl \
  && mkdir -p /out/usr/bin /out/etc/ssl/certs /out/tmp /out/data \
  && cp target/release/rmq-broker target/release/rmq-namesrv target/release/rmq-operator target/release/rmq-ctl /out/usr/bin/ \
+ && cargo run --release -p xtask -- sbom --to /out/usr/share/sbom \
  && ldd /out/usr/bin/* | grep -o '/[^ ]*\.so[^ ]*' | sort -u | xargs -I{} cp --parents -L {} /out \
  && printf 'root:x:0:0:root:/:/\nrmq:x:10001:10001:rmq:/data:/\n' > /out/etc/passwd \
  && printf 'root:x:0:\nrmq:x:10001:\n' > /out/etc/group \

@@ -111,13 +111,44 @@ impl Gate {
             return Ok(Passed::Anybody);
         }
         let account = self.authenticate(request, recent)?;
-        if self.authorizes
-            && account.user.kind == UserKind::Normal
-            && !self.unruled.has(request.code)
-        {
+        if self.asks_rules(account, request.code) {
             self.authorize(account, request)?;
         }
         Ok(Passed::User(Arc::clone(account)))
+    }
+
+    /// Whether what a request with this code touches depends on the rules of its user.
+    #[must_use]
+    pub fn asks_rules(&self, account: &Account, code: RequestCode) -> bool {
+        self.authorizes && account.user.kind == UserKind::Normal && !self.unruled.has(code)
+    }
+
+    /// Whether a request with this code is served without a signature.
+    #[must_use]
+    pub fn is_unsigned(&self, code: RequestCode) -> bool {
+        self.unsigned.has(code)
+    }
+
+    /// Whether a user may do one of the actions to one of the topics: the queues that a stored message is in. A topic of retries stands for its
+    /// group.
+    ///
+    /// # Errors
+    /// [`NotPassed::Denied`], of the first of them.
+    pub fn pass_one_of<'t>(
+        &self,
+        account: &Account,
+        topics: impl IntoIterator<Item = &'t str>,
+        actions: Actions,
+        from: IpAddr,
+    ) -> Result<(), NotPassed> {
+        let mut first = None;
+        for topic in topics {
+            match self.check_topic(account, topic, actions, of_retries(actions), from) {
+                Ok(()) => return Ok(()),
+                Err(why) => first = first.or(Some(why)),
+            }
+        }
+        first.map_or(Ok(()), Err)
     }
 
     fn authenticate<'r>(
@@ -173,18 +204,12 @@ impl Gate {
                     check(right.on.into(), None, actions)?;
                 }
                 Resource::Topic => {
+                    let of_group = match of_group {
+                        Some(right) => Actions::of(right.actions),
+                        None => of_retries(actions),
+                    };
                     for topic in &names.topics {
-                        match group_of_retry_topic(topic) {
-                            // Retries belong to their group.
-                            Some(group) => {
-                                let actions = match of_group {
-                                    Some(right) => Actions::of(right.actions),
-                                    None => of_retries(actions),
-                                };
-                                check(Kind::Group, Some(group), actions)?;
-                            }
-                            None => check(Kind::Topic, Some(topic), actions)?,
-                        }
+                        self.check_topic(account, topic, actions, of_group, request.from)?;
                     }
                 }
                 Resource::Group => {
@@ -195,6 +220,21 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Retries belong to their group, and need `of_group` there.
+    fn check_topic(
+        &self,
+        account: &Account,
+        topic: &str,
+        actions: Actions,
+        of_group: Actions,
+        from: IpAddr,
+    ) -> Result<(), NotPassed> {
+        match group_of_retry_topic(topic) {
+            Some(group) => self.check(account, Kind::Group, Some(group), of_group, from),
+            None => self.check(account, Kind::Topic, Some(topic), actions, from),
+        }
     }
 
     fn check(

@@ -93,7 +93,6 @@ const fn place(code: RequestCode) -> Where {
         | Code::SendReplyMessage
         | Code::RecallMessage
         | Code::QueryMessage
-        | Code::ViewMessageById
         | Code::GetMaxOffset
         | Code::GetMinOffset
         | Code::SearchOffsetByTimestamp
@@ -108,8 +107,8 @@ const fn place(code: RequestCode) -> Where {
         | Code::GetParentTopicInfo
         | Code::GetLiteTopicInfo
         | Code::GetRouteinfoByTopic => TOPIC,
-        // The broker knows which topic an end is about; see there.
-        Code::EndTransaction => Where {
+        // The broker knows which topic an end, or the message at a position, is about; see there.
+        Code::EndTransaction | Code::ViewMessageById => Where {
             may_be_empty: true,
             ..TOPIC
         },

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rmq_access::NotPassed;
 use rmq_process::Asker;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,6 +15,12 @@ use crate::groups::{Group, GroupError};
 pub(crate) trait Origin {
     /// Who sent it.
     fn asker(&self) -> Asker;
+
+    /// Whether who sent it may send to the light queues, which a message names and the request does not.
+    ///
+    /// # Errors
+    /// They may not.
+    fn may_send_to(&self, broker: &Broker, queues: &[&str]) -> Result<(), NotPassed>;
 }
 
 /// Settings as text: a JSON object.

@@ -45,6 +45,7 @@ mod quota;
 mod recovery;
 mod registration;
 mod reply;
+mod requester;
 mod requests;
 mod retention;
 mod role;

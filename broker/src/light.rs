@@ -174,7 +174,7 @@ fn check(name: &str) -> Result<(), Problem> {
 }
 
 /// The names in a property; none in a blank one.
-fn names_of(value: &str) -> Result<SmallVec<[&str; 8]>, LightError> {
+pub(crate) fn names_of(value: &str) -> Result<SmallVec<[&str; 8]>, LightError> {
     if value.trim().is_empty() {
         return Ok(SmallVec::new());
     }

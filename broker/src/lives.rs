@@ -30,6 +30,7 @@ use crate::config;
 use crate::data::Data;
 use crate::group::Member;
 use crate::group::elected::state::Elected;
+use crate::group::proof::Proof;
 use crate::group::repairs::Repairs;
 use crate::identity::Identity;
 use crate::listeners::{self, Listeners};
@@ -108,9 +109,11 @@ impl Lives {
         deps: Deps,
     ) -> Result<Arc<Self>, StartError> {
         config.validate()?;
+        let secrets = Secrets::read(&config)?;
+        let proof = Proof::new(secrets.signer.clone(), config.authentication);
         Ok(Arc::new(Self {
-            tls: Tls::open(&config).await?,
-            secrets: Secrets::read(&config)?,
+            tls: Tls::open(&config, proof).await?,
+            secrets,
             elected: Elected::of(&config, &deps).await?,
             identity: Identity::of(&config, listeners.addr).await,
             config,

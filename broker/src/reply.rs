@@ -305,7 +305,8 @@ fn of_send(refusal: &SendRefusal) -> ResponseCode {
         // Enough members are in sync soon, or never: Java producers try 14 as often as the code 1 of apache/rocketmq
         // `PutMessageStatus.IN_SYNC_REPLICAS_NOT_ENOUGH`, and rmq-client tries for longer.
         SendRefusal::Stopping | SendRefusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
-        SendRefusal::Forbidden(_)
+        SendRefusal::NotPassed(_)
+        | SendRefusal::Forbidden(_)
         | SendRefusal::TopicForbidden(_)
         | SendRefusal::HalfForbidden(_) => ResponseCode::NoPermission,
         // Producers try another broker.
@@ -389,7 +390,7 @@ fn of_resume(refusal: &ResumeRefusal) -> ResponseCode {
 fn of_send_back(refusal: &SendBackRefusal) -> ResponseCode {
     match refusal {
         SendBackRefusal::TooFew(_) => ResponseCode::ServiceNotAvailable,
-        SendBackRefusal::Forbidden(_) => ResponseCode::NoPermission,
+        SendBackRefusal::NotPassed(_) | SendBackRefusal::Forbidden(_) => ResponseCode::NoPermission,
         SendBackRefusal::Group(NoGroup { error, .. }) => of_group(error),
         SendBackRefusal::Read { .. }
         | SendBackRefusal::Negative(_)

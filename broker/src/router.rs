@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rmq_access::{NotPassed, Passed, Refusals, Request};
 use rmq_protocol::code::RequestCode;
-use rmq_protocol::requests::EndTransaction;
+use rmq_protocol::message::OffsetMessageId;
+use rmq_protocol::requests::{EndTransaction, ResumeCheckHalfMessage};
 use rmq_transport::Exchange;
 
 use crate::access::{Access, certificate_of};
@@ -83,6 +84,7 @@ fn admit(
     let topic = match code {
         // What it ends is about a topic, whatever the request says; old producers say nothing.
         RequestCode::EndTransaction => ended_topic(broker, exchange),
+        RequestCode::ResumeCheckHalfMessage => checked_topic(broker, exchange),
         _ => None,
     };
     let passed = access.gate.pass(
@@ -104,11 +106,24 @@ fn admit(
 /// The topic of the half message that a request ends.
 fn ended_topic(broker: &Broker, exchange: &Exchange<'_>) -> Option<String> {
     let request: EndTransaction<'_> = decode(exchange).ok()?;
-    let position = u64::try_from(request.commit_log_offset).ok()?;
+    topic_of_half(broker, u64::try_from(request.commit_log_offset).ok()?)
+}
+
+/// The topic of the half message that is to be checked again.
+fn checked_topic(broker: &Broker, exchange: &Exchange<'_>) -> Option<String> {
+    let request: ResumeCheckHalfMessage<'_> = decode(exchange).ok()?;
+    let id: OffsetMessageId = request.msg_id.as_deref()?.parse().ok()?;
+    topic_of_half(broker, id.position.0)
+}
+
+fn topic_of_half(broker: &Broker, position: u64) -> Option<String> {
     let table = &broker.transactions.table;
     let names = match table.get(position) {
         Some(half) => half.names,
-        None => table.parked_of(position)?.1.names,
+        None => match table.parked_of(position) {
+            Some((_, parked)) => parked.names,
+            None => table.parked(position)?.names,
+        },
     };
     Some(names.topic.to_string())
 }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use hmac::{Hmac, Mac};
 use rmq_access::{SealingKey, Secret, User};
 use rmq_config::{BrokerConfig, HiddenText};
 use rmq_protocol::header::FieldSource;
 use rmq_protocol::signature;
+use sha2::Sha256;
 
 use crate::start::StartError;
 
@@ -78,11 +80,21 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    fn of(user: &User) -> Option<Self> {
+    pub(crate) fn of(user: &User) -> Option<Self> {
         Some(Self {
             access_key: user.name.clone(),
             secret: user.password.clone()?,
         })
+    }
+
+    /// The beginning of a MAC with the secret key: of the access key.
+    pub(crate) fn mac(&self) -> Hmac<Sha256> {
+        let key = self.secret.reveal().as_bytes();
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).expect("a key of any length");
+        mac.update(&(self.access_key.len() as u64).to_be_bytes());
+        mac.update(self.access_key.as_bytes());
+        mac
     }
 
     /// The fields that a request has beside its own.

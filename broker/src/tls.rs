@@ -13,6 +13,7 @@ use rmq_transport::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::group::proof::{self, Begun, Proof};
 use crate::start::StartError;
 
 /// TLS of this broker. Without certificates there is none, and connections are what they would be without this.
@@ -20,6 +21,8 @@ use crate::start::StartError;
 pub(crate) struct Tls {
     ports: Ports,
     outgoing: Option<Arc<TlsClient>>,
+    /// What members prove to each other beside it.
+    proof: Proof,
     /// Ends the looks at the files.
     _watching: Option<DropGuard>,
 }
@@ -29,7 +32,7 @@ impl Tls {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub(crate) async fn open(config: &BrokerConfig) -> Result<Arc<Self>, StartError> {
+    pub(crate) async fn open(config: &BrokerConfig, proof: Proof) -> Result<Arc<Self>, StartError> {
         let every = Duration::from_millis(config.tls_reload_ms);
         let config = config.clone();
         let open = move || rmq_tls::open(config.tls_ports(), config.tls_outgoing());
@@ -43,6 +46,7 @@ impl Tls {
         Ok(Arc::new(Self {
             ports,
             outgoing,
+            proof,
             _watching: Some(stop.drop_guard()),
         }))
     }
@@ -76,8 +80,7 @@ impl Tls {
 
     /// What stands between the sockets of two members and their first frame.
     pub(crate) fn guard(self: &Arc<Self>) -> MaybeGuard {
-        let is_there = self.ports.clients.is_some() || self.outgoing.is_some();
-        MaybeGuard(is_there.then(|| Arc::clone(self) as Arc<dyn Guard>))
+        MaybeGuard(Some(Arc::clone(self) as Arc<dyn Guard>))
     }
 
     /// Serves a port for clients.
@@ -100,27 +103,35 @@ impl Tls {
 impl Guard for Tls {
     fn accept(&self, socket: TcpStream) -> GuardFuture<'_> {
         Box::pin(async move {
-            let Some(tls) = &self.ports.clients else {
-                return Ok(Guarded::Plain(socket));
-            };
+            let mut socket = socket;
             let mut first = [0];
             if socket.peek(&mut first).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            if !tls.starts_with(first[0])? {
-                return Ok(Guarded::Plain(socket));
-            }
+            let tls = match &self.ports.clients {
+                Some(tls) if tls.starts_with(first[0])? => tls,
+                _ => {
+                    let begins = first[0] == proof::FIRST;
+                    self.proof.accept(&mut socket, begins).await?;
+                    return Ok(Guarded::Plain(socket));
+                }
+            };
             let (stream, _) = tls.shake(socket).await?;
-            Ok(Guarded::Other(Box::new(stream)))
+            let (first, mut begun) = Begun::peek(stream).await?;
+            self.proof.accept(&mut begun, first == proof::FIRST).await?;
+            Ok(Guarded::Other(Box::new(begun)))
         })
     }
 
     fn dial<'a>(&'a self, socket: TcpStream, address: &'a str) -> GuardFuture<'a> {
         Box::pin(async move {
+            let mut socket = socket;
             let Some(client) = &self.outgoing else {
+                self.proof.dial(&mut socket).await?;
                 return Ok(Guarded::Plain(socket));
             };
-            let stream = client.shake(socket, address, None).await?;
+            let mut stream = client.shake(socket, address, None).await?;
+            self.proof.dial(&mut stream).await?;
             Ok(Guarded::Other(Box::new(stream)))
         })
     }

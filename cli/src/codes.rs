@@ -52,8 +52,8 @@ codes! {
         "The server knows no such topic, group, message, broker or client.";
         "`rmq-ctl get` lists what there is.";
     DENIED "RMQ-E020" Refused: "the server does not allow it";
-        "The topic's or broker's permissions, or the group's settings, forbid it.";
-        "`rmq-ctl describe topic NAME` shows the permissions; `rmq-ctl set topic NAME perm=rw` changes them.";
+        "The server does not recognise the user of the request, or no rule of the user allows it; or the topic's or broker's permissions, or the group's settings, forbid it.";
+        "`rmq-ctl doctor` tells a wrong key from a missing right, and `rmq-ctl can-i` asks the rules. `rmq-ctl describe topic NAME` shows the permissions of a topic; `rmq-ctl set topic NAME perm=rw` changes them.";
     NO_RIGHT "RMQ-E021" Refused: "Kubernetes does not allow it";
         "The user of the kubeconfig lacks a right (RBAC) that the way through the API server needs; the cause names it.";
         "Ask for a Role with that right: the page docs/operate/outside.md has one. `kubectl auth can-i` shows what you may do.";

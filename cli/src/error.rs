@@ -7,6 +7,18 @@ use crate::codes::{self, Code};
 use crate::exit_code::Exit;
 use crate::kubernetes::problem::Problem;
 
+/// Whether a refusal is about the user of a request, and not about the permissions of a topic. Its text is that of `rmq_access`.
+fn is_of_users(text: &str) -> bool {
+    [
+        "username cannot be null",
+        "check signature failed",
+        "has no permission to access",
+        "User:",
+    ]
+    .iter()
+    .any(|part| text.contains(part))
+}
+
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -58,7 +70,11 @@ impl Failure {
             ErrorKind::Protocol => &codes::PROTOCOL,
             _ => &codes::SERVER,
         };
-        Self::coded(code, what).fact("asked", cluster).cause(&error)
+        let failure = Self::coded(code, what).fact("asked", cluster).cause(&error);
+        match error.kind() == ErrorKind::Denied && is_of_users(&error.to_string()) {
+            true => failure.try_this("rmq-ctl doctor"),
+            false => failure,
+        }
     }
 
     /// A request that Kubernetes did not carry out; `asked` says who was asked.

@@ -1,4 +1,5 @@
-// The real Go client against our servers: `compat list`, or `compat NAME_SERVER BROKER [SCENARIO...]`.
+// The real Go client against our servers: `compat list`, or `compat NAME_SERVER BROKER [SCENARIO...]`, or, to see what is refused,
+// `compat try NAME_SERVER BROKER TOPIC`. RMQ_ACCESS_KEY and RMQ_SECRET_KEY are the keys that it signs with.
 // It prints `ok SCENARIO` or `FAILED SCENARIO: why`, one line each, in the order in which they end.
 package main
 
@@ -41,6 +42,18 @@ func main() {
 		}
 		return
 	}
+	if len(arguments) == 4 && arguments[0] == "try" {
+		servers, err := newCluster(arguments[1], arguments[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		for name, err := range attempts(servers, arguments[3]) {
+			report(name, err)
+		}
+		servers.close()
+		return
+	}
 	if len(arguments) < 2 {
 		fmt.Fprintln(os.Stderr, "give `list`, or the addresses of a name server and a broker and, if not all, the scenarios to run")
 		os.Exit(2)
@@ -65,18 +78,22 @@ func main() {
 			err := run(name, servers)
 			printing.Lock()
 			defer printing.Unlock()
-			if err != nil {
-				failed = true
-				fmt.Printf("FAILED %s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " | "))
-			} else {
-				fmt.Println("ok " + name)
-			}
+			failed = failed || err != nil
+			report(name, err)
 		}(name)
 	}
 	running.Wait()
 	servers.close()
 	if failed {
 		os.Exit(1)
+	}
+}
+
+func report(name string, err error) {
+	if err != nil {
+		fmt.Printf("FAILED %s: %s\n", name, strings.ReplaceAll(err.Error(), "\n", " | "))
+	} else {
+		fmt.Println("ok " + name)
 	}
 }
 

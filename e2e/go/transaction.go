@@ -44,6 +44,7 @@ func transactions(c *cluster) error {
 		producer.WithInstanceName(c.instance()),
 		producer.WithSendMsgTimeout(10*time.Second),
 		producer.WithRetry(2),
+		producer.WithCredentials(credentials()),
 	)
 	if err == nil {
 		err = sender.Start()

@@ -1,6 +1,7 @@
 """The C++ client, through the Python package that carries it, against our servers.
 
-`compat.py list`, or `compat.py NAME_SERVER [SCENARIO...]`; the topics `cpp-SCENARIO` exist already.
+`compat.py list`, or `compat.py NAME_SERVER [SCENARIO...]`; the topics `cpp-SCENARIO` exist already. To see what is refused:
+`compat.py try NAME_SERVER TOPIC`. RMQ_ACCESS_KEY and RMQ_SECRET_KEY are the keys that it signs with.
 Prints `ok SCENARIO` or `FAILED SCENARIO: why`, one line each.
 """
 
@@ -20,6 +21,13 @@ class Failed(Exception):
 def equal(what, expected, found):
     if expected != found:
         raise Failed(f"{what}: expected {expected}, found {found}")
+
+
+def signed(client):
+    """The client, with the keys of the environment."""
+    if "RMQ_ACCESS_KEY" in os.environ:
+        client.set_session_credentials(os.environ["RMQ_ACCESS_KEY"], os.environ["RMQ_SECRET_KEY"], "ALIYUN")
+    return client
 
 
 class Received:
@@ -61,7 +69,7 @@ class Cluster:
     def producer(self, name):
         from rocketmq.client import Producer
 
-        producer = Producer(f"cpp-producer-{name}-{self.run}", timeout=10_000)
+        producer = signed(Producer(f"cpp-producer-{name}-{self.run}", timeout=10_000))
         producer.set_namesrv_addr(self.name_server)
         producer.start()
         return producer
@@ -69,7 +77,7 @@ class Cluster:
     def consumer(self, scenario, received, expression="*", orderly=False):
         from rocketmq.client import PushConsumer
 
-        consumer = PushConsumer(f"cpp-group-{scenario}-{self.run}", orderly=orderly)
+        consumer = signed(PushConsumer(f"cpp-group-{scenario}-{self.run}", orderly=orderly))
         consumer.set_namesrv_addr(self.name_server)
         consumer.set_instance_name(f"cpp-{scenario}-{self.run}")
         consumer.subscribe(f"cpp-{scenario}", received.take, expression)
@@ -203,7 +211,7 @@ def pull(cluster):
     from rocketmq.client import PullConsumer
 
     producer = cluster.producer("pull")
-    consumer = PullConsumer(f"cpp-group-pull-{cluster.run}")
+    consumer = signed(PullConsumer(f"cpp-group-pull-{cluster.run}"))
     consumer.set_namesrv_addr(cluster.name_server)
     consumer.start()
     try:
@@ -220,6 +228,22 @@ def pull(cluster):
 SCENARIOS = [send_and_push, send_one_way, send_batch, push_tags, push_orderly, push_delayed, pull]
 
 
+def try_send(name_server, topic):
+    """Sends once; what the broker answers is the report."""
+    from rocketmq.client import Message
+
+    producer = Cluster(name_server).producer("try")
+    try:
+        made = Message(topic)
+        made.set_body("tried")
+        producer.send_sync(made)
+        return "ok try_send"
+    except Exception as error:  # the line is the report
+        return f"FAILED try_send: {type(error).__name__} {error}".replace("\n", " | ")
+    finally:
+        producer.shutdown()
+
+
 def run(scenario, cluster):
     try:
         scenario(cluster)
@@ -231,6 +255,9 @@ def run(scenario, cluster):
 def main(arguments):
     if arguments == ["list"]:
         print("\n".join(sorted(scenario.__name__ for scenario in SCENARIOS)))
+        return 0
+    if len(arguments) == 3 and arguments[0] == "try":
+        print(try_send(arguments[1], arguments[2]), flush=True)
         return 0
     if not arguments:
         print("give `list`, or a name server address and, if not all, the scenarios to run", file=sys.stderr)

@@ -3,8 +3,9 @@
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use rmq_e2e::clients;
 use rmq_e2e::cluster::{Cluster, FlushMode};
-use rmq_e2e::foreign::{self, Needs, Outcomes};
+use rmq_e2e::foreign::{self, Outcomes};
 
 const SCENARIOS: &[&str] = &[
     "admin_topic",
@@ -29,34 +30,11 @@ const SCENARIOS: &[&str] = &[
 const DEADLINE: Duration = Duration::from_secs(180);
 
 fn main() -> ExitCode {
-    foreign::main("go", SCENARIOS, needs, Box::new(run))
-}
-
-fn needs() -> Needs {
-    if !foreign::has("go", "version") {
-        return Err("`go` 1.19 or later is not installed (Debian: golang-go)".to_owned());
-    }
-    let mut modules = Command::new("go");
-    modules
-        .current_dir(foreign::source_dir("go"))
-        .args(["list", "-deps", "."]);
-    if !foreign::may_install() {
-        modules.env("GOPROXY", "off");
-    }
-    foreign::build(&mut modules).map_err(|error| {
-        format!("its Go modules are not there; try: cargo xtask test --install\n{error}")
-    })
+    foreign::main("go", SCENARIOS, clients::go_needs, Box::new(run))
 }
 
 fn run(scenarios: &[String]) -> Result<Outcomes, String> {
-    let program = foreign::build_dir("go")?.join("compat");
-    foreign::build(
-        Command::new("go")
-            .current_dir(foreign::source_dir("go"))
-            .args(["build", "-o"])
-            .arg(&program)
-            .arg("."),
-    )?;
+    let program = clients::go(&foreign::build_dir("go")?)?;
     foreign::check_list(Command::new(&program).arg("list"), SCENARIOS)?;
     let mut cluster = Cluster::start(1, FlushMode::Async);
     foreign::run(

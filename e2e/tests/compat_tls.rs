@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use rmq_client::{Client, Message, Tls, TopicSpec};
+use rmq_e2e::clients;
 use rmq_e2e::foreign::{self, Needs, Outcomes};
 use rmq_e2e::page::{blocks, text_of};
 use rmq_e2e::process::Process;
@@ -46,15 +47,13 @@ fn main() -> ExitCode {
 fn needs() -> Needs {
     for (tool, argument, package) in [
         ("bash", "--version", "bash"),
-        ("java", "-version", "openjdk-17-jdk-headless"),
-        ("mvn", "-version", "maven"),
         ("openssl", "version", "openssl"),
     ] {
         if !foreign::has(tool, argument) {
             return Err(format!("`{tool}` is not installed (Debian: {package})"));
         }
     }
-    Ok(())
+    clients::java_needs()
 }
 
 fn run(scenarios: &[String]) -> Result<Outcomes, String> {
@@ -247,23 +246,6 @@ async fn until<F: Future<Output = Result<bool, String>>>(
     }
 }
 
-fn program(home: &Path, options: &[String]) -> Result<Command, String> {
-    let built = foreign::build_dir("java")?;
-    foreign::maven("java", &built)?;
-    let mut command = Command::new("java");
-    command
-        .arg("-Xmx512m")
-        .args(options)
-        .arg(format!("-Duser.home={}", home.display()))
-        .arg(format!(
-            "-Drocketmq.client.logRoot={}",
-            home.join("log").display()
-        ))
-        .arg("-cp")
-        .arg(format!("{0}/compat.jar:{0}/lib/*", built.display()));
-    Ok(command)
-}
-
 fn java(is_mutual: bool) -> Result<(), String> {
     let servers = Servers::start(is_mutual)?;
     let certificates = &servers.certificates;
@@ -272,7 +254,7 @@ fn java(is_mutual: bool) -> Result<(), String> {
         "-Dtls.enable=true".to_owned(),
         format!("-Dtls.config.file={}", properties.display()),
     ];
-    let mut java = program(certificates.0.path(), &options)?;
+    let mut java = clients::java(certificates.0.path(), &options)?;
     java.args(["rmq.compat.Main", servers.name_server.addr()]);
     let outcomes = foreign::run(java.args(SCENARIOS), DEADLINE)?;
     for scenario in SCENARIOS {
@@ -291,7 +273,7 @@ fn java(is_mutual: bool) -> Result<(), String> {
 
 fn java_plain() -> Result<(), String> {
     let servers = Servers::start(false)?;
-    let mut java = program(servers.certificates.0.path(), &[])?;
+    let mut java = clients::java(servers.certificates.0.path(), &[])?;
     java.args(["rmq.compat.Main", servers.name_server.addr(), "send_sync"]);
     // It tries until it is ended.
     let outcomes = foreign::run(&mut java, Duration::from_secs(20));

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rmq_lab::oci::{self, File, Image};
+use sha2::{Digest, Sha256};
 
-use crate::test::{cargo, root, target_dir};
+use crate::sbom;
+use crate::test::{cargo, has_subcommand, root, target_dir};
 
 /// Name of the image that is built here: a local one, of no registry.
 pub(crate) const NAME: &str = concat!("rmq:", env!("CARGO_PKG_VERSION"));
@@ -14,6 +16,11 @@ const USER: u64 = 10_001;
 /// One image for all, 27 MiB packed: one name to mirror, pin and upgrade, and `rmq-ctl` is where a broker is. One for each (4 to 13 MiB,
 /// 32 together) would save a node at most 23 MiB, once.
 const PROGRAMS: [&str; 4] = ["rmq-broker", "rmq-namesrv", "rmq-operator", "rmq-ctl"];
+
+/// Where the image has the lists of what the programs are made of.
+const LISTS: &str = "usr/share/sbom";
+/// The SHA-256 of the files beside it.
+const CHECKSUMS: &str = "SHA256SUMS";
 
 /// The C library gives buffers from 1 MiB on back when they are freed (docs/reference/limits.md).
 const ENV: [&str; 1] = ["MALLOC_MMAP_THRESHOLD_=1048576"];
@@ -30,7 +37,11 @@ const LABELS: [(&str, &str); 3] = [
 /// Builds the programs and the archive; returns where it is.
 pub(crate) fn build() -> Result<PathBuf, String> {
     let root = root();
-    let mut command = cargo(&root, &["build", "--quiet", "--release"]);
+    // With cargo-auditable, each program carries the list of its crates in itself (`cargo audit bin` reads it).
+    let mut command = match has_subcommand(&root, "auditable") {
+        true => cargo(&root, &["auditable", "build", "--quiet", "--release"]),
+        false => cargo(&root, &["build", "--quiet", "--release"]),
+    };
     for program in PROGRAMS {
         command.args(["-p", program]);
     }
@@ -41,6 +52,36 @@ pub(crate) fn build() -> Result<PathBuf, String> {
         return Err("the programs cannot be built".to_owned());
     }
     pack(&released())
+}
+
+/// Writes what each program is made of into a folder.
+pub(crate) fn list(folder: &Path) -> Result<(), String> {
+    let failed = |error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    for program in PROGRAMS {
+        let path = folder.join(sbom::file_name(program));
+        std::fs::write(&path, sbom::of(&root(), program)?)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes the SHA-256 of files of a folder as `sha256sum --check` reads them.
+fn write_checksums(folder: &Path, names: &[String]) -> Result<(), String> {
+    let mut lines = String::new();
+    for name in names {
+        let path = folder.join(name);
+        let failed = |error| format!("{}: {error}", path.display());
+        let mut hash = Sha256::new();
+        let mut file = std::fs::File::open(&path).map_err(failed)?;
+        std::io::copy(&mut file, &mut hash).map_err(failed)?;
+        for byte in hash.finalize() {
+            lines.push_str(&format!("{byte:02x}"));
+        }
+        lines.push_str(&format!("  {name}\n"));
+    }
+    let path = folder.join(CHECKSUMS);
+    std::fs::write(&path, lines).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Where release programs are.
@@ -54,7 +95,12 @@ pub(crate) fn pack(folder: &Path) -> Result<PathBuf, String> {
     let archive = images.join("rmq.tar");
     let stripped = images.join("programs");
     strip(folder, &stripped)?;
+    list(&stripped)?;
     let digest = write(&stripped, &PROGRAMS, &archive)?;
+    let lists = PROGRAMS.map(sbom::file_name);
+    let names = PROGRAMS.iter().map(ToString::to_string).chain(lists);
+    write_checksums(&stripped, &names.collect::<Vec<_>>())?;
+    write_checksums(&images, &["rmq.tar".to_owned()])?;
     let bytes = std::fs::metadata(&archive).map_or(0, |file| file.len());
     println!(
         "{NAME}: {} ({} MiB, {digest})",
@@ -90,6 +136,13 @@ fn write(release: &Path, programs: &[&str], archive: &Path) -> Result<String, St
         let content =
             std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         files.push(File::program(format!("usr/bin/{name}"), content));
+        let list = release.join(sbom::file_name(name));
+        let content =
+            std::fs::read(&list).map_err(|error| format!("{}: {error}", list.display()))?;
+        files.push(File::text(
+            format!("{LISTS}/{}", sbom::file_name(name)),
+            content,
+        ));
     }
     let image = Image {
         name: NAME.to_owned(),
@@ -137,11 +190,20 @@ mod tests {
             .file_name()
             .and_then(|name| name.to_str())
             .expect("a name");
-        let release = own.parent().expect("a folder");
         let dir = std::env::temp_dir().join(format!("rmq-image-{}", std::process::id()));
+        let release = dir.as_path();
+        std::fs::create_dir_all(release).expect("made");
+        std::fs::copy(&own, release.join(name)).expect("copied");
+        std::fs::write(release.join(sbom::file_name(name)), "{}").expect("written");
         let (one, other) = (dir.join("one.tar"), dir.join("other.tar"));
         let digest = write(release, &[name], &one).expect("written");
         assert_eq!(digest, write(release, &[name], &other).expect("written"));
+        write_checksums(release, &[name.to_owned(), "one.tar".to_owned()]).expect("written");
+        let mut check = Command::new("sha256sum");
+        check
+            .current_dir(release)
+            .args(["--check", "--strict", "--quiet", CHECKSUMS]);
+        assert!(check.status().expect("coreutils").success());
         let bytes = std::fs::read(&one).expect("read");
         assert_eq!(bytes, std::fs::read(&other).expect("read"));
         std::fs::remove_dir_all(&dir).expect("removed");
@@ -177,6 +239,7 @@ mod tests {
         let authorities = text("etc/ssl/certs/ca-certificates.crt");
         assert!(authorities.matches("BEGIN CERTIFICATE").count() > 50);
         assert!(layer.contains_key(&format!("usr/bin/{name}")));
+        assert_eq!(text(&format!("{LISTS}/{name}.cdx.json")), "{}");
         assert!(layer.keys().any(|path| path.contains("/libc.so")));
         assert!(layer.keys().any(|path| path.contains("/ld-linux")));
         assert!(!layer.keys().any(|path| path.ends_with("/sh")), "no shell");
@@ -197,6 +260,7 @@ mod tests {
             assert!(text.contains(variable), "{variable}");
         }
         assert!(text.contains(NAME), "the name");
+        assert!(text.contains(&format!("xtask -- sbom --to /out/{LISTS}")));
         assert!(text.contains(&format!("USER {USER}:{USER}")), "the user");
         for file in oci::surroundings(USER).expect("certificates") {
             let content = file.content.unwrap_or_default();

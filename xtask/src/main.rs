@@ -13,6 +13,7 @@ mod images;
 mod limits;
 mod programs;
 mod runner;
+mod sbom;
 mod test;
 mod tidy;
 
@@ -33,11 +34,17 @@ enum Task {
     Test(test::Options),
     /// Check the rules that the compiler does not hold.
     Tidy,
-    /// Write the container image as an OCI archive.
+    /// Write the container image as an OCI archive, and beside it the programs with their lists of what they are made of (CycloneDX) and SHA-256.
     Images {
         /// Take the release programs as they are.
         #[arg(long)]
         no_build: bool,
+    },
+    /// Write the lists of what the programs are made of (CycloneDX) into a folder.
+    Sbom {
+        /// The folder.
+        #[arg(long)]
+        to: std::path::PathBuf,
     },
     /// Let groups of brokers lose their masters, disks and networks, again and again (as root).
     Chaos(chaos::Options),
@@ -46,20 +53,22 @@ enum Task {
     Cluster(cluster::Cluster),
 }
 
+fn ended<T>(done: Result<T, String>) -> ExitCode {
+    match done {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
     match Args::parse().task {
         Task::Test(options) => test::run(&options),
-        Task::Images { no_build } => match if no_build {
-            images::pack(&images::released())
-        } else {
-            images::build()
-        } {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::FAILURE
-            }
-        },
+        Task::Images { no_build: true } => ended(images::pack(&images::released())),
+        Task::Images { no_build: false } => ended(images::build()),
+        Task::Sbom { to } => ended(images::list(&to)),
         Task::Chaos(options) => chaos::run(&options),
         Task::Cluster(what) => cluster::run(what),
         Task::Tidy => {

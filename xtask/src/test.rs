@@ -24,6 +24,7 @@ const FOREIGN: &[&str] = &[
     "stats_apache",
     "differences",
     "compat_go",
+    "compat_closed",
     "compat_tls",
     "compat_python",
     "compat_node",
@@ -71,6 +72,12 @@ fn in_workspace(mut command: Command, root: &Path, args: &[&str]) -> Command {
         }
     }
     command
+}
+
+/// Whether cargo has a command that it does not bring along.
+pub(crate) fn has_subcommand(root: &Path, name: &str) -> bool {
+    let asked = cargo(root, &[name, "--version"]).output();
+    asked.is_ok_and(|asked| asked.status.success())
 }
 
 pub(crate) fn cargo_program() -> std::ffi::OsString {
@@ -132,6 +139,16 @@ fn crates(root: &Path, runner: &Runner, programs: &[Program]) {
     let mut lints = polite_cargo(root, &args);
     lints.args(["--", "-D", "warnings"]);
     runner.step("lints", Output::AtTheEnd, &mut lints);
+    // Known vulnerabilities are not asked for: that needs the network (`cargo deny check` does).
+    let mut deny = polite_cargo(root, &["deny", "--offline", "check"]);
+    deny.args(["bans", "licenses", "sources"]);
+    if has_subcommand(root, "deny") {
+        runner.step(
+            "licences and sources of crates",
+            Output::AtTheEnd,
+            &mut deny,
+        );
+    }
     let args = ["doc", "--quiet", "--workspace", "--no-deps"];
     let mut pages = polite_cargo(root, &args);
     pages.env("RUSTDOCFLAGS", "-D warnings");

@@ -21,6 +21,7 @@ pub(crate) mod lead;
 pub(crate) mod member;
 pub(crate) mod mend;
 pub(crate) mod pass;
+pub(crate) mod proof;
 pub(crate) mod repairs;
 pub(crate) mod term;
 pub(crate) mod to_master;

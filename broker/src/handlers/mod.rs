@@ -20,11 +20,13 @@ pub(crate) mod transactions;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use rmq_access::NotPassed;
 use rmq_process::Asker;
 use rmq_protocol::code::RequestCode;
 use rmq_protocol::header::FieldSource;
 use rmq_protocol::message::LogPosition;
 use rmq_protocol::requests::Request;
+use rmq_protocol::signature::{ACCESS_KEY_FIELD, SIGNATURE_FIELD};
 use rmq_transport::Exchange;
 
 use self::refusal::{Handled, Refusal};
@@ -32,6 +34,7 @@ use crate::access;
 use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::reply::{self, Answer};
+use crate::requester::Requester;
 
 impl Origin for Exchange<'_> {
     fn asker(&self) -> Asker {
@@ -39,6 +42,13 @@ impl Origin for Exchange<'_> {
         match self.is_verified {
             true => asker.verified(),
             false => asker,
+        }
+    }
+
+    fn may_send_to(&self, broker: &Broker, queues: &[&str]) -> Result<(), NotPassed> {
+        match Requester::of(broker, self, self.asker())? {
+            Some(requester) => requester.may_send_to(broker, queues.iter().copied()),
+            None => Ok(()),
         }
     }
 }
@@ -57,6 +67,13 @@ fn own_fields(exchange: &Exchange<'_>) -> Vec<(String, String)> {
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_cow().into_owned()))
         .collect()
+}
+
+/// The same to be passed on to a client. The signature stays here: who has it could ask the broker for the same in its name.
+fn fields_for_client(exchange: &Exchange<'_>) -> Vec<(String, String)> {
+    let mut fields = own_fields(exchange);
+    fields.retain(|(name, _)| name != ACCESS_KEY_FIELD && name != SIGNATURE_FIELD);
+    fields
 }
 
 /// Answers a request with the result of work that may wait for the disk, or takes long. The work runs away from the connections.

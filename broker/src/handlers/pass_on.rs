@@ -8,9 +8,11 @@ use rmq_transport::{Caller, Exchange};
 
 use super::own_fields;
 use super::refusal::{Handled, Refusal};
+use crate::access::user_of;
 use crate::broker::Broker;
 use crate::group::pass::CALL_TIMEOUT;
 use crate::reply;
+use crate::requester::{FOR_ADDRESS_FIELD, FOR_USER_FIELD};
 use crate::secrets::signed;
 
 pub(crate) fn handle(
@@ -22,7 +24,18 @@ pub(crate) fn handle(
     let (mut fields, body) = (own_fields(exchange), exchange.body.to_vec());
     if broker.signer.is_some() {
         // This broker has checked who asks, and asks for them.
-        fields.retain(|(name, _)| name != ACCESS_KEY_FIELD && name != SIGNATURE_FIELD);
+        let own = [
+            ACCESS_KEY_FIELD,
+            SIGNATURE_FIELD,
+            FOR_USER_FIELD,
+            FOR_ADDRESS_FIELD,
+        ];
+        fields.retain(|(name, _)| !own.contains(&name.as_str()));
+        if let Some(user) = user_of(exchange).filter(|_| broker.access.is_some()) {
+            let address = exchange.peer.remote_addr().ip().to_string();
+            fields.push((FOR_USER_FIELD.to_owned(), user));
+            fields.push((FOR_ADDRESS_FIELD.to_owned(), address));
+        }
     }
     let fields = signed(broker.signer.as_ref(), fields, &body);
     let reply = exchange.park();

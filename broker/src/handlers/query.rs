@@ -10,10 +10,13 @@ use rmq_transport::{Exchange, Reply};
 
 use super::refusal::{FormRefusal, Handled};
 use super::{blocking, decode};
+use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::limits;
 use crate::messages::look_up::{self, ByKey, LookUp};
+use crate::messages::refusal::LookUpRefusal;
 use crate::reply::{self, Answer};
+use crate::requester::Requester;
 
 pub(crate) fn by_key(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: QueryMessage<'_> = decode(exchange)?;
@@ -60,7 +63,13 @@ pub(crate) fn by_key(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
 pub(crate) fn by_position(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: ViewMessageById<'_> = decode(exchange)?;
     let position = request.offset;
+    let requester = Requester::of(broker, exchange, exchange.asker())?;
     blocking(broker, exchange, move |broker| {
-        Ok(Answer::body(look_up::by_position(broker, position)?))
+        let found = look_up::by_position(broker, position)?;
+        if let Some(requester) = &requester {
+            let view = found.view().ok_or(LookUpRefusal::NothingFound)?;
+            requester.may_look_at(broker, &view)?;
+        }
+        Ok(Answer::body(found))
     })
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rmq_access::NotPassed;
 use rmq_process::Asker;
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_protocol::header::{FieldSink, FieldSource, Text};
@@ -20,6 +21,7 @@ use crate::messages::copy;
 use crate::messages::incoming::Incoming;
 use crate::messages::refusal::SendRefusal;
 use crate::messages::send::{self, SendBatch, Sent};
+use crate::requester::Requester;
 
 /// The client that waits has this long to take the reply (apache/rocketmq `Broker2Client.callClient`).
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,11 +43,19 @@ struct Sending {
     properties: String,
     body: Vec<u8>,
     asker: Asker,
+    requester: Option<Requester>,
 }
 
 impl Origin for Sending {
     fn asker(&self) -> Asker {
         self.asker.clone()
+    }
+
+    fn may_send_to(&self, broker: &Broker, queues: &[&str]) -> Result<(), NotPassed> {
+        match &self.requester {
+            Some(requester) => requester.may_send_to(broker, queues.iter().copied()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -72,6 +82,7 @@ pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handl
         properties,
         body: exchange.body.to_vec(),
         asker: exchange.asker(),
+        requester: Requester::of(broker, exchange, exchange.asker())?,
     };
     if broker.topics.get(&sending.topic).is_none() {
         let (topic, template) = (sending.topic, sending.template);

@@ -7,19 +7,23 @@ use rmq_transport::Exchange;
 
 use super::refusal::Handled;
 use super::{decode, in_time};
+use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::messages::send_back::{self, SendBack};
 use crate::reply::{self, Answer};
+use crate::requester::Requester;
 
 pub(crate) fn handle(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: ConsumerSendMsgBack<'_> = decode(exchange)?;
     let group = send_back::group(broker, exchange, &request.group)?;
+    let requester = Requester::of(broker, exchange, exchange.asker())?;
     let back = SendBack {
         position: request.offset,
         delay_level: request.delay_level,
         max_attempts: request.max_reconsume_times,
         origin_topic: request.origin_topic.as_deref().map(str::to_owned),
         reason: request.dead_letter_reason.as_deref().map(str::to_owned),
+        requester,
     };
     let (then, reply) = (Arc::clone(broker), exchange.park());
     let (on_time, code) = (Arc::clone(broker), exchange.header.code);

@@ -1,6 +1,7 @@
 //! Why an operation on messages is refused: a struct for each fact that several operations know, an enum for each operation. Each front has
 //! its own table from these to its codes; the texts are those that users of Apache RocketMQ know.
 
+use rmq_access::NotPassed;
 use rmq_protocol::message::{HandleError, RecordError};
 use rmq_protocol::names::NameError;
 use rmq_store::{AppendError, ColdPoolFull, ReadError, SettingsError};
@@ -115,6 +116,9 @@ pub(crate) enum PropertyRefusal {
 /// A message that is sent.
 #[derive(Debug, Error)]
 pub(crate) enum SendRefusal {
+    /// The message names a light queue that the user may not send to.
+    #[error(transparent)]
+    NotPassed(#[from] NotPassed),
     #[error("the broker is stopping; send to another one")]
     Stopping,
     #[error(transparent)]
@@ -182,6 +186,9 @@ pub(crate) enum SendRefusal {
 /// A message that a consumer gives back.
 #[derive(Debug, Error)]
 pub(crate) enum SendBackRefusal {
+    /// The message is one that the user may not read.
+    #[error(transparent)]
+    NotPassed(#[from] NotPassed),
     #[error(transparent)]
     Forbidden(#[from] SendingForbidden),
     #[error(transparent)]

@@ -24,7 +24,7 @@ use crate::broker::Broker;
 use crate::clock_watch::Moment;
 use crate::delay::levels::Timer;
 use crate::groups::Group;
-use crate::light::FurtherQueues;
+use crate::light::{self, FurtherQueues};
 use crate::limits;
 use crate::tables::half as table;
 use crate::topics::Topic;
@@ -337,10 +337,7 @@ impl Sending<'_> {
         let text = properties.as_str();
         let named = found.further.clone().filter(|_| !is_retry);
         let further = match named {
-            Some(names) => broker
-                .light
-                .of_sent(&text[names])
-                .map_err(PropertyRefusal::from)?,
+            Some(names) => self.light_queues(&text[names])?,
             None => FurtherQueues::new(),
         };
         // Room for a retry was left when the message was sent first.
@@ -590,6 +587,14 @@ impl Sending<'_> {
         Ok((sent, appended.size.into()))
     }
 
+    /// The light queues that a message names, for who may send to them.
+    fn light_queues(&self, value: &str) -> Result<FurtherQueues, SendRefusal> {
+        let named = light::names_of(value).map_err(PropertyRefusal::from)?;
+        self.origin.may_send_to(self.broker, &named)?;
+        let queues = self.broker.light.of_sent(value);
+        Ok(queues.map_err(PropertyRefusal::from)?)
+    }
+
     /// Members keep the properties that the client gave them (rocketmq 5.5.0 adds none). The bytes of their records beside what was sent.
     fn append_many<'m>(
         &self,
@@ -618,10 +623,7 @@ impl Sending<'_> {
                 check_key(topic, properties::get(text, property::KEYS))?;
             }
             let named = match found.further {
-                Some(names) => broker
-                    .light
-                    .of_sent(&text[names])
-                    .map_err(PropertyRefusal::from)?,
+                Some(names) => self.light_queues(&text[names])?,
                 None => FurtherQueues::new(),
             };
             incoming::check_room(broker, topic.name(), entry.body, text, named.len())?;

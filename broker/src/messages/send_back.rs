@@ -14,6 +14,7 @@ use super::way::{self, Retry, Way};
 use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::groups::{self, Group};
+use crate::requester::Requester;
 
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 1_024;
@@ -32,6 +33,8 @@ pub(crate) struct SendBack {
     pub(crate) origin_topic: Option<String>,
     /// Why the consumer gives the message up.
     pub(crate) reason: Option<String>,
+    /// Who asks, where rules count: the consumer gets a copy of the message, whichever it is.
+    pub(crate) requester: Option<Requester>,
 }
 
 /// The group that gives messages back, made when that is allowed.
@@ -76,6 +79,9 @@ fn store(broker: &Broker, group: &Group, back: &SendBack) -> Result<LogPosition,
     let record = broker.store.record_at(LogPosition(known));
     let record = record.map_err(|error| SendBackRefusal::Read { position, error })?;
     let view = record.view().ok_or(SendBackRefusal::Damaged(position))?;
+    if let Some(requester) = &back.requester {
+        requester.may_consume(broker, &view)?;
+    }
     let text = view.properties();
     let origin_topic = properties::get(text, property::RETRY_TOPIC).unwrap_or(view.topic());
     let tries_max = back.max_attempts.unwrap_or(group.config.retry_max_times);

@@ -52,6 +52,9 @@ impl Certificates {
             .tls_outgoing_certificate_file
             .clone_from(&self.server.certificate);
         config.tls_outgoing_key_file.clone_from(&self.server.key);
+        // With credentials, members prove to each other within TLS that they have them.
+        let inner = r#"{"accessKey":"inner","secretKey":"inner-password"}"#;
+        config.inner_credentials = rmq_broker::HiddenText::new(inner.to_owned());
     }
 
     fn client(&self, broker: &RunningBroker) -> Client {

@@ -3,7 +3,7 @@
 use clap::Args;
 use rmq_client::ErrorKind;
 
-use crate::cluster::{Cluster, ClusterOptions};
+use crate::cluster::{Cluster, ClusterOptions, resolve};
 use crate::codes;
 use crate::error::Failure;
 use crate::exit_code::Exit;
@@ -28,13 +28,17 @@ pub(crate) async fn run(
     cluster: &ClusterOptions,
     output: &Output,
 ) -> Result<(), Failure> {
-    let cluster = Cluster::connect(cluster, output).await?;
-    let Some(name) = cluster.signs_as.clone() else {
+    let place = resolve(cluster).await?;
+    place.tell(output);
+    let name = place.credentials.as_ref();
+    let name = name.map(|credentials| credentials.access_key().to_owned());
+    let Some(name) = name else {
         output.data("nobody: requests are not signed");
         output.say("rmq-ctl login USER gives this context a user");
         return Ok(());
     };
     output.data(&name);
+    let cluster = Cluster::open(place, cluster).await?;
     let known = recognised(&cluster, &name, output).await?;
     match known {
         true => Ok(()),
@@ -49,14 +53,7 @@ pub(crate) async fn recognised(
     output: &Output,
 ) -> Result<bool, Failure> {
     let users = cluster.client.admin().user(name).await;
-    let users = users.map_err(|error| {
-        let is_denied = error.kind() == ErrorKind::Denied;
-        let failure = cluster.failed("the name servers cannot be asked", error);
-        match is_denied {
-            true => failure.try_this("rmq-ctl doctor"),
-            false => failure,
-        }
-    })?;
+    let users = users.map_err(|error| cluster.failed("the name servers cannot be asked", error))?;
     let mut all = true;
     for (broker, user) in users {
         let said = match user {

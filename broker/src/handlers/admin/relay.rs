@@ -10,14 +10,16 @@ use rmq_protocol::message::OffsetMessageId;
 use rmq_protocol::requests::{
     ConsumeMessageDirectly, GetConsumerRunningInfo, InvokeBrokerToGetConsumerStatus,
 };
+use rmq_store::RecordSlice;
 use rmq_transport::{Exchange, OwnedFrame, PeerCallError};
 
 use crate::audit::Origin;
 use crate::broker::Broker;
 use crate::clients::members;
 use crate::handlers::refusal::{Handled, Refusal, RelayRefusal};
-use crate::handlers::{decode, link, own_fields, task};
+use crate::handlers::{decode, fields_for_client, link, task};
 use crate::reply::{self, Answer};
+use crate::requester::Requester;
 use crate::sessions::Member;
 use crate::work;
 
@@ -27,7 +29,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn running_info(broker: &Arc<Broker>, exchange: &mut Exchange<'_>) -> Handled {
     let request: GetConsumerRunningInfo<'_> = decode(exchange)?;
     let member = members::one(broker, &request.consumer_group, &request.client_id)?;
-    let fields = own_fields(exchange);
+    let fields = fields_for_client(exchange);
     let reply = exchange.park();
     broker.run_task(async move {
         let code = RequestCode::GetConsumerRunningInfo;
@@ -41,19 +43,25 @@ pub(crate) fn consume_directly(broker: &Arc<Broker>, exchange: &mut Exchange<'_>
     let group = &request.consumer_group;
     let client_id = request.client_id.as_deref().unwrap_or_default();
     let member = members::one(broker, group, client_id)?;
+    let requester = Requester::of(broker, exchange, exchange.asker())?;
     let message = request.msg_id.as_deref();
     let id = message.and_then(|id| id.parse::<OffsetMessageId>().ok());
     let position = id.ok_or(RelayRefusal::MessageId)?.position;
-    let mut fields = own_fields(exchange);
+    let mut fields = fields_for_client(exchange);
     fields.push(("brokerName".to_owned(), broker.config.broker_name.clone()));
     let asker = exchange.asker();
     let subject = format!("{group} at {}", member.client_id);
     let message = message.map(str::to_owned);
-    let then = Arc::clone(broker);
+    let (then, reader) = (Arc::clone(broker), Arc::clone(broker));
     let reply = exchange.park();
     broker.run_task(async move {
-        let read = work::blocking(move || then.store.record_at(position)).await;
+        let read = work::blocking(move || reader.store.record_at(position)).await;
+        let may_read = |record: &RecordSlice| match (&requester, record.view()) {
+            (Some(requester), Some(view)) => requester.may_consume(&then, &view),
+            _ => Ok(()),
+        };
         let asked = match read {
+            Ok(Ok(record)) if let Err(why) = may_read(&record) => Err(why.into()),
             Ok(Ok(record)) => {
                 let what = "message handed to a consumer again";
                 asker.changed(what, &subject, None, message);
@@ -82,7 +90,7 @@ pub(crate) fn consumer_status(broker: &Arc<Broker>, exchange: &mut Exchange<'_>)
         .into_iter()
         .filter(|member| wanted.is_empty() || member.client_id == wanted)
         .collect();
-    let fields = own_fields(exchange);
+    let fields = fields_for_client(exchange);
     task(broker, exchange, async move |_| {
         let mut body = ConsumerStatusBody::default();
         for member in members {

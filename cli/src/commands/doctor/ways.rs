@@ -44,6 +44,13 @@ pub(super) async fn name_server(addr: &str, place: &Place, options: &ClusterOpti
             false,
             "something listens there, but does not answer as a name server would; 9876 is the usual port",
         ),
+        // The port can be reached: what is left is TLS.
+        Err(error) if error.kind() == ErrorKind::Unreachable => Check::new(
+            "name-server-speaks",
+            subject,
+            false,
+            format!("something listens there, and no connection comes about: {error}"),
+        ),
         Err(error) => Check::new(
             "name-server-speaks",
             subject,

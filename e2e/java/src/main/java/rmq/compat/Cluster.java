@@ -6,6 +6,8 @@ import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.rocketmq.acl.common.AclClientRPCHook;
+import org.apache.rocketmq.acl.common.SessionCredentials;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
@@ -16,6 +18,7 @@ import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.RPCHook;
 import org.apache.rocketmq.remoting.protocol.body.ClusterInfo;
 import org.apache.rocketmq.remoting.protocol.route.QueueData;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
@@ -29,6 +32,9 @@ final class Cluster implements AutoCloseable {
     final String brokerName;
     final String broker;
 
+    /** Signs the requests of everything here with the keys that the program was given; null: nothing is signed. */
+    final RPCHook hook = hook(System.getProperty("compat.accessKey"), System.getProperty("compat.secretKey"));
+
     private final String run = Long.toString(System.currentTimeMillis(), 36);
     private final AtomicInteger instances = new AtomicInteger();
     private final DefaultMQPullConsumer reader;
@@ -36,7 +42,8 @@ final class Cluster implements AutoCloseable {
 
     Cluster(String nameServer) throws Exception {
         this.nameServer = nameServer;
-        admin = new DefaultMQAdminExt("compat-admin", 10_000);
+        admin = new DefaultMQAdminExt(hook, 10_000);
+        admin.setAdminExtGroup("compat-admin");
         admin.setNamesrvAddr(nameServer);
         admin.setInstanceName("admin-" + run);
         admin.start();
@@ -50,10 +57,15 @@ final class Cluster implements AutoCloseable {
         broker = entry.getBrokerAddrs().get(0L);
 
         String group = group("reader");
-        reader = new DefaultMQPullConsumer(group);
+        reader = new DefaultMQPullConsumer(group, hook);
         reader.setNamesrvAddr(nameServer);
         reader.setInstanceName("reader-" + run);
         reader.start();
+    }
+
+    /** What signs requests as a user. */
+    static RPCHook hook(String accessKey, String secretKey) {
+        return accessKey == null ? null : new AclClientRPCHook(new SessionCredentials(accessKey, secretKey));
     }
 
     /** A name that no other scenario and no other run uses. */
@@ -92,7 +104,7 @@ final class Cluster implements AutoCloseable {
     DefaultMQProducer producer(String scenario) {
         return producers.computeIfAbsent(scenario, key -> {
             try {
-                DefaultMQProducer producer = new DefaultMQProducer(name("producer-" + key));
+                DefaultMQProducer producer = new DefaultMQProducer(name("producer-" + key), hook);
                 producer.setNamesrvAddr(nameServer);
                 producer.setInstanceName(instance());
                 producer.setSendMsgTimeout(10_000);
@@ -106,7 +118,12 @@ final class Cluster implements AutoCloseable {
 
     /** A consumer with short periods, reading from the first message. Not started. */
     DefaultMQPushConsumer pushConsumer(String group) {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        return pushConsumer(group, hook);
+    }
+
+    /** The same as a user. */
+    DefaultMQPushConsumer pushConsumer(String group, RPCHook hook) {
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group, hook);
         consumer.setNamesrvAddr(nameServer);
         consumer.setInstanceName(instance());
         consumer.setPollNameServerInterval(1_000);

@@ -12,7 +12,8 @@ import java.util.concurrent.TimeUnit;
 import rmq.compat.differences.Differences;
 
 /**
- * Runs scenarios with the unmodified Java client: {@code Main list}, or {@code Main NAME_SERVER [SCENARIO...]}.
+ * Runs scenarios with the unmodified Java client: {@code Main list}, or {@code Main NAME_SERVER [SCENARIO...]}. With {@code closed} before
+ * either, those of servers that ask who sends each request.
  * Prints {@code ok SCENARIO} or {@code FAILED SCENARIO: why}, one line each, in the order in which they end.
  */
 public final class Main {
@@ -25,6 +26,11 @@ public final class Main {
 
     public static void main(String[] arguments) throws Exception {
         Map<String, Scenario> scenarios = new LinkedHashMap<>();
+        if (arguments.length > 0 && arguments[0].equals("closed")) {
+            Closed.addTo(scenarios);
+            run(scenarios, List.of(arguments).subList(1, arguments.length));
+            return;
+        }
         Push.addTo(scenarios);
         Send.addTo(scenarios);
         Pull.addTo(scenarios);
@@ -48,10 +54,6 @@ public final class Main {
             System.err.println("give `list`, or a name server address and, if not all, the scenarios to run");
             System.exit(2);
         }
-        if (arguments[0].equals("list")) {
-            scenarios.keySet().stream().sorted().forEach(out::println);
-            return;
-        }
         if (arguments[0].equals("assignments")) {
             Assignments.print(out);
             return;
@@ -74,7 +76,17 @@ public final class Main {
             out.flush();
             System.exit(0);
         }
-        List<String> chosen = new ArrayList<>(List.of(arguments).subList(1, arguments.length));
+        run(scenarios, List.of(arguments));
+    }
+
+    /** {@code list}, or a name server and scenarios. */
+    private static void run(Map<String, Scenario> scenarios, List<String> arguments) throws Exception {
+        PrintStream out = System.out;
+        if (arguments.get(0).equals("list")) {
+            scenarios.keySet().stream().sorted().forEach(out::println);
+            return;
+        }
+        List<String> chosen = new ArrayList<>(arguments.subList(1, arguments.size()));
         if (chosen.isEmpty()) {
             chosen.addAll(scenarios.keySet());
         }
@@ -86,7 +98,7 @@ public final class Main {
         boolean failed = false;
         ExecutorService together = Executors.newFixedThreadPool(AT_ONCE);
         ExecutorService oneByOne = Executors.newSingleThreadExecutor();
-        try (Cluster cluster = new Cluster(arguments[0])) {
+        try (Cluster cluster = new Cluster(arguments.get(0))) {
             List<Future<Boolean>> results = new ArrayList<>();
             for (String name : chosen) {
                 Scenario scenario = scenarios.get(name);
@@ -95,7 +107,7 @@ public final class Main {
                     failed = true;
                     continue;
                 }
-                ExecutorService pool = name.startsWith("mqadmin_") ? oneByOne : together;
+                ExecutorService pool = name.contains("mqadmin_") ? oneByOne : together;
                 results.add(pool.submit(() -> run(out, name, scenario, cluster)));
             }
             for (Future<Boolean> result : results) {

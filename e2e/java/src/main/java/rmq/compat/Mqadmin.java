@@ -11,6 +11,7 @@ import java.util.regex.Pattern;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.RPCHook;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.tools.command.MQAdminStartup;
 
@@ -152,7 +153,7 @@ final class Mqadmin {
     }
 
     /** Expects a line that begins with these words. */
-    private static void row(String command, String printed, String... words) {
+    static void row(String command, String printed, String... words) {
         for (String line : lines(printed)) {
             List<String> found = Arrays.asList(line.trim().split("\\s+"));
             if (found.size() >= words.length && found.subList(0, words.length).equals(Arrays.asList(words))) {
@@ -168,6 +169,11 @@ final class Mqadmin {
 
     /** Only one thread runs the scenarios of this class. */
     static String mqadmin(Cluster cluster, String command, String... options) {
+        return mqadmin(cluster, null, command, options);
+    }
+
+    /** The same as a user. */
+    static String mqadmin(Cluster cluster, RPCHook hook, String command, String... options) {
         List<String> arguments = new ArrayList<>(List.of(command, "-n", cluster.nameServer));
         arguments.addAll(List.of(options));
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
@@ -176,7 +182,7 @@ final class Mqadmin {
         try (PrintStream capture = new PrintStream(printed, true, StandardCharsets.UTF_8)) {
             System.setOut(capture);
             System.setErr(capture);
-            MQAdminStartup.main0(arguments.toArray(String[]::new), null);
+            MQAdminStartup.main0(arguments.toArray(String[]::new), hook);
         } finally {
             System.setOut(out);
             System.setErr(err);
