@@ -36,6 +36,19 @@ pub struct Message {
     too_late: Option<Duration>,
     /// The first name that belongs to the system and was set as a property of the user's.
     reserved: Option<String>,
+    /// What a copy keeps of the message that was given back.
+    retry: Option<Retry>,
+}
+
+/// What a retry keeps of the message that it is a copy of: it is found where that one is looked for, and counts on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Retry {
+    /// The id that the producer gave it, if it did.
+    pub(crate) id: Option<String>,
+    /// How often it was given back, with this time.
+    pub(crate) times: i32,
+    /// After how many times the broker makes it a dead letter; `None`: the group's setting counts.
+    pub(crate) times_max: Option<i32>,
 }
 
 impl Message {
@@ -50,7 +63,19 @@ impl Message {
             ordering_key: None,
             too_late: None,
             reserved: None,
+            retry: None,
         }
+    }
+
+    /// Makes it a copy of a message that was given back.
+    pub(crate) fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// What it keeps of the message that it is a copy of.
+    pub(crate) fn take_retry(&mut self) -> Option<Retry> {
+        self.retry.take()
     }
 
     /// Adds a business key; the message can be looked up by each of its keys. A key has no spaces.

@@ -305,3 +305,64 @@ async fn messages_with_one_id_have_retries_of_their_own(cluster: TestCluster) {
     assert_eq!(orders.len(), 1);
     deliveries.shutdown().await.unwrap();
 }
+
+#[rmq_testing::test(brokers = 2)]
+async fn a_retry_at_another_broker_is_found_without_a_key(cluster: TestCluster) {
+    cluster.topic("orders").queues(1).create().await;
+    let client = cluster.connect().await;
+    client
+        .producer()
+        .send(Message::new("orders", "order"))
+        .await
+        .unwrap();
+    let orders = cluster.topic("orders").messages().await;
+    let name = orders[0].queue().broker();
+    let is_home = |group: &usize| cluster.broker(*group).name() == name;
+    let home = cluster.broker((0..2).find(is_home).expect("one of them"));
+    let mut deliveries = client
+        .consumer("billing")
+        .subscribe("orders", "*")
+        .from(StartFrom::First)
+        .stream()
+        .await
+        .unwrap();
+    let track = async || {
+        let tracks = client.admin().message_tracks(&orders[0]).await.unwrap();
+        let [track] = tracks.as_slice() else {
+            panic!("{tracks:?}");
+        };
+        track.clone()
+    };
+    let order = deliveries.next().await.unwrap().unwrap();
+    // The member sends a copy, which its broker does not take either.
+    let code = RequestCode::ConsumerSendMsgBack;
+    home.fail(code, ResponseCode::SystemError, 1);
+    home.fail(RequestCode::SendMessageV2, ResponseCode::NoPermission, 1);
+    order.retry().await.unwrap();
+    let waits = track().await;
+    assert_eq!((waits.kind, waits.retries), (TrackKind::Retrying, 1));
+    let due = waits.retry_at.expect("a time");
+    let pause = due.duration_since(orders[0].stored_at()).unwrap();
+    let known = Duration::from_secs(10)..Duration::from_secs(10) + PATIENCE;
+    assert!(known.contains(&pause), "{pause:?}");
+
+    cluster.advance(Duration::from_secs(11));
+    let again = deliveries.next().await.unwrap().unwrap();
+    assert_ne!(again.message().queue().broker(), name);
+    assert_eq!(again.attempt(), 2, "it counts on");
+    assert_eq!(again.message().message_id(), orders[0].message_id());
+    let delivered = track().await;
+    let state = (delivered.kind, delivered.retries, delivered.retry_at);
+    assert_eq!(state, (TrackKind::Retrying, 1, None));
+    let (queue, _) = delivered.copy.expect("a place");
+    assert_ne!(queue.broker(), name);
+    assert_eq!(queue.topic(), "%RETRY%billing");
+
+    again.dead_letter("no such customer").await.unwrap();
+    let dead = track().await;
+    assert_eq!((dead.kind, dead.retries), (TrackKind::DeadLetter, 2));
+    assert_eq!(dead.reason.as_deref(), Some("no such customer"));
+    let (queue, _) = dead.copy.expect("a place");
+    assert_ne!(queue.broker(), name);
+    deliveries.shutdown().await.unwrap();
+}

@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::pull::PullOptions;
 use crate::queue::Queue;
 use crate::received::ReceivedMessage;
+use crate::remote::Remote;
 
 /// Groups that are looked into at once.
 const AT_ONCE_MAX: usize = 8;
@@ -125,8 +126,8 @@ impl Admin {
     /// What each group has done with a message that was [found](Self::messages_by_unique_id): groups that consume its topic or have, sorted by name.
     /// A retry or a dead letter has one group. A group that cannot be looked into is [`TrackKind::Unknown`].
     ///
-    /// Where a member could not reach the message's broker it has sent a copy to another one, with an id of its own: such a retry is found if the message
-    /// has a key.
+    /// Where a member could not reach the message's broker it has sent a copy to another one: the brokers of the group's retry topic are asked for it,
+    /// unless the message's broker has a retry that waits, or the dead letter.
     ///
     /// ```no_run
     /// # async fn example(client: rmq_client::Client) -> Result<(), rmq_client::Error> {
@@ -209,43 +210,34 @@ impl Admin {
             Some(subscription) => self.is_wanted(message, subscription).await,
             None => None,
         };
-        let retry = retry_topic(group);
-        let mut delivered = self.copies(message, &retry).await?;
-        if delivered.is_empty() {
-            delivered = self.copies_elsewhere(message, &retry).await?;
-        }
-        let delivered = newest(delivered);
-        let passed = match &delivered {
-            Some(copy) => {
-                let next = self.committed_offset(group, copy.queue()).await?;
-                next.is_some_and(|next| next > copy.queue_offset())
+        let mut copies = self.copies_at_home(message, group, parked).await?;
+        let mut is_passed = self.is_passed(&copies, group).await?;
+        // Copies follow one another: what has not ended is the last.
+        if copies.dead.is_none() && copies.waiting.is_none() && is_passed != Some(false) {
+            let elsewhere = self.copies_elsewhere(message, group).await?;
+            if elsewhere.retries() > copies.retries() {
+                copies = elsewhere;
+                is_passed = self.is_passed(&copies, group).await?;
             }
-            None => false,
-        };
-        let of_group = parked
-            .iter()
-            .filter(|copy| copy.property(property::REAL_TOPIC) == Some(&retry));
-        let parked = newest(of_group.cloned().collect());
-        // One that was delivered is still stored where it waited.
-        let parked = parked.filter(|parked| {
-            let is_newer =
-                |copy: &ReceivedMessage| parked.reconsume_times() > copy.reconsume_times();
-            delivered.as_ref().is_none_or(is_newer)
-        });
-        let parked = match parked {
+        }
+        let Copies {
+            waiting,
+            delivered,
+            dead,
+        } = copies;
+        let parked = match waiting {
             Some(parked) => Some(Parked {
                 retries: parked.reconsume_times(),
                 due: self.due(&parked).await,
             }),
             None => None,
         };
-        let dead = newest(self.copies(message, &dlq_topic(group)).await?);
         Ok(Facts {
             connection,
             offset,
             is_wanted,
             parked,
-            delivered: delivered.map(|copy| (copy, passed)),
+            delivered: delivered.zip(is_passed),
             dead,
         })
     }
@@ -304,31 +296,85 @@ impl Admin {
         message: &ReceivedMessage,
         topic: &str,
     ) -> Result<Vec<ReceivedMessage>, Error> {
-        let Some(id) = message.property(property::UNIQ_KEY) else {
-            return Ok(Vec::new());
-        };
         let queue = message.queue();
         let remote = self.client.reader_of(queue).await?;
-        let query = Query::unique(topic, id, COPIES_MAX);
-        let found = self.query_at(&remote, queue.broker(), &query).await?;
-        Ok(copies_of(message, found))
+        self.copies_at(&remote, queue.broker(), message, topic)
+            .await
     }
 
-    /// Copies that members have sent by themselves: to any broker, with an id of their own, and the message's keys.
-    async fn copies_elsewhere(
+    /// Copies of a message in another topic of a broker.
+    async fn copies_at(
         &self,
+        remote: &Remote,
+        broker: &str,
         message: &ReceivedMessage,
         topic: &str,
     ) -> Result<Vec<ReceivedMessage>, Error> {
-        let Some(key) = message.keys().next() else {
+        let Some(id) = message.property(property::UNIQ_KEY) else {
             return Ok(Vec::new());
         };
-        match self.query(&Query::key(topic, key, COPIES_MAX)).await {
-            Ok(found) => Ok(copies_of(message, found)),
+        let query = Query::unique(topic, id, COPIES_MAX);
+        let found = self.query_at(remote, broker, &query).await?;
+        Ok(copies_of(message, found))
+    }
+
+    /// The copies of a group at the message's broker; `parked`: those that wait there, of all groups.
+    async fn copies_at_home(
+        &self,
+        message: &ReceivedMessage,
+        group: &str,
+        parked: &[ReceivedMessage],
+    ) -> Result<Copies, Error> {
+        let retry = retry_topic(group);
+        let delivered = self.copies(message, &retry).await?;
+        let mut copies = Copies::new(&retry, parked.to_vec(), delivered);
+        copies.dead = newest(self.copies(message, &dlq_topic(group)).await?);
+        Ok(copies)
+    }
+
+    /// The newest copies of a group at other brokers, to which members have sent them by themselves.
+    async fn copies_elsewhere(
+        &self,
+        message: &ReceivedMessage,
+        group: &str,
+    ) -> Result<Copies, Error> {
+        let retry = retry_topic(group);
+        let route = match self.client.refresh_route(&retry).await {
+            Ok(route) => route,
             // The topic is made when the first member comes.
-            Err(error) if error.kind() == ErrorKind::NoRoute => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == ErrorKind::NoRoute => return Ok(Copies::default()),
+            Err(error) => return Err(error),
+        };
+        let names = route
+            .raw()
+            .broker_datas
+            .iter()
+            .map(|data| &data.broker_name);
+        let mut newest_of_all = Copies::default();
+        for name in names.filter(|name| *name != message.queue().broker()) {
+            let Some(addr) = route.reader(name) else {
+                continue;
+            };
+            let remote = self.client.remote(addr);
+            let at = async |topic: &str| self.copies_at(&remote, name, message, topic).await;
+            let mut copies = Copies::new(&retry, at(SCHEDULE_TOPIC).await?, at(&retry).await?);
+            if copies.retries() > 0 {
+                copies.dead = newest(at(&dlq_topic(group)).await?);
+            }
+            if copies.retries() > newest_of_all.retries() {
+                newest_of_all = copies;
+            }
         }
+        Ok(newest_of_all)
+    }
+
+    /// Whether the group has passed the copy that was delivered; `None`: none was.
+    async fn is_passed(&self, copies: &Copies, group: &str) -> Result<Option<bool>, Error> {
+        let Some(copy) = &copies.delivered else {
+            return Ok(None);
+        };
+        let next = self.committed_offset(group, copy.queue()).await?;
+        Ok(Some(next.is_some_and(|next| next > copy.queue_offset())))
     }
 
     /// When a copy that waits at a delay level is due; `None` when its broker does not say how long the level waits.
@@ -355,6 +401,46 @@ struct Facts {
     delivered: Option<(ReceivedMessage, bool)>,
     /// The dead letter.
     dead: Option<ReceivedMessage>,
+}
+
+/// The newest copies of a message for a group at one broker.
+#[derive(Default)]
+struct Copies {
+    /// The retry that waits for its time.
+    waiting: Option<ReceivedMessage>,
+    /// That of the retry topic.
+    delivered: Option<ReceivedMessage>,
+    /// The dead letter.
+    dead: Option<ReceivedMessage>,
+}
+
+impl Copies {
+    /// Of what was parked, for whichever group, and what came to the retry topic of one.
+    fn new(retry: &str, mut parked: Vec<ReceivedMessage>, delivered: Vec<ReceivedMessage>) -> Self {
+        let delivered = newest(delivered);
+        parked.retain(|copy| copy.property(property::REAL_TOPIC) == Some(retry));
+        // One that was delivered is still stored where it waited.
+        let waiting = newest(parked).filter(|parked| {
+            let is_newer =
+                |copy: &ReceivedMessage| parked.reconsume_times() > copy.reconsume_times();
+            delivered.as_ref().is_none_or(is_newer)
+        });
+        Self {
+            waiting,
+            delivered,
+            dead: None,
+        }
+    }
+
+    /// How often members have given the message back, as the newest copy says it.
+    fn retries(&self) -> i32 {
+        let all = [&self.waiting, &self.delivered, &self.dead];
+        let times = all
+            .into_iter()
+            .flatten()
+            .map(ReceivedMessage::reconsume_times);
+        times.max().unwrap_or(0)
+    }
 }
 
 struct Parked {
@@ -432,10 +518,17 @@ fn copies_of(message: &ReceivedMessage, found: Vec<ReceivedMessage>) -> Vec<Rece
         // Brokers name the place of the message, members the id that its producer gave it.
         None => vec![message.offset_id().to_string(), message.message_id()],
     };
+    let of = |message: &ReceivedMessage| {
+        let first = message.property(property::RETRY_TOPIC);
+        first.unwrap_or_else(|| message.topic()).to_owned()
+    };
+    let topic = of(message);
     let mut found = found;
-    found.retain(|copy| {
-        let origin = copy.property(property::ORIGIN_MESSAGE_ID);
-        origin.is_some_and(|origin| origins.iter().any(|known| known == origin))
+    found.retain(|copy| match copy.property(property::ORIGIN_MESSAGE_ID) {
+        Some(origin) => origins.iter().any(|known| known == origin),
+        // A Java member that sends a copy by itself loses the origin of a first retry (apache/rocketmq
+        // `DefaultMQPushConsumerImpl.sendMessageBackAsNormalMessage`).
+        None => of(copy) == topic && copy.reconsume_times() > 0,
     });
     found
 }

@@ -87,6 +87,8 @@ impl Producer {
                 sys_flag: 0,
                 unique_id: String::new(),
                 born_ms: self.client.now_ms(),
+                reconsume_times: 0,
+                max_reconsume_times: None,
                 traced: None,
             };
             match self

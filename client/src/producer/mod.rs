@@ -105,6 +105,9 @@ struct Outgoing {
     unique_id: String,
     /// When it was made, Unix milliseconds.
     born_ms: i64,
+    /// Of a retry: how often it was given back, and after how many times it is given up.
+    reconsume_times: i32,
+    max_reconsume_times: Option<i32>,
     /// What traces say of it, where they are written.
     traced: Option<Box<Subject>>,
 }
@@ -395,10 +398,11 @@ impl Producer {
         self.check_size(message.topic(), message.body().len())
     }
 
-    fn prepare(&self, message: Message) -> Result<Outgoing, Error> {
+    fn prepare(&self, mut message: Message) -> Result<Outgoing, Error> {
         self.check(&message)?;
         let born_ms = self.client.now_ms();
-        let unique_id = self.client.unique_id(born_ms);
+        let retry = message.take_retry().unwrap_or_default();
+        let unique_id = retry.id.unwrap_or_else(|| self.client.unique_id(born_ms));
         let properties = message.encode_properties(&unique_id)?;
         let flag = message.user_flag();
         let traced = self.client.traces();
@@ -418,6 +422,8 @@ impl Producer {
             flag,
             unique_id,
             born_ms,
+            reconsume_times: retry.times,
+            max_reconsume_times: retry.times_max,
             traced,
         })
     }
@@ -447,6 +453,8 @@ impl Producer {
         request.queue_id = queue.id();
         request.born_timestamp = outgoing.born_ms;
         request.flag = outgoing.flag;
+        request.reconsume_times = outgoing.reconsume_times;
+        request.max_reconsume_times = outgoing.max_reconsume_times;
         request.sys_flag = outgoing.sys_flag;
         request.properties = Text::Plain(&outgoing.properties);
         request.batch = outgoing.code == RequestCode::SendBatchMessage;

@@ -8,7 +8,7 @@ use rmq_protocol::requests::ConsumerSendMsgBack;
 
 use super::{DEAD_LETTER, Inner};
 use crate::error::Error;
-use crate::message::Message;
+use crate::message::{Message, Retry};
 
 /// Bytes of a reason that go with a dead letter.
 const REASON_BYTES_MAX: usize = 1_024;
@@ -53,11 +53,7 @@ impl Inner {
             origin_msg_id: Some(message.message_id().into()),
             origin_topic: Some(message.topic().into()),
             unit_mode: Some(false),
-            max_reconsume_times: shared
-                .settings
-                .retry
-                .times()
-                .map(|times| i32::try_from(times).unwrap_or(i32::MAX)),
+            max_reconsume_times: self.retries_max(),
             broker_name: Some(message.queue().broker().into()),
             dead_letter_reason: why.map(|why| reason(why).into()),
         };
@@ -79,7 +75,6 @@ impl Inner {
 
     fn copy(&self, delay_level: i32) -> Message {
         let message = &self.message;
-        let attempts = message.reconsume_times() + 1;
         let level = if delay_level > 0 {
             delay_level
         } else {
@@ -95,15 +90,25 @@ impl Inner {
         let origin = message
             .property(property::RETRY_TOPIC)
             .unwrap_or_else(|| message.topic());
-        let mut copy = copy
-            .set(property::RETRY_TOPIC, origin.to_owned())
-            .set(property::ORIGIN_MESSAGE_ID, message.message_id())
-            .set(property::RECONSUME_TIME, attempts.to_string())
-            .set(property::DELAY, level.to_string());
-        if let Some(times) = self.held.shared().settings.retry.times() {
-            copy = copy.set(property::MAX_RECONSUME_TIMES, times.to_string());
-        }
-        copy
+        // As a broker names the first of all copies.
+        let first = match message.property(property::ORIGIN_MESSAGE_ID) {
+            Some(first) => first.to_owned(),
+            None => message.offset_id().to_string(),
+        };
+        copy.set(property::RETRY_TOPIC, origin.to_owned())
+            .set(property::ORIGIN_MESSAGE_ID, first)
+            .set(property::DELAY, level.to_string())
+            .with_retry(Retry {
+                id: message.property(property::UNIQ_KEY).map(str::to_owned),
+                times: message.reconsume_times() + 1,
+                times_max: self.retries_max(),
+            })
+    }
+
+    /// After how many retries brokers give a message up; `None`: the group's setting counts.
+    fn retries_max(&self) -> Option<i32> {
+        let times = self.held.shared().settings.retry.times();
+        times.map(|times| i32::try_from(times).unwrap_or(i32::MAX))
     }
 }
 
