@@ -117,6 +117,7 @@ const BY_ELECTION: &str = "there are no controllers: a broker learns of its role
 const ROCKSDB: &str = "the store has no RocksDB";
 const READ_AHEAD: &str =
     "the store reads ahead where a reader goes on, and there is no mode to set";
+const STATIC_TOPICS: &str = "there are no topics with fixed logical queues (static topics): elected replicas keep each queue at its broker group when a computer is lost; give the topic more queues to grow";
 const TIMER_ENGINE: &str = "there is one engine for messages that wait";
 
 // The rights are those of apache/rocketmq `DefaultAuthorizationContextBuilder` and of the `RocketMQAction` of each header. Requests without
@@ -207,7 +208,7 @@ pub(crate) const fn row(code: RequestCode) -> Row {
         // Topics.
         Code::UpdateAndCreateTopic => one(topics::put, CREATE_TOPIC, Master),
         Code::UpdateAndCreateTopicList => one(topics::put_list, CREATE_TOPIC, Master),
-        Code::UpdateAndCreateStaticTopic => not_yet(CREATE_TOPIC, Master),
+        Code::UpdateAndCreateStaticTopic => unneeded(STATIC_TOPICS),
         Code::DeleteTopicInBroker => one(topics::delete, DELETE_TOPIC, Master),
         Code::GetAllTopicConfig => one(topics::all, LIST_TOPICS, Any),
         Code::GetTopicConfig => one(topics::one, GET_TOPIC, Any),

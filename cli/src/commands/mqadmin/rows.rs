@@ -52,7 +52,7 @@ const NO_CONTROLLER: &str = "there is no controller: the members of a broker gro
 const LITE: &str = "there are no lite topics";
 const ROCKSDB: &str = "the store is not RocksDB";
 const NO_UNITS: &str = "there are no units";
-const READS_FROM: &str = "which broker a group reads from when it is slow is not a setting here yet; slaveReadEnable and memoryReadRatio of the brokers decide";
+const READS_FROM: &str = "brokers here follow what mqadmin updateSubGroup says of the broker that a slow group reads from; rmq-ctl does not set it";
 const ALL_CLUSTERS: &str = "the brokers of all clusters that the name servers know are asked";
 const ONE_BROKER: &str = "one broker at a time: -b BROKER";
 const NO_DIRECT: &str = "a member cannot be told to consume one message; rmq-ctl dlq resend sends dead letters to a group again";
@@ -84,7 +84,7 @@ rows! {
         ("t", No("rmq-ctl top shows all topics; rmq-ctl describe topic TOPIC and rmq-ctl lag -t TOPIC one")),
     ]);
     "updateSubGroup" "create or change a group" => Line("create group {g:GROUP} --or-change [--max-attempts {r}] [--retry-queues {q}] {s=false:--no-consume} {d~true:--no-broadcast} {m~true:--no-from-min} {o=true:--ordered} [--attributes {attributes}] [--broker {b}] [--broker-cluster {c}]", &[
-        ("p", No("retry policies of groups are not supported; the broker's delayLevels say when a message comes again")),
+        ("p", No("brokers here follow the retry policies that mqadmin updateSubGroup sets; rmq-ctl does not set them")),
         ("i", Unless("0", READS_FROM)),
         ("w", Unless("1", READS_FROM)),
         ("a", Unless("true", "members are told of each other in any case")),
