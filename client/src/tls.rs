@@ -51,6 +51,22 @@ impl Tls {
         self
     }
 
+    /// As [`Tls::ca_file`], of a PEM text that is held in memory.
+    pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.0.texts.authorities = Some(pem.into());
+        self
+    }
+
+    /// As [`Tls::certificate_files`], of PEM texts that are held in memory.
+    pub fn certificate_pem(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.0.texts.certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
     /// The name that the certificates of all servers have. Default: the host that is connected to, which for brokers is what routes say, often
     /// an address.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {

@@ -75,22 +75,22 @@ settings! {
         number(&[(0, 0), (64 << 20, 1 << 40)]).unit("bytes");
     /// Which connections the ports take: disabled (plain ones), permissive (plain ones, and with a certificate also those with TLS), enforcing (those with TLS). The first byte of a connection decides.
     "tlsMode" tls_mode: TlsMode = TlsMode::Permissive =>
-        choice(TlsMode::WORDS).upstream("tls.server.mode");
+        choice(TlsMode::WORDS).upstream("tls.server.mode").field("spec.tls");
     /// File with the certificate (PEM) of this server, and behind it those that lead to its authority; empty: no TLS. It is read again when it changes.
     "tlsCertificateFile" tls_certificate_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY).upstream("tls.server.certPath");
+        text(forms::ANY).upstream("tls.server.certPath").field("spec.tls");
     /// File with the key (PEM, not encrypted) of the certificate. It is read again when it changes.
     "tlsKeyFile" tls_key_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY).upstream("tls.server.keyPath");
+        text(forms::ANY).upstream("tls.server.keyPath").field("spec.tls");
     /// File with the certificates (PEM) of those who sign the certificates of clients. It is read again when it changes.
     "tlsCaFile" tls_ca_file: PathBuf = PathBuf::new() =>
-        text(forms::ANY).upstream("tls.server.trustCertPath");
+        text(forms::ANY).upstream("tls.server.trustCertPath").field("spec.tls");
     /// Whether clients show certificates: none (they are not asked), optional (one that is shown must be good), require (who shows none is refused; needs tlsMode enforcing).
     "tlsClientAuth" tls_client_auth: TlsClientAuth = TlsClientAuth::None =>
-        choice(TlsClientAuth::WORDS).upstream("tls.server.need.client.auth");
+        choice(TlsClientAuth::WORDS).upstream("tls.server.need.client.auth").field("spec.tls");
     /// Whether the management port has TLS too, and then nothing else; its clients need no certificate.
     "tlsManagement" tls_management: bool = false =>
-        flag();
+        flag().operator("Kubernetes asks for health without TLS");
     /// How often the files of certificates are looked at.
     "tlsReloadMs" tls_reload_ms: u64 = 10_000 =>
         number(&[(100, 86_400_000)]).unit("milliseconds");

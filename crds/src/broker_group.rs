@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::access::{Authentication, Authorization};
 use crate::election::{ElectionAckMode, ElectionRequest};
 use crate::name_server::{Scalar, without_nulls};
-use crate::reference::{DeletionPolicy, ExternalListener, Image, NameServerRef, PodOverrides};
+use crate::reference::{
+    DeletionPolicy, ExternalListener, Image, NameServerRef, PodOverrides, ServerTls,
+    ServerTlsStatus,
+};
 
 /// A broker group: one master, and its replicas, under one broker name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -112,6 +115,10 @@ pub struct BrokerGroupSpec {
     /// Where the brokers can be reached.
     #[serde(default)]
     pub listeners: Listeners,
+
+    /// TLS of the brokers: of their ports, and of their connections to name servers and to each other. Default: they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
 
     /// How changes get to running brokers.
     #[serde(default)]
@@ -420,6 +427,9 @@ pub struct BrokerGroupStatus {
     /// The address that clients are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// TLS of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTlsStatus>,
     /// The pod of the master, in a group with replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,

@@ -32,6 +32,7 @@ pub use name_server::{NameServer, NameServerSpec, NameServerStatus, Scalar};
 pub use quota::{Quota, QuotaLimit};
 pub use reference::{
     DeletionPolicy, ExternalListener, ExternalType, Image, NameServerRef, PodOverrides, PullPolicy,
+    ServerTls, ServerTlsClientCertificates, ServerTlsMode, ServerTlsStatus,
 };
 pub use subscription_group::{
     SubscriptionGroup, SubscriptionGroupRetry, SubscriptionGroupSpec, SubscriptionGroupStatus,

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Authorization, NameServerAuthentication};
-use crate::reference::{ExternalListener, Image, PodOverrides};
+use crate::reference::{ExternalListener, Image, PodOverrides, ServerTls, ServerTlsStatus};
 
 /// Name servers that belong together: brokers register with each of them, clients ask one of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -95,6 +95,10 @@ pub struct NameServerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_listener: Option<ExternalListener>,
 
+    /// TLS of the name servers. Default: they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+
     /// Changes in the pods.
     #[serde(default)]
     pub pod: PodOverrides,
@@ -164,6 +168,7 @@ impl Default for NameServerSpec {
             authentication: None,
             authorization: None,
             external_listener: None,
+            tls: None,
             pod: PodOverrides::default(),
         }
     }
@@ -191,6 +196,9 @@ pub struct NameServerStatus {
     /// What clients outside of the cluster are given, where an external listener is wanted: `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_addresses: Option<String>,
+    /// TLS of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTlsStatus>,
     /// The Secret with the keys of the cluster, once the operator has seen or made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_secret: Option<String>,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, ResourceRequirements, Toleration, TopologySpreadConstraint,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -202,4 +203,74 @@ pub enum ExternalType {
     LoadBalancer,
     /// A port of the node that the pod runs on.
     HostPort,
+}
+
+/// TLS of servers, on the ports that they have anyway. A change is brought about in steps, so that brokers and clients of a running cluster go on.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.clientCertificates) || self.clientCertificates != 'required' || (has(self.mode) && self.mode == 'enforcing')", "clientCertificates required keeps out nobody whose connection is plain: set mode to enforcing, or clientCertificates to optional"),
+    validation = ("!has(self.secretName) || self.secretName.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')", "secretName is the name of a Secret: small letters, digits, - and . only")
+)]
+pub struct ServerTls {
+    /// Which connections are taken: disabled (plain ones), permissive (plain ones and TLS), enforcing (TLS).
+    #[serde(default)]
+    pub mode: ServerTlsMode,
+    /// Whether clients show certificates that ca.crt of the Secret has signed: none (they are not asked), optional (one that is shown must be good), required (who shows none is refused).
+    #[serde(default)]
+    pub client_certificates: ServerTlsClientCertificates,
+    /// A Secret of this namespace with tls.crt, tls.key and ca.crt, as cert-manager writes it. Servers take changes of it without a restart. Default: the operator makes a CA for the cluster and a certificate, and renews both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+}
+
+/// Which connections servers take.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ServerTlsMode {
+    /// Plain ones.
+    Disabled,
+    /// Plain ones, and those with TLS.
+    #[default]
+    Permissive,
+    /// Those with TLS.
+    Enforcing,
+}
+
+impl std::fmt::Display for ServerTlsMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Disabled => "disabled",
+            Self::Permissive => "permissive",
+            Self::Enforcing => "enforcing",
+        })
+    }
+}
+
+/// Whether clients show certificates.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ServerTlsClientCertificates {
+    /// They are not asked.
+    #[default]
+    None,
+    /// Those who have one show it.
+    Optional,
+    /// Those without one are refused.
+    Required,
+}
+
+/// TLS of servers as the operator saw it.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerTlsStatus {
+    /// Which connections all pods take now.
+    #[serde(default)]
+    pub mode: ServerTlsMode,
+    /// The Secret with the certificate. Clients find in its ca.crt whom to trust.
+    pub secret_name: String,
+    /// The end of the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
 }

@@ -19,6 +19,8 @@ pub(crate) const APPLIED: &str = "rmq.rs/applied";
 /// On pods: hash of the configuration that they were started with.
 pub(crate) const CONFIG_HASH: &str = "rmq.rs/config-hash";
 
+/// On pods: how far they are with TLS; a plain one has none.
+pub(crate) const TLS: &str = "rmq.rs/tls";
 /// On pods of brokers: the Secret with the keys that they have.
 pub(crate) const ACCESS: &str = "rmq.rs/access";
 

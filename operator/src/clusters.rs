@@ -1,16 +1,18 @@
 //! Connections to the clusters' name servers and brokers, kept for the next look.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rmq_client::protocol::route::perm;
-use rmq_client::{Client, ErrorKind};
+use rmq_client::{Client, ErrorKind, Tls};
 use rmq_plan::{Change, Resource, Survey};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
+use crate::objects::names;
 use crate::signer::Signer;
 
 /// Longest wait for an answer. The next look asks again.
@@ -28,10 +30,48 @@ pub(crate) struct Clusters {
     clients: Mutex<HashMap<String, Connected>>,
     /// With what requests are signed, by the address of each name server; none: they are not.
     signers: Mutex<HashMap<String, Signer>>,
+    /// By the one host name of the cluster's name servers.
+    security: Mutex<HashMap<String, Security>>,
     /// By addresses and noun. The lock is held while brokers are asked, so that all looks wait for one answer.
     surveys: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Known>>>>>,
     /// By addresses and noun.
     writes: Mutex<HashMap<String, Arc<Writes>>>,
+}
+
+/// How the operator connects to a cluster.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Security {
+    uses_tls: bool,
+    /// By the servers that were looked at.
+    secured: BTreeMap<String, Secured>,
+}
+
+/// The files of servers, in PEM: whom they trust, and what they show.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secured {
+    pub(crate) trusted: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl fmt::Debug for Secured {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secured").finish_non_exhaustive()
+    }
+}
+
+impl Security {
+    /// Trusts whom any of the servers trusts, and shows a certificate of theirs where a server asks for one.
+    fn tls(&self) -> Option<Tls> {
+        // The name servers' certificate lives as long as the cluster.
+        let name_servers = self.secured.get(names::NAME_SERVER);
+        let shown = name_servers.or_else(|| self.secured.values().next());
+        let shown = shown.filter(|_| self.uses_tls)?;
+        let trusted: String = self.secured.values().map(|of| &*of.trusted).collect();
+        let (certificate, key) = (&*shown.certificate, &*shown.key);
+        Some(Tls::new().ca_pem(trusted).certificate_pem(certificate, key))
+    }
 }
 
 /// A client, and with what it signs.
@@ -152,6 +192,11 @@ impl Clusters {
         if let Some(signer) = &signer {
             builder = builder.credentials(signer.credentials());
         }
+        let host = addresses.first().and_then(|addr| names::all_of(addr));
+        let tls = host.and_then(|host| self.security.lock().get(host)?.tls());
+        if let Some(tls) = tls {
+            builder = builder.tls(tls);
+        }
         let client = builder.connect().await?;
         let connected = Connected {
             client: client.clone(),
@@ -243,6 +288,44 @@ impl Clusters {
         }
         for connected in gone {
             connected.client.shutdown().await;
+        }
+    }
+
+    /// How the operator connects to the cluster with this host of all name servers from now on: with TLS or plain, and by what was seen of the
+    /// servers `source`. Connections that are otherwise end.
+    pub(crate) async fn secure(
+        &self,
+        host: &str,
+        uses_tls: bool,
+        source: &str,
+        secured: Option<Secured>,
+    ) {
+        let is_other = {
+            let mut all = self.security.lock();
+            let security = all.entry(host.to_owned()).or_default();
+            let before = security.clone();
+            security.uses_tls = uses_tls;
+            match secured {
+                Some(secured) => security.secured.insert(source.to_owned(), secured),
+                None => security.secured.remove(source),
+            };
+            let used = |security: &Security| security.uses_tls.then(|| security.secured.clone());
+            used(&before) != used(security)
+        };
+        if !is_other {
+            return;
+        }
+        let gone: Vec<Client> = {
+            let mut clients = self.clients.lock();
+            let is_of = |addresses: &str| {
+                let first = addresses.split(';').next();
+                first.and_then(names::all_of) == Some(host)
+            };
+            let gone = clients.extract_if(|addresses, _| is_of(addresses));
+            gone.map(|(_, connected)| connected.client).collect()
+        };
+        for client in gone {
+            client.shutdown().await;
         }
     }
 

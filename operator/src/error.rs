@@ -29,6 +29,9 @@ pub enum Error {
     /// A value cannot be written as JSON.
     #[error("cannot write {0}")]
     Json(#[from] serde_json::Error),
+    /// A certificate cannot be made.
+    #[error("a certificate cannot be made: {0}")]
+    Certificate(String),
     /// The process must end.
     #[error("{0}")]
     Fatal(String),
@@ -58,6 +61,7 @@ impl Error {
             Self::NameTaken(_) => "NameTaken",
             Self::NotYet(_) => "NotYet",
             Self::Json(_) => "NotJson",
+            Self::Certificate(_) => "CertificateRefused",
             Self::Fatal(_) => "Fatal",
         }
     }

@@ -35,6 +35,7 @@ mod status;
 mod stores;
 mod subscription_group;
 mod time;
+mod tls;
 mod topic;
 mod user;
 mod watch;

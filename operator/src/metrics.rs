@@ -52,10 +52,26 @@ const CONDITION: Family = Family {
     question: "Which object is not Ready, or Stalled until somebody changes it?",
 };
 
+const CERTIFICATE: Family = Family {
+    name: "rmq_operator_certificate_not_after_seconds",
+    kind: FamilyKind::Gauge,
+    unit: "seconds since 1970",
+    labels: &["kind", "namespace", "name", "certificate"],
+    help: "End of the certificate of an object's servers, or of the CA that signs it (certificate: server, authority)",
+    question: "Which certificate expires before it is renewed?",
+};
+
 /// Every family of metrics that the operator tells.
 #[must_use]
 pub fn metric_families() -> Vec<Family> {
-    let own = [RECONCILES, ERRORS, DURATIONS, LEADER, CONDITION];
+    let own = [
+        RECONCILES,
+        ERRORS,
+        DURATIONS,
+        LEADER,
+        CONDITION,
+        CERTIFICATE,
+    ];
     own.into_iter().chain(PROCESS_FAMILIES).collect()
 }
 
@@ -78,6 +94,17 @@ struct OfCondition {
     condition: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCertificate {
+    kind: String,
+    namespace: String,
+    name: String,
+    certificate: &'static str,
+}
+
+/// Certificates that have a figure for each object.
+const CERTIFICATES: [&str; 2] = ["server", "authority"];
+
 /// Conditions that have a figure for each object.
 pub(crate) const CONDITIONS: [&str; 3] = ["Ready", "Progressing", "Stalled"];
 
@@ -98,6 +125,7 @@ pub(crate) struct Metrics {
     durations: Series<OfKind, Histogram>,
     leader: Gauge,
     conditions: Series<OfCondition, Gauge>,
+    certificates: Series<OfCertificate, Gauge>,
 }
 
 impl Metrics {
@@ -112,11 +140,13 @@ impl Metrics {
         });
         let leader = Gauge::default();
         let conditions = Series::default();
+        let certificates = Series::default();
         registry.register(RECONCILES.name, RECONCILES.help, reconciles.clone());
         registry.register(ERRORS.name, ERRORS.help, errors.clone());
         registry.register(DURATIONS.name, DURATIONS.help, durations.clone());
         registry.register(LEADER.name, LEADER.help, leader.clone());
         registry.register(CONDITION.name, CONDITION.help, conditions.clone());
+        registry.register(CERTIFICATE.name, CERTIFICATE.help, certificates.clone());
         let started_ms = jiff::Timestamp::now().as_millisecond();
         registry.register_collector(Box::new(ProcessMetrics { started_ms }));
         Arc::new(Self {
@@ -126,6 +156,7 @@ impl Metrics {
             durations,
             leader,
             conditions,
+            certificates,
         })
     }
 
@@ -163,11 +194,39 @@ impl Metrics {
         self.conditions.get_or_create(&of).set(value);
     }
 
+    /// Sets the last second, Unix, of a certificate of an object: of its servers (`server`), or of the CA (`authority`). None: it has none.
+    pub(crate) fn certificate(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        certificate: &'static str,
+        not_after_s: Option<i64>,
+    ) {
+        let of = OfCertificate {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            certificate,
+        };
+        match not_after_s {
+            Some(not_after_s) => {
+                self.certificates.get_or_create(&of).set(not_after_s);
+            }
+            None => {
+                self.certificates.remove(&of);
+            }
+        }
+    }
+
     /// Drops the figures of an object that is gone.
     pub(crate) fn forget(&self, kind: &str, namespace: &str, name: &str) {
         for condition in CONDITIONS {
             let of = of_condition(kind, namespace, name, condition);
             self.conditions.remove(&of);
+        }
+        for certificate in CERTIFICATES {
+            self.certificate(kind, namespace, name, certificate, None);
         }
     }
 
@@ -189,6 +248,8 @@ mod tests {
         metrics.looked("Topic", Duration::from_millis(3), Some("Timeout"));
         metrics.leads(true);
         metrics.condition("Topic", "shop", "orders", "Ready", 1);
+        let ends = Some(1_800_000_000);
+        metrics.certificate("NameServer", "shop", "main", "authority", ends);
         let problems = rmq_process::scrape_problems(&metric_families(), &[], &metrics.text());
         assert_eq!(problems, Vec::<String>::new(), "{}", metrics.text());
     }

@@ -122,6 +122,13 @@ groups:
     expr: rocketmq_registration_rivals > 0
     for: 1m
     labels: {severity: page}
+  # The operator and cert-manager renew earlier: a month before the end of 90 days.
+  - alert: RmqCertificateExpires
+    expr: min by (kind, namespace, name, certificate) (rmq_operator_certificate_not_after_seconds) - time() < 7 * 86400
+    labels: {severity: page}
+  - alert: RmqServerCertificateExpires
+    expr: rocketmq_tls_certificate_not_after_seconds - time() < 7 * 86400
+    labels: {severity: page}
   # An object of the operator that only a person can mend.
   - alert: RmqObjectStalled
     expr: rmq_operator_condition{condition="Stalled"} == 1

@@ -10,6 +10,7 @@ use crate::controller::{Controller, Reconciled};
 use crate::objects::names;
 use crate::queues::{Queues, Receivers, Sender, wake};
 use crate::settings;
+use crate::tls;
 use crate::watch::{Watch, Watched};
 
 /// One controller for each of our kinds.
@@ -56,6 +57,8 @@ fn wire(context: &Arc<Context>, controllers: &Controllers) {
     children_wake_their_owners(&stores.disruption_budgets, context);
     children_wake_their_owners(&stores.pods, context);
     children_wake_their_owners(&stores.claims, context);
+    stages_wake_the_cluster(&stores.pods, context, tls::of_pod);
+    stages_wake_the_cluster(&stores.stateful_sets, context, tls::of_template);
     name_servers_wake(&controllers.name_servers);
     broker_groups_wake(&controllers.broker_groups);
     settings_wake(&controllers.topics, |queues| &queues.topics);
@@ -76,6 +79,31 @@ fn children_wake_their_owners<K: Watched>(watch: &Watch<K>, context: &Arc<Contex
             } else {
                 context.queues.wake_group(&namespace, &name);
             }
+        }
+    });
+}
+
+/// How far a server is with TLS says how far the others of its cluster may go.
+fn stages_wake_the_cluster<K: Watched>(
+    watch: &Watch<K>,
+    context: &Arc<Context>,
+    stage: fn(&K) -> tls::Stage,
+) {
+    let listening = Arc::downgrade(context);
+    watch.listen(move |old, new| {
+        if old.map(stage) == new.map(stage) {
+            return;
+        }
+        let child = new.or(old);
+        let cluster = child.and_then(|child| child.labels().get(names::CLUSTER).cloned());
+        let (Some(context), Some(child), Some(cluster)) = (listening.upgrade(), child, cluster)
+        else {
+            return;
+        };
+        let namespace = child.namespace().unwrap_or_default();
+        wake(&context.queues.name_servers, &namespace, &cluster);
+        for group in context.stores.groups_of(&namespace, &cluster) {
+            context.queues.wake_group(&namespace, &group.name_any());
         }
     });
 }

@@ -90,7 +90,7 @@ pub fn outgoing(wanted: TlsOutgoing<'_>) -> Result<Option<Arc<TlsClient>>, TlsFi
         certificate: set(wanted.certificate)
             .map(|certificate| (certificate, wanted.key.to_owned())),
         server_name: (!wanted.server_name.is_empty()).then(|| wanted.server_name.to_owned()),
-        danger_accept_any_server: false,
+        ..TlsClientSettings::default()
     });
     opened
         .map(Some)

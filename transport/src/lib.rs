@@ -51,5 +51,5 @@ pub use ticket::{Busy, Ticket};
 #[cfg(feature = "tls")]
 pub use tls::{
     ClientCertificates, Reloaded, TlsClient, TlsClientSettings, TlsConnector, TlsFile, TlsProblem,
-    TlsServer, TlsServerSettings, TlsSocket, TlsStatus,
+    TlsServer, TlsServerSettings, TlsSocket, TlsStatus, TlsTexts,
 };

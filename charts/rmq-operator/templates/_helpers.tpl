@@ -49,11 +49,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# The keys of clusters with spec.authentication, and of users. Get: those that objects name, and its own, one by one. Patch: those that workloads mount; it cannot list them, and watches none. A rule
-# with names would need names that nobody knows before.
+# Secrets, each by its name: those that objects name, certificates of servers (spec.tls), and keys of clusters and users. No list and no watch: other
+# Secrets are never read. A rule with names would need names that nobody knows before.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create, patch]
+  verbs: [get, create, update, patch]
 # One broker at a time when nodes are drained.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

@@ -175,7 +175,7 @@ fn rights() {
                 // One by one, by names that it knows.
                 if resource.starts_with("secrets") {
                     assert_eq!(resource, "secrets");
-                    let allowed = ["get", "create", "patch"];
+                    let allowed = ["get", "create", "update", "patch"];
                     assert!(list(rule, "verbs").all(|verb| allowed.contains(&verb)));
                 }
                 assert!(!resource.starts_with("pods/"), "{rule}");
@@ -390,6 +390,7 @@ fn schema_of_the_cluster() {
         "additionalProperties": false,
         "properties": {
             "global": {"type": "object"},
+            "tls": spec("nameservers", &[])["properties"]["tls"].clone(),
             "nameServer": spec("nameservers", &[]),
             "brokerDefaults": {"$ref": "#/$defs/brokerGroup"},
             "brokerGroups": broker_groups,

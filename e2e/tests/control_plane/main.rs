@@ -10,6 +10,7 @@ mod ownership;
 #[path = "../../../election/tests/places/proxy.rs"]
 mod proxy;
 mod schema;
+mod secured;
 #[path = "../../../election/tests/places/suite.rs"]
 mod suite;
 mod users;
@@ -28,6 +29,11 @@ const ALL: &[(&str, Scenario)] = &[
     ("defaults_and_columns", schema::defaults_and_columns),
     ("the_examples_are_accepted", schema::examples),
     ("lists_are_merged_by_their_keys", schema::lists),
+    (
+        "certificates_are_made_and_renewed",
+        secured::made_and_renewed,
+    ),
+    ("a_named_secret_is_used_as_it_is", secured::named),
     (
         "fields_of_others_are_kept_and_ours_are_put_back",
         ownership::fields,

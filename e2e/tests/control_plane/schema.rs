@@ -240,6 +240,24 @@ fn of_objects() -> Vec<Case> {
         topic("t", json!({"queues": 4, "readQueues": 8})),
         topic("t", json!({"queues": 8, "readQueues": 4})),
     ));
+    for (kind, name) in [("NameServer", "tls"), ("BrokerGroup", "tls")] {
+        let with = |tls: Value| match kind {
+            "NameServer" => json!({"metadata": {"name": name}, "spec": {"tls": tls}}),
+            _ => group(name, json!({"tls": tls})),
+        };
+        all.push(case(
+            kind,
+            "clientCertificates required keeps out nobody whose connection is plain: set mode to enforcing, or clientCertificates to optional",
+            with(json!({"mode": "enforcing", "clientCertificates": "required"})),
+            with(json!({"clientCertificates": "required"})),
+        ));
+        all.push(case(
+            kind,
+            "secretName is the name of a Secret: small letters, digits, - and . only",
+            with(json!({"secretName": "servers.shop"})),
+            with(json!({"secretName": "Servers"})),
+        ));
+    }
     let rights = |rights: Value| topic("u", json!({"rights": rights}));
     all.push(case(
         "User",

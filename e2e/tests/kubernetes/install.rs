@@ -189,8 +189,9 @@ pub(crate) fn rules_of_the_schema(world: &World) -> Result<(), String> {
 /// What the operator must not be able to do.
 pub(crate) fn rights_of_the_operator(world: &World) -> Result<(), String> {
     for (verb, what) in [
-        ("get", "secrets"),
+        ("watch", "secrets"),
         ("list", "secrets"),
+        ("delete", "secrets"),
         ("create", "deployments"),
         ("delete", "namespaces"),
         ("list", "namespaces"),

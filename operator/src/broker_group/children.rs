@@ -19,6 +19,7 @@ use rmq_crds::{
 
 use crate::annotations;
 use crate::objects::names::{self, Labels};
+use crate::objects::tls::Tls;
 use crate::objects::{Advertised, Children, external, hash, headless, keyring, metadata, pod};
 use crate::yaml;
 
@@ -37,6 +38,8 @@ pub(super) struct Given<'a> {
     pub(super) advertised: &'a [Option<Advertised>],
     /// The election of a group with replicas.
     pub(super) membership: Option<&'a Membership>,
+    /// TLS of the brokers.
+    pub(super) tls: Option<Tls<'a>>,
     /// The Secret with the keys of the cluster, where it has some.
     pub(super) access: Option<&'a str>,
 }
@@ -91,7 +94,8 @@ pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
     if let Some(membership) = membership {
         electing::add(&mut children, object, membership, &labels);
     }
-    let settings = configuration(object, &namespace, given);
+    let mut settings = configuration(object, &namespace, given);
+    settings.extend(given.tls.iter().flat_map(Tls::of_brokers));
     let mut env = Vec::new();
     let (files, command) = match membership {
         None => {
@@ -159,6 +163,7 @@ pub(super) fn build(object: &BrokerGroup, given: Given<'_>) -> Children {
         config_map: workload.clone(),
         volumes,
         mounts,
+        tls: given.tls,
         overrides: &spec.pod,
         labels: pod_labels,
         annotations: annotations(object, settings, given),
@@ -414,6 +419,7 @@ mod tests {
             default_image: "rmq:test",
             advertised,
             membership: None,
+            tls: None,
             access: None,
         }
     }
@@ -448,6 +454,59 @@ mod tests {
             let children = build(&object, given(&[told]));
             insta::assert_snapshot!(case, yaml::write(&children));
         }
+    }
+
+    #[test]
+    fn brokers_connect_with_tls_from_one_stage_on() {
+        let object: BrokerGroup = yaml::case("broker-group-small");
+        let file = |stage| {
+            let tls = Tls {
+                stage,
+                secret: "a-broker-tls",
+                wanted: None,
+            };
+            let given = Given {
+                tls: Some(tls),
+                ..given(&[])
+            };
+            let children = build(&object, given);
+            let files = children.config_maps[0].data.clone().expect("files");
+            let file = files.into_values().next().expect("one");
+            let of_tls = file.lines().filter(|line| line.starts_with("tls"));
+            let hash = children.stateful_sets[0].spec.clone().expect("a spec");
+            (of_tls.map(str::to_owned).collect::<Vec<_>>(), hash.template)
+        };
+        let (accepts, template) = file(crate::tls::Stage::Accepts);
+        assert_eq!(
+            accepts,
+            [
+                "tlsCaFile: /etc/rmq-tls/ca.crt",
+                "tlsCertificateFile: /etc/rmq-tls/tls.crt",
+                "tlsClientAuth: none",
+                "tlsKeyFile: /etc/rmq-tls/tls.key",
+                "tlsMode: permissive",
+            ]
+        );
+        let (connects, next) = file(crate::tls::Stage::Connects);
+        assert_ne!(template, next, "another stage restarts the pods");
+        let more: Vec<_> = connects
+            .iter()
+            .filter(|line| !accepts.contains(line))
+            .collect();
+        assert_eq!(
+            more,
+            [
+                "tlsOutgoing: true",
+                "tlsOutgoingCaFile: /etc/rmq-tls/ca.crt",
+                "tlsOutgoingCertificateFile: /etc/rmq-tls/tls.crt",
+                "tlsOutgoingKeyFile: /etc/rmq-tls/tls.key",
+            ]
+        );
+        let (enforces, _) = file(crate::tls::Stage::Enforces);
+        assert!(
+            enforces.contains(&"tlsMode: enforcing".to_owned()),
+            "{enforces:?}"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::member_rolls::{self, Anew, Group};
 use super::observed::{LeaseSeen, Member, Observed, Other};
 use super::rollout::{self, Next, Situation};
 use super::view::View;
-use super::{drain, lost, membership, rebuild, restore, served, standing, validate};
+use super::{drain, lost, membership, rebuild, restore, securing, served, standing, validate};
 
 /// Between two looks while a restart is under way.
 const SOON: Duration = Duration::from_secs(1);
@@ -77,7 +77,13 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
         Err(waits) => return told(observed, status, waits),
     };
     let membership = membership::of(observed);
+    let securing = match securing::decide(observed, membership.is_some()) {
+        Ok(securing) => securing,
+        Err(verdict) => return told(observed, status, verdict),
+    };
+    securing.tell(observed, &mut status);
     let given = Given {
+        tls: securing.tls,
         access: access.as_deref(),
         default_image: observed.default_image,
         advertised: &observed.advertised,
@@ -92,9 +98,17 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
     } else {
         brokers(observed, &children, status)
     };
+    let due = observed.tls.due(observed.now);
+    let requeue = match due {
+        None => decision.requeue.clone(),
+        // No watch shows the new certificate.
+        Some(_) => Action::requeue(SOON),
+    };
     Decision {
+        tls: due,
         children: Some(children),
         labels: standing::labels(observed),
+        requeue,
         ..decision
     }
 }

@@ -6,12 +6,15 @@ use rmq_crds::{BrokerGroupStatus, RebuildClaim, RolloutStep};
 use crate::conditions::Verdict;
 use crate::events::News;
 use crate::objects::Children;
+use crate::tls;
 
 use super::observed::Member;
 
 /// What a look does, in this order: the children, the labels, the step, the events, the status.
 #[derive(Debug)]
 pub(super) struct Decision {
+    /// Certificates that are made before the children.
+    pub(super) tls: Option<tls::Due>,
     /// The children as they must be. None: they stay as they are.
     pub(super) children: Option<Children>,
     /// Pods whose label says something else than what they are.
@@ -91,6 +94,7 @@ impl Decision {
     /// A look that does nothing.
     pub(super) fn rest() -> Self {
         Self {
+            tls: None,
             children: None,
             labels: Vec::new(),
             step: Step::Nothing,

@@ -1,6 +1,7 @@
 //! Looks at a broker group: reads the watches, and asks only what the next step depends on. Nothing is changed here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::ResourceExt;
 use rmq_client::protocol::bodies::GroupStatus;
@@ -15,6 +16,7 @@ use crate::fetch;
 use crate::objects::{advertised, names};
 use crate::observe;
 use crate::time;
+use crate::tls;
 
 use super::children;
 use super::memory::Memory;
@@ -34,10 +36,10 @@ pub(super) async fn look<'a>(
     object: &'a BrokerGroup,
     context: &'a Context,
     memory: &Memory,
-) -> Observed<'a> {
+) -> Result<Observed<'a>, Error> {
     let mut observed = watched(object, context, memory);
     let Some(name_server) = observed.name_server.clone() else {
-        return observed;
+        return Ok(observed);
     };
     if let Err(error) = credentials::sign(&name_server, context).await {
         tracing::warn!(
@@ -49,6 +51,7 @@ pub(super) async fn look<'a>(
     if object.metadata.deletion_timestamp.is_some() {
         end(&mut observed, &name_server, context, memory).await;
     } else if !annotations::is(object, annotations::PAUSED, "true") {
+        secured(&mut observed, &name_server, context).await?;
         observed.missing = missing(&observed, context).await;
         if observed.object.spec.replicas > 1 || observed.election.is_some() {
             observed.lease = leases::look(&observed, context, &memory.leases).await;
@@ -57,7 +60,54 @@ pub(super) async fn look<'a>(
         nodes::look(&mut observed, context).await;
         restarting(&mut observed, &name_server, context, memory).await;
     }
-    observed
+    Ok(observed)
+}
+
+/// Looks at the certificates, and has the operator's own connections follow them.
+async fn secured(
+    observed: &mut Observed<'_>,
+    name_server: &NameServer,
+    context: &Context,
+) -> Result<(), Error> {
+    let object = observed.object;
+    let (namespace, name) = (observed.namespace(), observed.name());
+    let workload = names::brokers(&name);
+    let slots = 0..SLOTS.min(object.spec.replicas.max(1));
+    let services = slots
+        .clone()
+        .map(|slot| names::external_of(&workload, slot));
+    let roles = [names::MASTER, names::REPLICA].map(|role| names::role_service(&workload, role));
+    let services: Vec<String> = services.chain(roles).collect();
+    let mut hosts = names::hosts(&workload, &services, &namespace);
+    let inside = slots.map(|slot| {
+        let pod = names::pod(&workload, slot);
+        names::host(&pod, &workload, &namespace)
+    });
+    let mut reached_at: Vec<String> = inside.collect();
+    if object.spec.listeners.external.is_some() {
+        let told = observed.advertised.iter().flatten();
+        let told = told.filter_map(|told| told.host.clone());
+        let nodes = observed.members.iter();
+        let nodes = nodes.filter_map(|member| member.node.clone());
+        let outside: Vec<String> = told.chain(nodes).collect();
+        hosts.extend(outside.iter().cloned());
+        reached_at.extend(outside);
+    }
+    let servers = tls::Servers {
+        wanted: object.spec.tls.as_ref(),
+        name_server,
+        uid: object.metadata.uid.as_deref().unwrap_or_default(),
+        workload,
+        set: observed.set.as_deref(),
+        hosts,
+        reached_at,
+        are_brokers: true,
+    };
+    observed.tls = Arc::new(tls::look(context, servers, observed.now).await?);
+    let (seen, spans) = (&observed.tls, &observed.spans);
+    let source = format!("{}/{name}", names::BROKER);
+    tls::secure(context, name_server, &source, spans, seen).await;
+    Ok(())
 }
 
 /// What the watches and the memory have.
@@ -111,6 +161,8 @@ fn watched<'a>(object: &'a BrokerGroup, context: &'a Context, memory: &Memory) -
         turn: None,
         quiet: None,
         missing_at: Vec::new(),
+        tls: Arc::default(),
+        spans: tls::spans(context, &namespace, cluster),
         end: None,
     }
 }

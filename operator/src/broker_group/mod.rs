@@ -25,6 +25,7 @@ mod rebuild;
 mod restore;
 mod rollout;
 mod said;
+mod securing;
 mod served;
 mod standing;
 mod turns;
@@ -40,6 +41,7 @@ use rmq_crds::BrokerGroup;
 use crate::context::Context;
 use crate::controller::Reconciled;
 use crate::error::Error;
+use crate::tls;
 use memory::Memory;
 pub(crate) use served::may_have_served;
 
@@ -52,9 +54,15 @@ impl Reconciled for BrokerGroup {
         memory: &Arc<Memory>,
     ) -> Result<Action, Error> {
         // Reads the watches, and asks the broker and the name servers what the step in the status depends on.
-        let observed = look::look(self, context, memory).await;
+        let observed = look::look(self, context, memory).await?;
+        let (name_server, now) = (observed.name_server.clone(), observed.now);
+        let seen = Arc::clone(&observed.tls);
         // Pure, under the lock of the turns: of the groups of a cluster, one at a time begins a restart.
         let mut decision = memory.turns.decide(observed, decide::decide);
+        if let (Some(due), Some(name_server)) = (decision.tls, &name_server) {
+            tls::carry_out(context, self, name_server, &seen, due, now).await?;
+        }
+        tls::metrics(&context.metrics, self, &seen);
         // The children first: a restart is of the template that they have.
         act::apply(self, &decision, context).await?;
         // The one step of this look, at the API server or at the broker.

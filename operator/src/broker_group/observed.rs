@@ -14,6 +14,7 @@ use rmq_crds::{BrokerGroup, BrokerGroupElection, NameServer};
 use crate::annotations;
 use crate::objects::{Advertised, is_owned_by, names};
 use crate::observe::{self, Problem};
+use crate::tls;
 
 use super::backlog::Backlog;
 use super::view::View;
@@ -57,6 +58,9 @@ pub(super) struct Observed<'a> {
     pub(super) quiet: Option<SignedDuration>,
     /// Name servers that do not show a broker that was restarted.
     pub(super) missing_at: Vec<String>,
+    /// Its certificates, and how far all servers of the cluster are with TLS.
+    pub(super) tls: Arc<tls::Seen>,
+    pub(super) spans: tls::Spans,
     /// What only the removal of the group depends on.
     pub(super) end: Option<End>,
 }
@@ -334,6 +338,8 @@ impl<'a> Observed<'a> {
             turn: None,
             quiet: None,
             missing_at: Vec::new(),
+            tls: Arc::default(),
+            spans: tls::Spans::default(),
             end: None,
         }
     }

@@ -248,6 +248,7 @@ fn restorer_pod(
         config_map: workload.clone(),
         volumes,
         mounts,
+        tls: None,
         overrides: &spec.pod,
         labels: labels.clone(),
         annotations: Labels::new(),

@@ -10,6 +10,7 @@ use rmq_crds::{ExternalType, NameServer};
 
 use crate::annotations;
 use crate::objects::names::{self, Labels};
+use crate::objects::tls::Tls;
 use crate::objects::{Children, external, hash, headless, keyring, metadata, one_at_a_time, pod};
 use crate::yaml;
 
@@ -26,7 +27,12 @@ pub(super) struct Keys<'a> {
 }
 
 /// The children as they must be. `default_image` is for an object that names none; without `keys` the name servers serve everybody.
-pub(super) fn build(object: &NameServer, default_image: &str, keys: Option<Keys<'_>>) -> Children {
+pub(super) fn build(
+    object: &NameServer,
+    default_image: &str,
+    keys: Option<Keys<'_>>,
+    tls: Option<Tls<'_>>,
+) -> Children {
     let name = object.name_any();
     let workload = names::name_servers(&name);
     let labels = names::labels(names::NAME_SERVER, &name, &name);
@@ -43,6 +49,7 @@ pub(super) fn build(object: &NameServer, default_image: &str, keys: Option<Keys<
     }
     // Among them may be another brokerIdentities.
     config.extend(spec.config.clone());
+    config.extend(tls.iter().flat_map(Tls::of_ports));
     let config = match config.is_empty() {
         true => String::new(),
         false => yaml::write(&config),
@@ -111,6 +118,7 @@ pub(super) fn build(object: &NameServer, default_image: &str, keys: Option<Keys<
         config_map: workload.clone(),
         volumes,
         mounts,
+        tls,
         overrides: &spec.pod,
         labels: labels.clone(),
         annotations,
@@ -144,14 +152,27 @@ mod tests {
     fn objects_of_a_name_server() {
         for case in ["name-server-small", "name-server-full"] {
             let object: NameServer = crate::yaml::case(case);
-            insta::assert_snapshot!(case, yaml::write(&build(&object, "rmq:test", None)));
+            insta::assert_snapshot!(case, yaml::write(&build(&object, "rmq:test", None, None)));
         }
+    }
+
+    #[test]
+    fn tls_adds_files_and_settings_and_nothing_of_the_certificate() {
+        let mut object: NameServer = crate::yaml::case("name-server-small");
+        object.spec.tls = Some(rmq_crds::ServerTls::default());
+        let tls = Tls {
+            stage: crate::tls::Stage::Accepts,
+            secret: "main-namesrv-tls",
+            wanted: object.spec.tls.as_ref(),
+        };
+        let children = build(&object, "rmq:test", None, Some(tls));
+        insta::assert_snapshot!("name-server-tls", yaml::write(&children));
     }
 
     #[test]
     fn name_servers_with_keys_ask_for_signatures() {
         let mut object: NameServer = crate::yaml::case("name-server-small");
-        let open = yaml::write(&build(&object, "rmq:test", None));
+        let open = yaml::write(&build(&object, "rmq:test", None, None));
         object.spec.authentication = Some(rmq_crds::NameServerAuthentication {
             enabled: true,
             secret_name: None,
@@ -159,7 +180,7 @@ mod tests {
         });
         object.spec.authorization = Some(rmq_crds::Authorization { enabled: true });
         assert_eq!(
-            yaml::write(&build(&object, "rmq:test", None)),
+            yaml::write(&build(&object, "rmq:test", None, None)),
             open,
             "until all brokers sign, nothing is restarted"
         );
@@ -167,7 +188,7 @@ mod tests {
             secret: "main-access",
             broker: "rmq-broker",
         };
-        let closed = yaml::write(&build(&object, "rmq:test", Some(keys)));
+        let closed = yaml::write(&build(&object, "rmq:test", Some(keys), None));
         insta::assert_snapshot!("name-server-closed", closed);
     }
 }

@@ -3,27 +3,33 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use rmq_crds::{ExternalType, NameServer, NameServerStatus};
+use rmq_crds::{NameServer, NameServerStatus, ServerTlsMode};
 
 use crate::conditions::Verdict;
 use crate::credentials::Access;
 use crate::forms;
 use crate::keys;
-use crate::objects::{Children, advertised, names};
+use crate::objects::tls::Tls;
+use crate::objects::{Children, names};
 use crate::observe;
 use crate::requeue;
+use crate::tls;
 
-use super::look::Observed;
+use super::look::{Observed, external_addresses};
 use super::{children, scale_in};
 
 /// Between two looks at name servers that wait to go.
 const LOOK: Duration = Duration::from_secs(3);
+/// Until the next look at name servers that have got another certificate.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What a look does, in this order: the children, then the status.
 pub(super) struct Decision {
+    /// Certificates that are made before the children.
+    pub(super) tls: Option<tls::Due>,
     /// The children as they must be. None: they stay as they are.
     pub(super) children: Option<Children>,
     /// The new status, and the verdict that becomes its conditions. None: the status stays as it is.
@@ -36,12 +42,13 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
     let object = observed.object;
     if object.metadata.deletion_timestamp.is_some() {
         return Decision {
+            tls: None,
             children: None,
             status: None,
             requeue: Action::await_change(),
         };
     }
-    let status = object.status.clone().unwrap_or_default();
+    let mut status = object.status.clone().unwrap_or_default();
     if observed.is_paused() {
         return say(observed, None, status, Verdict::paused());
     }
@@ -55,11 +62,42 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
     if let Access::Problem(verdict) = &observed.access {
         return say(observed, None, status, verdict.clone());
     }
+    if let Some(problem) = &observed.tls.problem {
+        let verdict = Verdict::stalled(problem.reason, &*problem.message);
+        return say(observed, None, status, verdict);
+    }
+    let (stage, waits) = tls::of_name_servers(&tls::OfNameServers {
+        wanted: object
+            .spec
+            .tls
+            .as_ref()
+            .map(|tls| tls.mode)
+            .unwrap_or(ServerTlsMode::Disabled),
+        groups: &observed.spans.groups,
+    });
+    let secret = observed.tls.secret.as_deref();
+    let pods_tls = secret
+        .filter(|_| stage != tls::Stage::Plain)
+        .map(|secret| Tls {
+            stage,
+            secret,
+            wanted: object.spec.tls.as_ref(),
+        });
+    let told = tls::Told {
+        wanted: object.spec.tls.as_ref(),
+        seen: &observed.tls,
+        span: observed.spans.name_servers,
+        waits: waits.as_deref(),
+        now: observed.now,
+        generation: object.metadata.generation,
+    };
+    status.tls = tls::tell(&told, &mut status.conditions);
+    let due = observed.tls.due(observed.now);
     let has = observed.has();
     let held = scale_in::held(object, has, &observed.shown);
     let enforced = enforced(observed);
-    let waits = waits_for_brokers(observed, enforced.is_some());
-    let mut wanted = children::build(object, observed.default_image, enforced);
+    let waits_for_keys = waits_for_brokers(observed, enforced.is_some());
+    let mut wanted = children::build(object, observed.default_image, enforced, pods_tls);
     if held.is_some() {
         for set in &mut wanted.stateful_sets {
             set.spec.get_or_insert_default().replicas = Some(has);
@@ -71,7 +109,7 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
     let problem = problem.or_else(|| observed.missing.clone());
     let verdict = judge(object, observed.set.as_deref(), problem);
     let held = held.map(|why| ("ScaleInPending", why));
-    match held.or(waits) {
+    let decision = match held.or(waits_for_keys) {
         // A problem comes first: it may be the reason.
         Some((reason, why)) if !verdict.stalled => {
             let verdict = Verdict {
@@ -79,12 +117,22 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
                 ..Verdict::progressing(reason, why)
             };
             Decision {
+                tls: None,
                 children: Some(wanted),
                 status: Some((status, verdict)),
                 requeue: Action::requeue(LOOK),
             }
         }
         _ => say(observed, Some(wanted), status, verdict),
+    };
+    match due {
+        None => decision,
+        // No watch shows the new certificate.
+        Some(due) => Decision {
+            tls: Some(due),
+            requeue: Action::requeue(SOON),
+            ..decision
+        },
     }
 }
 
@@ -120,6 +168,7 @@ fn say(
     let seed = observed.object.uid().unwrap_or_default();
     let (servers, now) = (requeue::SERVERS, observed.now);
     Decision {
+        tls: None,
         requeue: requeue::next(observed.object, &verdict, servers, &seed, now),
         children,
         status: Some((status, verdict)),
@@ -177,35 +226,4 @@ fn judge(
         };
     }
     Verdict::ready(format!("{wanted} name servers serve"))
-}
-
-/// The addresses that clients outside of the cluster use.
-fn external_addresses(
-    object: &NameServer,
-    service: Option<&Service>,
-    pods: &[&Pod],
-) -> Option<String> {
-    let listener = object.spec.external_listener.as_ref()?;
-    let node_of = |pod: &&Pod| pod.status.as_ref()?.host_ip.clone();
-    let nodes = pods.iter().filter_map(node_of);
-    match listener.type_ {
-        ExternalType::HostPort => {
-            let port = listener.host_port?;
-            let mut nodes: Vec<String> = nodes.collect();
-            nodes.sort();
-            nodes.dedup();
-            Some(
-                nodes
-                    .iter()
-                    .map(|node| format!("{node}:{port}"))
-                    .collect::<Vec<_>>()
-                    .join(";"),
-            )
-        }
-        ExternalType::NodePort | ExternalType::LoadBalancer => {
-            let found = advertised(listener, service)?;
-            let host = found.host.or_else(|| nodes.min())?;
-            Some(format!("{host}:{}", found.port))
-        }
-    }
 }

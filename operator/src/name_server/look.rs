@@ -6,16 +6,17 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
-use rmq_crds::NameServer;
+use rmq_crds::{ExternalType, NameServer};
 
 use crate::annotations;
 use crate::context::Context;
 use crate::credentials::{self, Access};
 use crate::error::Error;
 use crate::fetch;
-use crate::objects::names;
+use crate::objects::{advertised, names};
 use crate::observe;
 use crate::time;
+use crate::tls;
 
 use super::scale_in::{self, Shown};
 
@@ -31,6 +32,9 @@ pub(super) struct Observed<'a> {
     pub(super) service: Option<Arc<Service>>,
     /// Why a pod is missing.
     pub(super) missing: Option<observe::Problem>,
+    /// Their certificates, and how far all servers of the cluster are with TLS.
+    pub(super) tls: tls::Seen,
+    pub(super) spans: tls::Spans,
     /// The keys of the cluster.
     pub(super) access: Access,
     /// Whether the name servers' file asks for signatures.
@@ -76,6 +80,8 @@ pub(super) async fn look<'a>(
         pods: stores.pods.of(&term),
         service: stores.services.get(&namespace, &external),
         missing: None,
+        tls: tls::Seen::default(),
+        spans: tls::spans(context, &namespace, &name),
         access: Access::Open,
         is_enforced: is_enforced(&namespace, &workload, context),
         unsigned: unsigned(&namespace, &name, context),
@@ -84,6 +90,9 @@ pub(super) async fn look<'a>(
     if object.metadata.deletion_timestamp.is_some() || observed.is_paused() {
         return Ok(observed);
     }
+    observed.tls = tls::look(context, servers(&observed), observed.now).await?;
+    let (seen, spans) = (&observed.tls, &observed.spans);
+    tls::secure(context, object, names::NAME_SERVER, spans, seen).await;
     observed.access = credentials::prepare(object, context).await?;
     if observe::missing_pods(observed.set.as_deref(), object.spec.replicas) {
         observed.missing = fetch::why_missing(context, &namespace, &workload, &[]).await;
@@ -93,6 +102,69 @@ pub(super) async fn look<'a>(
         observed.shown = scale_in::ask(object, has, context).await;
     }
     Ok(observed)
+}
+
+/// What of the name servers their certificate depends on.
+fn servers<'a>(observed: &'a Observed<'_>) -> tls::Servers<'a> {
+    let object = observed.object;
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let workload = names::name_servers(&name);
+    let services = [names::external(&workload)];
+    let mut hosts = names::hosts(&workload, &services, &namespace);
+    let pods: Vec<&Pod> = observed.pods.iter().map(|pod| &**pod).collect();
+    let outside = external_addresses(object, observed.service.as_deref(), &pods);
+    let outside = outside.unwrap_or_default();
+    let outside = outside
+        .split(';')
+        .filter_map(|addr| Some(addr.rsplit_once(':')?.0));
+    let outside: Vec<String> = outside.map(str::to_owned).collect();
+    hosts.extend(outside.iter().cloned());
+    let inside = (0..object.spec.replicas).map(|index| {
+        let pod = names::pod(&workload, index);
+        names::host(&pod, &workload, &namespace)
+    });
+    let all = names::name_servers_host(&name, &namespace);
+    tls::Servers {
+        wanted: object.spec.tls.as_ref(),
+        name_server: object,
+        uid: object.metadata.uid.as_deref().unwrap_or_default(),
+        set: observed.set.as_deref(),
+        hosts,
+        reached_at: [all].into_iter().chain(inside).chain(outside).collect(),
+        are_brokers: false,
+        workload,
+    }
+}
+
+/// The addresses that clients outside of the cluster use.
+pub(super) fn external_addresses(
+    object: &NameServer,
+    service: Option<&Service>,
+    pods: &[&Pod],
+) -> Option<String> {
+    let listener = object.spec.external_listener.as_ref()?;
+    let node_of = |pod: &&Pod| pod.status.as_ref()?.host_ip.clone();
+    let nodes = pods.iter().filter_map(node_of);
+    match listener.type_ {
+        ExternalType::HostPort => {
+            let port = listener.host_port?;
+            let mut nodes: Vec<String> = nodes.collect();
+            nodes.sort();
+            nodes.dedup();
+            Some(
+                nodes
+                    .iter()
+                    .map(|node| format!("{node}:{port}"))
+                    .collect::<Vec<_>>()
+                    .join(";"),
+            )
+        }
+        ExternalType::NodePort | ExternalType::LoadBalancer => {
+            let found = advertised(listener, service)?;
+            let host = found.host.or_else(|| nodes.min())?;
+            Some(format!("{host}:{}", found.port))
+        }
+    }
 }
 
 /// Whether the file of the name servers asks for signatures.

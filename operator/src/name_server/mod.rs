@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::controller::Reconciled;
 use crate::error::Error;
 use crate::status;
+use crate::tls;
 
 impl Reconciled for NameServer {
     type Memory = ();
@@ -23,6 +24,10 @@ impl Reconciled for NameServer {
     async fn reconcile(&self, context: &Arc<Context>, _memory: &Arc<()>) -> Result<Action, Error> {
         let observed = look::look(self, context).await?;
         let decision = decide::decide(&observed);
+        if let Some(due) = decision.tls {
+            tls::carry_out(context, self, self, &observed.tls, due, observed.now).await?;
+        }
+        tls::metrics(&context.metrics, self, &observed.tls);
         if let Some(children) = &decision.children {
             apply::children(context, self, children).await?;
         }

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod keyring;
 pub(crate) mod names;
 pub(crate) mod pod;
+pub(crate) mod tls;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;

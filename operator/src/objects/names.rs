@@ -1,6 +1,6 @@
 //! Names, labels, ports and addresses. No other file makes names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 use rmq_crds::NameServer;
@@ -97,6 +97,16 @@ pub(crate) fn role_service(workload: &str, role: &str) -> String {
     format!("{workload}-{role}")
 }
 
+/// The Secret with the certificate of a workload's servers, where the operator makes it.
+pub(crate) fn certificates(workload: &str) -> String {
+    format!("{workload}-tls")
+}
+
+/// The Secret with the CA of a NameServer object.
+pub(crate) fn authority(name_server: &str) -> String {
+    format!("{name_server}-ca")
+}
+
 /// The pod that restores a backup into the volume of the first broker.
 pub(crate) fn restorer(workload: &str) -> String {
     format!("{workload}-restore")
@@ -125,6 +135,28 @@ pub(crate) fn host(pod: &str, service: &str, namespace: &str) -> String {
 /// The one name of all name servers. Brokers look it up again and again.
 pub(crate) fn name_servers_host(object: &str, namespace: &str) -> String {
     format!("{}.{namespace}.svc", name_servers(object))
+}
+
+/// The one name of all name servers of which this address (`host:port`) is one.
+pub(crate) fn all_of(addr: &str) -> Option<&str> {
+    let (host, _) = addr.rsplit_once(':')?;
+    Some(host.split_once('.')?.1)
+}
+
+/// The hosts by which servers are reached in the cluster: by their services, and each pod by its own name. `*` stands for the pods.
+pub(crate) fn hosts(workload: &str, services: &[String], namespace: &str) -> BTreeSet<String> {
+    // Resolvers add the domain of the cluster; some clients are given names with it.
+    let domains = |host: String| [host.clone(), format!("{host}.cluster.local")];
+    let services = services.iter().map(String::as_str).chain([workload]);
+    let services = services.flat_map(|service| {
+        let whole = format!("{service}.{namespace}.svc");
+        let short = [service.to_owned(), format!("{service}.{namespace}")];
+        short.into_iter().chain(domains(whole))
+    });
+    let pods = domains(format!("*.{workload}.{namespace}.svc"));
+    // Whoever is in the pod, or has a tunnel to it.
+    let here = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    services.chain(pods).chain(here).collect()
 }
 
 /// Each name server with its port, as clients take it.

@@ -12,7 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use rmq_crds::{Image, PodOverrides};
 
+use crate::annotations;
+
 use super::names::Labels;
+use super::tls::Tls;
 
 /// User and group of the servers in our images.
 const USER: i64 = 10_001;
@@ -44,6 +47,7 @@ pub(crate) struct Server<'a> {
     /// Volumes besides the configuration and /tmp, and where they are mounted.
     pub(crate) volumes: Vec<Volume>,
     pub(crate) mounts: Vec<VolumeMount>,
+    pub(crate) tls: Option<Tls<'a>>,
     pub(crate) overrides: &'a PodOverrides,
     pub(crate) labels: Labels,
     pub(crate) annotations: Labels,
@@ -141,6 +145,8 @@ pub(crate) fn template(server: Server<'_>) -> PodTemplateSpec {
     labels.extend(server.labels);
     let mut annotations = overrides.annotations.clone();
     annotations.extend(server.annotations);
+    let stage = server.tls.as_ref().and_then(|tls| tls.stage.word());
+    annotations.extend(stage.map(|stage| (annotations::TLS.to_owned(), stage.to_owned())));
     let mut env = server.env;
     // Programs read the logs of pods first. The object can set another form.
     if !overrides.env.iter().any(|one| one.name == LOG_FORMAT) {
@@ -163,11 +169,13 @@ pub(crate) fn template(server: Server<'_>) -> PodTemplateSpec {
         },
     ];
     volumes.extend(server.volumes);
+    volumes.extend(server.tls.as_ref().map(Tls::volume));
     let mut mounts = vec![
         mount("config", "/etc/rmq", true),
         mount("tmp", "/tmp", false),
     ];
     mounts.extend(server.mounts);
+    mounts.extend(server.tls.as_ref().map(Tls::mount));
     let apart = LabelSelector {
         match_labels: Some(server.apart.clone()),
         ..LabelSelector::default()

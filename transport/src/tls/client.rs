@@ -31,20 +31,46 @@ pub struct TlsClientSettings {
     pub authorities: Option<PathBuf>,
     /// PEM files with the own certificate and its key, for servers that ask for one.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// In place of the two: what the files would have.
+    pub texts: TlsTexts,
     /// The name that certificates must have; `None`: the host that is connected to.
     pub server_name: Option<String>,
     /// Any server is believed, whatever its certificate says: whoever is in the way reads and changes everything.
     pub danger_accept_any_server: bool,
 }
 
+/// PEM texts of those who hold certificates in memory.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TlsTexts {
+    /// The certificates of those who sign the servers'.
+    pub authorities: Option<Vec<u8>>,
+    /// The own certificate and its key.
+    pub certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for TlsTexts {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsTexts")
+            .field("authorities", &self.authorities.is_some())
+            .field("certificate", &self.certificate.is_some())
+            .finish()
+    }
+}
+
 impl TlsClientSettings {
     fn read(&self) -> Vec<Result<Pem, TlsProblem>> {
         let mut files = Vec::new();
-        if let Some((certificate, key)) = &self.certificate {
+        if let Some((certificate, key)) = &self.texts.certificate {
+            files.push(Ok(Pem::text(TlsFile::Certificate, certificate)));
+            files.push(Ok(Pem::text(TlsFile::Key, key)));
+        } else if let Some((certificate, key)) = &self.certificate {
             files.push(Pem::read(TlsFile::Certificate, certificate));
             files.push(Pem::read(TlsFile::Key, key));
         }
-        if let Some(authorities) = &self.authorities {
+        if let Some(authorities) = &self.texts.authorities {
+            files.push(Ok(Pem::text(TlsFile::Authorities, authorities)));
+        } else if let Some(authorities) = &self.authorities {
             files.push(Pem::read(TlsFile::Authorities, authorities));
         }
         files

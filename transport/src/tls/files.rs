@@ -77,6 +77,15 @@ impl Pem {
         })
     }
 
+    /// What somebody holds in memory.
+    pub(super) fn text(of: TlsFile, pem: &[u8]) -> Self {
+        Self {
+            of,
+            path: PathBuf::from("given as text"),
+            bytes: pem.to_owned(),
+        }
+    }
+
     pub(super) fn of(&self) -> TlsFile {
         self.of
     }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use client::{TlsClient, TlsClientSettings, TlsConnector};
+pub use client::{TlsClient, TlsClientSettings, TlsConnector, TlsTexts};
 pub use files::{TlsFile, TlsProblem};
 pub use server::{ClientCertificates, Reloaded, TlsServer, TlsServerSettings, TlsStatus};
 pub use socket::TlsSocket;

@@ -72,6 +72,7 @@ fn applied(object: &BrokerGroup) -> StatefulSet {
         default_image: "rmq:test",
         advertised: &[],
         membership: None,
+        tls: None,
         access: None,
     };
     let built = children::build(object, given);
