@@ -303,9 +303,9 @@ async fn what_is_handed_to_a_client_has_its_own_topic_and_no_signature() {
     succeeds(&hand(&price).await);
     let fields = [("consumerGroup", "billing"), ("clientId", "one")];
     succeeds(&signed(&client, ANN, Code::GetConsumerRunningInfo, &fields, b"").await);
-    let asked = asked.0.lock();
+    let asked = std::mem::take(&mut *asked.0.lock());
     assert_eq!(asked.len(), 2);
-    for fields in asked.iter() {
+    for fields in &asked {
         let has = |name: &str| fields.iter().any(|(field, _)| field == name);
         assert!(
             has("clientId") && !has("AccessKey") && !has("Signature"),
