@@ -226,6 +226,19 @@ impl Fetch {
                 &["build", "-o", &go_program, "."],
             ));
         }
+        let rust = root.join("e2e/rust");
+        if rust.join("Cargo.toml").exists() {
+            println!("building the program of the Rust client in the background");
+            let cargo = crate::test::cargo_program();
+            let target = rmq_lab::cache_dir().join("rust").display().to_string();
+            let args = ["build", "--quiet", "--locked", "--target-dir", &target];
+            fetches.push(Self::start(
+                "packages of the Rust client",
+                &rust,
+                &cargo.to_string_lossy(),
+                &args,
+            ));
+        }
         if root.join("e2e/python").exists() && runs("python3", &["--version"]) {
             println!(
                 "fetching the Python package rocketmq 0.4.4 (with the C++ client) in the background"

@@ -28,6 +28,7 @@ const FOREIGN: &[&str] = &[
     "compat_tls",
     "compat_python",
     "compat_node",
+    "compat_rust",
     "backup_s3",
     "groups",
 ];
