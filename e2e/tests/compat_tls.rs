@@ -2,7 +2,7 @@
 //! `mqadmin`, our client, and a group that copies its log.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 

@@ -248,21 +248,22 @@ mod tests {
 
     /// What both sides make of each other.
     async fn meet(connects: Proof, accepts: Proof) -> [Result<(), String>; 2] {
-        let (mut one, other) = tokio::io::duplex(1_024);
+        let (one, other) = tokio::io::duplex(1_024);
         let accepted = async {
             let (first, mut begun) = Begun::peek(other).await?;
             accepts.accept(&mut begun, first == FIRST).await?;
-            // It stays open for the first frame.
+            // What went well stays open for the first frame, and what failed is closed, as a connection is.
             Ok::<_, io::Error>(begun)
         };
         let dialled = async {
-            let dialled = connects.dial(&mut one).await;
+            let mut one = one;
+            connects.dial(&mut one).await?;
             // The first frame.
-            let sent = one.write_all(&[0; 8]).await;
-            dialled.and(sent)
+            one.write_all(&[0; 8]).await?;
+            Ok::<_, io::Error>(one)
         };
         let (one, other) = tokio::join!(dialled, accepted);
-        [one, other.map(drop)].map(|ended| ended.map_err(|error| error.to_string()))
+        [one.map(drop), other.map(drop)].map(|ended| ended.map_err(|error| error.to_string()))
     }
 
     #[tokio::test]
