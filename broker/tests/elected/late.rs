@@ -5,7 +5,7 @@ use std::time::Duration;
 use rmq_election::driver::{Wish, request};
 use rmq_protocol::code::{RequestCode, ResponseCode};
 use rmq_transport::ManualClock;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -95,6 +95,8 @@ async fn a_member_that_starts_late_takes_a_snapshot_and_says_so() {
     let mut port = TcpStream::connect(&late.replication_listen)
         .await
         .expect("the port is served");
+    // The port waits for the first byte: it tells what begins.
+    port.write_all(&[0]).await.expect("the port is served");
     let mut said = Vec::new();
     port.read_to_end(&mut said).await.expect("it closes");
     let said = String::from_utf8_lossy(&said);

@@ -735,7 +735,7 @@ pub(crate) fn examples(world: &World) -> Outcome {
             &examples,
         ],
     )?;
-    demand(made.lines().count() == 8, made)
+    demand(made.lines().count() == 10, made)
 }
 
 /// Two managers that each name a variable and a broker group.
