@@ -150,7 +150,7 @@ pub(crate) async fn broker(
         BrokerTask::Replication(options) => replication::run(options, cluster, output).await,
         BrokerTask::Switchover(options) => master::switchover(options, cluster, output).await,
         BrokerTask::Promote(options) => master::promote(options, cluster, output).await,
-        BrokerTask::Rebuild(options) => rebuild::run(options, cluster, output).await,
+        BrokerTask::Rebuild(options) => Box::pin(rebuild::run(options, cluster, output)).await,
     }
 }
 
