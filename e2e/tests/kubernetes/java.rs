@@ -172,6 +172,10 @@ impl Program {
     #[expect(clippy::print_stdout, reason = "the figures are for who looks")]
     fn end(&self, world: &World, sending: &Sending) -> Result<(), String> {
         let notes = &self.notes;
+        until(WITHIN, || {
+            let has_sent = self.counts().0 > sending.acked;
+            demand(has_sent, "the Java producer has sent nothing")
+        })?;
         self.java.say(&format!("stop {TOPIC}"))?;
         until(WITHIN, || {
             let stopped = notes.has_stopped.swap(false, Ordering::AcqRel);
