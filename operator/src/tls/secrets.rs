@@ -5,6 +5,7 @@ use kube::api::PostParams;
 use kube::{Api, Resource, ResourceExt};
 
 use crate::context::Context;
+use crate::credentials;
 use crate::error::Error;
 use crate::objects::names::{FIELD_MANAGER, Labels};
 use crate::objects::{is_owned_by, metadata};
@@ -39,9 +40,7 @@ impl Found {
 
 /// Reads one Secret.
 pub(crate) async fn read(context: &Context, namespace: &str, name: &str) -> Result<Found, Error> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let secret = api.get_opt(name).await;
-    let secret = secret.map_err(Error::doing(format!("reading Secret \"{name}\"")))?;
+    let secret = credentials::fetch(context, namespace, name).await?;
     Ok(Found { secret })
 }
 
